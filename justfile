@@ -1,0 +1,27 @@
+# List the recipes
+default:
+    @just --list
+
+# Fetch the native libraries that are not there yet
+setup:
+    cargo firstpass setup
+
+# Measure every engine on every model and write reports/README.md (about 10 minutes)
+report *arguments:
+    cargo firstpass report {{arguments}}
+
+# Run every test on every engine, none skipped
+test *arguments:
+    cargo firstpass test {{arguments}}
+
+# Run the criterion benchmarks cold/<model> and steady/<model> of every engine
+bench *arguments:
+    cargo firstpass bench {{arguments}}
+
+# Make models, images and golden outputs again (Python: see fixtures/generate/README.md)
+fixtures python torch18_python:
+    cd fixtures && {{python}} -m generate --torch18-python {{torch18_python}}
+
+# What continuous integration checks
+check:
+    .ci/run

@@ -1,0 +1,205 @@
+//! Agreement with the golden outputs, repeatability and arithmetic, for every model file.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, Result, anyhow};
+use firstpass_harness::{
+    campaign::read_outputs,
+    judge::{
+        agreement::{DetectionAgreement, compare, compare_detections},
+        expectation, repeatability,
+    },
+    machine::all_threads,
+    observation::{Cell, Observation, Purpose},
+    record::Outputs,
+};
+use firstpass_probe::{Backend, PassPlan};
+use libtest_mimic::{Failed, Trial};
+
+use crate::{
+    check,
+    context::{Artifact, Context},
+};
+
+/// What one process gave for all photographs, two passes over each.
+struct Observed {
+    outputs: Outputs,
+    observation: Observation,
+}
+
+pub fn tests<B: Backend>(context: &Context) -> Vec<Trial> {
+    context
+        .artifacts::<B>()
+        .into_iter()
+        .flat_map(|a| of_artifact(context, a))
+        .collect()
+}
+
+fn of_artifact(context: &Context, artifact: Artifact) -> Vec<Trial> {
+    let name = format!(
+        "{} ({})",
+        artifact.description.name,
+        artifact.file.format.key()
+    );
+    // The tests of one file judge the same observation, made by the first that runs.
+    let shared: Arc<OnceLock<Result<Observed, String>>> = Arc::default();
+    let test = |what: &str, judge: fn(&Context, &Artifact, &Observed) -> Result<(), Failed>| {
+        let (context, artifact, shared) = (context.clone(), artifact.clone(), shared.clone());
+        Trial::test(format!("{name}: {what}"), move || {
+            let observed = shared
+                .get_or_init(|| observe(&context, &artifact).map_err(|e| format!("{e:#}")))
+                .as_ref()
+                .map_err(Failed::from)?;
+            judge(&context, &artifact, observed)
+        })
+    };
+    vec![
+        test("outputs and faces are as expected", outputs_are_expected),
+        test("the same input gives the same bits", repeats_itself),
+        test("arithmetic is as declared", arithmetic_is_declared),
+    ]
+}
+
+fn observe(context: &Context, artifact: &Artifact) -> Result<Observed> {
+    context.subject.verify(&artifact.file.path)?;
+    let folder = tempfile::tempdir()?;
+    let saved = folder.path().join("outputs.safetensors");
+    let mut trial = context.trial(artifact, 1, 2)?;
+    trial.inputs = context.inputs(&artifact.description)?;
+    trial.outputs = Some(saved.clone());
+    let process = context.probe.trial(&trial);
+    if !process.completed() {
+        return Err(anyhow!(
+            "the probe {}; standard error: {}",
+            process.outcome,
+            process.stderr
+        ));
+    }
+    let images: Vec<String> = context
+        .subject
+        .photos
+        .iter()
+        .map(|p| p.name.clone())
+        .collect();
+    let names: Vec<String> = artifact
+        .file
+        .outputs
+        .iter()
+        .map(|o| o.name.clone())
+        .collect();
+    Ok(Observed {
+        outputs: read_outputs(&saved, &images, &names)?,
+        observation: observation(context, artifact, 1, images, process),
+    })
+}
+
+fn observation(
+    context: &Context,
+    artifact: &Artifact,
+    threads: usize,
+    images: Vec<String>,
+    process: firstpass_harness::observation::Process,
+) -> Observation {
+    Observation {
+        cell: Cell {
+            backend: context.backend.name.clone(),
+            model: artifact.file.name.clone(),
+            format: artifact.file.format,
+            knobs: firstpass_probe::Knobs::default().with(firstpass_probe::THREADS, threads),
+        },
+        purpose: Purpose::Agreement,
+        round: 0,
+        images,
+        load_average: 0.0,
+        process,
+    }
+}
+
+fn golden(context: &Context, artifact: &Artifact) -> Result<Outputs, Failed> {
+    context
+        .subject
+        .golden(&artifact.description)
+        .and_then(|golden| golden.context("the model has no golden outputs"))
+        .map_err(|e| Failed::from(format!("{e:#}")))
+}
+
+fn outputs_are_expected(
+    context: &Context,
+    artifact: &Artifact,
+    observed: &Observed,
+) -> Result<(), Failed> {
+    let golden = golden(context, artifact)?;
+    check(golden.len() == observed.outputs.len(), || {
+        "photographs without golden outputs".into()
+    })?;
+    let pairs = firstpass_harness::report::pairs(&golden, &observed.outputs);
+    let agreement = compare(&artifact.description, &pairs);
+    let model = &artifact.description;
+    let faces = model.detection.as_ref().map(|spec| {
+        pairs
+            .iter()
+            .map(|(a, b)| compare_detections(&spec.detect(model, a), &spec.detect(model, b)))
+            .fold(DetectionAgreement::default(), |all, one| all.and(&one))
+    });
+    let format = artifact.file.format;
+    let verdict = expectation::judge(model, format, &agreement, faces.as_ref(), &context.known);
+    check(verdict.is_expected(), || verdict.to_string())
+}
+
+fn repeats_itself(
+    context: &Context,
+    artifact: &Artifact,
+    observed: &Observed,
+) -> Result<(), Failed> {
+    let mut observations = vec![observed.observation.clone()];
+    // Another process, and another number of threads.
+    for threads in [1, all_threads().max(2)] {
+        let mut trial = context
+            .trial(artifact, threads, 3)
+            .map_err(|e| Failed::from(format!("{e:#}")))?;
+        trial.passes = PassPlan::exactly(3);
+        let process = context.probe.trial(&trial);
+        check(process.completed(), || process.outcome.to_string())?;
+        check(process.passes.len() == 3, || {
+            format!("{} passes of 3", process.passes.len())
+        })?;
+        let image = context
+            .subject
+            .photos
+            .iter()
+            .take(1)
+            .map(|p| p.name.clone())
+            .collect();
+        observations.push(observation(context, artifact, threads, image, process));
+    }
+    let judged = repeatability::judge(&observations);
+    check(
+        judged.iter().all(repeatability::Repeatability::holds),
+        || format!("{judged:?}"),
+    )
+}
+
+fn arithmetic_is_declared(
+    context: &Context,
+    artifact: &Artifact,
+    _: &Observed,
+) -> Result<(), Failed> {
+    let trial = context
+        .trial(artifact, 1, 1)
+        .map_err(|e| Failed::from(format!("{e:#}")))?;
+    let input = trial
+        .inputs
+        .first()
+        .ok_or_else(|| Failed::from("no photographs"))?;
+    let arithmetic = context
+        .probe
+        .inspect(&artifact.file, &trial.knobs, input)
+        .map_err(|outcome| Failed::from(outcome.to_string()))?;
+    expectation::judge_arithmetic(
+        &artifact.description,
+        artifact.file.format,
+        &arithmetic,
+        &context.known,
+    )
+    .map_err(Failed::from)
+}

@@ -1,0 +1,100 @@
+//! What all tests of one backend share.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use anyhow::{Context as _, Result};
+use firstpass_harness::{
+    known::Known,
+    model::ModelDescription,
+    probe::Probe,
+    subject::{InputFiles, Subject},
+    workspace::{Backend, Workspace},
+};
+use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial};
+
+/// The backend, the fixtures, and a place for files.
+#[derive(Clone)]
+pub struct Context {
+    pub probe: Probe,
+    pub backend: Arc<Backend>,
+    pub known: Arc<Known>,
+    pub subject: Arc<Subject>,
+    inputs: Arc<Mutex<InputFiles>>,
+}
+
+/// One file of a model.
+#[derive(Clone)]
+pub struct Artifact {
+    pub description: Arc<ModelDescription>,
+    pub file: Model,
+}
+
+impl Context {
+    pub fn new(probe: &str, folder: &str) -> Result<Self> {
+        let workspace = Workspace::find()?;
+        let backend = Backend::read(Path::new(folder))?;
+        Ok(Self {
+            probe: Probe::at(Path::new(probe)),
+            known: Arc::new(backend.known()?),
+            backend: Arc::new(backend),
+            subject: Arc::new(Subject::fixtures(&workspace)?),
+            inputs: Arc::new(Mutex::new(InputFiles::new()?)),
+        })
+    }
+
+    /// Every model file that the backend reads.
+    pub fn artifacts<B: firstpass_probe::Backend>(&self) -> Vec<Artifact> {
+        let mut artifacts = Vec::new();
+        for model in &self.subject.models {
+            let description = Arc::new(model.clone());
+            artifacts.extend(B::FORMATS.iter().filter_map(|format| {
+                Some(Artifact {
+                    file: model.artifact(*format)?,
+                    description: description.clone(),
+                })
+            }));
+        }
+        artifacts
+    }
+
+    /// The file that most tests need only one of: the backend's usual format of the first int8
+    /// model that has it.
+    pub fn artifact<B: firstpass_probe::Backend>(&self) -> Result<Artifact> {
+        self.artifacts::<B>()
+            .into_iter()
+            .find(|a| {
+                a.description.precision == firstpass_harness::model::Precision::Int8
+                    && B::FORMATS.first() == Some(&a.file.format)
+            })
+            .context("the fixtures hold no int8 model for this backend")
+    }
+
+    /// The input files of the photographs, in their order.
+    pub fn inputs(&self, model: &ModelDescription) -> Result<Vec<PathBuf>> {
+        let mut inputs = self
+            .inputs
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a test panicked"))?;
+        self.subject
+            .photos
+            .iter()
+            .map(|photo| inputs.file(photo, model))
+            .collect()
+    }
+
+    /// A trial of `passes` passes over the first photograph.
+    pub fn trial(&self, artifact: &Artifact, threads: usize, passes: usize) -> Result<Trial> {
+        let mut inputs = self.inputs(&artifact.description)?;
+        inputs.truncate(1);
+        Ok(Trial {
+            model: artifact.file.clone(),
+            knobs: Knobs::default().with(THREADS, threads),
+            inputs,
+            passes: PassPlan::exactly(passes),
+            outputs: None,
+        })
+    }
+}

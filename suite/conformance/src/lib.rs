@@ -1,0 +1,90 @@
+//! The suite that every backend must pass, written once, and its benchmarks.
+//!
+//! A backend instantiates both in a few lines: see `tests/suite.rs` and `benches/latency.rs` in
+//! any folder of `backends/`.
+
+mod agreement;
+mod bad_input;
+mod bench;
+mod context;
+mod properties;
+
+use std::process::ExitCode;
+
+use firstpass_probe::{Backend, ErrorKind};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use firstpass_harness::observation::Outcome;
+
+pub use bench::bench;
+
+use crate::context::Context;
+
+/// Set by `firstpass test`: an engine that cannot run is then a failure.
+const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
+
+/// Runs the suite on backend `B`, whose probe is the binary `probe` and whose folder is `folder`.
+pub fn main<B: Backend + 'static>(probe: &'static str, folder: &'static str) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Engines take all cores that they are given, and some keep global state.
+    arguments.test_threads = Some(1);
+    match Context::new(probe, folder) {
+        Ok(context) => {
+            let tests = tests::<B>(&context);
+            libtest_mimic::run(&arguments, tests).exit_code()
+        }
+        Err(error) => {
+            eprintln!("{}: the suite cannot start: {error:#}", B::NAME);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tests<B: Backend + 'static>(context: &Context) -> Vec<Trial> {
+    let described = context.probe.describe();
+    let mut tests = vec![engine_test::<B>(context)];
+    tests.extend(agreement::tests::<B>(context));
+    tests.extend(bad_input::tests::<B>(context));
+    tests.extend(properties::tests::<B>(context));
+    let Err(Outcome::Failed(error)) = described else {
+        return tests;
+    };
+    if error.kind != ErrorKind::Unavailable || std::env::var_os(REQUIRE_ALL).is_some() {
+        return tests;
+    }
+    let reason = error.chain.join(": ");
+    eprintln!("{}: every test is ignored, because {reason}", B::NAME);
+    tests
+        .into_iter()
+        .map(|t| t.with_ignored_flag(true).with_kind("unavailable"))
+        .collect()
+}
+
+fn engine_test<B: Backend>(context: &Context) -> Trial {
+    let probe = context.probe.clone();
+    let folder = context.backend.name.clone();
+    Trial::test("the engine says what it is", move || {
+        let description = probe.describe().map_err(|o| Failed::from(o.to_string()))?;
+        check(!description.engine.version.is_empty(), || {
+            "no version".into()
+        })?;
+        check(description.formats == B::FORMATS, || {
+            "other formats than declared".into()
+        })?;
+        check(
+            description
+                .knobs
+                .iter()
+                .any(|k| k.name == firstpass_probe::THREADS),
+            || "no knob for the number of threads".into(),
+        )?;
+        check(B::NAME == folder, || {
+            format!("its name {:?} is not its folder's, {folder:?}", B::NAME)
+        })
+    })
+}
+
+/// Fails a test with a message.
+fn check(holds: bool, message: impl FnOnce() -> String) -> Result<(), Failed> {
+    if holds { Ok(()) } else { Err(message().into()) }
+}

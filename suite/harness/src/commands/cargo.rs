@@ -1,0 +1,111 @@
+//! `firstpass test` and `firstpass bench`: cargo on every package, with its native library.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use firstpass_harness::{
+    probe::{cargo, environment, features},
+    workspace::Workspace,
+};
+
+use crate::commands::setup;
+
+/// Set for the tests: an engine that cannot run is a failure then, and not an ignored test.
+const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only those whose names contain this
+    filter: Option<String>,
+}
+
+/// One run of cargo.
+struct Job {
+    name: String,
+    /// `--package …`, and `--features …` where a native library is there.
+    selection: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
+}
+
+/// Runs all tests: those of the suite itself, then the suite on each backend.
+pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let members = ["probe", "native", "harness", "conformance"];
+    let selection = members
+        .iter()
+        .flat_map(|m| ["--package".into(), format!("firstpass-{m}")]);
+    let mut jobs = vec![Job {
+        name: "suite".into(),
+        selection: selection.collect(),
+        environment: Vec::new(),
+    }];
+    jobs.extend(backend_jobs(workspace)?);
+    run_all(
+        workspace,
+        &["test", "--release", "--no-fail-fast"],
+        &jobs,
+        arguments,
+    )
+}
+
+/// Runs the criterion benchmarks of each backend.
+pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    run_all(
+        workspace,
+        &["bench", "--bench", "latency"],
+        &backend_jobs(workspace)?,
+        arguments,
+    )
+}
+
+/// The backends, each by itself: cargo unifies features over the packages of one build.
+fn backend_jobs(workspace: &Workspace) -> Result<Vec<Job>> {
+    // What cannot be set up fails in its own tests; the others run all the same.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let jobs = workspace.backends()?.into_iter().map(|backend| {
+        let mut selection = vec!["--package".to_owned(), backend.package.clone()];
+        selection.extend(features(workspace, &backend));
+        Job {
+            environment: environment(workspace, &backend),
+            name: backend.name,
+            selection,
+        }
+    });
+    Ok(jobs.collect())
+}
+
+fn run_all(
+    workspace: &Workspace,
+    command: &[&str],
+    jobs: &[Job],
+    arguments: &Arguments,
+) -> Result<ExitCode> {
+    let mut failed = Vec::new();
+    for job in jobs {
+        eprintln!("\n== {}", job.name);
+        let status = Command::new(cargo())
+            .current_dir(workspace.root())
+            .args(command)
+            .args(&job.selection)
+            .args(["--"])
+            .args(&arguments.filter)
+            .env(REQUIRE_ALL, "1")
+            .envs(job.environment.iter().map(|(name, path)| (name, path)))
+            .status()
+            .context("cannot run cargo")?;
+        if !status.success() {
+            failed.push(job.name.as_str());
+        }
+    }
+    if failed.is_empty() {
+        eprintln!("\nall passed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("\nfailed: {}", failed.join(", "));
+    Ok(ExitCode::FAILURE)
+}

@@ -1,0 +1,80 @@
+//! `known.toml` of a backend: divergences that are real, declared with their cause.
+//!
+//! A declared divergence must still occur, inside its bounds: the suite fails when it moves, and
+//! when it heals.
+
+use std::collections::BTreeMap;
+
+use firstpass_probe::Format;
+use serde::Deserialize;
+
+/// All that one backend declares.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Known {
+    #[serde(default)]
+    pub divergence: Vec<Divergence>,
+    #[serde(default)]
+    pub float_arithmetic: Vec<FloatArithmetic>,
+}
+
+/// Outputs that differ from the golden ones.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Divergence {
+    /// A short name of the cause, the same wherever the cause is the same.
+    pub name: String,
+    /// The cause.
+    pub reason: String,
+    pub models: Vec<String>,
+    pub format: Format,
+    /// By output; an output that is not named must be exact.
+    pub outputs: BTreeMap<String, Bounds>,
+    /// Faces that come and go where a score lies at the threshold; none where it is left out.
+    #[serde(default)]
+    pub faces: FaceBounds,
+}
+
+/// Faces that the golden outputs hold and the engine's do not, and the other way round, over all
+/// photographs of the fixtures: least and most.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FaceBounds {
+    #[serde(default)]
+    pub missed: [usize; 2],
+    #[serde(default)]
+    pub extra: [usize; 2],
+}
+
+/// What a divergence may measure over all photographs of the fixtures, in quantization steps.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Bounds {
+    /// Least and most of the largest difference.
+    pub max_steps: [u64; 2],
+    /// Least and most of the share of values that are exact.
+    pub exact_share: [f64; 2],
+}
+
+/// An int8 model some or all of whose convolutions this engine computes on dequantized floats.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FloatArithmetic {
+    pub reason: String,
+    pub models: Vec<String>,
+    pub format: Format,
+}
+
+impl Known {
+    pub fn divergence(&self, model: &str, format: Format) -> Option<&Divergence> {
+        self.divergence
+            .iter()
+            .find(|d| d.format == format && d.models.iter().any(|m| m == model))
+    }
+
+    pub fn float_arithmetic(&self, model: &str, format: Format) -> Option<&FloatArithmetic> {
+        self.float_arithmetic
+            .iter()
+            .find(|d| d.format == format && d.models.iter().any(|m| m == model))
+    }
+}

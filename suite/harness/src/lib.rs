@@ -1,0 +1,19 @@
+//! The command `firstpass`: runs probes of every backend on every model, judges what was
+//! observed, and writes reports. It names no backend: each folder of `backends/` is one.
+//!
+//! Measuring ([`campaign`]) and judging ([`judge`]) meet only in a [`record`].
+
+pub mod campaign;
+pub mod detection;
+pub mod judge;
+pub mod known;
+pub mod machine;
+pub mod manifest;
+pub mod model;
+pub mod observation;
+pub mod photo;
+pub mod probe;
+pub mod record;
+pub mod report;
+pub mod subject;
+pub mod workspace;

@@ -1,0 +1,47 @@
+//! The command line.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use firstpass_harness::workspace::Workspace;
+
+use crate::commands::{cargo, doctor, report, setup};
+
+/// Do the engines agree, and what do the first passes cost?
+#[derive(Parser)]
+#[command(name = "firstpass", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sets up what is missing, measures every engine on every model, and writes the report
+    Report(report::Arguments),
+    /// Sets up what is missing, then runs every test on every engine, none skipped
+    Test(cargo::Arguments),
+    /// Sets up what is missing, then runs the criterion benchmarks of every engine
+    Bench(cargo::Arguments),
+    /// Fetches the native libraries that are not there yet, and does nothing else
+    Setup,
+    /// Says for each engine what was found, where, in which version, and what to do if it is missing
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = Workspace::find().and_then(|workspace| match cli.command {
+        Command::Report(arguments) => report::run(&workspace, &arguments),
+        Command::Test(arguments) => cargo::test(&workspace, &arguments),
+        Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
+        Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
+        Command::Doctor => doctor::run(&workspace),
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,463 @@
+//! Building a backend's probe, starting it, and listening to it until its end.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use firstpass_probe::{
+    Arithmetic, Description, Error, Knobs, Message, Model, PROTOCOL, Request, Trial, monotonic_ns,
+};
+use nix::sys::signal::Signal;
+
+use crate::{
+    observation::{Outcome, Process},
+    workspace::{Backend, Workspace},
+};
+
+/// A built probe of one backend.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub binary: PathBuf,
+    /// Where the native library is, in the variables that the engine's binding reads.
+    pub environment: Vec<(String, PathBuf)>,
+    /// After this a silent process is killed.
+    pub timeout: Duration,
+}
+
+/// Longer than the slowest model that is known needs for its first two passes.
+pub const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// No message is longer; what is longer is not a message.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// So much of standard error is kept.
+const STDERR_TAIL: u64 = 4096;
+
+/// How long a probe may take to end after its last message.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What a probe said besides what is timed.
+#[derive(Debug, Default)]
+struct Answers {
+    description: Option<Description>,
+    arithmetic: Option<Arithmetic>,
+}
+
+impl Probe {
+    /// Builds the probe by itself: cargo unifies features over the packages of one build, and a
+    /// measured binary must not depend on its neighbours.
+    ///
+    /// # Errors
+    /// Fails where cargo does; its messages go to standard error.
+    pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
+        let environment = environment(workspace, backend);
+        let output = Command::new(cargo())
+            .current_dir(workspace.root())
+            .args([
+                "build",
+                "--release",
+                "--message-format=json-render-diagnostics",
+            ])
+            .args(["--package", &backend.package])
+            .args(features(workspace, backend))
+            .envs(environment.iter().map(|(k, v)| (k, v)))
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!(
+                "cargo could not build {}; its messages are above",
+                backend.package
+            );
+        }
+        let binary = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|message| message["target"]["name"] == backend.package.as_str())
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .with_context(|| format!("cargo built no binary named {}", backend.package))?;
+        Ok(Self {
+            binary,
+            environment,
+            timeout: TIMEOUT,
+        })
+    }
+
+    /// A probe that was built already.
+    pub fn at(binary: &Path) -> Self {
+        Self {
+            binary: binary.into(),
+            environment: Vec::new(),
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// Asks the engine what it is.
+    ///
+    /// # Errors
+    /// The outcome, in words, where it is anything but an answer.
+    pub fn describe(&self) -> Result<Description, Outcome> {
+        let (process, answers) = self.ask(&Request::Describe);
+        answer(process, answers.description)
+    }
+
+    /// Asks which operators the engine runs for a model.
+    ///
+    /// # Errors
+    /// The outcome, where it is anything but an answer.
+    pub fn inspect(
+        &self,
+        model: &Model,
+        knobs: &Knobs,
+        input: &Path,
+    ) -> Result<Arithmetic, Outcome> {
+        let (process, answers) = self.ask(&Request::Inspect {
+            model: model.clone(),
+            knobs: knobs.clone(),
+            input: input.into(),
+        });
+        answer(process, answers.arithmetic)
+    }
+
+    /// Runs one trial in a fresh process.
+    pub fn trial(&self, trial: &Trial) -> Process {
+        self.ask(&Request::Trial(trial.clone())).0
+    }
+
+    fn ask(&self, request: &Request) -> (Process, Answers) {
+        match serde_json::to_string(request) {
+            Ok(json) => self.run(&[json.into()]),
+            Err(error) => (not_started(&error), Answers::default()),
+        }
+    }
+
+    /// Starts the probe with these arguments and listens to it until its end.
+    fn run(&self, arguments: &[OsString]) -> (Process, Answers) {
+        match self.listen(arguments) {
+            Ok(observed) => observed,
+            Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
+        }
+    }
+
+    fn listen(&self, arguments: &[OsString]) -> Result<(Process, Answers)> {
+        let mut stderr = tempfile::tempfile().context("cannot make a temporary file")?;
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr.try_clone()?);
+        let mut process = Process::new(monotonic_ns());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.binary.display()))?;
+
+        let mut answers = Answers::default();
+        let ended = self.hear(&mut child, &mut process, &mut answers);
+        process.outcome = match ended {
+            Ok(None) => {
+                let status = wait(&mut child, GRACE)?;
+                match status {
+                    Some(status) => silent_end(status, &process),
+                    None => kill(&mut child, timed_out(GRACE, &process)),
+                }
+            }
+            Ok(Some(said)) => match (wait(&mut child, GRACE)?, said) {
+                // A probe that says it is done and then dies has not ended well.
+                (Some(status), Outcome::Completed) if !status.success() => {
+                    silent_end(status, &process)
+                }
+                (Some(_), said) => said,
+                (None, _) => kill(&mut child, timed_out(GRACE, &process)),
+            },
+            Err(outcome) => kill(&mut child, outcome),
+        };
+        process.stderr = tail(&mut stderr)?;
+        Ok((process, answers))
+    }
+
+    /// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault.
+    fn hear(
+        &self,
+        child: &mut Child,
+        process: &mut Process,
+        answers: &mut Answers,
+    ) -> Result<Option<Outcome>, Outcome> {
+        let stdout = child.stdout.take();
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stdout.into_iter().fold(
+                Box::new(std::io::empty()) as Box<dyn Read + Send>,
+                |_, stdout| Box::new(stdout),
+            ));
+            loop {
+                let mut line = Vec::new();
+                match reader
+                    .by_ref()
+                    .take(LONGEST_LINE)
+                    .read_until(b'\n', &mut line)
+                {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) if sender.send(line).is_err() => break,
+                    Ok(_) => {}
+                }
+            }
+        });
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = match lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => return Err(timed_out(self.timeout, process)),
+            };
+            let Ok(message) = serde_json::from_slice(&line) else {
+                return Err(garbled(&line, process));
+            };
+            match message {
+                Message::Hello {
+                    protocol, main_ns, ..
+                } => {
+                    if protocol != PROTOCOL {
+                        return Err(Outcome::Failed(Error::unsupported(format!(
+                            "the probe speaks protocol {protocol}, this harness {PROTOCOL}; \
+                             build both from one checkout"
+                        ))));
+                    }
+                    process.main_ns = Some(main_ns);
+                }
+                Message::Started { span } => process.started = Some(span),
+                Message::Loaded { span } => process.loaded = Some(span),
+                Message::Prepared { span } => process.prepared = Some(span),
+                Message::Pass(pass) => process.passes.push(pass),
+                Message::Description(description) => answers.description = Some(description),
+                Message::Arithmetic(arithmetic) => answers.arithmetic = Some(arithmetic),
+                Message::Done { peak_memory_kib } => {
+                    process.peak_memory_kib = Some(peak_memory_kib);
+                    return Ok(Some(Outcome::Completed));
+                }
+                Message::Failed(error) => return Ok(Some(Outcome::Failed(error))),
+            }
+        }
+    }
+}
+
+/// The program `cargo` that runs this command.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// `--features …` for a backend whose native library is there.
+pub fn features(workspace: &Workspace, backend: &Backend) -> Vec<String> {
+    match &backend.native {
+        Some(native)
+            if !native.cargo_features().is_empty()
+                && native.status(&workspace.native()).is_usable() =>
+        {
+            vec!["--features".into(), native.cargo_features().join(",")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The variables that lead to the backend's native library.
+pub fn environment(workspace: &Workspace, backend: &Backend) -> Vec<(String, PathBuf)> {
+    let native = backend.native.as_ref();
+    native
+        .map(|n| n.environment(&workspace.native()))
+        .unwrap_or_default()
+}
+
+fn answer<T>(process: Process, answer: Option<T>) -> Result<T, Outcome> {
+    match (process.completed(), answer) {
+        (true, Some(answer)) => Ok(answer),
+        (true, None) => Err(Outcome::Failed(Error::engine("the probe gave no answer"))),
+        (false, _) => Err(process.outcome),
+    }
+}
+
+fn not_started(error: &dyn std::fmt::Display) -> Process {
+    let mut process = Process::new(monotonic_ns());
+    process.outcome = Outcome::NotStarted(error.to_string());
+    process
+}
+
+fn timed_out(limit: Duration, process: &Process) -> Outcome {
+    Outcome::TimedOut {
+        seconds: limit.as_secs(),
+        after: process.stage(),
+    }
+}
+
+fn garbled(line: &[u8], process: &Process) -> Outcome {
+    let text: String = String::from_utf8_lossy(line).chars().take(200).collect();
+    Outcome::Garbled {
+        line: text.trim_end().into(),
+        after: process.stage(),
+    }
+}
+
+fn silent_end(status: ExitStatus, process: &Process) -> Outcome {
+    let how = match (status.signal(), status.code()) {
+        (Some(signal), _) => match Signal::try_from(signal) {
+            Ok(name) => format!("signal {signal} ({name})"),
+            Err(_) => format!("signal {signal}"),
+        },
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "an unknown status".into(),
+    };
+    Outcome::Crashed {
+        how,
+        after: process.stage(),
+    }
+}
+
+fn kill(child: &mut Child, outcome: Outcome) -> Outcome {
+    // The child may be gone already; either way it is reaped.
+    let _ = child.kill();
+    let _ = child.wait();
+    outcome
+}
+
+/// Waits for the end of the process; `None` if it does not come in time.
+fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn tail(file: &mut std::fs::File) -> Result<String> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(STDERR_TAIL)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Stage;
+
+    /// A probe made of shell commands, which misbehaves as it is told.
+    fn shell(script: &str, timeout: Duration) -> Process {
+        let probe = Probe {
+            binary: "/bin/sh".into(),
+            environment: Vec::new(),
+            timeout,
+        };
+        probe.run(&["-c".into(), script.into()]).0
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+    const HELLO: &str = r#"echo '{"message":"hello","protocol":1,"backend":"x","main_ns":1}'; "#;
+    const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7}'; "#;
+    const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9}'; "#;
+
+    #[test]
+    fn hears_a_probe_out() {
+        let process = shell(&format!("{HELLO}{PASS}{PASS}{DONE}"), LONG);
+        assert_eq!(process.outcome, Outcome::Completed);
+        assert_eq!(process.passes.len(), 2);
+        assert_eq!(process.peak_memory_kib, Some(9));
+    }
+
+    #[test]
+    fn a_killed_probe_keeps_its_passes() {
+        let process = shell(&format!("{HELLO}{PASS}{PASS}kill -9 $$"), LONG);
+        assert_eq!(
+            process.outcome,
+            Outcome::Crashed {
+                how: "signal 9 (SIGKILL)".into(),
+                after: Stage::Passes(2)
+            }
+        );
+        assert_eq!(process.passes.len(), 2);
+    }
+
+    #[test]
+    fn an_early_exit_is_a_crash_even_with_code_zero() {
+        let process = shell(&format!("{HELLO}exit 0"), LONG);
+        assert_eq!(
+            process.outcome,
+            Outcome::Crashed {
+                how: "exit code 0".into(),
+                after: Stage::Hello
+            }
+        );
+    }
+
+    #[test]
+    fn dying_after_the_last_message_is_a_crash() {
+        let process = shell(&format!("{HELLO}{PASS}{DONE}exit 3"), LONG);
+        assert!(matches!(process.outcome, Outcome::Crashed { .. }));
+    }
+
+    #[test]
+    fn a_hanging_probe_is_killed_and_keeps_its_passes() {
+        let process = shell(
+            &format!("{HELLO}{PASS}exec sleep 60"),
+            Duration::from_millis(800),
+        );
+        assert!(
+            matches!(
+                process.outcome,
+                Outcome::TimedOut {
+                    after: Stage::Passes(1),
+                    ..
+                }
+            ),
+            "{:?}",
+            process.outcome
+        );
+        assert_eq!(process.passes.len(), 1);
+    }
+
+    #[test]
+    fn garbage_is_named() {
+        let process = shell(&format!("{HELLO}echo Segmentation fault; {DONE}"), LONG);
+        assert_eq!(
+            process.outcome,
+            Outcome::Garbled {
+                line: "Segmentation fault".into(),
+                after: Stage::Hello
+            }
+        );
+        let process = shell("head -c 3000000 /dev/zero", LONG);
+        assert!(matches!(process.outcome, Outcome::Garbled { .. }));
+    }
+
+    #[test]
+    fn another_protocol_is_refused() {
+        let process = shell(&HELLO.replace(":1,\"backend", ":99,\"backend"), LONG);
+        assert!(process.outcome.to_string().contains("protocol 99"));
+    }
+
+    #[test]
+    fn standard_error_is_kept() {
+        let process = shell(&format!("{HELLO}echo no such library >&2; exit 1"), LONG);
+        assert!(process.stderr.contains("no such library"));
+    }
+
+    #[test]
+    fn a_missing_binary_is_an_outcome() {
+        let process = Probe::at(Path::new("/nonexistent/probe")).run(&[]).0;
+        assert!(matches!(process.outcome, Outcome::NotStarted(_)));
+        assert!(process.outcome.to_string().contains("/nonexistent/probe"));
+    }
+}

@@ -1,0 +1,288 @@
+//! A record, judged: everything that a report shows, before it has a form.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use firstpass_probe::{Arithmetic, Format, Tensor};
+
+use crate::{
+    detection::Detection,
+    judge::{
+        agreement::{Agreement, DetectionAgreement, compare, compare_detections},
+        expectation::{self, Verdict},
+        latency::{self, Latency},
+        repeatability::{self, Repeatability},
+    },
+    known::Known,
+    model::ModelDescription,
+    observation::{Cell, Observation},
+    photo::Photo,
+    record::{Outputs, Record},
+    subject::Subject,
+    workspace::Workspace,
+};
+
+/// One engine reading one file of a model: a row of most tables.
+#[derive(Debug)]
+pub struct Row {
+    pub cell: Cell,
+    /// The backend's name, with the format where that is not the one its users would choose.
+    pub label: String,
+    pub outputs: Option<Outputs>,
+    pub arithmetic: Option<Result<Arithmetic, String>>,
+    /// `None` where the arithmetic is as expected or unknown, else the fault.
+    pub arithmetic_fault: Option<String>,
+    /// Against the golden outputs, over all photographs that have some.
+    pub agreement: Option<Vec<Agreement>>,
+    pub verdict: Option<Verdict>,
+    /// Faces against those of the golden outputs.
+    pub golden_faces: Option<DetectionAgreement>,
+    /// By photograph, for a detector.
+    pub detections: BTreeMap<String, Vec<Detection>>,
+    /// By number of threads.
+    pub latency: BTreeMap<usize, Latency>,
+}
+
+/// A record, judged.
+#[derive(Debug)]
+pub struct Analysis {
+    pub record: Record,
+    pub subject: Subject,
+    /// By model, in the order of the models.
+    pub rows: BTreeMap<String, Vec<Row>>,
+    pub golden: BTreeMap<String, Outputs>,
+    pub repeatability: Vec<Repeatability>,
+}
+
+impl Analysis {
+    /// # Errors
+    /// Fails where models, photographs, golden outputs or declarations cannot be read.
+    pub fn new(workspace: &Workspace, record: Record) -> Result<Self> {
+        let subject = subject_of(workspace, &record)?;
+        let known: BTreeMap<String, Known> = workspace
+            .backends()?
+            .into_iter()
+            .map(|b| Ok((b.name.clone(), b.known()?)))
+            .collect::<Result<_>>()?;
+        let latencies = latency::summarise(record.observations());
+        let mut rows = BTreeMap::new();
+        let mut golden = BTreeMap::new();
+        for model in &subject.models {
+            let reference = subject.golden(model)?;
+            let mut of_model = Vec::new();
+            for cell in cells(&record, model) {
+                let known = known.get(&cell.backend).cloned().unwrap_or_default();
+                of_model.push(row(
+                    &record,
+                    model,
+                    cell,
+                    reference.as_ref(),
+                    &known,
+                    &latencies,
+                )?);
+            }
+            rows.insert(model.name.clone(), of_model);
+            if let Some(reference) = reference {
+                golden.insert(model.name.clone(), reference);
+            }
+        }
+        let repeatability = repeatability::judge(record.observations());
+        Ok(Self {
+            record,
+            subject,
+            rows,
+            golden,
+            repeatability,
+        })
+    }
+
+    pub fn models(&self) -> &[ModelDescription] {
+        &self.subject.models
+    }
+
+    pub fn photos(&self) -> &[Photo] {
+        &self.subject.photos
+    }
+
+    pub fn rows(&self, model: &ModelDescription) -> &[Row] {
+        self.rows.get(&model.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every process that did not complete.
+    pub fn incidents(&self) -> impl Iterator<Item = &Observation> {
+        self.record
+            .observations()
+            .filter(|o| !o.process.completed())
+    }
+
+    /// Everything that is not as expected, in words: empty where all is well.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (model, rows) in &self.rows {
+            for row in rows {
+                if let Some(verdict @ Verdict::Unexpected(_)) = &row.verdict {
+                    faults.push(format!("{} on {model}: {verdict}", row.label));
+                }
+                if let Some(fault) = &row.arithmetic_fault {
+                    faults.push(format!("{} on {model}: {fault}", row.label));
+                }
+            }
+        }
+        for r in self.repeatability.iter().filter(|r| !r.holds()) {
+            faults.push(format!(
+                "{} on {}: the same input does not always give the same bits",
+                label(&r.backend, &r.model, r.format, self),
+                r.model
+            ));
+        }
+        faults.extend(self.incidents().map(|o| {
+            format!(
+                "{} on {}: {}",
+                o.cell.backend, o.cell.model, o.process.outcome
+            )
+        }));
+        faults
+    }
+}
+
+fn label(backend: &str, model: &str, format: Format, analysis: &Analysis) -> String {
+    let rows = analysis.rows.get(model).map_or(&[][..], Vec::as_slice);
+    rows.iter()
+        .find(|r| r.cell.backend == backend && r.cell.format == format)
+        .map_or_else(|| backend.into(), |r| r.label.clone())
+}
+
+/// The models and photographs of the record, read again from where they lie.
+fn subject_of(workspace: &Workspace, record: &Record) -> Result<Subject> {
+    let models = record.run.models.iter().map(|path| {
+        let model = ModelDescription::read(&workspace.root().join(path))?;
+        for file in model.files() {
+            let relative = crate::subject::relative(workspace, &file);
+            if let Some(expected) = record.run.files.get(&relative) {
+                let found = crate::manifest::sha256_of_file(&file)?;
+                ensure!(
+                    &found == expected,
+                    "{} has changed since {} was measured; measure again",
+                    file.display(),
+                    record.folder.display()
+                );
+            }
+        }
+        Ok(model)
+    });
+    let models = models.collect::<Result<Vec<_>>>()?;
+    let fixtures = Photo::fixtures(&workspace.fixtures())?;
+    let photos = record.run.photos.iter().map(|path| {
+        let path = workspace.root().join(path);
+        let known = fixtures.iter().find(|p| p.file == path);
+        known.cloned().unwrap_or_else(|| Photo::from_file(&path))
+    });
+    let photos = photos.collect();
+    Subject::new(workspace, models, photos)
+}
+
+/// One cell, with the fewest threads, for each backend and format that was observed on a model.
+fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
+    let mut cells: BTreeMap<(String, Format), Cell> = BTreeMap::new();
+    for observation in record.observations().filter(|o| o.cell.model == model.name) {
+        let cell = &observation.cell;
+        let entry = cells
+            .entry((cell.backend.clone(), cell.format))
+            .or_insert_with(|| cell.clone());
+        if cell.threads() < entry.threads() {
+            *entry = cell.clone();
+        }
+    }
+    cells.into_values().collect()
+}
+
+fn row(
+    record: &Record,
+    model: &ModelDescription,
+    cell: Cell,
+    golden: Option<&Outputs>,
+    known: &Known,
+    latencies: &[Latency],
+) -> Result<Row> {
+    let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
+    let outputs = record.outputs(&cell, &names)?;
+    let agreement = outputs.as_ref().zip(golden).map(|(outputs, golden)| {
+        let pairs = pairs(golden, outputs);
+        compare(model, &pairs)
+    });
+    let detections: BTreeMap<String, Vec<Detection>> = match (&model.detection, &outputs) {
+        (Some(spec), Some(outputs)) => outputs
+            .iter()
+            .map(|(image, tensors)| (image.clone(), spec.detect(model, tensors)))
+            .collect(),
+        _ => BTreeMap::new(),
+    };
+    let golden_faces = model.detection.as_ref().zip(golden).map(|(spec, golden)| {
+        golden
+            .iter()
+            .filter_map(|(image, tensors)| {
+                Some(compare_detections(
+                    &spec.detect(model, tensors),
+                    detections.get(image)?,
+                ))
+            })
+            .fold(DetectionAgreement::default(), |all, one| all.and(&one))
+    });
+    let golden_faces = golden_faces.filter(|_| outputs.is_some());
+    let verdict = agreement.as_ref().map(|agreement| {
+        expectation::judge(model, cell.format, agreement, golden_faces.as_ref(), known)
+    });
+    let arithmetic = record.backends.get(&cell.backend).and_then(|backend| {
+        let found = backend
+            .arithmetic
+            .iter()
+            .find(|(of, _)| of.model == cell.model && of.format == cell.format);
+        found.map(|(_, arithmetic)| arithmetic.clone())
+    });
+    let arithmetic_fault = match &arithmetic {
+        Some(Ok(ran)) => expectation::judge_arithmetic(model, cell.format, ran, known).err(),
+        _ => None,
+    };
+    let same_file = |l: &&Latency| {
+        l.cell.backend == cell.backend && l.cell.model == cell.model && l.cell.format == cell.format
+    };
+    Ok(Row {
+        label: row_label(record, model, &cell),
+        outputs,
+        arithmetic,
+        arithmetic_fault,
+        agreement,
+        verdict,
+        golden_faces,
+        detections,
+        latency: latencies
+            .iter()
+            .filter(same_file)
+            .map(|l| (l.cell.threads(), l.clone()))
+            .collect(),
+        cell,
+    })
+}
+
+/// The format is part of the name only where it is not the one that the engine's users choose.
+fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) -> String {
+    let description = record
+        .backends
+        .get(&cell.backend)
+        .and_then(|b| b.description.as_ref());
+    let usual =
+        description.and_then(|d| d.formats.iter().find(|f| model.artifacts.contains_key(f)));
+    if usual.is_none_or(|f| *f == cell.format) {
+        cell.backend.clone()
+    } else {
+        format!("{} ({})", cell.backend, cell.format.key())
+    }
+}
+
+/// The outputs of two engines for the photographs that both have.
+pub fn pairs<'a>(reference: &'a Outputs, other: &'a Outputs) -> Vec<(&'a [Tensor], &'a [Tensor])> {
+    reference
+        .iter()
+        .filter_map(|(image, a)| Some((a.as_slice(), other.get(image)?.as_slice())))
+        .collect()
+}

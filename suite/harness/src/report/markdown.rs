@@ -1,0 +1,791 @@
+//! The report as markdown: the verdict first, then tables and plots, then where it all comes from.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, presets::ASCII_MARKDOWN};
+use firstpass_probe::ErrorKind;
+
+use crate::{
+    judge::{
+        agreement::{Agreement, HISTOGRAM, against_known_faces, compare},
+        expectation::Verdict,
+        latency::{Latency, SHOWN_PASSES},
+        spread::Spread,
+    },
+    model::{ModelDescription, Precision},
+    observation::Outcome,
+    report::{
+        analysis::{Analysis, Row, pairs},
+        picture::pictured_model,
+        picture_path, plot_path,
+        verdict::{self, milliseconds, times},
+    },
+    workspace::Workspace,
+};
+
+/// A table of markdown.
+fn table<H: Into<String>>(
+    header: impl IntoIterator<Item = H>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(ASCII_MARKDOWN)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
+    // A bar would end the cell.
+    table.add_rows(rows.into_iter().map(|row| {
+        row.into_iter()
+            .map(|cell| cell.replace('|', "\\|").replace('\n', " "))
+            .collect::<Vec<_>>()
+    }));
+    table.trim_fmt()
+}
+
+pub(super) fn render(
+    workspace: &Workspace,
+    analysis: &Analysis,
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Result<String> {
+    let mut sections = vec![verdict_section(analysis)];
+    sections.push("## Summary".into());
+    for model in analysis.models() {
+        sections.push(model_summary(analysis, model, files));
+    }
+    sections.push(agreement_section(analysis));
+    sections.extend(detection_section(analysis, files));
+    sections.push(latency_section(analysis));
+    sections.push(repeatability_section(analysis));
+    sections.push(arithmetic_section(analysis));
+    sections.extend(incident_section(analysis));
+    sections.push(provenance_section(workspace, analysis));
+    Ok(sections.join("\n\n"))
+}
+
+fn verdict_section(analysis: &Analysis) -> String {
+    let mut parts = vec!["## Verdict".to_owned(), verdict::health(analysis)];
+    parts.extend(verdict::paragraphs(analysis));
+    parts.join("\n\n")
+}
+
+pub(super) fn summary_header() -> Vec<&'static str> {
+    vec![
+        "engine",
+        "convolutions",
+        "against PyTorch",
+        "same faces",
+        "threads",
+        "pass 1, ms",
+        "pass 2, ms",
+        "steady, ms",
+        "pass 1 / steady",
+        "cold start, ms",
+    ]
+}
+
+/// One line for each engine and number of threads.
+pub(super) fn summary_rows(rows: &[Row]) -> Vec<Vec<String>> {
+    let mut lines = Vec::new();
+    for row in rows {
+        let head = vec![
+            row.label.clone(),
+            arithmetic_cell(row),
+            row.verdict
+                .as_ref()
+                .map_or_else(|| "–".into(), verdict_cell),
+            row.golden_faces.as_ref().map_or_else(
+                || "–".into(),
+                |f| {
+                    if f.same_faces() {
+                        format!("yes, {}", f.matched)
+                    } else {
+                        format!("{} missed, {} extra", f.missed, f.extra)
+                    }
+                },
+            ),
+        ];
+        if row.latency.is_empty() {
+            let mut line = head.clone();
+            line.extend(["–"; 6].map(String::from));
+            lines.push(line);
+        }
+        for (threads, latency) in &row.latency {
+            let pass = |n: usize| {
+                latency
+                    .pass
+                    .get(&n)
+                    .map_or_else(|| "–".into(), |s| milliseconds(s.median))
+            };
+            let mut line = head.clone();
+            line.extend([
+                threads.to_string(),
+                pass(1),
+                pass(2),
+                milliseconds(latency.steady.median),
+                times(latency.first_over_steady.median),
+                milliseconds(latency.cold_start.median),
+            ]);
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn verdict_cell(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Unexpected(_) => "⚠ unexpected".into(),
+        other => other.to_string(),
+    }
+}
+
+fn arithmetic_cell(row: &Row) -> String {
+    match &row.arithmetic {
+        Some(Ok(ran)) => match (ran.integer, ran.float) {
+            (integer, 0) => format!("{integer} int8"),
+            (0, float) => format!("{float} float"),
+            (integer, float) => format!("{integer} int8, {float} float"),
+        },
+        Some(Err(_)) | None => "not stated".into(),
+    }
+}
+
+fn model_summary(
+    analysis: &Analysis,
+    model: &ModelDescription,
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+) -> String {
+    let mut parts = vec![
+        format!("### {}", model.title),
+        model.description.clone(),
+        table(summary_header(), summary_rows(analysis.rows(model))),
+    ];
+    let plot = plot_path(&model.name);
+    if files.contains_key(&plot) {
+        parts.push(image(
+            &plot,
+            &format!("time of each pass of {}", model.title),
+        ));
+    }
+    parts.join("\n\n")
+}
+
+fn agreement_section(analysis: &Analysis) -> String {
+    let mut parts = vec![
+        "## Agreement".to_owned(),
+        "Raw outputs over all photographs, against PyTorch's own run of the same model \
+         (eager, one thread). A *step* is one quantization step of the tensor that was dequantized \
+         into the output, before its sigmoid if it has one; SQNR is the signal to quantization \
+         noise ratio; the relative error is in units of the root mean square of the output."
+            .into(),
+    ];
+    for model in analysis.models() {
+        let rows = analysis.rows(model);
+        parts.push(format!("### {}", model.title));
+        let int8 = model.precision == Precision::Int8;
+        let mut header = vec!["engine", "output", "same bits"];
+        header.extend(if int8 {
+            ["0 steps", "≤ 1 step", "max steps"]
+        } else {
+            ["max abs. error", "max rel. error", ""]
+        });
+        header.retain(|h| !h.is_empty());
+        header.extend(["SQNR, dB", "cosine", "verdict"]);
+        let golden = rows
+            .iter()
+            .flat_map(|row| row.agreement.iter().flatten().map(move |a| (row, a)));
+        let lines: Vec<Vec<String>> = golden
+            .map(|(row, a)| {
+                let mut line = vec![
+                    row.label.clone(),
+                    a.output.clone(),
+                    share(a.same_bits, a.values),
+                ];
+                line.extend(error_cells(a, int8));
+                line.extend([
+                    if a.sqnr_db.is_finite() {
+                        format!("{:.1}", a.sqnr_db)
+                    } else {
+                        "∞".into()
+                    },
+                    format!("{:.6}", a.cosine),
+                    row.verdict.as_ref().map_or_else(String::new, verdict_cell),
+                ]);
+                line
+            })
+            .collect();
+        if lines.is_empty() {
+            parts.push("There are no golden outputs for this model.".into());
+        } else {
+            parts.push(table(header, lines));
+        }
+        parts.extend(histogram(rows));
+        parts.extend(pairwise(model, rows));
+        parts.extend(reasons(rows));
+    }
+    parts.join("\n\n")
+}
+
+fn error_cells(a: &Agreement, int8: bool) -> Vec<String> {
+    match (&a.steps, int8) {
+        (Some(steps), _) => vec![
+            percent(steps.share_within(0)),
+            percent(steps.share_within(1)),
+            steps.max.to_string(),
+        ],
+        (None, true) => vec!["–".into(); 3],
+        (None, false) => vec![
+            format!("{:.1e}", a.max_abs),
+            format!("{:.1e}", a.max_relative),
+        ],
+    }
+}
+
+/// How many values differ by how many steps, all outputs together.
+fn histogram(rows: &[Row]) -> Option<String> {
+    let lines: Vec<Vec<String>> = rows
+        .iter()
+        .filter_map(|row| {
+            let steps: Vec<_> = row
+                .agreement
+                .iter()
+                .flatten()
+                .filter_map(|a| a.steps.as_ref())
+                .collect();
+            if steps.is_empty() || steps.iter().all(|s| s.max == 0) {
+                return None;
+            }
+            let counts =
+                (0..=HISTOGRAM).map(|n| steps.iter().map(|s| s.histogram[n]).sum::<usize>());
+            let mut line = vec![row.label.clone()];
+            line.extend(counts.map(|count| count.to_string()));
+            Some(line)
+        })
+        .collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let mut header = vec!["values that differ by … steps".to_owned()];
+    header.extend((0..HISTOGRAM).map(|n| n.to_string()));
+    header.push(format!("≥ {HISTOGRAM}"));
+    Some(table(header, lines))
+}
+
+/// Each pair of engines, all outputs together.
+fn pairwise(model: &ModelDescription, rows: &[Row]) -> Option<String> {
+    let with_outputs: Vec<(&Row, _)> = rows
+        .iter()
+        .filter_map(|r| Some((r, r.outputs.as_ref()?)))
+        .collect();
+    if with_outputs.len() < 2 {
+        return None;
+    }
+    let mut header = vec!["pair by pair".to_owned()];
+    header.extend(
+        with_outputs
+            .iter()
+            .skip(1)
+            .map(|(row, _)| row.label.clone()),
+    );
+    let lines = with_outputs
+        .iter()
+        .enumerate()
+        .take(with_outputs.len() - 1)
+        .map(|(i, (a, x))| {
+            let mut line = vec![a.label.clone()];
+            for (j, (_, y)) in with_outputs.iter().enumerate().skip(1) {
+                line.push(if j <= i {
+                    String::new()
+                } else {
+                    pair_cell(&compare(model, &pairs(x, y)))
+                });
+            }
+            line
+        });
+    Some(table(header, lines.collect::<Vec<_>>()))
+}
+
+fn pair_cell(agreements: &[Agreement]) -> String {
+    if agreements.iter().all(Agreement::bit_equal) {
+        return "bit-equal".into();
+    }
+    let steps: Vec<_> = agreements.iter().filter_map(|a| a.steps.as_ref()).collect();
+    let sqnr = agreements
+        .iter()
+        .map(|a| a.sqnr_db)
+        .fold(f64::INFINITY, f64::min);
+    let cosine = agreements.iter().map(|a| a.cosine).fold(1.0, f64::min);
+    if steps.is_empty() {
+        let relative = agreements
+            .iter()
+            .map(|a| a.max_relative)
+            .fold(0.0, f64::max);
+        return format!("{relative:.0e} rel., {sqnr:.0} dB, cos {cosine:.6}");
+    }
+    let max = steps.iter().map(|s| s.max).max().unwrap_or(0);
+    if max == 0 {
+        return "0 steps".into();
+    }
+    let exact: usize = steps.iter().map(|s| s.histogram[0]).sum();
+    let all: usize = steps
+        .iter()
+        .map(|s| s.histogram.iter().sum::<usize>())
+        .sum();
+    format!(
+        "≤ {max} steps, {} exact, {sqnr:.0} dB, cos {cosine:.4}",
+        share(exact, all)
+    )
+}
+
+/// The causes of the declared divergences, each once.
+fn reasons(rows: &[Row]) -> Option<String> {
+    let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for row in rows {
+        if let Some(Verdict::Declared { name, reason }) = &row.verdict {
+            reasons.entry((name, reason)).or_default().push(&row.label);
+        }
+    }
+    if reasons.is_empty() {
+        return None;
+    }
+    let lines: Vec<String> = reasons
+        .into_iter()
+        .map(|((name, reason), labels)| {
+            format!("- **{name}** ({}): {}", labels.join(", "), reason.trim())
+        })
+        .collect();
+    Some(format!("Declared divergences:\n\n{}", lines.join("\n")))
+}
+
+fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Option<String> {
+    let detectors: Vec<_> = analysis
+        .models()
+        .iter()
+        .filter(|m| m.detection.is_some())
+        .collect();
+    if detectors.is_empty() {
+        return None;
+    }
+    let mut parts = vec![
+        "## Faces".to_owned(),
+        "Found / missed / false against the known faces of each photograph (overlap of at least \
+         0.5). *Noise* and *no-face* hold none."
+            .into(),
+    ];
+    for model in &detectors {
+        let mut header = vec!["engine".to_owned()];
+        header.extend(analysis.photos().iter().map(|p| p.name.clone()));
+        header.extend(
+            [
+                "worst overlap with PyTorch's boxes",
+                "largest score difference",
+            ]
+            .map(String::from),
+        );
+        let lines = analysis.rows(model).iter().map(|row| {
+            let mut line = vec![row.label.clone()];
+            line.extend(analysis.photos().iter().map(|photo| {
+                match (row.detections.get(&photo.name), &photo.faces) {
+                    (None, _) => "–".into(),
+                    (Some(found), None) => format!("{} found", found.len()),
+                    (Some(found), Some(known)) => {
+                        let (hit, missed, extra) = against_known_faces(known, found);
+                        format!("{hit} / {missed} / {extra}")
+                    }
+                }
+            }));
+            let golden = row.golden_faces.as_ref();
+            line.push(
+                golden
+                    .and_then(|g| g.least_iou)
+                    .map_or_else(|| "–".into(), |iou| format!("{iou:.3}")),
+            );
+            line.push(
+                golden.map_or_else(|| "–".into(), |g| format!("{:.3}", g.max_score_difference)),
+            );
+            line
+        });
+        parts.push(format!("### {}", model.title));
+        parts.push(table(header, lines.collect::<Vec<_>>()));
+    }
+    if let Some(model) = pictured_model(analysis) {
+        parts.push(format!("Boxes of {}:", model.title));
+        for photo in analysis.photos() {
+            let path = picture_path(&photo.name);
+            if files.contains_key(&path) {
+                let mut caption = format!("**{}.** {}", photo.name, photo.description);
+                if !photo.source.is_empty() {
+                    caption += &format!(" *{}*", photo.source);
+                }
+                parts.push(caption);
+                parts.push(image(&path, &format!("faces found in {}", photo.name)));
+            }
+        }
+    }
+    Some(parts.join("\n\n"))
+}
+
+fn latency_section(analysis: &Analysis) -> String {
+    let settings = &analysis.record.run.settings;
+    let mut parts = vec![
+        "## First passes and steady state".to_owned(),
+        format!(
+            "Up to {} fresh processes of up to {} passes each, all engines interleaved in shuffled \
+             rounds. Medians over processes, with the lowest and highest in brackets, in ms. \
+             *Steady* is the median of the second half of a process's passes. *Cold start* runs from \
+             the spawn of the process to its first outputs: process start, engine start, load, \
+             prepare and pass 1.",
+            settings.processes, settings.passes
+        ),
+    ];
+    for model in analysis.models() {
+        for &threads in &settings.threads {
+            let latencies: Vec<(&Row, &Latency)> = analysis
+                .rows(model)
+                .iter()
+                .filter_map(|r| Some((r, r.latency.get(&threads)?)))
+                .collect();
+            if latencies.is_empty() {
+                continue;
+            }
+            parts.push(format!(
+                "### {}, {threads} thread{}",
+                model.title,
+                if threads == 1 { "" } else { "s" }
+            ));
+            parts.push(pass_table(&latencies));
+            parts.push(phase_table(&latencies));
+        }
+    }
+    parts.join("\n\n")
+}
+
+fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
+    let mut header = vec!["engine".to_owned()];
+    header.extend(SHOWN_PASSES.iter().map(|n| format!("pass {n}")));
+    header.extend(
+        [
+            "steady",
+            "pass 1 / steady",
+            "pass 2 / steady",
+            "processes × passes",
+        ]
+        .map(String::from),
+    );
+    let lines = latencies.iter().map(|(row, latency)| {
+        let mut line = vec![row.label.clone()];
+        line.extend(
+            SHOWN_PASSES
+                .iter()
+                .map(|n| latency.pass.get(n).map_or_else(|| "–".into(), spread)),
+        );
+        line.extend([
+            spread(&latency.steady),
+            times(latency.first_over_steady.median),
+            times(latency.second_over_steady.median),
+            format!("{} × {}", latency.processes, latency.passes),
+        ]);
+        line
+    });
+    table(header, lines.collect::<Vec<_>>())
+}
+
+fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
+    let header = [
+        "engine",
+        "process start",
+        "engine start",
+        "load",
+        "prepare",
+        "pass 1",
+        "cold start",
+        "CPU / wall, steady",
+        "page faults, pass 1",
+        "page faults, steady",
+        "peak memory, MiB",
+    ];
+    let lines = latencies.iter().map(|(row, l)| {
+        let first = l
+            .pass
+            .get(&1)
+            .map_or_else(|| "–".into(), |s| milliseconds(s.median));
+        vec![
+            row.label.clone(),
+            milliseconds(l.process_start.median),
+            milliseconds(l.engine_start.median),
+            milliseconds(l.load.median),
+            milliseconds(l.prepare.median),
+            first,
+            spread(&l.cold_start),
+            format!("{:.2}", l.steady_cpu_ratio.median),
+            format!("{:.0}", l.first_faults.median),
+            format!("{:.0}", l.steady_faults.median),
+            format!("{:.0}", l.peak_memory_mib.median),
+        ]
+    });
+    table(header, lines.collect::<Vec<_>>())
+}
+
+fn repeatability_section(analysis: &Analysis) -> String {
+    let yes = |holds: bool| if holds { "equal" } else { "⚠ different" }.to_owned();
+    let lines = analysis.repeatability.iter().map(|r| {
+        let threads: Vec<String> = r.threads.iter().map(ToString::to_string).collect();
+        vec![
+            r.model.clone(),
+            format!("{} ({})", r.backend, r.format.key()),
+            r.differs_from_pass.map_or_else(
+                || format!("equal in all {} passes", r.passes),
+                |pass| format!("⚠ different from pass {pass} on"),
+            ),
+            format!("{} in {} processes", yes(r.processes_agree), r.processes),
+            format!(
+                "{} with {} threads",
+                yes(r.threads_agree),
+                threads.join(" and ")
+            ),
+        ]
+    });
+    format!(
+        "## Repeatability\n\nBits of all outputs for the same input.\n\n{}",
+        table(
+            [
+                "model",
+                "engine",
+                "pass to pass",
+                "between processes",
+                "between numbers of threads"
+            ],
+            lines.collect::<Vec<_>>()
+        )
+    )
+}
+
+fn arithmetic_section(analysis: &Analysis) -> String {
+    let mut lines = Vec::new();
+    let mut sources = BTreeMap::new();
+    for model in analysis.models() {
+        for row in analysis.rows(model) {
+            let line = match &row.arithmetic {
+                Some(Ok(ran)) => {
+                    sources.insert(row.cell.backend.as_str(), ran.source.as_str());
+                    let mut operators: Vec<_> = ran.operators.iter().collect();
+                    operators.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+                    let operators: Vec<String> = operators
+                        .iter()
+                        .take(8)
+                        .map(|(name, count)| format!("{count} {name}"))
+                        .collect();
+                    vec![
+                        ran.integer.to_string(),
+                        ran.float.to_string(),
+                        operators.join(", "),
+                    ]
+                }
+                Some(Err(reason)) => vec!["–".into(), "–".into(), reason.clone()],
+                None => vec!["–".into(), "–".into(), "not asked".into()],
+            };
+            lines.push([vec![model.name.clone(), row.label.clone()], line].concat());
+        }
+    }
+    let sources: Vec<String> = sources
+        .iter()
+        .map(|(backend, source)| format!("- {backend}: {source}"))
+        .collect();
+    format!(
+        "## Arithmetic\n\nWhat the engines themselves say they ran: convolutions on integers and on \
+         floats (in an int8 model: on dequantized values), and their most frequent operators.\n\n\
+         {}\n\nWhere this is from:\n\n{}",
+        table(
+            [
+                "model",
+                "engine",
+                "convolutions on integers",
+                "on floats",
+                "operators"
+            ],
+            lines
+        ),
+        sources.join("\n")
+    )
+}
+
+fn incident_section(analysis: &Analysis) -> Option<String> {
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for (name, backend) in &analysis.record.backends {
+        if let Some(reason) = &backend.unavailable {
+            lines.push(vec![name.clone(), "–".into(), reason.clone()]);
+        }
+    }
+    lines.extend(analysis.incidents().map(|o| {
+        let mut what = o.process.outcome.to_string();
+        let last = o
+            .process
+            .stderr
+            .lines()
+            .rfind(|line| !line.trim().is_empty());
+        // A failure that the probe itself explains needs no more.
+        let explained =
+            matches!(&o.process.outcome, Outcome::Failed(e) if e.kind != ErrorKind::Engine);
+        if let (Some(last), false) = (last, explained) {
+            what += &format!(" (last on standard error: {})", last.trim());
+        }
+        vec![
+            o.cell.backend.clone(),
+            format!("{} ({})", o.cell.model, o.cell.format.key()),
+            what,
+        ]
+    }));
+    if lines.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "## What did not run\n\n{}",
+        table(["engine", "model", "what happened"], lines)
+    ))
+}
+
+fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
+    let run = &analysis.record.run;
+    let machine = &run.machine;
+    let loads = Spread::of(analysis.record.observations().map(|o| o.load_average));
+    let mut facts = vec![
+        (
+            "measured",
+            format!(
+                "{}, {}",
+                run.date,
+                run.duration_s.map_or_else(
+                    || "⚠ interrupted before its end".into(),
+                    |s| format!("in {:.0} s", s)
+                )
+            ),
+        ),
+        (
+            "processor",
+            format!("{}, {} cores", machine.cpu, machine.cores),
+        ),
+        ("instruction sets", machine.cpu_flags.join(" ")),
+        ("memory", format!("{} MiB", machine.memory_mib)),
+        (
+            "system",
+            format!("{}, kernel {}", machine.os, machine.kernel),
+        ),
+        (
+            "frequency governor",
+            machine
+                .governor
+                .clone()
+                .unwrap_or_else(|| "not readable".into()),
+        ),
+        (
+            "load average during the run",
+            loads.map_or_else(
+                || "–".into(),
+                |l| format!("{:.1} ({:.1}–{:.1})", l.median, l.low, l.high),
+            ),
+        ),
+        ("compiler", format!("{}, release profile", machine.rustc)),
+        (
+            "code",
+            format!(
+                "commit {}, measured sources {}",
+                run.code.commit.as_deref().unwrap_or("unknown"),
+                &run.code.measured_sha256.get(..16).unwrap_or_default()
+            ),
+        ),
+    ];
+    if !machine.environment.is_empty() {
+        let variables: Vec<String> = machine
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        facts.push(("environment", variables.join(" ")));
+    }
+    let facts = facts
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value]);
+    let engines = analysis
+        .record
+        .backends
+        .iter()
+        .filter_map(|(name, backend)| {
+            let engine = &backend.description.as_ref()?.engine;
+            let details: Vec<String> = engine
+                .details
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect();
+            let library = engine.library.as_ref().map(|path| {
+                let file = Path::new(path)
+                    .file_name()
+                    .map(|f| f.to_string_lossy().into_owned());
+                format!("library: {}", file.unwrap_or_else(|| path.clone()))
+            });
+            Some(vec![
+                name.clone(),
+                engine.version.clone(),
+                engine.binding.clone(),
+                library
+                    .into_iter()
+                    .chain(details)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            ])
+        });
+    let files = run.files.iter().map(|(path, sha256)| {
+        vec![
+            path.display().to_string(),
+            format!("`{}`", &sha256.get(..16).unwrap_or(sha256)),
+        ]
+    });
+    let record = crate::subject::relative(workspace, &analysis.record.folder);
+    format!(
+        "## Where it comes from\n\nEvery figure is computed from the record in `{}`: each pass of \
+         each process is there.\n\n{}\n\n{}\n\n{}",
+        record.display(),
+        table(["", ""], facts.collect::<Vec<_>>()),
+        table(
+            ["engine", "version, as it says", "binding", "details"],
+            engines.collect::<Vec<_>>()
+        ),
+        table(
+            ["file", "sha256 (first 16 digits)"],
+            files.collect::<Vec<_>>()
+        )
+    )
+}
+
+fn image(path: &Path, alt: &str) -> String {
+    format!("![{alt}]({})", path.display())
+}
+
+/// `46.1 (45.8–46.9)`
+fn spread(s: &Spread) -> String {
+    format!(
+        "{} ({}–{})",
+        milliseconds(s.median),
+        milliseconds(s.low),
+        milliseconds(s.high)
+    )
+}
+
+fn percent(share: f64) -> String {
+    // Rounding up to 100 % would hide the values that differ.
+    if share < 1.0 {
+        format!("{:.1} %", (share * 1000.0).floor() / 10.0)
+    } else {
+        "100 %".into()
+    }
+}
+
+fn share(part: usize, of: usize) -> String {
+    percent(if of == 0 {
+        1.0
+    } else {
+        part as f64 / of as f64
+    })
+}

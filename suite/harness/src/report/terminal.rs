@@ -1,0 +1,23 @@
+//! The summary table on the terminal.
+
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+
+use crate::report::{
+    analysis::Analysis,
+    markdown::{summary_header, summary_rows},
+    verdict,
+};
+
+/// What a reader wants first: one table a model, and whether all is as expected.
+pub fn summary(analysis: &Analysis) -> String {
+    let mut text = String::new();
+    for model in analysis.models() {
+        let mut table = Table::new();
+        table
+            .load_style(UTF8_FULL_CONDENSED)
+            .set_header(summary_header());
+        table.add_rows(summary_rows(analysis.rows(model)));
+        text += &format!("\n{}\n{table}\n", model.title);
+    }
+    text + "\n" + &verdict::health(analysis) + "\n"
+}

@@ -1,0 +1,237 @@
+//! What is measured: models and photographs, with their checksums.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use firstpass_probe::{Tensor, read_tensors, write_tensors};
+use image::RgbImage;
+use tempfile::TempDir;
+
+use crate::{
+    manifest::{Manifest, sha256_of_file},
+    model::{InputSpec, ModelDescription},
+    photo::{Photo, to_input},
+    record::Outputs,
+    workspace::Workspace,
+};
+
+/// The models and photographs of one run.
+#[derive(Debug)]
+pub struct Subject {
+    pub models: Vec<ModelDescription>,
+    pub photos: Vec<Photo>,
+    manifest: Manifest,
+    fixtures: PathBuf,
+}
+
+impl Subject {
+    /// All models and photographs of the fixtures.
+    ///
+    /// # Errors
+    /// Fails where a description cannot be read.
+    pub fn fixtures(workspace: &Workspace) -> Result<Self> {
+        let models = Self::fixture_models(workspace)?;
+        let photos = Photo::fixtures(&workspace.fixtures())?;
+        Self::new(workspace, models, photos)
+    }
+
+    /// # Errors
+    /// Fails where the manifest cannot be read, or a description or photograph of the fixtures is
+    /// not the committed one.
+    pub fn new(
+        workspace: &Workspace,
+        models: Vec<ModelDescription>,
+        photos: Vec<Photo>,
+    ) -> Result<Self> {
+        let subject = Self {
+            models,
+            photos,
+            manifest: Manifest::read(&workspace.fixtures())?,
+            fixtures: workspace.fixtures(),
+        };
+        for model in &subject.models {
+            subject.verify(&model.dir.join("model.toml"))?;
+        }
+        for photo in &subject.photos {
+            subject.verify(&photo.file)?;
+        }
+        Ok(subject)
+    }
+
+    /// The models of the fixtures, by name.
+    ///
+    /// # Errors
+    /// Fails where a `model.toml` cannot be read.
+    pub fn fixture_models(workspace: &Workspace) -> Result<Vec<ModelDescription>> {
+        let folder = workspace.fixtures().join("models");
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot list {}", folder.display()))?;
+        let mut models = Vec::new();
+        for entry in entries {
+            let path = entry?.path().join("model.toml");
+            if path.is_file() {
+                models.push(ModelDescription::read(&path)?);
+            }
+        }
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(models)
+    }
+
+    /// A model by the name of a fixture, or by the path of a `model.toml` or of its folder.
+    ///
+    /// # Errors
+    /// Fails where there is no such model; the message lists the fixtures.
+    pub fn find_model(workspace: &Workspace, name: &str) -> Result<ModelDescription> {
+        let path = Path::new(name);
+        if path.is_dir() {
+            return ModelDescription::read(&path.join("model.toml"));
+        }
+        if path.is_file() {
+            return ModelDescription::read(path);
+        }
+        let mut models = Self::fixture_models(workspace)?;
+        if let Some(position) = models.iter().position(|m| m.name == name) {
+            return Ok(models.swap_remove(position));
+        }
+        let names: Vec<String> = models.into_iter().map(|m| m.name).collect();
+        bail!(
+            "no model {name:?}: give the path of a model.toml, or one of {}",
+            names.join(", ")
+        )
+    }
+
+    /// Checks a file against the manifest. A file outside the fixtures is the user's own and not
+    /// checked: whoever names a model trusts it.
+    ///
+    /// # Errors
+    /// Fails where the file is missing or is not the committed one.
+    pub fn verify(&self, path: &Path) -> Result<()> {
+        let below = |folder: &Path| -> Result<bool> {
+            let absolute = path
+                .canonicalize()
+                .with_context(|| format!("cannot find {}", path.display()))?;
+            Ok(absolute.starts_with(folder.canonicalize()?))
+        };
+        if below(&self.fixtures)? {
+            self.manifest.verify(path)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The golden outputs of a model for its photographs; `None` for a model without any. A
+    /// golden output counts only for the very input that it was made from.
+    ///
+    /// # Errors
+    /// Fails where the file is not the committed one, or was made from other inputs.
+    pub fn golden(&self, model: &ModelDescription) -> Result<Option<Outputs>> {
+        let Some(relative) = &model.golden else {
+            return Ok(None);
+        };
+        let path = model.dir.join(relative);
+        self.verify(&path)?;
+        let (tensors, metadata) = read_tensors(&path).map_err(|e| anyhow!("{e}"))?;
+        let mut golden = Outputs::new();
+        for photo in &self.photos {
+            let Some(expected) = metadata.get(&format!("input.{}", photo.name)) else {
+                continue;
+            };
+            let input = to_input(&photo.letterboxed(model)?, &model.input)?;
+            if &input.sha256() != expected {
+                bail!(
+                    "the golden outputs of {} for {} were made from another input; make the \
+                     fixtures again (see fixtures/README.md)",
+                    model.name,
+                    photo.name
+                );
+            }
+            let outputs: Option<Vec<Tensor>> = model
+                .outputs
+                .iter()
+                .map(|o| tensors.get(&format!("{}/{}", photo.name, o.name)).cloned())
+                .collect();
+            let outputs = outputs
+                .with_context(|| format!("{} lacks outputs for {}", path.display(), photo.name))?;
+            golden.insert(photo.name.clone(), outputs);
+        }
+        Ok(Some(golden))
+    }
+
+    /// The photographs letterboxed for a model.
+    ///
+    /// # Errors
+    /// Fails on a photograph that cannot be read.
+    pub fn pictures(&self, model: &ModelDescription) -> Result<Vec<RgbImage>> {
+        self.photos.iter().map(|p| p.letterboxed(model)).collect()
+    }
+
+    /// SHA-256 of every model file, by path relative to the workspace.
+    ///
+    /// # Errors
+    /// Fails where a file cannot be read.
+    pub fn checksums(&self, workspace: &Workspace) -> Result<BTreeMap<PathBuf, String>> {
+        let mut sums = BTreeMap::new();
+        for model in &self.models {
+            for path in model.files().into_iter().filter(|p| p.is_file()) {
+                sums.insert(relative(workspace, &path), sha256_of_file(&path)?);
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// The path relative to the workspace, without `..`, if it lies below it.
+pub fn relative(workspace: &Workspace, path: &Path) -> PathBuf {
+    let (Ok(path), Ok(root)) = (path.canonicalize(), workspace.root().canonicalize()) else {
+        return path.into();
+    };
+    path.strip_prefix(&root).unwrap_or(&path).into()
+}
+
+/// Input tensors as files for probes, one for each photograph and way of preprocessing.
+#[derive(Debug)]
+pub struct InputFiles {
+    folder: TempDir,
+    written: BTreeMap<(String, String), PathBuf>,
+}
+
+impl InputFiles {
+    /// # Errors
+    /// Fails where no temporary folder can be made.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            folder: tempfile::tempdir().context("cannot make a temporary folder")?,
+            written: BTreeMap::new(),
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The file for one photograph, written where it is not there yet.
+    ///
+    /// # Errors
+    /// Fails on a photograph that cannot be read and on a full disk.
+    pub fn file(&mut self, photo: &Photo, model: &ModelDescription) -> Result<PathBuf> {
+        let key = (photo.name.clone(), fingerprint(&model.input)?);
+        if let Some(path) = self.written.get(&key) {
+            return Ok(path.clone());
+        }
+        let input = to_input(&photo.letterboxed(model)?, &model.input)?;
+        let path = self
+            .folder
+            .path()
+            .join(format!("input-{}.safetensors", self.written.len()));
+        write_tensors(&path, [(model.input.name.clone(), &input)]).map_err(|e| anyhow!("{e}"))?;
+        self.written.insert(key, path.clone());
+        Ok(path)
+    }
+}
+
+fn fingerprint(input: &InputSpec) -> Result<String> {
+    Ok(serde_json::to_string(input)?)
+}

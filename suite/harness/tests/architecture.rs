@@ -1,0 +1,123 @@
+//! The invariants that ARCHITECTURE.md states as absences.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use firstpass_harness::workspace::Workspace;
+
+/// The Rust and C++ sources below a folder.
+fn sources(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(sources(&path)?);
+        } else if path
+            .extension()
+            .is_some_and(|e| e == "rs" || e == "cpp" || e == "h")
+        {
+            found.push((path.clone(), std::fs::read_to_string(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+fn dependencies(manifest: &Path) -> Result<Vec<String>> {
+    let manifest: toml::Table = toml::from_str(&std::fs::read_to_string(manifest)?)?;
+    let tables = ["dependencies", "build-dependencies"];
+    let names = tables.iter().filter_map(|t| manifest.get(*t)?.as_table());
+    Ok(names.flat_map(|t| t.keys().cloned()).collect())
+}
+
+/// The crates that the workspace pins with `=`.
+fn pinned(workspace: &Workspace) -> Result<Vec<String>> {
+    let manifest: toml::Table = toml::from_str(&std::fs::read_to_string(
+        workspace.root().join("Cargo.toml"),
+    )?)?;
+    let all = manifest["workspace"]["dependencies"]
+        .as_table()
+        .context("no dependencies")?;
+    let version = |value: &toml::Value| {
+        value
+            .as_str()
+            .or_else(|| value.get("version")?.as_str())
+            .map(str::to_owned)
+    };
+    Ok(all
+        .iter()
+        .filter(|(_, value)| version(value).is_some_and(|v| v.starts_with('=')))
+        .map(|(name, _)| name.clone())
+        .collect())
+}
+
+#[test]
+fn the_suite_names_no_backend() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let backends = workspace.backends()?;
+    for (path, text) in sources(&workspace.root().join("suite"))? {
+        let text = text.to_lowercase();
+        for backend in &backends {
+            let named = text
+                .split(|c: char| !c.is_alphanumeric())
+                .any(|word| word == backend.name);
+            assert!(!named, "{} names {}", path.display(), backend.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn backends_hold_no_timers_and_no_face_maths() -> Result<()> {
+    for backend in Workspace::find()?.backends()? {
+        for (path, text) in sources(&backend.dir.join("src"))? {
+            for word in [
+                "Instant::now",
+                "SystemTime",
+                "faceboxes",
+                "variances",
+                "nms",
+                "iou",
+            ] {
+                let found = text
+                    .split(|c: char| !(c.is_alphanumeric() || c == ':'))
+                    .any(|w| w == word);
+                assert!(!found, "{} holds {word:?}", path.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_probe_links_two_engines() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let pinned = pinned(&workspace)?;
+    let mut owners: Vec<(String, String)> = Vec::new();
+    for backend in workspace.backends()? {
+        let engines: Vec<String> = dependencies(&backend.dir.join("Cargo.toml"))?
+            .into_iter()
+            .filter(|name| pinned.contains(name))
+            .collect();
+        assert!(!engines.is_empty(), "{} pins no engine", backend.name);
+        for engine in engines {
+            let other = owners.iter().find(|(name, _)| *name == engine);
+            assert!(
+                other.is_none(),
+                "{} and {other:?} share {engine}",
+                backend.name
+            );
+            owners.push((engine, backend.name.clone()));
+        }
+    }
+    for backend in [
+        "suite/probe",
+        "suite/harness",
+        "suite/native",
+        "suite/conformance",
+    ] {
+        let used = dependencies(&workspace.root().join(backend).join("Cargo.toml"))?;
+        let engine = owners.iter().find(|(name, _)| used.contains(name));
+        assert!(engine.is_none(), "{backend} links {engine:?}");
+    }
+    Ok(())
+}

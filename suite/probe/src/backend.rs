@@ -1,0 +1,83 @@
+//! The trait that abstracts an inference engine.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Format, Knob, Knobs, Model, Result, Tensor, Tensors};
+
+/// One inference engine, in the steps that its user pays for one after the other.
+///
+/// Each step consumes or borrows the result of the one before, so that a pass before `prepare`
+/// does not compile. Work stays in the step where an ordinary user of that engine would pay for
+/// it; the README of each backend says what that is. A backend holds no timers, no retries and
+/// nothing that is particular to one model.
+pub trait Backend {
+    /// The name of the backend's folder, as it appears in records and reports.
+    const NAME: &'static str;
+
+    /// The model formats that this engine reads; the first is the one its users would choose.
+    const FORMATS: &'static [Format];
+
+    /// The started engine: library loaded, threads set.
+    type Engine;
+    /// A parsed model, not yet specialised to an input shape.
+    type Loaded;
+    /// A model that is ready to run and owns the buffers that it reuses.
+    type Prepared;
+
+    /// The knobs that [`Backend::start`] honours. Every backend has [`crate::THREADS`].
+    fn knobs() -> Vec<Knob>;
+
+    /// Starts the engine under `knobs`, which were checked against [`Backend::knobs`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unavailable`] where the engine's library is missing or of a wrong version.
+    fn start(knobs: &Knobs) -> Result<Self::Engine>;
+
+    /// What the running engine says of itself; an answer proves that it runs.
+    fn describe(engine: &Self::Engine) -> Result<EngineInfo>;
+
+    /// Reads the model file.
+    ///
+    /// # Errors
+    /// Fails on a file that the engine cannot read or whose operators it does not know.
+    fn load(engine: &Self::Engine, model: &Model) -> Result<Self::Loaded>;
+
+    /// Makes the model ready to run on inputs of `shape` (NCHW).
+    fn prepare(loaded: Self::Loaded, shape: &[usize]) -> Result<Self::Prepared>;
+
+    /// Runs the model once on `input` (f32, of the prepared shape) and returns the outputs in the
+    /// order of [`Model::outputs`], readable on the host.
+    fn pass(prepared: &mut Self::Prepared, input: &Tensor) -> Result<Tensors>;
+
+    /// Which operators the engine runs for this model, as it says itself: from its own trace of
+    /// one pass or from its optimized graph. Runs in a process of its own, which is not timed.
+    fn inspect(engine: &Self::Engine, model: &Model, input: &Tensor) -> Result<Arithmetic>;
+}
+
+/// What a running engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineInfo {
+    /// The engine's version, asked of the library that was loaded.
+    pub version: String,
+    /// The Rust crate that binds it, with its version.
+    pub binding: String,
+    /// Where its library was found; `None` for an engine that is compiled into the probe.
+    pub library: Option<String>,
+    /// What else matters for its speed: instruction sets, quantized engine, build settings.
+    pub details: BTreeMap<String, String>,
+}
+
+/// Which convolutions ran on integers and which on floats.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arithmetic {
+    /// Convolutions that accumulated integers.
+    pub integer: usize,
+    /// Convolutions that accumulated floats; in an int8 model these ran on dequantized values.
+    pub float: usize,
+    /// Every operator of the executed graph with its number of calls, by the engine's own names.
+    pub operators: BTreeMap<String, usize>,
+    /// Where the engine says so, in words.
+    pub source: String,
+}

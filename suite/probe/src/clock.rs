@@ -1,0 +1,71 @@
+//! The one clock, and what the kernel counts for this process.
+
+use nix::{
+    sys::resource::{UsageWho, getrusage},
+    time::{ClockId, clock_gettime},
+};
+
+use crate::{Result, Span};
+
+/// Nanoseconds of the system-wide monotonic clock: stamps of the harness and of its probes lie on
+/// one axis, so that the time from spawn to `main` can be told.
+pub fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    // Both clocks used here exist on every Unix that this crate compiles for.
+    clock_gettime(clock).map_or(0, |t| {
+        u64::try_from(t.tv_sec()).unwrap_or(0) * 1_000_000_000
+            + u64::try_from(t.tv_nsec()).unwrap_or(0)
+    })
+}
+
+/// Runs `work` and observes it. The kernel's counters are read outside the timed span.
+pub(crate) fn observe<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Span)> {
+    let before = getrusage(UsageWho::RUSAGE_SELF)?;
+    let cpu_before = nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+    let start_ns = monotonic_ns();
+    let value = work()?;
+    let end_ns = monotonic_ns();
+    let cpu_after = nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+    let after = getrusage(UsageWho::RUSAGE_SELF)?;
+    let count = |after: i64, before: i64| u64::try_from(after - before).unwrap_or(0);
+    Ok((
+        value,
+        Span {
+            start_ns,
+            wall_ns: end_ns - start_ns,
+            cpu_ns: cpu_after.saturating_sub(cpu_before),
+            minor_faults: count(after.minor_page_faults(), before.minor_page_faults()),
+            major_faults: count(after.major_page_faults(), before.major_page_faults()),
+            voluntary_switches: count(
+                after.voluntary_context_switches(),
+                before.voluntary_context_switches(),
+            ),
+            involuntary_switches: count(
+                after.involuntary_context_switches(),
+                before.involuntary_context_switches(),
+            ),
+        },
+    ))
+}
+
+/// The most memory that this process has had resident, in KiB.
+pub(crate) fn peak_memory_kib() -> Result<u64> {
+    // Linux counts in `ru_maxrss` what the parent had when it forked, but not in `VmHWM`.
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|text| text.split_whitespace().next()?.parse().ok());
+        if let Some(kib) = kib {
+            return Ok(kib);
+        }
+    }
+    let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF)?.max_rss()).unwrap_or(0);
+    // macOS counts in bytes.
+    Ok(if cfg!(target_os = "macos") {
+        peak / 1024
+    } else {
+        peak
+    })
+}

@@ -1,0 +1,24 @@
+//! All that a backend links: the [`Backend`] trait, its types, and [`run`], the `main` of a probe.
+//!
+//! A *probe* is a small program around one inference engine. The harness starts it afresh for
+//! every trial, gives it one [`Request`] as its only argument, and reads one JSON [`Message`] a
+//! line from its standard output. A probe judges nothing: it observes.
+
+mod backend;
+mod channel;
+mod clock;
+mod error;
+mod knobs;
+mod message;
+mod model;
+mod runner;
+mod tensor;
+
+pub use backend::{Arithmetic, Backend, EngineInfo};
+pub use clock::monotonic_ns;
+pub use error::{Error, ErrorKind, Phase, Result};
+pub use knobs::{Knob, KnobValues, Knobs, THREADS};
+pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
+pub use model::{Format, Model, TensorSpec};
+pub use runner::{Session, run};
+pub use tensor::{Tensor, Tensors, read_tensors, write_tensors};

@@ -1,0 +1,126 @@
+//! What harness and probe say to each other: one [`Request`] as argument, one JSON [`Message`] a line back.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model};
+
+/// Raised when a message changes its meaning.
+pub const PROTOCOL: u32 = 1;
+
+/// What a probe is asked to do, as JSON in its only argument.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Start the engine and say what it is.
+    Describe,
+    /// Say which operators the engine runs for this model.
+    Inspect {
+        model: Model,
+        knobs: Knobs,
+        input: PathBuf,
+    },
+    /// Run passes and time them.
+    Trial(Trial),
+}
+
+/// One measured process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Trial {
+    pub model: Model,
+    pub knobs: Knobs,
+    /// Safetensors files with one tensor each, named as the model's input. All passes on one are
+    /// run before the next.
+    pub inputs: Vec<PathBuf>,
+    pub passes: PassPlan,
+    /// Where the outputs of the first pass on each input go, as tensors `<input number>/<output>`.
+    pub outputs: Option<PathBuf>,
+}
+
+/// How many passes to run on each input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassPlan {
+    pub at_least: usize,
+    pub at_most: usize,
+    /// No further pass is begun after this time once `at_least` passes are done, in ms.
+    pub budget_ms: u64,
+}
+
+impl PassPlan {
+    pub fn exactly(passes: usize) -> Self {
+        Self {
+            at_least: passes,
+            at_most: passes,
+            budget_ms: 0,
+        }
+    }
+}
+
+/// One line of a probe's standard output.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum Message {
+    /// The first words of every probe.
+    Hello {
+        protocol: u32,
+        backend: String,
+        /// When `main` began, on the monotonic clock.
+        main_ns: u64,
+    },
+    /// The engine has started.
+    Started { span: Span },
+    /// The model file is read.
+    Loaded { span: Span },
+    /// The model is ready to run.
+    Prepared { span: Span },
+    /// One pass; the first of them makes the first outputs.
+    Pass(Pass),
+    /// The answer to [`Request::Describe`].
+    Description(Description),
+    /// The answer to [`Request::Inspect`].
+    Arithmetic(Arithmetic),
+    /// All went well. Nothing follows.
+    Done { peak_memory_kib: u64 },
+    /// A step failed. Nothing follows.
+    Failed(Error),
+}
+
+/// The answer to [`Request::Describe`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    pub engine: EngineInfo,
+    pub formats: Vec<Format>,
+    pub knobs: Vec<Knob>,
+}
+
+/// One pass over one input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pass {
+    /// Which of [`Trial::inputs`], from 0.
+    pub input: usize,
+    /// Equal digests mean equal bits in all outputs.
+    pub digest: String,
+    #[serde(flatten)]
+    pub span: Span,
+}
+
+/// A timed piece of work, with what the kernel counted for the whole process meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// On the monotonic clock.
+    pub start_ns: u64,
+    pub wall_ns: u64,
+    /// Of all threads.
+    pub cpu_ns: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
+    pub voluntary_switches: u64,
+    pub involuntary_switches: u64,
+}
+
+impl Span {
+    pub fn end_ns(&self) -> u64 {
+        self.start_ns + self.wall_ns
+    }
+}

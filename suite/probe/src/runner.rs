@@ -1,0 +1,227 @@
+//! The `main` of every probe.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use crate::{
+    Backend, Description, Error, Knobs, Message, Model, PROTOCOL, Pass, Phase, Request, Result,
+    Span, Tensor, Tensors, Trial,
+    channel::Channel,
+    clock::{monotonic_ns, observe, peak_memory_kib},
+    read_tensors,
+    tensor::digest,
+    write_tensors,
+};
+
+/// A model that is ready to run on backend `B`, for use inside a process: every step checked.
+pub struct Session<B: Backend> {
+    prepared: B::Prepared,
+    model: Model,
+}
+
+impl<B: Backend> Session<B> {
+    /// Starts the engine, loads the model and prepares it.
+    ///
+    /// # Errors
+    /// As the steps of [`Backend`]; the error names the step.
+    pub fn open(model: &Model, knobs: &Knobs) -> Result<Self> {
+        let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
+        let (session, _, _) = Self::load(&engine, model)?;
+        Ok(session)
+    }
+
+    fn load(engine: &B::Engine, model: &Model) -> Result<(Self, Span, Span)> {
+        let (loaded, load) = step(Phase::Load, || B::load(engine, model))?;
+        let (prepared, prepare) = step(Phase::Prepare, || B::prepare(loaded, &model.input.shape))?;
+        let session = Self {
+            prepared,
+            model: model.clone(),
+        };
+        Ok((session, load, prepare))
+    }
+
+    /// One pass on an input that is checked first, with outputs that are checked after.
+    ///
+    /// # Errors
+    /// Fails on an input of the wrong shape or with a value that is not finite, where the engine
+    /// fails, and where its outputs have other shapes than the model declares.
+    pub fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
+        input
+            .check_input(&self.model.input)
+            .map_err(|e| e.in_phase(Phase::Pass))?;
+        Ok(self.timed_pass(input)?.0)
+    }
+
+    fn timed_pass(&mut self, input: &Tensor) -> Result<(Tensors, Span)> {
+        let (outputs, span) = step(Phase::Pass, || B::pass(&mut self.prepared, input))?;
+        let found: Vec<_> = outputs.iter().map(|t| &t.shape).collect();
+        let expected: Vec<_> = self.model.outputs.iter().map(|s| &s.shape).collect();
+        if found != expected {
+            let error = Error::engine(format!(
+                "the outputs have shapes {found:?}, but the model declares {expected:?}"
+            ));
+            return Err(error.in_phase(Phase::Pass));
+        }
+        Ok((outputs, span))
+    }
+}
+
+/// Answers the one request in the process's arguments and returns the exit code of the probe.
+pub fn run<B: Backend>() -> ExitCode {
+    let main_ns = monotonic_ns();
+    let mut channel = match Channel::reserve_stdout() {
+        Ok(channel) => channel,
+        Err(error) => {
+            eprintln!("{}: cannot reserve standard output: {error}", B::NAME);
+            return ExitCode::FAILURE;
+        }
+    };
+    let hello = Message::Hello {
+        protocol: PROTOCOL,
+        backend: B::NAME.into(),
+        main_ns,
+    };
+    let answered = channel
+        .send(&hello)
+        .and_then(|()| answer::<B>(&mut channel));
+    let last = match answered {
+        Ok(()) => peak_memory_kib().map(|peak_memory_kib| Message::Done { peak_memory_kib }),
+        Err(error) => Ok(Message::Failed(error)),
+    };
+    match last.and_then(|message| channel.send(&message).map(|()| message)) {
+        Ok(Message::Done { .. }) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{}: cannot send the last message: {error}", B::NAME);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
+    let request = std::env::args().nth(1).ok_or_else(|| {
+        Error::input("a probe takes one request as JSON, for example: '\"describe\"'")
+    });
+    let request = request
+        .and_then(|json| Ok(serde_json::from_str(&json)?))
+        .map_err(|e| e.in_phase(Phase::Request))?;
+    match request {
+        Request::Describe => describe::<B>(channel),
+        Request::Inspect {
+            model,
+            knobs,
+            input,
+        } => inspect::<B>(channel, &model, &knobs, &input),
+        Request::Trial(trial) => run_trial::<B>(channel, &trial),
+    }
+}
+
+fn describe<B: Backend>(channel: &mut Channel) -> Result<()> {
+    let (engine, span) = step(Phase::Start, || start::<B>(&Knobs::default()))?;
+    channel.send(&Message::Started { span })?;
+    let (info, _) = step(Phase::Describe, || B::describe(&engine))?;
+    channel.send(&Message::Description(Description {
+        engine: info,
+        formats: B::FORMATS.to_vec(),
+        knobs: B::knobs(),
+    }))
+}
+
+fn inspect<B: Backend>(
+    channel: &mut Channel,
+    model: &Model,
+    knobs: &Knobs,
+    input: &Path,
+) -> Result<()> {
+    let input = read_input(model, input).map_err(|e| e.in_phase(Phase::Request))?;
+    let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
+    let (arithmetic, _) = step(Phase::Inspect, || B::inspect(&engine, model, &input))?;
+    channel.send(&Message::Arithmetic(arithmetic))
+}
+
+fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
+    // The engine starts first, as in a user's program: reading the inputs belongs to no phase.
+    let (engine, span) = step(Phase::Start, || start::<B>(&trial.knobs))?;
+    channel.send(&Message::Started { span })?;
+
+    let inputs: Result<Vec<Tensor>> = trial
+        .inputs
+        .iter()
+        .map(|path| read_input(&trial.model, path))
+        .collect();
+    let inputs = inputs.map_err(|e| e.in_phase(Phase::Request))?;
+
+    let (mut session, load, prepare) = Session::<B>::load(&engine, &trial.model)?;
+    channel.send(&Message::Loaded { span: load })?;
+    channel.send(&Message::Prepared { span: prepare })?;
+
+    let budget = Duration::from_millis(trial.passes.budget_ms);
+    let mut saved = Vec::new();
+    for (number, input) in inputs.iter().enumerate() {
+        let began = monotonic_ns();
+        for pass in 0..trial.passes.at_most {
+            let spent = Duration::from_nanos(monotonic_ns() - began);
+            if pass >= trial.passes.at_least && spent >= budget {
+                break;
+            }
+            let (outputs, span) = session.timed_pass(input)?;
+            channel.send(&Message::Pass(Pass {
+                input: number,
+                digest: digest(&outputs),
+                span,
+            }))?;
+            if pass == 0 && trial.outputs.is_some() {
+                saved.push((number, outputs));
+            }
+        }
+    }
+    if let Some(path) = &trial.outputs {
+        let named = saved.iter().flat_map(|(number, outputs)| {
+            let specs = trial.model.outputs.iter();
+            specs
+                .zip(outputs)
+                .map(move |(spec, tensor)| (format!("{number}/{}", spec.name), tensor))
+        });
+        write_tensors(path, named).map_err(|e| e.in_phase(Phase::Output))?;
+    }
+    Ok(())
+}
+
+fn start<B: Backend>(knobs: &Knobs) -> Result<B::Engine> {
+    knobs.check(&B::knobs())?;
+    B::start(knobs)
+}
+
+fn read_input(model: &Model, path: &Path) -> Result<Tensor> {
+    let (mut tensors, _) = read_tensors(path)?;
+    let input = tensors.remove(&model.input.name).ok_or_else(|| {
+        Error::input(format!(
+            "{} holds no tensor {:?}",
+            path.display(),
+            model.input.name
+        ))
+    })?;
+    input.check_input(&model.input)?;
+    Ok(input)
+}
+
+/// Runs one step of the backend, timed. A panic of the engine is a failure like any other.
+fn step<T>(phase: Phase, work: impl FnOnce() -> Result<T>) -> Result<(T, Span)> {
+    catch_unwind(AssertUnwindSafe(|| observe(work)))
+        .unwrap_or_else(|payload| Err(panicked(payload.as_ref())))
+        .map_err(|error| error.in_phase(phase))
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    Error::engine(format!("the engine panicked: {text}"))
+}
