@@ -9,7 +9,7 @@ use firstpass_harness::{
         agreement::{DetectionAgreement, compare, compare_detections},
         expectation, repeatability,
     },
-    machine::all_threads,
+    machine::{Machine, all_threads},
     observation::{Cell, Observation, Purpose},
     record::Outputs,
 };
@@ -142,7 +142,15 @@ fn outputs_are_expected(
             .fold(DetectionAgreement::default(), |all, one| all.and(&one))
     });
     let format = artifact.file.format;
-    let verdict = expectation::judge(model, format, &agreement, faces.as_ref(), &context.known);
+    let flags = Machine::observe().cpu_flags;
+    let verdict = expectation::judge(
+        model,
+        format,
+        &agreement,
+        faces.as_ref(),
+        &context.known,
+        &flags,
+    );
     check(verdict.is_expected(), || verdict.to_string())
 }
 

@@ -1,7 +1,7 @@
 //! A whole run: every backend on every model, in fresh processes, interleaved.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,10 +23,6 @@ use crate::{
 
 /// No process does fewer passes.
 pub const LEAST_PASSES: usize = 10;
-
-/// Passes over each photograph when agreement is observed: two, so that a pass that depends on
-/// the one before is seen.
-const AGREEMENT_PASSES: usize = 2;
 
 /// One measured combination, ready to run.
 struct Job<'a> {
@@ -82,7 +78,7 @@ pub fn run(
     let probes = start_backends(workspace, backends, &mut recorder)?;
     let jobs = jobs(&probes, subject, settings, &mut recorder)?;
     let mut inputs = InputFiles::new()?;
-    observe_agreement(&jobs, subject, &mut inputs, &mut recorder)?;
+    observe_agreement(&jobs, subject, settings, &mut inputs, &mut recorder)?;
     observe_latency(&jobs, subject, settings, &mut inputs, &mut recorder)?;
     recorder.finish(began.elapsed().as_secs_f64())
 }
@@ -164,6 +160,7 @@ fn jobs<'a>(
 fn observe_agreement(
     jobs: &[Job],
     subject: &Subject,
+    settings: &Settings,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<()> {
@@ -199,7 +196,7 @@ fn observe_agreement(
             model: job.artifact.clone(),
             knobs: job.cell.knobs.clone(),
             inputs: files,
-            passes: PassPlan::exactly(AGREEMENT_PASSES),
+            passes: PassPlan::exactly(settings.agreement_passes),
             outputs: Some(saved.clone()),
         });
         let images: Vec<String> = subject.photos.iter().map(|p| p.name.clone()).collect();
@@ -234,6 +231,8 @@ fn observe_latency(
     let bar = progress("latency", jobs.len() * settings.processes);
     // A cell that failed once is a row already; failing again would only take time.
     let mut failed: BTreeSet<&Cell> = BTreeSet::new();
+    let mut spent: BTreeMap<&Cell, Duration> = BTreeMap::new();
+    let cell_budget = Duration::from_secs(settings.cell_budget_s);
     let mut longest_round = Duration::ZERO;
     for round in 0..settings.processes {
         if round > 0 && began.elapsed() + longest_round > budget {
@@ -251,9 +250,13 @@ fn observe_latency(
         for job in order {
             bar.set_message(format!("round {}: {}", round + 1, label(&job.cell)));
             bar.inc(1);
-            if failed.contains(&job.cell) {
+            let slow = spent
+                .get(&job.cell)
+                .is_some_and(|spent| *spent > cell_budget);
+            if failed.contains(&job.cell) || slow && round >= settings.least_processes {
                 continue;
             }
+            let process_began = Instant::now();
             let process = job.probe.trial(&Trial {
                 model: job.artifact.clone(),
                 knobs: job.cell.knobs.clone(),
@@ -265,6 +268,7 @@ fn observe_latency(
                 },
                 outputs: None,
             });
+            *spent.entry(&job.cell).or_default() += process_began.elapsed();
             if !process.completed() {
                 failed.insert(&job.cell);
                 bar.suspend(|| eprintln!("{}: {}", label(&job.cell), process.outcome));

@@ -28,6 +28,10 @@ pub struct Divergence {
     pub reason: String,
     pub models: Vec<String>,
     pub format: Format,
+    /// Only on a processor that has none of these instruction sets (as the kernel names them);
+    /// empty for every processor.
+    #[serde(default)]
+    pub without: Vec<String>,
     /// By output; an output that is not named must be exact.
     pub outputs: BTreeMap<String, Bounds>,
     /// Faces that come and go where a score lies at the threshold; none where it is left out.
@@ -66,9 +70,16 @@ pub struct FloatArithmetic {
 }
 
 impl Known {
-    pub fn divergence(&self, model: &str, format: Format) -> Option<&Divergence> {
+    /// What is declared for a model on a processor with these instruction sets.
+    pub fn divergence(
+        &self,
+        model: &str,
+        format: Format,
+        cpu_flags: &[String],
+    ) -> Option<&Divergence> {
         self.divergence
             .iter()
+            .filter(|d| !d.without.iter().any(|flag| cpu_flags.contains(flag)))
             .find(|d| d.format == format && d.models.iter().any(|m| m == model))
     }
 

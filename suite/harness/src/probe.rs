@@ -54,6 +54,9 @@ impl Probe {
     /// Builds the probe by itself: cargo unifies features over the packages of one build, and a
     /// measured binary must not depend on its neighbours.
     ///
+    /// The backend's tests are built with it, because their dependencies take part in choosing
+    /// features: without them cargo would compile the engine once to measure and once to test.
+    ///
     /// # Errors
     /// Fails where cargo does; its messages go to standard error.
     pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
@@ -65,7 +68,7 @@ impl Probe {
                 "--release",
                 "--message-format=json-render-diagnostics",
             ])
-            .args(["--package", &backend.package])
+            .args(["--package", &backend.package, "--bins", "--tests"])
             .args(features(workspace, backend))
             .envs(environment.iter().map(|(k, v)| (k, v)))
             .stderr(Stdio::inherit())

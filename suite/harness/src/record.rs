@@ -44,10 +44,16 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     pub processes: usize,
+    /// A slow cell gets fewer processes than that, but at least so many.
+    pub least_processes: usize,
     pub passes: usize,
+    /// Passes over each photograph when agreement is observed.
+    pub agreement_passes: usize,
     pub threads: Vec<usize>,
     /// No new round is begun after this, in s.
     pub budget_s: u64,
+    /// A cell gets no further process after this once it has had the least number, in s.
+    pub cell_budget_s: u64,
     /// A process does no further pass after this once it has done ten, in ms.
     pub process_budget_ms: u64,
 }
@@ -338,9 +344,12 @@ mod tests {
             },
             settings: Settings {
                 processes: 1,
+                least_processes: 1,
                 passes: 10,
+                agreement_passes: 1,
                 threads: vec![1],
                 budget_s: 1,
+                cell_budget_s: 1,
                 process_budget_ms: 1,
             },
             models: Vec::new(),

@@ -69,26 +69,41 @@ impl Arguments {
     }
 
     fn settings(&self) -> Settings {
-        let (processes, passes, budget_s, process_budget_ms) = if self.quick {
-            (2, 20, 30, 600)
+        let preset = if self.quick {
+            Settings {
+                processes: 2,
+                least_processes: 1,
+                passes: 20,
+                // Two show a pass that depends on the one before, but take twice the time.
+                agreement_passes: 1,
+                threads: vec![1],
+                budget_s: 30,
+                cell_budget_s: 4,
+                process_budget_ms: 500,
+            }
         } else {
-            (5, 60, 330, 2500)
+            Settings {
+                processes: 5,
+                least_processes: 2,
+                passes: 60,
+                agreement_passes: 2,
+                threads: vec![1, all_threads()],
+                budget_s: 400,
+                cell_budget_s: 25,
+                process_budget_ms: 1500,
+            }
         };
         let mut threads = self.threads.clone();
         if threads.is_empty() {
-            threads = if self.quick {
-                vec![1]
-            } else {
-                vec![1, all_threads()]
-            };
+            threads.clone_from(&preset.threads);
         }
+        threads.sort_unstable();
         threads.dedup();
         Settings {
-            processes: self.processes.unwrap_or(processes),
-            passes: self.passes.unwrap_or(passes),
+            processes: self.processes.unwrap_or(preset.processes),
+            passes: self.passes.unwrap_or(preset.passes),
             threads,
-            budget_s,
-            process_budget_ms,
+            ..preset
         }
     }
 }
@@ -96,6 +111,7 @@ impl Arguments {
 /// Succeeds where the report was written, whatever it says; `--check` where it is up to date.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = arguments.folder(workspace);
+    let folder = std::path::absolute(&folder)?;
     if arguments.check {
         report::check(workspace, &folder)?;
         println!("{} is up to date", folder.join("README.md").display());
@@ -108,7 +124,6 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = record
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
-    let folder = std::path::absolute(&folder)?;
     let analysis = report::write(workspace, &folder, &record)?;
     println!("{}", report::summary(&analysis));
     println!("report: {}", folder.join("README.md").display());

@@ -57,13 +57,14 @@ pub fn judge(
     agreements: &[Agreement],
     faces: Option<&DetectionAgreement>,
     known: &Known,
+    cpu_flags: &[String],
 ) -> Verdict {
     let mut faults: Vec<String> = agreements
         .iter()
         .filter(|a| a.not_finite > 0)
         .map(|a| format!("{}: {} values are not finite", a.output, a.not_finite))
         .collect();
-    let declared = known.divergence(&model.name, format);
+    let declared = known.divergence(&model.name, format, cpu_flags);
     for agreement in agreements {
         let output = &agreement.output;
         match (
@@ -238,6 +239,7 @@ mod tests {
                 reason: "because".into(),
                 models: vec!["m".into()],
                 format: Format::Onnx,
+                without: vec!["vnni".into()],
                 outputs: BTreeMap::from([("y".into(), bounds)]),
                 faces: FaceBounds {
                     missed: [0, 0],
@@ -259,6 +261,7 @@ mod tests {
             &[agreement],
             None,
             known,
+            &[],
         )
     }
 
@@ -275,6 +278,7 @@ mod tests {
                 &[agreement(7, 3, 10)],
                 Some(&faces),
                 &declared(),
+                &[],
             )
         };
         assert!(with_extra(1).is_expected());
@@ -305,6 +309,22 @@ mod tests {
     }
 
     #[test]
+    fn a_divergence_of_other_processors_is_not_excused() {
+        let on = |flags: &[String]| {
+            let far = [agreement(7, 3, 10)];
+            judge(
+                &model(Precision::Int8),
+                Format::Onnx,
+                &far,
+                None,
+                &declared(),
+                flags,
+            )
+        };
+        assert!(!on(&["vnni".into()]).is_expected());
+    }
+
+    #[test]
     fn a_divergence_of_another_format_is_not_excused() {
         let verdict = judge(
             &model(Precision::Int8),
@@ -312,6 +332,7 @@ mod tests {
             &[agreement(7, 3, 10)],
             None,
             &declared(),
+            &[],
         );
         assert!(!verdict.is_expected());
     }
@@ -330,6 +351,7 @@ mod tests {
                 &[float(max_relative)],
                 None,
                 &Known::default(),
+                &[],
             )
         };
         assert_eq!(judge_float(1e-6), Verdict::FloatRounding);

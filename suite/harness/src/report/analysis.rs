@@ -229,8 +229,16 @@ fn row(
             .fold(DetectionAgreement::default(), |all, one| all.and(&one))
     });
     let golden_faces = golden_faces.filter(|_| outputs.is_some());
+    let flags = &record.run.machine.cpu_flags;
     let verdict = agreement.as_ref().map(|agreement| {
-        expectation::judge(model, cell.format, agreement, golden_faces.as_ref(), known)
+        expectation::judge(
+            model,
+            cell.format,
+            agreement,
+            golden_faces.as_ref(),
+            known,
+            flags,
+        )
     });
     let arithmetic = record.backends.get(&cell.backend).and_then(|backend| {
         let found = backend

@@ -66,6 +66,23 @@ pub(super) fn render(
     Ok(sections.join("\n\n"))
 }
 
+/// What the README of the project shows: the verdict on one model, its table and its plot, whose
+/// path begins with `prefix`.
+pub(super) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
+    let Some(model) = pictured_model(analysis).or(analysis.models().first()) else {
+        return String::new();
+    };
+    let position = analysis.models().iter().position(|m| m.name == model.name);
+    let verdict = position.and_then(|p| verdict::paragraphs(analysis).into_iter().nth(p));
+    let plot = prefix.join(plot_path(&model.name));
+    [
+        verdict.unwrap_or_default(),
+        table(summary_header(), summary_rows(analysis.rows(model))),
+        image(&plot, &format!("time of each pass of {}", model.title)),
+    ]
+    .join("\n\n")
+}
+
 fn verdict_section(analysis: &Analysis) -> String {
     let mut parts = vec!["## Verdict".to_owned(), verdict::health(analysis)];
     parts.extend(verdict::paragraphs(analysis));

@@ -54,21 +54,61 @@ pub fn render(workspace: &Workspace, analysis: &Analysis) -> Result<Rendered> {
     Ok(Rendered { block, files })
 }
 
-/// Writes a report into `folder`: its `README.md`, plots and pictures.
+/// A text with a generated part, as it is and as it should be.
+struct Page {
+    path: PathBuf,
+    found: Option<String>,
+    expected: String,
+}
+
+/// The pages of a report: its own `README.md` and, for *the* report of the workspace, the excerpt
+/// in the README of the project.
+fn pages(
+    workspace: &Workspace,
+    folder: &Path,
+    record: &Path,
+    analysis: &Analysis,
+    rendered: &Rendered,
+) -> Result<Vec<Page>> {
+    let mut pages = vec![page(folder, record, TEMPLATE, &rendered.block)?];
+    if crate::subject::relative(workspace, folder) == Path::new("reports") {
+        let prefix = Path::new("reports");
+        let excerpt = markdown::excerpt(analysis, prefix);
+        pages.push(page(workspace.root(), record, "", &excerpt)?);
+    }
+    Ok(pages)
+}
+
+fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page> {
+    let path = folder.join("README.md");
+    let found = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let block = Block {
+        source: record
+            .strip_prefix(folder)
+            .unwrap_or(record)
+            .display()
+            .to_string(),
+        text: text.into(),
+    };
+    Ok(Page {
+        expected: splice(found.as_deref().unwrap_or(template), &block)
+            .with_context(|| format!("cannot write into {}", path.display()))?,
+        path,
+        found,
+    })
+}
+
+/// Writes a report into `folder`: its `README.md`, plots and pictures. Both paths are absolute.
 ///
 /// # Errors
 /// Fails where the folder cannot be written; the record is not touched.
 pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Analysis> {
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
     let rendered = render(workspace, &analysis)?;
-    let readme = folder.join("README.md");
-    let text = match std::fs::read_to_string(&readme) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => TEMPLATE.into(),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", readme.display()));
-        }
-    };
     let unwritable = |path: &Path| {
         format!(
             "cannot write {}; the record is safe in {}: make the folder writable or give another \
@@ -85,16 +125,9 @@ pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Anal
         }
         std::fs::write(&path, bytes).with_context(|| unwritable(&path))?;
     }
-    let source = record
-        .strip_prefix(folder)
-        .unwrap_or(record)
-        .display()
-        .to_string();
-    let block = Block {
-        source,
-        text: rendered.block,
-    };
-    std::fs::write(&readme, splice(&text, &block)?).with_context(|| unwritable(&readme))?;
+    for page in pages(workspace, folder, record, &analysis, &rendered)? {
+        std::fs::write(&page.path, page.expected).with_context(|| unwritable(&page.path))?;
+    }
     Ok(analysis)
 }
 
@@ -106,22 +139,20 @@ pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Anal
 pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
     let readme = folder.join("README.md");
     let text = std::fs::read_to_string(&readme)
-        .with_context(|| format!("cannot read {}", readme.display()))?;
+        .with_context(|| format!("there is no report: cannot read {}", readme.display()))?;
     let source = Block::source_of(&text)
         .with_context(|| format!("{} has no generated part", readme.display()))?;
     let record = folder.join(&source);
     let analysis = Analysis::new(workspace, Record::read(&record)?)?;
     let rendered = render(workspace, &analysis)?;
-    let block = Block {
-        source,
-        text: rendered.block,
-    };
     let mut stale = Vec::new();
-    if splice(&text, &block)? != text {
-        stale.push(format!(
-            "{} is not what its record renders to",
-            readme.display()
-        ));
+    for page in pages(workspace, folder, &record, &analysis, &rendered)? {
+        if page.found.as_ref() != Some(&page.expected) {
+            stale.push(format!(
+                "{} is not what its record renders to",
+                page.path.display()
+            ));
+        }
     }
     for (path, bytes) in &rendered.files {
         let path = folder.join(path);

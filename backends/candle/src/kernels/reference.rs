@@ -1,0 +1,41 @@
+//! The definition of every integer kernel, in safe scalar Rust.
+
+use super::{Requantization, depthwise, matrix};
+
+/// Rows of `k` activations times weights `[channel][k]`.
+pub fn matrix(
+    weights: &[i8],
+    k: usize,
+    requantization: &Requantization,
+    rows: &matrix::Rows<'_>,
+    out: &mut matrix::Output<'_>,
+) {
+    let channels = weights.len() / k;
+    let mut accumulators = vec![0; channels];
+    for row in 0..rows.count {
+        let activations = rows.row(row, k);
+        for (accumulator, weights) in accumulators.iter_mut().zip(weights.chunks_exact(k)) {
+            let products = activations.iter().zip(weights);
+            *accumulator = products.map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
+        }
+        requantization.apply(0, &accumulators, out.row(row, channels));
+    }
+}
+
+/// One pixel of a depthwise convolution with weights `[tap][channel]`.
+pub fn depthwise(
+    weights: &[i8],
+    requantization: &Requantization,
+    taps: &depthwise::Taps<'_>,
+    out: &mut [u8],
+) {
+    for (channel, out) in out.iter_mut().enumerate() {
+        let products = taps
+            .iter()
+            .zip(weights.chunks_exact(requantization.bias.len()));
+        let accumulator = products
+            .map(|(tap, weights)| i32::from(tap[channel]) * i32::from(weights[channel]))
+            .sum();
+        requantization.apply(channel, &[accumulator], std::slice::from_mut(out));
+    }
+}

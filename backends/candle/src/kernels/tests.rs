@@ -1,0 +1,245 @@
+//! Every instruction set of this machine against the reference.
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{
+    Addition, Depthwise, Isa, MAX_PRODUCTS, Matrix, Output, Range, Requantization, Rows, add,
+    quantize,
+};
+
+fn range() -> impl Strategy<Value = Range> {
+    (0..=255_u8, any::<bool>()).prop_map(|(zero, relu)| {
+        let zero = f32::from(zero);
+        Range {
+            zero,
+            low: if relu { zero } else { 0.0 },
+            high: 255.0,
+        }
+    })
+}
+
+/// Factors that spread sums of `products` products over the range of the output and beyond it.
+fn requantization(channels: usize, products: usize) -> impl Strategy<Value = Requantization> {
+    let spread = 40.0 / (products as f32).sqrt();
+    (
+        vec(-100_000..100_000_i32, channels),
+        vec(-1e6..1e6_f32, channels),
+        prop_oneof![Just(1.0_f32), 0.001..10.0_f32],
+        vec(spread * 1e-4..spread * 1e-2, channels),
+        range(),
+    )
+        .prop_map(
+            |(correction, bias, bias_factor, factor, range)| Requantization {
+                correction,
+                bias,
+                bias_factor,
+                factor,
+                range,
+            },
+        )
+}
+
+#[derive(Debug)]
+struct MatrixCase {
+    k: usize,
+    count: usize,
+    stride: usize,
+    out_stride: usize,
+    weights: Vec<i8>,
+    values: Vec<u8>,
+    requantization: Requantization,
+}
+
+fn matrix_case() -> impl Strategy<Value = MatrixCase> {
+    (
+        1..80_usize,
+        1..60_usize,
+        1..20_usize,
+        0..9_usize,
+        0..9_usize,
+    )
+        .prop_flat_map(|(k, channels, count, gap, out_gap)| {
+            let stride = k.next_multiple_of(4) + gap;
+            (
+                vec(any::<i8>(), channels * k),
+                vec(any::<u8>(), count * stride),
+                requantization(channels, k),
+            )
+                .prop_map(move |(weights, values, requantization)| MatrixCase {
+                    k,
+                    count,
+                    stride,
+                    out_stride: channels + out_gap,
+                    weights,
+                    values,
+                    requantization,
+                })
+        })
+}
+
+impl MatrixCase {
+    fn run(&self, isa: Isa) -> Vec<u8> {
+        let matrix = Matrix::pack(isa, &self.weights, self.k, &self.requantization);
+        let mut out = vec![7; self.count * self.out_stride];
+        matrix.multiply(
+            &Rows {
+                values: &self.values,
+                stride: self.stride,
+                count: self.count,
+            },
+            &mut Output {
+                values: &mut out,
+                stride: self.out_stride,
+            },
+        );
+        out
+    }
+}
+
+#[derive(Debug)]
+struct DepthwiseCase {
+    taps: usize,
+    weights: Vec<i8>,
+    values: Vec<u8>,
+    requantization: Requantization,
+}
+
+fn depthwise_case() -> impl Strategy<Value = DepthwiseCase> {
+    (1..30_usize, 1..70_usize).prop_flat_map(|(taps, channels)| {
+        (
+            vec(any::<i8>(), channels * taps),
+            vec(any::<u8>(), channels * taps),
+            requantization(channels, taps),
+        )
+            .prop_map(move |(weights, values, requantization)| DepthwiseCase {
+                taps,
+                weights,
+                values,
+                requantization,
+            })
+    })
+}
+
+impl DepthwiseCase {
+    fn run(&self, isa: Isa) -> Vec<u8> {
+        let channels = self.requantization.bias.len();
+        let depthwise = Depthwise::pack(isa, &self.weights, self.taps, &self.requantization);
+        let taps: Vec<&[u8]> = self.values.chunks_exact(channels).collect();
+        let mut out = vec![0; channels];
+        depthwise.pixel(&taps, &mut out);
+        out
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn matrices_agree(case in matrix_case()) {
+        let expected = case.run(Isa::Reference);
+        for isa in Isa::available() {
+            prop_assert_eq!(&case.run(isa), &expected, "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn depthwise_agrees(case in depthwise_case()) {
+        let expected = case.run(Isa::Reference);
+        for isa in Isa::available() {
+            prop_assert_eq!(&case.run(isa), &expected, "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn additions_agree(
+        operands in vec((any::<u8>(), any::<u8>()), 0..200),
+        scales in (0.01..1.0_f32, 0.01..1.0_f32),
+        offsets in (-100.0..0.0_f32, -100.0..0.0_f32),
+        inverse_scale in 0.5..20.0_f32,
+        range in range(),
+    ) {
+        let addition = Addition {
+            scales: scales.into(),
+            offsets: offsets.into(),
+            inverse_scale,
+            range,
+        };
+        let (left, right): (Vec<u8>, Vec<u8>) = operands.into_iter().unzip();
+        let run = |isa| {
+            let mut out = vec![0; left.len()];
+            add(isa, &addition, &left, &right, &mut out);
+            out
+        };
+        for isa in Isa::available() {
+            prop_assert_eq!(run(isa), run(Isa::Reference), "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn quantizing_agrees(
+        values in vec(any::<f32>(), 0..200),
+        inverse_scale in 1e-3..1e3_f32,
+        range in range(),
+    ) {
+        let run = |isa| {
+            let mut out = vec![0; values.len()];
+            quantize(isa, inverse_scale, range, &values, &mut out);
+            out
+        };
+        for isa in Isa::available() {
+            prop_assert_eq!(run(isa), run(Isa::Reference), "{}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn rounds_half_to_even_and_saturates() {
+    let range = Range {
+        zero: 10.0,
+        low: 10.0,
+        high: 200.0,
+    };
+    for (value, expected) in [
+        (0.5, 10),
+        (1.5, 12),
+        (2.5, 12),
+        (-3.0, 10),
+        (189.5, 200),
+        (1e30, 200),
+        (f32::INFINITY, 200),
+        (f32::NEG_INFINITY, 10),
+        (f32::NAN, 10),
+    ] {
+        assert_eq!(range.round(value), expected, "{value}");
+    }
+}
+
+/// The largest sums that a convolution may have: saturation anywhere would show.
+#[test]
+fn extreme_sums_are_exact() {
+    for weight in [i8::MIN, i8::MAX] {
+        let case = MatrixCase {
+            k: MAX_PRODUCTS,
+            count: 1,
+            stride: MAX_PRODUCTS.next_multiple_of(4),
+            out_stride: 1,
+            weights: vec![weight; MAX_PRODUCTS],
+            values: vec![255; MAX_PRODUCTS.next_multiple_of(4)],
+            requantization: Requantization {
+                correction: vec![0],
+                bias: vec![0.0],
+                bias_factor: 1.0,
+                factor: vec![100.0 / i32::MAX as f32],
+                range: Range {
+                    zero: 128.0,
+                    low: 0.0,
+                    high: 255.0,
+                },
+            },
+        };
+        let expected = if weight < 0 { 128 - 100 } else { 128 + 99 };
+        for isa in Isa::available() {
+            assert_eq!(case.run(isa), [expected], "{}", isa.name());
+        }
+    }
+}

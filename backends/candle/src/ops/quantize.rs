@@ -1,0 +1,94 @@
+//! Between floats in the order of ONNX (NCHW) and u8 in the order of the kernels (NHWC).
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
+use rayon::prelude::*;
+
+use super::{CHUNK, check_length, values, values_mut};
+use crate::{
+    kernels::{self, Isa, Range},
+    plan::Quantization,
+};
+
+/// Quantizes floats. The output has the channels last where the input is an image.
+pub struct Quantize {
+    pub isa: Isa,
+    pub inverse_scale: f32,
+    pub range: Range,
+}
+
+impl InplaceOp2 for Quantize {
+    fn name(&self) -> &'static str {
+        "quantize"
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        out_layout: &Layout,
+        input: &CpuStorage,
+        input_layout: &Layout,
+    ) -> Result<()> {
+        let out = values_mut::<u8>(out, out_layout)?;
+        let input = values::<f32>(input, input_layout)?;
+        check_length("the input", input.len(), out.len())?;
+        let quantize = |input: &[f32], out: &mut [u8]| {
+            kernels::quantize(self.isa, self.inverse_scale, self.range, input, out);
+        };
+        let [_, channels, height, width] = *input_layout.dims() else {
+            out.par_chunks_mut(CHUNK)
+                .zip(input.par_chunks(CHUNK))
+                .for_each(|(out, input)| quantize(input, out));
+            return Ok(());
+        };
+        out.par_chunks_mut(width * channels)
+            .enumerate()
+            .for_each_init(
+                || vec![0; width],
+                |plane_row, (row, out)| {
+                    let (image, row) = (row / height, row % height);
+                    for channel in 0..channels {
+                        let start = ((image * channels + channel) * height + row) * width;
+                        quantize(&input[start..][..width], plane_row);
+                        let pixels = out[channel..].iter_mut().step_by(channels);
+                        for (out, &value) in pixels.zip(plane_row.iter()) {
+                            *out = value;
+                        }
+                    }
+                },
+            );
+        Ok(())
+    }
+}
+
+/// Turns u8 into floats, in the order in which they lie.
+pub struct Dequantize {
+    pub quantization: Quantization,
+}
+
+impl InplaceOp2 for Dequantize {
+    fn name(&self) -> &'static str {
+        "dequantize"
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        out_layout: &Layout,
+        input: &CpuStorage,
+        input_layout: &Layout,
+    ) -> Result<()> {
+        let out = values_mut::<f32>(out, out_layout)?;
+        let input = values::<u8>(input, input_layout)?;
+        check_length("the input", input.len(), out.len())?;
+        let Quantization { scale, zero } = self.quantization;
+        let zero = f32::from(zero);
+        out.par_chunks_mut(CHUNK)
+            .zip(input.par_chunks(CHUNK))
+            .for_each(|(out, input)| {
+                for (out, &input) in out.iter_mut().zip(input) {
+                    *out = (f32::from(input) - zero) * scale;
+                }
+            });
+        Ok(())
+    }
+}

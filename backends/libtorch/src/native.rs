@@ -1,0 +1,68 @@
+//! The backend where libtorch is linked.
+
+mod engine;
+mod module;
+mod shim;
+mod trace;
+
+use firstpass_probe::{
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
+};
+use tch::TchError;
+
+use crate::{Libtorch, knobs};
+use engine::Engine;
+use module::{Module, Runnable};
+
+impl Backend for Libtorch {
+    const NAME: &'static str = "libtorch";
+    const FORMATS: &'static [Format] = &[Format::TorchScript];
+
+    type Engine = Engine;
+    type Loaded = Module;
+    type Prepared = Runnable;
+
+    fn knobs() -> Vec<Knob> {
+        knobs::declared()
+    }
+
+    fn start(knobs: &Knobs) -> Result<Engine> {
+        Engine::start(knobs)
+    }
+
+    fn describe(_: &Engine) -> Result<EngineInfo> {
+        engine::describe()
+    }
+
+    fn load(engine: &Engine, model: &Model) -> Result<Module> {
+        Module::load(engine, model)
+    }
+
+    fn prepare(loaded: Module, shape: &[usize]) -> Result<Runnable> {
+        loaded.prepare(shape)
+    }
+
+    fn pass(runnable: &mut Runnable, input: &Tensor) -> Result<Tensors> {
+        runnable.pass(input)
+    }
+
+    fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
+        trace::inspect(
+            &mut Module::load(engine, model)?.prepare(&input.shape)?,
+            input,
+        )
+    }
+}
+
+/// The error without libtorch's C++ stack trace, which says nothing to the reader of a report.
+fn torch_error(error: TchError) -> Error {
+    match error {
+        TchError::Torch(message) => {
+            let (message, _trace) = message
+                .split_once("\nException raised from ")
+                .unwrap_or((&message, ""));
+            Error::engine(message.trim())
+        }
+        other => other.into(),
+    }
+}

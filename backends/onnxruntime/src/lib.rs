@@ -1,0 +1,75 @@
+//! ONNX Runtime, through `ort`, as a Firstpass backend, on its CPU execution provider.
+
+mod library;
+mod model;
+mod options;
+mod profile;
+
+use std::collections::BTreeMap;
+
+use firstpass_probe::{
+    Arithmetic, Backend, EngineInfo, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
+};
+
+use library::Runtime;
+use model::Runnable;
+use options::Options;
+
+/// ONNX Runtime, loaded when the probe starts.
+pub struct OnnxRuntime;
+
+/// The loaded library with the options that every session of this start gets.
+pub struct Engine {
+    runtime: &'static Runtime,
+    options: Options,
+}
+
+impl Backend for OnnxRuntime {
+    const NAME: &'static str = "onnxruntime";
+    const FORMATS: &'static [Format] = &[Format::Onnx];
+
+    type Engine = Engine;
+    type Loaded = Runnable;
+    type Prepared = Runnable;
+
+    fn knobs() -> Vec<Knob> {
+        options::declared()
+    }
+
+    fn start(knobs: &Knobs) -> Result<Engine> {
+        Ok(Engine {
+            runtime: library::start()?,
+            options: Options::read(knobs)?,
+        })
+    }
+
+    fn describe(engine: &Engine) -> Result<EngineInfo> {
+        let build = ort::info().trim_start_matches("ORT Build Info: ");
+        Ok(EngineInfo {
+            version: engine.runtime.version.clone(),
+            binding: env!("BINDING").into(),
+            library: Some(engine.runtime.path.display().to_string()),
+            details: BTreeMap::from([
+                ("build".into(), build.into()),
+                ("execution-provider".into(), "CPU".into()),
+            ]),
+        })
+    }
+
+    fn load(engine: &Engine, model: &Model) -> Result<Runnable> {
+        Runnable::load(engine, model, None)
+    }
+
+    /// Nothing to do: the session is complete once the file is read.
+    fn prepare(loaded: Runnable, _: &[usize]) -> Result<Runnable> {
+        Ok(loaded)
+    }
+
+    fn pass(runnable: &mut Runnable, input: &Tensor) -> Result<Tensors> {
+        runnable.pass(input)
+    }
+
+    fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
+        profile::inspect(engine, model, input)
+    }
+}

@@ -1,0 +1,77 @@
+//! A session and its passes.
+
+use std::path::Path;
+
+use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
+use ort::{session::Session, value::TensorRef};
+
+use crate::Engine;
+
+/// A session that is ready to run.
+pub struct Runnable {
+    pub(crate) session: Session,
+    input: String,
+    outputs: Vec<String>,
+}
+
+impl Runnable {
+    pub(crate) fn load(engine: &Engine, model: &Model, profile: Option<&Path>) -> Result<Self> {
+        let mut builder = engine
+            .options
+            .builder(&engine.runtime.environment, profile)?;
+        let session = builder.commit_from_file(&model.path).map_err(|error| {
+            Error::from(error).context(format!("cannot load {}", model.path.display()))
+        })?;
+        let runnable = Self {
+            session,
+            input: model.input.name.clone(),
+            outputs: model.outputs.iter().map(|spec| spec.name.clone()).collect(),
+        };
+        runnable.check_names()?;
+        Ok(runnable)
+    }
+
+    /// ONNX Runtime's own complaint about an unknown name does not say which names it knows.
+    fn check_names(&self) -> Result<()> {
+        let inputs: Vec<_> = self.session.inputs().iter().map(|o| o.name()).collect();
+        let outputs: Vec<_> = self.session.outputs().iter().map(|o| o.name()).collect();
+        let unknown = |wanted: &str, known: &[&str]| {
+            Error::input(format!(
+                "the model file has no {wanted:?}, but {}",
+                known.join(", ")
+            ))
+        };
+        if !inputs.contains(&self.input.as_str()) {
+            return Err(unknown(&self.input, &inputs));
+        }
+        match self
+            .outputs
+            .iter()
+            .find(|name| !outputs.contains(&name.as_str()))
+        {
+            Some(name) => Err(unknown(name, &outputs)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
+        let view = TensorRef::from_array_view((input.shape.as_slice(), input.data.as_slice()))?;
+        let found = self
+            .session
+            .run(ort::inputs![self.input.as_str() => view])?;
+        self.outputs
+            .iter()
+            .map(|name| {
+                let value = found
+                    .get(name)
+                    .ok_or_else(|| Error::engine(format!("the session returned no {name:?}")))?;
+                let (shape, data) = value.try_extract_tensor::<f32>()?;
+                let shape = shape
+                    .iter()
+                    .map(|&n| Ok(usize::try_from(n)?))
+                    .collect::<Result<Vec<_>>>()?;
+                Tensor::new(&shape, data.to_vec())
+            })
+            .collect()
+    }
+}

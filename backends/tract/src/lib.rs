@@ -1,0 +1,91 @@
+//! tract, through `tract-onnx`, as a Firstpass backend: an engine in Rust, compiled into the probe.
+
+mod graph;
+mod model;
+
+use std::collections::BTreeMap;
+
+use firstpass_probe::{
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
+};
+use tract_linalg::multithread::{Executor, set_default_executor};
+use tract_onnx::prelude::TractError;
+
+use model::{Loaded, Runnable};
+
+/// tract.
+pub struct Tract;
+
+/// Proof that tract's threads are set.
+pub struct Engine(());
+
+impl Backend for Tract {
+    const NAME: &'static str = "tract";
+    const FORMATS: &'static [Format] = &[Format::Onnx, Format::OnnxQoperator];
+
+    type Engine = Engine;
+    type Loaded = Loaded;
+    type Prepared = Runnable;
+
+    fn knobs() -> Vec<Knob> {
+        vec![Knob::threads(
+            "threads of tract's default executor, which divides large matrix products and planes",
+        )]
+    }
+
+    fn start(knobs: &Knobs) -> Result<Engine> {
+        // Set either way: an earlier start in this process may have changed it.
+        set_default_executor(match knobs.threads() {
+            1 => Executor::SingleThread,
+            threads => Executor::multithread(threads),
+        });
+        Ok(Engine(()))
+    }
+
+    fn describe(_: &Engine) -> Result<EngineInfo> {
+        let yes_or_no = |yes| String::from(if yes { "yes" } else { "no" });
+        Ok(EngineInfo {
+            version: env!("TRACT_CORE_VERSION").into(),
+            binding: concat!("tract-onnx ", env!("TRACT_ONNX_VERSION")).into(),
+            library: None,
+            // tract chooses its matrix kernels when it runs; all its other loops use what the
+            // compiler was allowed to.
+            details: BTreeMap::from([
+                ("architecture".into(), std::env::consts::ARCH.into()),
+                (
+                    "compiled-for-avx2".into(),
+                    yes_or_no(cfg!(target_feature = "avx2")),
+                ),
+                (
+                    "compiled-with-debug-assertions".into(),
+                    yes_or_no(cfg!(debug_assertions)),
+                ),
+            ]),
+        })
+    }
+
+    fn load(_: &Engine, model: &Model) -> Result<Loaded> {
+        Loaded::read(model)
+    }
+
+    fn prepare(loaded: Loaded, shape: &[usize]) -> Result<Runnable> {
+        loaded.prepare(shape)
+    }
+
+    fn pass(runnable: &mut Runnable, input: &Tensor) -> Result<Tensors> {
+        runnable.pass(input)
+    }
+
+    fn inspect(_: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
+        let runnable = Loaded::read(model)?.prepare(&input.shape)?;
+        graph::count(runnable.plan())
+    }
+}
+
+/// tract's errors are of a type that does not implement `std::error::Error`.
+fn tract_error(error: TractError) -> Error {
+    Error {
+        chain: error.chain().map(ToString::to_string).collect(),
+        ..Error::engine("")
+    }
+}
