@@ -180,11 +180,11 @@ fn repeats_itself(
             .collect();
         observations.push(observation(context, artifact, threads, image, process));
     }
-    let judged = repeatability::judge(&observations);
-    check(
-        judged.iter().all(repeatability::Repeatability::holds),
-        || format!("{judged:?}"),
-    )
+    for judged in repeatability::judge(&observations) {
+        let fault = judged.fault(&context.known);
+        check(fault.is_none(), || format!("{fault:?}: {judged:?}"))?;
+    }
+    Ok(())
 }
 
 fn arithmetic_is_declared(

@@ -15,7 +15,9 @@ pub struct Known {
     #[serde(default)]
     pub divergence: Vec<Divergence>,
     #[serde(default)]
-    pub float_arithmetic: Vec<FloatArithmetic>,
+    pub float_arithmetic: Vec<Exception>,
+    #[serde(default)]
+    pub thread_dependent: Vec<Exception>,
 }
 
 /// Outputs that differ from the golden ones.
@@ -60,13 +62,22 @@ pub struct Bounds {
     pub exact_share: [f64; 2],
 }
 
-/// An int8 model some or all of whose convolutions this engine computes on dequantized floats.
+/// Something that is not as expected of a model, with its cause.
+///
+/// As `float-arithmetic`: an int8 model some or all of whose convolutions the engine computes on
+/// dequantized floats. As `thread-dependent`: other bits with another number of threads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct FloatArithmetic {
+pub struct Exception {
     pub reason: String,
     pub models: Vec<String>,
     pub format: Format,
+}
+
+impl Exception {
+    fn is_of(&self, model: &str, format: Format) -> bool {
+        self.format == format && self.models.iter().any(|m| m == model)
+    }
 }
 
 impl Known {
@@ -83,9 +94,15 @@ impl Known {
             .find(|d| d.format == format && d.models.iter().any(|m| m == model))
     }
 
-    pub fn float_arithmetic(&self, model: &str, format: Format) -> Option<&FloatArithmetic> {
+    pub fn float_arithmetic(&self, model: &str, format: Format) -> Option<&Exception> {
         self.float_arithmetic
             .iter()
-            .find(|d| d.format == format && d.models.iter().any(|m| m == model))
+            .find(|e| e.is_of(model, format))
+    }
+
+    pub fn thread_dependent(&self, model: &str, format: Format) -> Option<&Exception> {
+        self.thread_dependent
+            .iter()
+            .find(|e| e.is_of(model, format))
     }
 }

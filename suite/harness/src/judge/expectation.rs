@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         judge::agreement::Steps,
-        known::{Divergence, FaceBounds, FloatArithmetic},
+        known::{Divergence, Exception, FaceBounds},
         model::{InputSpec, Preprocess},
     };
 
@@ -246,11 +246,12 @@ mod tests {
                     extra: [1, 1],
                 },
             }],
-            float_arithmetic: vec![FloatArithmetic {
+            float_arithmetic: vec![Exception {
                 reason: "because".into(),
                 models: vec!["m".into()],
                 format: Format::Onnx,
             }],
+            thread_dependent: Vec::new(),
         }
     }
 

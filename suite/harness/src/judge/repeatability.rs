@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firstpass_probe::Format;
 
-use crate::observation::Observation;
+use crate::{known::Known, observation::Observation};
 
 /// The answer for one model on one backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,24 @@ pub struct Repeatability {
 }
 
 impl Repeatability {
-    pub fn holds(&self) -> bool {
-        self.differs_from_pass.is_none() && self.processes_agree && self.threads_agree
+    /// The fault in words; `None` where all is as expected. That the bits depend on the number of
+    /// threads may be declared, and must then still occur.
+    pub fn fault(&self, known: &Known) -> Option<String> {
+        if let Some(pass) = self.differs_from_pass {
+            return Some(format!("its outputs differ from pass {pass} on"));
+        }
+        if !self.processes_agree {
+            return Some("its outputs differ between processes".into());
+        }
+        let declared = known.thread_dependent(&self.model, self.format).is_some();
+        match (self.threads_agree, declared) {
+            (false, false) => Some("its outputs depend on the number of threads".into()),
+            (true, true) if self.threads.len() > 1 => Some(
+                "its outputs no longer depend on the number of threads: remove the declaration"
+                    .into(),
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -134,7 +150,7 @@ mod tests {
             observation(1, &[(0, "p"), (0, "p"), (1, "q")]),
             observation(2, &[(0, "p"), (1, "q"), (1, "q")]),
         ]);
-        assert!(r.holds(), "{r:?}");
+        assert_eq!(r.fault(&Known::default()), None);
         assert_eq!((r.processes, r.passes), (2, 6));
     }
 
@@ -151,5 +167,24 @@ mod tests {
         assert!(!r.processes_agree && !r.threads_agree);
         let r = judged(&[observation(1, &[(0, "p")]), observation(2, &[(0, "z")])]);
         assert!(r.processes_agree && !r.threads_agree);
+        assert!(r.fault(&Known::default()).is_some());
+    }
+
+    #[test]
+    fn a_declared_dependence_on_threads_must_still_occur() {
+        let declared = Known {
+            thread_dependent: vec![crate::known::Exception {
+                reason: "because".into(),
+                models: vec!["m".into()],
+                format: Format::Onnx,
+            }],
+            ..Known::default()
+        };
+        let differs = judged(&[observation(1, &[(0, "p")]), observation(2, &[(0, "z")])]);
+        assert_eq!(differs.fault(&declared), None);
+        let healed = judged(&[observation(1, &[(0, "p")]), observation(2, &[(0, "p")])]);
+        assert!(healed.fault(&declared).is_some());
+        let untold = judged(&[observation(1, &[(0, "p")])]);
+        assert_eq!(untold.fault(&declared), None);
     }
 }

@@ -52,6 +52,8 @@ pub struct Analysis {
     pub rows: BTreeMap<String, Vec<Row>>,
     pub golden: BTreeMap<String, Outputs>,
     pub repeatability: Vec<Repeatability>,
+    /// What each backend declares.
+    pub known: BTreeMap<String, Known>,
 }
 
 impl Analysis {
@@ -93,6 +95,7 @@ impl Analysis {
             rows,
             golden,
             repeatability,
+            known,
         })
     }
 
@@ -128,12 +131,12 @@ impl Analysis {
                 }
             }
         }
-        for r in self.repeatability.iter().filter(|r| !r.holds()) {
-            faults.push(format!(
-                "{} on {}: the same input does not always give the same bits",
-                label(&r.backend, &r.model, r.format, self),
-                r.model
-            ));
+        for r in &self.repeatability {
+            let known = self.known.get(&r.backend);
+            if let Some(fault) = r.fault(known.unwrap_or(&Known::default())) {
+                let label = label(&r.backend, &r.model, r.format, self);
+                faults.push(format!("{label} on {}: {fault}", r.model));
+            }
         }
         faults.extend(self.incidents().map(|o| {
             format!(

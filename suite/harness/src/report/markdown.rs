@@ -14,6 +14,7 @@ use crate::{
         agreement::{Agreement, HISTOGRAM, against_known_faces, compare},
         expectation::Verdict,
         latency::{Latency, SHOWN_PASSES},
+        repeatability::Repeatability,
         spread::Spread,
     },
     model::{ModelDescription, Precision},
@@ -548,6 +549,12 @@ fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
 
 fn repeatability_section(analysis: &Analysis) -> String {
     let yes = |holds: bool| if holds { "equal" } else { "⚠ different" }.to_owned();
+    let declared = |r: &Repeatability| {
+        analysis
+            .known
+            .get(&r.backend)?
+            .thread_dependent(&r.model, r.format)
+    };
     let lines = analysis.repeatability.iter().map(|r| {
         let threads: Vec<String> = r.threads.iter().map(ToString::to_string).collect();
         vec![
@@ -558,11 +565,13 @@ fn repeatability_section(analysis: &Analysis) -> String {
                 |pass| format!("⚠ different from pass {pass} on"),
             ),
             format!("{} in {} processes", yes(r.processes_agree), r.processes),
-            format!(
-                "{} with {} threads",
-                yes(r.threads_agree),
-                threads.join(" and ")
-            ),
+            match declared(r) {
+                _ if r.threads.len() < 2 => "–".into(),
+                Some(exception) if !r.threads_agree => {
+                    format!("different, as declared: {}", exception.reason.trim())
+                }
+                _ => format!("{} with {}", yes(r.threads_agree), threads.join(" and ")),
+            },
         ]
     });
     format!(

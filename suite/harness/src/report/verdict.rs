@@ -31,8 +31,8 @@ pub(super) fn health(analysis: &Analysis) -> String {
     if faults.is_empty() {
         let rows = analysis.rows.values().map(Vec::len).sum::<usize>();
         return format!(
-            "Everything is as expected: all {rows} rows gave outputs, every divergence is a \
-             declared one, and the same input always gave the same bits."
+            "Everything is as expected: all {rows} rows gave outputs, the same input gave the same \
+             bits in every pass of every process, and whatever differs is declared with its cause."
         );
     }
     let list: Vec<String> = faults.iter().map(|fault| format!("- ⚠ {fault}")).collect();
