@@ -84,6 +84,8 @@ impl Probe {
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
             .filter(|message| message["target"]["name"] == backend.package.as_str())
+            // The binary's own unit tests are an executable of the same name.
+            .filter(|message| message["profile"]["test"] == false)
             .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .with_context(|| format!("cargo built no binary named {}", backend.package))?;
         Ok(Self {
