@@ -100,10 +100,7 @@ fn start_backends(
             });
         match described {
             Ok((probe, description)) => {
-                eprintln!(
-                    "{}: {} {}",
-                    backend.name, backend.name, description.engine.version
-                );
+                eprintln!("{}: version {}", backend.name, description.engine.version);
                 probes.push((backend.name.clone(), probe, description.formats.clone()));
                 recorder.write(&backend.name, &Line::Description(description))?;
             }
@@ -232,10 +229,20 @@ fn observe_latency(
     // A cell that failed once is a row already; failing again would only take time.
     let mut failed: BTreeSet<&Cell> = BTreeSet::new();
     let mut spent: BTreeMap<&Cell, Duration> = BTreeMap::new();
+    let mut last: BTreeMap<&Cell, Duration> = BTreeMap::new();
     let cell_budget = Duration::from_secs(settings.cell_budget_s);
-    let mut longest_round = Duration::ZERO;
     for round in 0..settings.processes {
-        if round > 0 && began.elapsed() + longest_round > budget {
+        let due: Vec<&Job> = jobs
+            .iter()
+            .filter(|job| {
+                let slow = spent
+                    .get(&job.cell)
+                    .is_some_and(|spent| *spent > cell_budget);
+                !failed.contains(&job.cell) && (!slow || round < settings.least_processes)
+            })
+            .collect();
+        let expected: Duration = due.iter().filter_map(|job| last.get(&job.cell)).sum();
+        if round > 0 && began.elapsed() + expected > budget {
             bar.suspend(|| {
                 eprintln!(
                     "latency: {round} of {} rounds fit into {} s",
@@ -244,18 +251,11 @@ fn observe_latency(
             });
             break;
         }
-        let round_began = Instant::now();
-        let mut order: Vec<&Job> = jobs.iter().collect();
+        let mut order = due;
         order.shuffle(&mut rand::rng());
         for job in order {
             bar.set_message(format!("round {}: {}", round + 1, label(&job.cell)));
             bar.inc(1);
-            let slow = spent
-                .get(&job.cell)
-                .is_some_and(|spent| *spent > cell_budget);
-            if failed.contains(&job.cell) || slow && round >= settings.least_processes {
-                continue;
-            }
             let process_began = Instant::now();
             let process = job.probe.trial(&Trial {
                 model: job.artifact.clone(),
@@ -268,7 +268,9 @@ fn observe_latency(
                 },
                 outputs: None,
             });
-            *spent.entry(&job.cell).or_default() += process_began.elapsed();
+            let took = process_began.elapsed();
+            *spent.entry(&job.cell).or_default() += took;
+            last.insert(&job.cell, took);
             if !process.completed() {
                 failed.insert(&job.cell);
                 bar.suspend(|| eprintln!("{}: {}", label(&job.cell), process.outcome));
@@ -277,7 +279,6 @@ fn observe_latency(
             let observation = observed(job.cell.clone(), Purpose::Latency, round, &images, process);
             recorder.write(&job.cell.backend, &Line::Observation(Box::new(observation)))?;
         }
-        longest_round = longest_round.max(round_began.elapsed());
     }
     bar.finish_and_clear();
     Ok(())

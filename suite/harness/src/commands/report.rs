@@ -88,9 +88,9 @@ impl Arguments {
                 passes: 60,
                 agreement_passes: 2,
                 threads: vec![1, all_threads()],
-                budget_s: 400,
+                budget_s: 430,
                 cell_budget_s: 25,
-                process_budget_ms: 1500,
+                process_budget_ms: 1200,
             }
         };
         let mut threads = self.threads.clone();

@@ -15,9 +15,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
             .install(&workspace.native(), &Progress::terminal())
             .with_context(|| format!("{} could not be set up", backend.name));
         match installed {
-            Ok(status) if status.is_usable() => {
-                eprintln!("{} {}: {status}", native.name(), native.version());
-            }
+            // It has said so itself.
+            Ok(status) if status.is_usable() => {}
             Ok(status) => {
                 failures.push(format!("{} {}: {status}", native.name(), native.version()))
             }
