@@ -42,14 +42,15 @@ pub struct Latency {
     pub cold_start_by_round: BTreeMap<usize, f64>,
 }
 
-/// What a comparison of two cells says. It holds only where every round says the same.
+/// What a comparison of two cells says. It holds only where every round says the same, and where
+/// that is no matter of chance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Comparison {
     /// The first is faster in every round; the median ratio of the second to the first.
     Faster(f64),
     /// The first is slower in every round; the median ratio of the first to the second.
     Slower(f64),
-    /// The rounds disagree, or there are fewer than two.
+    /// The rounds disagree, or there are too few for so small a difference.
     Inconclusive,
 }
 
@@ -142,19 +143,31 @@ fn summarise_cell(cell: &Cell, processes: &[&Observation]) -> Option<Latency> {
     })
 }
 
+/// Rounds that agree by chance with a probability of at most 1 in 16: 2 · ½⁵.
+const ENOUGH_ROUNDS: usize = 5;
+
+/// A ratio this far from 1 in every round is believed of fewer rounds, too: rounds of one run differ
+/// by less.
+const CLEAR_RATIO: f64 = 1.25;
+
 /// Compares two cells by the ratios of their figures within rounds.
 pub fn compare(a: &BTreeMap<usize, f64>, b: &BTreeMap<usize, f64>) -> Comparison {
-    let ratios: Vec<f64> = a
-        .iter()
-        .filter_map(|(round, x)| Some(b.get(round)? / x))
-        .collect();
-    if ratios.len() < 2 {
+    let ratios = Spread::of(a.iter().filter_map(|(round, x)| Some(b.get(round)? / x)));
+    let rounds = a.keys().filter(|round| b.contains_key(round)).count();
+    let Some(ratios) = ratios.filter(|_| rounds > 1) else {
         return Comparison::Inconclusive;
-    }
-    match median(ratios.iter().copied()) {
-        Some(ratio) if ratios.iter().all(|r| *r > 1.0) => Comparison::Faster(ratio),
-        Some(ratio) if ratios.iter().all(|r| *r < 1.0) => Comparison::Slower(1.0 / ratio),
-        _ => Comparison::Inconclusive,
+    };
+    let beyond = if rounds >= ENOUGH_ROUNDS {
+        1.0
+    } else {
+        CLEAR_RATIO
+    };
+    if ratios.low > beyond {
+        Comparison::Faster(ratios.median)
+    } else if ratios.high < 1.0 / beyond {
+        Comparison::Slower(1.0 / ratios.median)
+    } else {
+        Comparison::Inconclusive
     }
 }
 
@@ -247,5 +260,12 @@ mod tests {
             Comparison::Inconclusive
         );
         assert_eq!(compare(&a, &by_round(&[20.0])), Comparison::Inconclusive);
+        // Three rounds that agree on a tenth may do so by chance; five hardly.
+        assert_eq!(compare(&a, &by_round(&[11.0; 3])), Comparison::Inconclusive);
+        let five = by_round(&[10.0; 5]);
+        assert_eq!(
+            compare(&five, &by_round(&[11.0; 5])),
+            Comparison::Faster(1.1)
+        );
     }
 }

@@ -35,13 +35,9 @@ pub(super) fn colour(analysis: &Analysis, row: &Row) -> RGBColor {
     COLOURS[position % COLOURS.len()]
 }
 
-/// Stands for the colour of text; the page decides which that is.
-const INK: RGBColor = RGBColor(1, 1, 1);
-const INK_SVG: &str = "#010101";
-
-/// Sets the colour of text and lines by the reader's preference.
-const STYLE: &str = "<style>svg{color:#1f2328;font-family:system-ui,sans-serif}\
-    @media(prefers-color-scheme:dark){svg{color:#d1d7e0}}</style>";
+/// The colour of text: a grey that is readable on white and on black. A picture in a page cannot
+/// know the theme of the page, only that of the system, and the two may differ.
+const INK: RGBColor = RGBColor(125, 133, 144);
 
 const SIZE: (u32, u32) = (860, 420);
 
@@ -110,8 +106,8 @@ pub(super) fn first_passes(
             .x_labels(8)
             .y_labels(8)
             .axis_style(INK)
-            .bold_line_style(INK.mix(0.15))
-            .light_line_style(INK.mix(0.05))
+            .bold_line_style(INK.mix(0.3))
+            .light_line_style(INK.mix(0.12))
             .label_style(ink(13))
             .axis_desc_style(ink(14))
             .draw()
@@ -156,11 +152,7 @@ pub(super) fn first_passes(
         }
         area.present().map_err(drawing)?;
     }
-    let themed = svg.replace(INK_SVG, "currentColor");
-    let (head, body) = themed
-        .split_once('>')
-        .ok_or_else(|| anyhow!("the plot is not an SVG document"))?;
-    Ok(Some(format!("{head}>{STYLE}{body}\n")))
+    Ok(Some(svg + "\n"))
 }
 
 fn drawing(error: impl std::fmt::Display) -> anyhow::Error {

@@ -106,11 +106,11 @@ fn agreement(rows: &[Row]) -> Vec<String> {
     for row in faces(false) {
         if let Some(found) = &row.golden_faces {
             sentences.push(format!(
-                "{} misses {} and adds {} of the {} faces that PyTorch finds.",
+                "Of the {} faces that PyTorch finds {} misses {}, and it finds {} more.",
+                found.matched + found.missed,
                 row.label,
                 found.missed,
-                found.extra,
-                found.matched + found.missed
+                found.extra
             ));
         }
     }
