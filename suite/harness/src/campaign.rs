@@ -175,7 +175,7 @@ fn observe_agreement(
             .map(|photo| inputs.file(photo, job.model))
             .collect();
         let files = files?;
-        if let Some(first) = files.first() {
+        if let (Some(first), false) = (files.first(), settings.skip_arithmetic) {
             let line = match job.probe.inspect(&job.artifact, &job.cell.knobs, first) {
                 Ok(arithmetic) => Line::Arithmetic {
                     cell: job.cell.clone(),

@@ -49,6 +49,9 @@ pub struct Settings {
     pub passes: usize,
     /// Passes over each photograph when agreement is observed.
     pub agreement_passes: usize,
+    /// Whether the engines were not asked what they ran: some take as long as for slow first passes.
+    #[serde(default)]
+    pub skip_arithmetic: bool,
     pub threads: Vec<usize>,
     /// No new round is begun after this, in s.
     pub budget_s: u64,
@@ -347,6 +350,7 @@ mod tests {
                 least_processes: 1,
                 passes: 10,
                 agreement_passes: 1,
+                skip_arithmetic: false,
                 threads: vec![1],
                 budget_s: 1,
                 cell_budget_s: 1,

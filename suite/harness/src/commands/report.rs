@@ -19,9 +19,12 @@ use firstpass_harness::{
 
 use crate::commands::setup;
 
+/// Photographs of the fixtures that a quick report looks at.
+const QUICK_PHOTOS: usize = 3;
+
 #[derive(Args)]
 pub struct Arguments {
-    /// A look within two minutes: fewer processes and passes, one thread; written to reports/quick
+    /// A look within two minutes: fewer processes, passes and photographs, one thread; written to reports/quick
     #[arg(long)]
     quick: bool,
     /// Measure nothing; fail if the report is out of date with its record or the code
@@ -76,6 +79,7 @@ impl Arguments {
                 passes: 20,
                 // Two show a pass that depends on the one before, but take twice the time.
                 agreement_passes: 1,
+                skip_arithmetic: true,
                 threads: vec![1],
                 budget_s: 30,
                 cell_budget_s: 4,
@@ -87,6 +91,7 @@ impl Arguments {
                 least_processes: 2,
                 passes: 60,
                 agreement_passes: 2,
+                skip_arithmetic: false,
                 threads: vec![1, all_threads()],
                 budget_s: 430,
                 cell_budget_s: 25,
@@ -181,7 +186,11 @@ fn chosen_subject(workspace: &Workspace, arguments: &Arguments) -> Result<Subjec
         models.collect::<Result<_>>()?
     };
     let photos = if arguments.images.is_empty() {
-        Photo::fixtures(&workspace.fixtures())?
+        let mut photos = Photo::fixtures(&workspace.fixtures())?;
+        if arguments.quick {
+            photos.truncate(QUICK_PHOTOS);
+        }
+        photos
     } else {
         arguments
             .images
