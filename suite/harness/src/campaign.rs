@@ -62,7 +62,7 @@ pub fn run(
             models: subject
                 .models
                 .iter()
-                .map(|m| relative(workspace, &m.dir.join("model.toml")))
+                .map(|m| relative(workspace, &m.file))
                 .collect(),
             photos: subject
                 .photos

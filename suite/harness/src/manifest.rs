@@ -4,15 +4,12 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use firstpass_native::sha256_of_file;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::workspace::read_toml;
 
@@ -89,33 +86,6 @@ impl Manifest {
             .keys()
             .try_for_each(|path| self.verify(&self.root.join(path)))
     }
-}
-
-/// SHA-256 of a file in hexadecimal.
-///
-/// # Errors
-/// Fails where the file cannot be read.
-pub fn sha256_of_file(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut chunk = vec![0; 1 << 16];
-    loop {
-        let read = file
-            .read(&mut chunk)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&chunk[..read]);
-    }
-    Ok(hash
-        .finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
 }
 
 #[cfg(test)]

@@ -26,9 +26,9 @@ pub struct ModelDescription {
     pub outputs: Vec<OutputSpec>,
     /// How boxes are read from the outputs, for a detector.
     pub detection: Option<DetectionSpec>,
-    /// The folder of the `model.toml`.
+    /// The `model.toml` itself.
     #[serde(skip)]
-    pub dir: PathBuf,
+    pub file: PathBuf,
 }
 
 /// In what the model was meant to be computed.
@@ -95,7 +95,7 @@ impl ModelDescription {
     /// Fails on a file that is unreadable, malformed or inconsistent; the message names it.
     pub fn read(path: &Path) -> Result<Self> {
         let mut model: Self = read_toml(path)?;
-        model.dir = path.parent().unwrap_or(Path::new(".")).into();
+        model.file = path.into();
         model
             .check()
             .with_context(|| format!("{} is inconsistent", path.display()))?;
@@ -133,6 +133,11 @@ impl ModelDescription {
         Ok(())
     }
 
+    /// A path that is relative to the `model.toml`.
+    pub fn path(&self, relative: &Path) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(relative)
+    }
+
     /// Height and width of the input in pixels.
     pub fn image_size(&self) -> (usize, usize) {
         (self.input.shape[2], self.input.shape[3])
@@ -144,7 +149,7 @@ impl ModelDescription {
         Some(Model {
             name: self.name.clone(),
             format,
-            path: self.dir.join(path),
+            path: self.path(path),
             input: TensorSpec {
                 name: self.input.name.clone(),
                 shape: self.input.shape.clone(),
@@ -163,6 +168,6 @@ impl ModelDescription {
     /// Every file that belongs to the model.
     pub fn files(&self) -> Vec<PathBuf> {
         let paths = self.artifacts.values().chain(&self.golden);
-        paths.map(|p| self.dir.join(p)).collect()
+        paths.map(|p| self.path(p)).collect()
     }
 }

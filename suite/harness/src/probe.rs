@@ -196,13 +196,12 @@ impl Probe {
         process: &mut Process,
         answers: &mut Answers,
     ) -> Result<Option<Outcome>, Outcome> {
-        let stdout = child.stdout.take();
+        let Some(stdout) = child.stdout.take() else {
+            return Ok(None);
+        };
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
-            let mut reader = BufReader::new(stdout.into_iter().fold(
-                Box::new(std::io::empty()) as Box<dyn Read + Send>,
-                |_, stdout| Box::new(stdout),
-            ));
+            let mut reader = BufReader::new(stdout);
             loop {
                 let mut line = Vec::new();
                 match reader

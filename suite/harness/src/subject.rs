@@ -1,17 +1,18 @@
 //! What is measured: models and photographs, with their checksums.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use firstpass_native::sha256_of_file;
 use firstpass_probe::{Tensor, read_tensors, write_tensors};
 use image::RgbImage;
 use tempfile::TempDir;
 
 use crate::{
-    manifest::{Manifest, sha256_of_file},
+    manifest::Manifest,
     model::{InputSpec, ModelDescription},
     photo::{Photo, to_input},
     record::Outputs,
@@ -53,10 +54,16 @@ impl Subject {
             fixtures: workspace.fixtures(),
         };
         for model in &subject.models {
-            subject.verify(&model.dir.join("model.toml"))?;
+            subject.verify(&model.file)?;
         }
         for photo in &subject.photos {
             subject.verify(&photo.file)?;
+        }
+        // Outputs are kept by name.
+        let models = subject.models.iter().map(|m| m.name.as_str());
+        let photos = subject.photos.iter().map(|p| p.name.as_str());
+        if let Some(name) = duplicate(models).or_else(|| duplicate(photos)) {
+            bail!("two models or two photographs are named {name:?}; rename one of them");
         }
         Ok(subject)
     }
@@ -109,20 +116,21 @@ impl Subject {
     /// # Errors
     /// Fails where the file is missing or is not the committed one.
     pub fn verify(&self, path: &Path) -> Result<()> {
-        let below = |folder: &Path| -> Result<bool> {
-            let absolute = path
-                .canonicalize()
-                .with_context(|| format!("cannot find {}", path.display()))?;
-            Ok(absolute.starts_with(folder.canonicalize()?))
-        };
-        if below(&self.fixtures)? {
+        if self.is_fixture(path)? {
             self.manifest.verify(path)
         } else {
             Ok(())
         }
     }
 
-    /// The golden outputs of a model for its photographs; `None` for a model without any. A
+    fn is_fixture(&self, path: &Path) -> Result<bool> {
+        let absolute = path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))?;
+        Ok(absolute.starts_with(self.fixtures.canonicalize()?))
+    }
+
+    /// The golden outputs of a model for the photographs; `None` where there is none for any. A
     /// golden output counts only for the very input that it was made from.
     ///
     /// # Errors
@@ -131,7 +139,7 @@ impl Subject {
         let Some(relative) = &model.golden else {
             return Ok(None);
         };
-        let path = model.dir.join(relative);
+        let path = model.path(relative);
         self.verify(&path)?;
         let (tensors, metadata) = read_tensors(&path).map_err(|e| anyhow!("{e}"))?;
         let mut golden = Outputs::new();
@@ -141,6 +149,10 @@ impl Subject {
             };
             let input = to_input(&photo.letterboxed(model)?, &model.input)?;
             if &input.sha256() != expected {
+                if !self.is_fixture(&photo.file)? {
+                    // A photograph of the user's own that happens to have the same name.
+                    continue;
+                }
                 bail!(
                     "the golden outputs of {} for {} were made from another input; make the \
                      fixtures again (see fixtures/README.md)",
@@ -157,7 +169,7 @@ impl Subject {
                 .with_context(|| format!("{} lacks outputs for {}", path.display(), photo.name))?;
             golden.insert(photo.name.clone(), outputs);
         }
-        Ok(Some(golden))
+        Ok(Some(golden).filter(|golden| !golden.is_empty()))
     }
 
     /// The photographs letterboxed for a model.
@@ -230,6 +242,11 @@ impl InputFiles {
         self.written.insert(key, path.clone());
         Ok(path)
     }
+}
+
+fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
 }
 
 fn fingerprint(input: &InputSpec) -> Result<String> {

@@ -27,6 +27,14 @@ pub(crate) fn of_file(path: &Path, bar: &ProgressBar) -> Result<Fingerprint> {
     copy(&mut file, path, &mut io::sink(), path, bar)
 }
 
+/// The SHA-256 of a file in hexadecimal.
+///
+/// # Errors
+/// Fails where the file cannot be read.
+pub fn sha256_of_file(path: &Path) -> Result<String> {
+    Ok(of_file(path, &ProgressBar::hidden())?.sha256)
+}
+
 /// Copies a stream of any length; an error says which of the two files it is about.
 pub(crate) fn copy(
     from: &mut impl Read,

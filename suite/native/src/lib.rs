@@ -40,6 +40,7 @@ mod stamp;
 mod status;
 mod unpack;
 
+pub use digest::sha256_of_file;
 pub use fetch::{Fetch, Pip};
 pub use host::Host;
 pub use manifest::{NativeLibrary, RelativePath, Sha256Hex, Wheel, WheelName};

@@ -199,8 +199,10 @@ fn chosen_subject(workspace: &Workspace, arguments: &Arguments) -> Result<Subjec
             .collect()
     };
     let subject = Subject::new(workspace, models, photos)?;
+    // Read here what the report needs at its end, so that it does not fail after the measuring.
     for model in &subject.models {
         subject.pictures(model)?;
+        subject.golden(model)?;
     }
     Ok(subject)
 }

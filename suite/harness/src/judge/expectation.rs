@@ -110,8 +110,9 @@ pub fn judge(
             name: divergence.name.clone(),
             reason: divergence.reason.clone(),
         },
-        (None, Precision::Int8) => Verdict::Exact,
-        (None, Precision::Fp32) => Verdict::FloatRounding,
+        // Only an output with steps tells its integers.
+        (None, Precision::Int8) if agreements.iter().all(|a| a.steps.is_some()) => Verdict::Exact,
+        (None, _) => Verdict::FloatRounding,
     }
 }
 
@@ -207,7 +208,7 @@ mod tests {
             },
             outputs: Vec::new(),
             detection: None,
-            dir: "".into(),
+            file: "".into(),
         }
     }
 

@@ -118,6 +118,12 @@ impl Analysis {
         self.rows.get(&model.name).map_or(&[], Vec::as_slice)
     }
 
+    /// Every backend that could not be measured at all, and why.
+    pub fn unavailable(&self) -> impl Iterator<Item = (&str, &str)> {
+        let backends = self.record.backends.iter();
+        backends.filter_map(|(name, b)| Some((name.as_str(), b.unavailable.as_deref()?)))
+    }
+
     /// Every process that did not complete.
     pub fn incidents(&self) -> impl Iterator<Item = &Observation> {
         self.record
@@ -127,7 +133,10 @@ impl Analysis {
 
     /// Everything that is not as expected, in words: empty where all is well.
     pub fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults: Vec<String> = self
+            .unavailable()
+            .map(|(backend, reason)| format!("{backend} was not measured: {reason}"))
+            .collect();
         for (model, rows) in &self.rows {
             for row in rows {
                 if let Some(verdict @ Verdict::Unexpected(_)) = &row.verdict {
@@ -169,7 +178,7 @@ fn subject_of(workspace: &Workspace, record: &Record) -> Result<Subject> {
         for file in model.files() {
             let relative = crate::subject::relative(workspace, &file);
             if let Some(expected) = record.run.files.get(&relative) {
-                let found = crate::manifest::sha256_of_file(&file)?;
+                let found = firstpass_native::sha256_of_file(&file)?;
                 ensure!(
                     &found == expected,
                     "{} has changed since {} was measured; measure again",

@@ -640,10 +640,8 @@ fn arithmetic_section(analysis: &Analysis) -> String {
 
 fn incident_section(analysis: &Analysis) -> Option<String> {
     let mut lines: Vec<Vec<String>> = Vec::new();
-    for (name, backend) in &analysis.record.backends {
-        if let Some(reason) = &backend.unavailable {
-            lines.push(vec![name.clone(), "–".into(), reason.clone()]);
-        }
+    for (name, reason) in analysis.unavailable() {
+        lines.push(vec![name.into(), "–".into(), reason.into()]);
     }
     lines.extend(analysis.incidents().map(|o| {
         let mut what = o.process.outcome.to_string();

@@ -7,7 +7,7 @@ use embedded_graphics::{
     Drawable,
     mono_font::{MonoTextStyle, ascii::FONT_8X13},
     pixelcolor::{Rgb888, RgbColor},
-    prelude::{DrawTarget, OriginDimensions, Pixel, Point, Primitive, Size},
+    prelude::{DrawTarget, OriginDimensions, Pixel, Point, Size},
     primitives::{PrimitiveStyle, Rectangle, StyledDrawable},
     text::Text,
 };
@@ -111,10 +111,7 @@ impl Canvas {
             corner(bbox.left, bbox.top, inset),
             corner(bbox.right, bbox.bottom, -inset),
         );
-        let Ok(()) = rectangle
-            .into_styled(PrimitiveStyle::with_stroke(colour, 2))
-            .primitive
-            .draw_styled(&PrimitiveStyle::with_stroke(colour, 2), self);
+        let Ok(()) = rectangle.draw_styled(&PrimitiveStyle::with_stroke(colour, 2), self);
     }
 }
 
