@@ -18,10 +18,10 @@ pub struct Eviction {
     pub files: usize,
     /// Their size together.
     pub bytes: u64,
-    /// How much of them is still cached, estimated from samples. `None` where the system tells it
-    /// not for all of them.
+    /// How much of them is still cached, estimated from samples; `None` where that cannot be told of
+    /// every file.
     pub resident_bytes: Option<u64>,
-    /// Why files, or parts of them, could not be evicted.
+    /// Why files, or parts of them, were not evicted, or why that is unknown.
     pub reasons: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl Files {
         files
     }
 
-    /// Evicts them; what is unknown is among the reasons, and then so is what stays resident.
+    /// Evicts them. Where some are unknown, the reasons say so, and what stays cached is unknown.
     pub fn evict(&self) -> Eviction {
         let mut eviction = evict(&self.paths);
         if !self.unknown.is_empty() {
@@ -113,21 +113,21 @@ pub fn evict(files: &[PathBuf]) -> Eviction {
     for path in &files {
         eviction.files += 1;
         eviction.bytes += std::fs::metadata(path).map_or(0, |m| m.len());
-        let resident = system::evict(path).unwrap_or_else(|error| {
-            eviction.reasons.push(format!("{error:#}"));
-            None
-        });
-        if let Some(bytes) = resident.filter(|&bytes| bytes > 0) {
-            eviction.reasons.push(format!(
-                "about {bytes} bytes of {} stayed in memory: a process uses it, or its file \
-                 system keeps it there",
-                path.display()
-            ));
+        match system::evict(path) {
+            Ok(0) => {}
+            Ok(resident) => {
+                eviction.reasons.push(format!(
+                    "about {resident} bytes of {} stayed in memory: a process uses them, or the \
+                     file system keeps them there",
+                    path.display()
+                ));
+                eviction.resident_bytes = eviction.resident_bytes.map(|bytes| bytes + resident);
+            }
+            Err(error) => {
+                eviction.reasons.push(format!("{error:#}"));
+                eviction.resident_bytes = None;
+            }
         }
-        eviction.resident_bytes = eviction
-            .resident_bytes
-            .zip(resident)
-            .map(|(all, one)| all + one);
     }
     eviction
 }
@@ -145,19 +145,20 @@ mod system {
     /// So many pages of a file are looked at, evenly spaced.
     const SAMPLES: u64 = 64;
 
-    /// The estimated number of bytes that stay cached; `None` where the kernel does not tell.
-    pub fn evict(path: &Path) -> Result<Option<u64>> {
+    /// The estimated number of bytes that stay cached.
+    pub fn evict(path: &Path) -> Result<u64> {
         let file = File::open(path)
             .with_context(|| format!("cannot evict {}: cannot open it", path.display()))?;
         // Pages that are still to be written cannot be forgotten. Where this fails, they stay, and
         // are counted.
         let _ = fdatasync(&file);
         forget(&file).with_context(|| format!("cannot evict {}", path.display()))?;
-        let length = file
-            .metadata()
-            .with_context(|| format!("cannot look at {}", path.display()))?
-            .len();
-        Ok(resident(&file, length))
+        resident(&file).with_context(|| {
+            format!(
+                "cannot tell whether {} was evicted: its file system does not say what is cached",
+                path.display()
+            )
+        })
     }
 
     fn forget(file: &File) -> Result<()> {
@@ -167,11 +168,12 @@ mod system {
     /// A read that may not wait fails for a page that is not cached, but has the kernel fetch it
     /// all the same. So the kernel is told to fetch no more than that page, each one fetched is
     /// waited for, and then they are forgotten again.
-    fn resident(file: &File, length: u64) -> Option<u64> {
+    fn resident(file: &File) -> Result<u64> {
+        let length = file.metadata()?.len();
         let page = rustix::param::page_size() as u64;
         let pages = length.div_ceil(page);
         let samples = pages.min(SAMPLES);
-        fadvise(file, 0, None, Advice::Random).ok()?;
+        fadvise(file, 0, None, Advice::Random)?;
         let mut fetched = Vec::new();
         for sample in 0..samples {
             let offset = sample * pages / samples * page;
@@ -184,19 +186,16 @@ mod system {
             ) {
                 Ok(_) => {}
                 Err(Errno::AGAIN) => fetched.push(offset),
-                Err(_) => return None,
+                Err(error) => return Err(error.into()),
             }
         }
         for &offset in &fetched {
             // A page that cannot be read is not cached either.
             let _ = file.read_at(&mut [0], offset);
         }
-        forget(file).ok()?;
+        forget(file)?;
         let cached = samples - fetched.len() as u64;
-        match samples {
-            0 => Some(0),
-            _ => Some(length * cached / samples),
-        }
+        Ok(length * cached / samples.max(1))
     }
 }
 
@@ -206,7 +205,7 @@ mod system {
 
     use anyhow::{Result, bail};
 
-    pub fn evict(path: &Path) -> Result<Option<u64>> {
+    pub fn evict(path: &Path) -> Result<u64> {
         bail!(
             "cannot evict {}: only Linux takes single files out of the page cache",
             path.display()
@@ -279,7 +278,7 @@ mod tests {
             Some(0) => assert!(eviction.reasons.is_empty(), "{eviction:?}"),
             Some(bytes) => assert!(bytes <= BYTES && !eviction.reasons.is_empty()),
             // Some file systems cannot be asked.
-            None => {}
+            None => assert!(!eviction.reasons.is_empty()),
         }
         Ok(())
     }

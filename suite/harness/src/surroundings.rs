@@ -79,10 +79,10 @@ impl Sample {
             load_average: self.load_average,
             wall_ms: milliseconds(wall),
             others_cpu_ms: difference(cpus, own, |cpus, own| {
-                (ticks_ms(cpus.busy) - milliseconds(own)).max(0.0)
+                milliseconds(ticks(cpus.busy).saturating_sub(own))
             }),
-            steal_ms: cpus.map(|c| ticks_ms(c.steal)),
-            iowait_ms: cpus.map(|c| ticks_ms(c.iowait)),
+            steal_ms: cpus.map(|c| milliseconds(ticks(c.steal))),
+            iowait_ms: cpus.map(|c| milliseconds(ticks(c.iowait))),
             temperature_c: temperature_c(),
             frequency_mhz: frequency_mhz(),
         }
@@ -190,13 +190,14 @@ fn difference<A, B, C>(
     Some(less(after?, before?))
 }
 
+/// To the microsecond: more would only make records longer.
+#[expect(clippy::cast_precision_loss, reason = "no process runs for 2^53 µs")]
 fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
+    time.as_micros() as f64 / 1e3
 }
 
-#[expect(clippy::cast_precision_loss, reason = "no machine runs for 2^53 ticks")]
-fn ticks_ms(ticks: u64) -> f64 {
-    ticks as f64 * 1e3 / rustix::param::clock_ticks_per_second() as f64
+fn ticks(count: u64) -> Duration {
+    Duration::from_micros(count.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second())
 }
 
 #[cfg(test)]
