@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
-use crate::commands::{cargo, doctor, report, setup};
+use crate::commands::{aa, cargo, compare, doctor, gate, report, setup};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
@@ -21,6 +21,12 @@ struct Cli {
 enum Command {
     /// Sets up what is missing, measures every engine on every model, and writes the report
     Report(report::Arguments),
+    /// Measures every engine against itself: what can this machine tell apart?
+    Aa(aa::Arguments),
+    /// Says what changed between two records beyond noise
+    Compare(compare::Arguments),
+    /// Judges limits on first passes and steady times; the exit code is the verdict
+    Gate(gate::Arguments),
     /// Sets up what is missing, then runs every test on every engine, none skipped
     Test(cargo::Arguments),
     /// Sets up what is missing, then runs the criterion benchmarks of every engine
@@ -33,8 +39,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let is_gate = matches!(cli.command, Command::Gate(_));
     let done = Workspace::find().and_then(|workspace| match cli.command {
         Command::Report(arguments) => report::run(&workspace, &arguments),
+        Command::Aa(arguments) => aa::run(&workspace, &arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Gate(arguments) => gate::run(&workspace, &arguments),
         Command::Test(arguments) => cargo::test(&workspace, &arguments),
         Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
@@ -42,6 +52,10 @@ fn main() -> ExitCode {
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
+        if is_gate {
+            // 1 is a verdict there.
+            return ExitCode::from(gate::ERROR);
+        }
         ExitCode::FAILURE
     })
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use firstpass_probe::{Error, ErrorKind, Format, Knobs, Pass, Span};
 use serde::{Deserialize, Serialize};
 
+use crate::{page_cache::Eviction, surroundings::Surroundings};
+
 /// What is compared with what: a row of the report is one cell.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cell {
@@ -12,12 +14,22 @@ pub struct Cell {
     pub model: String,
     pub format: Format,
     pub knobs: Knobs,
+    /// Whether model and library files were taken out of the page cache before each process.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cold_files: bool,
+    /// Which of several equal entries it is, from 0: an A/A run has two of each.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub entry: usize,
 }
 
 impl Cell {
     pub fn threads(&self) -> usize {
         self.knobs.threads()
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What a process was started for.
@@ -40,8 +52,11 @@ pub struct Observation {
     pub round: usize,
     /// The photographs, by the number that a [`Pass`] gives.
     pub images: Vec<String>,
-    /// One-minute load average of the machine just before the spawn.
-    pub load_average: f64,
+    /// What the rest of the machine did meanwhile.
+    pub surroundings: Surroundings,
+    /// What became of the files that were to be evicted, for a cell with cold files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction: Option<Eviction>,
     #[serde(flatten)]
     pub process: Process,
 }

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     observation::{Outcome, Process},
+    placement::Placement,
     workspace::{Backend, Workspace},
 };
 
@@ -29,6 +30,8 @@ pub struct Probe {
     pub environment: Vec<(String, PathBuf)>,
     /// After this a silent process is killed.
     pub timeout: Duration,
+    /// Where its processes run, and how urgently.
+    pub placement: Placement,
 }
 
 /// Longer than the slowest model that is known needs for its first two passes.
@@ -92,6 +95,7 @@ impl Probe {
             binary,
             environment,
             timeout: TIMEOUT,
+            placement: Placement::default(),
         })
     }
 
@@ -101,6 +105,7 @@ impl Probe {
             binary: binary.into(),
             environment: Vec::new(),
             timeout: TIMEOUT,
+            placement: Placement::default(),
         }
     }
 
@@ -137,21 +142,26 @@ impl Probe {
     }
 
     fn ask(&self, request: &Request) -> (Process, Answers) {
+        let threads = match request {
+            Request::Trial(trial) => trial.knobs.threads(),
+            Request::Inspect { knobs, .. } => knobs.threads(),
+            Request::Describe => 1,
+        };
         match serde_json::to_string(request) {
-            Ok(json) => self.run(&[json.into()]),
+            Ok(json) => self.run(&[json.into()], threads),
             Err(error) => (not_started(&error), Answers::default()),
         }
     }
 
     /// Starts the probe with these arguments and listens to it until its end.
-    fn run(&self, arguments: &[OsString]) -> (Process, Answers) {
-        match self.listen(arguments) {
+    fn run(&self, arguments: &[OsString], threads: usize) -> (Process, Answers) {
+        match self.listen(arguments, threads) {
             Ok(observed) => observed,
             Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
         }
     }
 
-    fn listen(&self, arguments: &[OsString]) -> Result<(Process, Answers)> {
+    fn listen(&self, arguments: &[OsString], threads: usize) -> Result<(Process, Answers)> {
         let mut stderr = tempfile::tempfile().context("cannot make a temporary file")?;
         let mut command = Command::new(&self.binary);
         command
@@ -160,10 +170,12 @@ impl Probe {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr.try_clone()?);
-        let mut process = Process::new(monotonic_ns());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.binary.display()))?;
+        // Stamped by the thread that spawns: making that thread is no part of a cold start.
+        let (spawned_ns, child) = self
+            .placement
+            .spawning(threads, || (monotonic_ns(), command.spawn()))?;
+        let mut process = Process::new(spawned_ns);
+        let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
 
         let mut answers = Answers::default();
         let ended = self.hear(&mut child, &mut process, &mut answers);
@@ -364,8 +376,9 @@ mod tests {
             binary: "/bin/sh".into(),
             environment: Vec::new(),
             timeout,
+            placement: Placement::default(),
         };
-        probe.run(&["-c".into(), script.into()]).0
+        probe.run(&["-c".into(), script.into()], 1).0
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -460,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_missing_binary_is_an_outcome() {
-        let process = Probe::at(Path::new("/nonexistent/probe")).run(&[]).0;
+        let process = Probe::at(Path::new("/nonexistent/probe")).run(&[], 1).0;
         assert!(matches!(process.outcome, Outcome::NotStarted(_)));
         assert!(process.outcome.to_string().contains("/nonexistent/probe"));
     }

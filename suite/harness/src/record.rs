@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     machine::{Code, Machine},
     observation::{Cell, Observation},
+    placement::Placement,
 };
 
-/// Raised when the meaning of a record changes.
-pub const VERSION: u32 = 1;
+/// Raised when the meaning of a record changes. `reports/records/README.md` describes the format.
+pub const VERSION: u32 = 2;
 
 /// `run.json`: what the run was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,25 +41,57 @@ pub struct Run {
     pub duration_s: Option<f64>,
 }
 
-/// How much was measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How much was measured, and when it was to be enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// No cell gets more processes.
     pub processes: usize,
-    /// A slow cell gets fewer processes than that, but at least so many.
+    /// No cell gets fewer, unless the budget is used up.
     pub least_processes: usize,
+    /// No process does more passes, nor fewer than ten.
     pub passes: usize,
-    /// Passes over each photograph when agreement is observed.
+    /// Passes over each photograph when agreement is observed; 0 where it is not.
     pub agreement_passes: usize,
     /// Whether the engines were not asked what they ran: some take as long as for slow first passes.
     #[serde(default)]
     pub skip_arithmetic: bool,
     pub threads: Vec<usize>,
-    /// No new round is begun after this, in s.
-    pub budget_s: u64,
-    /// A cell gets no further process after this once it has had the least number, in s.
-    pub cell_budget_s: u64,
+    /// The time for all measuring, in s; builds are not part of it.
+    pub budget_s: f64,
     /// A process does no further pass after this once it has done ten, in ms.
     pub process_budget_ms: u64,
+    /// A cell is measured no further once its intervals are this narrow.
+    pub target: Target,
+    #[serde(default)]
+    pub placement: Placement,
+    /// Whether every cell was measured with cold files as well.
+    #[serde(default)]
+    pub cold_files: bool,
+    /// So many equal entries of each cell were measured: 2 in an A/A run.
+    pub entries: usize,
+}
+
+/// Half widths of 95 % intervals, as shares of their figures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Of the steady time.
+    pub steady: f64,
+    /// Of the time of the first pass.
+    pub first_pass: f64,
+}
+
+/// Why a cell was measured no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stop {
+    /// Its intervals are as narrow as they were to be.
+    Narrow,
+    /// It had the most processes that a cell gets.
+    Processes,
+    /// The time was used up, or its share of it.
+    Budget,
+    /// A process of it did not complete.
+    Failed,
 }
 
 /// One line of a backend's file.
@@ -83,6 +116,12 @@ pub enum Line {
     },
     /// One probe process.
     Observation(Box<Observation>),
+    /// Why a cell was measured no further.
+    Stop {
+        #[serde(flatten)]
+        cell: Cell,
+        reason: Stop,
+    },
 }
 
 /// Outputs by photograph, in the order of the model's outputs.
@@ -113,6 +152,7 @@ pub struct BackendRecord {
     pub unavailable: Option<String>,
     pub arithmetic: Vec<(Cell, Result<Arithmetic, String>)>,
     pub observations: Vec<Observation>,
+    pub stops: Vec<(Cell, Stop)>,
 }
 
 impl Recorder {
@@ -306,6 +346,7 @@ impl BackendRecord {
                     record.arithmetic.push((cell, Err(reason)));
                 }
                 Ok(Line::Observation(observation)) => record.observations.push(*observation),
+                Ok(Line::Stop { cell, reason }) => record.stops.push((cell, reason)),
                 // Cut off by an interruption in the middle of a write.
                 Err(_) if number + 1 == lines.len() => {}
                 Err(error) => {
@@ -352,9 +393,15 @@ mod tests {
                 agreement_passes: 1,
                 skip_arithmetic: false,
                 threads: vec![1],
-                budget_s: 1,
-                cell_budget_s: 1,
+                budget_s: 1.0,
                 process_budget_ms: 1,
+                target: Target {
+                    steady: 0.03,
+                    first_pass: 0.1,
+                },
+                placement: Placement::default(),
+                cold_files: false,
+                entries: 1,
             },
             models: Vec::new(),
             photos: Vec::new(),
@@ -380,6 +427,8 @@ mod tests {
             model: "m".into(),
             format: Format::Onnx,
             knobs: Knobs::default(),
+            cold_files: false,
+            entry: 0,
         };
         let tensor = Tensor::new(&[2], vec![1.0, 2.0]).map_err(|e| anyhow::anyhow!("{e}"))?;
         let outputs = Outputs::from([("photo".to_string(), vec![tensor])]);

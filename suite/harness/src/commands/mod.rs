@@ -1,6 +1,10 @@
 //! The subcommands of `firstpass`.
 
+pub mod aa;
 pub mod cargo;
+pub mod compare;
 pub mod doctor;
+pub mod gate;
+pub mod measure;
 pub mod report;
 pub mod setup;

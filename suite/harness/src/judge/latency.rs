@@ -1,62 +1,192 @@
 //! First passes against the steady state.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use crate::{
-    judge::spread::{Spread, median},
-    observation::{Cell, Observation, Purpose},
+use firstpass_probe::Span;
+use firstpass_statistics::{
+    Spread,
+    bootstrap::{Estimate, Sample, estimate},
+    comparison::{Comparison, FIRST_RESOLUTION, Rule, STEADY_RESOLUTION, paired},
+    median,
+    planted::Noise,
+    steady::{Class, Series},
 };
+
+use crate::observation::{Cell, Observation, Purpose};
 
 /// The passes whose times a table shows, counted from 1.
 pub const SHOWN_PASSES: [usize; 5] = [1, 2, 3, 5, 10];
+
+/// Of the bootstrap: the same record gives the same report.
+const SEED: u64 = 1;
 
 /// The figures of one cell, over its processes. Times are in ms.
 #[derive(Debug, Clone)]
 pub struct Latency {
     pub cell: Cell,
-    pub processes: usize,
+    /// In the order of their rounds.
+    pub processes: Vec<ProcessLatency>,
     /// The fewest passes of a process.
     pub passes: usize,
+    pub classes: Classes,
     /// By number, from 1; a number that not every process reached is left out.
-    pub pass: BTreeMap<usize, Spread>,
-    /// The median of the second half of the passes of each process.
-    pub steady: Spread,
+    pub pass: BTreeMap<usize, Estimate>,
+    /// The mean of the steady passes; `None` where no process has a steady state.
+    pub steady: Option<Estimate>,
     /// Pass 1 in units of the steady time of its own process.
-    pub first_over_steady: Spread,
-    pub second_over_steady: Spread,
-    pub process_start: Spread,
-    pub engine_start: Spread,
-    pub load: Spread,
-    pub prepare: Spread,
-    pub cold_start: Spread,
+    pub first_over_steady: Option<Estimate>,
+    pub second_over_steady: Option<Estimate>,
+    pub warm_up_passes: Option<Estimate>,
+    /// What the passes before the steady state took beyond the steady time.
+    pub warm_up_cost: Option<Estimate>,
+    /// From the spawn to the first outputs.
+    pub cold_start: Option<Estimate>,
+    /// What a user waits for one after the other, each with its median.
+    pub phases: Vec<(Phase, f64)>,
     /// CPU time over wall time of the steady passes: how many cores were busy.
-    pub steady_cpu_ratio: Spread,
+    pub steady_cpu_ratio: Option<Spread>,
     /// Page faults of pass 1, and of a steady pass.
-    pub first_faults: Spread,
-    pub steady_faults: Spread,
-    pub peak_memory_mib: Spread,
-    /// The whole series of each process, in ms, for plots; by round.
-    pub series: BTreeMap<usize, Vec<f64>>,
-    /// Of each process, by round.
-    pub steady_by_round: BTreeMap<usize, f64>,
-    pub cold_start_by_round: BTreeMap<usize, f64>,
+    pub first_faults: Option<Spread>,
+    pub steady_faults: Option<Spread>,
+    pub peak_memory_mib: Option<Spread>,
 }
 
-/// What a comparison of two cells says. It holds only where every round says the same, and where
-/// that is no matter of chance.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Comparison {
-    /// The first is faster in every round; the median ratio of the second to the first.
-    Faster(f64),
-    /// The first is slower in every round; the median ratio of the first to the second.
-    Slower(f64),
-    /// The rounds disagree, or there are too few for so small a difference.
-    Inconclusive,
+/// The times of one process, in ms, and what they say.
+#[derive(Debug, Clone)]
+pub struct ProcessLatency {
+    pub round: usize,
+    pub times: Vec<f64>,
+    pub series: Series,
+    /// The times of the steady passes, outliers left out.
+    pub steady: Vec<f64>,
+    pub cold_start: Option<f64>,
+    pub phases: BTreeMap<Phase, f64>,
 }
 
-/// The passes that count as steady: the second half of the series.
-pub fn steady_passes<T>(series: &[T]) -> &[T] {
-    &series[series.len() / 2..]
+/// A part of what a user waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// From the spawn to `main`: the system starts the process and links its libraries.
+    ProcessStart,
+    EngineStart,
+    Load,
+    Prepare,
+    Pass1,
+    Pass2,
+    /// What passes 3 and later took beyond the steady time until it was reached.
+    RestOfWarmUp,
+}
+
+impl Phase {
+    pub const ALL: [Self; 7] = [
+        Self::ProcessStart,
+        Self::EngineStart,
+        Self::Load,
+        Self::Prepare,
+        Self::Pass1,
+        Self::Pass2,
+        Self::RestOfWarmUp,
+    ];
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ProcessStart => "process start",
+            Self::EngineStart => "engine start",
+            Self::Load => "load",
+            Self::Prepare => "prepare",
+            Self::Pass1 => "pass 1",
+            Self::Pass2 => "pass 2",
+            Self::RestOfWarmUp => "rest of the warm-up",
+        })
+    }
+}
+
+/// How many processes are of which class.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Classes(pub BTreeMap<Class, usize>);
+
+impl Classes {
+    /// The class of all processes; `None` where they differ.
+    pub fn agreed(&self) -> Option<Class> {
+        match self.0.iter().next() {
+            Some((class, _)) if self.0.len() == 1 => Some(*class),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Classes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(class) = self.agreed() {
+            return class.fmt(f);
+        }
+        let counts: Vec<String> = self.0.iter().map(|(c, n)| format!("{n} {c}")).collect();
+        write!(f, "inconsistent ({})", counts.join(", "))
+    }
+}
+
+/// A figure that two cells are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Figure {
+    Steady,
+    FirstPass,
+    ColdStart,
+}
+
+impl Figure {
+    pub const ALL: [Self; 3] = [Self::Steady, Self::FirstPass, Self::ColdStart];
+
+    /// Differences below this share are no difference.
+    pub fn resolution(self) -> f64 {
+        match self {
+            Self::Steady => STEADY_RESOLUTION,
+            Self::FirstPass | Self::ColdStart => FIRST_RESOLUTION,
+        }
+    }
+
+    pub fn of(self, process: &ProcessLatency) -> Option<f64> {
+        match self {
+            Self::Steady => process.series.steady_mean,
+            Self::FirstPass => process.times.first().copied(),
+            Self::ColdStart => process.cold_start,
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Steady => "steady",
+            Self::FirstPass => "pass 1",
+            Self::ColdStart => "cold start",
+        })
+    }
+}
+
+impl Latency {
+    /// A figure of each process that has it, by round.
+    pub fn by_round(&self, figure: Figure) -> BTreeMap<usize, f64> {
+        self.processes
+            .iter()
+            .filter_map(|p| Some((p.round, figure.of(p)?)))
+            .collect()
+    }
+
+    /// Compares a figure with that of another cell of the same run, by ratios within rounds.
+    pub fn compare(&self, other: &Self, figure: Figure) -> Option<Comparison> {
+        let rule = Rule::interleaved(figure.resolution());
+        paired(&self.by_round(figure), &other.by_round(figure), rule)
+    }
+
+    /// Processes that have a steady state.
+    pub fn steady_processes(&self) -> usize {
+        self.processes
+            .iter()
+            .filter(|p| p.series.steady.is_some())
+            .count()
+    }
 }
 
 /// Summarises the completed latency processes of each cell, in the order of the cells.
@@ -64,7 +194,7 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
     let mut by_cell: BTreeMap<&Cell, Vec<&Observation>> = BTreeMap::new();
     for observation in observations {
         let timed = observation.purpose == Purpose::Latency;
-        if timed && observation.process.completed() && !observation.process.passes.is_empty() {
+        if timed && observation.process.completed() {
             by_cell
                 .entry(&observation.cell)
                 .or_default()
@@ -77,122 +207,134 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
         .collect()
 }
 
-fn summarise_cell(cell: &Cell, processes: &[&Observation]) -> Option<Latency> {
-    let series: BTreeMap<usize, Vec<f64>> = processes
+/// The noise of the steady passes of all cells.
+pub fn noise<'a>(latencies: impl IntoIterator<Item = &'a Latency>) -> Option<Noise> {
+    let processes = latencies.into_iter().flat_map(|l| &l.processes);
+    let steady = processes.filter_map(|p| p.times.get(p.series.steady.clone()?));
+    Noise::of(steady)
+}
+
+fn summarise_cell(cell: &Cell, observations: &[&Observation]) -> Option<Latency> {
+    let mut observed: Vec<(&Observation, ProcessLatency)> = observations
         .iter()
-        .map(|o| {
-            (
-                o.round,
-                o.process
-                    .passes
-                    .iter()
-                    .map(|p| ms(p.span.wall_ns))
-                    .collect(),
-            )
-        })
+        .filter_map(|o| Some((*o, process(o)?)))
         .collect();
-    let steady_by_round: BTreeMap<usize, f64> = series
-        .iter()
-        .filter_map(|(round, times)| Some((*round, median(steady_passes(times).iter().copied())?)))
-        .collect();
-    let passes = series.values().map(Vec::len).min()?;
+    observed.sort_by_key(|(_, p)| p.round);
+    let processes: Vec<ProcessLatency> = observed.iter().map(|(_, p)| p.clone()).collect();
+    let passes = processes.iter().map(|p| p.times.len()).min()?;
+    let mut classes = Classes::default();
+    for process in &processes {
+        *classes.0.entry(process.series.class).or_default() += 1;
+    }
+
+    let over_processes = |sample: &dyn for<'p> Fn(&'p ProcessLatency) -> Option<Sample<'p>>| {
+        let samples: Vec<Sample> = processes.iter().filter_map(sample).collect();
+        estimate(&samples, SEED)
+    };
+    let value = |figure: &dyn Fn(&ProcessLatency) -> Option<f64>| {
+        over_processes(&|p| figure(p).map(Sample::Value))
+    };
     let over_steady = |number: usize| {
-        Spread::of(series.iter().filter_map(|(round, times)| {
-            Some(times.get(number - 1)? / steady_by_round.get(round)?)
-        }))
+        over_processes(&|p| Some(Sample::ValueOver(*p.times.get(number - 1)?, &p.steady)))
     };
-    let each = |figure: &dyn Fn(&Observation) -> Option<f64>| {
-        Spread::of(processes.iter().filter_map(|o| figure(o)))
+    let spread = |figure: &dyn Fn(&Observation, &ProcessLatency) -> Option<f64>| {
+        Spread::of(observed.iter().filter_map(|(o, p)| figure(o, p)))
     };
-    let steady_median = |o: &Observation, figure: &dyn Fn(&firstpass_probe::Span) -> f64| {
-        median(
-            steady_passes(&o.process.passes)
-                .iter()
-                .map(|p| figure(&p.span)),
-        )
+    let steady_median = |figure: fn(&Span) -> f64| {
+        spread(&move |o, p| {
+            let passes = o.process.passes.get(p.series.steady.clone()?)?;
+            median(passes.iter().map(|pass| figure(&pass.span)))
+        })
     };
-    let faults = |span: &firstpass_probe::Span| (span.minor_faults + span.major_faults) as f64;
-    let cold_start_by_round: BTreeMap<usize, f64> = processes
-        .iter()
-        .filter_map(|o| Some((o.round, ms(o.process.cold_start_ns()?))))
-        .collect();
+    let phases = Phase::ALL.into_iter().filter_map(|phase| {
+        let times = processes.iter().filter_map(|p| p.phases.get(&phase));
+        Some((phase, median(times.copied())?))
+    });
     Some(Latency {
         cell: cell.clone(),
-        processes: processes.len(),
         passes,
+        classes,
         pass: (1..=passes)
-            .filter_map(|n| Some((n, Spread::of(series.values().map(|times| times[n - 1]))?)))
+            .filter_map(|n| Some((n, value(&|p| p.times.get(n - 1).copied())?)))
             .collect(),
-        steady: Spread::of(steady_by_round.values().copied())?,
-        first_over_steady: over_steady(1)?,
-        second_over_steady: over_steady(2.min(passes))?,
-        process_start: each(&|o| o.process.process_start_ns().map(ms))?,
-        engine_start: each(&|o| o.process.started.map(|s| ms(s.wall_ns)))?,
-        load: each(&|o| o.process.loaded.map(|s| ms(s.wall_ns)))?,
-        prepare: each(&|o| o.process.prepared.map(|s| ms(s.wall_ns)))?,
-        cold_start: Spread::of(cold_start_by_round.values().copied())?,
-        steady_cpu_ratio: each(&|o| {
-            steady_median(o, &|s| s.cpu_ns as f64 / s.wall_ns.max(1) as f64)
-        })?,
-        first_faults: each(&|o| o.process.passes.first().map(|p| faults(&p.span)))?,
-        steady_faults: each(&|o| steady_median(o, &faults))?,
-        peak_memory_mib: each(&|o| o.process.peak_memory_kib.map(|k| k as f64 / 1024.0))?,
-        series,
-        steady_by_round,
-        cold_start_by_round,
+        steady: over_processes(&|p| Some(Sample::Passes(&p.steady))),
+        first_over_steady: over_steady(1),
+        second_over_steady: over_steady(2),
+        warm_up_passes: value(&|p| p.series.warm_up_passes().map(|n| n as f64)),
+        warm_up_cost: value(&|p| p.series.warm_up_cost(&p.times)),
+        cold_start: value(&|p| p.cold_start),
+        phases: phases.collect(),
+        steady_cpu_ratio: steady_median(|s| s.cpu_ns as f64 / s.wall_ns.max(1) as f64),
+        first_faults: spread(&|o, _| o.process.passes.first().map(|p| faults(&p.span))),
+        steady_faults: steady_median(faults),
+        peak_memory_mib: spread(&|o, _| o.process.peak_memory_kib.map(|k| k as f64 / 1024.0)),
+        processes,
     })
 }
 
-/// Rounds that agree by chance with a probability of at most 1 in 16: 2 · ½⁵.
-const ENOUGH_ROUNDS: usize = 5;
-
-/// A ratio this far from 1 in every round is believed of fewer rounds, too: rounds of one run differ
-/// by less.
-const CLEAR_RATIO: f64 = 1.25;
-
-/// Compares two cells by the ratios of their figures within rounds.
-pub fn compare(a: &BTreeMap<usize, f64>, b: &BTreeMap<usize, f64>) -> Comparison {
-    let ratios = Spread::of(a.iter().filter_map(|(round, x)| Some(b.get(round)? / x)));
-    let rounds = a.keys().filter(|round| b.contains_key(round)).count();
-    let Some(ratios) = ratios.filter(|_| rounds > 1) else {
-        return Comparison::Inconclusive;
+fn process(observation: &Observation) -> Option<ProcessLatency> {
+    let process = &observation.process;
+    let times: Vec<f64> = process.passes.iter().map(|p| ms(p.span.wall_ns)).collect();
+    let series = Series::of(&times)?;
+    let steady = series.steady_times(&times);
+    let span = |span: Option<Span>| span.map(|s| ms(s.wall_ns));
+    let rest = || {
+        let mean = series.steady_mean?;
+        let warm = series.warm_up_passes()?;
+        let beyond = times.get(2..warm).unwrap_or_default().iter();
+        Some(beyond.map(|t| t - mean).sum::<f64>().max(0.0))
     };
-    let beyond = if rounds >= ENOUGH_ROUNDS {
-        1.0
-    } else {
-        CLEAR_RATIO
-    };
-    if ratios.low > beyond {
-        Comparison::Faster(ratios.median)
-    } else if ratios.high < 1.0 / beyond {
-        Comparison::Slower(1.0 / ratios.median)
-    } else {
-        Comparison::Inconclusive
-    }
+    let phases = [
+        (Phase::ProcessStart, process.process_start_ns().map(ms)),
+        (Phase::EngineStart, span(process.started)),
+        (Phase::Load, span(process.loaded)),
+        (Phase::Prepare, span(process.prepared)),
+        (Phase::Pass1, times.first().copied()),
+        (Phase::Pass2, times.get(1).copied()),
+        (Phase::RestOfWarmUp, rest()),
+    ];
+    Some(ProcessLatency {
+        round: observation.round,
+        steady,
+        cold_start: process.cold_start_ns().map(ms),
+        phases: phases
+            .into_iter()
+            .filter_map(|(phase, time)| Some((phase, time?)))
+            .collect(),
+        series,
+        times,
+    })
 }
 
-fn ms(ns: u64) -> f64 {
+/// Page faults of a span, of either kind.
+pub fn faults(span: &Span) -> f64 {
+    (span.minor_faults + span.major_faults) as f64
+}
+
+pub(super) fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
 #[cfg(test)]
-mod tests {
-    use firstpass_probe::{Format, Knobs, Pass, Span};
+pub(crate) mod tests {
+    use firstpass_probe::{Format, Knobs, Pass};
+    use firstpass_statistics::comparison::Verdict;
 
     use super::*;
-    use crate::observation::Process;
+    use crate::{observation::Process, surroundings::Surroundings};
 
-    fn observation(round: usize, times_ms: &[u64]) -> Observation {
-        let span = |wall_ms: u64| Span {
-            wall_ns: wall_ms * 1_000_000,
-            cpu_ns: wall_ms * 2_000_000,
+    /// A completed process whose passes took these times.
+    pub(crate) fn observation(round: usize, times_ms: &[f64]) -> Observation {
+        let span = |wall_ms: f64| Span {
+            wall_ns: (wall_ms * 1e6) as u64,
+            cpu_ns: (wall_ms * 2e6) as u64,
             ..Span::default()
         };
         let mut process = Process::new(0);
         process.main_ns = Some(5_000_000);
-        process.started = Some(span(10));
-        process.loaded = Some(span(20));
-        process.prepared = Some(span(0));
+        process.started = Some(span(10.0));
+        process.loaded = Some(span(20.0));
+        process.prepared = Some(span(0.0));
         process.peak_memory_kib = Some(2048);
         process.passes = times_ms
             .iter()
@@ -208,64 +350,94 @@ mod tests {
                 model: "m".into(),
                 format: Format::Onnx,
                 knobs: Knobs::default(),
+                cold_files: false,
+                entry: 0,
             },
             purpose: Purpose::Latency,
             round,
             images: Vec::new(),
-            load_average: 0.0,
+            surroundings: Surroundings {
+                load_average: 0.0,
+                wall_ms: 0.0,
+                others_cpu_ms: None,
+                steal_ms: None,
+                iowait_ms: None,
+                temperature_c: None,
+                frequency_mhz: None,
+            },
+            eviction: None,
             process,
         }
     }
 
+    /// First passes, then many at one level with a little noise.
+    pub(crate) fn times(first: &[f64], level: f64) -> Vec<f64> {
+        let steady = (0..30).map(|n| level * [1.0, 1.01, 0.99, 1.005, 0.995][n % 5]);
+        first.iter().copied().chain(steady).collect()
+    }
+
+    fn one(observations: &[Observation]) -> Latency {
+        let mut latencies = summarise(observations);
+        assert_eq!(latencies.len(), 1, "one cell gives one summary");
+        latencies.remove(0)
+    }
+
     #[test]
     fn first_passes_do_not_enter_the_steady_figure() {
-        let latencies = summarise(&[
-            observation(0, &[900, 100, 10, 10, 10, 12]),
-            observation(1, &[1100, 100, 10, 10, 10, 10, 10, 10]),
+        let latency = one(&[
+            observation(0, &times(&[900.0, 100.0], 10.0)),
+            observation(1, &times(&[1100.0, 100.0], 10.0)),
         ]);
-        let [latency] = &latencies[..] else {
-            panic!("one cell gives one summary")
+        let close = |found: Option<Estimate>, expected: f64| {
+            let found = found.expect("a figure").median;
+            assert!((found / expected - 1.0).abs() < 0.01, "{found}, {expected}");
         };
-        assert_eq!(latency.steady.median, 10.0);
-        assert_eq!(latency.pass[&1].median, 1000.0);
-        assert_eq!(latency.first_over_steady.median, 100.0);
-        assert_eq!(latency.passes, 6);
-        assert_eq!(latency.steady_cpu_ratio.median, 2.0);
+        close(latency.steady, 10.0);
+        close(latency.pass.get(&1).copied(), 1000.0);
+        close(latency.first_over_steady, 100.0);
+        close(latency.warm_up_passes, 2.0);
+        close(latency.warm_up_cost, 1080.0);
         // 5 to main, 10 start, 20 load, then pass 1.
-        assert_eq!(latency.cold_start.low, 5.0 + 10.0 + 20.0 + 900.0);
+        close(latency.cold_start, 1035.0);
+        assert_eq!(latency.classes.agreed(), Some(Class::WarmUp));
+        assert_eq!(latency.steady_cpu_ratio.map(|s| s.median), Some(2.0));
+        assert_eq!(latency.phases.last(), Some(&(Phase::RestOfWarmUp, 0.0)));
     }
 
     #[test]
     fn failed_processes_are_left_out() {
-        let mut failed = observation(1, &[1, 1]);
+        let mut failed = observation(1, &[1.0, 1.0]);
         failed.process.outcome = crate::observation::Outcome::NotStarted("x".into());
-        let latencies = summarise(&[observation(0, &[8, 4, 4, 4]), failed]);
-        assert_eq!(latencies[0].processes, 1);
+        let latency = one(&[observation(0, &times(&[20.0], 4.0)), failed]);
+        assert_eq!(latency.processes.len(), 1);
     }
 
     #[test]
-    fn a_comparison_needs_every_round() {
-        let by_round = |values: &[f64]| values.iter().copied().enumerate().collect();
-        let a = by_round(&[10.0, 10.0, 10.0]);
+    fn processes_of_several_classes_are_inconsistent() {
+        let latency = one(&[
+            observation(0, &times(&[], 10.0)),
+            observation(1, &times(&[90.0], 10.0)),
+        ]);
+        assert_eq!(latency.classes.agreed(), None);
         assert_eq!(
-            compare(&a, &by_round(&[20.0, 30.0, 20.0])),
-            Comparison::Faster(2.0)
+            latency.classes.to_string(),
+            "inconsistent (1 flat, 1 warm-up)"
         );
-        assert_eq!(
-            compare(&a, &by_round(&[5.0, 5.0, 5.0])),
-            Comparison::Slower(2.0)
-        );
-        assert_eq!(
-            compare(&a, &by_round(&[20.0, 9.0, 20.0])),
-            Comparison::Inconclusive
-        );
-        assert_eq!(compare(&a, &by_round(&[20.0])), Comparison::Inconclusive);
-        // Three rounds that agree on a tenth may do so by chance; five hardly.
-        assert_eq!(compare(&a, &by_round(&[11.0; 3])), Comparison::Inconclusive);
-        let five = by_round(&[10.0; 5]);
-        assert_eq!(
-            compare(&five, &by_round(&[11.0; 5])),
-            Comparison::Faster(1.1)
-        );
+    }
+
+    #[test]
+    fn cells_are_compared_within_rounds() {
+        let rounds = |level: f64| -> Vec<Observation> {
+            // Round 2 is disturbed, for all.
+            let levels = [1.0, 1.01, 3.0, 0.99, 1.0];
+            (0..5)
+                .map(|round| observation(round, &times(&[], level * levels[round])))
+                .collect()
+        };
+        let (a, b) = (one(&rounds(10.0)), one(&rounds(12.0)));
+        let compared = a.compare(&b, Figure::Steady).expect("rounds in common");
+        assert_eq!(compared.verdict, Verdict::Faster);
+        let same = a.compare(&a, Figure::ColdStart).expect("rounds in common");
+        assert_eq!(same.verdict, Verdict::NoDifference);
     }
 }

@@ -114,6 +114,7 @@ mod tests {
 
     use super::*;
     use crate::observation::{Cell, Process, Purpose};
+    use crate::surroundings::Surroundings;
 
     fn observation(threads: usize, digests: &[(usize, &str)]) -> Observation {
         let mut process = Process::new(0);
@@ -131,11 +132,15 @@ mod tests {
                 model: "m".into(),
                 format: Format::Onnx,
                 knobs: Knobs::default().with(THREADS, threads),
+
+                cold_files: false,
+                entry: 0,
             },
             purpose: Purpose::Latency,
             round: 0,
             images: vec!["a".into(), "b".into()],
-            load_average: 0.0,
+            surroundings: Surroundings::before().after(),
+            eviction: None,
             process,
         }
     }

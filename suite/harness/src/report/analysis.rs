@@ -41,6 +41,8 @@ pub struct Row {
     pub detections: BTreeMap<String, Vec<Detection>>,
     /// By number of threads.
     pub latency: BTreeMap<usize, Latency>,
+    /// With cold files, where that was measured.
+    pub cold: Option<Latency>,
 }
 
 /// A record, judged.
@@ -203,7 +205,9 @@ fn subject_of(workspace: &Workspace, record: &Record) -> Result<Subject> {
 /// One cell, with the fewest threads, for each backend and format that was observed on a model.
 fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
     let mut cells: BTreeMap<(String, Format), Cell> = BTreeMap::new();
-    for observation in record.observations().filter(|o| o.cell.model == model.name) {
+    let warm = |o: &&Observation| !o.cell.cold_files && o.cell.entry == 0;
+    let of_model = |o: &&Observation| o.cell.model == model.name;
+    for observation in record.observations().filter(of_model).filter(warm) {
         let cell = &observation.cell;
         let entry = cells
             .entry((cell.backend.clone(), cell.format))
@@ -249,7 +253,12 @@ fn row(
     });
     let golden_faces = golden_faces.filter(|_| outputs.is_some());
     let flags = &record.run.machine.cpu_flags;
-    let verdict = agreement.as_ref().map(|agreement| {
+    // What is declared is declared over all photographs.
+    let seen_all = outputs
+        .as_ref()
+        .zip(golden)
+        .is_some_and(|(o, g)| o.len() >= g.len());
+    let verdict = agreement.as_ref().filter(|_| seen_all).map(|agreement| {
         expectation::judge(
             model,
             cell.format,
@@ -285,8 +294,14 @@ fn row(
         latency: latencies
             .iter()
             .filter(same_file)
+            .filter(|l| !l.cell.cold_files && l.cell.entry == 0)
             .map(|l| (l.cell.threads(), l.clone()))
             .collect(),
+        cold: latencies
+            .iter()
+            .filter(same_file)
+            .find(|l| l.cell.cold_files)
+            .cloned(),
         cell,
     })
 }

@@ -8,19 +8,20 @@ use std::{
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets::ASCII_MARKDOWN};
 use firstpass_probe::ErrorKind;
+use firstpass_statistics::{Spread, bootstrap::Estimate};
 
 use crate::{
     judge::{
         agreement::{Agreement, HISTOGRAM, against_known_faces, compare},
         expectation::Verdict,
-        latency::{Latency, SHOWN_PASSES},
         repeatability::Repeatability,
-        spread::Spread,
     },
     model::{ModelDescription, Precision},
     observation::Outcome,
+    record::Settings,
     report::{
         analysis::{Analysis, Row, pairs},
+        latency,
         picture::pictured_model,
         picture_path, plot_path,
         verdict::{self, milliseconds, times},
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// A table of markdown.
-fn table<H: Into<String>>(
+pub(super) fn table<H: Into<String>>(
     header: impl IntoIterator<Item = H>,
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> String {
@@ -59,7 +60,7 @@ pub(super) fn render(
     }
     sections.push(agreement_section(analysis));
     sections.extend(detection_section(analysis, files));
-    sections.push(latency_section(analysis));
+    sections.extend(latency::sections(analysis, files));
     sections.push(repeatability_section(analysis));
     sections.push(arithmetic_section(analysis));
     sections.extend(incident_section(analysis));
@@ -86,6 +87,7 @@ pub(super) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
 
 fn verdict_section(analysis: &Analysis) -> String {
     let mut parts = vec!["## Verdict".to_owned(), verdict::health(analysis)];
+    parts.extend(latency::disturbed(analysis));
     parts.extend(verdict::paragraphs(analysis));
     parts.join("\n\n")
 }
@@ -97,6 +99,7 @@ pub(super) fn summary_header() -> Vec<&'static str> {
         "against PyTorch",
         "same faces",
         "threads",
+        "class",
         "pass 1, ms",
         "pass 2, ms",
         "steady, ms",
@@ -128,24 +131,25 @@ pub(super) fn summary_rows(rows: &[Row]) -> Vec<Vec<String>> {
         ];
         if row.latency.is_empty() {
             let mut line = head.clone();
-            line.extend(["–"; 6].map(String::from));
+            line.extend(["–"; 7].map(String::from));
             lines.push(line);
         }
         for (threads, latency) in &row.latency {
-            let pass = |n: usize| {
-                latency
-                    .pass
-                    .get(&n)
-                    .map_or_else(|| "–".into(), |s| milliseconds(s.median))
+            let time = |estimate: Option<&Estimate>| {
+                estimate.map_or_else(|| "–".into(), |e| milliseconds(e.median))
             };
             let mut line = head.clone();
             line.extend([
                 threads.to_string(),
-                pass(1),
-                pass(2),
-                milliseconds(latency.steady.median),
-                times(latency.first_over_steady.median),
-                milliseconds(latency.cold_start.median),
+                latency.classes.to_string(),
+                time(latency.pass.get(&1)),
+                time(latency.pass.get(&2)),
+                time(latency.steady.as_ref()),
+                latency
+                    .first_over_steady
+                    .as_ref()
+                    .map_or_else(|| "–".into(), |e| times(e.median)),
+                time(latency.cold_start.as_ref()),
             ]);
             lines.push(line);
         }
@@ -446,107 +450,6 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
     Some(parts.join("\n\n"))
 }
 
-fn latency_section(analysis: &Analysis) -> String {
-    let settings = &analysis.record.run.settings;
-    let mut parts = vec![
-        "## First passes and steady state".to_owned(),
-        format!(
-            "Up to {} fresh processes of up to {} passes each, all engines interleaved in shuffled \
-             rounds. Medians over processes, with the lowest and highest in brackets, in ms. \
-             *Steady* is the median of the second half of a process's passes. *Cold start* runs from \
-             the spawn of the process to its first outputs: process start, engine start, load, \
-             prepare and pass 1.",
-            settings.processes, settings.passes
-        ),
-    ];
-    for model in analysis.models() {
-        for &threads in &settings.threads {
-            let latencies: Vec<(&Row, &Latency)> = analysis
-                .rows(model)
-                .iter()
-                .filter_map(|r| Some((r, r.latency.get(&threads)?)))
-                .collect();
-            if latencies.is_empty() {
-                continue;
-            }
-            parts.push(format!(
-                "### {}, {threads} thread{}",
-                model.title,
-                if threads == 1 { "" } else { "s" }
-            ));
-            parts.push(pass_table(&latencies));
-            parts.push(phase_table(&latencies));
-        }
-    }
-    parts.join("\n\n")
-}
-
-fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
-    let mut header = vec!["engine".to_owned()];
-    header.extend(SHOWN_PASSES.iter().map(|n| format!("pass {n}")));
-    header.extend(
-        [
-            "steady",
-            "pass 1 / steady",
-            "pass 2 / steady",
-            "processes × passes",
-        ]
-        .map(String::from),
-    );
-    let lines = latencies.iter().map(|(row, latency)| {
-        let mut line = vec![row.label.clone()];
-        line.extend(
-            SHOWN_PASSES
-                .iter()
-                .map(|n| latency.pass.get(n).map_or_else(|| "–".into(), spread)),
-        );
-        line.extend([
-            spread(&latency.steady),
-            times(latency.first_over_steady.median),
-            times(latency.second_over_steady.median),
-            format!("{} × {}", latency.processes, latency.passes),
-        ]);
-        line
-    });
-    table(header, lines.collect::<Vec<_>>())
-}
-
-fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
-    let header = [
-        "engine",
-        "process start",
-        "engine start",
-        "load",
-        "prepare",
-        "pass 1",
-        "cold start",
-        "CPU / wall, steady",
-        "page faults, pass 1",
-        "page faults, steady",
-        "peak memory, MiB",
-    ];
-    let lines = latencies.iter().map(|(row, l)| {
-        let first = l
-            .pass
-            .get(&1)
-            .map_or_else(|| "–".into(), |s| milliseconds(s.median));
-        vec![
-            row.label.clone(),
-            milliseconds(l.process_start.median),
-            milliseconds(l.engine_start.median),
-            milliseconds(l.load.median),
-            milliseconds(l.prepare.median),
-            first,
-            spread(&l.cold_start),
-            format!("{:.2}", l.steady_cpu_ratio.median),
-            format!("{:.0}", l.first_faults.median),
-            format!("{:.0}", l.steady_faults.median),
-            format!("{:.0}", l.peak_memory_mib.median),
-        ]
-    });
-    table(header, lines.collect::<Vec<_>>())
-}
-
 fn repeatability_section(analysis: &Analysis) -> String {
     let yes = |holds: bool| if holds { "equal" } else { "⚠ different" }.to_owned();
     let declared = |r: &Repeatability| {
@@ -674,7 +577,18 @@ fn incident_section(analysis: &Analysis) -> Option<String> {
 fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
     let run = &analysis.record.run;
     let machine = &run.machine;
-    let loads = Spread::of(analysis.record.observations().map(|o| o.load_average));
+    let loads = Spread::of(
+        analysis
+            .record
+            .observations()
+            .map(|o| o.surroundings.load_average),
+    );
+    let temperatures = Spread::of(
+        analysis
+            .record
+            .observations()
+            .filter_map(|o| o.surroundings.temperature_c),
+    );
     let mut facts = vec![
         (
             "measured",
@@ -711,6 +625,14 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
                 |l| format!("{:.1} ({:.1}–{:.1})", l.median, l.low, l.high),
             ),
         ),
+        (
+            "temperature",
+            temperatures.map_or_else(
+                || "not readable".into(),
+                |t| format!("{:.0} °C ({:.0}–{:.0})", t.median, t.low, t.high),
+            ),
+        ),
+        ("placement", placement(&run.settings)),
         ("compiler", format!("{}, release profile", machine.rustc)),
         (
             "code",
@@ -783,18 +705,20 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
     )
 }
 
-fn image(path: &Path, alt: &str) -> String {
+pub(super) fn image(path: &Path, alt: &str) -> String {
     format!("![{alt}]({})", path.display())
 }
 
-/// `46.1 (45.8–46.9)`
-fn spread(s: &Spread) -> String {
-    format!(
-        "{} ({}–{})",
-        milliseconds(s.median),
-        milliseconds(s.low),
-        milliseconds(s.high)
-    )
+fn placement(settings: &Settings) -> String {
+    let pinned = if settings.placement.pin {
+        "each process pinned to as many CPUs as it has threads"
+    } else {
+        "wherever the scheduler put the processes"
+    };
+    match settings.placement.nice {
+        Some(nice) => format!("{pinned}, nice value {nice}"),
+        None => pinned.into(),
+    }
 }
 
 fn percent(share: f64) -> String {

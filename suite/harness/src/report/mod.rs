@@ -1,6 +1,9 @@
 //! Reports: a pure rendering of records. No engine runs here.
 
 mod analysis;
+mod changes;
+mod hosts;
+mod latency;
 mod markdown;
 mod picture;
 mod plot;
@@ -18,6 +21,8 @@ use anyhow::{Context, Result, bail};
 use crate::{machine::Code, record::Record, workspace::Workspace};
 
 pub use analysis::{Analysis, pairs};
+pub use changes::{changes_as_markdown, changes_on_terminal};
+pub use hosts::hosts;
 pub use splice::{Block, splice};
 pub use terminal::summary;
 

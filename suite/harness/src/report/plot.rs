@@ -1,10 +1,10 @@
 //! Plots as SVG, readable on a light and on a dark page.
 
 use anyhow::{Result, anyhow};
+use firstpass_statistics::median;
 use plotters::prelude::*;
 
 use crate::{
-    judge::spread::median,
     model::ModelDescription,
     report::analysis::{Analysis, Row},
 };
@@ -54,7 +54,7 @@ pub(super) fn first_passes(
         .collect();
     let times = || {
         rows.iter()
-            .flat_map(|(_, (_, l))| l.series.values().flatten().copied())
+            .flat_map(|(_, (_, l))| l.processes.iter().flat_map(|p| p.times.iter().copied()))
     };
     let (Some(low), Some(high)) = (
         times().reduce(f64::min).filter(|low| *low > 0.0),
@@ -64,7 +64,7 @@ pub(super) fn first_passes(
     };
     let longest = rows
         .iter()
-        .flat_map(|(_, (_, l))| l.series.values().map(Vec::len))
+        .flat_map(|(_, (_, l))| l.processes.iter().map(|p| p.times.len()))
         .max();
     let threads = rows
         .iter()
@@ -121,16 +121,16 @@ pub(super) fn first_passes(
                     .map(|(n, t)| ((n + 1) as f64, *t))
                     .collect()
             };
-            for series in latency.series.values() {
+            for process in &latency.processes {
                 chart
                     .draw_series(LineSeries::new(
-                        points(series),
+                        points(&process.times),
                         colour.mix(0.3).stroke_width(1),
                     ))
                     .map_err(drawing)?;
             }
             let medians: Vec<f64> = (0..latency.passes)
-                .filter_map(|n| median(latency.series.values().map(|s| s[n])))
+                .filter_map(|n| median(latency.processes.iter().map(|p| p.times[n])))
                 .collect();
             chart
                 .draw_series(LineSeries::new(points(&medians), colour.stroke_width(3)))

@@ -1,11 +1,11 @@
 //! The verdict in plain words: who agrees, how slow the first passes are, who is fastest.
 
-use std::collections::BTreeMap;
+use firstpass_statistics::comparison::Verdict as Comparing;
 
 use crate::{
     judge::{
         expectation::Verdict,
-        latency::{Comparison, Latency, compare},
+        latency::{Figure, Latency},
     },
     report::analysis::{Analysis, Row},
 };
@@ -19,6 +19,7 @@ pub(super) fn paragraphs(analysis: &Analysis) -> Vec<String> {
             let rows = analysis.rows(model);
             let mut sentences = agreement(rows);
             sentences.extend(first_passes(rows));
+            sentences.extend(unsteady(rows));
             sentences.extend(fastest(rows));
             format!("**{}.** {}", model.title, sentences.join(" "))
         })
@@ -118,28 +119,51 @@ fn agreement(rows: &[Row]) -> Vec<String> {
 }
 
 fn first_passes(rows: &[Row]) -> Option<String> {
-    let mut slow: Vec<(&str, &Latency)> = rows
+    let mut slow: Vec<(&str, f64, &Latency)> = rows
         .iter()
-        .filter_map(|r| Some((r.label.as_str(), r.latency.first_key_value()?.1)))
+        .filter_map(|r| {
+            let latency = r.latency.first_key_value()?.1;
+            let ratio = latency.first_over_steady.as_ref()?.median;
+            Some((r.label.as_str(), ratio, latency))
+        })
         .collect();
-    slow.sort_by(|a, b| {
-        b.1.first_over_steady
-            .median
-            .total_cmp(&a.1.first_over_steady.median)
-    });
-    let (worst_label, worst) = slow.first()?;
-    let of = |l: &Latency| {
+    slow.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let of = |(label, first, latency): &(&str, f64, &Latency)| {
+        let second = latency.second_over_steady.as_ref();
+        let second = second.map_or_else(String::new, |e| {
+            format!(" and {} in pass 2", times(e.median))
+        });
         format!(
-            "{} its steady time in pass 1 and {} in pass 2",
-            times(l.first_over_steady.median),
-            times(l.second_over_steady.median)
+            "{label} takes {} its steady time in pass 1{second}",
+            times(*first)
         )
     };
-    let mut sentence = format!("{worst_label} takes {}", of(worst));
-    if let (Some((label, best)), true) = (slow.last(), slow.len() > 1) {
-        sentence += &format!(", {label} {}", of(best));
+    let mut sentence = of(slow.first()?);
+    if let [_, .., best] = &slow[..] {
+        sentence += &format!(", {}", of(best).replacen(" takes", "", 1));
     }
     Some(sentence + ".")
+}
+
+/// Which rows are of processes that do not agree on their class, or have no steady state.
+fn unsteady(rows: &[Row]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for row in rows {
+        for (threads, latency) in &row.latency {
+            if latency.steady.is_none() {
+                sentences.push(format!(
+                    "{} reaches no steady state with {}.",
+                    row.label,
+                    with_threads(*threads)
+                ));
+            }
+        }
+    }
+    sentences
+}
+
+fn with_threads(n: usize) -> String {
+    format!("{n} thread{}", if n == 1 { "" } else { "s" })
 }
 
 fn fastest(rows: &[Row]) -> Vec<String> {
@@ -151,32 +175,29 @@ fn fastest(rows: &[Row]) -> Vec<String> {
     threads.dedup();
     let mut sentences = Vec::new();
     for n in threads {
-        let with = format!("{n} thread{}", if n == 1 { "" } else { "s" });
-        let figures: [(&str, Figure); 2] = [
-            ("to the first answer", |l| &l.cold_start_by_round),
-            ("in the steady state", |l| &l.steady_by_round),
+        let figures = [
+            ("to the first answer", Figure::ColdStart),
+            ("in the steady state", Figure::Steady),
         ];
         let parts: Vec<String> = figures
             .into_iter()
             .filter_map(|(what, figure)| first_of(rows, n, what, figure))
             .collect();
         if !parts.is_empty() {
-            sentences.push(format!("With {with}, {}.", parts.join("; ")));
+            sentences.push(format!("With {}, {}.", with_threads(n), parts.join("; ")));
         }
     }
     sentences
 }
 
-type Figure = fn(&Latency) -> &BTreeMap<usize, f64>;
-
 /// Who is first in a figure, and by how much, or that it cannot be told.
 fn first_of(rows: &[Row], threads: usize, what: &str, figure: Figure) -> Option<String> {
-    let mut ranked: Vec<(&str, &BTreeMap<usize, f64>, f64)> = rows
+    let mut ranked: Vec<(&str, &Latency, f64)> = rows
         .iter()
         .filter_map(|r| {
-            let by_round = figure(r.latency.get(&threads)?);
-            let median = crate::judge::spread::median(by_round.values().copied())?;
-            Some((r.label.as_str(), by_round, median))
+            let latency = r.latency.get(&threads)?;
+            let median = firstpass_statistics::median(latency.by_round(figure).into_values())?;
+            Some((r.label.as_str(), latency, median))
         })
         .collect();
     ranked.sort_by(|a, b| a.2.total_cmp(&b.2));
@@ -184,10 +205,15 @@ fn first_of(rows: &[Row], threads: usize, what: &str, figure: Figure) -> Option<
         return None;
     };
     let (time, other) = (milliseconds(time), milliseconds(other));
-    Some(match compare(a, b) {
-        Comparison::Faster(ratio) => format!(
+    let compared = a.compare(b, figure);
+    Some(match compared.map(|c| (c.verdict, c)) {
+        Some((Comparing::Faster, c)) => format!(
             "{best} is fastest {what} ({time} ms, {} faster than {second})",
-            times(ratio)
+            times(1.0 / c.ratio)
+        ),
+        Some((Comparing::NoDifference, _)) => format!(
+            "{best} ({time} ms) and {second} ({other} ms) are first {what}, with no difference \
+             between them"
         ),
         _ => format!(
             "{best} ({time} ms) and {second} ({other} ms) are first {what}, which of them is \
