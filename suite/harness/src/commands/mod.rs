@@ -2,5 +2,6 @@
 
 pub mod cargo;
 pub mod doctor;
+pub mod overhead;
 pub mod report;
 pub mod setup;

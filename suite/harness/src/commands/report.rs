@@ -159,7 +159,8 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     )
 }
 
-fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Backend>> {
+/// The backends of these names, or all.
+pub fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Backend>> {
     let all = workspace.backends()?;
     for name in names {
         let known: Vec<&str> = all.iter().map(|b| b.name.as_str()).collect();
