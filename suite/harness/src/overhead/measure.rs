@@ -103,7 +103,14 @@ pub fn measure(
             Ok(contest) => contests.push(contest),
             Err(reason) => {
                 eprintln!("{}: {reason:#}", backend.name);
-                let line = line(Variant::Probe, 0, None, settings, Err(reason));
+                let line = line(
+                    Variant::Probe,
+                    0,
+                    None,
+                    settings,
+                    load_average(),
+                    Err(reason),
+                );
                 recorder.write(&backend.name, &line)?;
             }
         }
@@ -133,7 +140,7 @@ fn prepare<'a>(
     let format = description.formats.first().copied();
     let (described, model) = format
         .and_then(|format| choose(&subject.models, format))
-        .context("no int8 model is there in the format that its users would choose")?;
+        .context("no model to measure is there in the format that its users would choose")?;
     subject.verify(&model.path)?;
     let photo = subject.photos.first().context("there is no photograph")?;
     let mut contest = Contest {
@@ -159,7 +166,14 @@ fn prepare<'a>(
             Ok(runner) => contest.contestants.push((variant, runner)),
             Err(reason) => {
                 eprintln!("{}, {variant:?}: {reason:#}", backend.name);
-                let line = line(variant, 0, Some(&contest.model), settings, Err(reason));
+                let line = line(
+                    variant,
+                    0,
+                    Some(&contest.model),
+                    settings,
+                    load_average(),
+                    Err(reason),
+                );
                 recorder.write(&backend.name, &line)?;
             }
         }
@@ -246,6 +260,7 @@ impl Contest<'_> {
                 round,
                 Some(&self.model),
                 settings,
+                load_average(),
                 runner.run(&trial),
             );
             if let Some(reason) = &line.failure {
@@ -312,6 +327,7 @@ fn line(
     round: usize,
     model: Option<&Model>,
     settings: Settings,
+    load_average: f64,
     measured: Result<Measured>,
 ) -> OverheadProcess {
     let (measured, failure) = match measured {
@@ -325,7 +341,7 @@ fn line(
         format: model.map(|model| model.format),
         threads: settings.threads,
         engine: None,
-        load_average: load_average(),
+        load_average,
         passes_ns: Vec::new(),
         gaps_ns: Vec::new(),
         digest: None,
