@@ -129,10 +129,10 @@ pub struct OverheadProcess {
     /// what measuring costs outside of what it times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps_ns: Vec<u64>,
-    /// The first 16 hexadecimal digits of the SHA-256 over the outputs of the last pass: equal
-    /// digests mean equal bits.
+    /// SHA-256 over the little-endian f32 values of all outputs of the last pass, in hexadecimal: the
+    /// same for two variants means that they computed the same bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
+    pub outputs_sha256: Option<String>,
     /// Why there is nothing; `None` where all went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -303,7 +303,7 @@ mod tests {
             load_average: 0.5,
             passes_ns: vec![3, 2],
             gaps_ns: Vec::new(),
-            digest: Some("0123456789abcdef".into()),
+            outputs_sha256: Some("0123456789abcdef".into()),
             failure: None,
         }
     }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use firstpass_probe::{Format, Knobs, Model, PassPlan, Request, THREADS, Trial, monotonic_ns};
+use firstpass_probe::{
+    Format, Knobs, Model, PassPlan, Request, THREADS, Tensor, Trial, monotonic_ns, read_tensors,
+};
 use indicatif::ProgressBar;
 use rand::seq::SliceRandom;
 
@@ -23,9 +25,6 @@ use crate::{
 
 /// So many readings of the clock are timed together.
 const CLOCK_READINGS: u32 = 100_000;
-
-/// So much of a digest is kept: as much as a probe says.
-const DIGEST_DIGITS: usize = 16;
 
 /// All variants of one backend, on one model file and one input.
 struct Contest<'a> {
@@ -47,7 +46,7 @@ struct Measured {
     engine: String,
     passes_ns: Vec<u64>,
     gaps_ns: Vec<u64>,
-    digest: String,
+    outputs_sha256: String,
 }
 
 /// Measures the variants of each backend and writes what was measured beside the record in the
@@ -287,7 +286,7 @@ impl Runner {
                     engine: answer.engine,
                     passes_ns: answer.passes_ns,
                     gaps_ns: Vec::new(),
-                    digest: answer.outputs_sha256.chars().take(DIGEST_DIGITS).collect(),
+                    outputs_sha256: answer.outputs_sha256,
                 }
             }
         };
@@ -298,7 +297,13 @@ impl Runner {
 }
 
 fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<Measured> {
-    let process = probe.trial(trial);
+    // Written after the last pass.
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let saved = folder.path().join("outputs.safetensors");
+    let process = probe.trial(&Trial {
+        outputs: Some(saved.clone()),
+        ..trial.clone()
+    });
     if !process.completed() {
         let wrote = process.stderr.trim();
         return Err(match wrote {
@@ -306,6 +311,12 @@ fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<Measured> {
             _ => anyhow!("{}; it wrote: {wrote}", process.outcome),
         });
     }
+    // The probe keeps the outputs of the first pass; the last gave the same bits.
+    let mut pairs = process.passes.windows(2);
+    anyhow::ensure!(
+        pairs.all(|pair| pair[0].digest == pair[1].digest),
+        "its passes gave different outputs for the same input"
+    );
     let spans: Vec<_> = process.passes.iter().map(|pass| pass.span).collect();
     let gaps = spans
         .windows(2)
@@ -314,12 +325,21 @@ fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<Measured> {
         engine: engine.into(),
         passes_ns: spans.iter().map(|span| span.wall_ns).collect(),
         gaps_ns: gaps.collect(),
-        digest: process
-            .passes
-            .last()
-            .map(|pass| pass.digest.clone())
-            .unwrap_or_default(),
+        outputs_sha256: sha256_of_outputs(&saved, trial)?,
     })
+}
+
+fn sha256_of_outputs(saved: &Path, trial: &Trial) -> Result<String> {
+    let (tensors, _) = read_tensors(saved).map_err(|error| anyhow!("{error}"))?;
+    let mut values = Vec::new();
+    for output in &trial.model.outputs {
+        let tensor = tensors
+            .get(&format!("0/{}", output.name))
+            .with_context(|| format!("the probe gave no output {:?}", output.name))?;
+        values.extend_from_slice(&tensor.data);
+    }
+    let all = Tensor::new(&[values.len()], values).map_err(|error| anyhow!("{error}"))?;
+    Ok(all.sha256())
 }
 
 fn line(
@@ -344,7 +364,7 @@ fn line(
         load_average,
         passes_ns: Vec::new(),
         gaps_ns: Vec::new(),
-        digest: None,
+        outputs_sha256: None,
         failure,
     };
     match measured {
@@ -353,7 +373,7 @@ fn line(
             engine: Some(measured.engine),
             passes_ns: measured.passes_ns,
             gaps_ns: measured.gaps_ns,
-            digest: Some(measured.digest),
+            outputs_sha256: Some(measured.outputs_sha256),
             ..line
         },
     }
