@@ -7,6 +7,7 @@ mod agreement;
 mod bad_input;
 mod bench;
 mod context;
+mod direct;
 mod properties;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use firstpass_harness::observation::Outcome;
 
 pub use bench::bench;
+pub use direct::{Direct, direct};
 
 use crate::context::Context;
 

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod manifest;
 pub mod model;
 pub mod observation;
+pub mod overhead;
 pub mod page_cache;
 pub mod photo;
 pub mod placement;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
-use crate::commands::{aa, cargo, compare, doctor, gate, report, setup};
+use crate::commands::{aa, cargo, compare, doctor, gate, overhead, report, setup};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Test(cargo::Arguments),
     /// Sets up what is missing, then runs the criterion benchmarks of every engine
     Bench(cargo::Arguments),
+    /// Measures whether measuring disturbs: engines through the probe, called directly, and from Python
+    Overhead(overhead::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
     /// Says for each engine what was found, where, in which version, and what to do if it is missing
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Gate(arguments) => gate::run(&workspace, &arguments),
         Command::Test(arguments) => cargo::test(&workspace, &arguments),
         Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
+        Command::Overhead(arguments) => overhead::run(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&workspace),
     });

@@ -44,7 +44,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 const STDERR_TAIL: u64 = 4096;
 
 /// How long a probe may take to end after its last message.
-const GRACE: Duration = Duration::from_secs(20);
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 /// What a probe said besides what is timed.
 #[derive(Debug, Default)]
@@ -63,37 +63,10 @@ impl Probe {
     /// # Errors
     /// Fails where cargo does; its messages go to standard error.
     pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
-        let environment = environment(workspace, backend);
-        let output = Command::new(cargo())
-            .current_dir(workspace.root())
-            .args([
-                "build",
-                "--release",
-                "--message-format=json-render-diagnostics",
-            ])
-            .args(["--package", &backend.package, "--bins", "--tests"])
-            .args(features(workspace, backend))
-            .envs(environment.iter().map(|(k, v)| (k, v)))
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
-        if !output.status.success() {
-            bail!(
-                "cargo could not build {}; its messages are above",
-                backend.package
-            );
-        }
-        let binary = String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["name"] == backend.package.as_str())
-            // The binary's own unit tests are an executable of the same name.
-            .filter(|message| message["profile"]["test"] == false)
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .with_context(|| format!("cargo built no binary named {}", backend.package))?;
+        let package = backend.package.as_str();
         Ok(Self {
-            binary,
-            environment,
+            binary: build(workspace, backend, &["--bins", "--tests"], "bin", package)?,
+            environment: environment(workspace, backend),
             timeout: TIMEOUT,
             placement: Placement::default(),
         })
@@ -266,6 +239,54 @@ impl Probe {
     }
 }
 
+/// Builds an example of the backend as [`Probe::build`] builds its probe, so that both are linked
+/// with the same engine; returns the executable.
+///
+/// # Errors
+/// Fails where cargo does; its messages go to standard error.
+pub fn build_example(workspace: &Workspace, backend: &Backend, name: &str) -> Result<PathBuf> {
+    build(workspace, backend, &["--example", name], "example", name)
+}
+
+/// Builds `targets` of the backend's package and returns the executable of one of them.
+fn build(
+    workspace: &Workspace,
+    backend: &Backend,
+    targets: &[&str],
+    kind: &str,
+    name: &str,
+) -> Result<PathBuf> {
+    let output = Command::new(cargo())
+        .current_dir(workspace.root())
+        .args([
+            "build",
+            "--release",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(["--package", &backend.package])
+        .args(targets)
+        .args(features(workspace, backend))
+        .envs(environment(workspace, backend))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!(
+            "cargo could not build {}; its messages are above",
+            backend.package
+        );
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .filter(|message| message["target"]["kind"][0] == kind)
+        // A binary's own unit tests are an executable of the same name and kind.
+        .filter(|message| message["profile"]["test"] == false)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no {kind} named {name}"))
+}
+
 /// The program `cargo` that runs this command.
 pub fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
@@ -322,29 +343,38 @@ fn garbled(line: &[u8], process: &Process) -> Outcome {
 }
 
 fn silent_end(status: ExitStatus, process: &Process) -> Outcome {
-    let how = match (status.signal(), status.code()) {
+    Outcome::Crashed {
+        how: ended(status),
+        after: process.stage(),
+    }
+}
+
+/// How a process ended, in words.
+pub(crate) fn ended(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
         (Some(signal), _) => match Signal::try_from(signal) {
             Ok(name) => format!("signal {signal} ({name})"),
             Err(_) => format!("signal {signal}"),
         },
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => "an unknown status".into(),
-    };
-    Outcome::Crashed {
-        how,
-        after: process.stage(),
     }
 }
 
 fn kill(child: &mut Child, outcome: Outcome) -> Outcome {
-    // The child may be gone already; either way it is reaped.
-    let _ = child.kill();
-    let _ = child.wait();
+    reap(child);
     outcome
 }
 
+/// Kills a process.
+pub(crate) fn reap(child: &mut Child) {
+    // The child may be gone already; either way it is reaped.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// Waits for the end of the process; `None` if it does not come in time.
-fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -357,7 +387,8 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     }
 }
 
-fn tail(file: &mut std::fs::File) -> Result<String> {
+/// The end of what a process wrote.
+pub(crate) fn tail(file: &mut std::fs::File) -> Result<String> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(STDERR_TAIL)))?;
     let mut bytes = Vec::new();

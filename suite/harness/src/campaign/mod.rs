@@ -311,7 +311,7 @@ fn label(cell: &Cell) -> String {
     )
 }
 
-fn progress(title: &'static str, length: usize) -> ProgressBar {
+pub(crate) fn progress(title: &'static str, length: usize) -> ProgressBar {
     // Steps, elapsed and expected time; drawn on standard error, and only on a terminal.
     let template = "{prefix} {bar:30} {pos}/{len} {elapsed_precise} (left: {eta}) {msg}";
     let bar = ProgressBar::new(length as u64).with_prefix(title);

@@ -102,19 +102,7 @@ impl Arguments {
     }
 
     pub fn chosen_backends(&self, workspace: &Workspace) -> Result<Vec<Backend>> {
-        let all = workspace.backends()?;
-        for name in &self.backends {
-            let known: Vec<&str> = all.iter().map(|b| b.name.as_str()).collect();
-            ensure!(
-                known.contains(&name.as_str()),
-                "no backend {name:?}; there are: {}",
-                known.join(", ")
-            );
-        }
-        Ok(all
-            .into_iter()
-            .filter(|b| self.backends.is_empty() || self.backends.contains(&b.name))
-            .collect())
+        chosen_backends(workspace, &self.backends)
     }
 
     /// The models and photographs, at most so many of the fixtures' photographs.
@@ -142,6 +130,23 @@ impl Arguments {
         }
         Ok(subject)
     }
+}
+
+/// The backends of these names, or all.
+pub fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Backend>> {
+    let all = workspace.backends()?;
+    for name in names {
+        let known: Vec<&str> = all.iter().map(|b| b.name.as_str()).collect();
+        ensure!(
+            known.contains(&name.as_str()),
+            "no backend {name:?}; there are: {}",
+            known.join(", ")
+        );
+    }
+    Ok(all
+        .into_iter()
+        .filter(|b| names.is_empty() || names.contains(&b.name))
+        .collect())
 }
 
 /// Sets up what is missing, measures, and returns the folder of the record.

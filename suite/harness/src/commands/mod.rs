@@ -6,5 +6,6 @@ pub mod compare;
 pub mod doctor;
 pub mod gate;
 pub mod measure;
+pub mod overhead;
 pub mod report;
 pub mod setup;

@@ -8,4 +8,5 @@ pub mod flipping;
 pub mod gate;
 pub mod latency;
 pub mod noise_floor;
+pub mod overhead;
 pub mod repeatability;

@@ -16,6 +16,7 @@ use crate::{
     known::Known,
     model::ModelDescription,
     observation::{Cell, Observation},
+    overhead::{self, Overhead},
     photo::Photo,
     record::{Outputs, Record},
     subject::Subject,
@@ -56,6 +57,8 @@ pub struct Analysis {
     pub repeatability: Vec<Repeatability>,
     /// What each backend declares.
     pub known: BTreeMap<String, Known>,
+    /// What measuring costs, where that was measured for this record.
+    pub overhead: Option<Overhead>,
 }
 
 impl Analysis {
@@ -98,6 +101,7 @@ impl Analysis {
             }
         }
         let repeatability = repeatability::judge(record.observations());
+        let overhead = overhead::read(&record.folder)?;
         Ok(Self {
             record,
             subject,
@@ -105,6 +109,7 @@ impl Analysis {
             golden,
             repeatability,
             known,
+            overhead,
         })
     }
 

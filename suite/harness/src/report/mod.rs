@@ -5,6 +5,7 @@ mod changes;
 mod hosts;
 mod latency;
 mod markdown;
+mod overhead;
 mod picture;
 mod plot;
 mod splice;

@@ -1,0 +1,35 @@
+//! candle in a plain loop, without the trait, its messages and its counters: `firstpass overhead`
+//! compares this with the probe.
+//!
+//! candle-core has no executor of ONNX graphs: the engine is this backend's own, so it is set up as
+//! the probe does it, and [`Prepared::pass`] is what is called directly.
+
+use std::{process::ExitCode, time::Instant};
+
+use firstpass_candle::{Candle, Prepared};
+use firstpass_conformance::{Direct, direct};
+use firstpass_probe::{Backend, Result, Tensor, Trial};
+
+fn main() -> ExitCode {
+    direct(run)
+}
+
+fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
+    let engine = Candle::start(&trial.knobs)?;
+    let loaded = Candle::load(&engine, &trial.model)?;
+    let mut prepared: Prepared = Candle::prepare(loaded, &input.shape)?;
+
+    let mut outputs = Vec::new();
+    let mut passes_ns = Vec::new();
+    for _ in 0..trial.passes.at_most {
+        let began = Instant::now();
+        let found = prepared.pass(&input.data)?;
+        passes_ns.push(u64::try_from(began.elapsed().as_nanos())?);
+        outputs = found;
+    }
+    Ok(Direct {
+        engine: Candle::describe(&engine)?.version,
+        passes_ns,
+        outputs: outputs.into_iter().map(|tensor| tensor.data).collect(),
+    })
+}

@@ -1,0 +1,86 @@
+//! `firstpass overhead`: does measuring disturb?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_harness::{
+    overhead::{self, Settings},
+    report::Block,
+    subject::Subject,
+    workspace::Workspace,
+};
+
+use crate::commands::{measure::chosen_backends, setup};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Fresh processes of each variant
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    rounds: usize,
+    /// Passes of each process; the second half of them counts as steady
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    passes: usize,
+    /// Threads that one pass may use
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Leave the Python packages of the engines out
+    #[arg(long)]
+    no_python: bool,
+    /// A name of fixtures/models, or the path of a model.toml of your own [default: the first int8
+    /// model that there is in the engine's usual format]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// The record beside which the measurements are kept [default: that of reports/README.md]
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<PathBuf>,
+}
+
+/// Succeeds where the measurements were written, whatever they say.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    // What the user named is checked before anything that takes time.
+    let backends = chosen_backends(workspace, &arguments.backends)?;
+    let model = arguments
+        .model
+        .as_ref()
+        .map(|name| Subject::find_model(workspace, name))
+        .transpose()?;
+    let settings = Settings {
+        rounds: arguments.rounds,
+        passes: arguments.passes,
+        threads: arguments.threads,
+        python: !arguments.no_python,
+    };
+    ensure!(
+        settings.rounds > 0 && settings.passes > 1 && settings.threads > 0,
+        "--rounds and --threads must be at least 1, and --passes at least 2"
+    );
+    let record = match &arguments.record {
+        Some(record) => record.clone(),
+        None => reported(workspace)?,
+    };
+    // Without a library its engine is a line that says so; the others are measured.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let folder = overhead::measure(workspace, &backends, model, settings, &record)?;
+    println!("measurements: {}", folder.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The record that the report of the workspace was made from.
+fn reported(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.reports();
+    let page = folder.join("README.md");
+    let text = std::fs::read_to_string(&page).unwrap_or_default();
+    let source = Block::source_of(&text).with_context(|| {
+        format!(
+            "{} names no record; run `cargo firstpass report` first, or give one with --record",
+            page.display()
+        )
+    })?;
+    Ok(folder.join(source))
+}

@@ -1,0 +1,238 @@
+//! What measuring costs: through the trait against the engine called directly.
+
+use std::collections::BTreeMap;
+
+use firstpass_statistics::{
+    Spread,
+    comparison::{Comparison, Rule, paired},
+    median,
+};
+
+use crate::overhead::{Overhead, OverheadProcess, Variant};
+
+/// The probe may be slower than the engine called directly by this share.
+pub const ALLOWED: f64 = 0.02;
+
+/// What measuring costs beside a pass may be this share of the shortest steady pass.
+pub const ALLOWED_BESIDE: f64 = 0.005;
+
+/// Of the steady passes of a process the fastest quarter is compared. All variants do the same
+/// work, so that a disturbance only ever makes one slower (Chen and Revels, "Robust benchmarking in
+/// noisy environments", 2016).
+const FASTEST: usize = 4;
+
+/// What a comparison says of the probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The whole interval lies below what is allowed.
+    Within,
+    /// The whole interval lies above.
+    Beyond,
+    Inconclusive,
+}
+
+/// The probe against another variant of the same engine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Against {
+    pub variant: Variant,
+    /// The probe over the other.
+    pub comparison: Comparison,
+    pub verdict: Verdict,
+    /// Whether both gave the same bits; `None` where one does not tell.
+    pub same_outputs: Option<bool>,
+    /// As each says itself: probe, other.
+    pub engines: (String, String),
+}
+
+/// What measuring costs on one backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cost {
+    pub backend: String,
+    pub model: String,
+    pub threads: usize,
+    pub rounds: usize,
+    pub passes: usize,
+    /// Of the fastest quarter of the steady passes, median over processes, in ms.
+    pub steady_ms: f64,
+    /// Between the timed spans of two passes: counters, digest and message, in µs.
+    pub beside_us: Option<Spread>,
+    pub against: Vec<Against>,
+    /// What could not be measured, and why.
+    pub failures: Vec<(Variant, String)>,
+}
+
+impl Cost {
+    /// What measuring costs beside a pass, as a share of a steady one.
+    pub fn beside_share(&self) -> Option<f64> {
+        Some(self.beside_us?.median / 1000.0 / self.steady_ms)
+    }
+}
+
+/// Judges every backend that was measured.
+pub fn judge(overhead: &Overhead) -> Vec<Cost> {
+    overhead
+        .processes
+        .iter()
+        .filter_map(|(backend, processes)| cost(backend, processes))
+        .collect()
+}
+
+fn cost(backend: &str, processes: &[OverheadProcess]) -> Option<Cost> {
+    let failures = processes
+        .iter()
+        .filter_map(|p| Some((p.variant, p.failure.clone()?)))
+        .collect();
+    let of = |variant: Variant| -> Vec<&OverheadProcess> {
+        let complete = processes.iter().filter(|p| p.failure.is_none());
+        complete.filter(|p| p.variant == variant).collect()
+    };
+    let probe = of(Variant::Probe);
+    let by_round = |processes: &[&OverheadProcess]| -> BTreeMap<usize, f64> {
+        let figures = processes.iter();
+        figures
+            .filter_map(|p| Some((p.round, fastest_ms(&p.passes_ns)?)))
+            .collect()
+    };
+    let probe_by_round = by_round(&probe);
+    let against = [Variant::Direct, Variant::Python]
+        .into_iter()
+        .filter_map(|variant| {
+            let other = of(variant);
+            let rule = Rule::interleaved(ALLOWED);
+            let comparison = paired(&probe_by_round, &by_round(&other), rule)?;
+            Some(Against {
+                variant,
+                verdict: verdict(&comparison),
+                comparison,
+                same_outputs: same(&probe, &other),
+                engines: (engine(&probe), engine(&other)),
+            })
+        })
+        .collect();
+    let gaps = probe.iter().flat_map(|p| steady(&p.gaps_ns));
+    let first = processes.first()?;
+    Some(Cost {
+        backend: backend.into(),
+        model: first.model.clone().unwrap_or_default(),
+        threads: first.threads,
+        rounds: probe_by_round.len(),
+        passes: probe.first().map_or(0, |p| p.passes_ns.len()),
+        steady_ms: median(probe_by_round.values().copied()).unwrap_or(f64::NAN),
+        beside_us: Spread::of(gaps.map(|ns| *ns as f64 / 1000.0)),
+        against,
+        failures,
+    })
+}
+
+fn verdict(comparison: &Comparison) -> Verdict {
+    let (low, high) = comparison.interval;
+    if high <= 1.0 + ALLOWED {
+        Verdict::Within
+    } else if low > 1.0 + ALLOWED {
+        Verdict::Beyond
+    } else {
+        Verdict::Inconclusive
+    }
+}
+
+/// The second half of the passes: all engines have left their warm-up by then.
+fn steady<T>(passes: &[T]) -> &[T] {
+    &passes[passes.len() / 2..]
+}
+
+fn fastest_ms(passes_ns: &[u64]) -> Option<f64> {
+    let mut steady = steady(passes_ns).to_vec();
+    steady.sort_unstable();
+    let fastest = steady.len().div_ceil(FASTEST);
+    let times: Vec<f64> = steady[..fastest]
+        .iter()
+        .map(|ns| *ns as f64 / 1e6)
+        .collect();
+    firstpass_statistics::mean(&times)
+}
+
+fn same(a: &[&OverheadProcess], b: &[&OverheadProcess]) -> Option<bool> {
+    let first = a.first()?.outputs_sha256.as_ref()?;
+    let all = a.iter().chain(b);
+    let digests: Option<Vec<&String>> = all.map(|p| p.outputs_sha256.as_ref()).collect();
+    Some(digests?.into_iter().all(|digest| digest == first))
+}
+
+fn engine(processes: &[&OverheadProcess]) -> String {
+    let first = processes.first().and_then(|p| p.engine.clone());
+    first.unwrap_or_else(|| "unknown".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(variant: Variant, round: usize, level_ns: u64) -> OverheadProcess {
+        OverheadProcess {
+            variant,
+            round,
+            model: Some("m".into()),
+            format: None,
+            threads: 1,
+            engine: Some("1".into()),
+            load_average: 0.0,
+            passes_ns: (0..40).map(|n| level_ns + (n % 5) * 10_000).collect(),
+            gaps_ns: if variant == Variant::Probe {
+                vec![40_000; 39]
+            } else {
+                Vec::new()
+            },
+            outputs_sha256: Some("a".into()),
+            failure: None,
+        }
+    }
+
+    /// The probe slower than the engine called directly by `share`; one round is disturbed.
+    fn judged(share: f64) -> Cost {
+        let level = |round: usize| 20_000_000 + (round as u64 % 3) * 50_000;
+        let processes: Vec<OverheadProcess> = (0..10)
+            .flat_map(|round| {
+                let direct = level(round);
+                let probe = (level(round + 1) as f64 * (1.0 + share)) as u64;
+                [
+                    process(Variant::Direct, round, direct),
+                    process(Variant::Probe, round, probe),
+                ]
+            })
+            .collect();
+        cost("x", &processes).expect("there are processes")
+    }
+
+    #[test]
+    fn what_is_within_is_told_from_what_is_beyond() {
+        for (share, expected) in [
+            (0.0, Verdict::Within),
+            (0.01, Verdict::Within),
+            (0.02, Verdict::Inconclusive),
+            (0.05, Verdict::Beyond),
+        ] {
+            assert_eq!(judged(share).against[0].verdict, expected, "{share}");
+        }
+    }
+
+    #[test]
+    fn the_cost_beside_a_pass_is_a_share_of_it() {
+        let share = judged(0.0).beside_share().expect("the probe has gaps");
+        assert!((share - 0.002).abs() < 1e-4, "{share}");
+    }
+
+    #[test]
+    fn other_bits_are_seen_and_failures_are_kept() {
+        let mut other = process(Variant::Direct, 0, 1);
+        other.outputs_sha256 = Some("b".into());
+        let mut failed = process(Variant::Python, 0, 1);
+        failed.failure = Some("no such package".into());
+        let cost = cost("x", &[process(Variant::Probe, 0, 1), other, failed]);
+        let cost = cost.expect("there are processes");
+        assert_eq!(cost.against[0].same_outputs, Some(false));
+        assert_eq!(
+            cost.failures,
+            [(Variant::Python, "no such package".to_owned())]
+        );
+    }
+}
