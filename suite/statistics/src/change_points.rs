@@ -99,6 +99,25 @@ fn grid(length: usize) -> Vec<usize> {
     (0..DENSE_HEAD).chain(coarse).collect()
 }
 
+/// Where the last segment may begin.
+struct Candidate {
+    begin: usize,
+    /// What the series costs up to the present end if it does.
+    total: f64,
+    /// The first end at which that was worse than the best by more than the penalty.
+    beaten: Option<usize>,
+}
+
+impl Candidate {
+    fn at(begin: usize) -> Self {
+        Self {
+            begin,
+            total: f64::NEG_INFINITY,
+            beaten: None,
+        }
+    }
+}
+
 /// The best segmentation whose ends all lie on the grid.
 fn pelt(costs: &Costs, grid: &[usize], penalty: f64) -> Vec<usize> {
     let last = grid.len() - 1;
@@ -106,26 +125,22 @@ fn pelt(costs: &Costs, grid: &[usize], penalty: f64) -> Vec<usize> {
     let mut best = vec![f64::INFINITY; grid.len()];
     let mut from = vec![0; grid.len()];
     best[0] = -penalty;
-    let mut candidates: Vec<usize> = vec![0];
+    let mut candidates = vec![Candidate::at(0)];
     for end in 1..=last {
-        let mut totals = Vec::with_capacity(candidates.len());
-        for &begin in &candidates {
-            if grid[end] - grid[begin] < costs.shortest {
-                totals.push(None);
-                continue;
+        let fits = |begin: usize| grid[end] - grid[begin] >= costs.shortest;
+        // A change where the candidate was beaten is better than it, once a segment fits after it.
+        candidates.retain(|c| !c.beaten.is_some_and(fits));
+        for candidate in candidates.iter_mut().filter(|c| fits(c.begin)) {
+            candidate.total = best[candidate.begin] + costs.of(grid[candidate.begin], grid[end]);
+            if candidate.total + penalty < best[end] {
+                best[end] = candidate.total + penalty;
+                from[end] = candidate.begin;
             }
-            let total = best[begin] + costs.of(grid[begin], grid[end]);
-            if total + penalty < best[end] {
-                best[end] = total + penalty;
-                from[end] = begin;
-            }
-            totals.push(Some(total));
         }
-        // A candidate that is worse by more than the penalty is never best again.
-        let mut totals = totals.into_iter();
-        let bound = best[end];
-        candidates.retain(|_| totals.next().flatten().is_none_or(|total| total <= bound));
-        candidates.push(end);
+        for candidate in candidates.iter_mut().filter(|c| c.total > best[end]) {
+            candidate.beaten.get_or_insert(end);
+        }
+        candidates.push(Candidate::at(end));
     }
     let mut found = Vec::new();
     let mut at = last;
@@ -174,25 +189,34 @@ mod tests {
     use super::*;
 
     /// The definition, without pruning.
-    fn by_definition(series: &[f64], floor: f64, penalty: f64) -> f64 {
-        let costs = Costs::new(series, floor..=2.0 * floor, 1);
-        let mut best = vec![-penalty];
-        for end in 1..=series.len() {
-            let totals = (0..end).map(|begin| best[begin] + costs.of(begin, end) + penalty);
-            best.push(totals.fold(f64::INFINITY, f64::min));
+    fn by_definition(costs: &Costs, length: usize, penalty: f64) -> f64 {
+        let mut best = vec![f64::INFINITY; length + 1];
+        best[0] = -penalty;
+        for end in costs.shortest..=length {
+            let totals = (0..=end - costs.shortest)
+                .map(|begin| best[begin] + costs.of(begin, end) + penalty);
+            best[end] = totals.fold(f64::INFINITY, f64::min);
         }
-        best[series.len()]
+        best[length]
     }
 
-    fn total(series: &[f64], floor: f64, penalty: f64, found: &[usize]) -> f64 {
-        let costs = Costs::new(series, floor..=2.0 * floor, 1);
+    fn total(costs: &Costs, length: usize, penalty: f64, found: &[usize]) -> f64 {
         let ends: Vec<usize> = [0]
             .into_iter()
             .chain(found.iter().copied())
-            .chain([series.len()])
+            .chain([length])
             .collect();
+        assert!(ends.windows(2).all(|e| e[1] - e[0] >= costs.shortest));
         let segments = ends.windows(2).map(|e| costs.of(e[0], e[1]));
         segments.sum::<f64>() + penalty * found.len() as f64
+    }
+
+    /// Noise on levels that last for so long.
+    fn series(levels: &[(f64, usize)], noise: &[f64]) -> Vec<f64> {
+        let levels = levels
+            .iter()
+            .flat_map(|(level, n)| std::iter::repeat_n(*level, *n));
+        levels.zip(noise).map(|(l, e)| l + e).collect()
     }
 
     proptest! {
@@ -203,11 +227,25 @@ mod tests {
             penalty in 0.5f64..30.0,
             floor in 0.01f64..0.5,
         ) {
-            let levels = levels.iter().flat_map(|(level, n)| std::iter::repeat_n(*level, *n));
-            let series: Vec<f64> = levels.zip(&noise).map(|(l, e)| l + e).collect();
+            let series = series(&levels, &noise);
+            let costs = Costs::new(&series, floor..=2.0 * floor, 1);
             let found = change_points(&series, floor..=2.0 * floor, penalty);
-            let cost = total(&series, floor, penalty, &found);
-            prop_assert!((cost - by_definition(&series, floor, penalty)).abs() < 1e-6);
+            let cost = total(&costs, series.len(), penalty, &found);
+            prop_assert!((cost - by_definition(&costs, series.len(), penalty)).abs() < 1e-6);
+        }
+
+        #[test]
+        fn nor_does_it_where_segments_have_a_least_length(
+            levels in prop::collection::vec((0.0f64..3.0, 8usize..12), 1..6),
+            noise in prop::collection::vec(-0.5f64..0.5, 72),
+            penalty in 0.5f64..10.0,
+            shortest in 2usize..8,
+        ) {
+            let series = series(&levels, &noise);
+            let costs = Costs::new(&series, 0.01..=10.0, shortest);
+            let found = exact_change_points(&series, 0.01..=10.0, penalty, shortest);
+            let cost = total(&costs, series.len(), penalty, &found);
+            prop_assert!((cost - by_definition(&costs, series.len(), penalty)).abs() < 1e-6);
         }
 
         #[test]
