@@ -12,6 +12,7 @@ use firstpass_harness::{
     machine::{Machine, all_threads},
     observation::{Cell, Observation, Purpose},
     record::Outputs,
+    surroundings::Surroundings,
 };
 use firstpass_probe::Backend;
 use libtest_mimic::{Failed, Trial};
@@ -106,11 +107,14 @@ fn observation(
             model: artifact.file.name.clone(),
             format: artifact.file.format,
             knobs: firstpass_probe::Knobs::default().with(firstpass_probe::THREADS, threads),
+            cold_files: false,
+            entry: 0,
         },
         purpose: Purpose::Agreement,
         round: 0,
         images,
-        load_average: 0.0,
+        surroundings: Surroundings::before().after(),
+        eviction: None,
         process,
     }
 }
