@@ -7,7 +7,7 @@ use firstpass_probe::{Format, PassPlan, Trial};
 
 use super::{Budget, Job, label, progress, read_outputs};
 use crate::{
-    observation::Purpose,
+    observation::{Process, Purpose},
     record::{Line, Recorder, Settings},
     subject::{InputFiles, Subject},
 };
@@ -15,10 +15,48 @@ use crate::{
 /// After this share of the budget the rest of the models are looked at on one photograph only.
 const SHARE: f64 = 0.4;
 
-/// How long a process took, by backend, model and format.
-pub(super) type Took = BTreeMap<(String, String, Format), Duration>;
+/// A slow engine passes over a photograph once only, in ms.
+const SECOND_PASS_WITHIN_MS: u64 = 1500;
+
+/// How fast an engine runs a file, by backend, model and format.
+pub(super) type Paces = BTreeMap<(String, String, Format), Pace>;
+
+/// What the processes of a cell are expected to take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    /// Until the model is prepared.
+    start: Duration,
+    /// The first two passes together.
+    first_two: Duration,
+    /// A later pass.
+    pub pass: Duration,
+}
+
+impl Pace {
+    /// `None` where the process gave no outputs.
+    fn of(process: &Process) -> Option<Self> {
+        let passes: Vec<Duration> = process
+            .passes
+            .iter()
+            .map(|p| Duration::from_nanos(p.span.wall_ns))
+            .collect();
+        let first = *passes.first()?;
+        Some(Self {
+            start: Duration::from_nanos(process.cold_start_ns()?).saturating_sub(first),
+            first_two: passes.iter().take(2).sum(),
+            pass: *passes.iter().min()?,
+        })
+    }
+
+    pub fn process(&self, passes: usize) -> Duration {
+        let later = u32::try_from(passes.saturating_sub(2)).unwrap_or(u32::MAX);
+        self.start + self.first_two + self.pass.saturating_mul(later)
+    }
+}
 
 /// Observes each file of each model on each backend once.
+///
+/// Returns how fast they were, so that the time for what follows can be shared out.
 pub(super) fn observe(
     jobs: &[Job],
     subject: &Subject,
@@ -26,10 +64,10 @@ pub(super) fn observe(
     budget: &Budget,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
-) -> Result<Took> {
-    let mut took = Took::new();
+) -> Result<Paces> {
+    let mut paces = Paces::new();
     if settings.agreement_passes == 0 {
-        return Ok(took);
+        return Ok(paces);
     }
     let fewest_threads = jobs.iter().map(|j| j.cell.threads()).min();
     let jobs: Vec<&Job> = jobs
@@ -71,19 +109,22 @@ pub(super) fn observe(
         } else {
             settings.agreement_passes
         };
-        let began = budget.spent();
         let observation = job.observe(Purpose::Agreement, 0, &images, |probe| {
             probe.trial(&Trial {
                 model: job.artifact.clone(),
                 knobs: job.cell.knobs.clone(),
                 inputs: files,
-                passes: PassPlan::exactly(passes),
+                passes: PassPlan {
+                    at_least: 1,
+                    at_most: passes,
+                    budget_ms: SECOND_PASS_WITHIN_MS,
+                },
                 outputs: Some(saved.clone()),
             })
         });
         let cell = &job.cell;
         let key = (cell.backend.clone(), cell.model.clone(), cell.format);
-        took.insert(key, budget.spent() - began);
+        paces.extend(Pace::of(&observation.process).map(|pace| (key, pace)));
         if observation.process.completed() {
             let names: Vec<String> = job.model.outputs.iter().map(|o| o.name.clone()).collect();
             let outputs = read_outputs(&saved, &images, &names)?;
@@ -95,5 +136,5 @@ pub(super) fn observe(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(took)
+    Ok(paces)
 }

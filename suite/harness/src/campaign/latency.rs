@@ -8,7 +8,11 @@ use firstpass_probe::{PassPlan, Trial};
 use firstpass_statistics::bootstrap::Estimate;
 use rand::seq::SliceRandom;
 
-use super::{Budget, Job, agreement::Took, label, progress};
+use super::{
+    Budget, Job,
+    agreement::{Pace, Paces},
+    label, progress,
+};
 use crate::{
     judge::latency::{Figure, Latency, summarise},
     observation::{Cell, Observation, Purpose},
@@ -16,26 +20,61 @@ use crate::{
     subject::{InputFiles, Subject},
 };
 
-/// No process does fewer passes: fewer show no steady state.
+/// No process does fewer passes, but of a very slow engine: fewer show no steady state for sure.
 pub const LEAST_PASSES: usize = 10;
+
+/// Even of a very slow engine no process does fewer: two to warm up, and three that are steady.
+const FEWEST_PASSES: usize = 5;
 
 /// So many passes of a process with cold files: what is cold is over after the first.
 const COLD_PASSES: usize = 3;
 
 /// A slow cell may use so many times its even share of the time.
-const GREATEST_SHARE: f64 = 3.0;
-
-/// Even then it gets so many processes, unless the time is used up.
-const FEWEST_PROCESSES: usize = 2;
+const GREATEST_SHARE: u32 = 3;
 
 /// What is known of a cell while it is measured.
 #[derive(Default)]
 struct Progress {
     processes: usize,
     spent: Duration,
-    /// How long its next process will take.
+    /// How long its next process will take; nothing where it has never been seen.
     expected: Duration,
     stop: Option<Stop>,
+}
+
+/// How the time is shared out.
+struct Shares {
+    /// Of every cell, if all were alike.
+    even: Duration,
+    least_processes: usize,
+}
+
+impl Shares {
+    /// Whether a cell may have a process now. One that is dear waits until the time is enough for
+    /// the others to get their least number, because one dear cell would cost many of them.
+    fn allow(&self, cell: &Cell, all: &BTreeMap<&Cell, Progress>, left: Duration) -> bool {
+        let Some(progress) = all.get(cell) else {
+            return false;
+        };
+        if progress.expected <= self.even {
+            return progress.expected <= left;
+        }
+        let owed: Duration = all
+            .values()
+            .filter(|other| other.stop.is_none() && other.expected <= self.even)
+            .map(|other| {
+                let missing = self.least_processes.saturating_sub(other.processes);
+                other.expected * u32::try_from(missing).unwrap_or(0)
+            })
+            .sum();
+        // Each gets one if there is any way.
+        let owed = if progress.processes == 0 {
+            owed / u32::try_from(self.least_processes.max(1)).unwrap_or(1)
+        } else {
+            owed
+        };
+        progress.expected + owed <= left
+    }
 }
 
 /// Measures until every cell has a reason to stop, which is recorded.
@@ -44,48 +83,44 @@ pub(super) fn observe(
     subject: &Subject,
     settings: &Settings,
     budget: &Budget,
-    took: &Took,
+    paces: &Paces,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<()> {
     let Some(photo) = subject.photos.first() else {
         return Ok(());
     };
-    let even_share = budget.left().div_f64(jobs.len().max(1) as f64);
-    let plan = PassPlan {
-        at_least: LEAST_PASSES.min(settings.passes),
-        at_most: settings.passes,
-        budget_ms: process_budget_ms(settings, even_share),
+    let shares = Shares {
+        even: budget.left() / u32::try_from(jobs.len().max(1))?,
+        least_processes: settings.least_processes,
     };
-    let mut progress_of: BTreeMap<&Cell, Progress> = BTreeMap::new();
-    for job in jobs {
-        let cell = &job.cell;
-        let key = (cell.backend.clone(), cell.model.clone(), cell.format);
-        let expected = took.get(&key).copied().unwrap_or_default();
-        let progress = Progress {
-            expected,
-            ..Progress::default()
-        };
-        progress_of.insert(cell, progress);
-    }
+    let plans: Vec<(&Job, PassPlan)> = jobs
+        .iter()
+        .map(|job| (job, plan(&job.cell, paces, settings, &shares)))
+        .collect();
+    let mut progress_of: BTreeMap<&Cell, Progress> = plans
+        .iter()
+        .map(|(job, plan)| {
+            let expected = pace(&job.cell, paces).map_or(Duration::ZERO, |pace| {
+                let passes = Duration::from_millis(plan.budget_ms);
+                pace.process(plan.at_least).max(passes)
+            });
+            let progress = Progress {
+                expected,
+                ..Progress::default()
+            };
+            (&job.cell, progress)
+        })
+        .collect();
     let mut observations: Vec<Observation> = Vec::new();
     let bar = progress("latency", jobs.len());
     for round in 0..settings.processes {
-        let mut due: Vec<&Job> = jobs
-            .iter()
-            .filter(|job| progress_of[&job.cell].stop.is_none())
-            .collect();
-        if due.is_empty() {
-            break;
-        }
+        let mut due = plans.clone();
+        due.retain(|(job, _)| progress_of[&job.cell].stop.is_none());
         due.shuffle(&mut rand::rng());
-        for job in due {
-            let Some(progress) = progress_of.get_mut(&job.cell) else {
-                continue;
-            };
-            // One that does not fit any more leaves the time to those that do.
-            if budget.left() < progress.expected {
-                progress.stop = Some(Stop::Budget);
+        let mut measured = 0;
+        for (job, plan) in due {
+            if !shares.allow(&job.cell, &progress_of, budget.left()) {
                 continue;
             }
             bar.set_message(format!("round {}: {}", round + 1, label(&job.cell)));
@@ -97,49 +132,71 @@ pub(super) fn observe(
                     model: job.artifact.clone(),
                     knobs: job.cell.knobs.clone(),
                     inputs: vec![input],
-                    passes: if job.cell.cold_files {
-                        PassPlan::exactly(COLD_PASSES)
-                    } else {
-                        plan
-                    },
+                    passes: plan,
                     outputs: None,
                 })
             });
-            let took = budget.spent() - began;
-            progress.processes += 1;
-            progress.spent += took;
-            progress.expected = took;
-            if !observation.process.completed() {
-                // It is a row already; failing again would only take time.
-                progress.stop = Some(Stop::Failed);
-                bar.suspend(|| eprintln!("{}: {}", label(&job.cell), observation.process.outcome));
+            measured += 1;
+            if let Some(progress) = progress_of.get_mut(&job.cell) {
+                progress.processes += 1;
+                progress.expected = budget.spent() - began;
+                progress.spent += progress.expected;
+                if !observation.process.completed() {
+                    // It is a row already; failing again would only take time.
+                    progress.stop = Some(Stop::Failed);
+                    let outcome = &observation.process.outcome;
+                    bar.suspend(|| eprintln!("{}: {outcome}", label(&job.cell)));
+                }
             }
-            let backend = job.cell.backend.clone();
             let line = Line::Observation(Box::new(observation.clone()));
-            recorder.write(&backend, &line)?;
+            recorder.write(&job.cell.backend, &line)?;
             observations.push(observation);
+        }
+        if measured == 0 {
+            break;
         }
         stop_what_is_done(
             &mut progress_of,
             &observations,
             settings,
-            even_share.mul_f64(GREATEST_SHARE),
+            shares.even * GREATEST_SHARE,
         );
         bar.set_position(progress_of.values().filter(|p| p.stop.is_some()).count() as u64);
     }
     bar.finish_and_clear();
     for (cell, progress) in progress_of {
-        let reason = progress.stop.unwrap_or(Stop::Processes);
+        let reason = progress.stop.unwrap_or({
+            if progress.processes == settings.processes {
+                Stop::Processes
+            } else {
+                Stop::Budget
+            }
+        });
         let cell = cell.clone();
         recorder.write(&cell.backend.clone(), &Line::Stop { cell, reason })?;
     }
     Ok(())
 }
 
-/// Half of what a cell may spend if it is to get its least number of processes goes into passes.
-fn process_budget_ms(settings: &Settings, even_share: Duration) -> u64 {
-    let share = even_share.as_millis() as u64 / (2 * settings.least_processes.max(1) as u64);
-    share.clamp(1, settings.process_budget_ms)
+fn pace(cell: &Cell, paces: &Paces) -> Option<Pace> {
+    let key = (cell.backend.clone(), cell.model.clone(), cell.format);
+    paces.get(&key).copied()
+}
+
+/// As many passes as fit into half of what a cell may spend on each of its least processes.
+fn plan(cell: &Cell, paces: &Paces, settings: &Settings, shares: &Shares) -> PassPlan {
+    if cell.cold_files {
+        return PassPlan::exactly(COLD_PASSES);
+    }
+    let share = shares.even / (2 * u32::try_from(settings.least_processes.max(1)).unwrap_or(1));
+    let slow = pace(cell, paces).is_some_and(|pace| pace.process(LEAST_PASSES) > shares.even);
+    PassPlan {
+        at_least: if slow { FEWEST_PASSES } else { LEAST_PASSES }.min(settings.passes),
+        at_most: settings.passes,
+        budget_ms: u64::try_from(share.as_millis())
+            .unwrap_or(u64::MAX)
+            .clamp(1, settings.process_budget_ms),
+    }
 }
 
 fn stop_what_is_done(
@@ -159,7 +216,7 @@ fn stop_what_is_done(
         let enough = progress.processes >= settings.least_processes;
         if enough && is_narrow(latency, &latencies, settings) {
             progress.stop = Some(Stop::Narrow);
-        } else if progress.spent > greatest_share && progress.processes >= FEWEST_PROCESSES {
+        } else if progress.spent > greatest_share && progress.processes > 1 {
             progress.stop = Some(Stop::Budget);
         }
     }

@@ -117,7 +117,7 @@ pub fn run(
         all: Duration::from_secs_f64(settings.budget_s),
     };
     let mut inputs = InputFiles::new()?;
-    let took = agreement::observe(
+    let paces = agreement::observe(
         &jobs,
         subject,
         settings,
@@ -130,7 +130,7 @@ pub fn run(
         subject,
         settings,
         &budget,
-        &took,
+        &paces,
         &mut inputs,
         &mut recorder,
     )?;
