@@ -8,9 +8,12 @@ const REACH: usize = 10;
 /// So many standard deviations of its neighbourhood away, a pass is an outlier (Hampel's usual 3).
 const FAR: f64 = 3.0;
 
-/// More neighbours than that on the same side are a level of their own and no outliers. In a series
-/// of a thousand passes with tails as heavy as ours two or three such neighbours come by chance.
-pub(crate) const LONGEST_RUN: usize = 4;
+/// More neighbours than this on the same side, or than an eighth of a short series, are a level of
+/// their own and no outliers. In a series of a thousand passes with tails as heavy as ours two or
+/// three such neighbours come by chance.
+pub(crate) fn longest_run(passes: usize) -> usize {
+    (passes / 8).clamp(1, 4)
+}
 
 /// A slow start is believed where no greater share of the later passes is as slow.
 const RARE: f64 = 0.01;
@@ -39,7 +42,7 @@ pub fn outliers(series: &[f64], floor: f64) -> Vec<bool> {
     let mut at = 0;
     for run in signs.chunk_by(|a, b| a == b) {
         let slow_start = at == 0 && run[0] > 0 && is_rare(series, run.len());
-        let outlying = run[0] != 0 && !slow_start && run.len() <= LONGEST_RUN;
+        let outlying = run[0] != 0 && !slow_start && run.len() <= longest_run(series.len());
         marks[at..at + run.len()].fill(outlying);
         at += run.len();
     }

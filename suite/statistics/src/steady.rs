@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     change_points::change_points,
     mean,
-    outliers::{LONGEST_RUN, outliers, sliding_median},
+    outliers::{longest_run, outliers, sliding_median},
     summary::noise,
 };
 
@@ -127,7 +127,7 @@ impl Series {
             let begin = ranges.last().map_or(0, |r| r.end);
             match ranges.last_mut() {
                 // Too short for a level, like an outlier; only at the start it may be one.
-                Some(before) if end - begin <= LONGEST_RUN => {
+                Some(before) if end - begin <= longest_run(times.len()) => {
                     marks[begin..end].fill(true);
                     before.end = end;
                 }
@@ -272,6 +272,15 @@ mod tests {
         let (_, series) = series(&[(300.0, 1), (180.0, 1), (30.0, 8)]);
         assert_eq!(series.class, Class::WarmUp);
         assert_eq!(series.steady, Some(2..10));
+    }
+
+    /// A very slow engine does no more.
+    #[test]
+    fn so_are_five() {
+        let (_, series) = series(&[(9000.0, 1), (15_000.0, 1), (43.0, 3)]);
+        assert_eq!((series.class, series.steady), (Class::WarmUp, Some(2..5)));
+        let flat = Series::of(&[344.0, 374.0, 359.0, 351.0, 366.0]);
+        assert_eq!(flat.map(|s| s.class), Some(Class::Flat));
     }
 
     #[test]
