@@ -18,6 +18,9 @@ pub(super) const TITLE: f64 = 15.0;
 /// From one line of text to the next.
 pub(super) const LINE: f64 = 17.0;
 
+/// What the title of a plot takes.
+pub(super) const TOP: f64 = 50.0;
+
 /// All plots are as wide, so that their texts have one size where a page fits them to its width.
 pub(super) const WIDTH: f64 = 860.0;
 
@@ -92,10 +95,11 @@ impl Canvas<'_> {
         self.write(text, at, anchor, TEXT, FontStyle::Bold)
     }
 
-    /// The title of the plot, at its top.
-    pub(super) fn title(&self, text: &str) -> Result<()> {
+    /// What the plot is of and what it shows, in two lines: titles of models are long.
+    pub(super) fn title(&self, of: &str, shown: &str) -> Result<()> {
         let at = (WIDTH / 2.0, LINE);
-        self.write(text, at, Anchor::Centre, TITLE, FontStyle::Bold)
+        self.write(of, at, Anchor::Centre, TITLE, FontStyle::Bold)?;
+        self.text(shown, (at.0, at.1 + LINE + 1.0), Anchor::Centre)
     }
 
     fn write(
@@ -129,16 +133,13 @@ pub(super) fn width(text: &str) -> f64 {
     0.6 * TEXT * text.chars().count() as f64
 }
 
-/// Breaks a text into lines that are at most so wide, as far as its words are.
-pub(super) fn wrap(text: &str, within: f64) -> Vec<String> {
+/// Breaks a list into lines that are at most so wide, as far as its items are.
+pub(super) fn wrap(list: &str, within: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
+    for item in list.split_inclusive(", ") {
         match lines.last_mut() {
-            Some(line) if width(line) + width(word) + width(" ") <= within => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.into()),
+            Some(line) if width(line) + width(item.trim_end()) <= within => line.push_str(item),
+            _ => lines.push(item.into()),
         }
     }
     lines
@@ -161,10 +162,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_broken_between_words() {
-        assert_eq!(wrap("no steady state", 1000.0), ["no steady state"]);
-        assert_eq!(wrap("no steady state", 80.0), ["no steady", "state"]);
-        assert_eq!(wrap("no steady state", 1.0), ["no", "steady", "state"]);
+    fn a_list_is_broken_between_items() {
+        let list = "2 flat, 3 warm-up, 1 slowdown";
+        assert_eq!(wrap(list, 1000.0), [list]);
+        assert_eq!(wrap(list, 140.0), ["2 flat, 3 warm-up, ", "1 slowdown"]);
+        assert_eq!(wrap(list, 1.0).len(), 3);
     }
 
     #[test]

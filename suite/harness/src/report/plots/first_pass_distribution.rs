@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use super::{
     Engine, Legend, MARGIN, Mark,
     axis::Axis,
-    canvas::{Anchor, Canvas, INK, LINE, WIDTH, svg},
+    canvas::{Anchor, Canvas, INK, LINE, TOP, WIDTH, svg},
     grid, spread, tick_mark, with_threads,
 };
 use crate::judge::latency::Latency;
@@ -15,8 +15,6 @@ use crate::judge::latency::Latency;
 /// At most so many processes of a strip have dots.
 const DOTS: usize = 60;
 
-/// Above the strips, for the title.
-const TOP: f64 = 34.0;
 /// For what is written left of a strip.
 const LEFT: f64 = 90.0;
 /// Above the strips of an engine, for its name.
@@ -72,11 +70,10 @@ pub(super) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
     let bottom = TOP + strips;
     let height = bottom + BELOW + 4.0 + legend.height() + MARGIN;
     let svg = svg(height, |canvas| {
-        canvas.title(&format!("{title}: first passes of all processes"))?;
-        for (value, text) in x.ticks(40.0) {
-            let at = x.at(value);
-            canvas.line(&[(at, TOP), (at, bottom)], grid(), 1.0)?;
-            canvas.text(&text, (at, bottom + 12.0), Anchor::Centre)?;
+        canvas.title(title, "first passes of all processes")?;
+        let ticks = x.ticks(40.0);
+        for (value, text) in &ticks {
+            canvas.text(text, (x.at(*value), bottom + 12.0), Anchor::Centre)?;
         }
         let ends = [(LEFT, bottom), (WIDTH - MARGIN - 8.0, bottom)];
         canvas.line(&ends, INK.mix(0.7), 1.0)?;
@@ -85,6 +82,12 @@ pub(super) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
             let at = (MARGIN, top + NAME / 2.0 + 2.0);
             canvas.heading(&engine.row.label, at, Anchor::Left)?;
             top += NAME;
+            let end = top + STRIP * engine.row.latency.len() as f64;
+            for (value, _) in &ticks {
+                // Not through the names.
+                let at = x.at(*value);
+                canvas.line(&[(at, top - 4.0), (at, end)], grid(), 1.0)?;
+            }
             for (threads, latency) in &engine.row.latency {
                 let label = (LEFT - 8.0, top + LANE);
                 canvas.text(&with_threads(*threads), label, Anchor::Right)?;
@@ -113,14 +116,14 @@ fn strip(canvas: &Canvas, x: &Axis, top: f64, colour: RGBColor, latency: &Latenc
             };
             let at = (x.at(*time), lane + LANE / 2.0 + jitter(process));
             if n == 0 {
-                canvas.dot(at, 3.5, colour.mix(0.55))?;
+                canvas.dot(at, 3.5, colour.mix(0.45))?;
             } else {
-                canvas.ring(at, 3.5, colour.mix(0.8))?;
+                canvas.ring(at, 3.5, colour.mix(0.6))?;
             }
         }
         if let Some(Estimate { median, .. }) = latency.pass.get(&(n + 1)) {
             let at = x.at(*median);
-            canvas.line(&[(at, lane), (at, lane + LANE)], colour.to_rgba(), 3.0)?;
+            canvas.line(&[(at, lane), (at, lane + LANE)], colour.to_rgba(), 3.5)?;
         }
     }
     if let Some(steady) = &latency.steady {

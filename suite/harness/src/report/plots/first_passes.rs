@@ -10,7 +10,7 @@ use super::{
     Engine, Legend, MARGIN,
     axis::Axis,
     block_mark,
-    canvas::{Anchor, Canvas, INK, LINE, Point, WIDTH, svg, wrap},
+    canvas::{Anchor, Canvas, INK, LINE, Point, TOP, WIDTH, svg, wrap},
     grid, line_mark, spread, tick_mark, with_threads,
 };
 use crate::{judge::latency::Latency, report::verdict::times};
@@ -25,10 +25,8 @@ const COLUMNS: usize = 3;
 /// Left of the panels, for what is written at the axis.
 const LEFT: f64 = 62.0;
 const BETWEEN: f64 = 16.0;
-/// Above the panels, for the title.
-const TOP: f64 = 34.0;
 /// Below a panel, for what is written at the axis.
-const BELOW: f64 = 24.0;
+const BELOW: f64 = 30.0;
 
 /// A panel: one engine with its fewest threads.
 struct Panel<'a> {
@@ -98,7 +96,7 @@ pub(super) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
         (block_mark(band_colour), "steady, 95 % interval".into()),
         (
             tick_mark(INK.mix(0.8), 1.25),
-            "change points, dark where processes agree".into(),
+            "change points, stronger if shared".into(),
         ),
     ];
     let crowded = timed.iter().any(|(_, _, l)| l.processes.len() > LINES);
@@ -119,10 +117,10 @@ pub(super) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
         .sum();
     let height = TOP + body + LINE + 8.0 + legend.height() + MARGIN;
     let svg = svg(height, |canvas| {
-        canvas.title(&format!(
-            "{title}: time of each pass, {}",
-            with_threads(fewest)
-        ))?;
+        canvas.title(
+            title,
+            &format!("time of each pass, {}", with_threads(fewest)),
+        )?;
         let mut top = TOP;
         for row in rows {
             let panels_top = top + header_height(row);
@@ -164,12 +162,11 @@ fn header(
     if let Some(threads) = threads {
         name += &format!(", {}", with_threads(threads));
     }
-    let mut what = latency.classes.to_string();
-    if let Some(first) = &latency.first_over_steady {
-        what += &format!(": pass 1 = {} steady", times(first.median));
-    }
     let mut lines = vec![name];
-    lines.extend(wrap(&what, panel_width));
+    lines.extend(wrap(&latency.classes.to_string(), panel_width));
+    if let Some(first) = &latency.first_over_steady {
+        lines.push(format!("pass 1 = {} steady", times(first.median)));
+    }
     lines
 }
 
@@ -190,7 +187,7 @@ impl Panel<'_> {
         let colour = self.engine.colour;
         for process in spread(&self.latency.processes, LINES) {
             let line = place.line(&process.times);
-            canvas.line(&line, colour.mix(0.35), 1.0)?;
+            canvas.line(&line, colour.mix(0.25), 1.0)?;
         }
         let medians: Vec<f64> = (0..self.latency.passes)
             .filter_map(|n| {
@@ -213,13 +210,15 @@ impl Panel<'_> {
             if above + 1 == self.header.len() {
                 canvas.heading(line, at, Anchor::Centre)?;
             } else {
-                canvas.text(line, at, Anchor::Centre)?;
+                canvas.text(line.trim_end(), at, Anchor::Centre)?;
             }
         }
         for (value, text) in place.x.ticks(34.0) {
+            // No grid line: a vertical line is a change point.
             let x = place.x.at(value);
-            canvas.line(&[(x, place.top), (x, place.bottom)], grid(), 1.0)?;
-            canvas.text(&text, (x, place.bottom + 11.0), Anchor::Centre)?;
+            let tick = [(x, place.bottom), (x, place.bottom + 4.0)];
+            canvas.line(&tick, INK.mix(0.7), 1.0)?;
+            canvas.text(&text, (x, place.bottom + 13.0), Anchor::Centre)?;
         }
         for (value, text) in place.y.ticks(22.0) {
             let y = place.y.at(value);
@@ -236,7 +235,7 @@ impl Panel<'_> {
         canvas.line(&corners, INK.mix(0.7), 1.0)
     }
 
-    /// A line for each place at which some process changes its level, as dark as they are many.
+    /// A line for each place at which some process changes its level, the more visible the more they are.
     fn draw_change_points(&self, canvas: &Canvas, place: &Place) -> Result<()> {
         let mut agreeing: BTreeMap<usize, usize> = BTreeMap::new();
         for process in &self.latency.processes {
@@ -247,7 +246,7 @@ impl Panel<'_> {
         for (at, processes) in agreeing {
             let share = processes as f64 / self.latency.processes.len() as f64;
             // To the hundredth: more would only make the file longer.
-            let opacity = (15.0 + 70.0 * share).round() / 100.0;
+            let opacity = (10.0 + 75.0 * share).round() / 100.0;
             // Between the last pass of one level and the first of the next.
             let x = place.x.at(at as f64 + 0.5);
             let line = [(x, place.top), (x, place.bottom)];
@@ -323,8 +322,8 @@ mod tests {
         // All processes change after passes 1 and 2.
         assert_eq!(count(&svg, "opacity=\"0.85\""), 4);
         // Thin lines of processes.
-        assert_eq!(count(&svg, "opacity=\"0.35\""), 5 + LINES);
-        for text in ["one", "two", "warm-up: pass 1 = 9.00× steady"] {
+        assert_eq!(count(&svg, "opacity=\"0.25\""), 5 + LINES);
+        for text in ["one", "two", "pass 1 = 9.00× steady"] {
             assert!(svg.contains(text), "{text} in {svg}");
         }
         assert!(svg.contains("15 processes of each are shown"));
@@ -342,7 +341,7 @@ mod tests {
     fn one_process_has_a_level_and_no_band() {
         let svg = drawn(draw, &[row("x", [warming(1)])]);
         assert_eq!(count(&svg, "<rect"), 1);
-        assert!(svg.contains("warm-up: pass 1 = 9.00× steady"));
+        assert!(svg.contains("pass 1 = 9.00× steady"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     Engine, Legend, MARGIN,
     axis::Axis,
     block_mark,
-    canvas::{Anchor, Canvas, INK, LINE, TEXT, WIDTH, svg, width},
+    canvas::{Anchor, Canvas, INK, LINE, TEXT, TOP, WIDTH, svg, width},
     grid, with_threads,
 };
 use crate::{
@@ -35,8 +35,6 @@ const COLOURS: [RGBColor; Phase::ALL.len()] = [
     RGBColor(204, 121, 167),
 ];
 
-/// Above the panels, for the title.
-const TOP: f64 = 34.0;
 /// Above the bars of an engine, for its name.
 const NAME: f64 = 21.0;
 /// From one bar to the next.
@@ -86,9 +84,7 @@ pub(super) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
     let bodies: f64 = panels.iter().map(|panel| panel.height()).sum();
     let height = TOP + bodies + legend.height() + MARGIN;
     let svg = svg(height, |canvas| {
-        canvas.title(&format!(
-            "{title}: what a user waits for until it is steady"
-        ))?;
+        canvas.title(title, "time until steady: what a user waits for")?;
         let mut top = TOP;
         for panel in &panels {
             panel.draw(canvas, top)?;
@@ -103,14 +99,14 @@ fn bars(engine: &Engine) -> Vec<Bar> {
     let warm = engine.row.latency.iter().map(|(threads, latency)| {
         let phases = latency.phases.clone();
         // What it would still take is not known.
-        let end = latency.steady.is_none().then_some("without a steady state");
+        let end = latency.steady.is_none().then_some(", no steady state");
         Bar::of(with_threads(*threads), phases, end)
     });
     let cold = engine.row.cold.iter().map(|latency: &Latency| {
         let phases = latency.phases.iter().copied();
         let first = |(phase, _): &(Phase, f64)| Phase::ALL[..COLD_PHASES].contains(phase);
         let label = format!("{}, cold files", with_threads(latency.cell.threads()));
-        Bar::of(label, phases.filter(first).collect(), Some("until pass 1"))
+        Bar::of(label, phases.filter(first).collect(), Some(" until pass 1"))
     });
     warm.chain(cold).flatten().collect()
 }
@@ -120,7 +116,7 @@ impl Bar {
         let total: f64 = phases.iter().map(|(_, time)| time).sum();
         let mut end = format!("{} ms", milliseconds(total));
         if let Some(note) = note {
-            end += &format!(" {note}");
+            end += note;
         }
         (total > 0.0).then_some(Self {
             label,
@@ -177,7 +173,10 @@ impl<'a> Panel<'a> {
         });
         let panel = Panel {
             groups: groups.filter(|group| !group.bars.is_empty()).collect(),
-            title: Some("the short ones, magnified".into()),
+            title: Some(format!(
+                "the bars below {} ms, magnified",
+                milliseconds(longest / SHORT)
+            )),
         };
         Some(panel)
     }
@@ -208,10 +207,9 @@ impl<'a> Panel<'a> {
             let at = ((left + right) / 2.0, top - LINE / 2.0);
             canvas.heading(title, at, Anchor::Centre)?;
         }
-        for (value, text) in x.ticks(60.0) {
-            let at = x.at(value);
-            canvas.line(&[(at, top), (at, bottom)], grid(), 1.0)?;
-            canvas.text(&text, (at, bottom + TEXT), Anchor::Centre)?;
+        let ticks = x.ticks(60.0);
+        for (value, text) in &ticks {
+            canvas.text(text, (x.at(*value), bottom + TEXT), Anchor::Centre)?;
         }
         canvas.line(&[(left, bottom), (right, bottom)], INK.mix(0.7), 1.0)?;
         let below = bottom + 24.0 + LINE / 2.0;
@@ -225,7 +223,7 @@ impl<'a> Panel<'a> {
             canvas.heading(group.name, at, Anchor::Left)?;
             top += NAME;
             for bar in &group.bars {
-                bar.draw(canvas, &x, left, top)?;
+                bar.draw(canvas, &x, &ticks, top)?;
                 top += BAR;
             }
         }
@@ -234,10 +232,17 @@ impl<'a> Panel<'a> {
 }
 
 impl Bar {
-    /// Draws it on an axis that begins at `left`.
-    fn draw(&self, canvas: &Canvas, x: &Axis, left: f64, top: f64) -> Result<()> {
+    /// Draws it on its part of the grid.
+    fn draw(&self, canvas: &Canvas, x: &Axis, ticks: &[(f64, String)], top: f64) -> Result<()> {
         let middle = top + BAR / 2.0;
-        canvas.text(&self.label, (left - 8.0, middle), Anchor::Right)?;
+        let written = x.at(self.total)..=x.at(self.total) + 8.0 + width(&self.end);
+        for at in ticks.iter().map(|(value, _)| x.at(*value)) {
+            // Not through what is written.
+            if !written.contains(&at) {
+                canvas.line(&[(at, top), (at, top + BAR)], grid(), 1.0)?;
+            }
+        }
+        canvas.text(&self.label, (x.at(0.0) - 8.0, middle), Anchor::Right)?;
         let (upper, lower) = (top + GAP / 2.0, top + BAR - GAP / 2.0);
         let mut waited = 0.0;
         for (phase, colour) in Phase::ALL.iter().zip(COLOURS) {
@@ -306,6 +311,6 @@ mod tests {
     #[test]
     fn it_is_said_that_there_is_no_steady_state() {
         let svg = drawn(draw, &[row("x", [unsteady()])]);
-        assert!(svg.contains("ms without a steady state"));
+        assert!(svg.contains("ms, no steady state"));
     }
 }
