@@ -141,7 +141,7 @@ mod tests {
         let axis = Axis::logarithmic((0.3, 40.0), (0.0, 300.0));
         let all = ["0.5", "1", "2", "5", "10", "20"];
         assert_eq!(texts(axis, 20.0), all);
-        assert_eq!(texts(axis, 60.0), ["1", "3", "10", "30"]);
+        assert_eq!(texts(axis, 60.0), ["0.3", "1", "3", "10", "30"]);
         let wide = Axis::logarithmic((0.5, 20_000.0), (0.0, 100.0));
         assert_eq!(texts(wide, 30.0), ["1", "100", "10000"]);
         let narrow = Axis::logarithmic((52.0, 68.0), (0.0, 300.0));

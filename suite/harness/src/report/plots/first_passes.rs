@@ -127,6 +127,7 @@ pub(super) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
             for (column, panel) in row.iter().enumerate() {
                 let left = LEFT + column as f64 * (panel_width + BETWEEN);
                 let place = Place {
+                    header: top,
                     left,
                     top: panels_top,
                     x: x.between((left, left + panel_width)),
@@ -172,6 +173,8 @@ fn header(
 
 /// Where a panel is.
 struct Place {
+    /// Where its header begins, the same in a row.
+    header: f64,
     left: f64,
     top: f64,
     right: f64,
@@ -204,10 +207,9 @@ impl Panel<'_> {
 
     fn draw_frame(&self, canvas: &Canvas, place: &Place, labelled: bool) -> Result<()> {
         let middle = (place.left + place.right) / 2.0;
-        let lines = self.header.iter().rev().enumerate();
-        for (above, line) in lines {
-            let at = (middle, place.top - 6.0 - LINE * (above as f64 + 0.5));
-            if above + 1 == self.header.len() {
+        for (n, line) in self.header.iter().enumerate() {
+            let at = (middle, place.header + LINE * (n as f64 + 0.5));
+            if n == 0 {
                 canvas.heading(line, at, Anchor::Centre)?;
             } else {
                 canvas.text(line.trim_end(), at, Anchor::Centre)?;
@@ -319,8 +321,8 @@ mod tests {
         assert_eq!(count(&svg, "<circle"), 2 * DOTS);
         // The two steady bands, and the mark in the legend.
         assert_eq!(count(&svg, "<rect"), 3);
-        // All processes change after passes 1 and 2.
-        assert_eq!(count(&svg, "opacity=\"0.85\""), 4);
+        // All processes of a panel change after pass 2.
+        assert_eq!(count(&svg, "opacity=\"0.85\""), 2);
         // Thin lines of processes.
         assert_eq!(count(&svg, "opacity=\"0.25\""), 5 + LINES);
         for text in ["one", "two", "pass 1 = 9.00× steady"] {
@@ -347,6 +349,7 @@ mod tests {
     #[test]
     fn passes_of_one_pixel_keep_their_extremes() {
         let place = Place {
+            header: 0.0,
             left: 0.0,
             top: 0.0,
             right: 100.0,

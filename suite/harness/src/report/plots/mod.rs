@@ -214,7 +214,7 @@ mod tests {
     /// A process whose last level begins too late.
     pub(super) fn unsteady() -> Latency {
         let mut passes = times(&[90.0], 10.0);
-        passes.extend([20.0, 20.1, 19.9, 20.0]);
+        passes.extend([20.0, 20.1, 19.9, 20.2, 19.8, 20.1, 19.9, 20.0]);
         latency(&[observation(0, &passes)])
     }
 
