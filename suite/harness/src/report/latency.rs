@@ -20,7 +20,8 @@ use crate::{
     record::Stop,
     report::{
         analysis::{Analysis, Row},
-        markdown::table,
+        markdown::{plot, table},
+        plots::Plot,
         verdict::{milliseconds, times},
     },
 };
@@ -31,7 +32,7 @@ const PLANTED_PASSES: [usize; 4] = [10, 50, 200, 1000];
 /// So many planted series of each kind and length.
 const PLANTED_SERIES: usize = 200;
 
-pub(super) fn sections(analysis: &Analysis, _files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
+pub(super) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
     let mut sections = vec![introduction(analysis)];
     for model in analysis.models() {
         for &threads in &analysis.record.run.settings.threads {
@@ -55,6 +56,9 @@ pub(super) fn sections(analysis: &Analysis, _files: &BTreeMap<PathBuf, Vec<u8>>)
             sections.extend(flips(analysis, &latencies));
         }
         sections.extend(cold_files(analysis, analysis.rows(model)));
+        for shown in [Plot::FirstPassDistribution, Plot::Phases] {
+            sections.extend(plot(shown, model, files));
+        }
     }
     sections.push(noise_section(analysis));
     sections.extend(trust_section(analysis));

@@ -24,6 +24,7 @@ use crate::{
         latency, overhead,
         picture::pictured_model,
         picture_path, plot_path,
+        plots::Plot,
         verdict::{self, milliseconds, times},
     },
     workspace::Workspace,
@@ -77,11 +78,11 @@ pub(super) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
     };
     let position = analysis.models().iter().position(|m| m.name == model.name);
     let verdict = position.and_then(|p| verdict::paragraphs(analysis).into_iter().nth(p));
-    let plot = prefix.join(plot_path(&model.name));
+    let plot = prefix.join(plot_path(Plot::FirstPasses, &model.name));
     [
         verdict.unwrap_or_default(),
         table(summary_header(), summary_rows(analysis.rows(model))),
-        image(&plot, &format!("time of each pass of {}", model.title)),
+        image(&plot, &Plot::FirstPasses.description(model)),
     ]
     .join("\n\n")
 }
@@ -186,13 +187,7 @@ fn model_summary(
         model.description.clone(),
         table(summary_header(), summary_rows(analysis.rows(model))),
     ];
-    let plot = plot_path(&model.name);
-    if files.contains_key(&plot) {
-        parts.push(image(
-            &plot,
-            &format!("time of each pass of {}", model.title),
-        ));
-    }
+    parts.extend(plot(Plot::FirstPasses, model, files));
     parts.join("\n\n")
 }
 
@@ -704,6 +699,17 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
             files.collect::<Vec<_>>()
         )
     )
+}
+
+/// A plot of a model, where there is one.
+pub(super) fn plot(
+    plot: Plot,
+    model: &ModelDescription,
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Option<String> {
+    let path = plot_path(plot, &model.name);
+    let drawn = files.contains_key(&path);
+    drawn.then(|| image(&path, &plot.description(model)))
 }
 
 pub(super) fn image(path: &Path, alt: &str) -> String {

@@ -7,7 +7,7 @@ mod latency;
 mod markdown;
 mod overhead;
 mod picture;
-mod plot;
+mod plots;
 mod splice;
 mod terminal;
 mod verdict;
@@ -20,6 +20,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{machine::Code, record::Record, workspace::Workspace};
+use plots::Plot;
 
 pub use analysis::{Analysis, pairs};
 pub use changes::{changes_as_markdown, changes_on_terminal};
@@ -49,8 +50,10 @@ pub struct Rendered {
 pub fn render(workspace: &Workspace, analysis: &Analysis) -> Result<Rendered> {
     let mut files = BTreeMap::new();
     for model in analysis.models() {
-        if let Some(svg) = plot::first_passes(analysis, model)? {
-            files.insert(plot_path(&model.name), svg.into_bytes());
+        for plot in Plot::ALL {
+            if let Some(svg) = plot.draw(analysis, model)? {
+                files.insert(plot_path(plot, &model.name), svg.into_bytes());
+            }
         }
     }
     for (photo, jpeg) in picture::pictures(analysis)? {
@@ -193,8 +196,8 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
     )
 }
 
-fn plot_path(model: &str) -> PathBuf {
-    Path::new("plots").join(format!("first-passes-{model}.svg"))
+fn plot_path(plot: Plot, model: &str) -> PathBuf {
+    Path::new("plots").join(format!("{}-{model}.svg", plot.name()))
 }
 
 fn picture_path(photo: &str) -> PathBuf {

@@ -16,7 +16,7 @@ use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 use crate::{
     detection::BBox,
     model::{ModelDescription, Precision},
-    report::{analysis::Analysis, plot::colour},
+    report::{analysis::Analysis, plots::colour},
 };
 
 /// JPEG, in per cent: boxes stay sharp and a picture stays below 150 KB.
