@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::judge::latency::tests::{observation, times};
 
-    /// 58 or 85 ms, 10,500 faults apart, as measured of candle without buffers of its own.
+    /// 58 or 85 ms, 10,500 faults apart, as was measured of an engine without buffers of its own.
     fn process(slow: impl Fn(usize) -> bool, faults_of_slow: u64) -> Observation {
         let mut observation = observation(0, &times(&[90.0], 58.0));
         for (n, pass) in observation.process.passes.iter_mut().enumerate() {
