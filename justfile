@@ -10,6 +10,22 @@ setup:
 report *arguments:
     cargo firstpass report {{arguments}}
 
+# Measure every engine against itself: the noise floor of this machine (about 5 minutes)
+aa *arguments:
+    cargo firstpass aa {{arguments}}
+
+# Measure what measuring costs: through the trait against the engine called directly
+overhead *arguments:
+    cargo firstpass overhead {{arguments}}
+
+# Say what changed between two records beyond noise
+compare before after *arguments:
+    cargo firstpass compare {{before}} {{after}} {{arguments}}
+
+# Judge limits on first passes and steady times, for continuous integration
+gate *arguments:
+    cargo firstpass gate {{arguments}}
+
 # Run every test on every engine, none skipped
 test *arguments:
     cargo firstpass test {{arguments}}

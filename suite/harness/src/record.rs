@@ -373,11 +373,27 @@ fn outputs_file(cell: &Cell) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use firstpass_probe::{Format, Knobs};
 
-    fn run() -> Run {
+    /// A record of these observations that is nowhere on a disk.
+    pub(crate) fn record(observations: Vec<Observation>) -> Record {
+        let mut backends: BTreeMap<String, BackendRecord> = BTreeMap::new();
+        for observation in observations {
+            let backend = backends
+                .entry(observation.cell.backend.clone())
+                .or_default();
+            backend.observations.push(observation);
+        }
+        Record {
+            folder: PathBuf::new(),
+            run: run(),
+            backends,
+        }
+    }
+
+    pub(crate) fn run() -> Run {
         Run {
             version: VERSION,
             date: "2026-01-01T00:00:00Z".into(),

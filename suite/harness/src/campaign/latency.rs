@@ -251,3 +251,66 @@ fn is_narrow(latency: &Latency, all: &[Latency], settings: &Settings) -> bool {
     within(latency.steady.as_ref(), target.steady)
         && within(latency.pass.get(&1), target.first_pass)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        judge::latency::tests::{observation, times},
+        record::tests::run,
+    };
+
+    fn progress(processes: usize, expected_s: u64) -> Progress {
+        Progress {
+            processes,
+            expected: Duration::from_secs(expected_s),
+            ..Progress::default()
+        }
+    }
+
+    #[test]
+    fn a_dear_cell_waits_for_the_others() {
+        let cheap = observation(0, &[1.0]).cell;
+        let dear = Cell {
+            backend: "dear".into(),
+            ..cheap.clone()
+        };
+        let shares = Shares {
+            even: Duration::from_secs(10),
+            least_processes: 5,
+        };
+        let allowed = |of_cheap: usize, of_dear: usize, left_s: u64| {
+            let all = BTreeMap::from([
+                (&cheap, progress(of_cheap, 4)),
+                (&dear, progress(of_dear, 30)),
+            ]);
+            shares.allow(&dear, &all, Duration::from_secs(left_s))
+        };
+        // Its first, as long as each of the others can have one as well.
+        assert!(allowed(0, 0, 34));
+        assert!(!allowed(0, 0, 33));
+        // Its second only when the others can have their five.
+        assert!(!allowed(1, 1, 45));
+        assert!(allowed(1, 1, 46));
+        assert!(allowed(5, 1, 30));
+        assert!(!allowed(5, 1, 29));
+    }
+
+    #[test]
+    fn a_cell_is_narrow_when_both_its_intervals_are() {
+        let cell = |spread: f64, first: f64| {
+            let observations: Vec<Observation> = (0..6)
+                .map(|round| {
+                    let sign = if round % 2 == 0 { 1.0 } else { -1.0 };
+                    let level = 10.0 * (1.0 + sign * spread);
+                    observation(round, &times(&[50.0 * (1.0 + sign * first)], level))
+                })
+                .collect();
+            let latencies = summarise(&observations);
+            is_narrow(&latencies[0], &latencies, &run().settings)
+        };
+        assert!(cell(0.005, 0.02));
+        assert!(!cell(0.06, 0.02), "steady is not");
+        assert!(!cell(0.005, 0.2), "pass 1 is not");
+    }
+}

@@ -83,7 +83,7 @@ impl Arguments {
         if self.quick {
             return Settings {
                 processes: 5,
-                least_processes: 2,
+                least_processes: 3,
                 passes: 20,
                 // Two show a pass that depends on the one before, but take twice the time.
                 agreement_passes: 1,

@@ -167,3 +167,71 @@ fn circumstances(before: &Record, after: &Record) -> Vec<(String, String, String
         .filter(|(_, x, y)| x != y)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        judge::latency::tests::{observation, times},
+        record::tests::record,
+    };
+
+    fn runs(first: f64, level: f64) -> Record {
+        let noise = [1.0, 1.01, 0.99, 1.005, 0.995, 1.0];
+        let observations = noise.iter().enumerate();
+        record(
+            observations
+                .map(|(round, factor)| observation(round, &times(&[first], level * factor)))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn nothing_changes_against_itself() {
+        let changes = compare(&runs(100.0, 10.0), &runs(100.0, 10.0));
+        assert_eq!(changes.beyond_noise().count(), 0);
+        assert_eq!(changes.figures.len(), Figure::ALL.len());
+        assert!(changes.classes.is_empty() && changes.gone.is_empty());
+    }
+
+    #[test]
+    fn what_became_slower_is_named() {
+        let changes = compare(&runs(100.0, 10.0), &runs(100.0, 12.0));
+        let found: Vec<_> = changes
+            .beyond_noise()
+            .map(|c| (c.figure, c.comparison.verdict))
+            .collect();
+        assert_eq!(found, [(Figure::Steady, Verdict::Slower)]);
+    }
+
+    #[test]
+    fn what_is_gone_new_or_other_is_named() {
+        let mut other = runs(10.0, 10.0);
+        for observation in &mut other
+            .backends
+            .get_mut("x")
+            .expect("it is there")
+            .observations
+        {
+            observation.images = vec!["photo".into()];
+        }
+        let mut same = runs(100.0, 10.0);
+        for observation in &mut same
+            .backends
+            .get_mut("x")
+            .expect("it is there")
+            .observations
+        {
+            observation.images = vec!["photo".into()];
+            for pass in &mut observation.process.passes {
+                pass.digest = "other bits".into();
+            }
+        }
+        let changes = compare(&same, &other);
+        assert_eq!(changes.outputs.len(), 1);
+        assert_eq!(changes.classes.len(), 1, "a warm-up became flat");
+        let gone = compare(&same, &record(Vec::new()));
+        assert_eq!((gone.gone.len(), gone.new.len()), (1, 0));
+        assert_eq!(compare(&record(Vec::new()), &same).new.len(), 1);
+    }
+}

@@ -190,6 +190,37 @@ mod tests {
         Ok(())
     }
 
+    fn runs(first: f64, level: f64) -> Record {
+        use crate::{
+            judge::latency::tests::{observation, times},
+            record::tests::record,
+        };
+        let noise = [1.0, 1.01, 0.99, 1.005, 0.995, 1.0];
+        let observations = noise.iter().enumerate();
+        record(
+            observations
+                .map(|(round, factor)| observation(round, &times(&[first], level * factor)))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn regressions_are_told_from_none() {
+        let limits = Limits {
+            first_pass: Some(Times(3.0)),
+            steady: Some(Growth(0.05)),
+            cold_start: Some(Growth(0.1)),
+        };
+        let baseline = runs(20.0, 10.0);
+        let verdict = |record: &Record| overall(&judge(record, Some(&baseline), &limits));
+        assert_eq!(verdict(&runs(20.0, 10.0)), Verdict::Kept);
+        assert_eq!(verdict(&runs(20.0, 12.0)), Verdict::Broken, "steady");
+        assert_eq!(verdict(&runs(40.0, 10.0)), Verdict::Broken, "first pass");
+        assert_eq!(verdict(&runs(20.0, 10.5)), Verdict::Inconclusive);
+        let nothing = crate::record::tests::record(Vec::new());
+        assert_eq!(verdict(&nothing), Verdict::Broken, "what fails is no gain");
+    }
+
     #[test]
     fn the_interval_decides() {
         let cell = crate::judge::latency::tests::observation(0, &[1.0]).cell;

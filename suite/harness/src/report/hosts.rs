@@ -99,3 +99,34 @@ fn render(records: &[Record]) -> String {
     .join("\n\n")
         + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        judge::latency::tests::{observation, times},
+        record::tests::record,
+    };
+
+    #[test]
+    fn a_cell_that_a_host_lacks_is_a_dash() {
+        let mut second = observation(0, &times(&[30.0], 10.0));
+        second.cell.backend = "y".into();
+        let a = record(vec![observation(0, &times(&[90.0], 10.0))]);
+        let b = record(vec![observation(0, &times(&[50.0], 20.0)), second]);
+        let page = render(&[a, b]);
+        let lines: Vec<&str> = page
+            .lines()
+            .filter(|l| l.contains("on m, 1 thread"))
+            .collect();
+        assert_eq!(lines.len(), 8, "two cells in four tables");
+        assert!(
+            lines[0].contains("9.00×") && lines[0].contains("2.50×"),
+            "{page}"
+        );
+        assert!(
+            lines[1].contains('–') && lines[1].contains("3.00×"),
+            "{page}"
+        );
+    }
+}

@@ -30,7 +30,7 @@ use crate::{
 const PLANTED_PASSES: [usize; 4] = [10, 50, 200, 1000];
 
 /// So many planted series of each kind and length.
-const PLANTED_SERIES: usize = 200;
+const PLANTED_SERIES: usize = 400;
 
 pub(super) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
     let mut sections = vec![introduction(analysis)];

@@ -242,9 +242,10 @@ pub(super) fn times(ratio: f64) -> String {
 
 /// Three significant digits, in ms.
 pub(super) fn milliseconds(ms: f64) -> String {
-    match ms {
-        ms if ms < 10.0 => format!("{ms:.2}"),
-        ms if ms < 100.0 => format!("{ms:.1}"),
+    // What rounds to nothing has no sign.
+    match if ms.abs() < 0.005 { 0.0 } else { ms } {
+        ms if ms.abs() < 10.0 => format!("{ms:.2}"),
+        ms if ms.abs() < 100.0 => format!("{ms:.1}"),
         ms => format!("{ms:.0}"),
     }
 }
