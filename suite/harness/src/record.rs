@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     machine::{Code, Machine},
     observation::{Cell, Observation},
+    overhead,
     placement::Placement,
 };
 
@@ -231,7 +232,8 @@ impl Recorder {
             .map_err(|e| anyhow::anyhow!("{e}"))
     }
 
-    /// Ends the record and gives it its name; an older record of that name is replaced.
+    /// Ends the record and gives it its name; an older record of that name is replaced. What was
+    /// measured beside that of the cost of measuring is taken over where the code is the same.
     ///
     /// # Errors
     /// Fails where the folder cannot be renamed.
@@ -240,6 +242,7 @@ impl Recorder {
         self.write_run()?;
         let folder = self.folder.with_extension("");
         if folder.exists() {
+            overhead::take_over(&folder, &self.folder, &self.run.code)?;
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot replace {}", folder.display()))?;
         }

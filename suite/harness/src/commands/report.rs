@@ -74,7 +74,7 @@ impl Arguments {
             skip_arithmetic: false,
             threads: vec![1, all_threads()],
             budget_s: 600.0,
-            process_budget_ms: 1200,
+            process_budget_ms: 2000,
             target: TARGET,
             placement: Placement::default(),
             cold_files: self.cold_files,

@@ -180,6 +180,20 @@ pub fn read(record: &Path) -> Result<Option<Overhead>> {
     Ok(Some(Overhead { run, processes }))
 }
 
+/// Moves what was measured beside an older record to a newer one that was made by the same code.
+///
+/// # Errors
+/// Fails where the folder is there and cannot be read or moved.
+pub fn take_over(older: &Path, newer: &Path, code: &Code) -> Result<()> {
+    let same_code = |overhead: Overhead| overhead.run.code.measured_sha256 == code.measured_sha256;
+    // One that cannot be read any more is of other code.
+    if read(older).ok().flatten().is_some_and(same_code) {
+        fs::rename(older.join(FOLDER), newer.join(FOLDER))
+            .with_context(|| format!("cannot move {}", older.join(FOLDER).display()))?;
+    }
+    Ok(())
+}
+
 fn read_processes(path: &Path) -> Result<Vec<OverheadProcess>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let lines = BufReader::new(file).lines().enumerate();
@@ -348,6 +362,24 @@ mod tests {
         measured(3)?.finish()?;
         assert_eq!(round()?, 3);
         assert!(!dir.path().join(PARTIAL).exists());
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_code_takes_over_what_was_measured() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (older, newer) = (dir.path().join("older"), dir.path().join("newer"));
+        fs::create_dir_all(&older)?;
+        fs::create_dir_all(&newer)?;
+        Recorder::begin(&older, dir.path(), &run())?.finish()?;
+        let other = Code {
+            commit: None,
+            measured_sha256: "other".into(),
+        };
+        take_over(&older, &newer, &other)?;
+        assert!(read(&newer)?.is_none());
+        take_over(&older, &newer, &run().code)?;
+        assert!(read(&newer)?.is_some() && read(&older)?.is_none());
         Ok(())
     }
 
