@@ -239,11 +239,15 @@ fn is_narrow(latency: &Latency, all: &[Latency], settings: &Settings) -> bool {
                     ..other.cell.clone()
                 } == latency.cell
         };
-        let ratio = all
-            .iter()
-            .find(twin)
-            .and_then(|twin| latency.compare(twin, Figure::Steady));
-        return ratio.is_some_and(|ratio| ratio.half_width() <= target.steady);
+        let twin = all.iter().find(twin);
+        return Figure::ALL.into_iter().all(|figure| {
+            let ratio = twin.and_then(|twin| latency.compare(twin, figure));
+            let target = match figure {
+                Figure::Steady => target.steady,
+                Figure::FirstPass | Figure::ColdStart => target.first_pass,
+            };
+            ratio.is_some_and(|ratio| ratio.half_width() <= target)
+        });
     }
     if latency.cell.cold_files {
         return within(latency.cold_start.as_ref(), target.first_pass);

@@ -10,7 +10,7 @@ use crate::{
     observation::Cell,
 };
 
-/// How often the rounds are drawn again and analysed anew.
+/// How often the run is analysed anew, with the two entries of each round in another order.
 pub const ANALYSES: usize = 100;
 
 /// The least number of them that must say *no difference* of a machine that can be measured on.
@@ -22,8 +22,8 @@ pub struct SelfComparison {
     pub cell: Cell,
     pub figure: Figure,
     pub comparison: Comparison,
-    /// What [`ANALYSES`] repetitions say, each of rounds drawn with replacement, in each of which
-    /// the two entries change places or not.
+    /// What [`ANALYSES`] repetitions say, in each of which the entries of every round change places
+    /// or not, at random: they are the same engine, so that each is as good a run as the first.
     pub repeated: BTreeMap<Verdict, usize>,
 }
 
@@ -79,11 +79,9 @@ fn repeat(
     let mut verdicts = BTreeMap::new();
     for analysis in 0..ANALYSES as u64 {
         let mut random = ChaCha8Rng::seed_from_u64(analysis);
-        let drawn: Vec<(f64, f64)> = (0..pairs.len())
-            .map(|_| {
-                let (x, y) = pairs[random.random_range(0..pairs.len())];
-                if random.random() { (x, y) } else { (y, x) }
-            })
+        let drawn: Vec<(f64, f64)> = pairs
+            .iter()
+            .map(|&(x, y)| if random.random() { (x, y) } else { (y, x) })
             .collect();
         let side = |of: fn(&(f64, f64)) -> f64| drawn.iter().map(of).enumerate().collect();
         let rule = Rule::interleaved(figure.resolution());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use firstpass_statistics::{
     Spread,
-    comparison::{Comparison, Rule, paired},
+    bootstrap::{Estimate, Sample, estimate},
     median,
 };
 
@@ -21,6 +21,12 @@ pub const ALLOWED_BESIDE: f64 = 0.005;
 /// noisy environments", 2016).
 const FASTEST: usize = 4;
 
+/// The bootstrap of a median is sure of itself too early with fewer rounds.
+const FEWEST_ROUNDS: usize = 8;
+
+/// Of the bootstrap: the same measurements give the same report.
+const SEED: u64 = 1;
+
 /// What a comparison says of the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -35,8 +41,9 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Against {
     pub variant: Variant,
-    /// The probe over the other.
-    pub comparison: Comparison,
+    /// The probe over the other, within rounds: the median, because a single disturbed round must
+    /// not decide.
+    pub ratio: Estimate,
     pub verdict: Verdict,
     /// Whether both gave the same bits; `None` where one does not tell.
     pub same_outputs: Option<bool>,
@@ -98,12 +105,16 @@ fn cost(backend: &str, processes: &[OverheadProcess]) -> Option<Cost> {
         .into_iter()
         .filter_map(|variant| {
             let other = of(variant);
-            let rule = Rule::interleaved(ALLOWED);
-            let comparison = paired(&probe_by_round, &by_round(&other), rule)?;
+            let other_by_round = by_round(&other);
+            let ratios: Vec<Sample> = probe_by_round
+                .iter()
+                .filter_map(|(round, x)| Some(Sample::Value(x / other_by_round.get(round)?)))
+                .collect();
+            let ratio = estimate(&ratios, SEED)?;
             Some(Against {
                 variant,
-                verdict: verdict(&comparison),
-                comparison,
+                verdict: verdict(&ratio),
+                ratio,
                 same_outputs: same(&probe, &other),
                 engines: (engine(&probe), engine(&other)),
             })
@@ -124,14 +135,12 @@ fn cost(backend: &str, processes: &[OverheadProcess]) -> Option<Cost> {
     })
 }
 
-fn verdict(comparison: &Comparison) -> Verdict {
-    let (low, high) = comparison.interval;
-    if high <= 1.0 + ALLOWED {
-        Verdict::Within
-    } else if low > 1.0 + ALLOWED {
-        Verdict::Beyond
-    } else {
-        Verdict::Inconclusive
+fn verdict(ratio: &Estimate) -> Verdict {
+    match ratio.interval {
+        Some(_) if ratio.processes < FEWEST_ROUNDS => Verdict::Inconclusive,
+        Some((_, high)) if high <= 1.0 + ALLOWED => Verdict::Within,
+        Some((low, _)) if low > 1.0 + ALLOWED => Verdict::Beyond,
+        _ => Verdict::Inconclusive,
     }
 }
 
@@ -192,7 +201,7 @@ mod tests {
         let level = |round: usize| 20_000_000 + (round as u64 % 3) * 50_000;
         let processes: Vec<OverheadProcess> = (0..10)
             .flat_map(|round| {
-                let direct = level(round);
+                let direct = level(round) / if round == 4 { 2 } else { 1 };
                 let probe = (level(round + 1) as f64 * (1.0 + share)) as u64;
                 [
                     process(Variant::Direct, round, direct),

@@ -3,10 +3,7 @@
 use crate::{
     judge::overhead::{ALLOWED, ALLOWED_BESIDE, Against, Cost, Verdict, judge},
     overhead::{Overhead, Variant},
-    report::{
-        markdown::table,
-        verdict::{milliseconds, times},
-    },
+    report::{markdown::table, verdict::milliseconds},
 };
 
 pub(super) fn section(overhead: Option<&Overhead>) -> String {
@@ -23,7 +20,8 @@ pub(super) fn section(overhead: Option<&Overhead>) -> String {
             "The same passes through the probe, by the engine called in a plain loop from Rust, and \
              by the engine's Python package where it has one, in fresh processes in turns. Compared \
              is the fastest quarter of the second half of the passes, since all do the same work and \
-             a disturbance only makes slower. The probe is *within* where the whole 95 % interval \
+             a disturbance only makes slower, by the median of the ratios within rounds, since a \
+             single disturbed round must not decide. The probe is *within* where the whole 95 % interval \
              says that it is slower by at most {:.0} %. One reading of the clock lies inside of a \
              timed pass and takes {:.0} ns; counters, digest and message lie beside it, and are to \
              take at most {:.1} % of a steady pass.",
@@ -94,19 +92,16 @@ fn against(cost: &Cost, variant: Variant) -> String {
     let Some(against) = found(cost, variant) else {
         return "–".into();
     };
-    let c = against.comparison;
     let verdict = match against.verdict {
         Verdict::Within => "within",
         Verdict::Beyond => "⚠ beyond",
         Verdict::Inconclusive => "inconclusive",
     };
-    if !c.interval.1.is_finite() {
-        return format!("{}, {verdict}", times(c.ratio));
+    let ratio = &against.ratio;
+    match ratio.interval {
+        Some((low, high)) => format!("{:.3}× ({low:.3}–{high:.3}), {verdict}", ratio.median),
+        None => format!("{:.3}×, {verdict}", ratio.median),
     }
-    format!(
-        "{:.3}× ({:.3}–{:.3}), {verdict}",
-        c.ratio, c.interval.0, c.interval.1
-    )
 }
 
 fn same(cost: &Cost) -> String {
