@@ -10,6 +10,7 @@ use firstpass_harness::{
     judge::gate::{self, Check, Growth, Limits, Times, Verdict},
     placement::Placement,
     record::{Record, Settings, Target},
+    report,
     workspace::Workspace,
 };
 
@@ -126,15 +127,8 @@ fn print(checks: &[Check]) {
         .load_style(UTF8_FULL_CONDENSED)
         .set_header(["engine", "what", "found", "limit", "verdict"]);
     for check in checks {
-        let cell = &check.cell;
         table.add_row([
-            format!(
-                "{} ({}) on {}, {} thread(s)",
-                cell.backend,
-                cell.format.key(),
-                cell.model,
-                cell.threads()
-            ),
+            report::cell_name(&check.cell),
             check.what.clone(),
             check.ratio.map_or_else(
                 || "nothing: it did not complete".into(),

@@ -14,6 +14,9 @@ use crate::{
 /// Passes of each level, as a share of all: rarer ones are outliers.
 const LEAST_SHARE: f64 = 0.1;
 
+/// Nor do fewer passes make a level.
+const LEAST_PASSES: usize = 5;
+
 /// Fewer page faults a pass apart cannot make a level of passes of milliseconds.
 const LEAST_FAULTS: f64 = 64.0;
 
@@ -70,7 +73,8 @@ pub fn flipping(processes: &[&Observation]) -> Option<Flipping> {
     let is_many = |(faults, _): &(f64, f64)| *faults > border;
     let (many, few): (Vec<_>, Vec<_>) = all.iter().copied().partition(is_many);
     let share = many.len() as f64 / all.len() as f64;
-    if !(LEAST_SHARE..=1.0 - LEAST_SHARE).contains(&share) {
+    let rare = !(LEAST_SHARE..=1.0 - LEAST_SHARE).contains(&share);
+    if rare || many.len().min(few.len()) < LEAST_PASSES {
         return None;
     }
     let level = |passes: &[(f64, f64)]| {
@@ -150,6 +154,9 @@ mod tests {
         }
         assert_eq!(flipping(&[&faults]), None);
         assert_eq!(flipping(&[&process(|_| true, 10_500)]), None);
+        let mut short = process(|n| n % 2 == 0, 10_500);
+        short.process.passes.truncate(8);
+        assert_eq!(flipping(&[&short]), None);
         assert_eq!(flipping(&[]), None);
     }
 }

@@ -101,7 +101,7 @@ pub fn judge(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec
     let now = latencies(record);
     let mut checks = Vec::new();
     if let Some(Times(limit)) = limits.first_pass {
-        for (cell, latency) in &now {
+        for (cell, latency) in now.iter().filter(|(cell, _)| !cell.cold_files) {
             let ratio = latency.first_over_steady.as_ref().and_then(with_interval);
             checks.push(check(cell, "pass 1 / steady", limit, ratio));
         }
@@ -114,6 +114,9 @@ pub fn judge(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec
         let after = now.get(&before_cell);
         for (figure, limit) in against {
             let Some(Growth(limit)) = limit else { continue };
+            if before_cell.cold_files && figure == Figure::Steady {
+                continue;
+            }
             let what = format!("{figure} against the baseline");
             let Some(after) = after else {
                 checks.push(Check {

@@ -275,7 +275,13 @@ fn summarise_cell(cell: &Cell, observations: &[&Observation]) -> Option<Latency>
 fn process(observation: &Observation) -> Option<ProcessLatency> {
     let process = &observation.process;
     let times: Vec<f64> = process.passes.iter().map(|p| ms(p.span.wall_ns)).collect();
-    let series = Series::of(&times)?;
+    let mut series = Series::of(&times)?;
+    if observation.cell.cold_files {
+        // It is over before it could be steady: it was run for its cold start.
+        series.class = Class::NoSteadyState;
+        series.steady = None;
+        series.steady_mean = None;
+    }
     let steady = series.steady_times(&times);
     let span = |span: Option<Span>| span.map(|s| ms(s.wall_ns));
     let rest = || {
@@ -410,6 +416,15 @@ pub(crate) mod tests {
         failed.process.outcome = crate::observation::Outcome::NotStarted("x".into());
         let latency = one(&[observation(0, &times(&[20.0], 4.0)), failed]);
         assert_eq!(latency.processes.len(), 1);
+    }
+
+    #[test]
+    fn a_process_with_cold_files_has_no_steady_state() {
+        let mut cold = observation(0, &[90.0, 50.0, 10.0]);
+        cold.cell.cold_files = true;
+        let latency = one(&[cold]);
+        assert!(latency.steady.is_none() && latency.first_over_steady.is_none());
+        assert!(latency.cold_start.is_some());
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn text(
     } else {
         let rows = shown.into_iter().map(|change| {
             vec![
-                name(&change.cell),
+                cell_name(&change.cell),
                 change.figure.to_string(),
                 milliseconds(change.before),
                 milliseconds(change.after),
@@ -78,7 +78,7 @@ fn text(
     }
     if !changes.classes.is_empty() {
         let rows = changes.classes.iter();
-        let rows = rows.map(|(cell, a, b)| vec![name(cell), a.clone(), b.clone()]);
+        let rows = rows.map(|(cell, a, b)| vec![cell_name(cell), a.clone(), b.clone()]);
         parts.push(table(
             owned(&["engine", "class before", "class after"]),
             rows.collect(),
@@ -96,7 +96,7 @@ fn text(
         ),
     ] {
         if !cells.is_empty() {
-            let names: Vec<String> = cells.iter().map(name).collect();
+            let names: Vec<String> = cells.iter().map(cell_name).collect();
             parts.push(format!("{what}: {}.", names.join("; ")));
         }
     }
@@ -104,7 +104,7 @@ fn text(
 }
 
 /// `engine (onnx) on faceboxes-fp32, 1 thread`
-pub(super) fn name(cell: &Cell) -> String {
+pub fn cell_name(cell: &Cell) -> String {
     let threads = cell.threads();
     format!(
         "{} ({}) on {}, {threads} thread{}{}",

@@ -12,7 +12,7 @@ use crate::{
     observation::Cell,
     record::Record,
     report::{
-        changes::name,
+        changes::cell_name,
         markdown::table,
         verdict::{milliseconds, times},
     },
@@ -61,7 +61,7 @@ fn render(records: &[Record]) -> String {
     header.extend((0..records.len()).map(letter));
     let tabled = |title: &str, figure: &dyn Fn(&Latency) -> Option<String>| {
         let lines = cells.iter().map(|cell| {
-            let mut line = vec![name(cell)];
+            let mut line = vec![cell_name(cell)];
             line.extend(latencies.iter().map(|of_host| {
                 let found = of_host.get(cell).and_then(figure);
                 found.unwrap_or_else(|| "–".into())

@@ -23,7 +23,7 @@ use crate::{machine::Code, record::Record, workspace::Workspace};
 use plots::Plot;
 
 pub use analysis::{Analysis, pairs};
-pub use changes::{changes_as_markdown, changes_on_terminal};
+pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
 pub use hosts::hosts;
 pub use splice::{Block, splice};
 pub use terminal::summary;
