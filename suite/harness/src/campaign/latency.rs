@@ -118,6 +118,7 @@ pub(super) fn observe(
         let mut due = plans.clone();
         due.retain(|(job, _)| progress_of[&job.cell].stop.is_none());
         due.shuffle(&mut rand::rng());
+        keep_twins_together(&mut due, |(job, _)| &job.cell);
         let mut measured = 0;
         for (job, plan) in due {
             if !shares.allow(&job.cell, &progress_of, budget.left()) {
@@ -176,6 +177,17 @@ pub(super) fn observe(
         recorder.write(&cell.backend.clone(), &Line::Stop { cell, reason })?;
     }
     Ok(())
+}
+
+/// Puts the equal entries of an A/A run one right after the other, where the first of them stands:
+/// the less time lies between them, the less the machine has changed meanwhile.
+fn keep_twins_together<T>(due: &mut [T], cell: impl Fn(&T) -> &Cell) {
+    let twins = |item: &T| Cell {
+        entry: 0,
+        ..cell(item).clone()
+    };
+    let order: Vec<Cell> = due.iter().map(twins).collect();
+    due.sort_by_key(|item| order.iter().position(|other| *other == twins(item)));
 }
 
 fn pace(cell: &Cell, paces: &Paces) -> Option<Pace> {
@@ -298,6 +310,19 @@ mod tests {
         assert!(allowed(1, 1, 46));
         assert!(allowed(5, 1, 30));
         assert!(!allowed(5, 1, 29));
+    }
+
+    #[test]
+    fn equal_entries_run_one_after_the_other() {
+        let cell = |backend: &str, entry: usize| Cell {
+            backend: backend.into(),
+            entry,
+            ..observation(0, &[1.0]).cell
+        };
+        let mut due = [cell("a", 1), cell("b", 0), cell("a", 0), cell("b", 1)];
+        keep_twins_together(&mut due, |cell| cell);
+        let expected = [cell("a", 1), cell("a", 0), cell("b", 0), cell("b", 1)];
+        assert_eq!(due, expected);
     }
 
     #[test]
