@@ -17,7 +17,7 @@ fn main() -> ExitCode {
 fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
     let engine = Candle::start(&trial.knobs)?;
     let loaded = Candle::load(&engine, &trial.model)?;
-    let mut prepared: Prepared = Candle::prepare(loaded, &input.shape)?;
+    let mut prepared: Prepared = Candle::prepare(&loaded, &input.shape)?;
 
     let mut outputs = Vec::new();
     let mut passes_ns = Vec::new();

@@ -12,8 +12,8 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Result, THREADS, Tensor,
-    Tensors,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, THREADS,
+    Tensor, Tensors,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -121,8 +121,8 @@ impl Backend for Candle {
         })
     }
 
-    fn prepare(loaded: Loaded, shape: &[usize]) -> Result<Prepared> {
-        let Engine { pool, isa } = loaded.engine;
+    fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Prepared> {
+        let Engine { pool, isa } = loaded.engine.clone();
         Prepared::new(pool, isa, &loaded.plan, shape)
     }
 
@@ -131,7 +131,7 @@ impl Backend for Candle {
     }
 
     fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-        let mut prepared = Self::prepare(Self::load(engine, model)?, &input.shape)?;
+        let mut prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
         // Only steps that run are worth counting.
         prepared.pass(&input.data)?;
         let mut arithmetic = Arithmetic {
@@ -147,6 +147,10 @@ impl Backend for Candle {
             }
         }
         Ok(arithmetic)
+    }
+
+    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
+        Err(Error::unsupported("no profile yet"))
     }
 }
 

@@ -37,7 +37,7 @@ fn no_machine_changes_a_bit() -> Result<()> {
         let input = Tensor::new(&model.input.shape, noise.collect())?;
         let run = |threads: usize, isa: Isa| -> Result<_> {
             let loaded = Candle::load(&Engine::new(threads, isa)?, &model)?;
-            Candle::pass(&mut Candle::prepare(loaded, &input.shape)?, &input)
+            Candle::pass(&mut Candle::prepare(&loaded, &input.shape)?, &input)
         };
         let expected = run(2, Isa::Reference)?;
         for isa in Isa::available() {

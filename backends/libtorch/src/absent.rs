@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
+    Tensors,
 };
 
 use crate::{Libtorch, knobs};
@@ -35,8 +36,8 @@ impl Backend for Libtorch {
         match *engine {}
     }
 
-    fn prepare(loaded: Infallible, _: &[usize]) -> Result<Infallible> {
-        match loaded {}
+    fn prepare(loaded: &Infallible, _: &[usize]) -> Result<Infallible> {
+        match *loaded {}
     }
 
     fn pass(prepared: &mut Infallible, _: &Tensor) -> Result<Tensors> {
@@ -44,6 +45,10 @@ impl Backend for Libtorch {
     }
 
     fn inspect(engine: &Infallible, _: &Model, _: &Tensor) -> Result<Arithmetic> {
+        match *engine {}
+    }
+
+    fn profile(engine: &Infallible, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
         match *engine {}
     }
 }

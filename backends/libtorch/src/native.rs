@@ -6,7 +6,8 @@ mod shim;
 mod trace;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
+    Tensors,
 };
 use tch::TchError;
 
@@ -38,7 +39,7 @@ impl Backend for Libtorch {
         Module::load(engine, model)
     }
 
-    fn prepare(loaded: Module, shape: &[usize]) -> Result<Runnable> {
+    fn prepare(loaded: &Module, shape: &[usize]) -> Result<Runnable> {
         loaded.prepare(shape)
     }
 
@@ -51,6 +52,10 @@ impl Backend for Libtorch {
             &mut Module::load(engine, model)?.prepare(&input.shape)?,
             input,
         )
+    }
+
+    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
+        Err(Error::unsupported("no profile yet"))
     }
 }
 

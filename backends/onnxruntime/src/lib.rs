@@ -8,7 +8,8 @@ mod profile;
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
+    Tensors,
 };
 
 use library::Runtime;
@@ -61,8 +62,8 @@ impl Backend for OnnxRuntime {
     }
 
     /// Nothing to do: the session is complete once the file is read.
-    fn prepare(loaded: Runnable, _: &[usize]) -> Result<Runnable> {
-        Ok(loaded)
+    fn prepare(loaded: &Runnable, _: &[usize]) -> Result<Runnable> {
+        Ok(loaded.clone())
     }
 
     fn pass(runnable: &mut Runnable, input: &Tensor) -> Result<Tensors> {
@@ -71,5 +72,9 @@ impl Backend for OnnxRuntime {
 
     fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
         profile::inspect(engine, model, input)
+    }
+
+    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
+        Err(Error::unsupported("no profile yet"))
     }
 }

@@ -1,15 +1,16 @@
 //! A session and its passes.
 
-use std::path::Path;
+use std::{cell::RefCell, path::Path, rc::Rc};
 
 use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
 use ort::{session::Session, value::TensorRef};
 
 use crate::Engine;
 
-/// A session that is ready to run.
+/// A session that is ready to run, for inputs of every shape that the file allows.
+#[derive(Clone)]
 pub struct Runnable {
-    pub(crate) session: Session,
+    pub(crate) session: Rc<RefCell<Session>>,
     input: String,
     outputs: Vec<String>,
 }
@@ -23,7 +24,7 @@ impl Runnable {
             Error::from(error).context(format!("cannot load {}", model.path.display()))
         })?;
         let runnable = Self {
-            session,
+            session: Rc::new(RefCell::new(session)),
             input: model.input.name.clone(),
             outputs: model.outputs.iter().map(|spec| spec.name.clone()).collect(),
         };
@@ -33,8 +34,9 @@ impl Runnable {
 
     /// ONNX Runtime's own complaint about an unknown name does not say which names it knows.
     fn check_names(&self) -> Result<()> {
-        let inputs: Vec<_> = self.session.inputs().iter().map(|o| o.name()).collect();
-        let outputs: Vec<_> = self.session.outputs().iter().map(|o| o.name()).collect();
+        let session = self.session.borrow();
+        let inputs: Vec<_> = session.inputs().iter().map(|o| o.name()).collect();
+        let outputs: Vec<_> = session.outputs().iter().map(|o| o.name()).collect();
         let unknown = |wanted: &str, known: &[&str]| {
             Error::input(format!(
                 "the model file has no {wanted:?}, but {}",
@@ -56,9 +58,8 @@ impl Runnable {
 
     pub(crate) fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
         let view = TensorRef::from_array_view((input.shape.as_slice(), input.data.as_slice()))?;
-        let found = self
-            .session
-            .run(ort::inputs![self.input.as_str() => view])?;
+        let mut session = self.session.borrow_mut();
+        let found = session.run(ort::inputs![self.input.as_str() => view])?;
         self.outputs
             .iter()
             .map(|name| {

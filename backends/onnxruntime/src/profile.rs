@@ -13,7 +13,7 @@ pub(crate) fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<
     let mut runnable = Runnable::load(engine, model, Some(&dir.path().join("profile")))?;
     runnable.pass(input)?;
     // ONNX Runtime appends the time to the name and says what it has made of it.
-    let file = runnable.session.end_profiling()?;
+    let file = runnable.session.borrow_mut().end_profiling()?;
     let text = fs::read_to_string(&file)
         .map_err(|error| Error::from(error).context(format!("cannot read the profile {file}")))?;
     count(&text)

@@ -6,7 +6,8 @@ mod model;
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
+    Tensors,
 };
 use tract_linalg::multithread::{Executor, set_default_executor};
 use tract_onnx::prelude::TractError;
@@ -68,7 +69,7 @@ impl Backend for Tract {
         Loaded::read(model)
     }
 
-    fn prepare(loaded: Loaded, shape: &[usize]) -> Result<Runnable> {
+    fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Runnable> {
         loaded.prepare(shape)
     }
 
@@ -79,6 +80,10 @@ impl Backend for Tract {
     fn inspect(_: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
         let runnable = Loaded::read(model)?.prepare(&input.shape)?;
         graph::count(runnable.plan())
+    }
+
+    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
+        Err(Error::unsupported("no profile yet"))
     }
 }
 

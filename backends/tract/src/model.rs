@@ -38,8 +38,8 @@ impl Loaded {
     }
 
     /// Types the graph for inputs of `shape`, lets tract rewrite it, and plans a pass.
-    pub(crate) fn prepare(self, shape: &[usize]) -> Result<Runnable> {
-        let plan = plan(self.0, shape).map_err(tract_error)?;
+    pub(crate) fn prepare(&self, shape: &[usize]) -> Result<Runnable> {
+        let plan = plan(self.0.clone(), shape).map_err(tract_error)?;
         let state = plan.spawn().map_err(tract_error)?;
         Ok(Runnable { state })
     }

@@ -72,8 +72,14 @@ pub struct Process {
     pub started: Option<Span>,
     pub loaded: Option<Span>,
     pub prepared: Option<Span>,
+    /// The pass on zeros before the first real one, where a knob asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmed_up: Option<Span>,
     pub passes: Vec<Pass>,
     pub peak_memory_kib: Option<u64>,
+    /// The reference work after the last pass; see [`Span::reference_ns`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reference_ns: Option<u64>,
     /// The end of what it wrote to standard error.
     pub stderr: String,
 }
@@ -126,8 +132,10 @@ impl Process {
             started: None,
             loaded: None,
             prepared: None,
+            warmed_up: None,
             passes: Vec::new(),
             peak_memory_kib: None,
+            last_reference_ns: None,
             stderr: String::new(),
         }
     }
@@ -161,7 +169,9 @@ impl Process {
             self.prepared?,
             self.passes.first()?.span,
         ];
-        Some(self.process_start_ns()? + spans.iter().map(|s| s.wall_ns).sum::<u64>())
+        let warm_up = self.warmed_up.map_or(0, |span| span.wall_ns);
+        let steps: u64 = spans.iter().map(|s| s.wall_ns).sum();
+        Some(self.process_start_ns()? + steps + warm_up)
     }
 
     /// From the spawn to `main`, in ns.

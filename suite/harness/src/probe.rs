@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use firstpass_probe::{
-    Arithmetic, Description, Error, Knobs, Message, Model, PROTOCOL, Request, Trial, monotonic_ns,
+    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, Profile, Request, Trial,
+    monotonic_ns,
 };
 use nix::sys::signal::Signal;
 
@@ -28,6 +29,8 @@ pub struct Probe {
     pub binary: PathBuf,
     /// Where the native library is, in the variables that the engine's binding reads.
     pub environment: Vec<(String, PathBuf)>,
+    /// What the backend declares; those that the environment carries out are set in it.
+    pub knobs: Vec<Knob>,
     /// After this a silent process is killed.
     pub timeout: Duration,
     /// Where its processes run, and how urgently.
@@ -51,6 +54,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(20);
 struct Answers {
     description: Option<Description>,
     arithmetic: Option<Arithmetic>,
+    profile: Option<Profile>,
 }
 
 impl Probe {
@@ -67,6 +71,7 @@ impl Probe {
         Ok(Self {
             binary: build(workspace, backend, &["--bins", "--tests"], "bin", package)?,
             environment: environment(workspace, backend),
+            knobs: Vec::new(),
             timeout: TIMEOUT,
             placement: Placement::default(),
         })
@@ -77,6 +82,7 @@ impl Probe {
         Self {
             binary: binary.into(),
             environment: Vec::new(),
+            knobs: Vec::new(),
             timeout: TIMEOUT,
             placement: Placement::default(),
         }
@@ -109,44 +115,65 @@ impl Probe {
         answer(process, answers.arithmetic)
     }
 
+    /// Asks where the first `passes` passes spend their time.
+    ///
+    /// # Errors
+    /// The outcome, where it is anything but an answer.
+    pub fn profile(
+        &self,
+        model: &Model,
+        knobs: &Knobs,
+        input: &Path,
+        passes: usize,
+    ) -> Result<Profile, Outcome> {
+        let (process, answers) = self.ask(&Request::Profile {
+            model: model.clone(),
+            knobs: knobs.clone(),
+            input: input.into(),
+            passes,
+        });
+        answer(process, answers.profile)
+    }
+
     /// Runs one trial in a fresh process.
     pub fn trial(&self, trial: &Trial) -> Process {
         self.ask(&Request::Trial(trial.clone())).0
     }
 
     fn ask(&self, request: &Request) -> (Process, Answers) {
-        let threads = match request {
-            Request::Trial(trial) => trial.knobs.threads(),
-            Request::Inspect { knobs, .. } => knobs.threads(),
-            Request::Describe => 1,
+        let knobs = match request {
+            Request::Trial(trial) => trial.knobs.clone(),
+            Request::Inspect { knobs, .. } | Request::Profile { knobs, .. } => knobs.clone(),
+            Request::Describe => Knobs::default(),
         };
         match serde_json::to_string(request) {
-            Ok(json) => self.run(&[json.into()], threads),
+            Ok(json) => self.run(&[json.into()], &knobs),
             Err(error) => (not_started(&error), Answers::default()),
         }
     }
 
     /// Starts the probe with these arguments and listens to it until its end.
-    fn run(&self, arguments: &[OsString], threads: usize) -> (Process, Answers) {
-        match self.listen(arguments, threads) {
+    fn run(&self, arguments: &[OsString], knobs: &Knobs) -> (Process, Answers) {
+        match self.listen(arguments, knobs) {
             Ok(observed) => observed,
             Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
         }
     }
 
-    fn listen(&self, arguments: &[OsString], threads: usize) -> Result<(Process, Answers)> {
+    fn listen(&self, arguments: &[OsString], knobs: &Knobs) -> Result<(Process, Answers)> {
         let mut stderr = tempfile::tempfile().context("cannot make a temporary file")?;
         let mut command = Command::new(&self.binary);
         command
             .args(arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .envs(knobs.environment(&self.knobs))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr.try_clone()?);
         // Stamped by the thread that spawns: making that thread is no part of a cold start.
         let (spawned_ns, child) = self
             .placement
-            .spawning(threads, || (monotonic_ns(), command.spawn()))?;
+            .spawning(knobs.threads(), || (monotonic_ns(), command.spawn()))?;
         let mut process = Process::new(spawned_ns);
         let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
 
@@ -226,11 +253,17 @@ impl Probe {
                 Message::Started { span } => process.started = Some(span),
                 Message::Loaded { span } => process.loaded = Some(span),
                 Message::Prepared { span } => process.prepared = Some(span),
+                Message::WarmedUp { span } => process.warmed_up = Some(span),
                 Message::Pass(pass) => process.passes.push(pass),
                 Message::Description(description) => answers.description = Some(description),
                 Message::Arithmetic(arithmetic) => answers.arithmetic = Some(arithmetic),
-                Message::Done { peak_memory_kib } => {
+                Message::Profile(profile) => answers.profile = Some(profile),
+                Message::Done {
+                    peak_memory_kib,
+                    reference_ns,
+                } => {
                     process.peak_memory_kib = Some(peak_memory_kib);
+                    process.last_reference_ns = Some(reference_ns);
                     return Ok(Some(Outcome::Completed));
                 }
                 Message::Failed(error) => return Ok(Some(Outcome::Failed(error))),
@@ -406,16 +439,19 @@ mod tests {
         let probe = Probe {
             binary: "/bin/sh".into(),
             environment: Vec::new(),
+            knobs: Vec::new(),
             timeout,
             placement: Placement::default(),
         };
-        probe.run(&["-c".into(), script.into()], 1).0
+        probe
+            .run(&["-c".into(), script.into()], &Knobs::default())
+            .0
     }
 
     const LONG: Duration = Duration::from_secs(20);
-    const HELLO: &str = r#"echo '{"message":"hello","protocol":1,"backend":"x","main_ns":1}'; "#;
-    const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7}'; "#;
-    const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9}'; "#;
+    const HELLO: &str = r#"echo '{"message":"hello","protocol":2,"backend":"x","main_ns":1}'; "#;
+    const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7,"reference_ns":8}'; "#;
+    const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
 
     #[test]
     fn hears_a_probe_out() {
@@ -492,7 +528,7 @@ mod tests {
 
     #[test]
     fn another_protocol_is_refused() {
-        let process = shell(&HELLO.replace(":1,\"backend", ":99,\"backend"), LONG);
+        let process = shell(&HELLO.replace(":2,\"backend", ":99,\"backend"), LONG);
         assert!(process.outcome.to_string().contains("protocol 99"));
     }
 
@@ -504,7 +540,9 @@ mod tests {
 
     #[test]
     fn a_missing_binary_is_an_outcome() {
-        let process = Probe::at(Path::new("/nonexistent/probe")).run(&[], 1).0;
+        let process = Probe::at(Path::new("/nonexistent/probe"))
+            .run(&[], &Knobs::default())
+            .0;
         assert!(matches!(process.outcome, Outcome::NotStarted(_)));
         assert!(process.outcome.to_string().contains("/nonexistent/probe"));
     }

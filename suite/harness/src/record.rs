@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Raised when the meaning of a record changes. `reports/records/README.md` describes the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// `run.json`: what the run was.
 #[derive(Debug, Clone, Serialize, Deserialize)]

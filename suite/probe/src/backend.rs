@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, Knob, Knobs, Model, Result, Tensor, Tensors};
+use crate::{Format, Knob, Knobs, Model, Profile, Result, Tensor, Tensors};
 
 /// One inference engine, in the steps that its user pays for one after the other.
 ///
-/// Each step consumes or borrows the result of the one before, so that a pass before `prepare`
-/// does not compile. Work stays in the step where an ordinary user of that engine would pay for
-/// it; the README of each backend says what that is. A backend holds no timers, no retries and
-/// nothing that is particular to one model.
+/// Each step borrows the result of the one before, so that a pass before `prepare` does not
+/// compile, and one loaded model can be prepared for several shapes. Work stays in the step where an ordinary user of that engine would pay for
+/// it; the README of each backend says what that is. A backend holds no timers but those of its
+/// profile, no retries and nothing that is particular to one model.
 pub trait Backend {
     /// The name of the backend's folder, as it appears in records and reports.
     const NAME: &'static str;
@@ -26,7 +26,8 @@ pub trait Backend {
     /// A model that is ready to run and owns the buffers that it reuses.
     type Prepared;
 
-    /// The knobs that [`Backend::start`] honours. Every backend has [`crate::THREADS`].
+    /// The knobs that [`Backend::start`] honours. Every backend has [`crate::THREADS`]; those of the
+    /// process, such as [`crate::ALLOCATOR`], are added by the probe.
     fn knobs() -> Vec<Knob>;
 
     /// Starts the engine under `knobs`, which were checked against [`Backend::knobs`].
@@ -45,7 +46,7 @@ pub trait Backend {
     fn load(engine: &Self::Engine, model: &Model) -> Result<Self::Loaded>;
 
     /// Makes the model ready to run on inputs of `shape` (NCHW).
-    fn prepare(loaded: Self::Loaded, shape: &[usize]) -> Result<Self::Prepared>;
+    fn prepare(loaded: &Self::Loaded, shape: &[usize]) -> Result<Self::Prepared>;
 
     /// Runs the model once on `input` (f32, of the prepared shape) and returns the outputs in the
     /// order of [`Model::outputs`], readable on the host.
@@ -54,6 +55,16 @@ pub trait Backend {
     /// Which operators the engine runs for this model, as it says itself: from its own trace of
     /// one pass or from its optimized graph. Runs in a process of its own, which is not timed.
     fn inspect(engine: &Self::Engine, model: &Model, input: &Tensor) -> Result<Arithmetic>;
+
+    /// Where each of the first `passes` passes on `input` spends its time, from the engine's own
+    /// hooks. Each pass goes through [`crate::observe`]. Runs in a process of its own, because
+    /// hooks cost time; how much is measured by the harness.
+    fn profile(
+        engine: &Self::Engine,
+        model: &Model,
+        input: &Tensor,
+        passes: usize,
+    ) -> Result<Profile>;
 }
 
 /// What a running engine says of itself.

@@ -5,7 +5,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::{Result, Span};
+use crate::{Result, Span, reference::reference_ns};
 
 /// Nanoseconds of the system-wide monotonic clock: stamps of the harness and of its probes lie on
 /// one axis, so that the time from spawn to `main` can be told.
@@ -21,8 +21,13 @@ fn nanoseconds(clock: ClockId) -> u64 {
     })
 }
 
-/// Runs `work` and observes it. The kernel's counters are read outside the timed span.
-pub(crate) fn observe<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Span)> {
+/// Runs `work` and observes it. The reference work and the reading of the kernel's counters lie
+/// outside the timed span.
+///
+/// # Errors
+/// As `work`, and where the kernel does not tell its counters.
+pub fn observe<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Span)> {
+    let reference_ns = reference_ns();
     let before = getrusage(UsageWho::RUSAGE_SELF)?;
     let cpu_before = nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     let start_ns = monotonic_ns();
@@ -36,6 +41,7 @@ pub(crate) fn observe<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Span)> 
         Span {
             start_ns,
             wall_ns: end_ns - start_ns,
+            reference_ns,
             cpu_ns: cpu_after.saturating_sub(cpu_before),
             minor_faults: count(after.minor_page_faults(), before.minor_page_faults()),
             major_faults: count(after.major_page_faults(), before.major_page_faults()),

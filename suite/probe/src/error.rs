@@ -16,8 +16,10 @@ pub enum Phase {
     Describe,
     Load,
     Prepare,
+    WarmUp,
     Pass,
     Inspect,
+    Profile,
     Output,
 }
 
@@ -115,6 +117,7 @@ impl fmt::Display for Error {
             ErrorKind::Input => "unusable input",
         };
         match self.phase {
+            Some(Phase::WarmUp) => write!(f, "{kind} in warm-up: ")?,
             Some(phase) => write!(f, "{kind} in {}: ", format!("{phase:?}").to_lowercase())?,
             None => write!(f, "{kind}: ")?,
         }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model};
+use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model, Profile};
 
 /// Raised when a message changes its meaning.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What a probe is asked to do, as JSON in its only argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +20,13 @@ pub enum Request {
         model: Model,
         knobs: Knobs,
         input: PathBuf,
+    },
+    /// Say where the first passes spend their time.
+    Profile {
+        model: Model,
+        knobs: Knobs,
+        input: PathBuf,
+        passes: usize,
     },
     /// Run passes and time them.
     Trial(Trial),
@@ -74,14 +81,22 @@ pub enum Message {
     Loaded { span: Span },
     /// The model is ready to run.
     Prepared { span: Span },
+    /// The model has run once on zeros, because a knob asked for it.
+    WarmedUp { span: Span },
     /// One pass; the first of them makes the first outputs.
     Pass(Pass),
     /// The answer to [`Request::Describe`].
     Description(Description),
     /// The answer to [`Request::Inspect`].
     Arithmetic(Arithmetic),
+    /// The answer to [`Request::Profile`].
+    Profile(Profile),
     /// All went well. Nothing follows.
-    Done { peak_memory_kib: u64 },
+    Done {
+        peak_memory_kib: u64,
+        /// What the work of [`Span::reference_ns`] took after the last pass.
+        reference_ns: u64,
+    },
     /// A step failed. Nothing follows.
     Failed(Error),
 }
@@ -117,6 +132,8 @@ pub struct Span {
     pub major_faults: u64,
     pub voluntary_switches: u64,
     pub involuntary_switches: u64,
+    /// What a fixed piece of work took just before: the speed of the core at that time.
+    pub reference_ns: u64,
 }
 
 impl Span {

@@ -9,12 +9,14 @@ use std::{
 };
 
 use crate::{
-    Backend, Description, Error, Knobs, Message, Model, PROTOCOL, Pass, Phase, Request, Result,
-    Span, Tensor, Tensors, Trial,
+    Backend, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, Pass, Phase, Request,
+    Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    read_tensors,
+    process, read_tensors,
+    reference::reference_ns,
     tensor::digest,
+    warm_up::{self, WarmUp},
     write_tensors,
 };
 
@@ -31,18 +33,29 @@ impl<B: Backend> Session<B> {
     /// As the steps of [`Backend`]; the error names the step.
     pub fn open(model: &Model, knobs: &Knobs) -> Result<Self> {
         let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
-        let (session, _, _) = Self::load(&engine, model)?;
-        Ok(session)
+        Self::load(&engine, model, knobs, |_| Ok(()))
     }
 
-    fn load(engine: &B::Engine, model: &Model) -> Result<(Self, Span, Span)> {
-        let (loaded, load) = step(Phase::Load, || B::load(engine, model))?;
-        let (prepared, prepare) = step(Phase::Prepare, || B::prepare(loaded, &model.input.shape))?;
-        let session = Self {
+    fn load(
+        engine: &B::Engine,
+        model: &Model,
+        knobs: &Knobs,
+        mut say: impl FnMut(&Message) -> Result<()>,
+    ) -> Result<Self> {
+        let (loaded, span) = step(Phase::Load, || B::load(engine, model))?;
+        say(&Message::Loaded { span })?;
+        let shape = &model.input.shape;
+        let (mut prepared, span) = step(Phase::Prepare, || B::prepare(&loaded, shape))?;
+        say(&Message::Prepared { span })?;
+        if let Some(warm_up) = WarmUp::of(knobs) {
+            let run = || warm_up.run::<B>(&loaded, &mut prepared, shape);
+            let ((), span) = step(Phase::WarmUp, run)?;
+            say(&Message::WarmedUp { span })?;
+        }
+        Ok(Self {
             prepared,
             model: model.clone(),
-        };
-        Ok((session, load, prepare))
+        })
     }
 
     /// One pass on an input that is checked first, with outputs that are checked after.
@@ -90,7 +103,10 @@ pub fn run<B: Backend>() -> ExitCode {
         .send(&hello)
         .and_then(|()| answer::<B>(&mut channel));
     let last = match answered {
-        Ok(()) => peak_memory_kib().map(|peak_memory_kib| Message::Done { peak_memory_kib }),
+        Ok(()) => peak_memory_kib().map(|peak_memory_kib| Message::Done {
+            peak_memory_kib,
+            reference_ns: reference_ns(),
+        }),
         Err(error) => Ok(Message::Failed(error)),
     };
     match last.and_then(|message| channel.send(&message).map(|()| message)) {
@@ -117,6 +133,12 @@ fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
             knobs,
             input,
         } => inspect::<B>(channel, &model, &knobs, &input),
+        Request::Profile {
+            model,
+            knobs,
+            input,
+            passes,
+        } => profile::<B>(channel, &model, &knobs, &input, passes),
         Request::Trial(trial) => run_trial::<B>(channel, &trial),
     }
 }
@@ -128,7 +150,7 @@ fn describe<B: Backend>(channel: &mut Channel) -> Result<()> {
     channel.send(&Message::Description(Description {
         engine: info,
         formats: B::FORMATS.to_vec(),
-        knobs: B::knobs(),
+        knobs: knobs::<B>(),
     }))
 }
 
@@ -144,6 +166,20 @@ fn inspect<B: Backend>(
     channel.send(&Message::Arithmetic(arithmetic))
 }
 
+fn profile<B: Backend>(
+    channel: &mut Channel,
+    model: &Model,
+    knobs: &Knobs,
+    input: &Path,
+    passes: usize,
+) -> Result<()> {
+    let input = read_input(model, input).map_err(|e| e.in_phase(Phase::Request))?;
+    let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
+    let run = || B::profile(&engine, model, &input, passes);
+    let (profile, _) = step(Phase::Profile, run)?;
+    channel.send(&Message::Profile(profile))
+}
+
 fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
     // The engine starts first, as in a user's program: reading the inputs belongs to no phase.
     let (engine, span) = step(Phase::Start, || start::<B>(&trial.knobs))?;
@@ -156,9 +192,9 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
         .collect();
     let inputs = inputs.map_err(|e| e.in_phase(Phase::Request))?;
 
-    let (mut session, load, prepare) = Session::<B>::load(&engine, &trial.model)?;
-    channel.send(&Message::Loaded { span: load })?;
-    channel.send(&Message::Prepared { span: prepare })?;
+    let mut session = Session::<B>::load(&engine, &trial.model, &trial.knobs, |message| {
+        channel.send(message)
+    })?;
 
     let budget = Duration::from_millis(trial.passes.budget_ms);
     let mut saved = Vec::new();
@@ -192,9 +228,20 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
     Ok(())
 }
 
-fn start<B: Backend>(knobs: &Knobs) -> Result<B::Engine> {
-    knobs.check(&B::knobs())?;
-    B::start(knobs)
+/// The knobs of the engine, and those that every process has.
+fn knobs<B: Backend>() -> Vec<Knob> {
+    let mut knobs = B::knobs();
+    knobs.extend(process::knobs());
+    knobs.push(warm_up::knob());
+    knobs
+}
+
+fn start<B: Backend>(chosen: &Knobs) -> Result<B::Engine> {
+    let declared = knobs::<B>();
+    chosen.check(&declared)?;
+    chosen.check_environment(&declared)?;
+    process::apply(chosen)?;
+    B::start(chosen)
 }
 
 fn read_input(model: &Model, path: &Path) -> Result<Tensor> {

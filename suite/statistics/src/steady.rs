@@ -153,6 +153,43 @@ impl Series {
         })
     }
 
+    /// Judges a series of which some passes are known to say nothing, because the machine was slower
+    /// meanwhile: they are left out, and named among the outliers. What is known of them must not
+    /// come from their own times, or a slow engine would be taken for a slow machine.
+    ///
+    /// A series that consists of them has no steady state.
+    pub fn of_except(times: &[f64], left_out: &[bool]) -> Option<Self> {
+        let is_kept = |at: &usize| !left_out.get(*at).copied().unwrap_or(false);
+        let kept: Vec<usize> = (0..times.len()).filter(is_kept).collect();
+        let kept_times: Vec<f64> = kept.iter().map(|at| times[*at]).collect();
+        let Some(judged) = Self::of(&kept_times) else {
+            return Self::of(times).map(|all| Self {
+                class: Class::NoSteadyState,
+                outliers: (0..times.len()).collect(),
+                steady: None,
+                steady_mean: None,
+                ..all
+            });
+        };
+        // Positions in the whole series; what was left out belongs to the level before it.
+        let begin = |at: usize| if at == 0 { 0 } else { kept[at] };
+        let end = |at: usize| kept.get(at).copied().unwrap_or(times.len());
+        let whole = |r: &Range<usize>| begin(r.start)..end(r.end);
+        let segments = judged.segments.iter().map(|s| Segment {
+            passes: whole(&s.passes),
+            mean: s.mean,
+        });
+        let mut outliers: Vec<usize> = judged.outliers.iter().map(|at| kept[*at]).collect();
+        outliers.extend((0..times.len()).filter(|at| !is_kept(at)));
+        outliers.sort_unstable();
+        Some(Self {
+            segments: segments.collect(),
+            outliers,
+            steady: judged.steady.as_ref().map(whole),
+            ..judged
+        })
+    }
+
     /// How many passes lie before the steady state.
     pub fn warm_up_passes(&self) -> Option<usize> {
         Some(self.steady.as_ref()?.start)
@@ -250,6 +287,38 @@ mod tests {
     /// A level with a little noise.
     fn level(time: f64, passes: usize) -> impl Iterator<Item = f64> {
         (0..passes).map(move |n| time * [1.0, 1.01, 0.99, 1.005, 0.995][n % 5])
+    }
+
+    #[test]
+    fn passes_that_are_known_to_be_slowed_say_nothing() {
+        let mut times: Vec<f64> = level(90.0, 1).chain(level(10.0, 40)).collect();
+        let quiet = Series::of(&times).expect("positive");
+        let mut slowed = vec![false; times.len()];
+        // A third of them, for long enough to be a level of their own.
+        for at in 10..24 {
+            times[at] *= 1.5;
+            slowed[at] = true;
+        }
+        assert_ne!(Series::of(&times).expect("positive").steady, quiet.steady);
+        let judged = Series::of_except(&times, &slowed).expect("positive");
+        assert_eq!(
+            (judged.class, judged.steady.clone()),
+            (Class::WarmUp, Some(1..41))
+        );
+        assert!((judged.steady_mean.expect("steady") / 10.0 - 1.0).abs() < 0.01);
+        assert_eq!(judged.steady_times(&times).len(), 40 - 14);
+        assert_eq!(
+            judged.segments.last().map(|s| s.passes.clone()),
+            Some(1..41)
+        );
+
+        let nothing = Series::of_except(&times, &vec![true; times.len()]).expect("positive");
+        assert_eq!(
+            (nothing.class, nothing.steady),
+            (Class::NoSteadyState, None)
+        );
+        let all = Series::of_except(&times, &[]).expect("positive");
+        assert_eq!(Some(all), Series::of(&times));
     }
 
     fn series(levels: &[(f64, usize)]) -> (Vec<f64>, Series) {

@@ -1,6 +1,6 @@
 //! A scripted module and its passes.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, path::Path, rc::Rc};
 
 use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
 use tch::{CModule, Device, IValue, Kind};
@@ -9,8 +9,9 @@ use zip::ZipArchive;
 use super::{engine::Engine, torch_error};
 
 /// A scripted module in evaluation mode.
+#[derive(Clone)]
 pub struct Module {
-    module: CModule,
+    module: Rc<CModule>,
     outputs: usize,
     /// Keeps the module in the thread whose settings it runs under.
     _engine: Engine,
@@ -28,7 +29,7 @@ impl Module {
             error.context(format!("cannot load {}", model.path.display()))
         })?;
         Ok(Self {
-            module,
+            module: Rc::new(module),
             outputs: model.outputs.len(),
             _engine: *engine,
         })
@@ -36,10 +37,10 @@ impl Module {
 
     /// Allocates the input. Nothing else is to be done: TorchScript specialises to a shape in its
     /// first passes.
-    pub(super) fn prepare(self, shape: &[usize]) -> Result<Runnable> {
+    pub(super) fn prepare(&self, shape: &[usize]) -> Result<Runnable> {
         let input = tch::Tensor::f_zeros(dimensions(shape)?, (Kind::Float, Device::Cpu));
         Ok(Runnable {
-            module: self,
+            module: self.clone(),
             input: input.map_err(torch_error)?,
         })
     }

@@ -158,6 +158,7 @@ fn start_backends(
                 eprintln!("{}: version {}", backend.name, description.engine.version);
                 recorder.write(&backend.name, &Line::Description(description.clone()))?;
                 probe.placement = settings.placement.clone();
+                probe.knobs.clone_from(&description.knobs);
                 let library = backend.native.as_ref();
                 started.push(Started {
                     name: backend.name.clone(),
