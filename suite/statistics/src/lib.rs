@@ -17,4 +17,4 @@ pub mod planted;
 pub mod steady;
 mod summary;
 
-pub use summary::{Spread, mean, median, noise};
+pub use summary::{Spread, mean, median, noise, quantile};

@@ -31,6 +31,13 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
+/// The quantile at `share`, from 0 to 1, by linear interpolation; `None` for an empty sample.
+pub fn quantile(values: impl IntoIterator<Item = f64>, share: f64) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    quantile_of_sorted(&sorted, share)
+}
+
 pub(crate) fn median_of_sorted(values: &[f64]) -> Option<f64> {
     let middle = values.len() / 2;
     if values.is_empty() {

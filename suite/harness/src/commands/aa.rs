@@ -134,5 +134,9 @@ fn print(record: &Record) -> Result<()> {
         "{} of {} processes were disturbed by something else on the machine",
         summary.disturbed, summary.processes
     );
+    println!(
+        "{:.0} % of the passes ran on a core that something else slowed; no figure contains them",
+        100.0 * summary.slowed_share()
+    );
     Ok(())
 }

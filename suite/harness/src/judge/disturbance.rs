@@ -1,10 +1,14 @@
-//! Which processes were disturbed by something else on the machine. They are named, never left out.
+//! Which processes were disturbed by something else on the machine. They are named, never left out;
+//! only passes of which reference work says that their core was slow are (see [`CoreSpeed`]).
 
 use std::fmt;
 
 use firstpass_statistics::median;
 
-use crate::observation::{Observation, Purpose};
+use crate::{
+    judge::core_speed::CoreSpeed,
+    observation::{Observation, Purpose},
+};
 
 /// The hypervisor gave this share of a CPU to others.
 const STOLEN: f64 = 0.02;
@@ -91,9 +95,17 @@ pub struct Summary {
     pub disturbed: usize,
     /// By kind, in words: how many processes, and the strongest case.
     pub kinds: Vec<(usize, Disturbance)>,
+    pub passes: usize,
+    /// Passes on a slowed core, which no figure contains.
+    pub slowed_passes: usize,
 }
 
 impl Summary {
+    /// The share of the passes that ran on a slowed core.
+    pub fn slowed_share(&self) -> f64 {
+        self.slowed_passes as f64 / self.passes.max(1) as f64
+    }
+
     /// More than one process in five: ratios within rounds still hold, but the figures are those of
     /// a busy machine.
     pub fn is_disturbed(&self) -> bool {
@@ -103,12 +115,17 @@ impl Summary {
 
 /// Summarises the latency processes of a run.
 pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Summary {
+    let observations: Vec<&Observation> = observations.into_iter().collect();
+    let speed = CoreSpeed::of(observations.iter().copied());
     let mut summary = Summary::default();
     for observation in observations {
         if observation.purpose != Purpose::Latency {
             continue;
         }
         summary.processes += 1;
+        let slowed = speed.slowed_passes(observation);
+        summary.passes += slowed.len();
+        summary.slowed_passes += slowed.iter().filter(|slowed| **slowed).count();
         let found = disturbances(observation);
         summary.disturbed += usize::from(!found.is_empty());
         for disturbance in found {

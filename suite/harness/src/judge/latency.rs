@@ -12,10 +12,19 @@ use firstpass_statistics::{
     steady::{Class, Series},
 };
 
-use crate::observation::{Cell, Observation, Purpose};
+use crate::{
+    judge::core_speed::CoreSpeed,
+    observation::{Cell, Observation, Purpose},
+};
 
 /// The passes whose times a table shows, counted from 1.
 pub const SHOWN_PASSES: [usize; 5] = [1, 2, 3, 5, 10];
+
+/// A series whose first passes were slowed could be of any class.
+const JUDGED_FIRST: usize = 3;
+
+/// With fewer undisturbed processes the disturbed ones are taken as well: better than nothing.
+const FEWEST_UNDISTURBED: usize = 3;
 
 /// Of the bootstrap: the same record gives the same report.
 const SEED: u64 = 1;
@@ -49,6 +58,8 @@ pub struct Latency {
     pub first_faults: Option<Spread>,
     pub steady_faults: Option<Spread>,
     pub peak_memory_mib: Option<Spread>,
+    /// Fewer than three processes started undisturbed, so that the others count as well.
+    pub too_few_undisturbed: bool,
 }
 
 /// The times of one process, in ms, and what they say.
@@ -56,11 +67,34 @@ pub struct Latency {
 pub struct ProcessLatency {
     pub round: usize,
     pub times: Vec<f64>,
+    /// Which passes ran on a slowed core; they enter no figure.
+    pub slowed: Vec<bool>,
+    /// Whether a step before the first pass did.
+    pub slowed_start: bool,
     pub series: Series,
     /// The times of the steady passes, outliers left out.
     pub steady: Vec<f64>,
     pub cold_start: Option<f64>,
     pub phases: BTreeMap<Phase, f64>,
+}
+
+impl ProcessLatency {
+    /// The time of a pass, from 1; `None` where there is none or its core was slowed.
+    pub fn pass(&self, number: usize) -> Option<f64> {
+        let at = number.checked_sub(1)?;
+        (!self.slowed.get(at)?).then(|| self.times[at])
+    }
+
+    /// From the spawn to the first outputs, on a core that was not slowed.
+    pub fn undisturbed_cold_start(&self) -> Option<f64> {
+        self.pass(1)?;
+        self.cold_start.filter(|_| !self.slowed_start)
+    }
+
+    /// Whether the first passes are those of the engine alone, so that its class can be told.
+    fn begins_undisturbed(&self) -> bool {
+        !self.slowed.iter().take(JUDGED_FIRST).any(|slowed| *slowed)
+    }
 }
 
 /// A part of what a user waits for.
@@ -71,6 +105,8 @@ pub enum Phase {
     EngineStart,
     Load,
     Prepare,
+    /// A pass on zeros before the first real one, where a knob asked for it.
+    WarmUp,
     Pass1,
     Pass2,
     /// What passes 3 and later took beyond the steady time until it was reached.
@@ -78,11 +114,12 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ProcessStart,
         Self::EngineStart,
         Self::Load,
         Self::Prepare,
+        Self::WarmUp,
         Self::Pass1,
         Self::Pass2,
         Self::RestOfWarmUp,
@@ -96,6 +133,7 @@ impl fmt::Display for Phase {
             Self::EngineStart => "engine start",
             Self::Load => "load",
             Self::Prepare => "prepare",
+            Self::WarmUp => "warm-up pass",
             Self::Pass1 => "pass 1",
             Self::Pass2 => "pass 2",
             Self::RestOfWarmUp => "rest of the warm-up",
@@ -149,8 +187,8 @@ impl Figure {
     pub fn of(self, process: &ProcessLatency) -> Option<f64> {
         match self {
             Self::Steady => process.series.steady_mean,
-            Self::FirstPass => process.times.first().copied(),
-            Self::ColdStart => process.cold_start,
+            Self::FirstPass => process.pass(1),
+            Self::ColdStart => process.undisturbed_cold_start(),
         }
     }
 }
@@ -191,6 +229,8 @@ impl Latency {
 
 /// Summarises the completed latency processes of each cell, in the order of the cells.
 pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Vec<Latency> {
+    let observations: Vec<&Observation> = observations.into_iter().collect();
+    let speed = CoreSpeed::of(observations.iter().copied());
     let mut by_cell: BTreeMap<&Cell, Vec<&Observation>> = BTreeMap::new();
     for observation in observations {
         let timed = observation.purpose == Purpose::Latency;
@@ -203,7 +243,7 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
     }
     by_cell
         .into_iter()
-        .filter_map(|(cell, processes)| summarise_cell(cell, &processes))
+        .filter_map(|(cell, processes)| summarise_cell(cell, &processes, &speed))
         .collect()
 }
 
@@ -214,16 +254,37 @@ pub fn noise<'a>(latencies: impl IntoIterator<Item = &'a Latency>) -> Option<Noi
     Noise::of(steady)
 }
 
-fn summarise_cell(cell: &Cell, observations: &[&Observation]) -> Option<Latency> {
+fn summarise_cell(
+    cell: &Cell,
+    observations: &[&Observation],
+    speed: &CoreSpeed,
+) -> Option<Latency> {
     let mut observed: Vec<(&Observation, ProcessLatency)> = observations
         .iter()
-        .filter_map(|o| Some((*o, process(o)?)))
+        .filter_map(|o| Some((*o, process(o, speed)?)))
         .collect();
     observed.sort_by_key(|(_, p)| p.round);
+    let undisturbed = observed
+        .iter()
+        .filter(|(_, p)| p.undisturbed_cold_start().is_some())
+        .count();
+    let too_few_undisturbed = undisturbed < FEWEST_UNDISTURBED.min(observed.len());
+    if too_few_undisturbed {
+        for (_, process) in &mut observed {
+            process.slowed_start = false;
+            process
+                .slowed
+                .iter_mut()
+                .take(JUDGED_FIRST)
+                .for_each(|s| *s = false);
+        }
+    }
     let processes: Vec<ProcessLatency> = observed.iter().map(|(_, p)| p.clone()).collect();
     let passes = processes.iter().map(|p| p.times.len()).min()?;
     let mut classes = Classes::default();
-    for process in &processes {
+    let judged = |p: &&ProcessLatency| p.begins_undisturbed();
+    let clean: Vec<&ProcessLatency> = processes.iter().filter(judged).collect();
+    for process in clean {
         *classes.0.entry(process.series.class).or_default() += 1;
     }
 
@@ -234,9 +295,8 @@ fn summarise_cell(cell: &Cell, observations: &[&Observation]) -> Option<Latency>
     let value = |figure: &dyn Fn(&ProcessLatency) -> Option<f64>| {
         over_processes(&|p| figure(p).map(Sample::Value))
     };
-    let over_steady = |number: usize| {
-        over_processes(&|p| Some(Sample::ValueOver(*p.times.get(number - 1)?, &p.steady)))
-    };
+    let over_steady =
+        |number: usize| over_processes(&|p| Some(Sample::ValueOver(p.pass(number)?, &p.steady)));
     let spread = |figure: &dyn Fn(&Observation, &ProcessLatency) -> Option<f64>| {
         Spread::of(observed.iter().filter_map(|(o, p)| figure(o, p)))
     };
@@ -247,7 +307,10 @@ fn summarise_cell(cell: &Cell, observations: &[&Observation]) -> Option<Latency>
         })
     };
     let phases = Phase::ALL.into_iter().filter_map(|phase| {
-        let times = processes.iter().filter_map(|p| p.phases.get(&phase));
+        let whole = processes
+            .iter()
+            .filter(|p| p.undisturbed_cold_start().is_some());
+        let times = whole.filter_map(|p| p.phases.get(&phase));
         Some((phase, median(times.copied())?))
     });
     Some(Latency {
@@ -255,27 +318,35 @@ fn summarise_cell(cell: &Cell, observations: &[&Observation]) -> Option<Latency>
         passes,
         classes,
         pass: (1..=passes)
-            .filter_map(|n| Some((n, value(&|p| p.times.get(n - 1).copied())?)))
+            .filter_map(|n| Some((n, value(&|p| p.pass(n))?)))
             .collect(),
         steady: over_processes(&|p| Some(Sample::Passes(&p.steady))),
         first_over_steady: over_steady(1),
         second_over_steady: over_steady(2),
-        warm_up_passes: value(&|p| p.series.warm_up_passes().map(|n| n as f64)),
-        warm_up_cost: value(&|p| p.series.warm_up_cost(&p.times)),
-        cold_start: value(&|p| p.cold_start),
+        warm_up_passes: value(&|p| {
+            let passes = p.series.warm_up_passes()?;
+            p.begins_undisturbed().then_some(passes as f64)
+        }),
+        warm_up_cost: value(&|p| {
+            let cost = p.series.warm_up_cost(&p.times)?;
+            p.begins_undisturbed().then_some(cost)
+        }),
+        cold_start: value(&ProcessLatency::undisturbed_cold_start),
         phases: phases.collect(),
         steady_cpu_ratio: steady_median(|s| s.cpu_ns as f64 / s.wall_ns.max(1) as f64),
         first_faults: spread(&|o, _| o.process.passes.first().map(|p| faults(&p.span))),
         steady_faults: steady_median(faults),
         peak_memory_mib: spread(&|o, _| o.process.peak_memory_kib.map(|k| k as f64 / 1024.0)),
+        too_few_undisturbed,
         processes,
     })
 }
 
-fn process(observation: &Observation) -> Option<ProcessLatency> {
+fn process(observation: &Observation, speed: &CoreSpeed) -> Option<ProcessLatency> {
     let process = &observation.process;
     let times: Vec<f64> = process.passes.iter().map(|p| ms(p.span.wall_ns)).collect();
-    let mut series = Series::of(&times)?;
+    let slowed = speed.slowed_passes(observation);
+    let mut series = Series::of_except(&times, &slowed)?;
     if observation.cell.cold_files {
         // It is over before it could be steady: it was run for its cold start.
         series.class = Class::NoSteadyState;
@@ -295,12 +366,15 @@ fn process(observation: &Observation) -> Option<ProcessLatency> {
         (Phase::EngineStart, span(process.started)),
         (Phase::Load, span(process.loaded)),
         (Phase::Prepare, span(process.prepared)),
+        (Phase::WarmUp, span(process.warmed_up)),
         (Phase::Pass1, times.first().copied()),
         (Phase::Pass2, times.get(1).copied()),
         (Phase::RestOfWarmUp, rest()),
     ];
     Some(ProcessLatency {
         round: observation.round,
+        slowed,
+        slowed_start: speed.slowed_start(observation),
         steady,
         cold_start: process.cold_start_ns().map(ms),
         phases: phases

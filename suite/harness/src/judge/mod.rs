@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod changes;
+pub mod core_speed;
 pub mod disturbance;
 pub mod expectation;
 pub mod flipping;

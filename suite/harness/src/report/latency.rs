@@ -152,7 +152,13 @@ fn stop(analysis: &Analysis, latency: &Latency) -> String {
 
 fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
     let mut header = vec!["engine".to_owned()];
-    header.extend(Phase::ALL.iter().map(ToString::to_string));
+    let warmed = |l: &Latency| l.phases.iter().any(|(phase, _)| *phase == Phase::WarmUp);
+    let warmed = latencies.iter().any(|(_, latency)| warmed(latency));
+    let shown: Vec<Phase> = Phase::ALL
+        .into_iter()
+        .filter(|phase| warmed || *phase != Phase::WarmUp)
+        .collect();
+    header.extend(shown.iter().map(ToString::to_string));
     header.extend(
         [
             "CPU / wall, steady",
@@ -164,7 +170,7 @@ fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
     );
     let lines = latencies.iter().map(|(row, latency)| {
         let mut line = vec![row.label.clone()];
-        line.extend(phases(latency));
+        line.extend(phases(latency, &shown));
         let median = |spread: Option<&Spread>, digits: usize| {
             spread.map_or_else(|| "–".into(), |s| format!("{:.digits$}", s.median))
         };
@@ -179,8 +185,8 @@ fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
     table(header, lines.collect::<Vec<_>>())
 }
 
-fn phases(latency: &Latency) -> impl Iterator<Item = String> + '_ {
-    Phase::ALL.iter().map(|phase| {
+fn phases<'a>(latency: &'a Latency, shown: &'a [Phase]) -> impl Iterator<Item = String> + 'a {
+    shown.iter().map(|phase| {
         let found = latency.phases.iter().find(|(p, _)| p == phase);
         found.map_or_else(|| "–".into(), |(_, time)| milliseconds(*time))
     })
@@ -239,6 +245,15 @@ fn flips(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> Option<String> 
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
+/// What a process with cold files goes through: it is over before its warm-up is.
+const COLD_PHASES: [Phase; 5] = [
+    Phase::ProcessStart,
+    Phase::EngineStart,
+    Phase::Load,
+    Phase::Prepare,
+    Phase::Pass1,
+];
+
 fn cold_files(analysis: &Analysis, rows: &[Row]) -> Option<String> {
     let mut lines = Vec::new();
     let mut notes: Vec<String> = Vec::new();
@@ -265,7 +280,7 @@ fn cold_files(analysis: &Analysis, rows: &[Row]) -> Option<String> {
             let Some(latency) = latency else { continue };
             let mut line = vec![row.label.clone(), files_are.into()];
             // A process with cold files is over before its warm-up is.
-            line.extend(phases(latency).take(5));
+            line.extend(phases(latency, &COLD_PHASES));
             line.push(interval(latency.cold_start.as_ref(), milliseconds));
             line.push(match (files_are, resident) {
                 ("warm", _) => "–".into(),
@@ -286,7 +301,7 @@ fn cold_files(analysis: &Analysis, rows: &[Row]) -> Option<String> {
         return None;
     }
     let mut header = vec!["engine".to_owned(), "files".into()];
-    header.extend(Phase::ALL.iter().take(5).map(ToString::to_string));
+    header.extend(COLD_PHASES.iter().map(ToString::to_string));
     header.extend(["cold start", "taken out of the page cache"].map(String::from));
     let mut parts = vec![
         "*Cold files*: the model, the engine's library and the probe were taken out of the page \
@@ -319,13 +334,36 @@ pub(super) fn disturbed(analysis: &Analysis) -> Option<String> {
 
 fn noise_section(analysis: &Analysis) -> String {
     let summary = disturbance::summarise(analysis.record.observations());
+    let cells = analysis.rows.iter().flat_map(|(model, rows)| {
+        let of = move |row: &Row, threads: usize| {
+            format!("{} on {model}, {threads} thread(s)", row.label)
+        };
+        rows.iter().flat_map(move |row| {
+            let latencies = row.latency.iter();
+            latencies.filter_map(move |(n, l)| l.too_few_undisturbed.then(|| of(row, *n)))
+        })
+    });
+    let too_few: Vec<String> = cells.collect();
     let mut parts = vec![
         "### Noise".to_owned(),
         format!(
             "Beside each pass its CPU time, page faults and context switches are recorded, and for \
              each process what the rest of the machine did. {} of {} processes were disturbed; \
-             none of them is left out.",
-            summary.disturbed, summary.processes
+             none of them is left out. Before each pass a fixed piece of work is timed as well: on a \
+             shared machine another tenant can slow a core without showing in any counter. {:.0} % \
+             of the passes had a core that was slower by a fifth or more just before or after them; \
+             these are in the record and in the plots, but in no figure{}.",
+            summary.disturbed,
+            summary.processes,
+            100.0 * summary.slowed_share(),
+            if too_few.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    ", except the first passes of {}, which have too few others",
+                    too_few.join(", ")
+                )
+            }
         ),
     ];
     if !summary.kinds.is_empty() {

@@ -195,7 +195,8 @@ impl Panel<'_> {
         let medians: Vec<f64> = (0..self.latency.passes)
             .filter_map(|n| {
                 let processes = self.latency.processes.iter();
-                median(processes.filter_map(|p| p.times.get(n).copied()))
+                let undisturbed = median(processes.clone().filter_map(|p| p.pass(n + 1)));
+                undisturbed.or_else(|| median(processes.filter_map(|p| p.times.get(n).copied())))
             })
             .collect();
         canvas.line(&place.line(&medians), colour.to_rgba(), 2.5)?;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// So many phases a process with cold files goes through: it is over before its warm-up is.
-const COLD_PHASES: usize = 5;
+const COLD_PHASES: usize = 6;
 
 /// Bars are shown again, magnified, where the longest is so many times the shortest.
 const MAGNIFY: f64 = 20.0;
@@ -30,6 +30,7 @@ const COLOURS: [RGBColor; Phase::ALL.len()] = [
     RGBColor(86, 180, 233),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
+    RGBColor(240, 228, 66),
     RGBColor(213, 94, 0),
     RGBColor(230, 159, 0),
     RGBColor(204, 121, 167),
