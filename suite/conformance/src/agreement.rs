@@ -136,7 +136,7 @@ fn outputs_are_expected(
     check(golden.len() == observed.outputs.len(), || {
         "photographs without golden outputs".into()
     })?;
-    let pairs = firstpass_harness::report::pairs(&golden, &observed.outputs);
+    let pairs = firstpass_harness::judge::agreement::pairs(&golden, &observed.outputs);
     let agreement = compare(&artifact.description, &pairs);
     let model = &artifact.description;
     let faces = model.detection.as_ref().map(|spec| {

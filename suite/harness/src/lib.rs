@@ -4,6 +4,7 @@
 //! Measuring ([`campaign`]) and judging ([`judge`]) meet only in a [`record`].
 
 pub mod campaign;
+pub mod cure;
 pub mod detection;
 pub mod judge;
 pub mod known;

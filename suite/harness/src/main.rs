@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
-use crate::commands::{aa, cargo, compare, doctor, gate, overhead, report, setup};
+use crate::commands::{aa, cargo, compare, cure, doctor, gate, overhead, report, setup};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Judges limits on first passes and steady times; the exit code is the verdict
     Gate(gate::Arguments),
+    /// Tries every setting of every engine: which make the first passes fast, and what do they cost?
+    Cure(cure::Arguments),
     /// Sets up what is missing, then runs every test on every engine, none skipped
     Test(cargo::Arguments),
     /// Sets up what is missing, then runs the criterion benchmarks of every engine
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Aa(arguments) => aa::run(&workspace, &arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Gate(arguments) => gate::run(&workspace, &arguments),
+        Command::Cure(arguments) => cure::run(&workspace, &arguments),
         Command::Test(arguments) => cargo::test(&workspace, &arguments),
         Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
         Command::Overhead(arguments) => overhead::run(&workspace, &arguments),

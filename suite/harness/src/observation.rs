@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use firstpass_probe::{Error, ErrorKind, Format, Knobs, Pass, Span};
+use firstpass_probe::{Error, ErrorKind, Format, Knobs, Pass, Span, THREADS};
 use serde::{Deserialize, Serialize};
 
 use crate::{page_cache::Eviction, surroundings::Surroundings};
@@ -25,6 +25,20 @@ pub struct Cell {
 impl Cell {
     pub fn threads(&self) -> usize {
         self.knobs.threads()
+    }
+
+    /// Whether the engine runs as its users find it.
+    pub fn is_default(&self) -> bool {
+        self.knobs.iter_except_threads().next().is_none()
+    }
+
+    /// The same cell with the engine as its users find it.
+    #[must_use]
+    pub fn default_of(&self) -> Self {
+        Self {
+            knobs: Knobs::default().with(THREADS, self.threads()),
+            ..self.clone()
+        }
     }
 }
 

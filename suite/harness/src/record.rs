@@ -11,10 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_probe::{Arithmetic, Description, Tensor, read_tensors, write_tensors};
+use firstpass_probe::{Arithmetic, Description, Knobs, Tensor, read_tensors, write_tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cure,
     machine::{Code, Machine},
     observation::{Cell, Observation},
     overhead,
@@ -70,6 +71,12 @@ pub struct Settings {
     pub cold_files: bool,
     /// So many equal entries of each cell were measured: 2 in an A/A run.
     pub entries: usize,
+    /// Settings that were measured beside the defaults, by backend.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variants: BTreeMap<String, Vec<Knobs>>,
+    /// Whether only the format was measured that the engine's users would choose.
+    #[serde(default)]
+    pub first_format_only: bool,
 }
 
 /// Half widths of 95 % intervals, as shares of their figures.
@@ -233,7 +240,8 @@ impl Recorder {
     }
 
     /// Ends the record and gives it its name; an older record of that name is replaced. What was
-    /// measured beside that of the cost of measuring is taken over where the code is the same.
+    /// measured beside that, of the cost of measuring and of settings, is taken over where the code
+    /// is the same.
     ///
     /// # Errors
     /// Fails where the folder cannot be renamed.
@@ -243,6 +251,7 @@ impl Recorder {
         let folder = self.folder.with_extension("");
         if folder.exists() {
             overhead::take_over(&folder, &self.folder, &self.run.code)?;
+            cure::take_over(&folder, &self.folder, &self.run.code)?;
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot replace {}", folder.display()))?;
         }
@@ -367,8 +376,12 @@ fn partial(folder: &Path) -> PathBuf {
 }
 
 fn outputs_file(cell: &Cell) -> PathBuf {
+    let knobs = cell.knobs.iter_except_threads();
+    let setting: String = knobs
+        .map(|(name, value)| format!("-{name}={value}"))
+        .collect();
     Path::new("outputs").join(format!(
-        "{}-{}-{}.safetensors",
+        "{}-{}-{}{setting}.safetensors",
         cell.backend,
         cell.model,
         cell.format.key()
@@ -378,7 +391,7 @@ fn outputs_file(cell: &Cell) -> PathBuf {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use firstpass_probe::{Format, Knobs};
+    use firstpass_probe::Format;
 
     /// A record of these observations that is nowhere on a disk.
     pub(crate) fn record(observations: Vec<Observation>) -> Record {
@@ -421,6 +434,8 @@ pub(crate) mod tests {
                 placement: Placement::default(),
                 cold_files: false,
                 entries: 1,
+                variants: BTreeMap::new(),
+                first_format_only: false,
             },
             models: Vec::new(),
             photos: Vec::new(),

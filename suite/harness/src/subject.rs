@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Tensor, read_tensors, write_tensors};
 use image::RgbImage;
@@ -15,7 +15,7 @@ use crate::{
     manifest::Manifest,
     model::{InputSpec, ModelDescription},
     photo::{Photo, to_input},
-    record::Outputs,
+    record::{Outputs, Record},
     workspace::Workspace,
 };
 
@@ -66,6 +66,35 @@ impl Subject {
             bail!("two models or two photographs are named {name:?}; rename one of them");
         }
         Ok(subject)
+    }
+
+    /// The models and photographs of a record, read again from where they lie.
+    ///
+    /// # Errors
+    /// Fails where one of them cannot be read or is not what was measured.
+    pub fn of(workspace: &Workspace, record: &Record) -> Result<Self> {
+        let models = record.run.models.iter().map(|path| {
+            let model = ModelDescription::read(&workspace.root().join(path))?;
+            for file in model.files() {
+                if let Some(expected) = record.run.files.get(&relative(workspace, &file)) {
+                    ensure!(
+                        &sha256_of_file(&file)? == expected,
+                        "{} has changed since {} was measured; measure again",
+                        file.display(),
+                        record.folder.display()
+                    );
+                }
+            }
+            Ok(model)
+        });
+        let models = models.collect::<Result<Vec<_>>>()?;
+        let fixtures = Photo::fixtures(&workspace.fixtures())?;
+        let photos = record.run.photos.iter().map(|path| {
+            let path = workspace.root().join(path);
+            let known = fixtures.iter().find(|p| p.file == path);
+            known.cloned().unwrap_or_else(|| Photo::from_file(&path))
+        });
+        Self::new(workspace, models, photos.collect())
     }
 
     /// The models of the fixtures, by name.

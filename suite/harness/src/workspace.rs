@@ -54,6 +54,11 @@ impl Workspace {
         self.root.join("fixtures")
     }
 
+    /// The recommended settings of each backend, which need not be there.
+    pub fn cures(&self) -> PathBuf {
+        self.root.join("cures.toml")
+    }
+
     pub fn reports(&self) -> PathBuf {
         self.root.join("reports")
     }

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use firstpass_harness::{
-    judge::agreement::{against_known_faces, compare},
+    judge::agreement::{against_known_faces, compare, pairs},
     manifest::Manifest,
     model::{ModelDescription, Precision},
     record::Outputs,
-    report::pairs,
     subject::Subject,
     workspace::Workspace,
 };

@@ -7,6 +7,7 @@
 mod backend;
 mod channel;
 mod clock;
+mod cures;
 mod error;
 mod knobs;
 mod message;
@@ -20,6 +21,7 @@ mod warm_up;
 
 pub use backend::{Arithmetic, Backend, EngineInfo};
 pub use clock::{monotonic_ns, observe};
+pub use cures::Cures;
 pub use error::{Error, ErrorKind, Phase, Result};
 pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use firstpass_probe::{Format, PassPlan, Trial};
+use firstpass_probe::{PassPlan, THREADS, Trial};
 
 use super::{Budget, Job, label, progress, read_outputs};
 use crate::{
-    observation::{Process, Purpose},
+    observation::{Cell, Process, Purpose},
     record::{Line, Recorder, Settings},
     subject::{InputFiles, Subject},
 };
@@ -18,8 +18,18 @@ const SHARE: f64 = 0.4;
 /// A slow engine passes over a photograph once only, in ms.
 const SECOND_PASS_WITHIN_MS: u64 = 1500;
 
-/// How fast an engine runs a file, by backend, model and format.
-pub(super) type Paces = BTreeMap<(String, String, Format), Pace>;
+/// How fast an engine runs a file: by the cell with one thread.
+pub(super) type Paces = BTreeMap<Cell, Pace>;
+
+/// The key of [`Paces`].
+pub(super) fn paced(cell: &Cell) -> Cell {
+    Cell {
+        knobs: cell.knobs.clone().with(THREADS, 1),
+        cold_files: false,
+        entry: 0,
+        ..cell.clone()
+    }
+}
 
 /// What the processes of a cell are expected to take.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,6 +84,7 @@ pub(super) fn observe(
         .iter()
         .filter(|j| Some(j.cell.threads()) == fewest_threads && !j.cell.cold_files)
         .collect();
+    let mut seen: BTreeMap<Cell, Vec<String>> = BTreeMap::new();
     let bar = progress("agreement", jobs.len());
     for job in jobs {
         bar.set_message(label(&job.cell));
@@ -84,7 +95,9 @@ pub(super) fn observe(
             .map(|photo| inputs.file(photo, job.model))
             .collect();
         let files = files?;
-        if let (Some(first), false) = (files.first(), settings.skip_arithmetic) {
+        // What a setting changes of it shows in the outputs.
+        let skip_arithmetic = settings.skip_arithmetic || !job.cell.is_default();
+        if let (Some(first), false) = (files.first(), skip_arithmetic) {
             let cell = job.cell.clone();
             let line = if thrifty {
                 Line::NoArithmetic {
@@ -123,13 +136,21 @@ pub(super) fn observe(
             })
         });
         let cell = &job.cell;
-        let key = (cell.backend.clone(), cell.model.clone(), cell.format);
-        paces.extend(Pace::of(&observation.process).map(|pace| (key, pace)));
-        if observation.process.completed() {
+        paces.extend(Pace::of(&observation.process).map(|pace| (paced(cell), pace)));
+        let digests: Vec<String> = observation
+            .process
+            .passes
+            .iter()
+            .map(|p| p.digest.clone())
+            .collect();
+        let is_known = !cell.is_default() && seen.get(&cell.default_of()) == Some(&digests);
+        seen.insert(cell.clone(), digests);
+        // The same bits as those of the default need no second file.
+        if observation.process.completed() && !is_known {
             let names: Vec<String> = job.model.outputs.iter().map(|o| o.name.clone()).collect();
             let outputs = read_outputs(&saved, &images, &names)?;
             recorder.write_outputs(cell, &names, &outputs)?;
-        } else {
+        } else if !observation.process.completed() {
             bar.suspend(|| eprintln!("{}: {}", label(cell), observation.process.outcome));
         }
         recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;

@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 
 use super::{
     Budget, Job,
-    agreement::{Pace, Paces},
+    agreement::{Pace, Paces, paced},
     label, progress,
 };
 use crate::{
@@ -191,8 +191,7 @@ fn keep_twins_together<T>(due: &mut [T], cell: impl Fn(&T) -> &Cell) {
 }
 
 fn pace(cell: &Cell, paces: &Paces) -> Option<Pace> {
-    let key = (cell.backend.clone(), cell.model.clone(), cell.format);
-    paces.get(&key).copied()
+    paces.get(&paced(cell)).copied()
 }
 
 /// As many passes as fit into half of what a cell may spend on each of its least processes.
@@ -256,7 +255,7 @@ fn is_narrow(latency: &Latency, all: &[Latency], settings: &Settings) -> bool {
             let ratio = twin.and_then(|twin| latency.compare(twin, figure));
             let target = match figure {
                 Figure::Steady => target.steady,
-                Figure::FirstPass | Figure::ColdStart => target.first_pass,
+                _ => target.first_pass,
             };
             ratio.is_some_and(|ratio| ratio.half_width() <= target)
         });

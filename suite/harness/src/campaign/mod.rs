@@ -193,8 +193,7 @@ fn jobs<'a>(
                 .iter()
                 .filter_map(|format| model.artifact(*format))
                 .collect();
-            // An A/A run asks about the machine: the format that the engine's users choose will do.
-            if settings.entries > 1 {
+            if settings.first_format_only {
                 artifacts.truncate(1);
             }
             for artifact in artifacts {
@@ -242,18 +241,30 @@ fn jobs<'a>(
 /// The cells of one file on one backend. With cold files a cold start is a matter of the disk, so
 /// that one number of threads says enough.
 fn cells(cell: &Cell, settings: &Settings) -> Vec<Cell> {
-    let of = |threads: usize, cold_files: bool, entry: usize| Cell {
-        knobs: Knobs::default().with(THREADS, threads),
+    let of = |knobs: &Knobs, threads: usize, cold_files: bool, entry: usize| Cell {
+        knobs: knobs.clone().with(THREADS, threads),
         cold_files,
         entry,
         ..cell.clone()
     };
+    let mut variants = vec![Knobs::default()];
+    variants.extend(
+        settings
+            .variants
+            .get(&cell.backend)
+            .into_iter()
+            .flatten()
+            .cloned(),
+    );
     let mut cells = Vec::new();
     for &threads in &settings.threads {
-        cells.extend((0..settings.entries).map(|entry| of(threads, false, entry)));
+        for knobs in &variants {
+            let entries = 0..settings.entries;
+            cells.extend(entries.map(|entry| of(knobs, threads, false, entry)));
+        }
     }
     if let (Some(&fewest), true) = (settings.threads.iter().min(), settings.cold_files) {
-        cells.push(of(fewest, true, 0));
+        cells.push(of(&variants[0], fewest, true, 0));
     }
     cells
 }
@@ -302,8 +313,12 @@ pub fn read_outputs(file: &Path, images: &[String], names: &[String]) -> Result<
 
 fn label(cell: &Cell) -> String {
     let threads = cell.threads();
+    let knobs = cell.knobs.iter_except_threads();
+    let setting: String = knobs
+        .map(|(name, value)| format!(", {name}={value}"))
+        .collect();
     format!(
-        "{} {} ({}), {threads} thread{}{}",
+        "{} {} ({}), {threads} thread{}{}{setting}",
         cell.backend,
         cell.model,
         cell.format.key(),

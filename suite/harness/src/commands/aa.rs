@@ -1,6 +1,6 @@
 //! `firstpass aa`: every engine against itself, which shows what this machine can tell apart.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -80,6 +80,8 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         placement: Placement::default(),
         cold_files: false,
         entries: 2,
+        variants: BTreeMap::new(),
+        first_format_only: true,
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-aa", campaign::record_name()));

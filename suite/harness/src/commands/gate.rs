@@ -1,6 +1,6 @@
 //! `firstpass gate`: a verdict for continuous integration.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -115,6 +115,8 @@ fn measure(
         placement: Placement::default(),
         cold_files: false,
         entries: 1,
+        variants: BTreeMap::new(),
+        first_format_only: false,
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-gate", campaign::record_name()));

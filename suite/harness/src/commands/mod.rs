@@ -3,6 +3,7 @@
 pub mod aa;
 pub mod cargo;
 pub mod compare;
+pub mod cure;
 pub mod doctor;
 pub mod gate;
 pub mod measure;

@@ -72,7 +72,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// The record that the report of the workspace was made from.
-fn reported(workspace: &Workspace) -> Result<PathBuf> {
+pub fn reported(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.reports();
     let page = folder.join("README.md");
     let text = std::fs::read_to_string(&page).unwrap_or_default();

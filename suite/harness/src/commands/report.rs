@@ -1,6 +1,7 @@
 //! `firstpass report`: the main job.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,8 +14,9 @@ use firstpass_harness::{
     placement::Placement,
     record::{Settings, Target},
     report,
-    workspace::Workspace,
+    workspace::{Backend, Workspace},
 };
+use firstpass_probe::{Cures, Knobs};
 
 use crate::commands::measure;
 
@@ -79,6 +81,8 @@ impl Arguments {
             placement: Placement::default(),
             cold_files: self.cold_files,
             entries: 1,
+            variants: BTreeMap::new(),
+            first_format_only: false,
         };
         if self.quick {
             return Settings {
@@ -136,7 +140,23 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
         usize::MAX
     };
     let subject = of.chosen_subject(workspace, photos)?;
-    let settings = of.settings(arguments.preset())?;
+    let mut settings = of.settings(arguments.preset())?;
+    settings.variants = variants(workspace, &backends)?;
     let record = folder.join("records").join(campaign::record_name());
     measure::run(workspace, &backends, &subject, &settings, &record)
+}
+
+/// The recommended settings of each backend, measured beside its defaults; a quick look has them as
+/// well.
+fn variants(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
+    let path = workspace.cures();
+    if !path.is_file() {
+        return Ok(BTreeMap::new());
+    }
+    let cures = Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
+    let all = backends.iter().map(of);
+    Ok(all
+        .filter(|(_, knobs)| knobs[0] != Knobs::default())
+        .collect())
 }

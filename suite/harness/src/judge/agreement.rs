@@ -5,6 +5,7 @@ use firstpass_probe::Tensor;
 use crate::{
     detection::{BBox, Detection, match_boxes},
     model::{Activation, ModelDescription, OutputSpec},
+    record::Outputs,
 };
 
 /// The agreement on one output over a number of photographs.
@@ -54,6 +55,14 @@ impl Agreement {
     pub fn bit_equal(&self) -> bool {
         self.same_bits == self.values
     }
+}
+
+/// The outputs of two engines for the photographs that both have.
+pub fn pairs<'a>(reference: &'a Outputs, other: &'a Outputs) -> Vec<(&'a [Tensor], &'a [Tensor])> {
+    reference
+        .iter()
+        .filter_map(|(image, a)| Some((a.as_slice(), other.get(image)?.as_slice())))
+        .collect()
 }
 
 /// Compares every output over pairs of (reference, other) outputs, one pair a photograph.

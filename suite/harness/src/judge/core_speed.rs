@@ -98,14 +98,13 @@ mod tests {
     fn process(slow: &[usize]) -> Observation {
         let mut observation = observation(0, &times(&[50.0], 10.0));
         let process = &mut observation.process;
-        for step in [
+        let steps = [
             &mut process.started,
             &mut process.loaded,
             &mut process.prepared,
-        ] {
-            if let Some(span) = step {
-                span.reference_ns = 10_000;
-            }
+        ];
+        for span in steps.into_iter().flatten() {
+            span.reference_ns = 10_000;
         }
         for (at, pass) in process.passes.iter_mut().enumerate() {
             pass.span.reference_ns = if slow.contains(&at) { 15_000 } else { 10_000 };

@@ -179,7 +179,7 @@ pub fn judge_arithmetic(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
@@ -189,7 +189,7 @@ mod tests {
         model::{InputSpec, Preprocess},
     };
 
-    fn model(precision: Precision) -> ModelDescription {
+    pub(crate) fn model(precision: Precision) -> ModelDescription {
         ModelDescription {
             name: "m".into(),
             title: String::new(),

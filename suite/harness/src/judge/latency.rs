@@ -171,16 +171,22 @@ pub enum Figure {
     Steady,
     FirstPass,
     ColdStart,
+    SecondPass,
+    /// From the spawn to the third outputs: what a program waits for whose first passes are slow.
+    ThreeAnswers,
 }
 
 impl Figure {
+    /// Those that every pair of engines is compared by.
     pub const ALL: [Self; 3] = [Self::Steady, Self::FirstPass, Self::ColdStart];
 
     /// Differences below this share are no difference.
     pub fn resolution(self) -> f64 {
         match self {
             Self::Steady => STEADY_RESOLUTION,
-            Self::FirstPass | Self::ColdStart => FIRST_RESOLUTION,
+            Self::FirstPass | Self::ColdStart | Self::SecondPass | Self::ThreeAnswers => {
+                FIRST_RESOLUTION
+            }
         }
     }
 
@@ -189,6 +195,10 @@ impl Figure {
             Self::Steady => process.series.steady_mean,
             Self::FirstPass => process.pass(1),
             Self::ColdStart => process.undisturbed_cold_start(),
+            Self::SecondPass => process.pass(2),
+            Self::ThreeAnswers => {
+                Some(process.undisturbed_cold_start()? + process.pass(2)? + process.pass(3)?)
+            }
         }
     }
 }
@@ -199,6 +209,8 @@ impl fmt::Display for Figure {
             Self::Steady => "steady",
             Self::FirstPass => "pass 1",
             Self::ColdStart => "cold start",
+            Self::SecondPass => "pass 2",
+            Self::ThreeAnswers => "three answers",
         })
     }
 }

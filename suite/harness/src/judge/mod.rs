@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod changes;
 pub mod core_speed;
+pub mod cure;
 pub mod disturbance;
 pub mod expectation;
 pub mod flipping;

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
-use firstpass_probe::{Arithmetic, Format, Tensor};
+use anyhow::Result;
+use firstpass_probe::{Arithmetic, Format};
 
 use crate::{
+    cure::{self, Cure},
     detection::Detection,
     judge::{
-        agreement::{Agreement, DetectionAgreement, compare, compare_detections},
+        agreement::{Agreement, DetectionAgreement, compare, compare_detections, pairs},
         expectation::{self, Verdict},
         latency::{self, Latency},
         repeatability::{self, Repeatability},
     },
     known::Known,
     model::ModelDescription,
-    observation::{Cell, Observation},
+    observation::{Cell, Observation, Purpose},
     overhead::{self, Overhead},
     photo::Photo,
     record::{Outputs, Record},
@@ -42,8 +43,34 @@ pub struct Row {
     pub detections: BTreeMap<String, Vec<Detection>>,
     /// By number of threads.
     pub latency: BTreeMap<usize, Latency>,
+    /// With the settings that `cures.toml` recommended, by number of threads.
+    pub cured: BTreeMap<usize, Latency>,
+    /// Whether these settings give the same bits; `None` where they were not measured.
+    pub cured_same_bits: Option<bool>,
     /// With cold files, where that was measured.
     pub cold: Option<Latency>,
+}
+
+impl Row {
+    /// Every number of threads, by default and then cured.
+    pub fn timed(&self) -> impl Iterator<Item = (usize, &Latency)> {
+        self.latency.iter().flat_map(|(threads, latency)| {
+            let cured = self.cured.get(threads);
+            [Some(latency), cured]
+                .into_iter()
+                .flatten()
+                .map(|l| (*threads, l))
+        })
+    }
+
+    /// The label of one of [`Row::timed`].
+    pub fn label_of(&self, latency: &Latency) -> String {
+        if latency.cell.is_default() {
+            self.label.clone()
+        } else {
+            format!("{}, cured", self.label)
+        }
+    }
 }
 
 /// A record, judged.
@@ -59,13 +86,15 @@ pub struct Analysis {
     pub known: BTreeMap<String, Known>,
     /// What measuring costs, where that was measured for this record.
     pub overhead: Option<Overhead>,
+    /// What settings do, where that was measured for this record.
+    pub cure: Option<Cure>,
 }
 
 impl Analysis {
     /// # Errors
     /// Fails where models, photographs, golden outputs or declarations cannot be read.
     pub fn new(workspace: &Workspace, record: Record) -> Result<Self> {
-        let subject = subject_of(workspace, &record)?;
+        let subject = Subject::of(workspace, &record)?;
         let known: BTreeMap<String, Known> = workspace
             .backends()?
             .into_iter()
@@ -102,6 +131,7 @@ impl Analysis {
         }
         let repeatability = repeatability::judge(record.observations());
         let overhead = overhead::read(&record.folder)?;
+        let cure = cure::read(workspace, &record.folder)?;
         Ok(Self {
             record,
             subject,
@@ -110,6 +140,7 @@ impl Analysis {
             repeatability,
             known,
             overhead,
+            cure,
         })
     }
 
@@ -178,39 +209,10 @@ fn label(backend: &str, model: &str, format: Format, analysis: &Analysis) -> Str
         .map_or_else(|| backend.into(), |r| r.label.clone())
 }
 
-/// The models and photographs of the record, read again from where they lie.
-fn subject_of(workspace: &Workspace, record: &Record) -> Result<Subject> {
-    let models = record.run.models.iter().map(|path| {
-        let model = ModelDescription::read(&workspace.root().join(path))?;
-        for file in model.files() {
-            let relative = crate::subject::relative(workspace, &file);
-            if let Some(expected) = record.run.files.get(&relative) {
-                let found = firstpass_native::sha256_of_file(&file)?;
-                ensure!(
-                    &found == expected,
-                    "{} has changed since {} was measured; measure again",
-                    file.display(),
-                    record.folder.display()
-                );
-            }
-        }
-        Ok(model)
-    });
-    let models = models.collect::<Result<Vec<_>>>()?;
-    let fixtures = Photo::fixtures(&workspace.fixtures())?;
-    let photos = record.run.photos.iter().map(|path| {
-        let path = workspace.root().join(path);
-        let known = fixtures.iter().find(|p| p.file == path);
-        known.cloned().unwrap_or_else(|| Photo::from_file(&path))
-    });
-    let photos = photos.collect();
-    Subject::new(workspace, models, photos)
-}
-
 /// One cell, with the fewest threads, for each backend and format that was observed on a model.
 fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
     let mut cells: BTreeMap<(String, Format), Cell> = BTreeMap::new();
-    let warm = |o: &&Observation| !o.cell.cold_files && o.cell.entry == 0;
+    let warm = |o: &&Observation| !o.cell.cold_files && o.cell.entry == 0 && o.cell.is_default();
     let of_model = |o: &&Observation| o.cell.model == model.name;
     for observation in record.observations().filter(of_model).filter(warm) {
         let cell = &observation.cell;
@@ -299,9 +301,16 @@ fn row(
         latency: latencies
             .iter()
             .filter(same_file)
-            .filter(|l| !l.cell.cold_files && l.cell.entry == 0)
+            .filter(|l| !l.cell.cold_files && l.cell.entry == 0 && l.cell.is_default())
             .map(|l| (l.cell.threads(), l.clone()))
             .collect(),
+        cured: latencies
+            .iter()
+            .filter(same_file)
+            .filter(|l| !l.cell.is_default())
+            .map(|l| (l.cell.threads(), l.clone()))
+            .collect(),
+        cured_same_bits: same_bits(record, &cell),
         cold: latencies
             .iter()
             .filter(same_file)
@@ -309,6 +318,23 @@ fn row(
             .cloned(),
         cell,
     })
+}
+
+/// Whether the cured cell gave the same bits as this default one, photograph by photograph.
+fn same_bits(record: &Record, default: &Cell) -> Option<bool> {
+    let digests = |wanted: &dyn Fn(&Cell) -> bool| -> Option<Vec<&str>> {
+        let agreement = |o: &&Observation| o.purpose == Purpose::Agreement && wanted(&o.cell);
+        let observation = record.observations().find(agreement)?;
+        let passes = observation.process.passes.iter();
+        observation
+            .process
+            .completed()
+            .then(|| passes.map(|p| p.digest.as_str()).collect())
+    };
+    let own = digests(&|cell| cell == default)?;
+    let cured = digests(&|cell| !cell.is_default() && cell.default_of() == *default)?;
+    // One of them may have been cut short by the budget.
+    Some(own.iter().zip(&cured).all(|(a, b)| a == b))
 }
 
 /// The format is part of the name only where it is not the one that the engine's users choose.
@@ -324,12 +350,4 @@ fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) -> String {
     } else {
         format!("{} ({})", cell.backend, cell.format.key())
     }
-}
-
-/// The outputs of two engines for the photographs that both have.
-pub fn pairs<'a>(reference: &'a Outputs, other: &'a Outputs) -> Vec<(&'a [Tensor], &'a [Tensor])> {
-    reference
-        .iter()
-        .filter_map(|(image, a)| Some((a.as_slice(), other.get(image)?.as_slice())))
-        .collect()
 }

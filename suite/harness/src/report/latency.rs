@@ -39,7 +39,9 @@ pub(super) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) 
             let latencies: Vec<(&Row, &Latency)> = analysis
                 .rows(model)
                 .iter()
-                .filter_map(|r| Some((r, r.latency.get(&threads)?)))
+                .flat_map(|row| row.timed().map(move |(n, latency)| (n, row, latency)))
+                .filter(|(n, _, _)| *n == threads)
+                .map(|(_, row, latency)| (row, latency))
                 .collect();
             if latencies.is_empty() {
                 continue;
@@ -91,7 +93,7 @@ fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
     header.extend(SHOWN_PASSES.iter().map(|n| format!("pass {n}")));
     header.extend(["steady", "pass 1 / steady", "pass 2 / steady"].map(String::from));
     let lines = latencies.iter().map(|(row, latency)| {
-        let mut line = vec![row.label.clone()];
+        let mut line = vec![row.label_of(latency)];
         line.extend(
             SHOWN_PASSES
                 .iter()
@@ -120,7 +122,7 @@ fn warm_up_table(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> String 
     ];
     let lines = latencies.iter().map(|(row, latency)| {
         vec![
-            row.label.clone(),
+            row.label_of(latency),
             latency.classes.to_string(),
             interval(latency.warm_up_passes.as_ref(), |n| format!("{n:.0}")),
             interval(latency.warm_up_cost.as_ref(), milliseconds),
@@ -169,7 +171,7 @@ fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
         .map(String::from),
     );
     let lines = latencies.iter().map(|(row, latency)| {
-        let mut line = vec![row.label.clone()];
+        let mut line = vec![row.label_of(latency)];
         line.extend(phases(latency, &shown));
         let median = |spread: Option<&Spread>, digits: usize| {
             spread.map_or_else(|| "–".into(), |s| format!("{:.digits$}", s.median))
@@ -197,7 +199,22 @@ fn pair_table(latencies: &[(&Row, &Latency)]) -> Option<String> {
     let mut lines = Vec::new();
     for (at, (row, latency)) in latencies.iter().enumerate() {
         for (other_row, other) in &latencies[at + 1..] {
-            let mut line = vec![format!("{} against {}", row.label, other_row.label)];
+            // Of the cured, only what its cure has brought is of interest.
+            let (first, second) = (latency.cell.is_default(), other.cell.is_default());
+            let same = other.cell.default_of() == latency.cell;
+            if !(first && (second || same)) {
+                continue;
+            }
+            let ((row, latency), (other_row, other)) = if second {
+                ((row, latency), (other_row, other))
+            } else {
+                ((other_row, other), (row, latency))
+            };
+            let mut line = vec![format!(
+                "{} against {}",
+                row.label_of(latency),
+                other_row.label_of(other)
+            )];
             line.extend(
                 Figure::ALL
                     .into_iter()
@@ -237,7 +254,7 @@ fn flips(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> Option<String> 
                 analysis.record.observations().filter(of_cell).collect();
             Some(format!(
                 "- **{}** flips: {}.",
-                row.label,
+                row.label_of(latency),
                 flipping(&observations)?
             ))
         })
@@ -340,7 +357,9 @@ fn noise_section(analysis: &Analysis) -> String {
         };
         rows.iter().flat_map(move |row| {
             let latencies = row.latency.iter();
-            latencies.filter_map(move |(n, l)| l.too_few_undisturbed.then(|| of(row, *n)))
+            latencies
+                .filter(|(_, l)| l.too_few_undisturbed)
+                .map(move |(n, _)| of(row, *n))
         })
     });
     let too_few: Vec<String> = cells.collect();

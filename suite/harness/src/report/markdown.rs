@@ -12,7 +12,7 @@ use firstpass_statistics::{Spread, bootstrap::Estimate};
 
 use crate::{
     judge::{
-        agreement::{Agreement, HISTOGRAM, against_known_faces, compare},
+        agreement::{Agreement, HISTOGRAM, against_known_faces, compare, pairs},
         expectation::Verdict,
         repeatability::Repeatability,
     },
@@ -20,7 +20,7 @@ use crate::{
     observation::Outcome,
     record::Settings,
     report::{
-        analysis::{Analysis, Row, pairs},
+        analysis::{Analysis, Row},
         latency, overhead,
         picture::pictured_model,
         picture_path, plot_path,
@@ -136,11 +136,20 @@ pub(super) fn summary_rows(rows: &[Row]) -> Vec<Vec<String>> {
             line.extend(["–"; 7].map(String::from));
             lines.push(line);
         }
-        for (threads, latency) in &row.latency {
+        for (threads, latency) in row.timed() {
             let time = |estimate: Option<&Estimate>| {
                 estimate.map_or_else(|| "–".into(), |e| milliseconds(e.median))
             };
             let mut line = head.clone();
+            line[0] = row.label_of(latency);
+            if !latency.cell.is_default() {
+                line[2] = match row.cured_same_bits {
+                    Some(true) => "same bits as by default".into(),
+                    Some(false) => "⚠ other bits than by default".into(),
+                    None => "–".into(),
+                };
+                line[3] = "–".into();
+            }
             line.extend([
                 threads.to_string(),
                 latency.classes.to_string(),

@@ -2,12 +2,14 @@
 
 mod analysis;
 mod changes;
+mod cure;
 mod hosts;
 mod latency;
 mod markdown;
 mod overhead;
 mod picture;
 mod plots;
+mod snippets;
 mod splice;
 mod terminal;
 mod verdict;
@@ -22,8 +24,9 @@ use anyhow::{Context, Result, bail};
 use crate::{machine::Code, record::Record, workspace::Workspace};
 use plots::Plot;
 
-pub use analysis::{Analysis, pairs};
+pub use analysis::Analysis;
 pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
+pub use cure::cure_summary;
 pub use hosts::hosts;
 pub use splice::{Block, splice};
 pub use terminal::summary;
@@ -58,6 +61,9 @@ pub fn render(workspace: &Workspace, analysis: &Analysis) -> Result<Rendered> {
     }
     for (photo, jpeg) in picture::pictures(analysis)? {
         files.insert(picture_path(&photo), jpeg);
+    }
+    if let Some(cure) = &analysis.cure {
+        files.extend(cure::files(workspace, cure)?);
     }
     let block = markdown::render(workspace, analysis, &files)?;
     Ok(Rendered { block, files })

@@ -4,6 +4,7 @@ mod axis;
 mod canvas;
 mod first_pass_distribution;
 mod first_passes;
+pub(super) mod pareto;
 mod phases;
 
 use anyhow::Result;
@@ -237,6 +238,8 @@ mod tests {
             golden_faces: None,
             detections: BTreeMap::new(),
             latency,
+            cured: BTreeMap::new(),
+            cured_same_bits: None,
             cold: None,
         }
     }

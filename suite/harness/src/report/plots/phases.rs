@@ -97,11 +97,16 @@ pub(super) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
 }
 
 fn bars(engine: &Engine) -> Vec<Bar> {
-    let warm = engine.row.latency.iter().map(|(threads, latency)| {
+    let warm = engine.row.timed().map(|(threads, latency)| {
         let phases = latency.phases.clone();
         // What it would still take is not known.
         let end = latency.steady.is_none().then_some(", no steady state");
-        Bar::of(with_threads(*threads), phases, end)
+        let cured = if latency.cell.is_default() {
+            ""
+        } else {
+            ", cured"
+        };
+        Bar::of(format!("{}{cured}", with_threads(threads)), phases, end)
     });
     let cold = engine.row.cold.iter().map(|latency: &Latency| {
         let phases = latency.phases.iter().copied();

@@ -1,0 +1,611 @@
+//! What each setting of an engine does: to the first passes, to the steady state, to the outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firstpass_probe::{Description, Knob, Knobs, THREADS};
+use firstpass_statistics::{
+    comparison::{Comparison, Verdict},
+    median, quantile,
+};
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+
+use crate::{
+    judge::{
+        agreement::{DetectionAgreement, compare, compare_detections, pairs},
+        latency::{Figure, Latency, summarise},
+    },
+    model::ModelDescription,
+    observation::{Cell, Observation, Purpose},
+    record::Record,
+};
+
+/// A first pass of at most so many times the steady time is no symptom any more.
+pub const FIRST_GOAL: f64 = 1.2;
+
+/// The same for the second.
+pub const SECOND_GOAL: f64 = 1.05;
+
+/// So much of the cold start should be gone as well, or the cost is only hidden.
+pub const COLD_START_GOAL: f64 = 0.75;
+
+/// A setting may cost so much of the steady time: more is a trade, which is never recommended.
+pub const STEADY_ALLOWANCE: f64 = 1.03;
+
+/// Passes after which no break-even is of interest.
+const FARTHEST_BREAK_EVEN: f64 = 1e6;
+
+/// Of the bootstrap of break-even points.
+const DRAWS: usize = 1000;
+
+/// What a setting does to the outputs, compared with those of the default.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OutputChange {
+    /// Every bit of every output is the same.
+    Same,
+    Differs {
+        /// The largest difference in quantization steps; `None` for a float model.
+        steps: Option<u64>,
+        /// The share of the values that are the same.
+        same: f64,
+        /// Faces of the default that are missed, and new ones, for a detector.
+        faces: Option<DetectionAgreement>,
+    },
+    /// It was not observed.
+    Unknown,
+}
+
+/// One setting on one model, against the default.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub knobs: Knobs,
+    pub latency: Option<Latency>,
+    /// The setting over the default, by ratios within rounds.
+    pub against: BTreeMap<Figure, Comparison>,
+    pub outputs: OutputChange,
+    /// Peak memory over that of the default.
+    pub memory: Option<f64>,
+    pub break_even: Option<BreakEven>,
+    /// The engine's own words, where it does not run with this setting.
+    pub failure: Option<String>,
+}
+
+/// After how many passes a setting has taken as much time as the default.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BreakEven {
+    /// It is ahead from the first answer on and stays so.
+    AlwaysAhead,
+    NeverAhead,
+    /// Ahead until so many passes, with a 95 % interval.
+    AheadUntil(f64, (f64, f64)),
+    /// Ahead from so many passes on, with a 95 % interval.
+    AheadFrom(f64, (f64, f64)),
+    /// No difference that could be told.
+    Untold,
+}
+
+/// All settings of one backend on one model.
+#[derive(Debug, Clone)]
+pub struct Ablation {
+    pub backend: String,
+    pub model: String,
+    pub default: Latency,
+    pub settings: Vec<Setting>,
+}
+
+impl Setting {
+    /// `graph-executor-optimize=off, allocator=keep`
+    pub fn name(&self) -> String {
+        name(&self.knobs)
+    }
+
+    fn verdict(&self, figure: Figure) -> Option<Verdict> {
+        self.against.get(&figure).map(|c| c.verdict)
+    }
+
+    /// Every figure, the outputs and the memory are as they were.
+    pub fn does_nothing(&self) -> bool {
+        let figures = [
+            Figure::ColdStart,
+            Figure::FirstPass,
+            Figure::SecondPass,
+            Figure::Steady,
+        ];
+        let same = |figure| self.verdict(figure) == Some(Verdict::NoDifference);
+        self.outputs == OutputChange::Same && figures.into_iter().all(same)
+    }
+
+    /// The outputs are the same, and the steady state is not known to be slower than allowed.
+    pub fn is_harmless(&self) -> bool {
+        let steady = self.against.get(&Figure::Steady);
+        let not_slower =
+            steady.is_some_and(|c| c.verdict != Verdict::Slower || c.ratio <= STEADY_ALLOWANCE);
+        self.outputs == OutputChange::Same && not_slower
+    }
+
+    /// It makes something of the start faster and nothing that a user waits for slower.
+    fn is_promising(&self) -> bool {
+        let faster = |figure| self.verdict(figure) == Some(Verdict::Faster);
+        let slower = |figure| self.verdict(figure) == Some(Verdict::Slower);
+        let start = [
+            Figure::ColdStart,
+            Figure::FirstPass,
+            Figure::SecondPass,
+            Figure::ThreeAnswers,
+        ];
+        self.is_harmless() && start.into_iter().any(faster) && !slower(Figure::ThreeAnswers)
+    }
+
+    /// Pass 1 and pass 2 in units of the steady time, and the cold start over that of the default.
+    pub fn goal_figures(&self) -> Option<(f64, f64, f64)> {
+        let latency = self.latency.as_ref()?;
+        Some((
+            latency.first_over_steady.as_ref()?.median,
+            latency.second_over_steady.as_ref()?.median,
+            self.against.get(&Figure::ColdStart)?.ratio,
+        ))
+    }
+
+    /// Which of the three goals are reached: pass 1, pass 2, cold start.
+    pub fn goals(&self) -> Option<[bool; 3]> {
+        let (first, second, cold) = self.goal_figures()?;
+        Some([
+            first <= FIRST_GOAL,
+            second <= SECOND_GOAL,
+            cold <= COLD_START_GOAL,
+        ])
+    }
+}
+
+/// The settings in the order of their knobs; *default* for none.
+pub fn name(knobs: &Knobs) -> String {
+    let pairs: Vec<String> = knobs
+        .iter_except_threads()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if pairs.is_empty() {
+        "default".into()
+    } else {
+        pairs.join(", ")
+    }
+}
+
+/// Every value of every knob but its default, one at a time. The number of threads is no setting:
+/// it is what settings are compared at.
+pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
+    let others = |knob: &Knob| -> Vec<Knobs> {
+        let words = knob.words().iter().filter(|word| **word != knob.default);
+        words
+            .map(|word| Knobs::default().with(&knob.name, word))
+            .collect()
+    };
+    let knobs = description.knobs.iter().filter(|k| k.name != THREADS);
+    knobs.flat_map(others).collect()
+}
+
+/// Which combinations are worth measuring, from the settings one at a time: the best value of each
+/// promising knob by itself, all of them together, all but one, and all with a warm-up pass.
+pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
+    let mut best: BTreeMap<String, (f64, Knobs)> = BTreeMap::new();
+    for setting in ablations.iter().flat_map(|a| &a.settings) {
+        let harmless = ablations.iter().all(|a| {
+            let same = a.settings.iter().find(|s| s.knobs == setting.knobs);
+            same.is_none_or(|s| s.failure.is_none() && s.is_harmless())
+        });
+        let Some((knob, _)) = setting.knobs.iter_except_threads().next() else {
+            continue;
+        };
+        let Some(ratio) = setting.against.get(&Figure::ThreeAnswers).map(|c| c.ratio) else {
+            continue;
+        };
+        if !harmless || !setting.is_promising() {
+            continue;
+        }
+        let entry = best.entry(knob.to_owned());
+        let entry = entry.or_insert_with(|| (ratio, setting.knobs.clone()));
+        if ratio < entry.0 {
+            *entry = (ratio, setting.knobs.clone());
+        }
+    }
+    let mut singles: Vec<(f64, Knobs)> = best.into_values().collect();
+    singles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let singles: Vec<Knobs> = singles.into_iter().map(|(_, knobs)| knobs).collect();
+    let all_but = |left_out: Option<usize>| {
+        let kept = singles.iter().enumerate();
+        kept.filter(|(at, _)| Some(*at) != left_out)
+            .fold(Knobs::default(), |all, (_, knobs)| all.and(knobs))
+    };
+    let mut found: BTreeSet<Knobs> = singles.iter().cloned().collect();
+    if singles.len() > 1 {
+        found.insert(all_but(None));
+        found.extend((0..singles.len()).map(|at| all_but(Some(at))));
+    }
+    let warm = |value: &str| all_but(None).with(firstpass_probe::WARM_UP, value);
+    found.insert(warm("full"));
+    found.into_iter().collect()
+}
+
+/// The setting to recommend: of those that are harmless and reach most of the goals, the one with
+/// the fewest knobs of those that are about as fast to three answers as the fastest. `None` where
+/// nothing beats the default.
+pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
+    let faster = |s: &&Setting| {
+        let answers = s.against.get(&Figure::ThreeAnswers);
+        answers.is_some_and(|c| c.verdict == Verdict::Faster)
+    };
+    let harmless = ablation.settings.iter().filter(|s| s.is_harmless());
+    let candidates: Vec<&Setting> = harmless.filter(faster).collect();
+    let answers = |s: &Setting| {
+        s.against
+            .get(&Figure::ThreeAnswers)
+            .map_or(f64::INFINITY, |c| c.ratio)
+    };
+    let fastest = candidates.iter().map(|s| answers(s)).reduce(f64::min)?;
+    // What is within the resolution of first passes is about as fast.
+    let near = |s: &&&Setting| answers(s) <= fastest * ABOUT_AS_FAST;
+    let reached = |s: &Setting| s.goals().map_or(0, |g| g.iter().filter(|r| **r).count());
+    let size = |s: &Setting| s.knobs.iter_except_threads().count();
+    candidates
+        .iter()
+        .filter(near)
+        .min_by(|a, b| {
+            let order = (std::cmp::Reverse(reached(a)), size(a));
+            let order = order.cmp(&(std::cmp::Reverse(reached(b)), size(b)));
+            order.then(answers(a).total_cmp(&answers(b)))
+        })
+        .copied()
+}
+
+/// Settings whose times to three answers differ by less are about as fast: fewer knobs win.
+const ABOUT_AS_FAST: f64 = 1.05;
+
+/// The settings that no other beats in cold start and steady time at once, with the default among
+/// them (`None`): the Pareto front, fastest cold start first.
+pub fn pareto(ablation: &Ablation) -> Vec<Option<&Setting>> {
+    let place = |latency: &Latency| {
+        Some((
+            latency.cold_start.as_ref()?.median,
+            latency.steady.as_ref()?.median,
+        ))
+    };
+    let mut points: Vec<(Option<&Setting>, (f64, f64))> = Vec::new();
+    points.extend(place(&ablation.default).map(|at| (None, at)));
+    for setting in &ablation.settings {
+        let same = setting.outputs == OutputChange::Same;
+        let at = setting.latency.as_ref().and_then(place).filter(|_| same);
+        points.extend(at.map(|at| (Some(setting), at)));
+    }
+    points.sort_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    let mut front = Vec::new();
+    let mut best_steady = f64::INFINITY;
+    for (setting, (_, steady)) in points {
+        if steady < best_steady {
+            best_steady = steady;
+            front.push(setting);
+        }
+    }
+    front
+}
+
+/// Judges every setting of every backend and model of a record, in the order of the backends.
+///
+/// # Errors
+/// Fails where outputs of the record cannot be read.
+pub fn judge(record: &Record, models: &[ModelDescription]) -> anyhow::Result<Vec<Ablation>> {
+    let latencies = summarise(record.observations());
+    let latency_of = |cell: &Cell| latencies.iter().find(|l| l.cell == *cell);
+    let mut ablations = Vec::new();
+    for default in latencies.iter().filter(|l| l.cell.is_default()) {
+        let cell = &default.cell;
+        let Some(model) = models.iter().find(|m| m.name == cell.model) else {
+            continue;
+        };
+        let others: BTreeSet<&Cell> = record
+            .observations()
+            .map(|o| &o.cell)
+            .filter(|c| !c.is_default() && c.default_of() == *cell)
+            .collect();
+        let settings = others.into_iter().map(|other| {
+            let latency = latency_of(other);
+            let figures = [
+                Figure::Steady,
+                Figure::FirstPass,
+                Figure::SecondPass,
+                Figure::ColdStart,
+                Figure::ThreeAnswers,
+            ];
+            let against = figures
+                .into_iter()
+                .filter_map(|f| Some((f, latency?.compare(default, f)?)));
+            let peak = |l: &Latency| l.peak_memory_mib.as_ref().map(|m| m.median);
+            Ok(Setting {
+                knobs: other.knobs.clone().without_threads(),
+                against: against.collect(),
+                outputs: output_change(record, model, other)?,
+                memory: latency
+                    .and_then(peak)
+                    .zip(peak(default))
+                    .map(|(a, b)| a / b),
+                break_even: latency.and_then(|l| break_even(l, default)),
+                failure: failure(record, other),
+                latency: latency.cloned(),
+            })
+        });
+        ablations.push(Ablation {
+            backend: cell.backend.clone(),
+            model: cell.model.clone(),
+            settings: settings.collect::<anyhow::Result<_>>()?,
+            default: default.clone(),
+        });
+    }
+    Ok(ablations)
+}
+
+/// Why a cell has no figures: the outcome of the first process that did not complete.
+fn failure(record: &Record, cell: &Cell) -> Option<String> {
+    let failed = |o: &&Observation| o.cell == *cell && !o.process.completed();
+    let observation = record.observations().find(failed)?;
+    Some(observation.process.outcome.to_string())
+}
+
+fn output_change(
+    record: &Record,
+    model: &ModelDescription,
+    cell: &Cell,
+) -> anyhow::Result<OutputChange> {
+    let digests = |cell: &Cell| -> Option<Vec<String>> {
+        let agreement = |o: &&Observation| {
+            o.purpose == Purpose::Agreement && o.cell == *cell && o.process.completed()
+        };
+        let passes = &record.observations().find(agreement)?.process.passes;
+        Some(passes.iter().map(|p| p.digest.clone()).collect())
+    };
+    let default = cell.default_of();
+    let (Some(own), Some(other)) = (digests(cell), digests(&default)) else {
+        return Ok(OutputChange::Unknown);
+    };
+    if own == other {
+        return Ok(OutputChange::Same);
+    }
+    let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
+    let (Some(own), Some(other)) = (
+        record.outputs(cell, &names)?,
+        record.outputs(&default, &names)?,
+    ) else {
+        return Ok(OutputChange::Unknown);
+    };
+    let agreement = compare(model, &pairs(&other, &own));
+    let sum = |figure: fn(&crate::judge::agreement::Agreement) -> usize| {
+        agreement.iter().map(figure).sum::<usize>() as f64
+    };
+    let faces = model.detection.as_ref().map(|spec| {
+        let of_photos = other.iter().filter_map(|(photo, tensors)| {
+            let own = spec.detect(model, own.get(photo)?);
+            Some(compare_detections(&spec.detect(model, tensors), &own))
+        });
+        of_photos.fold(DetectionAgreement::default(), |all, one| all.and(&one))
+    });
+    Ok(OutputChange::Differs {
+        steps: agreement
+            .iter()
+            .filter_map(|a| Some(a.steps.as_ref()?.max))
+            .max(),
+        same: sum(|a| a.same_bits) / sum(|a| a.values).max(1.0),
+        faces,
+    })
+}
+
+/// From the medians over rounds, with an interval by bootstrap over the rounds that both have.
+fn break_even(setting: &Latency, default: &Latency) -> Option<BreakEven> {
+    let steady = setting.compare(default, Figure::Steady)?;
+    let answers = setting.compare(default, Figure::ThreeAnswers)?;
+    let ahead = |verdict| match verdict {
+        Verdict::Faster => Some(true),
+        Verdict::Slower => Some(false),
+        Verdict::NoDifference | Verdict::Inconclusive => None,
+    };
+    let (early, late) = (ahead(answers.verdict), ahead(steady.verdict));
+    match (early, late) {
+        (None, None) => return Some(BreakEven::Untold),
+        (Some(true), Some(true) | None) | (None, Some(true)) => {
+            return Some(BreakEven::AlwaysAhead);
+        }
+        (Some(false), Some(false) | None) | (None, Some(false)) => {
+            return Some(BreakEven::NeverAhead);
+        }
+        (Some(true), Some(false)) | (Some(false), Some(true)) => {}
+    }
+    let rounds = rounds_of_both(setting, default);
+    let crossing = |rounds: &[[f64; 4]]| {
+        let of = |at: usize| median(rounds.iter().map(|r| r[at]));
+        let (own, own_steady, other, other_steady) = (of(0)?, of(1)?, of(2)?, of(3)?);
+        let passes = 3.0 + (other - own) / (own_steady - other_steady);
+        (passes.is_finite() && passes > 0.0).then(|| passes.min(FARTHEST_BREAK_EVEN))
+    };
+    let passes = crossing(&rounds)?;
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let draws: Vec<f64> = (0..DRAWS)
+        .filter_map(|_| {
+            let drawn: Vec<[f64; 4]> = (0..rounds.len())
+                .map(|_| rounds[random.random_range(0..rounds.len())])
+                .collect();
+            crossing(&drawn)
+        })
+        .collect();
+    let interval = (
+        quantile(draws.iter().copied(), 0.025)?,
+        quantile(draws.iter().copied(), 0.975)?,
+    );
+    Some(if early == Some(true) {
+        BreakEven::AheadUntil(passes, interval)
+    } else {
+        BreakEven::AheadFrom(passes, interval)
+    })
+}
+
+/// Time to three answers and steady time, of the setting and of the default, by round.
+fn rounds_of_both(setting: &Latency, default: &Latency) -> Vec<[f64; 4]> {
+    let figures = [
+        setting.by_round(Figure::ThreeAnswers),
+        setting.by_round(Figure::Steady),
+        default.by_round(Figure::ThreeAnswers),
+        default.by_round(Figure::Steady),
+    ];
+    let rounds = figures[0].keys();
+    rounds
+        .filter_map(|round| {
+            let [a, b, c, d] = &figures;
+            Some([
+                *a.get(round)?,
+                *b.get(round)?,
+                *c.get(round)?,
+                *d.get(round)?,
+            ])
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::EngineInfo;
+
+    use super::*;
+    use crate::judge::latency::tests::{observation, times};
+
+    /// Ten rounds of a setting: its first pass and its steady time in ms.
+    fn cell(knobs: &Knobs, first: f64, steady: f64, digest: &str) -> Vec<Observation> {
+        let mut observations: Vec<Observation> = (0..10)
+            .map(|round| {
+                let jitter = 1.0 + 0.004 * (round % 3) as f64;
+                observation(round, &times(&[first * jitter], steady * jitter))
+            })
+            .collect();
+        let mut agreement = observation(0, &times(&[first], steady));
+        agreement.purpose = Purpose::Agreement;
+        observations.push(agreement);
+        for observation in &mut observations {
+            observation.cell.knobs = knobs.clone().with(THREADS, 1);
+            for pass in &mut observation.process.passes {
+                pass.digest = digest.into();
+            }
+        }
+        observations
+    }
+
+    fn ablation(cells: &[(&str, f64, f64, &str)]) -> Ablation {
+        let observations: Vec<Observation> = cells
+            .iter()
+            .flat_map(|(setting, first, steady, digest)| {
+                let pairs = setting.split(',').filter_map(|pair| pair.split_once('='));
+                let knobs = pairs.fold(Knobs::default(), |all, (k, v)| all.with(k, v));
+                cell(&knobs, *first, *steady, digest)
+            })
+            .collect();
+        let mut record = crate::record::tests::record(observations);
+        record.folder = "/nonexistent".into();
+        let model = crate::judge::expectation::tests::model(crate::model::Precision::Int8);
+        let mut judged = judge(&record, &[model]).expect("no outputs are read");
+        assert_eq!(judged.len(), 1);
+        judged.remove(0)
+    }
+
+    fn setting<'a>(ablation: &'a Ablation, name: &str) -> &'a Setting {
+        let found = ablation.settings.iter().find(|s| s.name() == name);
+        found.unwrap_or_else(|| panic!("no setting {name}"))
+    }
+
+    #[test]
+    fn each_setting_is_seen_for_what_it_does() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=cure", 20.0, 10.0, "same"),
+            ("b=nothing", 100.0, 10.0, "same"),
+            ("c=wrong", 20.0, 10.0, "other"),
+            ("d=trade", 20.0, 15.0, "same"),
+            ("e=worse", 150.0, 12.0, "same"),
+        ]);
+        assert!(setting(&judged, "b=nothing").does_nothing());
+        assert!(!setting(&judged, "a=cure").does_nothing());
+        assert!(setting(&judged, "a=cure").is_harmless());
+        assert_eq!(setting(&judged, "c=wrong").outputs, OutputChange::Unknown);
+        assert!(!setting(&judged, "c=wrong").is_harmless());
+        assert!(!setting(&judged, "d=trade").is_harmless());
+        let even = |name| setting(&judged, name).break_even;
+        assert_eq!(even("a=cure"), Some(BreakEven::AlwaysAhead));
+        assert_eq!(even("b=nothing"), Some(BreakEven::Untold));
+        assert_eq!(even("e=worse"), Some(BreakEven::NeverAhead));
+        // 80 ms ahead after pass 1, 5 ms lost with each further pass.
+        match even("d=trade") {
+            Some(BreakEven::AheadUntil(passes, _)) => {
+                assert!((16.0..=18.0).contains(&passes), "{passes}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(
+            recommended(&judged).map(Setting::name).as_deref(),
+            Some("a=cure")
+        );
+        let front: Vec<String> = pareto(&judged)
+            .into_iter()
+            .map(|s| s.map_or_else(|| "default".into(), Setting::name))
+            .collect();
+        assert_eq!(front, ["a=cure"]);
+    }
+
+    #[test]
+    fn nothing_is_recommended_where_nothing_helps() {
+        let judged = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 100.0, 10.0, "same")]);
+        assert!(recommended(&judged).is_none());
+        assert_eq!(combinations(&[&judged]).len(), 1, "only a warm-up pass");
+    }
+
+    #[test]
+    fn of_two_that_are_as_fast_the_simpler_is_recommended() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=x", 20.0, 10.0, "same"),
+            ("a=x,b=y", 19.9, 10.0, "same"),
+        ]);
+        let found = recommended(&judged).map(Setting::name);
+        assert_eq!(found.as_deref(), Some("a=x"));
+    }
+
+    #[test]
+    fn promising_knobs_are_combined() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=good", 40.0, 10.0, "same"),
+            ("a=better", 30.0, 10.0, "same"),
+            ("b=good", 50.0, 10.0, "same"),
+            ("c=wrong", 20.0, 10.0, "other"),
+        ]);
+        let names: Vec<String> = combinations(&[&judged]).iter().map(name).collect();
+        assert_eq!(
+            names,
+            [
+                "a=better",
+                "a=better, b=good",
+                "a=better, b=good, warm-up=full",
+                "b=good"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_value_but_the_default_is_tried_by_itself() {
+        let description = Description {
+            engine: EngineInfo {
+                version: "1".into(),
+                binding: "x 1".into(),
+                library: None,
+                details: BTreeMap::new(),
+            },
+            formats: Vec::new(),
+            knobs: vec![
+                Knob::threads(""),
+                Knob::choice("fusion", &["on", "off", "some"], ""),
+            ],
+        };
+        let names: Vec<String> = one_at_a_time(&description).iter().map(name).collect();
+        assert_eq!(names, ["fusion=off", "fusion=some"]);
+    }
+}

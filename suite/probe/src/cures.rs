@@ -1,0 +1,115 @@
+//! The file of recommended settings that `firstpass cure --apply` writes.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path};
+
+use crate::{Error, Knobs, Result};
+
+/// Settings by backend.
+///
+/// ```
+/// use firstpass_probe::Cures;
+///
+/// let cures = Cures::parse("[libtorch]\ngraph-executor-optimize = \"off\"\n")?;
+/// // To be given to `Session::<Libtorch>::open`.
+/// let knobs = cures.of("libtorch");
+/// assert_eq!(knobs.get("graph-executor-optimize"), Some("off"));
+/// # Ok::<(), firstpass_probe::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cures(BTreeMap<String, Knobs>);
+
+impl Cures {
+    /// Reads TOML: a table for each backend, in it a value for each knob.
+    ///
+    /// # Errors
+    /// Fails on what is no TOML of that form. Whether a backend knows the knobs it says itself.
+    pub fn parse(text: &str) -> Result<Self> {
+        let tables: BTreeMap<String, BTreeMap<String, toml::Value>> =
+            toml::from_str(text).map_err(|error| Error::input(error.to_string().trim_end()))?;
+        let knobs = |table: BTreeMap<String, toml::Value>| {
+            table
+                .into_iter()
+                .try_fold(Knobs::default(), |knobs, (name, value)| match value {
+                    toml::Value::String(word) => Ok(knobs.with(&name, word)),
+                    toml::Value::Integer(number) => Ok(knobs.with(&name, number)),
+                    other => Err(Error::input(format!(
+                        "{name} is {other}, but knobs take words in quotation marks and numbers"
+                    ))),
+                })
+        };
+        let of_backends = tables
+            .into_iter()
+            .map(|(backend, table)| Ok((backend, knobs(table)?)));
+        Ok(Self(of_backends.collect::<Result<_>>()?))
+    }
+
+    /// Reads a file; see [`Cures::parse`].
+    ///
+    /// # Errors
+    /// Fails where the file cannot be read as well; the message names it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let context = |error: Error| error.context(format!("cannot read {}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| context(error.into()))?;
+        Self::parse(&text).map_err(context)
+    }
+
+    /// The settings of a backend; none where the file has none for it.
+    pub fn of(&self, backend: &str) -> Knobs {
+        self.0.get(backend).cloned().unwrap_or_default()
+    }
+
+    pub fn insert(&mut self, backend: &str, knobs: Knobs) {
+        self.0.insert(backend.into(), knobs.without_threads());
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Knobs)> {
+        self.0
+            .iter()
+            .map(|(backend, knobs)| (backend.as_str(), knobs))
+    }
+
+    /// The text of a file with these settings.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for (backend, knobs) in &self.0 {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "\n[{backend}]");
+            for (name, value) in knobs.iter_except_threads() {
+                let _ = writeln!(text, "{name} = {}", toml::Value::String(value.into()));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() -> Result<()> {
+        let mut cures = Cures::default();
+        cures.insert("a", Knobs::default().with("x", "off").with("threads", 2));
+        cures.insert("b", Knobs::default());
+        let read = Cures::parse(&cures.to_toml())?;
+        assert_eq!(read, cures);
+        assert_eq!(read.of("a"), Knobs::default().with("x", "off"));
+        assert_eq!(read.of("nobody"), Knobs::default());
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_are_taken_and_nonsense_is_named() -> Result<()> {
+        assert_eq!(
+            Cures::parse("[a]\nruns = 2\n")?.of("a").get("runs"),
+            Some("2")
+        );
+        for wrong in ["[a]\nx = [1]\n", "x = 1\n", "[a\n"] {
+            assert!(Cures::parse(wrong).is_err(), "{wrong}");
+        }
+        let missing = Cures::read(Path::new("/nonexistent/cures.toml"));
+        let message = missing.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(message.contains("/nonexistent/cures.toml"), "{message}");
+        Ok(())
+    }
+}
