@@ -7,8 +7,9 @@ use firstpass_harness::{report::Block, workspace::Workspace};
 use serde_json::Value;
 
 /// The keys below these are names of things, not fields.
-const MAPS: [&str; 6] = [
+const MAPS: [&str; 7] = [
     "environment",
+    "variants",
     "files",
     "details",
     "operators",
@@ -58,8 +59,10 @@ fn every_field_of_the_committed_record_is_documented() -> Result<()> {
     let record = reports.join(source);
     let mut found = BTreeSet::new();
     assert!(fields_of(&record, &mut found)? > 0, "the record has lines");
-    if record.join("overhead").is_dir() {
-        fields_of(&record.join("overhead"), &mut found)?;
+    for beside in ["overhead", "cure/one-at-a-time", "cure/combined"] {
+        if record.join(beside).is_dir() {
+            fields_of(&record.join(beside), &mut found)?;
+        }
     }
     let format = std::fs::read_to_string(reports.join("records/README.md"))?;
     let missing: Vec<&String> = found

@@ -172,6 +172,8 @@ pub enum Figure {
     FirstPass,
     ColdStart,
     SecondPass,
+    /// Passes 1 and 2 together.
+    FirstTwo,
     /// From the spawn to the third outputs: what a program waits for whose first passes are slow.
     ThreeAnswers,
 }
@@ -184,9 +186,7 @@ impl Figure {
     pub fn resolution(self) -> f64 {
         match self {
             Self::Steady => STEADY_RESOLUTION,
-            Self::FirstPass | Self::ColdStart | Self::SecondPass | Self::ThreeAnswers => {
-                FIRST_RESOLUTION
-            }
+            _ => FIRST_RESOLUTION,
         }
     }
 
@@ -196,6 +196,7 @@ impl Figure {
             Self::FirstPass => process.pass(1),
             Self::ColdStart => process.undisturbed_cold_start(),
             Self::SecondPass => process.pass(2),
+            Self::FirstTwo => Some(process.pass(1)? + process.pass(2)?),
             Self::ThreeAnswers => {
                 Some(process.undisturbed_cold_start()? + process.pass(2)? + process.pass(3)?)
             }
@@ -210,6 +211,7 @@ impl fmt::Display for Figure {
             Self::FirstPass => "pass 1",
             Self::ColdStart => "cold start",
             Self::SecondPass => "pass 2",
+            Self::FirstTwo => "passes 1 and 2",
             Self::ThreeAnswers => "three answers",
         })
     }

@@ -11,6 +11,7 @@ mod picture;
 mod plots;
 mod snippets;
 mod splice;
+mod story;
 mod terminal;
 mod verdict;
 
@@ -46,11 +47,11 @@ pub struct Rendered {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
-/// Renders a record.
+/// Renders a record into what belongs into `folder`.
 ///
 /// # Errors
 /// Fails where the record, its models or its photographs cannot be read.
-pub fn render(workspace: &Workspace, analysis: &Analysis) -> Result<Rendered> {
+pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Result<Rendered> {
     let mut files = BTreeMap::new();
     for model in analysis.models() {
         for plot in Plot::ALL {
@@ -65,6 +66,7 @@ pub fn render(workspace: &Workspace, analysis: &Analysis) -> Result<Rendered> {
     if let Some(cure) = &analysis.cure {
         files.extend(cure::files(workspace, cure)?);
     }
+    files.extend(story::files(folder, analysis)?);
     let block = markdown::render(workspace, analysis, &files)?;
     Ok(Rendered { block, files })
 }
@@ -123,7 +125,7 @@ fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page
 /// Fails where the folder cannot be written; the record is not touched.
 pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Analysis> {
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
-    let rendered = render(workspace, &analysis)?;
+    let rendered = render(workspace, folder, &analysis)?;
     let unwritable = |path: &Path| {
         format!(
             "cannot write {}; the record is safe in {}: make the folder writable or give another \
@@ -159,7 +161,7 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
         .with_context(|| format!("{} has no generated part", readme.display()))?;
     let record = folder.join(&source);
     let analysis = Analysis::new(workspace, Record::read(&record)?)?;
-    let rendered = render(workspace, &analysis)?;
+    let rendered = render(workspace, folder, &analysis)?;
     let mut stale = Vec::new();
     for page in pages(workspace, folder, &record, &analysis, &rendered)? {
         if page.found.as_ref() != Some(&page.expected) {
