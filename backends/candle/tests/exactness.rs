@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use firstpass_candle::{Candle, Engine, Isa};
+use firstpass_candle::{Candle, Engine, Isa, Settings};
 use firstpass_probe::{Backend, Format, Model, Result, Tensor, TensorSpec};
 
 fn model(name: &str, outputs: &[(&str, &[usize])]) -> Model {
@@ -23,6 +23,14 @@ fn model(name: &str, outputs: &[(&str, &[usize])]) -> Model {
     }
 }
 
+fn engine(threads: usize, kernels: Isa) -> Result<Engine> {
+    Engine::new(Settings {
+        threads,
+        kernels,
+        ..Settings::default()
+    })
+}
+
 #[test]
 fn no_machine_changes_a_bit() -> Result<()> {
     let outputs: [(&str, &[usize]); 2] = [("loc", &[1, 1200, 4]), ("conf", &[1200, 1])];
@@ -36,7 +44,7 @@ fn no_machine_changes_a_bit() -> Result<()> {
         });
         let input = Tensor::new(&model.input.shape, noise.collect())?;
         let run = |threads: usize, isa: Isa| -> Result<_> {
-            let loaded = Candle::load(&Engine::new(threads, isa)?, &model)?;
+            let loaded = Candle::load(&engine(threads, isa)?, &model)?;
             Candle::pass(&mut Candle::prepare(&loaded, &input.shape)?, &input)
         };
         let expected = run(2, Isa::Reference)?;

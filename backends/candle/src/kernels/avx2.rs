@@ -41,16 +41,17 @@ pub struct Quad {
 
 impl Quad {
     pub fn new(weights: &[[i8; QUAD]; PANEL]) -> Self {
-        let pairs = |first: usize| {
+        let pairs = weights.as_flattened().as_chunks::<2>().0;
+        let widened = |of_pair: usize| {
             std::array::from_fn(|half| {
                 Register(std::array::from_fn(|lane| {
-                    i16::from(weights[half * 8 + lane / 2][first + 2 * (lane % 2)])
+                    i16::from(pairs[half * 16 + lane][of_pair])
                 }))
             })
         };
         Self {
-            even: pairs(0),
-            odd: pairs(1),
+            even: widened(0),
+            odd: widened(1),
         }
     }
 }

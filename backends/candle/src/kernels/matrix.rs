@@ -125,15 +125,22 @@ impl Matrix {
 /// packs the weights of one quad, `[channel][k]`; missing channels and k are zero.
 #[cfg(target_arch = "x86_64")]
 fn pack_panels<Q>(weights: &[i8], k: usize, quad: fn(&[[i8; QUAD]; PANEL]) -> Q) -> Vec<Q> {
-    let mut packed = Vec::with_capacity(weights.len().div_ceil(PANEL * QUAD));
+    let panels = weights.len().div_ceil(PANEL * k);
+    let mut packed = Vec::with_capacity(panels * k.div_ceil(QUAD));
     for panel in weights.chunks(PANEL * k) {
-        for first in (0..k).step_by(QUAD) {
-            let mut block = [[0; QUAD]; PANEL];
-            for (to, from) in block.iter_mut().zip(panel.chunks(k)) {
-                let from = &from[first..k.min(first + QUAD)];
-                to[..from.len()].copy_from_slice(from);
-            }
-            packed.push(quad(&block));
+        let mut channels = [(&[][..], &[][..]); PANEL];
+        for (channel, weights) in channels.iter_mut().zip(panel.chunks(k)) {
+            *channel = weights.as_chunks::<QUAD>();
+        }
+        for whole in 0..k / QUAD {
+            packed.push(quad(
+                &channels.map(|(quads, _)| quads.get(whole).copied().unwrap_or_default()),
+            ));
+        }
+        if !k.is_multiple_of(QUAD) {
+            packed.push(quad(&channels.map(|(_, rest)| {
+                std::array::from_fn(|at| rest.get(at).copied().unwrap_or_default())
+            })));
         }
     }
     packed
