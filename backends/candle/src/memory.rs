@@ -92,8 +92,17 @@ impl InplaceOp1 for Touch {
             _ => candle_core::bail!("this type of buffer is never taken"),
         };
         #[cfg(target_os = "linux")]
-        if self.0 == Buffers::HugePages {
-            advise_huge_pages(memory)?;
+        {
+            use nix::sys::mman::MmapAdvise::{MADV_HUGEPAGE, MADV_POPULATE_WRITE};
+            if self.0 == Buffers::HugePages {
+                advise(memory, MADV_HUGEPAGE).map_err(|e| {
+                    candle_core::Error::Msg(format!("the kernel gives no huge pages: {e}"))
+                })?;
+            }
+            // One call takes half the time of a fault a page. Linux has it since 5.14.
+            if advise(memory, MADV_POPULATE_WRITE).is_ok() {
+                return Ok(());
+            }
         }
         for byte in memory.iter_mut().step_by(PAGE) {
             // The compiler must not know that it is 0 already.
@@ -103,27 +112,17 @@ impl InplaceOp1 for Touch {
     }
 }
 
-/// Asks for pages of 2 MiB in the part of `memory` that they may fill.
+/// Gives the kernel advice on the pages that begin in `memory`.
 #[cfg(target_os = "linux")]
-fn advise_huge_pages(memory: &mut [u8]) -> candle_core::Result<()> {
-    use std::ptr::NonNull;
-
-    use nix::sys::mman::{MmapAdvise, madvise};
-
+fn advise(memory: &mut [u8], advice: nix::sys::mman::MmapAdvise) -> nix::Result<()> {
     let unaligned = memory.as_ptr().align_offset(PAGE);
-    let Some(whole) = memory.get_mut(unaligned..).filter(|m| !m.is_empty()) else {
+    let Some(pages) = memory.get_mut(unaligned..).filter(|m| !m.is_empty()) else {
         return Ok(());
     };
-    // SAFETY: the range lies within memory that is borrowed exclusively, and this advice does not
-    // change its contents.
-    unsafe {
-        madvise(
-            NonNull::from(&mut *whole).cast(),
-            whole.len(),
-            MmapAdvise::MADV_HUGEPAGE,
-        )
-    }
-    .map_err(|e| candle_core::Error::Msg(format!("the kernel gives no huge pages: {e}")))
+    let start = std::ptr::NonNull::from(&mut *pages).cast();
+    // SAFETY: the range lies within memory that is borrowed exclusively, except for the rest of
+    // its last page, and neither advice that is given here changes any contents.
+    unsafe { nix::sys::mman::madvise(start, pages.len(), advice) }
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Matrix {
 /// Panels of [`PANEL`] channels, one after the other; in each the quads of k in order. `quad`
 /// packs the weights of one quad, `[channel][k]`; missing channels and k are zero.
 #[cfg(target_arch = "x86_64")]
-fn pack_panels<Q>(weights: &[i8], k: usize, quad: fn(&[[i8; QUAD]; PANEL]) -> Q) -> Vec<Q> {
+fn pack_panels<Q>(weights: &[i8], k: usize, quad: impl Fn(&[[i8; QUAD]; PANEL]) -> Q) -> Vec<Q> {
     let panels = weights.len().div_ceil(PANEL * k);
     let mut packed = Vec::with_capacity(panels * k.div_ceil(QUAD));
     for panel in weights.chunks(PANEL * k) {
@@ -132,15 +132,19 @@ fn pack_panels<Q>(weights: &[i8], k: usize, quad: fn(&[[i8; QUAD]; PANEL]) -> Q)
         for (channel, weights) in channels.iter_mut().zip(panel.chunks(k)) {
             *channel = weights.as_chunks::<QUAD>();
         }
+        let mut block = [[0; QUAD]; PANEL];
         for whole in 0..k / QUAD {
-            packed.push(quad(
-                &channels.map(|(quads, _)| quads.get(whole).copied().unwrap_or_default()),
-            ));
+            for (to, (quads, _)) in block.iter_mut().zip(&channels) {
+                *to = quads.get(whole).copied().unwrap_or_default();
+            }
+            packed.push(quad(&block));
         }
         if !k.is_multiple_of(QUAD) {
-            packed.push(quad(&channels.map(|(_, rest)| {
-                std::array::from_fn(|at| rest.get(at).copied().unwrap_or_default())
-            })));
+            for (to, (_, rest)) in block.iter_mut().zip(&channels) {
+                *to = [0; QUAD];
+                to[..rest.len()].copy_from_slice(rest);
+            }
+            packed.push(quad(&block));
         }
     }
     packed
