@@ -1,18 +1,19 @@
 //! Every setting of this backend in a program of one's own.
 //!
-//! `cargo run --release --example settings-candle -- MODEL.onnx IMAGE_INPUT OUTPUT [SETTING=VALUE ...]`
+//! `cargo run --release -p firstpass-candle --example settings-candle -- MODEL.onnx INPUT OUTPUT`, with names of
+//! the graph, and then settings such as `buffers=touched`.
 //!
 //! The executor is this backend's library, so its settings are fields of [`Settings`].
 
-use std::{env, error::Error};
+use std::env;
 
 use firstpass_candle::{Buffers, Candle, Engine, Isa, ModelFile, Packing, Settings};
-use firstpass_probe::{Backend, Format, Model, Tensor, TensorSpec};
+use firstpass_probe::{Backend, Error, Format, Model, Result, Tensor, TensorSpec};
 
 /// Height and width are those of the models of this workspace.
 const SHAPE: [usize; 4] = [1, 3, 480, 640];
 
-fn set(settings: &mut Settings, setting: &str) -> Result<(), Box<dyn Error>> {
+fn set(settings: &mut Settings, setting: &str) -> Result<()> {
     match setting.split_once('=').unwrap_or((setting, "")) {
         ("threads", n) => {
             let n = n.parse()?;
@@ -57,15 +58,17 @@ fn set(settings: &mut Settings, setting: &str) -> Result<(), Box<dyn Error>> {
             settings.model_file = ModelFile::Mapped;
             // end
         }
-        _ => return Err(format!("there is no setting {setting}").into()),
+        _ => return Err(Error::input(format!("there is no setting {setting}"))),
     }
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [path, input, output, chosen @ ..] = &arguments[..] else {
-        return Err("usage: settings-candle MODEL.onnx INPUT OUTPUT [SETTING=VALUE ...]".into());
+        return Err(Error::input(
+            "usage: settings-candle MODEL.onnx INPUT OUTPUT [SETTING=VALUE ...]",
+        ));
     };
     let mut settings = Settings::default();
     for setting in chosen {
