@@ -74,16 +74,17 @@ fn main() -> Result<()> {
     for setting in chosen {
         set(&mut settings, setting)?;
     }
-    let spec = |name: &String| TensorSpec {
+    // The shapes of outputs are for whoever checks them.
+    let spec = |name: &String, shape: &[usize]| TensorSpec {
         name: name.clone(),
-        shape: SHAPE.to_vec(),
+        shape: shape.to_vec(),
     };
     let model = Model {
         name: path.clone(),
         format: Format::Onnx,
         path: path.into(),
-        input: spec(input),
-        outputs: vec![spec(output)],
+        input: spec(input, &SHAPE),
+        outputs: vec![spec(output, &[])],
     };
     let loaded = Candle::load(&Engine::new(settings)?, &model)?;
     let mut prepared = Candle::prepare(&loaded, &SHAPE)?;

@@ -104,6 +104,8 @@ impl InplaceOp1 for Touch {
                 return Ok(());
             }
         }
+        #[cfg(not(target_os = "linux"))]
+        let Self(_) = self;
         for byte in memory.iter_mut().step_by(PAGE) {
             // The compiler must not know that it is 0 already.
             *std::hint::black_box(byte) = 0;
