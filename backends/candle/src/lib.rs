@@ -2,48 +2,58 @@
 
 mod geometry;
 mod kernels;
+mod memory;
 mod onnx;
 mod ops;
 mod plan;
 mod prepared;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 
 use firstpass_probe::{
     Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, THREADS,
-    Tensor, Tensors,
+    Tensor, Tensors, observe,
 };
+use memmap2::Mmap;
+use prost::bytes::Bytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use kernels::Isa;
 use plan::Plan;
 use prepared::ConvKind;
 pub use prepared::Prepared;
+pub use settings::{Buffers, ModelFile, Packing, Settings};
 
 /// candle, by `candle-core`.
 pub struct Candle;
 
-/// The threads that every pass runs on, and the instruction set of the integer kernels.
+/// The threads that every pass runs on, and the settings of all models that it loads.
 #[derive(Clone)]
 pub struct Engine {
     pool: Arc<ThreadPool>,
-    isa: Isa,
+    settings: Settings,
 }
 
 impl Engine {
-    /// An engine whose integer kernels use `isa`, which has to be one of [`Isa::available`].
-    ///
     /// # Errors
-    /// Fails where `isa` is not available or the threads cannot be started.
-    pub fn new(threads: usize, isa: Isa) -> Result<Self> {
-        if !Isa::available().contains(&isa) {
+    /// Fails where the instruction set is not available or the threads cannot be started.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let Settings {
+            threads, kernels, ..
+        } = settings;
+        if !Isa::available().contains(&kernels) {
             return Err(Error::unsupported(format!(
                 "this machine has no {}",
-                isa.name()
+                kernels.name()
             )));
         }
+        // candle asks the environment into how many tasks it divides a product of matrices.
+        // SAFETY: the standard library locks the environment, and no code in this process reads
+        // it in another way: candle, gemm and rayon are Rust.
+        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
         // A pool of the engine's own instead of rayon's global one: several engines may live in
         // one process, one after the other or side by side.
         let pool = ThreadPoolBuilder::new()
@@ -51,7 +61,7 @@ impl Engine {
             .thread_name(|number| format!("candle-{number}"))
             .build()?;
         let pool = Arc::new(pool);
-        Ok(Self { pool, isa })
+        Ok(Self { pool, settings })
     }
 }
 
@@ -70,25 +80,21 @@ impl Backend for Candle {
     type Prepared = Prepared;
 
     fn knobs() -> Vec<Knob> {
-        vec![Knob::threads(
-            "threads of the rayon pool in which every pass runs",
-        )]
+        Settings::knobs()
     }
 
     fn start(knobs: &Knobs) -> Result<Engine> {
-        let threads = knobs.threads();
-        // candle asks the environment into how many tasks it divides a product of matrices.
-        // SAFETY: the standard library locks the environment, and no code in this process reads
-        // it in another way: candle, gemm and rayon are Rust.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
-        Engine::new(threads, Isa::detect())
+        Engine::new(Settings::of(knobs)?)
     }
 
     fn describe(engine: &Engine) -> Result<EngineInfo> {
         let version = env!("CANDLE_CORE_VERSION");
         let details = BTreeMap::from([
             ("cpu features".into(), cpu_features()),
-            ("integer kernels".into(), engine.isa.name().into()),
+            (
+                "integer kernels".into(),
+                engine.settings.kernels.name().into(),
+            ),
             (
                 "float kernels".into(),
                 "gemm (1x1), conv2d (dense), own (grouped)".into(),
@@ -109,7 +115,7 @@ impl Backend for Candle {
     fn load(engine: &Engine, model: &Model) -> Result<Loaded> {
         let path = &model.path;
         let load = || {
-            let graph = onnx::decode(&std::fs::read(path)?)?;
+            let graph = onnx::decode(read(path, engine.settings.model_file)?)?;
             let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
             Plan::new(&graph, &model.input.name, &outputs)
         };
@@ -122,8 +128,7 @@ impl Backend for Candle {
     }
 
     fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Prepared> {
-        let Engine { pool, isa } = loaded.engine.clone();
-        Prepared::new(pool, isa, &loaded.plan, shape)
+        Prepared::new(&loaded.engine, &loaded.plan, shape)
     }
 
     fn pass(prepared: &mut Prepared, input: &Tensor) -> Result<Tensors> {
@@ -149,8 +154,33 @@ impl Backend for Candle {
         Ok(arithmetic)
     }
 
-    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
-        Err(Error::unsupported("no profile yet"))
+    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
+        let mut prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
+        let mut profiled = Vec::with_capacity(passes);
+        for _ in 0..passes {
+            let mut times = Vec::with_capacity(prepared.operators().count());
+            let (_, span) = observe(|| prepared.observed_pass(&input.data, &mut times))?;
+            let counts = BTreeMap::from([
+                ("buffer bytes".into(), prepared.memory_bytes() as u64),
+                ("packed convolutions".into(), prepared.packed() as u64),
+            ]);
+            profiled.push((span, times, counts));
+        }
+        let source = "a clock around every step of this backend's executor";
+        Ok(Profile::collect(source, profiled))
+    }
+}
+
+/// The bytes of a file.
+fn read(path: &Path, how: ModelFile) -> Result<Bytes> {
+    match how {
+        ModelFile::Read => Ok(std::fs::read(path)?.into()),
+        ModelFile::Mapped => {
+            let file = File::open(path)?;
+            // SAFETY: the map is only read. Whoever chooses it leaves the file as it is meanwhile.
+            let map = unsafe { Mmap::map(&file)? };
+            Ok(Bytes::from_owner(map))
+        }
     }
 }
 

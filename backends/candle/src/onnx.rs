@@ -3,8 +3,10 @@
 //! The messages are a subset of `onnx.proto` of the ONNX specification (IR version 10), written by
 //! hand with the field numbers of that file. Unknown fields are skipped, as protobuf defines.
 
+use std::ops::Deref;
+
 use firstpass_probe::{Error, Result};
-use prost::Message;
+use prost::{Message, bytes::Bytes};
 
 /// `TensorProto.DataType`.
 mod data_type {
@@ -92,8 +94,9 @@ pub struct TensorProto {
     pub int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: String,
-    #[prost(bytes = "vec", tag = "9")]
-    pub raw_data: Vec<u8>,
+    /// A part of the bytes that the model was decoded from, not a copy.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub raw_data: Bytes,
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
@@ -119,12 +122,30 @@ pub struct TensorTypeProto {
     pub elem_type: i32,
 }
 
+/// Numbers of one byte, which stay where they lie in the file: weights are most of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Int8s(Bytes);
+
+impl Deref for Int8s {
+    type Target = [i8];
+
+    fn deref(&self) -> &[i8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl From<Vec<i8>> for Int8s {
+    fn from(values: Vec<i8>) -> Self {
+        Self(Bytes::copy_from_slice(bytemuck::cast_slice(&values)))
+    }
+}
+
 /// The values of a constant tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
     F32(Vec<f32>),
     U8(Vec<u8>),
-    I8(Vec<i8>),
+    I8(Int8s),
     I32(Vec<i32>),
     I64(Vec<i64>),
 }
@@ -183,10 +204,10 @@ impl TensorProto {
         Ok(match self.data_type {
             data_type::FLOAT if is_raw => Values::F32(little_endian(raw, f32::from_le_bytes)?),
             data_type::FLOAT => Values::F32(self.float_data.clone()),
-            data_type::UINT8 if is_raw => Values::U8(raw.clone()),
+            data_type::UINT8 if is_raw => Values::U8(raw.to_vec()),
             data_type::UINT8 => Values::U8(narrow(&self.int32_data)?),
-            data_type::INT8 if is_raw => Values::I8(little_endian(raw, i8::from_le_bytes)?),
-            data_type::INT8 => Values::I8(narrow(&self.int32_data)?),
+            data_type::INT8 if is_raw => Values::I8(Int8s(raw.clone())),
+            data_type::INT8 => Values::I8(narrow::<i8>(&self.int32_data)?.into()),
             data_type::INT32 if is_raw => Values::I32(little_endian(raw, i32::from_le_bytes)?),
             data_type::INT32 => Values::I32(self.int32_data.clone()),
             data_type::INT64 if is_raw => Values::I64(little_endian(raw, i64::from_le_bytes)?),
@@ -282,7 +303,7 @@ pub fn malformed(what: impl std::fmt::Display) -> Error {
 ///
 /// # Errors
 /// Fails on bytes that are no ONNX model.
-pub fn decode(bytes: &[u8]) -> Result<GraphProto> {
+pub fn decode(bytes: Bytes) -> Result<GraphProto> {
     let model = ModelProto::decode(bytes)
         .map_err(|e| Error::from(e).context("the file is not an ONNX model"))?;
     if model.opset_import.is_empty() {
@@ -299,7 +320,7 @@ mod tests {
         TensorProto {
             dims: dims.to_vec(),
             data_type,
-            raw_data: raw_data.to_vec(),
+            raw_data: raw_data.to_vec().into(),
             ..Default::default()
         }
     }
@@ -316,7 +337,10 @@ mod tests {
             int32_data: vec![-128, 127],
             ..tensor(&[1, 2], data_type::INT8, &[])
         };
-        assert_eq!(Constant::read(&typed)?.values, Values::I8(vec![-128, 127]));
+        assert_eq!(
+            Constant::read(&typed)?.values,
+            Values::I8(vec![-128, 127].into())
+        );
         let scalar = Constant::read(&tensor(&[], data_type::FLOAT, &1.5_f32.to_le_bytes()))?;
         assert_eq!(scalar.values, Values::F32(vec![1.5]));
         Ok(())
@@ -351,7 +375,7 @@ mod tests {
             b"hello, world",
             &[0x3a, 0xff, 0xff, 0xff, 0x7f],
         ] {
-            assert!(decode(bytes).is_err());
+            assert!(decode(Bytes::from_static(bytes)).is_err());
         }
     }
 }

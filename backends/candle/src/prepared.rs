@@ -3,29 +3,36 @@
 use std::{collections::HashMap, sync::Arc};
 
 use candle_core::{DType, Device, InplaceOp2, InplaceOp3, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{Error, OperatorTime, ProfiledOperator, Result, monotonic_ns};
+use nix::sys::resource::{UsageWho, getrusage};
 use rayon::ThreadPool;
 
 use crate::{
-    geometry::{Window, volume},
+    Engine,
+    geometry::{Span, Window, volume},
     kernels::Isa,
-    onnx::{Constant, Values},
+    memory::{self, Request},
+    onnx::Values,
     ops,
     plan::{Bounds, FloatConv, Operation, Plan, Step, Value},
+    settings::Packing,
 };
 
 /// A model that is ready to run, with every buffer that its own operators write into.
 pub struct Prepared {
     pool: Arc<ThreadPool>,
-    input: Tensor,
+    shape: Vec<usize>,
+    /// `None` where the input is only quantized, which needs no copy of it.
+    input: Option<Tensor>,
     steps: Vec<Compiled>,
     /// What is computed so far; empty between passes.
     values: Vec<Option<Tensor>>,
     outputs: Vec<Value>,
+    memory_bytes: usize,
 }
 
 /// A step with its operator.
-struct Compiled {
+pub(crate) struct Compiled {
     label: String,
     operator: Operator,
     inputs: Vec<Value>,
@@ -37,6 +44,8 @@ struct Compiled {
 /// An operator and the tensor that it writes into; those without one are candle's, which allocate.
 enum Operator {
     Quantize(ops::Quantize, Tensor),
+    /// The same on the input of the model, as it lies in the memory of the host.
+    QuantizeInput(ops::Quantize, Tensor),
     Dequantize(ops::Dequantize, Tensor),
     IntConv(ops::IntConv, Tensor),
     IntAdd(ops::IntAdd, Tensor),
@@ -72,7 +81,7 @@ pub enum ConvKind {
 impl Operator {
     fn name(&self) -> &'static str {
         match self {
-            Self::Quantize(op, _) => op.name(),
+            Self::Quantize(op, _) | Self::QuantizeInput(op, _) => op.name(),
             Self::Dequantize(op, _) => op.name(),
             Self::IntConv(op, _) => op.name(),
             Self::IntAdd(op, _) => op.name(),
@@ -174,27 +183,44 @@ impl Prepared {
     ///
     /// # Errors
     /// Names the step whose inputs do not have the shapes that it takes.
-    pub fn new(pool: Arc<ThreadPool>, isa: Isa, plan: &Plan, shape: &[usize]) -> Result<Self> {
+    pub(crate) fn new(engine: &Engine, plan: &Plan, shape: &[usize]) -> Result<Self> {
         if volume(shape)? == 0 {
             return Err(Error::input(format!(
                 "an input of shape {shape:?} is empty"
             )));
         }
-        let mut compiler = Compiler {
-            isa,
-            dims: vec![Vec::new(); plan.values],
-            buffers: Buffers::default(),
-        };
-        compiler.dims[0] = shape.to_vec();
+        let settings = engine.settings;
         let mut lifetimes = Lifetimes::of(plan);
+        let mut dims = vec![Vec::new(); plan.values];
+        dims[0] = shape.to_vec();
+        let mut requests = Vec::new();
+        for (number, step) in plan.steps.iter().enumerate() {
+            let found = output_dims(&step.operation, step.inputs.iter().map(|&v| &dims[v]))
+                .and_then(|found| volume(&found).map(|_| found))
+                .map_err(|error| cannot_prepare(step, error))?;
+            if let Some((dtype, dims)) = memory_of(&step.operation, &found) {
+                requests.push(Request {
+                    value: step.output,
+                    dtype,
+                    dims,
+                    steps: number..=lifetimes.last_read_of_buffer[step.output],
+                });
+            }
+            dims[step.output] = found;
+        }
+        let (memory, memory_bytes) = memory::take(&requests, settings.buffers)?;
+        let compiler = Compiler {
+            isa: settings.kernels,
+            dims,
+            memory,
+        };
         let mut steps = Vec::with_capacity(plan.steps.len());
         for (number, step) in plan.steps.iter().enumerate() {
-            let (operator, dims) = compiler
+            let operator = compiler
                 .compile(step)
-                .map_err(|error| error.context(format!("cannot prepare {}", step.label)))?;
-            compiler.dims[step.output] = dims;
-            for value in &lifetimes.buffers_done[number] {
-                compiler.buffers.give_back(value);
+                .map_err(|error| cannot_prepare(step, error))?;
+            if let (Operator::IntConv(op, _), Packing::Prepare) = (&operator, settings.packing) {
+                op.pack();
             }
             steps.push(Compiled {
                 label: step.label.clone(),
@@ -204,35 +230,75 @@ impl Prepared {
                 done: std::mem::take(&mut lifetimes.values_done[number]),
             });
         }
+        let reads_input = |step: &Compiled| {
+            step.inputs.contains(&0) && !matches!(step.operator, Operator::QuantizeInput(..))
+        };
+        let input = if steps.iter().any(reads_input) || plan.outputs.contains(&0) {
+            Some(Tensor::zeros(shape, DType::F32, &Device::Cpu)?)
+        } else {
+            None
+        };
         Ok(Self {
-            pool,
-            input: Tensor::zeros(shape, DType::F32, &Device::Cpu)?,
+            pool: Arc::clone(&engine.pool),
+            shape: shape.to_vec(),
+            input,
             steps,
             values: vec![None; plan.values],
             outputs: plan.outputs.clone(),
+            memory_bytes,
         })
     }
 
     /// Runs the steps on `input`, on the threads of the engine.
+    ///
+    /// # Errors
+    /// Fails on an input of another length than that of the prepared shape.
     pub fn pass(&mut self, input: &[f32]) -> Result<Vec<firstpass_probe::Tensor>> {
+        self.observed_pass(input, &mut ())
+    }
+
+    /// [`Self::pass`] with the time of every step.
+    pub(crate) fn observed_pass(
+        &mut self,
+        input: &[f32],
+        observer: &mut (impl Observer + Send),
+    ) -> Result<Vec<firstpass_probe::Tensor>> {
         let pool = Arc::clone(&self.pool);
-        let outputs = pool.install(|| self.run(input));
+        let outputs = pool.install(|| self.run(input, observer));
         // What a failed pass has left must not be taken for results of the next.
         self.values.fill(None);
         outputs
     }
 
-    fn run(&mut self, input: &[f32]) -> Result<Vec<firstpass_probe::Tensor>> {
-        self.input.inplace_op1(&ops::Fill(input))?;
-        self.values[0] = Some(self.input.clone());
+    fn run(
+        &mut self,
+        input: &[f32],
+        observer: &mut impl Observer,
+    ) -> Result<Vec<firstpass_probe::Tensor>> {
+        if let Some(tensor) = &self.input {
+            tensor.inplace_op1(&ops::Fill(input))?;
+            self.values[0] = Some(tensor.clone());
+        }
         for step in &self.steps {
-            let inputs: Result<Vec<&Tensor>> = step
-                .inputs
-                .iter()
-                .map(|&value| computed(&self.values, value))
-                .collect();
-            let run = step.operator.run(&inputs?);
-            let output = run.map_err(|e| Error::from(e).context(&step.label))?;
+            let run = || match &step.operator {
+                Operator::QuantizeInput(operator, out) => {
+                    out.inplace_op1(&ops::QuantizeHost {
+                        operator,
+                        input,
+                        dims: &self.shape,
+                    })?;
+                    Ok(out.clone())
+                }
+                operator => {
+                    let inputs = step.inputs.iter();
+                    let inputs: Result<Vec<&Tensor>> =
+                        inputs.map(|&value| computed(&self.values, value)).collect();
+                    Ok(operator.run(&inputs?)?)
+                }
+            };
+            let output = observer
+                .step(step, run)
+                .map_err(|e: Error| e.context(&step.label))?;
             self.values[step.output] = Some(output);
             for &value in &step.done {
                 self.values[value] = None;
@@ -252,6 +318,58 @@ impl Prepared {
             .iter()
             .map(|step| (step.operator.name(), step.operator.conv_kind()))
     }
+
+    /// Bytes of the buffers that the operators of this backend write into.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// The number of integer convolutions whose weights are packed.
+    pub(crate) fn packed(&self) -> usize {
+        let packed =
+            |step: &&Compiled| matches!(&step.operator, Operator::IntConv(op, _) if op.is_packed());
+        self.steps.iter().filter(packed).count()
+    }
+}
+
+/// Looks on while steps run. Without an observer, which is `()`, nothing is left of it.
+pub(crate) trait Observer {
+    fn step<T>(&mut self, step: &Compiled, run: impl FnOnce() -> T) -> T;
+}
+
+impl Observer for () {
+    fn step<T>(&mut self, _: &Compiled, run: impl FnOnce() -> T) -> T {
+        run()
+    }
+}
+
+impl Observer for Vec<OperatorTime> {
+    fn step<T>(&mut self, step: &Compiled, run: impl FnOnce() -> T) -> T {
+        let faults = minor_faults();
+        let began = monotonic_ns();
+        let result = run();
+        let self_ns = monotonic_ns() - began;
+        self.push(OperatorTime {
+            operator: ProfiledOperator {
+                layer: step.label.clone(),
+                kind: step.operator.name().into(),
+            },
+            self_ns,
+            minor_faults: minor_faults()
+                .zip(faults)
+                .map(|(after, before)| after.saturating_sub(before)),
+        });
+        result
+    }
+}
+
+fn minor_faults() -> Option<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    u64::try_from(usage.minor_page_faults()).ok()
+}
+
+fn cannot_prepare(step: &Step, error: Error) -> Error {
+    error.context(format!("cannot prepare {}", step.label))
 }
 
 fn computed(values: &[Option<Tensor>], value: Value) -> Result<&Tensor> {
@@ -262,18 +380,18 @@ fn computed(values: &[Option<Tensor>], value: Value) -> Result<&Tensor> {
 /// By step, what is read there for the last time.
 struct Lifetimes {
     values_done: Vec<Vec<Value>>,
-    /// Values whose memory no view of them reads any longer either.
-    buffers_done: Vec<Vec<Value>>,
+    /// By value, the last step that reads it or a view of it; the outputs are read after all steps.
+    last_read_of_buffer: Vec<usize>,
 }
 
 impl Lifetimes {
     fn of(plan: &Plan) -> Self {
-        let mut last_read = vec![Some(0); plan.values];
+        let mut last_read = vec![0; plan.values];
         let mut owner: Vec<Value> = (0..plan.values).collect();
         for (number, step) in plan.steps.iter().enumerate() {
-            last_read[step.output] = Some(number);
+            last_read[step.output] = number;
             for &input in &step.inputs {
-                last_read[input] = Some(number);
+                last_read[input] = number;
             }
             if matches!(
                 step.operation,
@@ -283,104 +401,62 @@ impl Lifetimes {
             }
         }
         for &output in &plan.outputs {
-            last_read[output] = None;
+            last_read[output] = usize::MAX;
         }
         let mut last_read_of_buffer = last_read.clone();
         for (value, &owner) in owner.iter().enumerate() {
-            // None, an output of the model, is read after the last step.
-            let views = [last_read_of_buffer[owner], last_read[value]];
-            last_read_of_buffer[owner] = match views {
-                [Some(a), Some(b)] => Some(a.max(b)),
-                _ => None,
-            };
+            last_read_of_buffer[owner] = last_read_of_buffer[owner].max(last_read[value]);
         }
-        let by_step = |last_read: &[Option<usize>]| {
-            let mut done = vec![Vec::new(); plan.steps.len()];
-            for (value, &last) in last_read.iter().enumerate() {
-                if let Some(done) = last.and_then(|step| done.get_mut(step)) {
-                    done.push(value);
-                }
+        let mut values_done = vec![Vec::new(); plan.steps.len()];
+        for (value, &last) in last_read.iter().enumerate() {
+            if let Some(done) = values_done.get_mut(last) {
+                done.push(value);
             }
-            done
-        };
-        Self {
-            values_done: by_step(&last_read),
-            buffers_done: by_step(&last_read_of_buffer),
         }
-    }
-}
-
-/// Memory for values, taken again when the value before is no longer read.
-#[derive(Default)]
-struct Buffers {
-    free: Vec<Tensor>,
-    taken: HashMap<Value, Tensor>,
-}
-
-impl Buffers {
-    fn take(&mut self, value: Value, dtype: DType, dims: &[usize]) -> Result<Tensor> {
-        let length = volume(dims)?;
-        let fitting = self.free.iter().enumerate();
-        let smallest = fitting
-            .filter(|(_, free)| free.dtype() == dtype && free.elem_count() >= length)
-            .min_by_key(|(_, free)| free.elem_count())
-            .map(|(index, _)| index);
-        let buffer = match smallest {
-            Some(index) => self.free.swap_remove(index),
-            None => Tensor::zeros(length, dtype, &Device::Cpu)?,
-        };
-        let tensor = buffer.narrow(0, 0, length)?.reshape(dims)?;
-        self.taken.insert(value, buffer);
-        Ok(tensor)
-    }
-
-    fn give_back(&mut self, value: &Value) {
-        self.free.extend(self.taken.remove(value));
+        Self {
+            values_done,
+            last_read_of_buffer,
+        }
     }
 }
 
 struct Compiler {
     isa: Isa,
-    /// Of every value that is computed so far, in the order of ONNX.
+    /// Of every value, in the order of ONNX.
     dims: Vec<Vec<usize>>,
-    buffers: Buffers,
+    /// Where the operators of this backend write.
+    memory: HashMap<Value, Tensor>,
 }
 
 impl Compiler {
-    /// The operator of a step and the shape of its output.
-    fn compile(&mut self, step: &Step) -> Result<(Operator, Vec<usize>)> {
-        let dims: Vec<Vec<usize>> = step
-            .inputs
-            .iter()
-            .map(|&value| self.dims[value].clone())
-            .collect();
-        let Some(input) = dims.first() else {
+    fn compile(&self, step: &Step) -> Result<Operator> {
+        let Some(input) = step.inputs.first().map(|&value| &self.dims[value]) else {
             return Err(Error::engine("it has no inputs"));
         };
-        let output = output_dims(&step.operation, &dims)?;
-        volume(&output)?;
-        let mut floats = |dims: &[usize]| self.buffers.take(step.output, DType::F32, dims);
-        let operator = match &step.operation {
+        let output = &self.dims[step.output];
+        let memory = || {
+            let memory = self.memory.get(&step.output).cloned();
+            memory.ok_or_else(|| Error::engine("it has no memory for its output"))
+        };
+        Ok(match &step.operation {
             Operation::Dequantize(quantization) => {
                 let op = ops::Dequantize {
                     quantization: *quantization,
                 };
-                Operator::Dequantize(op, floats(&channels_last(&output))?)
+                Operator::Dequantize(op, memory()?)
             }
             Operation::Add { bounds } => {
-                Operator::FloatAdd(ops::FloatAdd { bounds: *bounds }, floats(&output)?)
+                Operator::FloatAdd(ops::FloatAdd { bounds: *bounds }, memory()?)
             }
-            Operation::Clamp(bounds) => {
-                Operator::Clamp(ops::Clamp { bounds: *bounds }, floats(&output)?)
-            }
-            Operation::Sigmoid => Operator::Sigmoid(floats(&output)?),
+            Operation::Clamp(bounds) => Operator::Clamp(ops::Clamp { bounds: *bounds }, memory()?),
+            Operation::Sigmoid => Operator::Sigmoid(memory()?),
             Operation::Transpose(axes) => Operator::Transpose(axes.clone()),
             Operation::Reshape { .. } | Operation::Flatten { .. } => {
                 Operator::Reshape(output.clone())
             }
             Operation::Concat { axis } => Operator::Concat(axis_of(*axis, input.len())?),
             Operation::Conv { conv, bounds } => {
-                self.float_conv(step.output, conv, *bounds, image(input)?, image(&output)?)?
+                return float_conv(conv, *bounds, image(input)?, image(output)?, memory);
             }
             Operation::Quantize(quantization) => {
                 let op = ops::Quantize {
@@ -388,7 +464,11 @@ impl Compiler {
                     inverse_scale: quantization.inverse_scale(),
                     range: ops::range(Bounds::NONE, *quantization),
                 };
-                Operator::Quantize(op, self.bytes(step.output, &output)?)
+                if step.inputs == [0] {
+                    Operator::QuantizeInput(op, memory()?)
+                } else {
+                    Operator::Quantize(op, memory()?)
+                }
             }
             Operation::QuantizedAdd {
                 inputs,
@@ -399,98 +479,135 @@ impl Compiler {
                     isa: self.isa,
                     addition: ops::addition(*inputs, *bounds, *quantization),
                 };
-                Operator::IntAdd(op, self.bytes(step.output, &output)?)
+                Operator::IntAdd(op, memory()?)
             }
             Operation::QuantizedConv {
                 conv,
                 bounds,
                 output: quantization,
             } => {
-                let Values::I8(weights) = &conv.weights.values else {
-                    return Err(Error::engine("its weights are not i8"));
-                };
                 let op = ops::IntConv::new(
                     self.isa,
-                    conv,
-                    weights,
+                    Arc::clone(conv),
                     *bounds,
                     *quantization,
                     image(&channels_last(input))?,
-                    image(&channels_last(&output))?,
+                    image(&channels_last(output))?,
                 );
-                Operator::IntConv(op, self.bytes(step.output, &output)?)
+                Operator::IntConv(op, memory()?)
             }
-        };
-        Ok((operator, output))
+        })
     }
+}
 
-    fn bytes(&mut self, value: Value, dims: &[usize]) -> Result<Tensor> {
-        self.buffers.take(value, DType::U8, &channels_last(dims))
-    }
-
-    fn float_conv(
-        &mut self,
-        value: Value,
-        conv: &FloatConv,
-        bounds: Bounds,
-        input: [usize; 4],
-        output: [usize; 4],
-    ) -> Result<Operator> {
-        let Values::F32(weights) = &conv.weights.values else {
-            return Err(Error::engine("its weights are not f32"));
-        };
-        let [_, channels, height, width] = output;
-        let epilogue = ops::BiasClamp {
-            bias: conv.bias.clone(),
-            pixels: height * width,
-            bounds,
-        };
-        if conv.groups == 1 && conv.window.is_pointwise() {
-            let dims = (1, channels, input[1]);
-            return Ok(Operator::Matmul {
-                weights: Tensor::from_slice(weights, dims, &Device::Cpu)?,
-                output,
-                epilogue,
-            });
+/// Type and shape of the tensor that this backend's operator for `operation` writes into; `None`
+/// where candle allocates one or makes a view.
+fn memory_of(operation: &Operation, output: &[usize]) -> Option<(DType, Vec<usize>)> {
+    match operation {
+        Operation::Quantize(_)
+        | Operation::QuantizedAdd { .. }
+        | Operation::QuantizedConv { .. } => Some((DType::U8, channels_last(output))),
+        Operation::Dequantize(_) => Some((DType::F32, channels_last(output))),
+        Operation::Add { .. } | Operation::Clamp(_) | Operation::Sigmoid => {
+            Some((DType::F32, output.to_vec()))
         }
-        if conv.groups == 1
-            && let Some(span) = conv.window.symmetric()
-        {
+        Operation::Conv { conv, .. } => match FloatKernel::of(conv) {
+            FloatKernel::Direct => Some((DType::F32, output.to_vec())),
+            FloatKernel::Matmul | FloatKernel::Conv2d(_) => None,
+        },
+        Operation::Transpose(_)
+        | Operation::Reshape { .. }
+        | Operation::Flatten { .. }
+        | Operation::Concat { .. } => None,
+    }
+}
+
+/// How a convolution on floats is computed.
+enum FloatKernel {
+    /// Without window, as a product of matrices.
+    Matmul,
+    /// By candle, for a window that is equal along both axes.
+    Conv2d(Span),
+    Direct,
+}
+
+impl FloatKernel {
+    fn of(conv: &FloatConv) -> Self {
+        if conv.groups != 1 {
+            return Self::Direct;
+        }
+        match conv.window.symmetric() {
+            _ if conv.window.is_pointwise() => Self::Matmul,
+            Some(span) => Self::Conv2d(span),
+            None => Self::Direct,
+        }
+    }
+}
+
+fn float_conv(
+    conv: &FloatConv,
+    bounds: Bounds,
+    input: [usize; 4],
+    output: [usize; 4],
+    memory: impl FnOnce() -> Result<Tensor>,
+) -> Result<Operator> {
+    let Values::F32(weights) = &conv.weights.values else {
+        return Err(Error::engine("its weights are not f32"));
+    };
+    let [_, channels, height, width] = output;
+    let epilogue = || ops::BiasClamp {
+        bias: conv.bias.clone(),
+        pixels: height * width,
+        bounds,
+    };
+    Ok(match FloatKernel::of(conv) {
+        FloatKernel::Matmul => Operator::Matmul {
+            weights: Tensor::from_slice(weights, (1, channels, input[1]), &Device::Cpu)?,
+            output,
+            epilogue: epilogue(),
+        },
+        FloatKernel::Conv2d(span) => {
             let dims = conv.weights.dims.as_slice();
-            return Ok(Operator::Conv2d {
+            Operator::Conv2d {
                 weights: Tensor::from_slice(weights, dims, &Device::Cpu)?,
                 padding: span.before,
                 stride: span.stride,
                 dilation: span.dilation,
-                epilogue,
-            });
+                epilogue: epilogue(),
+            }
         }
-        let op = ops::DirectConv {
-            window: conv.window,
-            groups: conv.groups,
-            weights: weights.clone(),
-            bias: conv.bias.clone(),
-            bounds,
-            input,
-            output,
-        };
-        Ok(Operator::DirectConv(
-            op,
-            self.buffers.take(value, DType::F32, &output)?,
-        ))
-    }
+        FloatKernel::Direct => {
+            let op = ops::DirectConv {
+                window: conv.window,
+                groups: conv.groups,
+                weights: weights.clone(),
+                bias: conv.bias.clone(),
+                bounds,
+                input,
+                output,
+            };
+            Operator::DirectConv(op, memory()?)
+        }
+    })
 }
 
 /// The shape of what `operation` computes from inputs of shapes `inputs`.
-fn output_dims(operation: &Operation, inputs: &[Vec<usize>]) -> Result<Vec<usize>> {
-    let input = &inputs[0];
+fn output_dims<'a>(
+    operation: &Operation,
+    inputs: impl Iterator<Item = &'a Vec<usize>>,
+) -> Result<Vec<usize>> {
+    let inputs: Vec<&Vec<usize>> = inputs.collect();
+    let [input, others @ ..] = &inputs[..] else {
+        return Err(Error::engine("it has no inputs"));
+    };
+    let input = *input;
     match operation {
         Operation::Quantize(_)
         | Operation::Dequantize(_)
         | Operation::Clamp(_)
         | Operation::Sigmoid => Ok(input.clone()),
         Operation::Add { .. } | Operation::QuantizedAdd { .. } => {
-            if inputs.iter().all(|dims| dims == input) {
+            if others.iter().all(|dims| *dims == input) {
                 Ok(input.clone())
             } else {
                 Err(Error::unsupported(format!(
@@ -498,9 +615,11 @@ fn output_dims(operation: &Operation, inputs: &[Vec<usize>]) -> Result<Vec<usize
                 )))
             }
         }
-        Operation::Conv { conv, .. } => conv_dims(&conv.window, conv.groups, &conv.weights, input),
+        Operation::Conv { conv, .. } => {
+            conv_dims(&conv.window, conv.groups, &conv.weights.dims, input)
+        }
         Operation::QuantizedConv { conv, .. } => {
-            conv_dims(&conv.window, conv.groups, &conv.weights, input)
+            conv_dims(&conv.window, conv.groups, &conv.dims, input)
         }
         Operation::Transpose(axes) if axes.len() == input.len() => {
             Ok(axes.iter().map(|&axis| input[axis]).collect())
@@ -522,8 +641,8 @@ fn output_dims(operation: &Operation, inputs: &[Vec<usize>]) -> Result<Vec<usize
         Operation::Concat { axis } => {
             let axis = axis_of(*axis, input.len())?;
             let mut output = input.clone();
-            for dims in &inputs[1..] {
-                let mut like = dims.clone();
+            for dims in others {
+                let mut like = (*dims).clone();
                 if like.len() != input.len() {
                     return Err(Error::engine(format!("shapes {inputs:?} differ in rank")));
                 }
@@ -543,18 +662,17 @@ fn output_dims(operation: &Operation, inputs: &[Vec<usize>]) -> Result<Vec<usize
 fn conv_dims(
     window: &Window,
     groups: usize,
-    weights: &Constant,
+    weights: &[usize],
     input: &[usize],
 ) -> Result<Vec<usize>> {
     let [number, channels, height, width] = image(input)?;
-    if groups.checked_mul(weights.dims[1]) != Some(channels) {
+    if groups.checked_mul(weights[1]) != Some(channels) {
         return Err(Error::engine(format!(
-            "weights {:?} in {groups} groups on an input of shape {input:?}",
-            weights.dims
+            "weights {weights:?} in {groups} groups on an input of shape {input:?}"
         )));
     }
     let (height, width) = window.output(height, width)?;
-    Ok(vec![number, weights.dims[0], height, width])
+    Ok(vec![number, weights[0], height, width])
 }
 
 fn reshaped(input: &[usize], dims: &[i64], allow_zero: bool) -> Result<Vec<usize>> {

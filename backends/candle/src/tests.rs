@@ -1,13 +1,11 @@
 //! Whole graphs, made here, against arithmetic written out once more.
 
-use std::sync::Arc;
-
 use firstpass_probe::{ErrorKind, Result};
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
-use rayon::ThreadPoolBuilder;
 
 use crate::{
+    Engine, Settings,
     kernels::Isa,
     onnx::{
         self, AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
@@ -47,7 +45,7 @@ impl Graph {
             name: name.into(),
             dims: dims.iter().map(|&dim| dim as i64).collect(),
             data_type,
-            raw_data,
+            raw_data: raw_data.into(),
             ..Default::default()
         });
         self
@@ -118,9 +116,14 @@ impl Graph {
 }
 
 fn prepare(bytes: &[u8], isa: Isa, shape: &[usize]) -> Result<Prepared> {
-    let pool = Arc::new(ThreadPoolBuilder::new().num_threads(2).build()?);
+    let engine = Engine::new(Settings {
+        threads: 2,
+        kernels: isa,
+        ..Settings::default()
+    })?;
+    let bytes = bytes.to_vec().into();
     let plan = Plan::new(&onnx::decode(bytes)?, "x", &["y"])?;
-    Prepared::new(pool, isa, &plan, shape)
+    Prepared::new(&engine, &plan, shape)
 }
 
 #[derive(Debug, Clone)]

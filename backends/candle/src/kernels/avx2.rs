@@ -41,17 +41,18 @@ pub struct Quad {
 
 impl Quad {
     pub fn new(weights: &[[i8; QUAD]; PANEL]) -> Self {
-        let pairs = |first: usize| {
-            std::array::from_fn(|half| {
-                Register(std::array::from_fn(|lane| {
-                    i16::from(weights[half * 8 + lane / 2][first + 2 * (lane % 2)])
-                }))
-            })
+        let pairs = weights.as_flattened().as_chunks::<2>().0;
+        let mut quad = Self {
+            even: [Register([0; 16]); 2],
+            odd: [Register([0; 16]); 2],
         };
-        Self {
-            even: pairs(0),
-            odd: pairs(1),
+        let registers = quad.even.iter_mut().zip(&mut quad.odd);
+        for ((even, odd), pairs) in registers.zip(pairs.as_chunks::<16>().0) {
+            for ((even, odd), pair) in even.0.iter_mut().zip(&mut odd.0).zip(pairs) {
+                [*even, *odd] = pair.map(i16::from);
+            }
         }
+        quad
     }
 }
 

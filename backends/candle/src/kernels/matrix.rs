@@ -124,14 +124,25 @@ impl Matrix {
 /// Panels of [`PANEL`] channels, one after the other; in each the quads of k in order. `quad`
 /// packs the weights of one quad, `[channel][k]`; missing channels and k are zero.
 #[cfg(target_arch = "x86_64")]
-fn pack_panels<Q>(weights: &[i8], k: usize, quad: fn(&[[i8; QUAD]; PANEL]) -> Q) -> Vec<Q> {
-    let mut packed = Vec::with_capacity(weights.len().div_ceil(PANEL * QUAD));
+fn pack_panels<Q>(weights: &[i8], k: usize, quad: impl Fn(&[[i8; QUAD]; PANEL]) -> Q) -> Vec<Q> {
+    let panels = weights.len().div_ceil(PANEL * k);
+    let mut packed = Vec::with_capacity(panels * k.div_ceil(QUAD));
     for panel in weights.chunks(PANEL * k) {
-        for first in (0..k).step_by(QUAD) {
-            let mut block = [[0; QUAD]; PANEL];
-            for (to, from) in block.iter_mut().zip(panel.chunks(k)) {
-                let from = &from[first..k.min(first + QUAD)];
-                to[..from.len()].copy_from_slice(from);
+        let mut channels = [(&[][..], &[][..]); PANEL];
+        for (channel, weights) in channels.iter_mut().zip(panel.chunks(k)) {
+            *channel = weights.as_chunks::<QUAD>();
+        }
+        let mut block = [[0; QUAD]; PANEL];
+        for whole in 0..k / QUAD {
+            for (to, (quads, _)) in block.iter_mut().zip(&channels) {
+                *to = quads.get(whole).copied().unwrap_or_default();
+            }
+            packed.push(quad(&block));
+        }
+        if !k.is_multiple_of(QUAD) {
+            for (to, (_, rest)) in block.iter_mut().zip(&channels) {
+                *to = [0; QUAD];
+                to[..rest.len()].copy_from_slice(rest);
             }
             packed.push(quad(&block));
         }

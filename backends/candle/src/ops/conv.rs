@@ -1,6 +1,10 @@
 //! Convolution on integers: activations u8 with the channels last, weights i8, output u8.
 
-use std::cell::RefCell;
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 use rayon::prelude::*;
@@ -29,8 +33,13 @@ enum Kernel {
     Depthwise(Depthwise),
 }
 
+/// A convolution whose weights are packed when [`IntConv::kernel`] is first asked for.
 pub struct IntConv {
-    kernel: Kernel,
+    isa: Isa,
+    conv: Arc<QuantizedConv>,
+    bounds: Bounds,
+    output_quantization: Quantization,
+    kernel: OnceLock<Kernel>,
     window: Window,
     /// What padding reads: the zero point, once for every channel.
     padding: Vec<u8>,
@@ -40,40 +49,69 @@ pub struct IntConv {
 }
 
 impl IntConv {
-    /// Packs the weights for the kernels of `isa`. Both shapes are NHWC.
+    /// For the kernels of `isa`. Both shapes are NHWC.
     pub fn new(
         isa: Isa,
-        conv: &QuantizedConv,
-        weights: &[i8],
+        conv: Arc<QuantizedConv>,
         bounds: Bounds,
         output_quantization: Quantization,
         input: [usize; 4],
         output: [usize; 4],
     ) -> Self {
-        let channels = output[3];
-        let taps = conv.window.taps();
-        let group_inputs = input[3] / conv.groups;
-        let requantization = requantization(conv, weights, channels, bounds, output_quantization);
-        let kernel = if conv.groups == input[3] && conv.groups == channels {
-            Kernel::Depthwise(Depthwise::pack(isa, weights, taps, &requantization))
-        } else {
+        Self {
+            isa,
+            bounds,
+            output_quantization,
+            kernel: OnceLock::new(),
+            window: conv.window,
+            padding: vec![conv.input.zero; input[3]],
+            conv,
+            input,
+            output,
+        }
+    }
+
+    /// Packs the weights, unless that is done.
+    pub fn pack(&self) {
+        self.kernel();
+    }
+
+    pub fn is_packed(&self) -> bool {
+        self.kernel.get().is_some()
+    }
+
+    fn is_depthwise(&self) -> bool {
+        let groups = self.conv.groups;
+        groups == self.input[3] && groups == self.output[3]
+    }
+
+    fn kernel(&self) -> &Kernel {
+        self.kernel.get_or_init(|| {
+            let (conv, weights) = (&self.conv, &self.conv.weights[..]);
+            let channels = self.output[3];
+            let taps = conv.window.taps();
+            let requantization = requantization(
+                conv,
+                weights,
+                channels,
+                self.bounds,
+                self.output_quantization,
+            );
+            if self.is_depthwise() {
+                let kernel = Depthwise::pack(self.isa, weights, taps, &requantization);
+                return Kernel::Depthwise(kernel);
+            }
+            let group_inputs = self.input[3] / conv.groups;
             let group_channels = channels / conv.groups;
             let k = group_inputs * taps;
             let groups = weights.chunks_exact(group_channels * k).enumerate();
             let matrices = groups.map(|(group, weights)| {
                 let first = group * group_channels;
                 let part = requantization.part(first..first + group_channels, group_channels);
-                Matrix::pack(isa, &taps_first(weights, group_inputs, taps), k, &part)
+                Matrix::pack(self.isa, &taps_first(weights, group_inputs, taps), k, &part)
             });
             Kernel::Matrices(matrices.collect())
-        };
-        Self {
-            kernel,
-            window: conv.window,
-            padding: vec![conv.input.zero; input[3]],
-            input,
-            output,
-        }
+        })
     }
 
     fn matrices(&self, matrices: &[Matrix], input: &[u8], out: &mut [u8]) {
@@ -207,10 +245,12 @@ impl IntConv {
 
 impl InplaceOp2 for IntConv {
     fn name(&self) -> &'static str {
-        match self.kernel {
-            Kernel::Matrices(_) if self.window.is_pointwise() => "int-conv-1x1",
-            Kernel::Matrices(_) => "int-conv",
-            Kernel::Depthwise(_) => "int-conv-depthwise",
+        if self.is_depthwise() {
+            "int-conv-depthwise"
+        } else if self.window.is_pointwise() {
+            "int-conv-1x1"
+        } else {
+            "int-conv"
         }
     }
 
@@ -225,7 +265,7 @@ impl InplaceOp2 for IntConv {
         let input = values::<u8>(input, input_layout)?;
         check_length("the input", input.len(), self.input.iter().product())?;
         check_length("the output", out.len(), self.output.iter().product())?;
-        match &self.kernel {
+        match self.kernel() {
             Kernel::Matrices(matrices) => self.matrices(matrices, input, out),
             Kernel::Depthwise(kernel) => self.depthwise(kernel, input, out),
         }
@@ -234,13 +274,20 @@ impl InplaceOp2 for IntConv {
 }
 
 /// Weights `[channel][input][tap]` as `[channel][tap][input]`, the order of gathered activations.
-fn taps_first(weights: &[i8], inputs: usize, taps: usize) -> Vec<i8> {
+fn taps_first(weights: &[i8], inputs: usize, taps: usize) -> Cow<'_, [i8]> {
+    if taps == 1 {
+        return weights.into();
+    }
+    let mut reordered = vec![0; weights.len()];
     let channels = weights.chunks_exact(inputs * taps);
-    channels
-        .flat_map(|channel| {
-            (0..taps).flat_map(move |tap| channel.iter().skip(tap).step_by(taps).copied())
-        })
-        .collect()
+    for (from, to) in channels.zip(reordered.chunks_exact_mut(inputs * taps)) {
+        for (tap, to) in to.chunks_exact_mut(inputs).enumerate() {
+            for (to, from) in to.iter_mut().zip(from.chunks_exact(taps)) {
+                *to = from[tap];
+            }
+        }
+    }
+    reordered.into()
 }
 
 /// The arithmetic of the output, in the order of operations of fbgemm for a float bias: per

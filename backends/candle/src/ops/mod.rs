@@ -10,7 +10,7 @@ mod sigmoid;
 pub use conv::IntConv;
 pub use elementwise::{BiasClamp, Clamp, Fill, FloatAdd, IntAdd};
 pub use float_conv::DirectConv;
-pub use quantize::{Dequantize, Quantize};
+pub use quantize::{Dequantize, Quantize, QuantizeHost};
 pub use sigmoid::Sigmoid;
 
 use candle_core::{CpuStorage, Layout, Result, WithDType};

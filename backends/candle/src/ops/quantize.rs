@@ -1,6 +1,6 @@
 //! Between floats in the order of ONNX (NCHW) and u8 in the order of the kernels (NHWC).
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result};
 use rayon::prelude::*;
 
 use super::{CHUNK, check_length, values, values_mut};
@@ -30,11 +30,35 @@ impl InplaceOp2 for Quantize {
     ) -> Result<()> {
         let out = values_mut::<u8>(out, out_layout)?;
         let input = values::<f32>(input, input_layout)?;
+        self.run(input, input_layout.dims(), out)
+    }
+}
+
+/// Quantizes values of the host, which saves copying them into a tensor first.
+pub struct QuantizeHost<'a> {
+    pub operator: &'a Quantize,
+    pub input: &'a [f32],
+    pub dims: &'a [usize],
+}
+
+impl InplaceOp1 for QuantizeHost<'_> {
+    fn name(&self) -> &'static str {
+        self.operator.name()
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, out_layout: &Layout) -> Result<()> {
+        let out = values_mut::<u8>(out, out_layout)?;
+        self.operator.run(self.input, self.dims, out)
+    }
+}
+
+impl Quantize {
+    fn run(&self, input: &[f32], dims: &[usize], out: &mut [u8]) -> Result<()> {
         check_length("the input", input.len(), out.len())?;
         let quantize = |input: &[f32], out: &mut [u8]| {
             kernels::quantize(self.isa, self.inverse_scale, self.range, input, out);
         };
-        let [_, channels, height, width] = *input_layout.dims() else {
+        let [_, channels, height, width] = *dims else {
             out.par_chunks_mut(CHUNK)
                 .zip(input.par_chunks(CHUNK))
                 .for_each(|(out, input)| quantize(input, out));

@@ -8,7 +8,7 @@ use firstpass_probe::Result;
 
 use crate::{
     geometry::Window,
-    onnx::{Constant, GraphProto},
+    onnx::{Constant, GraphProto, Int8s},
 };
 
 /// A run-time tensor: the input of the graph is 0.
@@ -66,7 +66,9 @@ pub struct QuantizedConv {
     pub window: Window,
     pub groups: usize,
     /// `[channel][channel of the group][row][column]`.
-    pub weights: Arc<Constant>,
+    pub weights: Int8s,
+    /// Of `weights`.
+    pub dims: Vec<usize>,
     pub weight_scales: WeightScales,
     pub bias: Bias,
     pub input: Quantization,

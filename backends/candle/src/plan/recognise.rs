@@ -391,9 +391,9 @@ impl<'a> Walk<'a> {
         let (window, groups) = window(node, &weights.constant)?;
         let dims = &weights.constant.dims;
         let channels = dims[0];
-        if !matches!(weights.constant.values, Values::I8(_)) {
+        let Values::I8(values) = &weights.constant.values else {
             return Err(node.unsupported("quantized weights must be i8"));
-        }
+        };
         let products: usize = dims[1..].iter().product();
         if products > MAX_PRODUCTS {
             return Err(node.unsupported(format!("sums of {products} products may overflow")));
@@ -430,7 +430,8 @@ impl<'a> Walk<'a> {
         Ok(QuantizedConv {
             window,
             groups,
-            weights: Arc::clone(&weights.constant),
+            weights: values.clone(),
+            dims: dims.clone(),
             weight_scales,
             bias,
             input,

@@ -1,0 +1,96 @@
+//! Every setting of this backend in a program of one's own.
+//!
+//! `cargo run --release -p firstpass-candle --example settings-candle -- MODEL.onnx INPUT OUTPUT`, with names of
+//! the graph, and then settings such as `buffers=touched`.
+//!
+//! The executor is this backend's library, so its settings are fields of [`Settings`].
+
+use std::env;
+
+use firstpass_candle::{Buffers, Candle, Engine, Isa, ModelFile, Packing, Settings};
+use firstpass_probe::{Backend, Error, Format, Model, Result, Tensor, TensorSpec};
+
+/// Height and width are those of the models of this workspace.
+const SHAPE: [usize; 4] = [1, 3, 480, 640];
+
+fn set(settings: &mut Settings, setting: &str) -> Result<()> {
+    match setting.split_once('=').unwrap_or((setting, "")) {
+        ("threads", n) => {
+            let n = n.parse()?;
+            // knob threads=N
+            settings.threads = n;
+            // end
+        }
+        ("kernels", "reference") => {
+            // knob kernels=reference
+            settings.kernels = Isa::Reference;
+            // end
+        }
+        #[cfg(target_arch = "x86_64")]
+        ("kernels", "avx2") => {
+            // knob kernels=avx2
+            settings.kernels = Isa::Avx2;
+            // end
+        }
+        #[cfg(target_arch = "x86_64")]
+        ("kernels", "avx512-vnni") => {
+            // knob kernels=avx512-vnni
+            settings.kernels = Isa::Avx512Vnni;
+            // end
+        }
+        ("buffers", "touched") => {
+            // knob buffers=touched
+            settings.buffers = Buffers::Touched;
+            // end
+        }
+        ("buffers", "huge-pages") => {
+            // knob buffers=huge-pages
+            settings.buffers = Buffers::HugePages;
+            // end
+        }
+        ("packing", "first-pass") => {
+            // knob packing=first-pass
+            settings.packing = Packing::FirstPass;
+            // end
+        }
+        ("model-file", "mapped") => {
+            // knob model-file=mapped
+            settings.model_file = ModelFile::Mapped;
+            // end
+        }
+        _ => return Err(Error::input(format!("there is no setting {setting}"))),
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [path, input, output, chosen @ ..] = &arguments[..] else {
+        return Err(Error::input(
+            "usage: settings-candle MODEL.onnx INPUT OUTPUT [SETTING=VALUE ...]",
+        ));
+    };
+    let mut settings = Settings::default();
+    for setting in chosen {
+        set(&mut settings, setting)?;
+    }
+    // The shapes of outputs are for whoever checks them.
+    let spec = |name: &String, shape: &[usize]| TensorSpec {
+        name: name.clone(),
+        shape: shape.to_vec(),
+    };
+    let model = Model {
+        name: path.clone(),
+        format: Format::Onnx,
+        path: path.into(),
+        input: spec(input, &SHAPE),
+        outputs: vec![spec(output, &[])],
+    };
+    let loaded = Candle::load(&Engine::new(settings)?, &model)?;
+    let mut prepared = Candle::prepare(&loaded, &SHAPE)?;
+    let image = Tensor::new(&SHAPE, vec![0.5; SHAPE.iter().product()])?;
+    for output in Candle::pass(&mut prepared, &image)? {
+        println!("{:?}", output.shape);
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The memory that the operators of this backend write into: taken once, shared by values that are
+//! not needed at the same time.
+
+use std::{collections::HashMap, ops::RangeInclusive};
+
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor};
+use firstpass_probe::Result;
+
+use crate::{geometry::volume, plan::Value, settings::Buffers};
+
+/// The smallest page of the processors that this crate runs on.
+const PAGE: usize = 4096;
+
+/// A value that needs memory.
+pub struct Request {
+    pub value: Value,
+    pub dtype: DType,
+    pub dims: Vec<usize>,
+    /// From the step that writes it to the last that reads it.
+    pub steps: RangeInclusive<usize>,
+}
+
+/// A block of memory and when it is in use.
+struct Block {
+    dtype: DType,
+    length: usize,
+    used: Vec<(usize, RangeInclusive<usize>)>,
+}
+
+/// Memory for every request, and how many bytes it is. The largest are served first, each in the smallest block that is free
+/// while it lives, so that few pages are touched.
+///
+/// # Errors
+/// Fails where a tensor is too large.
+pub fn take(requests: &[Request], buffers: Buffers) -> Result<(HashMap<Value, Tensor>, usize)> {
+    let mut lengths = Vec::with_capacity(requests.len());
+    for request in requests {
+        lengths.push(volume(&request.dims)?);
+    }
+    let mut largest_first: Vec<usize> = (0..requests.len()).collect();
+    largest_first.sort_by_key(|&index| std::cmp::Reverse(lengths[index]));
+    let mut blocks: Vec<Block> = Vec::new();
+    for index in largest_first {
+        let Request { dtype, steps, .. } = &requests[index];
+        let is_free = |block: &&mut Block| {
+            let mut used = block.used.iter();
+            block.dtype == *dtype && used.all(|(_, other)| !overlap(other, steps))
+        };
+        // Later blocks are smaller, and none is smaller than what is still to be served.
+        match blocks.iter_mut().rev().find(is_free) {
+            Some(block) => block.used.push((index, steps.clone())),
+            None => blocks.push(Block {
+                dtype: *dtype,
+                length: lengths[index],
+                used: vec![(index, steps.clone())],
+            }),
+        }
+    }
+    let mut tensors = HashMap::with_capacity(requests.len());
+    let mut bytes = 0;
+    for block in blocks {
+        bytes += block.length * block.dtype.size_in_bytes();
+        let memory = Tensor::zeros(block.length, block.dtype, &Device::Cpu)?;
+        if buffers != Buffers::Lazy {
+            memory.inplace_op1(&Touch(buffers))?;
+        }
+        for (index, _) in block.used {
+            let Request { value, dims, .. } = &requests[index];
+            let tensor = memory.narrow(0, 0, lengths[index])?;
+            tensors.insert(*value, tensor.reshape(dims.as_slice())?);
+        }
+    }
+    Ok((tensors, bytes))
+}
+
+fn overlap(a: &RangeInclusive<usize>, b: &RangeInclusive<usize>) -> bool {
+    a.start() <= b.end() && b.start() <= a.end()
+}
+
+/// Has the system give every page of a block, whose contents are of no interest yet.
+struct Touch(Buffers);
+
+impl InplaceOp1 for Touch {
+    fn name(&self) -> &'static str {
+        "touch"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        let memory: &mut [u8] = match storage {
+            CpuStorage::U8(values) => values,
+            CpuStorage::F32(values) => bytemuck::cast_slice_mut(values),
+            _ => candle_core::bail!("this type of buffer is never taken"),
+        };
+        #[cfg(target_os = "linux")]
+        {
+            use nix::sys::mman::MmapAdvise::{MADV_HUGEPAGE, MADV_POPULATE_WRITE};
+            if self.0 == Buffers::HugePages {
+                advise(memory, MADV_HUGEPAGE).map_err(|e| {
+                    candle_core::Error::Msg(format!("the kernel gives no huge pages: {e}"))
+                })?;
+            }
+            // One call takes half the time of a fault a page. Linux has it since 5.14.
+            if advise(memory, MADV_POPULATE_WRITE).is_ok() {
+                return Ok(());
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let Self(_) = self;
+        for byte in memory.iter_mut().step_by(PAGE) {
+            // The compiler must not know that it is 0 already.
+            *std::hint::black_box(byte) = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Gives the kernel advice on the pages that begin in `memory`.
+#[cfg(target_os = "linux")]
+fn advise(memory: &mut [u8], advice: nix::sys::mman::MmapAdvise) -> nix::Result<()> {
+    let unaligned = memory.as_ptr().align_offset(PAGE);
+    let Some(pages) = memory.get_mut(unaligned..).filter(|m| !m.is_empty()) else {
+        return Ok(());
+    };
+    let start = std::ptr::NonNull::from(&mut *pages).cast();
+    // SAFETY: the range lies within memory that is borrowed exclusively, except for the rest of
+    // its last page, and neither advice that is given here changes any contents.
+    unsafe { nix::sys::mman::madvise(start, pages.len(), advice) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(value: Value, length: usize, steps: RangeInclusive<usize>) -> Request {
+        Request {
+            value,
+            dtype: DType::U8,
+            dims: vec![length],
+            steps,
+        }
+    }
+
+    #[test]
+    fn values_share_memory_unless_they_live_together() -> Result<()> {
+        let requests = [
+            request(1, 100, 0..=1),
+            request(2, 900, 1..=2),
+            request(3, 300, 2..=3),
+            request(4, 200, 3..=usize::MAX),
+        ];
+        for buffers in [Buffers::Lazy, Buffers::Touched] {
+            let (tensors, bytes) = take(&requests, buffers)?;
+            // 1 and 3 share a block, and so do 2 and 4.
+            assert_eq!(bytes, 1200);
+            assert_eq!(tensors.len(), 4);
+            for (value, tensor) in tensors {
+                assert_eq!(tensor.dims(), requests[value - 1].dims);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! What can be chosen, and its names as knobs.
+
+use firstpass_probe::{Error, Knob, Knobs, Result};
+
+use crate::Isa;
+
+pub const KERNELS: &str = "kernels";
+pub const BUFFERS: &str = "buffers";
+pub const PACKING: &str = "packing";
+pub const MODEL_FILE: &str = "model-file";
+
+/// The settings of an engine; the default is that of the knobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    pub threads: usize,
+    /// What the integer kernels use: one of [`Isa::available`].
+    pub kernels: Isa,
+    pub buffers: Buffers,
+    pub packing: Packing,
+    pub model_file: ModelFile,
+}
+
+/// When the memory that operators write into gets its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buffers {
+    /// As the first pass writes to them.
+    Lazy,
+    /// When the model is prepared.
+    Touched,
+    /// Like [`Self::Touched`], with pages of 2 MiB.
+    HugePages,
+}
+
+/// When weights are packed for the integer kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    Prepare,
+    FirstPass,
+}
+
+/// How the bytes of the model's file get into memory. Weights of i8 stay there until they are
+/// packed, in either form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelFile {
+    Read,
+    /// The file must not be changed while the model is in use.
+    Mapped,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            kernels: Isa::detect(),
+            buffers: Buffers::Lazy,
+            packing: Packing::Prepare,
+            model_file: ModelFile::Read,
+        }
+    }
+}
+
+impl Settings {
+    pub fn knobs() -> Vec<Knob> {
+        vec![
+            Knob::threads("threads of the rayon pool in which every pass runs"),
+            Knob::choice(
+                KERNELS,
+                &["auto", "reference", "avx2", "avx512-vnni"],
+                "instruction set of the integer kernels; auto takes the best of the machine",
+            ),
+            Knob::choice(
+                BUFFERS,
+                if cfg!(target_os = "linux") {
+                    &["lazy", "touched", "huge-pages"]
+                } else {
+                    &["lazy", "touched"]
+                },
+                "prepare writes to every page of the buffers, which may be of 2 MiB (madvise); \
+                 else the first pass does",
+            ),
+            Knob::choice(
+                PACKING,
+                &["prepare", "first-pass"],
+                "the step in which weights are packed for the integer kernels",
+            ),
+            Knob::choice(
+                MODEL_FILE,
+                &["read", "mapped"],
+                "how the file gets into memory: copied by read, or mapped by mmap",
+            ),
+        ]
+    }
+
+    /// # Errors
+    /// Fails on a value that this machine or this crate does not have.
+    pub fn of(knobs: &Knobs) -> Result<Self> {
+        let default = Self::default();
+        let unknown = |name: &str, value: &str| {
+            Err(Error::unsupported(format!(
+                "{name}={value} is not possible on this machine"
+            )))
+        };
+        let kernels = match knobs.get(KERNELS) {
+            None | Some("auto") => default.kernels,
+            Some(name) => match Isa::available().into_iter().find(|isa| isa.name() == name) {
+                Some(isa) => isa,
+                None => return unknown(KERNELS, name),
+            },
+        };
+        let buffers = match knobs.get(BUFFERS) {
+            None | Some("lazy") => Buffers::Lazy,
+            Some("touched") => Buffers::Touched,
+            Some("huge-pages") if cfg!(target_os = "linux") => Buffers::HugePages,
+            Some(other) => return unknown(BUFFERS, other),
+        };
+        let packing = match knobs.get(PACKING) {
+            None | Some("prepare") => Packing::Prepare,
+            Some("first-pass") => Packing::FirstPass,
+            Some(other) => return unknown(PACKING, other),
+        };
+        let model_file = match knobs.get(MODEL_FILE) {
+            None | Some("read") => ModelFile::Read,
+            Some("mapped") => ModelFile::Mapped,
+            Some(other) => return unknown(MODEL_FILE, other),
+        };
+        Ok(Self {
+            threads: knobs.threads(),
+            kernels,
+            buffers,
+            packing,
+            model_file,
+        })
+    }
+}
