@@ -1,8 +1,10 @@
 //! ONNX Runtime, through `ort`, as a Firstpass backend, on its CPU execution provider.
 
+mod arena;
 mod library;
 mod model;
 mod options;
+mod prepared;
 mod profile;
 
 use std::collections::BTreeMap;
