@@ -58,6 +58,25 @@ impl Runnable {
         }
     }
 
+    /// Sizes in the file are fixed, but for those that it names (-1).
+    pub(crate) fn check_shape(&self, wanted: &[usize]) -> Result<()> {
+        let session = self.session.borrow();
+        let input = session.inputs().iter().find(|o| o.name() == self.input);
+        let Some(fixed) = input.and_then(|o| o.dtype().tensor_shape()) else {
+            return Ok(());
+        };
+        let fits = |(&fixed, &wanted): (&i64, &usize)| {
+            fixed < 0 || usize::try_from(fixed).is_ok_and(|fixed| fixed == wanted)
+        };
+        if fixed.len() == wanted.len() && fixed.iter().zip(wanted).all(fits) {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!(
+            "the model file takes inputs of shape {fixed:?} (-1: any size) and cannot be prepared \
+             for {wanted:?}; export it with sizes that may vary, or leave the shape as it is"
+        )))
+    }
+
     pub(crate) fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
         let view = TensorRef::from_array_view((input.shape.as_slice(), input.data.as_slice()))?;
         let mut session = self.session.borrow_mut();
