@@ -1,15 +1,16 @@
 //! ONNX Runtime, through `ort`, as a Firstpass backend, on its CPU execution provider.
 
+mod arena;
 mod library;
 mod model;
 mod options;
+mod prepared;
 mod profile;
 
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
-    Tensors,
+    Arithmetic, Backend, EngineInfo, Format, Knob, Knobs, Model, Profile, Result, Tensor, Tensors,
 };
 
 use library::Runtime;
@@ -61,8 +62,9 @@ impl Backend for OnnxRuntime {
         Runnable::load(engine, model, None)
     }
 
-    /// Nothing to do: the session is complete once the file is read.
-    fn prepare(loaded: &Runnable, _: &[usize]) -> Result<Runnable> {
+    /// Nothing to do but to look: the session is complete once the file is read.
+    fn prepare(loaded: &Runnable, shape: &[usize]) -> Result<Runnable> {
+        loaded.check_shape(shape)?;
         Ok(loaded.clone())
     }
 
@@ -74,7 +76,7 @@ impl Backend for OnnxRuntime {
         profile::inspect(engine, model, input)
     }
 
-    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
-        Err(Error::unsupported("no profile yet"))
+    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
+        profile::profile(engine, model, input, passes)
     }
 }

@@ -21,6 +21,8 @@ const OLDEST: u32 = 23;
 /// ONNX Runtime as it was loaded into this process.
 pub struct Runtime {
     pub version: String,
+    /// The second number of the version, as 1.x.
+    pub minor: u32,
     pub path: PathBuf,
     pub environment: Environment,
 }
@@ -71,6 +73,7 @@ fn load(named: &Path) -> Result<Runtime> {
         .build()?;
     environment.set_log_level(LogLevel::Error);
     Ok(Runtime {
+        minor: minor(&version).unwrap_or(OLDEST),
         version,
         path,
         environment,
@@ -123,10 +126,15 @@ fn unavailable(error: impl Into<Error>) -> Error {
 }
 
 fn is_supported(version: &str) -> bool {
+    minor(version).is_some_and(|minor| minor >= OLDEST)
+}
+
+/// The second number of a version 1.x.
+fn minor(version: &str) -> Option<u32> {
     let mut numbers = version.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(1)), Some(Ok(minor))) => minor >= OLDEST,
-        _ => false,
+        (Some(Ok(1)), Some(Ok(minor))) => Some(minor),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{cell::RefCell, path::Path, rc::Rc};
 use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
 use ort::{session::Session, value::TensorRef};
 
-use crate::Engine;
+use crate::{Engine, arena::Registered, prepared};
 
 /// A session that is ready to run, for inputs of every shape that the file allows.
 #[derive(Clone)]
@@ -17,11 +17,13 @@ pub struct Runnable {
 
 impl Runnable {
     pub(crate) fn load(engine: &Engine, model: &Model, profile: Option<&Path>) -> Result<Self> {
-        let mut builder = engine
-            .options
-            .builder(&engine.runtime.environment, profile)?;
-        let session = builder.commit_from_file(&model.path).map_err(|error| {
-            Error::from(error).context(format!("cannot load {}", model.path.display()))
+        let arena = engine.options.shared_arena();
+        let _registered = arena
+            .map(|arena| Registered::new(&engine.runtime.environment, arena))
+            .transpose()?;
+        let (mut builder, file) = prepared::builder(engine, model, profile)?;
+        let session = builder.commit_from_file(&file).map_err(|error| {
+            Error::from(error).context(format!("cannot load {}", file.display()))
         })?;
         let runnable = Self {
             session: Rc::new(RefCell::new(session)),
@@ -54,6 +56,25 @@ impl Runnable {
             Some(name) => Err(unknown(name, &outputs)),
             None => Ok(()),
         }
+    }
+
+    /// Sizes in the file are fixed, but for those that it names (-1).
+    pub(crate) fn check_shape(&self, wanted: &[usize]) -> Result<()> {
+        let session = self.session.borrow();
+        let input = session.inputs().iter().find(|o| o.name() == self.input);
+        let Some(fixed) = input.and_then(|o| o.dtype().tensor_shape()) else {
+            return Ok(());
+        };
+        let fits = |(&fixed, &wanted): (&i64, &usize)| {
+            fixed < 0 || usize::try_from(fixed).is_ok_and(|fixed| fixed == wanted)
+        };
+        if fixed.len() == wanted.len() && fixed.iter().zip(wanted).all(fits) {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!(
+            "the model file takes inputs of shape {fixed:?} (-1: any size) and cannot be prepared \
+             for {wanted:?}; export it with sizes that may vary, or leave the shape as it is"
+        )))
     }
 
     pub(crate) fn pass(&mut self, input: &Tensor) -> Result<Tensors> {

@@ -5,28 +5,69 @@ use std::path::Path;
 use firstpass_probe::{Error, Knob, Knobs, Result};
 use ort::{
     environment::Environment,
+    ep,
     session::{
         Session,
         builder::{GraphOptimizationLevel, SessionBuilder},
     },
 };
 
+use crate::{arena::Arena, prepared::Form};
+
 const OPTIMIZATION: &str = "graph-optimization";
+const PREPARED_FILE: &str = "prepared-file";
+const PREPACKING: &str = "prepacking";
 const MEMORY_PATTERN: &str = "memory-pattern";
+const ARENA: &str = "arena";
+const INITIALIZERS: &str = "initializers";
+const EXECUTION_MODE: &str = "execution-mode";
+const SPINNING: &str = "spinning";
 const EXACT: &str = "exact-int8";
 
 pub(crate) fn declared() -> Vec<Knob> {
     vec![
-        Knob::threads("threads of the session's intra-op pool; operators run one after the other"),
+        Knob::threads("threads of the session's pool"),
         Knob::choice(
             OPTIMIZATION,
             &["all", "none", "basic", "extended"],
             "which graph optimizations the session applies when it is made",
         ),
         Knob::choice(
+            PREPARED_FILE,
+            &["off", "onnx", "ort", "ort-mapped", "prepacked"],
+            "the optimized graph, saved once and loaded without optimization: as ONNX, in ORT's \
+             format, the same mapped into memory, or as ONNX beside a mapped file of packed weights",
+        ),
+        Knob::choice(
+            PREPACKING,
+            &["on", "off"],
+            "whether weights are laid out for the kernels at load, or in every pass",
+        ),
+        Knob::choice(
             MEMORY_PATTERN,
             &["on", "off"],
             "whether one block of memory is planned for all passes after the first",
+        ),
+        Knob::choice(
+            ARENA,
+            &["on", "off", "as-requested", "one-chunk"],
+            "the arena of tensors: grows by powers of two, is absent (malloc), grows by what is \
+             asked for, or starts with one chunk of 64 MiB",
+        ),
+        Knob::choice(
+            INITIALIZERS,
+            &["arena", "malloc"],
+            "where weights are kept (session.use_device_allocator_for_initializers)",
+        ),
+        Knob::choice(
+            EXECUTION_MODE,
+            &["sequential", "parallel"],
+            "whether the threads share each operator, or branches of the graph run side by side",
+        ),
+        Knob::choice(
+            SPINNING,
+            &["on", "off"],
+            "whether threads without work spin before they sleep",
         ),
         Knob::choice(
             EXACT,
@@ -36,66 +77,188 @@ pub(crate) fn declared() -> Vec<Knob> {
     ]
 }
 
-/// The knobs as a session takes them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    threads: usize,
-    optimization: Optimization,
-    memory_pattern: bool,
-    exact: bool,
+/// What a session is made for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Use<'a> {
+    /// The file is optimized already.
+    pub optimized: bool,
+    /// Every pass is recorded, in a file whose name starts so.
+    pub profile: Option<&'a Path>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Optimization {
-    All,
-    None,
-    Basic,
-    Extended,
+/// The knobs as a session takes them.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    knobs: Knobs,
 }
 
 impl Options {
+    /// # Errors
+    /// Fails on settings that cannot both be honoured.
     pub(crate) fn read(knobs: &Knobs) -> Result<Self> {
-        Ok(Self {
-            threads: knobs.threads(),
-            optimization: match knobs.get(OPTIMIZATION) {
-                None | Some("all") => Optimization::All,
-                Some("none") => Optimization::None,
-                Some("basic") => Optimization::Basic,
-                Some("extended") => Optimization::Extended,
-                Some(other) => {
-                    return Err(Error::unsupported(format!(
-                        "knob {OPTIMIZATION} has no value {other}"
-                    )));
-                }
-            },
-            memory_pattern: knobs.get(MEMORY_PATTERN) != Some("off"),
-            exact: knobs.get(EXACT) == Some("on"),
-        })
+        let options = Self {
+            knobs: knobs.clone(),
+        };
+        if options.form() == Some(Form::Prepacked) && options.is(PREPACKING, "off") {
+            return Err(Error::unsupported(format!(
+                "{PREPARED_FILE}=prepacked keeps packed weights, which {PREPACKING}=off forbids: \
+                 set one of the two"
+            )));
+        }
+        if options.is(EXECUTION_MODE, "parallel") && options.knobs.threads() < 2 {
+            return Err(Error::unsupported(format!(
+                "{EXECUTION_MODE}=parallel: with one thread ONNX Runtime runs sequentially all the \
+                 same; set threads=2 or more"
+            )));
+        }
+        Ok(options)
     }
 
-    /// A builder with these options, which also records every pass where `profile` says so.
+    fn is(&self, knob: &str, value: &str) -> bool {
+        self.knobs.get(knob) == Some(value)
+    }
+
+    /// The form in which the model is prepared ahead.
+    pub(crate) fn form(&self) -> Option<Form> {
+        match self.knobs.get(PREPARED_FILE) {
+            Some("onnx") => Some(Form::Onnx),
+            Some("ort") => Some(Form::Ort),
+            Some("ort-mapped") => Some(Form::OrtMapped),
+            Some("prepacked") => Some(Form::Prepacked),
+            _ => None,
+        }
+    }
+
+    /// What shapes a prepared file, besides its form.
+    pub(crate) fn shaping(&self) -> [Option<&str>; 2] {
+        [OPTIMIZATION, EXACT].map(|knob| self.knobs.get(knob))
+    }
+
+    /// An arena that belongs to the environment, where the session does not make its own.
+    pub(crate) fn shared_arena(&self) -> Option<Arena> {
+        match self.knobs.get(ARENA) {
+            Some("as-requested") => Some(Arena::AsRequested),
+            Some("one-chunk") => Some(Arena::OneChunk),
+            _ => None,
+        }
+    }
+
+    /// A builder with these options. What is not set is left alone, as in a program that does not
+    /// know of it.
     pub(crate) fn builder(
         &self,
         environment: &Environment,
-        profile: Option<&Path>,
+        wanted: Use<'_>,
     ) -> Result<SessionBuilder> {
-        let level = match self.optimization {
-            Optimization::All => GraphOptimizationLevel::All,
-            Optimization::None => GraphOptimizationLevel::Disable,
-            Optimization::Basic => GraphOptimizationLevel::Level1,
-            Optimization::Extended => GraphOptimizationLevel::Level2,
+        let parallel = self.is(EXECUTION_MODE, "parallel");
+        let threads = self.knobs.threads();
+        // Operators side by side and threads within each would be more threads than were allowed.
+        let (within, between) = if parallel { (1, threads) } else { (threads, 1) };
+        let level = match self.knobs.get(OPTIMIZATION) {
+            _ if wanted.optimized => GraphOptimizationLevel::Disable,
+            Some("none") => GraphOptimizationLevel::Disable,
+            Some("basic") => GraphOptimizationLevel::Level1,
+            Some("extended") => GraphOptimizationLevel::Level2,
+            _ => GraphOptimizationLevel::All,
         };
         let mut builder = Session::builder(environment)?
-            .with_intra_threads(self.threads)?
-            .with_inter_threads(1)?
+            .with_intra_threads(within)?
+            .with_inter_threads(between)?
+            .with_parallel_execution(parallel)?
             .with_optimization_level(level)?
-            .with_memory_pattern(self.memory_pattern)?;
-        if self.exact {
+            .with_memory_pattern(!self.is(MEMORY_PATTERN, "off"))?;
+        if self.is(PREPACKING, "off") {
+            builder = builder.with_prepacking(false)?;
+        }
+        if self.is(ARENA, "off") {
+            let cpu = ep::CPU::default().with_arena_allocator(false).build();
+            builder = builder.with_execution_providers([cpu])?;
+        }
+        if self.shared_arena().is_some() {
+            builder = builder.with_env_allocators()?;
+        }
+        if self.is(INITIALIZERS, "malloc") {
+            builder = builder.with_device_allocated_initializers()?;
+        }
+        if self.is(SPINNING, "off") {
+            builder = builder
+                .with_intra_op_spinning(false)?
+                .with_inter_op_spinning(false)?;
+        }
+        if self.is(EXACT, "on") {
             builder = builder.with_precise_qmm()?;
         }
-        if let Some(path) = profile {
+        if let Some(path) = wanted.profile {
             builder = builder.with_profiling(path)?;
         }
         Ok(builder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::ffi::{CStr, CString};
+
+    use ort::AsPointer;
+
+    /// What ONNX Runtime says that the options hold under this key.
+    fn entry(builder: &SessionBuilder, key: &str) -> Result<String> {
+        let key = CString::new(key)?;
+        let mut text = [0_u8; 64];
+        let mut length = text.len();
+        // SAFETY: the key ends with a zero, and `length` is that of the text.
+        let status = unsafe {
+            let text = text.as_mut_ptr().cast();
+            (ort::api().GetSessionConfigEntry)(builder.ptr(), key.as_ptr(), text, &mut length)
+        };
+        // SAFETY: the status comes from the call above.
+        unsafe { ort::Error::result_from_status(status) }?;
+        Ok(CStr::from_bytes_until_nul(&text)?.to_string_lossy().into())
+    }
+
+    #[test]
+    fn entries_of_the_configuration_reach_onnx_runtime() -> Result<()> {
+        let runtime = match crate::library::start() {
+            Err(error) if std::env::var_os("FIRSTPASS_REQUIRE_ALL").is_none() => {
+                eprintln!("not tested: {error}");
+                return Ok(());
+            }
+            started => started?,
+        };
+        for (knob, value, key, expected) in [
+            (PREPACKING, "off", "session.disable_prepacking", "1"),
+            (ARENA, "one-chunk", "session.use_env_allocators", "1"),
+            (
+                INITIALIZERS,
+                "malloc",
+                "session.use_device_allocator_for_initializers",
+                "1",
+            ),
+            (SPINNING, "off", "session.intra_op.allow_spinning", "0"),
+            (SPINNING, "off", "session.inter_op.allow_spinning", "0"),
+            (EXACT, "on", "session.x64quantprecision", "1"),
+        ] {
+            let set = Options::read(&Knobs::default().with(knob, value))?;
+            let builder = set.builder(&runtime.environment, Use::default())?;
+            assert_eq!(entry(&builder, key)?, expected, "{knob}={value}");
+            let unset = Options::read(&Knobs::default())?;
+            let builder = unset.builder(&runtime.environment, Use::default())?;
+            assert!(entry(&builder, key).is_err(), "{key} without {knob}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn settings_that_exclude_each_other_are_refused() {
+        for knobs in [
+            Knobs::default()
+                .with(PREPARED_FILE, "prepacked")
+                .with(PREPACKING, "off"),
+            Knobs::default().with(EXECUTION_MODE, "parallel"),
+        ] {
+            assert!(Options::read(&knobs).is_err(), "{knobs:?}");
+        }
     }
 }

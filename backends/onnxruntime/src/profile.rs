@@ -1,22 +1,58 @@
-//! Which operators ONNX Runtime runs, from its own profile of one pass.
+//! What ONNX Runtime's own profiler tells: which operators ran, and what each of them took.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, mem};
 
-use firstpass_probe::{Arithmetic, Error, Model, Result, Tensor};
+use firstpass_probe::{
+    Arithmetic, Error, Model, OperatorTime, Profile, ProfiledOperator, Result, Span, Tensor,
+    observe,
+};
 use serde::Deserialize;
 
 use crate::{Engine, model::Runnable};
 
+const PASS: &str = "model_run";
+
+/// A node also has events for what lies around its kernel in some releases.
+const KERNEL: &str = "_kernel_time";
+
 pub(crate) fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
+    let (_, events) = record(engine, model, input, 1)?;
+    count(&events)
+}
+
+pub(crate) fn profile(
+    engine: &Engine,
+    model: &Model,
+    input: &Tensor,
+    passes: usize,
+) -> Result<Profile> {
+    let (spans, events) = record(engine, model, input, passes)?;
+    collect(&spans, events)
+}
+
+/// Loads the model with the profiler on and runs it.
+fn record(
+    engine: &Engine,
+    model: &Model,
+    input: &Tensor,
+    passes: usize,
+) -> Result<(Vec<Span>, Vec<Event>)> {
     // Declared before the session, so that it is removed after the session has closed its file.
     let dir = tempfile::Builder::new().prefix("firstpass-").tempdir()?;
     let mut runnable = Runnable::load(engine, model, Some(&dir.path().join("profile")))?;
-    runnable.pass(input)?;
+    let spans = (0..passes)
+        .map(|_| Ok(observe(|| runnable.pass(input))?.1))
+        .collect::<Result<_>>()?;
     // ONNX Runtime appends the time to the name and says what it has made of it.
     let file = runnable.session.borrow_mut().end_profiling()?;
     let text = fs::read_to_string(&file)
         .map_err(|error| Error::from(error).context(format!("cannot read the profile {file}")))?;
-    count(&text)
+    Ok((spans, parse(&text)?))
+}
+
+fn parse(profile: &str) -> Result<Vec<Event>> {
+    serde_json::from_str(profile)
+        .map_err(|error| Error::from(error).context("cannot parse the profile"))
 }
 
 /// One event of a profile; other fields than these are of no interest here.
@@ -26,34 +62,114 @@ struct Event {
     cat: String,
     #[serde(default)]
     name: String,
+    /// In µs, like all times of a profile.
+    #[serde(default)]
+    dur: u64,
     #[serde(default)]
     args: Args,
 }
 
+/// ONNX Runtime writes every argument as text. Those of memory came with a later release.
 #[derive(Default, Deserialize)]
 struct Args {
     #[serde(default)]
     op_name: String,
+    #[serde(default)]
+    node_index: String,
+    output_size: Option<String>,
+    mem_arena_held: Option<String>,
+    mem_in_use_peak: Option<String>,
 }
 
-fn count(profile: &str) -> Result<Arithmetic> {
-    let events: Vec<Event> = serde_json::from_str(profile)
-        .map_err(|error| Error::from(error).context("cannot parse the profile"))?;
+impl Event {
+    /// The node whose kernel this is.
+    fn kernel(&self) -> Option<&str> {
+        let node = self.name.strip_suffix(KERNEL)?;
+        (self.cat == "Node").then_some(node)
+    }
+
+    fn operator(&self) -> Option<ProfiledOperator> {
+        let node = self.kernel()?;
+        let layer = if node.is_empty() {
+            format!("node {}", self.args.node_index)
+        } else {
+            node.into()
+        };
+        Some(ProfiledOperator {
+            layer,
+            kind: self.args.op_name.clone(),
+        })
+    }
+
+    fn ends_a_pass(&self) -> bool {
+        self.cat == "Session" && self.name == PASS
+    }
+}
+
+impl Args {
+    /// Adds what the kernel wrote, and notes what the arena holds after it.
+    fn count(&self, counts: &mut BTreeMap<String, u64>) {
+        let number = |text: &Option<String>| text.as_ref()?.parse::<u64>().ok();
+        if let Some(bytes) = number(&self.output_size) {
+            *counts.entry("output-bytes".into()).or_default() += bytes;
+        }
+        for (name, text) in [
+            ("arena-bytes", &self.mem_arena_held),
+            ("arena-peak-bytes", &self.mem_in_use_peak),
+        ] {
+            if let Some(bytes) = number(text) {
+                counts.insert(name.into(), bytes);
+            }
+        }
+    }
+}
+
+/// Events are written when they end, so that those of a pass lie before its own.
+fn collect(spans: &[Span], events: Vec<Event>) -> Result<Profile> {
+    let mut passes = Vec::new();
+    let mut times = Vec::new();
+    let mut counts = BTreeMap::new();
+    for event in events {
+        if let Some(operator) = event.operator() {
+            times.push(OperatorTime {
+                operator,
+                self_ns: event.dur * 1000,
+                minor_faults: None,
+            });
+            event.args.count(&mut counts);
+        } else if event.ends_a_pass() {
+            passes.push((mem::take(&mut times), mem::take(&mut counts)));
+        }
+    }
+    if passes.len() != spans.len() {
+        return Err(Error::engine(format!(
+            "ONNX Runtime profiled {} passes of {}",
+            passes.len(),
+            spans.len()
+        )));
+    }
+    let observed = spans.iter().zip(passes);
+    Ok(Profile::collect(
+        "ONNX Runtime's profiler (events of category Node)",
+        observed
+            .map(|(span, (times, counts))| (*span, times, counts))
+            .collect(),
+    ))
+}
+
+fn count(events: &[Event]) -> Result<Arithmetic> {
     let mut counted = Arithmetic {
         source: "ONNX Runtime's profile of one pass (events of category Node)".into(),
         ..Arithmetic::default()
     };
-    for event in events {
-        // A node also has events for what lies around its kernel in some releases.
-        if event.cat != "Node" || !event.name.ends_with("_kernel_time") {
-            continue;
-        }
-        match convolution(&event.args.op_name) {
+    for event in events.iter().filter(|event| event.kernel().is_some()) {
+        let operator = &event.args.op_name;
+        match convolution(operator) {
             Some(Kind::Integer) => counted.integer += 1,
             Some(Kind::Float) => counted.float += 1,
             None => {}
         }
-        *counted.operators.entry(event.args.op_name).or_default() += 1;
+        *counted.operators.entry(operator.clone()).or_default() += 1;
     }
     if counted.operators.is_empty() {
         return Err(Error::engine("the profile of ONNX Runtime names no kernel"));
@@ -80,9 +196,10 @@ fn convolution(operator: &str) -> Option<Kind> {
 mod tests {
     use super::*;
 
-    fn kernel(operator: &str) -> String {
+    fn kernel(node: &str, operator: &str, dur: u64) -> String {
         format!(
-            r#"{{"cat":"Node","name":"n_kernel_time","dur":1,"args":{{"op_name":"{operator}"}}}}"#
+            r#"{{"cat":"Node","name":"{node}_kernel_time","dur":{dur},
+                "args":{{"op_name":"{operator}","output_size":"64","mem_arena_held":"{dur}"}}}}"#
         )
     }
 
@@ -92,12 +209,12 @@ mod tests {
             r#"[{{"cat":"Session","name":"model_run","args":{{}}}},
                 {{"cat":"Node","name":"n_fence_before","args":{{"op_name":"Conv"}}}},
                 {},{},{},{}]"#,
-            kernel("QLinearConv"),
-            kernel("FusedConv"),
-            kernel("QLinearAdd"),
-            kernel("NhwcFusedConv"),
+            kernel("a", "QLinearConv", 1),
+            kernel("b", "FusedConv", 1),
+            kernel("c", "QLinearAdd", 1),
+            kernel("d", "NhwcFusedConv", 1),
         );
-        let counted = count(&profile)?;
+        let counted = count(&parse(&profile)?)?;
         assert_eq!((counted.integer, counted.float), (1, 2));
         assert_eq!(counted.operators["QLinearAdd"], 1);
         assert_eq!(counted.operators.values().sum::<usize>(), 4);
@@ -106,7 +223,30 @@ mod tests {
 
     #[test]
     fn an_empty_or_broken_profile_is_an_error() {
-        assert!(count("[]").is_err());
-        assert!(count("[{").is_err());
+        assert!(parse("[]").and_then(|events| count(&events)).is_err());
+        assert!(parse("[{").is_err());
+    }
+
+    #[test]
+    fn kernels_belong_to_the_pass_that_ends_after_them() -> Result<()> {
+        let run = r#"{"cat":"Session","name":"model_run","dur":9}"#;
+        let around = r#"{"cat":"Session","name":"SequentialExecutor::Execute","dur":8}"#;
+        let profile = format!(
+            r#"[{{"cat":"Session","name":"session_initialization","dur":7}},
+                {},{},{around},{run},{},{around},{run}]"#,
+            kernel("a", "QLinearConv", 5),
+            kernel("b", "QLinearAdd", 2),
+            kernel("a", "QLinearConv", 3),
+        );
+        let profile = collect(&[Span::default(); 2], parse(&profile)?)?;
+        let layers: Vec<_> = profile.operators.iter().map(|o| o.layer.as_str()).collect();
+        assert_eq!(layers, ["a", "b"]);
+        assert_eq!(profile.passes[0].self_ns, [5000, 2000]);
+        assert_eq!(profile.passes[1].self_ns, [3000, 0]);
+        let counts = &profile.passes[0].counts;
+        assert_eq!((counts["output-bytes"], counts["arena-bytes"]), (128, 2));
+        assert!(profile.passes[0].minor_faults.is_empty());
+        assert!(collect(&[Span::default()], Vec::new()).is_err());
+        Ok(())
     }
 }
