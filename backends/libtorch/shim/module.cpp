@@ -9,6 +9,7 @@
 
 using torch::jit::Block;
 using torch::jit::Graph;
+using torch::jit::GraphOptimizerEnabledGuard;
 using torch::jit::Module;
 
 namespace {
@@ -25,19 +26,31 @@ size_t nodes(const Block* block) {
   return count;
 }
 
+// Only in a thread that optimizes graphs are the calls within calls inlined. Freezing goes on without
+// and gives a module that cannot run.
+struct Inlining : GraphOptimizerEnabledGuard {
+  Inlining() : GraphOptimizerEnabledGuard(true) {}
+};
+
 } // namespace
 
 extern "C" {
 
 // Replaces the module: its owner keeps the pointer.
 bool firstpass_torch_freeze(void* context, ErrorSink failed, Module* module) noexcept {
-  return guarded(context, failed, [&] { *module = torch::jit::freeze(*module); });
+  return guarded(context, failed, [&] {
+    const Inlining inlining;
+    *module = torch::jit::freeze(*module);
+  });
 }
 
 // Freezes as well what is not frozen yet.
 bool firstpass_torch_optimize_for_inference(
     void* context, ErrorSink failed, Module* module) noexcept {
-  return guarded(context, failed, [&] { *module = torch::jit::optimize_for_inference(*module); });
+  return guarded(context, failed, [&] {
+    const Inlining inlining;
+    *module = torch::jit::optimize_for_inference(*module);
+  });
 }
 
 // The nodes of `forward` with all that it calls. Inlining leaves its work behind in the functions
@@ -45,6 +58,7 @@ bool firstpass_torch_optimize_for_inference(
 bool firstpass_torch_graph_nodes(
     void* context, ErrorSink failed, const Module* module, size_t* count) noexcept {
   return guarded(context, failed, [&] {
+    const Inlining inlining;
     const auto graph = module->get_method("forward").graph()->copy();
     torch::jit::Inline(*graph);
     *count = nodes(graph->block());

@@ -87,6 +87,9 @@ bool firstpass_torch_set_inter_threads(void* context, ErrorSink failed, int thre
     if (at::get_num_interop_threads() != threads) {
       at::set_num_interop_threads(threads);
     }
+    TORCH_CHECK(
+        at::get_num_interop_threads() == threads,
+        "libtorch keeps its number of interop threads, ", at::get_num_interop_threads());
   });
 }
 

@@ -26,6 +26,14 @@ pub fn in_this_thread() -> Result<BTreeMap<String, String>> {
     shim::settings()
 }
 
+/// The nodes of the graph that the calling thread ran last, as its executor had made it.
+///
+/// # Errors
+/// Where libtorch fails.
+pub fn executed_graph_nodes() -> Result<usize> {
+    shim::executed_nodes()
+}
+
 /// How many passes are profiled before a graph is optimized; by default 1. For the whole process.
 ///
 /// # Errors

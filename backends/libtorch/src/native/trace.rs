@@ -8,7 +8,8 @@ use firstpass_probe::{
 
 use super::{
     module::Runnable,
-    shim::{self, Call, Trace},
+    settings,
+    shim::{Call, Trace},
 };
 
 /// The executor profiles the first pass and optimizes in the second: from the third on, every pass
@@ -37,7 +38,7 @@ pub(super) fn profile(runnable: &mut Runnable, input: &Tensor, passes: usize) ->
         let trace = Trace::begin()?;
         let (_, span) = observe(|| runnable.pass(input))?;
         let times = self_times(&trace.end()?);
-        profiled.push((span, times, shim::executed_nodes()?));
+        profiled.push((span, times, settings::executed_graph_nodes()?));
     }
     // Only now: counting inlines functions, and what is inlined once is not inlined again.
     let graph = runnable.graph_nodes()?;
