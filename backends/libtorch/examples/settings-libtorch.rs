@@ -76,11 +76,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         settings::set_profiled_runs(0)?;
         // end
     }
-    if is("executor=simple") {
-        // knob executor=simple
-        settings::set_executor(settings::Executor::Simple)?;
-        // end
-    }
     if is("executor=legacy") {
         // knob executor=legacy
         settings::set_executor(settings::Executor::Legacy)?;

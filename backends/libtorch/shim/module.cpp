@@ -53,8 +53,9 @@ bool firstpass_torch_optimize_for_inference(
   });
 }
 
-// The nodes of `forward` with all that it calls. Inlining leaves its work behind in the functions
-// that are called: to be asked after the passes that it must not make faster.
+// The nodes of `forward` with all that it calls. To be asked of a module that has not run and will
+// not: functions keep the form in which they were first needed, inlined here and not where a thread
+// ran them without optimizing.
 bool firstpass_torch_graph_nodes(
     void* context, ErrorSink failed, const Module* module, size_t* count) noexcept {
   return guarded(context, failed, [&] {

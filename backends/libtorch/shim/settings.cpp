@@ -44,12 +44,8 @@ bool firstpass_torch_set_profiled_runs(void* context, ErrorSink failed, size_t r
 }
 
 // An executor is made at the first pass of a module, and remains what it was made as.
-bool firstpass_torch_set_executor(
-    void* context, ErrorSink failed, bool legacy, bool profiling) noexcept {
-  return guarded(context, failed, [&] {
-    FLAGS_torch_jit_enable_new_executor = !legacy;
-    torch::jit::getExecutorMode() = profiling;
-  });
+bool firstpass_torch_set_executor(void* context, ErrorSink failed, bool profiling) noexcept {
+  return guarded(context, failed, [&] { torch::jit::getExecutorMode() = profiling; });
 }
 
 // How often fusions may be specialised to shapes, and how often generalised after that.
@@ -105,10 +101,7 @@ bool firstpass_torch_settings(void* context, PairSink sink, ErrorSink failed) no
     tell("graph-executor-optimize", on(torch::jit::getGraphExecutorOptimize()));
     tell("profiling-mode", on(torch::jit::getProfilingMode()));
     tell("profiled-runs", std::to_string(torch::jit::getNumProfiledRuns()));
-    tell("executor",
-         !torch::jit::IsNewExecutorEnabled() ? "legacy"
-             : torch::jit::getExecutorMode() ? "profiling"
-                                             : "simple");
+    tell("executor", torch::jit::IsNewExecutorEnabled() ? "profiling" : "legacy");
     tell("fusion-strategy", describe(torch::jit::getFusionStrategy()));
     tell("tensor-expression-fuser", on(torch::jit::tensorExprFuserEnabled()));
     tell("quantized-engine", lower_case(c10::toString(at::globalContext().qEngine())));

@@ -37,9 +37,8 @@ pub(crate) fn declared() -> Vec<Knob> {
         ),
         Knob::choice(
             EXECUTOR,
-            &["profiling", "simple", "legacy"],
-            "simple: only what a graph needs to run, getExecutorMode; legacy: the executor before \
-             profiling, torch_jit_enable_new_executor",
+            &["profiling", "legacy"],
+            "legacy: the executor before profiling, getExecutorMode",
         ),
         Knob::choice(
             FUSION,

@@ -57,11 +57,7 @@ impl Backend for Libtorch {
     }
 
     fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
-        trace::profile(
-            &mut Module::load(engine, model)?.prepare(&input.shape)?,
-            input,
-            passes,
-        )
+        trace::profile(engine, model, input, passes)
     }
 }
 

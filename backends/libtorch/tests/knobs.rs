@@ -197,7 +197,6 @@ fn executors_make_their_graphs_when_they_are_told_to() -> Result<()> {
 
     for setting in [
         ("profiling-mode", "off"),
-        ("executor", "simple"),
         ("executor", "legacy"),
         ("fusion-strategy", "none"),
         ("graph-executor-optimize", "off"),

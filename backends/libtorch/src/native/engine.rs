@@ -66,7 +66,6 @@ fn set_executor(knobs: &Knobs) -> Result<()> {
     jit::f_set_tensor_expr_fuser_enabled(on(TENSOR_EXPRESSIONS)).map_err(torch_error)?;
     settings::set_profiled_runs(knobs.get(PROFILED_RUNS).map_or(Ok(1), str::parse)?)?;
     settings::set_executor(match knobs.get(EXECUTOR) {
-        Some("simple") => Executor::Simple,
         Some("legacy") => Executor::Legacy,
         _ => Executor::Profiling,
     })?;

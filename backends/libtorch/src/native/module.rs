@@ -43,6 +43,11 @@ impl Module {
         })
     }
 
+    /// The nodes of the module's own graph, inlined: of a module that has not run, see the shim.
+    pub(super) fn graph_nodes(&self) -> Result<usize> {
+        shim::graph_nodes(&self.module)
+    }
+
     /// Allocates the input. Nothing else is to be done: TorchScript specialises to a shape in its
     /// first passes.
     pub(super) fn prepare(&self, shape: &[usize]) -> Result<Runnable> {
@@ -80,12 +85,6 @@ impl Runnable {
         }
         tensors.truncate(declared);
         tensors.iter().map(copy).collect()
-    }
-
-    /// The nodes of the module's own graph, inlined. To be asked after the passes that it must not
-    /// make faster.
-    pub(super) fn graph_nodes(&self) -> Result<usize> {
-        shim::graph_nodes(&self.module.module)
     }
 
     /// Copies the input: a scripted module may write to its arguments.

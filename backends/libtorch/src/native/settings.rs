@@ -12,8 +12,6 @@ use super::shim;
 pub enum Executor {
     /// The default: profiles some passes and optimizes by what it saw.
     Profiling,
-    /// Does what a graph needs to run, and no more.
-    Simple,
     /// The one before profiling, which optimizes for each kind of argument.
     Legacy,
 }
@@ -47,10 +45,7 @@ pub fn set_profiled_runs(runs: usize) -> Result<()> {
 /// # Errors
 /// Where libtorch fails.
 pub fn set_executor(executor: Executor) -> Result<()> {
-    shim::set_executor(
-        executor == Executor::Legacy,
-        executor == Executor::Profiling,
-    )
+    shim::set_executor(executor == Executor::Profiling)
 }
 
 /// How often fusions are compiled for one shape, and then for any shape; by default 2 and 10. With

@@ -21,12 +21,7 @@ unsafe extern "C" {
     fn firstpass_torch_describe(context: *mut c_void, sink: PairSink, failed: ErrorSink) -> bool;
     fn firstpass_torch_settings(context: *mut c_void, sink: PairSink, failed: ErrorSink) -> bool;
     fn firstpass_torch_set_profiled_runs(c: *mut c_void, failed: ErrorSink, runs: usize) -> bool;
-    fn firstpass_torch_set_executor(
-        context: *mut c_void,
-        failed: ErrorSink,
-        legacy: bool,
-        profiling: bool,
-    ) -> bool;
+    fn firstpass_torch_set_executor(c: *mut c_void, failed: ErrorSink, profiling: bool) -> bool;
     fn firstpass_torch_set_fusion_strategy(
         context: *mut c_void,
         failed: ErrorSink,
@@ -163,11 +158,9 @@ pub fn set_profiled_runs(runs: usize) -> Result<()> {
     call(|context, failed| unsafe { firstpass_torch_set_profiled_runs(context, failed, runs) })
 }
 
-pub fn set_executor(legacy: bool, profiling: bool) -> Result<()> {
+pub fn set_executor(profiling: bool) -> Result<()> {
     // SAFETY: as in `describe`.
-    call(|context, failed| unsafe {
-        firstpass_torch_set_executor(context, failed, legacy, profiling)
-    })
+    call(|context, failed| unsafe { firstpass_torch_set_executor(context, failed, profiling) })
 }
 
 pub fn set_fusion_strategy(static_depth: usize, dynamic_depth: usize) -> Result<()> {

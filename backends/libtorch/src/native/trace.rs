@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, OperatorTime, Profile, ProfiledOperator, Result, Tensor, observe,
+    Arithmetic, Model, OperatorTime, Profile, ProfiledOperator, Result, Tensor, observe,
 };
 
 use super::{
-    module::Runnable,
+    engine::Engine,
+    module::{Module, Runnable},
     settings,
     shim::{Call, Trace},
 };
@@ -32,7 +33,13 @@ pub(super) fn inspect(runnable: &mut Runnable, input: &Tensor) -> Result<Arithme
     })
 }
 
-pub(super) fn profile(runnable: &mut Runnable, input: &Tensor, passes: usize) -> Result<Profile> {
+pub(super) fn profile(
+    engine: &Engine,
+    model: &Model,
+    input: &Tensor,
+    passes: usize,
+) -> Result<Profile> {
+    let mut runnable = Module::load(engine, model)?.prepare(&input.shape)?;
     let mut profiled = Vec::new();
     for _ in 0..passes {
         let trace = Trace::begin()?;
@@ -40,8 +47,8 @@ pub(super) fn profile(runnable: &mut Runnable, input: &Tensor, passes: usize) ->
         let times = self_times(&trace.end()?);
         profiled.push((span, times, settings::executed_graph_nodes()?));
     }
-    // Only now: counting inlines functions, and what is inlined once is not inlined again.
-    let graph = runnable.graph_nodes()?;
+    // Last, so that pass 1 is a first pass, and of a copy that has not run.
+    let graph = Module::load(engine, model)?.graph_nodes()?;
     let passes = profiled.into_iter().map(|(span, times, executed)| {
         let counts = [(GRAPH_NODES, graph), (EXECUTED_NODES, executed)];
         let counts = counts.map(|(name, count)| (name.to_string(), count as u64));
