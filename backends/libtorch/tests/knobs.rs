@@ -283,7 +283,7 @@ fn threads_beside_each_other_are_honoured_or_refused() -> Result<()> {
     assert!(error.contains("number of interop threads"), "{error}");
 
     let image = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("image.safetensors");
-    write_tensors(&image, [("image".to_string(), &input()?)].into_iter())?;
+    write_tensors(&image, [("image".to_string(), &input()?)])?;
     let request = Request::Trial(Trial {
         model: model(INT8),
         knobs: knobs(&[("inter-threads", "2")]),
