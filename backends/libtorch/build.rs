@@ -26,7 +26,7 @@ mod native {
     }
 
     fn compile_shim(lib: &Path) -> Result<(), Box<dyn Error>> {
-        println!("cargo::rerun-if-changed=shim/shim.cpp");
+        println!("cargo::rerun-if-changed=shim");
         println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
         println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
         // As torch-sys reads it: the folder that holds `include`. Every distribution of libtorch,
@@ -48,7 +48,7 @@ mod native {
             .define("NDEBUG", None)
             .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
             .include(&include)
-            .file("shim/shim.cpp")
+            .files(["describe", "settings", "module", "trace"].map(|f| format!("shim/{f}.cpp")))
             .try_compile("firstpass_libtorch_shim")?;
         Ok(())
     }

@@ -10,5 +10,8 @@ mod absent;
 #[cfg(feature = "native")]
 mod native;
 
+#[cfg(feature = "native")]
+pub use native::settings;
+
 /// libtorch with TorchScript, its quantized engine being fbgemm.
 pub struct Libtorch;

@@ -2,6 +2,8 @@
 
 mod engine;
 mod module;
+mod prepared;
+pub mod settings;
 mod shim;
 mod trace;
 
@@ -54,20 +56,21 @@ impl Backend for Libtorch {
         )
     }
 
-    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
-        Err(Error::unsupported("no profile yet"))
+    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
+        trace::profile(engine, model, input, passes)
     }
 }
 
-/// The error without libtorch's C++ stack trace, which says nothing to the reader of a report.
 fn torch_error(error: TchError) -> Error {
     match error {
-        TchError::Torch(message) => {
-            let (message, _trace) = message
-                .split_once("\nException raised from ")
-                .unwrap_or((&message, ""));
-            Error::engine(message.trim())
-        }
+        TchError::Torch(text) => Error::engine(message(&text)),
         other => other.into(),
     }
+}
+
+/// What libtorch says without its C++ stack trace, which says nothing to the reader of a report.
+fn message(text: &str) -> &str {
+    text.split_once("\nException raised from ")
+        .map_or(text, |(message, _trace)| message)
+        .trim()
 }

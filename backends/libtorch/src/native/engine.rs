@@ -3,37 +3,79 @@
 use std::{collections::BTreeMap, marker::PhantomData};
 
 use firstpass_probe::{EngineInfo, Error, Knobs, Result};
-use tch::{Device, Kind, QEngine, Tensor, jit};
+use tch::{Device, Kind, Tensor, jit};
 
-use super::{shim, torch_error};
-use crate::knobs::{OPTIMIZE, PROFILING};
+use super::{
+    settings::{self, Executor},
+    shim, torch_error,
+};
+use crate::knobs::{
+    EXECUTOR, FREEZE, FUSION, INFERENCE, INTER_THREADS, OPTIMIZE, PREPARED, PROFILED_RUNS,
+    PROFILING, QUANTIZED_ENGINE, TENSOR_EXPRESSIONS,
+};
 
 /// Proof that libtorch has started in this thread.
 ///
 /// The number of threads and whether graphs are optimized are thread-local in libtorch, so what
 /// is made of this must not leave the thread: it is not `Send`.
 #[derive(Clone, Copy)]
-pub struct Engine(PhantomData<*const ()>);
+pub struct Engine {
+    pub(super) load: Load,
+    _thread: PhantomData<*const ()>,
+}
+
+/// What is done to a module when it is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// By a copy of the file that is frozen already.
+    pub prepared: bool,
+    pub freeze: bool,
+    pub optimize_for_inference: bool,
+}
 
 impl Engine {
     pub(super) fn start(knobs: &Knobs) -> Result<Self> {
-        QEngine::FBGEMM.set().map_err(|error| {
-            torch_error(error).context("libtorch cannot use fbgemm on this processor")
+        let chosen = knobs.get(QUANTIZED_ENGINE).unwrap_or("fbgemm");
+        settings::set_quantized_engine(chosen).map_err(|error| {
+            error.context(format!("libtorch cannot use {chosen} on this processor"))
         })?;
         let threads = i32::try_from(knobs.threads())
             .map_err(|_| Error::unsupported("libtorch counts threads in 32 bits"))?;
         tch::set_num_threads(threads);
-        // libtorch refuses to be told twice in one process.
-        if tch::get_num_interop_threads() != 1 {
-            tch::set_num_interop_threads(1);
-        }
-        // Both are set either way: an earlier start in this process may have changed them.
-        let on = |name| knobs.get(name) != Some("off");
-        jit::f_set_graph_executor_optimize(on(OPTIMIZE)).map_err(torch_error)?;
-        jit::f_set_profiling_mode(on(PROFILING)).map_err(torch_error)?;
+        let inter_threads = knobs.get(INTER_THREADS).map_or(Ok(1), str::parse)?;
+        shim::set_inter_threads(inter_threads)?;
+        set_executor(knobs)?;
         touch()?;
-        Ok(Self(PhantomData))
+        let on = |name| knobs.get(name) == Some("on");
+        Ok(Self {
+            load: Load {
+                prepared: knobs.get(PREPARED) == Some("frozen"),
+                freeze: on(FREEZE),
+                optimize_for_inference: on(INFERENCE),
+            },
+            _thread: PhantomData,
+        })
     }
+}
+
+/// All are set either way: an earlier start in this process may have changed them.
+fn set_executor(knobs: &Knobs) -> Result<()> {
+    let on = |name| knobs.get(name) != Some("off");
+    jit::f_set_graph_executor_optimize(on(OPTIMIZE)).map_err(torch_error)?;
+    jit::f_set_profiling_mode(on(PROFILING)).map_err(torch_error)?;
+    jit::f_set_tensor_expr_fuser_enabled(on(TENSOR_EXPRESSIONS)).map_err(torch_error)?;
+    settings::set_profiled_runs(knobs.get(PROFILED_RUNS).map_or(Ok(1), str::parse)?)?;
+    settings::set_executor(match knobs.get(EXECUTOR) {
+        Some("legacy") => Executor::Legacy,
+        _ => Executor::Profiling,
+    })?;
+    let (static_depth, dynamic_depth) = match knobs.get(FUSION) {
+        Some("none") => (0, 0),
+        Some("static") => (2, 0),
+        Some("dynamic") => (0, 10),
+        _ => (2, 10),
+    };
+    settings::set_fusion_strategy(static_depth, dynamic_depth)
 }
 
 /// Runs one operator that is large enough to be divided among the threads, so that dispatcher,
@@ -49,11 +91,20 @@ fn touch() -> Result<()> {
     }
 }
 
+/// The version of the library that is loaded.
+pub(super) fn version() -> Result<String> {
+    find_version(shim::describe()?.get("config").map_or("", String::as_str))
+}
+
+fn find_version(config: &str) -> Result<String> {
+    setting(config, "TORCH_VERSION=")
+        .ok_or_else(|| Error::engine("libtorch's own description names no version"))
+}
+
 pub(super) fn describe() -> Result<EngineInfo> {
     let mut details = shim::describe()?;
     let config = details.remove("config").unwrap_or_default();
-    let version = setting(&config, "TORCH_VERSION=")
-        .ok_or_else(|| Error::engine("libtorch's own description names no version"))?;
+    let version = find_version(&config)?;
     let library = details.remove("library");
     details.extend(libraries(&config));
     Ok(EngineInfo {

@@ -6,7 +6,7 @@ use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
 use tch::{CModule, Device, IValue, Kind};
 use zip::ZipArchive;
 
-use super::{engine::Engine, torch_error};
+use super::{engine::Engine, prepared, settings, shim, torch_error};
 
 /// A scripted module in evaluation mode.
 #[derive(Clone)]
@@ -21,8 +21,16 @@ impl Module {
     pub(super) fn load(engine: &Engine, model: &Model) -> Result<Self> {
         let load = || {
             check(&model.path)?;
-            let mut module = CModule::load(&model.path).map_err(torch_error)?;
-            module.f_set_eval().map_err(torch_error)?;
+            let mut module = if engine.load.prepared {
+                prepared::load(&model.path)?
+            } else {
+                read(&model.path)?
+            };
+            if engine.load.optimize_for_inference {
+                settings::optimize_for_inference(&mut module)?;
+            } else if engine.load.freeze && !engine.load.prepared {
+                settings::freeze(&mut module)?;
+            }
             Ok(module)
         };
         let module = load().map_err(|error: Error| {
@@ -33,6 +41,11 @@ impl Module {
             outputs: model.outputs.len(),
             _engine: *engine,
         })
+    }
+
+    /// The nodes of the module's own graph, inlined: of a module that has not run, see the shim.
+    pub(super) fn graph_nodes(&self) -> Result<usize> {
+        shim::graph_nodes(&self.module)
     }
 
     /// Allocates the input. Nothing else is to be done: TorchScript specialises to a shape in its
@@ -93,9 +106,16 @@ fn dimensions(shape: &[usize]) -> Result<Vec<i64>> {
     shape.iter().map(|&n| Ok(i64::try_from(n)?)).collect()
 }
 
+/// Reads a scripted module, in evaluation mode.
+pub(super) fn read(path: &Path) -> Result<CModule> {
+    let mut module = CModule::load(path).map_err(torch_error)?;
+    module.f_set_eval().map_err(torch_error)?;
+    Ok(module)
+}
+
 /// Reads every file of the archive against its checksum: libtorch does not, and runs a module with
 /// damaged weights without a word.
-fn check(path: &Path) -> Result<()> {
+pub(super) fn check(path: &Path) -> Result<()> {
     let mut archive = ZipArchive::new(File::open(path)?)?;
     for index in 0..archive.len() {
         let mut file = archive.by_index(index)?;

@@ -1,21 +1,52 @@
-//! Calls of `shim/shim.cpp`.
+//! Calls of the shim, the C++ in `shim/`.
 
 use std::{
     collections::BTreeMap,
-    ffi::{CStr, c_char, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     marker::PhantomData,
 };
 
 use firstpass_probe::{Error, Result};
+use tch::CModule;
+
+use super::message;
 
 type PairSink = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char);
-type CallSink = unsafe extern "C" fn(*mut c_void, *const c_char, usize);
+type CallSink = unsafe extern "C" fn(*mut c_void, *const c_char, usize, u64, u64);
 type ErrorSink = unsafe extern "C" fn(*mut c_void, *const c_char);
 
-// SAFETY: the signatures are those of shim.cpp. Its functions catch every C++ exception, and they
+// SAFETY: the signatures are those of the shim. Its functions catch every C++ exception, and they
 // call the sinks only before they return, with strings that end in NUL.
 unsafe extern "C" {
     fn firstpass_torch_describe(context: *mut c_void, sink: PairSink, failed: ErrorSink) -> bool;
+    fn firstpass_torch_settings(context: *mut c_void, sink: PairSink, failed: ErrorSink) -> bool;
+    fn firstpass_torch_set_profiled_runs(c: *mut c_void, failed: ErrorSink, runs: usize) -> bool;
+    fn firstpass_torch_set_executor(c: *mut c_void, failed: ErrorSink, profiling: bool) -> bool;
+    fn firstpass_torch_set_fusion_strategy(
+        context: *mut c_void,
+        failed: ErrorSink,
+        static_depth: usize,
+        dynamic_depth: usize,
+    ) -> bool;
+    fn firstpass_torch_set_quantized_engine(
+        context: *mut c_void,
+        failed: ErrorSink,
+        name: *const c_char,
+    ) -> bool;
+    fn firstpass_torch_set_inter_threads(c: *mut c_void, failed: ErrorSink, n: c_int) -> bool;
+    fn firstpass_torch_freeze(c: *mut c_void, failed: ErrorSink, module: *mut c_void) -> bool;
+    fn firstpass_torch_optimize_for_inference(
+        context: *mut c_void,
+        failed: ErrorSink,
+        module: *mut c_void,
+    ) -> bool;
+    fn firstpass_torch_graph_nodes(
+        context: *mut c_void,
+        failed: ErrorSink,
+        module: *const c_void,
+        count: *mut usize,
+    ) -> bool;
+    fn firstpass_torch_executed_nodes(c: *mut c_void, failed: ErrorSink, n: *mut usize) -> bool;
     fn firstpass_torch_trace_begin(context: *mut c_void, failed: ErrorSink) -> bool;
     fn firstpass_torch_trace_end(context: *mut c_void, sink: CallSink, failed: ErrorSink) -> bool;
 }
@@ -26,6 +57,10 @@ pub struct Call {
     pub name: String,
     /// How many operators that had begun before it had not ended.
     pub depth: usize,
+    /// With the operators that it called.
+    pub wall_ns: u64,
+    /// With those of the operators that it called.
+    pub minor_faults: u64,
 }
 
 /// What the sinks fill.
@@ -45,7 +80,7 @@ impl Answer {
         if succeeded {
             Ok(self)
         } else {
-            Err(Error::engine(self.error))
+            Err(Error::engine(message(&self.error)))
         }
     }
 }
@@ -72,10 +107,21 @@ unsafe extern "C" fn on_pair(context: *mut c_void, key: *const c_char, value: *c
     answer.pairs.insert(key, value);
 }
 
-unsafe extern "C" fn on_call(context: *mut c_void, name: *const c_char, depth: usize) {
+unsafe extern "C" fn on_call(
+    context: *mut c_void,
+    name: *const c_char,
+    depth: usize,
+    wall_ns: u64,
+    minor_faults: u64,
+) {
     // SAFETY: as in `on_pair`.
     let (answer, name) = unsafe { (answer(context), owned(name)) };
-    answer.calls.push(Call { name, depth });
+    answer.calls.push(Call {
+        name,
+        depth,
+        wall_ns,
+        minor_faults,
+    });
 }
 
 unsafe extern "C" fn on_error(context: *mut c_void, message: *const c_char) {
@@ -90,6 +136,97 @@ pub fn describe() -> Result<BTreeMap<String, String>> {
     // SAFETY: the context is that of an answer that lives until the call returns.
     let done = unsafe { firstpass_torch_describe(answer.as_context(), on_pair, on_error) };
     Ok(answer.check(done)?.pairs)
+}
+
+/// The settings that hold in the calling thread, by libtorch's own getters.
+pub fn settings() -> Result<BTreeMap<String, String>> {
+    let mut answer = Answer::default();
+    // SAFETY: as in `describe`.
+    let done = unsafe { firstpass_torch_settings(answer.as_context(), on_pair, on_error) };
+    Ok(answer.check(done)?.pairs)
+}
+
+/// Calls a function of the shim that answers nothing but whether it succeeded.
+fn call(function: impl FnOnce(*mut c_void, ErrorSink) -> bool) -> Result<()> {
+    let mut answer = Answer::default();
+    let done = function(answer.as_context(), on_error);
+    answer.check(done).map(drop)
+}
+
+pub fn set_profiled_runs(runs: usize) -> Result<()> {
+    // SAFETY: as in `describe`.
+    call(|context, failed| unsafe { firstpass_torch_set_profiled_runs(context, failed, runs) })
+}
+
+pub fn set_executor(profiling: bool) -> Result<()> {
+    // SAFETY: as in `describe`.
+    call(|context, failed| unsafe { firstpass_torch_set_executor(context, failed, profiling) })
+}
+
+pub fn set_fusion_strategy(static_depth: usize, dynamic_depth: usize) -> Result<()> {
+    // SAFETY: as in `describe`.
+    call(|context, failed| unsafe {
+        firstpass_torch_set_fusion_strategy(context, failed, static_depth, dynamic_depth)
+    })
+}
+
+pub fn set_quantized_engine(name: &str) -> Result<()> {
+    let name = CString::new(name).map_err(|error| Error::unsupported(error.to_string()))?;
+    // SAFETY: as in `describe`; the name outlives the call.
+    call(|context, failed| unsafe {
+        firstpass_torch_set_quantized_engine(context, failed, name.as_ptr())
+    })
+}
+
+pub fn set_inter_threads(threads: i32) -> Result<()> {
+    // SAFETY: as in `describe`.
+    call(|context, failed| unsafe { firstpass_torch_set_inter_threads(context, failed, threads) })
+}
+
+pub fn freeze(module: &mut CModule) -> Result<()> {
+    let module = pointer(module);
+    // SAFETY: as in `describe`; the module is borrowed by nothing else.
+    call(|context, failed| unsafe { firstpass_torch_freeze(context, failed, module) })
+}
+
+pub fn optimize_for_inference(module: &mut CModule) -> Result<()> {
+    let module = pointer(module);
+    // SAFETY: as in `freeze`.
+    call(|context, failed| unsafe {
+        firstpass_torch_optimize_for_inference(context, failed, module)
+    })
+}
+
+/// The nodes of the module's own graph, inlined.
+pub fn graph_nodes(module: &CModule) -> Result<usize> {
+    let (module, mut count) = (pointer(module), 0);
+    // SAFETY: as in `describe`; the shim only reads the module, and writes the count.
+    call(|context, failed| unsafe {
+        firstpass_torch_graph_nodes(context, failed, module, &raw mut count)
+    })?;
+    Ok(count)
+}
+
+/// The nodes of the graph that this thread ran last, as its executor had made it.
+pub fn executed_nodes() -> Result<usize> {
+    let mut count = 0;
+    // SAFETY: as in `graph_nodes`.
+    call(|context, failed| unsafe {
+        firstpass_torch_executed_nodes(context, failed, &raw mut count)
+    })?;
+    Ok(count)
+}
+
+const _: () = assert!(
+    size_of::<CModule>() == size_of::<*mut c_void>(),
+    "tch's CModule is no longer a pointer alone"
+);
+
+/// The `torch::jit::Module` that tch owns.
+fn pointer(module: &CModule) -> *mut c_void {
+    // SAFETY: the one member of tch's `CModule`, whose version is pinned, is this pointer: nothing
+    // else has place in it, as is asserted above. It is read and not moved.
+    unsafe { std::ptr::from_ref(module).cast::<*mut c_void>().read() }
 }
 
 /// A recording of the operators that this thread runs, from [`Trace::begin`] on.

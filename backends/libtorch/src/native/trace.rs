@@ -1,9 +1,15 @@
-//! Which operators libtorch runs.
+//! Which operators libtorch runs, and what each takes.
 
-use firstpass_probe::{Arithmetic, Result, Tensor};
+use std::collections::BTreeMap;
+
+use firstpass_probe::{
+    Arithmetic, Model, OperatorTime, Profile, ProfiledOperator, Result, Tensor, observe,
+};
 
 use super::{
-    module::Runnable,
+    engine::Engine,
+    module::{Module, Runnable},
+    settings,
     shim::{Call, Trace},
 };
 
@@ -25,6 +31,71 @@ pub(super) fn inspect(runnable: &mut Runnable, input: &Tensor) -> Result<Arithme
         ),
         ..count(&calls)
     })
+}
+
+pub(super) fn profile(
+    engine: &Engine,
+    model: &Model,
+    input: &Tensor,
+    passes: usize,
+) -> Result<Profile> {
+    let mut runnable = Module::load(engine, model)?.prepare(&input.shape)?;
+    let mut profiled = Vec::new();
+    for _ in 0..passes {
+        let trace = Trace::begin()?;
+        let (_, span) = observe(|| runnable.pass(input))?;
+        let times = self_times(&trace.end()?);
+        profiled.push((span, times, settings::executed_graph_nodes()?));
+    }
+    // Last, so that pass 1 is a first pass, and of a copy that has not run.
+    let graph = Module::load(engine, model)?.graph_nodes()?;
+    let passes = profiled.into_iter().map(|(span, times, executed)| {
+        let counts = [(GRAPH_NODES, graph), (EXECUTED_NODES, executed)];
+        let counts = counts.map(|(name, count)| (name.to_string(), count as u64));
+        (span, times, BTreeMap::from(counts))
+    });
+    Ok(Profile::collect(
+        "libtorch's record of its operators (at::RecordFunction); what no operator took is the \
+         executor's",
+        passes.collect(),
+    ))
+}
+
+/// The nodes of the module's own graph with all that it calls.
+const GRAPH_NODES: &str = "graph nodes";
+/// The nodes of the graph that the pass ran.
+const EXECUTED_NODES: &str = "optimized graph nodes";
+
+/// What each call took without the calls within it. Which of its kind an operator is, tells its
+/// layer: libtorch's record does not know modules.
+fn self_times(calls: &[Call]) -> Vec<OperatorTime> {
+    let mut within: Vec<(u64, u64)> = vec![(0, 0); calls.len()];
+    let mut open: Vec<usize> = Vec::new();
+    for (index, call) in calls.iter().enumerate() {
+        open.truncate(call.depth);
+        if let Some(&caller) = open.last() {
+            within[caller].0 += call.wall_ns;
+            within[caller].1 += call.minor_faults;
+        }
+        open.push(index);
+    }
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    calls
+        .iter()
+        .zip(within)
+        .map(|(call, (wall_ns, minor_faults))| {
+            let number = seen.entry(&call.name).or_default();
+            *number += 1;
+            OperatorTime {
+                operator: ProfiledOperator {
+                    layer: format!("{} {number}", call.name),
+                    kind: call.name.clone(),
+                },
+                self_ns: call.wall_ns.saturating_sub(wall_ns),
+                minor_faults: Some(call.minor_faults.saturating_sub(minor_faults)),
+            }
+        })
+        .collect()
 }
 
 /// Counts every operator, and of the convolutions those that no other convolution called: libtorch
@@ -74,6 +145,8 @@ mod tests {
         let call = |&(name, depth): &(&str, usize)| Call {
             name: name.into(),
             depth,
+            wall_ns: 0,
+            minor_faults: 0,
         };
         pairs.iter().map(call).collect()
     }
@@ -105,5 +178,36 @@ mod tests {
             ("aten::conv_transpose2d", 0),
         ]));
         assert_eq!((counted.integer, counted.float), (2, 1));
+    }
+
+    #[test]
+    fn the_time_of_callees_is_not_their_callers() {
+        let call = |name: &str, depth, wall_ns, minor_faults| Call {
+            name: name.into(),
+            depth,
+            wall_ns,
+            minor_faults,
+        };
+        let times = self_times(&[
+            call("aten::conv2d", 0, 100, 9),
+            call("aten::convolution", 1, 90, 9),
+            call("aten::empty", 2, 10, 4),
+            call("aten::empty", 2, 20, 0),
+            call("aten::conv2d", 0, 50, 1),
+        ]);
+        let found: Vec<_> = times
+            .iter()
+            .map(|t| (t.operator.layer.as_str(), t.self_ns, t.minor_faults))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("aten::conv2d 1", 10, Some(0)),
+                ("aten::convolution 1", 60, Some(5)),
+                ("aten::empty 1", 10, Some(4)),
+                ("aten::empty 2", 20, Some(0)),
+                ("aten::conv2d 2", 50, Some(1)),
+            ]
+        );
     }
 }

@@ -1,0 +1,304 @@
+//! What each knob does, by what can be observed.
+#![cfg(feature = "native")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use firstpass_libtorch::{Libtorch, settings};
+use firstpass_probe::{
+    Backend, Format, Knobs, Model, PassPlan, Profile, Request, Result, Session, Tensor, TensorSpec,
+    Tensors, Trial, write_tensors,
+};
+
+const INT8: &str = "faceboxes-int8-per-channel";
+const TORCH_1_8: &str = "faceboxes-int8-per-channel-torch1.8";
+
+/// Most settings are the whole process's: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn model(name: &str) -> Model {
+    let spec = |name: &str, shape: &[usize]| TensorSpec {
+        name: name.into(),
+        shape: shape.into(),
+    };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
+    Model {
+        name: name.into(),
+        format: Format::TorchScript,
+        path: fixtures.join(name).join("model.pt"),
+        input: spec("image", &[1, 3, 480, 640]),
+        outputs: vec![spec("loc", &[1, 1200, 4]), spec("conf", &[1200, 1])],
+    }
+}
+
+/// Values between -1 and 1 without an order.
+fn input() -> Result<Tensor> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    Tensor::new(
+        &[1, 3, 480, 640],
+        (0..3 * 480 * 640).map(|_| next()).collect(),
+    )
+}
+
+fn knobs(setting: &[(&str, &str)]) -> Knobs {
+    let with = |knobs: Knobs, (name, value): &(&str, &str)| knobs.with(name, value);
+    setting.iter().fold(Knobs::default(), with)
+}
+
+/// The outputs of the third pass, which runs the graph of all later ones.
+fn outputs(setting: &[(&str, &str)]) -> Result<Tensors> {
+    let mut session = Session::<Libtorch>::open(&model(INT8), &knobs(setting))?;
+    let input = input()?;
+    session.pass(&input)?;
+    session.pass(&input)?;
+    session.pass(&input)
+}
+
+fn profile(model: &Model, setting: &[(&str, &str)], passes: usize) -> Result<Profile> {
+    let engine = Libtorch::start(&knobs(setting))?;
+    Libtorch::profile(&engine, model, &input()?, passes)
+}
+
+/// The nodes of the module's own graph, and of the one that each pass ran.
+fn nodes(setting: &[(&str, &str)], passes: usize) -> Result<(u64, Vec<u64>)> {
+    let profile = profile(&model(INT8), setting, passes)?;
+    let own = profile.passes[0].counts["graph nodes"];
+    let ran = profile.passes.iter();
+    Ok((
+        own,
+        ran.map(|pass| pass.counts["optimized graph nodes"])
+            .collect(),
+    ))
+}
+
+/// Where nothing is said, bit for bit.
+#[test]
+fn settings_keep_the_outputs() -> Result<()> {
+    let _alone = alone();
+    let expected = outputs(&[])?;
+    for knob in Libtorch::knobs() {
+        let carried_out_by_backend = knob.variable.is_none();
+        for word in knob.words().iter().filter(|_| carried_out_by_backend) {
+            let setting = [(knob.name.as_str(), word.as_str())];
+            let found = outputs(&setting).map_err(|error| error.context(format!("{setting:?}")))?;
+            if knob.name == "quantized-engine" && word != "fbgemm" {
+                // Other libraries round otherwise, and a step more or less grows with the layers.
+                for (a, b) in found.iter().zip(&expected) {
+                    let (a, b) = (&a.data, &b.data);
+                    let dot =
+                        |x: &[f32], y: &[f32]| -> f32 { x.iter().zip(y).map(|(x, y)| x * y).sum() };
+                    let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+                    assert!(cosine > 0.98, "{setting:?}: cosine {cosine}");
+                }
+            } else {
+                assert_eq!(found, expected, "{setting:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn settings_are_what_libtorch_itself_tells() -> Result<()> {
+    let _alone = alone();
+    let told = |setting: &[(&str, &str)]| {
+        Libtorch::start(&knobs(setting))?;
+        settings::in_this_thread()
+    };
+    for name in [
+        "graph-executor-optimize",
+        "profiling-mode",
+        "profiled-runs",
+        "executor",
+        "tensor-expression-fuser",
+        "quantized-engine",
+    ] {
+        let declared = Libtorch::knobs();
+        let knob = declared.iter().find(|knob| knob.name == name);
+        for word in knob.expect("is declared").words() {
+            assert_eq!(&told(&[(name, word)])?[name], word);
+        }
+    }
+    for (word, strategy) in [
+        ("static-dynamic", "static-2 dynamic-10"),
+        ("none", ""),
+        ("static", "static-2"),
+        ("dynamic", "dynamic-10"),
+    ] {
+        assert_eq!(
+            told(&[("fusion-strategy", word)])?["fusion-strategy"],
+            strategy
+        );
+    }
+    assert_eq!(told(&[("threads", "2")])?["threads"], "2");
+    assert_eq!(told(&[])?["threads"], "1");
+    Ok(())
+}
+
+/// Whether graphs are optimized belongs to the thread: another one goes on with the default.
+#[test]
+fn optimizing_is_a_setting_of_the_thread_that_runs() -> Result<()> {
+    let _alone = alone();
+    let here = Libtorch::start(&knobs(&[("graph-executor-optimize", "off")]))?;
+    let there = thread::spawn(|| {
+        let told = settings::in_this_thread()?;
+        let mut runnable = tch::CModule::load(model(INT8).path)?;
+        runnable.f_set_eval()?;
+        let image = tch::Tensor::f_from_slice(&input()?.data)?.f_view([1, 3, 480, 640])?;
+        let _inference = tch::no_grad_guard();
+        for _ in 0..2 {
+            runnable.forward_is(&[tch::IValue::Tensor(image.shallow_clone())])?;
+        }
+        Ok::<_, firstpass_probe::Error>((told, settings::executed_graph_nodes()?))
+    });
+    let (told, inlined) = there.join().expect("the thread ends")?;
+    assert_eq!(told["graph-executor-optimize"], "on");
+    assert_eq!(
+        settings::in_this_thread()?["graph-executor-optimize"],
+        "off"
+    );
+    let profile = Libtorch::profile(&here, &model(INT8), &input()?, 2)?;
+    let called = profile.passes[1].counts["optimized graph nodes"];
+    assert!(
+        called * 2 < inlined as u64,
+        "{called} nodes with calls, {inlined} nodes without"
+    );
+    Ok(())
+}
+
+#[test]
+fn executors_make_their_graphs_when_they_are_told_to() -> Result<()> {
+    let _alone = alone();
+    let (own, default) = nodes(&[], 4)?;
+    assert_ne!(
+        default[0], default[1],
+        "pass 2 optimizes again: {default:?}"
+    );
+    assert_eq!(default[1], default[2]);
+
+    let (_, ran) = nodes(&[("profiled-runs", "2")], 4)?;
+    assert_eq!(ran[0], default[0]);
+    assert_eq!(ran[0], ran[1], "pass 2 is profiled too: {ran:?}");
+    assert_eq!(ran[2..], default[1..3]);
+
+    let (_, ran) = nodes(&[("profiled-runs", "0")], 2)?;
+    assert_eq!(ran[0], ran[1], "nothing is profiled: {ran:?}");
+
+    for setting in [
+        ("profiling-mode", "off"),
+        ("executor", "legacy"),
+        ("fusion-strategy", "none"),
+        ("graph-executor-optimize", "off"),
+    ] {
+        let (_, ran) = nodes(&[setting], 3)?;
+        assert_ne!(ran[0], default[0], "{setting:?}");
+        assert!(ran.iter().all(|n| *n == ran[0]), "{setting:?}: {ran:?}");
+    }
+
+    for setting in [
+        ("freeze", "on"),
+        ("optimize-for-inference", "on"),
+        ("prepared-file", "frozen"),
+    ] {
+        let (frozen, _) = nodes(&[setting], 1)?;
+        assert!(frozen * 2 < own, "{setting:?}: {frozen} of {own} nodes");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_thread_that_does_not_optimize_can_freeze() -> Result<()> {
+    let _alone = alone();
+    let expected = outputs(&[])?;
+    for setting in [
+        ("freeze", "on"),
+        ("optimize-for-inference", "on"),
+        ("prepared-file", "frozen"),
+    ] {
+        let found = outputs(&[("graph-executor-optimize", "off"), setting])?;
+        assert_eq!(found, expected, "{setting:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_profile_accounts_for_the_first_passes() -> Result<()> {
+    let _alone = alone();
+    let profile = profile(&model(INT8), &[], 3)?;
+    assert_eq!(profile.passes.len(), 3);
+    for pass in &profile.passes {
+        let operators: u64 = pass.self_ns.iter().sum();
+        assert!(0 < operators && operators <= pass.span.wall_ns, "{pass:?}");
+        let faults: u64 = pass.minor_faults.iter().sum();
+        assert!(faults <= pass.span.minor_faults);
+        let convolutions = profile.operators.iter().zip(&pass.self_ns);
+        let convolutions = convolutions
+            .filter(|(o, ns)| o.kind.starts_with("quantized::conv2d") && **ns > 0)
+            .count();
+        assert_eq!(convolutions, 63);
+    }
+    Ok(())
+}
+
+/// What makes the first passes of the file slow that torch 1.8.1 saved.
+#[test]
+fn padding_inlines_a_hundred_thousand_nodes() -> Result<()> {
+    let _alone = alone();
+    // Not optimized, it runs in a moment; its graph is inlined for counting alone.
+    let setting = [("graph-executor-optimize", "off")];
+    let count = |name: &str| -> Result<u64> {
+        Ok(profile(&model(name), &setting, 1)?.passes[0].counts["graph nodes"])
+    };
+    let with = count(TORCH_1_8)?;
+    let without = count(&format!("{TORCH_1_8}-no-padding"))?;
+    assert!(with > 100_000, "{with} nodes");
+    assert!(without < 10_000, "{without} nodes");
+    Ok(())
+}
+
+#[test]
+fn what_libtorch_does_not_support_is_an_error() {
+    let error = settings::set_quantized_engine("abacus").expect_err("there is none");
+    assert!(error.to_string().contains("abacus"), "{error}");
+}
+
+/// In processes of their own: libtorch takes the number once.
+#[test]
+fn threads_beside_each_other_are_honoured_or_refused() -> Result<()> {
+    let _alone = alone();
+    Libtorch::start(&Knobs::default())?;
+    let error = Libtorch::start(&knobs(&[("inter-threads", "2")])).err();
+    let error = error.expect("cannot be changed").to_string();
+    assert!(error.contains("number of interop threads"), "{error}");
+
+    let image = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("image.safetensors");
+    write_tensors(&image, [("image".to_string(), &input()?)])?;
+    let request = Request::Trial(Trial {
+        model: model(INT8),
+        knobs: knobs(&[("inter-threads", "2")]),
+        inputs: vec![image],
+        passes: PassPlan {
+            at_least: 1,
+            at_most: 1,
+            budget_ms: 0,
+        },
+        outputs: None,
+    });
+    // The backend asks libtorch what it has taken, so that a success says that it is 2.
+    let probe = Command::new(env!("CARGO_BIN_EXE_firstpass-libtorch"))
+        .arg(serde_json::to_string(&request)?)
+        .output()?;
+    assert!(probe.status.success(), "{probe:?}");
+    Ok(())
+}
