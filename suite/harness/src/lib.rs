@@ -3,8 +3,10 @@
 //!
 //! Measuring ([`campaign`]) and judging ([`judge`]) meet only in a [`record`].
 
+pub mod beside;
 pub mod campaign;
 pub mod detection;
+pub mod explain;
 pub mod judge;
 pub mod known;
 pub mod machine;

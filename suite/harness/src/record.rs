@@ -15,6 +15,7 @@ use firstpass_probe::{Arithmetic, Description, Tensor, read_tensors, write_tenso
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    explain,
     machine::{Code, Machine},
     observation::{Cell, Observation},
     overhead,
@@ -233,7 +234,7 @@ impl Recorder {
     }
 
     /// Ends the record and gives it its name; an older record of that name is replaced. What was
-    /// measured beside that of the cost of measuring is taken over where the code is the same.
+    /// measured beside that is taken over where the code is the same.
     ///
     /// # Errors
     /// Fails where the folder cannot be renamed.
@@ -242,7 +243,9 @@ impl Recorder {
         self.write_run()?;
         let folder = self.folder.with_extension("");
         if folder.exists() {
-            overhead::take_over(&folder, &self.folder, &self.run.code)?;
+            for beside in [overhead::BESIDE, explain::BESIDE] {
+                beside.take_over(&folder, &self.folder, &self.run.code)?;
+            }
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot replace {}", folder.display()))?;
         }
