@@ -6,9 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use firstpass_probe::{
-    Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial,
-};
+use firstpass_probe::{Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial};
 use rand::seq::SliceRandom;
 
 use super::{BESIDE, ExplainProcess, ExplainRun, Settings, VERSION, Variant};
@@ -120,11 +118,7 @@ fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description
     Ok((probe, description))
 }
 
-fn choose(
-    subject: &Subject,
-    description: &Description,
-    model: &ModelDescription,
-) -> Result<Model> {
+fn choose(subject: &Subject, description: &Description, model: &ModelDescription) -> Result<Model> {
     let mut formats = description.formats.iter();
     let chosen = formats
         .find_map(|format| model.artifact(*format))
@@ -195,9 +189,9 @@ impl Task {
         let knobs = Knobs::default().with(THREADS, settings.threads);
         let (measured, passes) = match variant {
             Variant::Profiled => {
-                let asked =
-                    self.probe
-                        .profile(&self.model, &knobs, &self.input, settings.passes);
+                let asked = self
+                    .probe
+                    .profile(&self.model, &knobs, &self.input, settings.passes);
                 let profile = asked.map_err(|outcome| anyhow!("{outcome}"))?;
                 let passes = profile.passes.len();
                 (Measured::Profiled(profile), passes)

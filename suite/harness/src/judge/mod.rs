@@ -4,6 +4,7 @@ pub mod agreement;
 pub mod changes;
 pub mod disturbance;
 pub mod expectation;
+pub mod explain;
 pub mod flipping;
 pub mod gate;
 pub mod latency;
