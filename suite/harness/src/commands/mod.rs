@@ -4,6 +4,7 @@ pub mod aa;
 pub mod cargo;
 pub mod compare;
 pub mod doctor;
+pub mod explain;
 pub mod gate;
 pub mod measure;
 pub mod overhead;

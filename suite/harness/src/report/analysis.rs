@@ -7,6 +7,7 @@ use firstpass_probe::{Arithmetic, Format, Tensor};
 
 use crate::{
     detection::Detection,
+    explain::{self, Explain},
     judge::{
         agreement::{Agreement, DetectionAgreement, compare, compare_detections},
         expectation::{self, Verdict},
@@ -59,6 +60,8 @@ pub struct Analysis {
     pub known: BTreeMap<String, Known>,
     /// What measuring costs, where that was measured for this record.
     pub overhead: Option<Overhead>,
+    /// Where the first passes spend their time, likewise.
+    pub explain: Option<Explain>,
 }
 
 impl Analysis {
@@ -102,6 +105,7 @@ impl Analysis {
         }
         let repeatability = repeatability::judge(record.observations());
         let overhead = overhead::read(&record.folder)?;
+        let explain = explain::read(&record.folder)?;
         Ok(Self {
             record,
             subject,
@@ -110,6 +114,7 @@ impl Analysis {
             repeatability,
             known,
             overhead,
+            explain,
         })
     }
 

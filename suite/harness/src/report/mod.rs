@@ -2,6 +2,7 @@
 
 mod analysis;
 mod changes;
+mod explain;
 mod hosts;
 mod latency;
 mod markdown;
@@ -24,6 +25,7 @@ use plots::Plot;
 
 pub use analysis::{Analysis, pairs};
 pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
+pub use explain::explanations_on_terminal;
 pub use hosts::hosts;
 pub use splice::{Block, splice};
 pub use terminal::summary;
@@ -55,6 +57,9 @@ pub fn render(workspace: &Workspace, analysis: &Analysis) -> Result<Rendered> {
                 files.insert(plot_path(plot, &model.name), svg.into_bytes());
             }
         }
+    }
+    for (path, svg) in explain::plots(analysis)? {
+        files.insert(path, svg.into_bytes());
     }
     for (photo, jpeg) in picture::pictures(analysis)? {
         files.insert(picture_path(&photo), jpeg);
