@@ -254,3 +254,98 @@ fn write(recorder: &mut Recorder, backend: &str, line: &ExplainProcess) -> Resul
     }
     recorder.write(backend, line)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use firstpass_probe::{Format, ProfiledPass, TensorSpec};
+
+    use super::*;
+    use crate::explain::{read, tests::run};
+
+    const HELLO: &str = r#"{"message":"hello","protocol":2,"backend":"x","main_ns":1}"#;
+    const DONE: &str = r#"{"message":"done","peak_memory_kib":9,"reference_ns":8}"#;
+
+    /// A probe made of shell commands, which gives this profile and has no trials.
+    fn task(folder: &Path, profile: &Profile) -> Result<Task> {
+        let profile = serde_json::to_string(&firstpass_probe::Message::Profile(profile.clone()))?;
+        let script = format!(
+            "#!/bin/sh\necho '{HELLO}'\ncase \"$1\" in '{{\"profile\"'*) echo '{profile}'; echo '{DONE}';; \
+             *) exit 3;; esac\n"
+        );
+        let binary = folder.join("probe");
+        std::fs::write(&binary, script)?;
+        std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755))?;
+        Ok(Task {
+            backend: "x".into(),
+            probe: Probe::at(&binary),
+            engine: "1".into(),
+            model: Model {
+                name: "m".into(),
+                format: Format::Onnx,
+                path: "m.onnx".into(),
+                input: TensorSpec {
+                    name: "x".into(),
+                    shape: vec![1],
+                },
+                outputs: Vec::new(),
+            },
+            input: "input".into(),
+            variants: vec![Variant::Profiled, Variant::Plain],
+        })
+    }
+
+    fn lines(profile: &Profile, settings: Settings) -> Result<Vec<ExplainProcess>> {
+        let dir = tempfile::tempdir()?;
+        let mut tasks = [task(dir.path(), profile)?];
+        let mut recorder = Recorder::begin(BESIDE, dir.path(), dir.path(), &run())?;
+        run_rounds(&mut tasks, settings, &mut recorder)?;
+        recorder.finish()?;
+        let mut explain = read(dir.path())?.context("nothing there")?;
+        Ok(explain.processes.remove("x").unwrap_or_default())
+    }
+
+    fn profile(passes: usize) -> Profile {
+        Profile {
+            source: "a hook".into(),
+            operators: Vec::new(),
+            passes: vec![ProfiledPass::default(); passes],
+        }
+    }
+
+    #[test]
+    fn what_fails_is_a_line_once_and_the_other_goes_on() -> Result<()> {
+        let settings = run().settings;
+        let lines = lines(&profile(settings.passes), settings)?;
+        let of = |variant| lines.iter().filter(move |line| line.variant == variant);
+        assert_eq!(of(Variant::Profiled).count(), settings.rounds);
+        assert!(of(Variant::Profiled).all(|line| line.profile.is_some()));
+        let plain: Vec<_> = of(Variant::Plain).collect();
+        assert_eq!(plain.len(), 1);
+        let reason = plain[0].failure.as_deref().unwrap_or_default();
+        assert!(reason.contains("exit code 3"), "{reason}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_profile_of_other_passes_is_none() -> Result<()> {
+        let lines = lines(&profile(1), run().settings)?;
+        let profiled = lines.iter().find(|l| l.variant == Variant::Profiled);
+        let reason = profiled.and_then(|line| line.failure.clone());
+        assert_eq!(reason.as_deref(), Some("it ran 1 passes instead of 12"));
+        assert!(lines.iter().all(|line| line.round == 0));
+        Ok(())
+    }
+
+    #[test]
+    fn the_budget_ends_it_after_the_first_round() -> Result<()> {
+        let settings = Settings {
+            budget_s: 0.0,
+            ..run().settings
+        };
+        let lines = lines(&profile(settings.passes), settings)?;
+        assert_eq!(lines.len(), 2);
+        Ok(())
+    }
+}
