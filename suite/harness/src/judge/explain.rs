@@ -53,8 +53,12 @@ pub struct Explanation {
     pub processes: usize,
     /// Of each process.
     pub passes: usize,
-    /// The whole pass.
+    /// The whole pass. Its steady state is the sum of those of its parts, so that their excesses add
+    /// up to its own; the median of steady passes is higher by what disturbs one operator or other.
     pub whole: Part,
+    /// Which of the first passes are slower than the median of the later ones by more than passes
+    /// of one level differ.
+    slow: Vec<bool>,
     /// The part of it that no operator took.
     pub outside: Part,
     /// Operators of one kind together, that with the largest excess first.
@@ -107,6 +111,20 @@ struct Levels {
     steady: f64,
 }
 
+impl Explanation {
+    /// Which share of the excess of a pass a part has; `None` where the pass is hardly slower than
+    /// the steady state.
+    pub fn share(&self, part: &Part, pass: usize) -> Option<f64> {
+        let index = pass.checked_sub(1)?;
+        if !*self.slow.get(index)? {
+            return None;
+        }
+        let pairs = part.times.iter().zip(&self.whole.times);
+        let shares = pairs.map(|(part, whole)| part.excess(pass) / whole.excess(pass));
+        median(shares.filter(|share| share.is_finite()))
+    }
+}
+
 impl Part {
     /// In a pass, from 1; in ms.
     pub fn time(&self, pass: usize) -> f64 {
@@ -133,27 +151,12 @@ impl Part {
         Some(spread(&self.faults, |l| l.excess(pass))?.median)
     }
 
-    /// Which share of the excess of `whole` this is in a pass; `None` where that is hardly slower
-    /// than the steady state.
-    pub fn share(&self, whole: &Self, pass: usize) -> Option<f64> {
-        if !whole.is_slow(pass) {
-            return None;
-        }
-        let pairs = self.times.iter().zip(&whole.times);
-        median(pairs.map(|(part, whole)| part.excess(pass) / whole.excess(pass)))
-    }
-
     /// Several parts as one.
     pub fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         parts.into_iter().cloned().reduce(|a, b| Self {
             times: add(&a.times, &b.times),
             faults: add(&a.faults, &b.faults),
         })
-    }
-
-    /// Whether a pass is slower than the steady state by more than that varies.
-    fn is_slow(&self, pass: usize) -> bool {
-        self.excess(pass).median > DELTA * self.steady()
     }
 
     fn all_excess(&self) -> f64 {
@@ -257,10 +260,11 @@ fn explanation(backend: &str, model: &str, processes: &[&ExplainProcess]) -> Opt
             .map(|profile| profile.passes.iter().map(figure).collect::<Vec<f64>>());
         figures.map(|series| Levels::of(&series)).collect()
     };
-    let whole = Part {
-        times: series(&|pass| milliseconds(pass.span.wall_ns)),
-        faults: series(&|pass| pass.span.minor_faults as f64),
-    };
+    let walls = series(&|pass| milliseconds(pass.span.wall_ns));
+    let slowness = |pass| spread(&walls, |l| l.at(pass) / l.steady).map_or(1.0, |s| s.median);
+    let slow: Vec<bool> = (1..=FIRST)
+        .map(|pass| slowness(pass) > 1.0 + DELTA)
+        .collect();
     let all_tell = profiles.iter().all(|profile| tells_faults(profile));
     let outside = Part {
         times: series(&|pass| {
@@ -275,6 +279,14 @@ fn explanation(backend: &str, model: &str, processes: &[&ExplainProcess]) -> Opt
         },
     };
     let operators = operators(&profiles, all_tell);
+    let inside = Part::together(operators.iter().map(|(_, part)| part));
+    let whole = Part {
+        times: inside.map_or_else(
+            || outside.times.clone(),
+            |inside| add(&inside.times, &outside.times),
+        ),
+        faults: series(&|pass| pass.span.minor_faults as f64),
+    };
     let mut by_kind: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
     for (operator, part) in &operators {
         by_kind.entry(&operator.kind).or_default().push(part);
@@ -291,8 +303,13 @@ fn explanation(backend: &str, model: &str, processes: &[&ExplainProcess]) -> Opt
         processes: profiles.len(),
         passes: of_first.passes.len(),
         explained: (1..=FIRST)
-            .map(|pass| explained(&profiles, &whole, &outside, pass))
+            .zip(&slow)
+            .map(|(pass, slow)| {
+                slow.then(|| explained(&profiles, &whole, &outside, pass))
+                    .flatten()
+            })
             .collect(),
+        slow,
         fault_ms: fault_ms(&operators, profiles.len()),
         kinds: largest_first(kinds.collect()),
         operators: largest_first(operators),
@@ -350,9 +367,6 @@ fn largest_first<T>(mut parts: Vec<(T, Part)>) -> Vec<(T, Part)> {
 /// The excess of a pass is explained as far as operators took it, and what lies outside of them
 /// where the engine's own counts say that it did something else than in the steady state.
 fn explained(profiles: &[&Profile], whole: &Part, outside: &Part, pass: usize) -> Option<Spread> {
-    if !whole.is_slow(pass) {
-        return None;
-    }
     let shares = profiles.iter().zip(&whole.times).zip(&outside.times);
     Spread::of(shares.map(|((profile, whole), outside)| {
         let unexplained = if is_witnessed(profile, pass) {
@@ -360,7 +374,9 @@ fn explained(profiles: &[&Profile], whole: &Part, outside: &Part, pass: usize) -
         } else {
             outside.excess(pass)
         };
-        1.0 - (unexplained / whole.excess(pass)).abs().min(1.0)
+        let share = unexplained / whole.excess(pass);
+        // Not a number where a process has no excess at all.
+        1.0 - share.abs().min(1.0)
     }))
 }
 
@@ -595,10 +611,31 @@ pub(crate) mod tests {
             }
             close(part.steady(), steady);
         }
-        close(conv.share(&found.whole, 1).expect("slow"), 30.0 / 70.0);
-        assert_eq!(conv.share(&found.whole, 3), None);
+        close(found.share(conv, 1).expect("slow"), 30.0 / 70.0);
+        assert_eq!(found.share(conv, 3), None);
         assert_eq!(found.operators[0].0, operator("last", "quantize"));
         assert_eq!((found.processes, found.passes), (5, 12));
+    }
+
+    /// In each later pass another operator is disturbed: every operator has a steady state without
+    /// that, and the parts add up.
+    #[test]
+    fn a_disturbed_steady_state_leaves_shares_that_add_up() {
+        let found = explanation(|round| {
+            let mut profile = profile(round);
+            for (number, pass) in profile.passes.iter_mut().enumerate().skip(6) {
+                if number % 3 < 2 {
+                    pass.self_ns[number % 3] += 5 * MS;
+                    pass.span.wall_ns += 5 * MS;
+                }
+            }
+            profile
+        });
+        close(found.whole.steady(), 30.0);
+        let parts = found.kinds.iter().map(|(_, part)| part);
+        let parts = parts.chain([&found.outside]);
+        let shares: Option<Vec<f64>> = parts.map(|part| found.share(part, 1)).collect();
+        close(shares.expect("slow").iter().sum(), 1.0);
     }
 
     #[test]

@@ -120,9 +120,10 @@ fn introduction(explain: &Explain) -> String {
         "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
          a plain one that shows what the hooks cost. Times are those of profiled passes, in ms: medians \
          over processes, with the smallest and the largest in brackets; an operator has the time without \
-         that of those it calls. *Steady* is the median of the later half of the passes, for each \
-         operator by itself, so that parts add up to the whole only about. The *excess* of a pass is what \
-         it takes beyond that. It is *explained* as far as operators take it, or what the engine tells of \
+         that of those it calls. *Steady* is the median of the later half of the passes for each \
+         operator by itself and for what lies outside of them; the whole has the sum, a little less than \
+         the median of whole passes, some operator or other of which is always disturbed. The *excess* of \
+         a pass is what it takes beyond that. It is *explained* as far as operators take it, or what the engine tells of \
          its state, such as the nodes of its graph, changed in that pass; what lies outside of all \
          operators without such a witness is not explained.",
         explain.run.settings.rounds, explain.run.settings.passes, explain.run.image,
@@ -151,7 +152,6 @@ fn plot_path(explanation: &Explanation) -> PathBuf {
 }
 
 fn kinds(explanation: &Explanation) -> Rows {
-    let whole = &explanation.whole;
     let (shown, others) = explanation
         .kinds
         .split_at(explanation.kinds.len().min(KINDS));
@@ -160,7 +160,7 @@ fn kinds(explanation: &Explanation) -> Rows {
     let others = others.iter().map(|part| ("*other operators*", part));
     let rest = [
         ("*outside all operators*", &explanation.outside),
-        ("**whole pass**", whole),
+        ("**whole pass**", &explanation.whole),
     ];
     let mut header = vec!["operators".to_owned()];
     header.extend(times_header());
@@ -169,7 +169,7 @@ fn kinds(explanation: &Explanation) -> Rows {
         rows: kinds
             .chain(others)
             .chain(rest)
-            .map(|(name, part)| [vec![name.to_owned()], times(part, whole)].concat())
+            .map(|(name, part)| [vec![name.to_owned()], times(explanation, part)].concat())
             .collect(),
     }
 }
@@ -183,7 +183,7 @@ fn layers(explanation: &Explanation) -> Rows {
         rows: shown
             .map(|(operator, part)| {
                 let names = vec![shortened(&operator.layer), operator.kind.clone()];
-                [names, times(part, &explanation.whole)].concat()
+                [names, times(explanation, part)].concat()
             })
             .collect(),
     }
@@ -196,26 +196,29 @@ fn times_header() -> Vec<String> {
     header
 }
 
-fn times(part: &Part, whole: &Part) -> Vec<String> {
+fn times(explanation: &Explanation, part: &Part) -> Vec<String> {
     let mut cells: Vec<String> = (1..=FIRST)
         .map(|pass| milliseconds(part.time(pass)))
         .collect();
     cells.push(milliseconds(part.steady()));
-    cells.extend([1, 2].map(|pass| excess(part, whole, pass)));
+    cells.extend([1, 2].map(|pass| excess(explanation, part, pass)));
     let faults = part.faults(1);
     cells.push(faults.map_or_else(|| "–".into(), |faults| format!("{faults:.0}")));
     cells
 }
 
-fn excess(part: &Part, whole: &Part, pass: usize) -> String {
+fn excess(explanation: &Explanation, part: &Part, pass: usize) -> String {
     let Spread { median, low, high } = part.excess(pass);
+    // An excess may be negative, so that a dash would be ambiguous.
     let time = format!(
-        "{} ({}–{})",
+        "{} ({} to {})",
         milliseconds(median),
         milliseconds(low),
         milliseconds(high)
     );
-    match part.share(whole, pass) {
+    match explanation.share(part, pass) {
+        // What rounds to nothing has no sign.
+        Some(share) if share.abs() < 0.005 => format!("{time}, 0 %"),
         Some(share) => format!("{time}, {:.0} %", 100.0 * share),
         None => time,
     }
@@ -327,7 +330,7 @@ mod tests {
         let text = explanations_on_terminal(&explain(all));
         for expected in [
             "x on m",
-            "35.0 (35.0–35.0), 50 %",
+            "35.0 (35.0 to 35.0), 50 %",
             "*outside all operators*",
             "93 % (93–93) of the excess of pass 1 is explained",
             "100 % (100–100) of the excess of pass 2 is explained",
