@@ -18,6 +18,10 @@ aa *arguments:
 overhead *arguments:
     cargo firstpass overhead {{arguments}}
 
+# Say where the first passes spend their time, from the engines' own hooks
+explain *arguments:
+    cargo firstpass explain {{arguments}}
+
 # Say what changed between two records beyond noise
 compare before after *arguments:
     cargo firstpass compare {{before}} {{after}} {{arguments}}

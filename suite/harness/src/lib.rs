@@ -3,9 +3,11 @@
 //!
 //! Measuring ([`campaign`]) and judging ([`judge`]) meet only in a [`record`].
 
+pub mod beside;
 pub mod campaign;
 pub mod cure;
 pub mod detection;
+pub mod explain;
 pub mod judge;
 pub mod known;
 pub mod machine;

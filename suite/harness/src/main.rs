@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
-use crate::commands::{aa, cargo, compare, cure, doctor, gate, overhead, report, setup};
+use crate::commands::{aa, cargo, compare, cure, doctor, explain, gate, overhead, report, setup};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Test(cargo::Arguments),
     /// Sets up what is missing, then runs the criterion benchmarks of every engine
     Bench(cargo::Arguments),
+    /// Says where the first passes spend their time, from the engines' own hooks
+    Explain(explain::Arguments),
     /// Measures whether measuring disturbs: engines through the probe, called directly, and from Python
     Overhead(overhead::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Cure(arguments) => cure::run(&workspace, &arguments),
         Command::Test(arguments) => cargo::test(&workspace, &arguments),
         Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
+        Command::Explain(arguments) => explain::run(&workspace, &arguments),
         Command::Overhead(arguments) => overhead::run(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&workspace),

@@ -40,8 +40,9 @@ pub struct Probe {
 /// Longer than the slowest model that is known needs for its first two passes.
 pub const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// No message is longer; what is longer is not a message.
-const LONGEST_LINE: u64 = 1 << 20;
+/// No message is longer; what is longer is not a message. The longest is a profile: a thousand
+/// operators in a hundred passes are about 2 MiB.
+const LONGEST_LINE: u64 = 1 << 23;
 
 /// So much of standard error is kept.
 const STDERR_TAIL: u64 = 4096;

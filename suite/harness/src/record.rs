@@ -15,7 +15,7 @@ use firstpass_probe::{Arithmetic, Description, Knobs, Tensor, read_tensors, writ
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cure,
+    cure, explain,
     machine::{Code, Machine},
     observation::{Cell, Observation},
     overhead,
@@ -240,8 +240,7 @@ impl Recorder {
     }
 
     /// Ends the record and gives it its name; an older record of that name is replaced. What was
-    /// measured beside that, of the cost of measuring and of settings, is taken over where the code
-    /// is the same.
+    /// measured beside that is taken over where the code is the same.
     ///
     /// # Errors
     /// Fails where the folder cannot be renamed.
@@ -250,7 +249,9 @@ impl Recorder {
         self.write_run()?;
         let folder = self.folder.with_extension("");
         if folder.exists() {
-            overhead::take_over(&folder, &self.folder, &self.run.code)?;
+            for beside in [overhead::BESIDE, explain::BESIDE] {
+                beside.take_over(&folder, &self.folder, &self.run.code)?;
+            }
             cure::take_over(&folder, &self.folder, &self.run.code)?;
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot replace {}", folder.display()))?;

@@ -1,13 +1,23 @@
 //! The format of records is documented: every field that the committed record has.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
-use firstpass_harness::{report::Block, workspace::Workspace};
+use firstpass_harness::{
+    explain::{self, ExplainProcess, ExplainRun, Variant},
+    machine::{Code, Machine},
+    report::Block,
+    workspace::Workspace,
+};
+use firstpass_probe::{Format, Profile, ProfiledOperator, ProfiledPass, Span};
 use serde_json::Value;
 
 /// The keys below these are names of things, not fields.
-const MAPS: [&str; 7] = [
+const MAPS: [&str; 8] = [
+    "counts",
     "environment",
     "variants",
     "files",
@@ -51,6 +61,15 @@ fn fields_of(folder: &Path, found: &mut BTreeSet<String>) -> Result<usize> {
     Ok(lines)
 }
 
+/// Those that the description of the format does not name.
+fn undocumented(found: &BTreeSet<String>) -> Result<Vec<&String>> {
+    let format = std::fs::read_to_string(Workspace::find()?.reports().join("records/README.md"))?;
+    let missing = found.iter();
+    Ok(missing
+        .filter(|field| !format.contains(&format!("`{field}`")))
+        .collect())
+}
+
 #[test]
 fn every_field_of_the_committed_record_is_documented() -> Result<()> {
     let reports = Workspace::find()?.reports();
@@ -59,16 +78,68 @@ fn every_field_of_the_committed_record_is_documented() -> Result<()> {
     let record = reports.join(source);
     let mut found = BTreeSet::new();
     assert!(fields_of(&record, &mut found)? > 0, "the record has lines");
-    for beside in ["overhead", "cure/one-at-a-time", "cure/combined"] {
+    for beside in ["overhead", "explain", "cure/one-at-a-time", "cure/combined"] {
         if record.join(beside).is_dir() {
             fields_of(&record.join(beside), &mut found)?;
         }
     }
-    let format = std::fs::read_to_string(reports.join("records/README.md"))?;
-    let missing: Vec<&String> = found
-        .iter()
-        .filter(|field| !format.contains(&format!("`{field}`")))
-        .collect();
+    let missing = undocumented(&found)?;
+    assert!(
+        missing.is_empty(),
+        "not in reports/records/README.md: {missing:?}"
+    );
+    Ok(())
+}
+
+/// The committed record need not hold any profile.
+#[test]
+fn every_field_of_a_profile_is_documented() -> Result<()> {
+    let run = ExplainRun {
+        version: explain::VERSION,
+        date: String::new(),
+        machine: Machine::observe(),
+        code: Code {
+            commit: None,
+            measured_sha256: String::new(),
+        },
+        settings: explain::Settings {
+            rounds: 1,
+            passes: 1,
+            threads: 1,
+            budget_s: 1.0,
+        },
+        image: String::new(),
+    };
+    let process = ExplainProcess {
+        variant: Variant::Profiled,
+        round: 0,
+        model: Some(String::new()),
+        format: Some(Format::Onnx),
+        threads: 1,
+        engine: Some(String::new()),
+        load_average: 0.0,
+        profile: Some(Profile {
+            source: String::new(),
+            operators: vec![ProfiledOperator {
+                layer: String::new(),
+                kind: String::new(),
+            }],
+            passes: vec![ProfiledPass {
+                span: Span::default(),
+                self_ns: vec![1],
+                minor_faults: vec![1],
+                counts: BTreeMap::from([("nodes of the graph".into(), 1)]),
+            }],
+        }),
+        passes: vec![Span::default()],
+        failure: Some(String::new()),
+    };
+    let mut found = BTreeSet::new();
+    fields(&serde_json::to_value(run)?, &mut found);
+    fields(&serde_json::to_value(process)?, &mut found);
+    assert!(found.contains("self_ns") && found.contains("counts"));
+    assert!(!found.contains("nodes of the graph"));
+    let missing = undocumented(&found)?;
     assert!(
         missing.is_empty(),
         "not in reports/records/README.md: {missing:?}"

@@ -36,7 +36,8 @@ pub struct ProfiledPass {
     /// Minor page faults of each operator; empty where the hook cannot tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minor_faults: Vec<u64>,
-    /// What else the engine tells about its state after the pass, such as the nodes of its graph.
+    /// What else the engine tells about its state after the pass, such as the nodes of its graph;
+    /// in the first pass `<name> before` is what it was before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,
 }

@@ -16,7 +16,10 @@ use firstpass_harness::{
 };
 use firstpass_probe::{Format, Knobs};
 
-use crate::commands::{measure, overhead::reported, setup};
+use crate::commands::{
+    measure::{self, reported},
+    setup,
+};
 
 /// The settings of a backend are compared on these photographs; more would take long.
 const PHOTOS: usize = 3;
@@ -73,7 +76,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None if of.backends.is_empty() && of.models.is_empty() && of.images.is_empty() => {
-            reported(workspace)?
+            reported(workspace, "--record")?
         }
         None => workspace.reports().join("quick"),
     };

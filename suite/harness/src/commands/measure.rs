@@ -13,6 +13,7 @@ use firstpass_harness::{
     photo::Photo,
     placement::Placement,
     record::Settings,
+    report::Block,
     subject::Subject,
     workspace::{Backend, Workspace},
 };
@@ -147,6 +148,20 @@ pub fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Ba
         .into_iter()
         .filter(|b| names.is_empty() || names.contains(&b.name))
         .collect())
+}
+
+/// The record that the report of the workspace was made from; another is named with `option`.
+pub fn reported(workspace: &Workspace, option: &str) -> Result<PathBuf> {
+    let folder = workspace.reports();
+    let page = folder.join("README.md");
+    let text = std::fs::read_to_string(&page).unwrap_or_default();
+    let source = Block::source_of(&text).with_context(|| {
+        format!(
+            "{} names no record; run `cargo firstpass report` first, or give one with {option}",
+            page.display()
+        )
+    })?;
+    Ok(folder.join(source))
 }
 
 /// Sets up what is missing, measures, and returns the folder of the record.

@@ -5,6 +5,7 @@ pub mod cargo;
 pub mod compare;
 pub mod cure;
 pub mod doctor;
+pub mod explain;
 pub mod gate;
 pub mod measure;
 pub mod overhead;

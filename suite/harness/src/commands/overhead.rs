@@ -2,16 +2,18 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use firstpass_harness::{
     overhead::{self, Settings},
-    report::Block,
     subject::Subject,
     workspace::Workspace,
 };
 
-use crate::commands::{measure::chosen_backends, setup};
+use crate::commands::{
+    measure::{chosen_backends, reported},
+    setup,
+};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -60,7 +62,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     );
     let record = match &arguments.record {
         Some(record) => record.clone(),
-        None => reported(workspace)?,
+        None => reported(workspace, "--record")?,
     };
     // Without a library its engine is a line that says so; the others are measured.
     if let Err(error) = setup::run(workspace) {
@@ -69,18 +71,4 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = overhead::measure(workspace, &backends, model, settings, &record)?;
     println!("measurements: {}", folder.display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// The record that the report of the workspace was made from.
-pub fn reported(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.reports();
-    let page = folder.join("README.md");
-    let text = std::fs::read_to_string(&page).unwrap_or_default();
-    let source = Block::source_of(&text).with_context(|| {
-        format!(
-            "{} names no record; run `cargo firstpass report` first, or give one with --record",
-            page.display()
-        )
-    })?;
-    Ok(folder.join(source))
 }

@@ -6,6 +6,7 @@ pub mod core_speed;
 pub mod cure;
 pub mod disturbance;
 pub mod expectation;
+pub mod explain;
 pub mod flipping;
 pub mod gate;
 pub mod latency;

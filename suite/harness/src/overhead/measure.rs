@@ -13,9 +13,10 @@ use indicatif::ProgressBar;
 use rand::seq::SliceRandom;
 
 use super::{
-    OverheadProcess, OverheadRun, Recorder, Settings, VERSION, Variant, program::Program, python,
+    BESIDE, OverheadProcess, OverheadRun, Settings, VERSION, Variant, program::Program, python,
 };
 use crate::{
+    beside::Recorder,
     campaign::{LEAST_PASSES, progress},
     machine::{Code, Machine, load_average},
     model::{ModelDescription, Precision},
@@ -92,8 +93,8 @@ pub fn measure(
         settings,
         clock_read_ns: clock_read_ns(),
     };
-    let mut recorder = Recorder::begin(record, workspace.root(), &run)?;
-    announce_interruption(&recorder.folder());
+    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
+    recorder.announce_interruption();
 
     let mut inputs = InputFiles::new()?;
     let mut contests = Vec::new();
@@ -409,17 +410,4 @@ fn clock_read_ns() -> f64 {
     let began = monotonic_ns();
     let last = (0..CLOCK_READINGS).fold(began, |_, _| monotonic_ns());
     (last - began) as f64 / f64::from(CLOCK_READINGS)
-}
-
-/// Says where the measurements are when the user interrupts.
-fn announce_interruption(folder: &Path) {
-    let folder = folder.display().to_string();
-    // A second handler in one process is refused, which only loses this hint.
-    let _ = ctrlc::set_handler(move || {
-        eprintln!(
-            "\ninterrupted; what was measured is in {folder} until the next run, and what the \
-             record held before is unchanged"
-        );
-        std::process::exit(130);
-    });
 }

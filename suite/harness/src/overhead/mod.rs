@@ -9,29 +9,27 @@ mod measure;
 mod program;
 mod python;
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use firstpass_probe::{Format, Request, Trial};
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Code, Machine};
+use crate::{
+    beside::Beside,
+    machine::{Code, Machine},
+};
 
 pub use measure::measure;
 
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 1;
 
-/// The folder inside of a record.
-const FOLDER: &str = "overhead";
-
-/// Its name as long as the measuring goes on.
-const PARTIAL: &str = "overhead.partial";
+/// Where it is kept.
+pub const BESIDE: Beside = Beside {
+    name: "overhead",
+    version: VERSION,
+};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,141 +149,16 @@ pub struct Overhead {
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
 pub fn read(record: &Path) -> Result<Option<Overhead>> {
-    let folder = record.join(FOLDER);
-    if !folder.is_dir() {
-        return Ok(None);
-    }
-    let path = folder.join("run.json");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let run: OverheadRun = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not as expected", path.display()))?;
-    ensure!(
-        run.version == VERSION,
-        "{} has version {}, this firstpass reads {VERSION}; run `cargo firstpass overhead` again",
-        path.display(),
-        run.version
-    );
-    let mut processes = BTreeMap::new();
-    let entries =
-        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "jsonl")
-            && let Some(name) = path.file_stem().and_then(|n| n.to_str())
-        {
-            processes.insert(name.to_owned(), read_processes(&path)?);
-        }
-    }
-    Ok(Some(Overhead { run, processes }))
-}
-
-/// Moves what was measured beside an older record to a newer one that was made by the same code.
-///
-/// # Errors
-/// Fails where the folder is there and cannot be read or moved.
-pub fn take_over(older: &Path, newer: &Path, code: &Code) -> Result<()> {
-    let same_code = |overhead: Overhead| overhead.run.code.measured_sha256 == code.measured_sha256;
-    // One that cannot be read any more is of other code.
-    if read(older).ok().flatten().is_some_and(same_code) {
-        fs::rename(older.join(FOLDER), newer.join(FOLDER))
-            .with_context(|| format!("cannot move {}", older.join(FOLDER).display()))?;
-    }
-    Ok(())
-}
-
-fn read_processes(path: &Path) -> Result<Vec<OverheadProcess>> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let lines = BufReader::new(file).lines().enumerate();
-    let processes = lines.map(|(number, line)| {
-        line.map_err(anyhow::Error::from)
-            .and_then(|text| Ok(serde_json::from_str(&text)?))
-            .with_context(|| format!("{}, line {}", path.display(), number + 1))
-    });
-    processes.collect()
-}
-
-/// What is being written.
-#[derive(Debug)]
-struct Recorder {
-    record: PathBuf,
-    files: BTreeMap<String, File>,
-    /// Left out of every line: where a user keeps a checkout is nobody's business.
-    root: String,
-}
-
-impl Recorder {
-    /// Begins in the folder of a record. Earlier measurements of that record stay in their place
-    /// until [`Recorder::finish`]; only what an interrupted run left is removed.
-    ///
-    /// # Errors
-    /// Fails where the folder cannot be written.
-    fn begin(record: &Path, root: &Path, run: &OverheadRun) -> Result<Self> {
-        let folder = record.join(PARTIAL);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot remove {}", folder.display()))?;
-        }
-        let write = || -> Result<()> {
-            fs::create_dir(&folder)?;
-            let json = serde_json::to_string_pretty(run)?;
-            Ok(fs::write(folder.join("run.json"), json + "\n")?)
-        };
-        write().with_context(|| {
-            format!(
-                "cannot write to {}; give the folder of a record that can be written with --record",
-                folder.display()
-            )
-        })?;
-        Ok(Self {
-            record: record.into(),
-            files: BTreeMap::new(),
-            root: format!("{}{}", root.display(), std::path::MAIN_SEPARATOR),
-        })
-    }
-
-    /// Where it is written now.
-    fn folder(&self) -> PathBuf {
-        self.record.join(PARTIAL)
-    }
-
-    /// Appends one line.
-    ///
-    /// # Errors
-    /// Fails where the file cannot be written, for example on a full disk; earlier lines stay.
-    fn write(&mut self, backend: &str, process: &OverheadProcess) -> Result<()> {
-        let path = self.folder().join(format!("{backend}.jsonl"));
-        let context = || format!("cannot write to {}; what it holds is kept", path.display());
-        if !self.files.contains_key(backend) {
-            let file = File::create(&path).with_context(context)?;
-            self.files.insert(backend.into(), file);
-        }
-        let json = serde_json::to_string(process)?.replace(&self.root, "") + "\n";
-        match self.files.get_mut(backend) {
-            Some(file) => file.write_all(json.as_bytes()).with_context(context),
-            None => Ok(()),
-        }
-    }
-
-    /// Puts what was written in the place of earlier measurements; returns that place.
-    ///
-    /// # Errors
-    /// Fails where the folder cannot be renamed.
-    fn finish(self) -> Result<PathBuf> {
-        let folder = self.record.join(FOLDER);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot replace {}", folder.display()))?;
-        }
-        fs::rename(self.folder(), &folder)
-            .with_context(|| format!("cannot rename {}", self.folder().display()))?;
-        Ok(folder)
-    }
+    let kept = BESIDE.read(record)?;
+    Ok(kept.map(|(run, processes)| Overhead { run, processes }))
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context;
+
     use super::*;
+    use crate::beside::Recorder;
 
     fn run() -> OverheadRun {
         OverheadRun {
@@ -326,7 +199,7 @@ mod tests {
     fn what_was_written_can_be_read() -> Result<()> {
         let dir = tempfile::tempdir()?;
         assert!(read(dir.path())?.is_none());
-        let mut recorder = Recorder::begin(dir.path(), dir.path(), &run())?;
+        let mut recorder = Recorder::begin(BESIDE, dir.path(), dir.path(), &run())?;
         let mut probe = process(Variant::Probe);
         probe.gaps_ns = vec![1];
         let mut failed = process(Variant::Python);
@@ -340,57 +213,6 @@ mod tests {
         assert_eq!(read.run.settings, run().settings);
         failed.failure = Some("no module".into());
         assert_eq!(read.processes["x"], [probe, failed]);
-        Ok(())
-    }
-
-    #[test]
-    fn earlier_measurements_stay_until_the_new_ones_are_complete() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let measured = |round| -> Result<Recorder> {
-            let mut recorder = Recorder::begin(dir.path(), Path::new("/nowhere"), &run())?;
-            let process = process(Variant::Direct);
-            recorder.write("x", &OverheadProcess { round, ..process })?;
-            Ok(recorder)
-        };
-        let round = || -> Result<usize> {
-            let overhead = read(dir.path())?.context("nothing there")?;
-            Ok(overhead.processes["x"][0].round)
-        };
-        measured(1)?.finish()?;
-        drop(measured(2)?);
-        assert_eq!(round()?, 1);
-        measured(3)?.finish()?;
-        assert_eq!(round()?, 3);
-        assert!(!dir.path().join(PARTIAL).exists());
-        Ok(())
-    }
-
-    #[test]
-    fn the_same_code_takes_over_what_was_measured() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let (older, newer) = (dir.path().join("older"), dir.path().join("newer"));
-        fs::create_dir_all(&older)?;
-        fs::create_dir_all(&newer)?;
-        Recorder::begin(&older, dir.path(), &run())?.finish()?;
-        let other = Code {
-            commit: None,
-            measured_sha256: "other".into(),
-        };
-        take_over(&older, &newer, &other)?;
-        assert!(read(&newer)?.is_none());
-        take_over(&older, &newer, &run().code)?;
-        assert!(read(&newer)?.is_some() && read(&older)?.is_none());
-        Ok(())
-    }
-
-    #[test]
-    fn a_malformed_line_is_named() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let recorder = Recorder::begin(dir.path(), dir.path(), &run())?;
-        fs::write(recorder.folder().join("x.jsonl"), "{\"variant\":\"pro")?;
-        recorder.finish()?;
-        let error = read(dir.path()).expect_err("must fail");
-        assert!(format!("{error:#}").contains("line 1"), "{error:#}");
         Ok(())
     }
 }

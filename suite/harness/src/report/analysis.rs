@@ -8,6 +8,7 @@ use firstpass_probe::{Arithmetic, Format};
 use crate::{
     cure::{self, Cure},
     detection::Detection,
+    explain::{self, Explain},
     judge::{
         agreement::{Agreement, DetectionAgreement, compare, compare_detections, pairs},
         expectation::{self, Verdict},
@@ -88,6 +89,8 @@ pub struct Analysis {
     pub overhead: Option<Overhead>,
     /// What settings do, where that was measured for this record.
     pub cure: Option<Cure>,
+    /// Where the first passes spend their time, likewise.
+    pub explain: Option<Explain>,
 }
 
 impl Analysis {
@@ -132,6 +135,7 @@ impl Analysis {
         let repeatability = repeatability::judge(record.observations());
         let overhead = overhead::read(&record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
+        let explain = explain::read(&record.folder)?;
         Ok(Self {
             record,
             subject,
@@ -141,6 +145,7 @@ impl Analysis {
             known,
             overhead,
             cure,
+            explain,
         })
     }
 

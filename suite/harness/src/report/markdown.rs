@@ -21,7 +21,7 @@ use crate::{
     record::Settings,
     report::{
         analysis::{Analysis, Row},
-        latency, overhead,
+        explain, latency, overhead,
         picture::pictured_model,
         picture_path, plot_path,
         plots::Plot,
@@ -62,6 +62,7 @@ pub(super) fn render(
     sections.push(agreement_section(analysis));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
+    sections.push(explain::section(analysis, files));
     sections.push(overhead::section(analysis.overhead.as_ref()));
     sections.push(repeatability_section(analysis));
     sections.push(arithmetic_section(analysis));

@@ -3,6 +3,7 @@
 mod analysis;
 mod changes;
 mod cure;
+mod explain;
 mod hosts;
 mod latency;
 mod markdown;
@@ -28,6 +29,7 @@ use plots::Plot;
 pub use analysis::Analysis;
 pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
 pub use cure::cure_summary;
+pub use explain::explanations_on_terminal;
 pub use hosts::hosts;
 pub use splice::{Block, splice};
 pub use terminal::summary;
@@ -59,6 +61,9 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
                 files.insert(plot_path(plot, &model.name), svg.into_bytes());
             }
         }
+    }
+    for (path, svg) in explain::plots(analysis)? {
+        files.insert(path, svg.into_bytes());
     }
     for (photo, jpeg) in picture::pictures(analysis)? {
         files.insert(picture_path(&photo), jpeg);

@@ -30,6 +30,9 @@ const FINE: f64 = 4.0;
 /// What plotters divides the size of a font by when it writes SVG.
 const FONT_SCALE: f64 = 1.24;
 
+/// Between the lines of what is hatched.
+const HATCH: f64 = 6.0;
+
 /// A place, in pixels from the upper left corner.
 pub(super) type Point = (f64, f64);
 
@@ -73,6 +76,20 @@ impl Canvas<'_> {
         self.0.draw(&rectangle).map_err(drawing)
     }
 
+    /// A rectangle that is crossed out rather than filled: what is not known.
+    pub(super) fn hatch(&self, from: Point, to: Point, colour: RGBAColor) -> Result<()> {
+        self.rectangle(from, to, colour.mix(0.25))?;
+        let height = to.1 - from.1;
+        let mut foot = from.0 - height;
+        while foot < to.0 {
+            let (left, right) = (foot.max(from.0), (foot + height).min(to.0));
+            let line = [(left, to.1 - (left - foot)), (right, to.1 - (right - foot))];
+            self.line(&line, colour, 1.0)?;
+            foot += HATCH;
+        }
+        Ok(())
+    }
+
     pub(super) fn dot(&self, at: Point, radius: f64, colour: RGBAColor) -> Result<()> {
         let circle = Circle::new(place(at), units(radius), colour.filled());
         self.0.draw(&circle).map_err(drawing)
@@ -87,18 +104,24 @@ impl Canvas<'_> {
 
     /// Writes a line of text, centred vertically at its place.
     pub(super) fn text(&self, text: &str, at: Point, anchor: Anchor) -> Result<()> {
-        self.write(text, at, anchor, TEXT, FontStyle::Normal)
+        self.write(text, at, anchor, TEXT, FontStyle::Normal, INK)
+    }
+
+    /// The same on a filled shape, which is the same on every page.
+    pub(super) fn label(&self, text: &str, at: Point, on: RGBColor) -> Result<()> {
+        let ink = if is_dark(on) { WHITE } else { BLACK };
+        self.write(text, at, Anchor::Centre, TEXT, FontStyle::Normal, ink)
     }
 
     /// The same in bold letters.
     pub(super) fn heading(&self, text: &str, at: Point, anchor: Anchor) -> Result<()> {
-        self.write(text, at, anchor, TEXT, FontStyle::Bold)
+        self.write(text, at, anchor, TEXT, FontStyle::Bold, INK)
     }
 
     /// What the plot is of and what it shows, in two lines: titles of models are long.
     pub(super) fn title(&self, of: &str, shown: &str) -> Result<()> {
         let at = (WIDTH / 2.0, LINE);
-        self.write(of, at, Anchor::Centre, TITLE, FontStyle::Bold)?;
+        self.write(of, at, Anchor::Centre, TITLE, FontStyle::Bold, INK)?;
         self.text(shown, (at.0, at.1 + LINE + 1.0), Anchor::Centre)
     }
 
@@ -109,6 +132,7 @@ impl Canvas<'_> {
         anchor: Anchor,
         size: f64,
         style: FontStyle,
+        colour: RGBColor,
     ) -> Result<()> {
         let horizontal = match anchor {
             Anchor::Left => HPos::Left,
@@ -121,7 +145,7 @@ impl Canvas<'_> {
         if matches!(anchor, Anchor::Upwards) {
             font = font.transform(FontTransform::Rotate270);
         }
-        let style = font.color(&INK).pos(Pos::new(horizontal, VPos::Center));
+        let style = font.color(&colour).pos(Pos::new(horizontal, VPos::Center));
         self.0
             .draw(&Text::new(text, place(at), style))
             .map_err(drawing)
@@ -143,6 +167,12 @@ pub(super) fn wrap(list: &str, within: f64) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Whether white is easier to read on it than black: by its luminance (WCAG 2.1).
+fn is_dark(RGBColor(red, green, blue): RGBColor) -> bool {
+    let linear = |channel: u8| (f64::from(channel) / 255.0).powf(2.2);
+    0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue) < 0.179
 }
 
 fn place((x, y): Point) -> (i32, i32) {
@@ -167,6 +197,33 @@ mod tests {
         assert_eq!(wrap(list, 1000.0), [list]);
         assert_eq!(wrap(list, 140.0), ["2 flat, 3 warm-up, ", "1 slowdown"]);
         assert_eq!(wrap(list, 1.0).len(), 3);
+    }
+
+    #[test]
+    fn a_label_stands_out_from_what_it_is_on() {
+        assert!(is_dark(RGBColor(0, 80, 140)) && is_dark(BLACK));
+        assert!(!is_dark(RGBColor(230, 159, 0)) && !is_dark(WHITE));
+    }
+
+    #[test]
+    fn a_hatch_stays_inside() -> Result<()> {
+        let svg = svg(100.0, |canvas| {
+            canvas.hatch((10.0, 20.0), (25.0, 30.0), INK.to_rgba())
+        })?;
+        let lines: Vec<&str> = svg.matches("<polyline").collect();
+        assert_eq!(lines.len(), 5, "{svg}");
+        let points = svg.split("points=\"").skip(1);
+        for point in points.flat_map(|rest| rest.split('"').next().unwrap_or("").split(' ')) {
+            let Some((x, y)) = point.split_once(',') else {
+                continue;
+            };
+            let (x, y): (f64, f64) = (x.parse()?, y.parse()?);
+            assert!(
+                (40.0..=100.0).contains(&x) && (80.0..=120.0).contains(&y),
+                "{svg}"
+            );
+        }
+        Ok(())
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod axis;
 mod canvas;
+mod explained;
 mod first_pass_distribution;
 mod first_passes;
 pub(super) mod pareto;
@@ -14,6 +15,8 @@ use crate::{
     model::ModelDescription,
     report::analysis::{Analysis, Row},
 };
+pub(super) use explained::draw as draw_explained;
+
 use canvas::{Anchor, Canvas, INK, LINE, Point, WIDTH, width};
 
 /// Colours that a reader with any colour vision tells apart (Okabe and Ito, 2008), and that stand

@@ -1,0 +1,376 @@
+//! The part of the report that says where the first passes spend their time.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use firstpass_statistics::{Spread, comparison::Comparison};
+
+use crate::{
+    explain::{Explain, Variant},
+    judge::explain::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
+    model::ModelDescription,
+    report::{
+        analysis::Analysis,
+        markdown::{image, table},
+        plots::draw_explained,
+        verdict::milliseconds,
+    },
+};
+
+/// So many kinds of operators are shown each by itself.
+const KINDS: usize = 8;
+
+/// So many layers are shown.
+const LAYERS: usize = 5;
+
+/// The name of a layer is shortened to so many characters.
+const LAYER: usize = 60;
+
+/// A table before it has a form.
+struct Rows {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+pub(super) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let title = "## Where do the first passes spend their time?";
+    let Some(explain) = &analysis.explain else {
+        return format!(
+            "{title}\n\nNot measured for this record: `cargo firstpass explain` does that."
+        );
+    };
+    let judged = judge(explain);
+    let mut parts = vec![title.to_owned(), introduction(explain)];
+    for name in models(&judged) {
+        parts.push(format!(
+            "### {}, by operator",
+            model_title(analysis.models(), name)
+        ));
+        for explanation in judged.explanations.iter().filter(|e| e.model == name) {
+            parts.push(format!(
+                "**{}**. {}",
+                explanation.backend,
+                sentence(explanation)
+            ));
+            let tables = [kinds(explanation), layers(explanation)];
+            let tables = tables.into_iter().chain(counts(explanation));
+            parts.extend(tables.map(|rows| table(rows.header, rows.rows)));
+            let path = plot_path(explanation);
+            if files.contains_key(&path) {
+                let alt = format!(
+                    "where {} spends the first passes of {}",
+                    explanation.backend,
+                    model_title(analysis.models(), name)
+                );
+                parts.push(image(&path, &alt));
+            }
+        }
+    }
+    let failures: Vec<String> = judged.failures.iter().map(failure).collect();
+    if !failures.is_empty() {
+        parts.push(failures.join("\n"));
+    }
+    parts.join("\n\n")
+}
+
+/// The plots of the section.
+pub(super) fn plots(analysis: &Analysis) -> Result<Vec<(PathBuf, String)>> {
+    let Some(explain) = &analysis.explain else {
+        return Ok(Vec::new());
+    };
+    let mut plots = Vec::new();
+    for explanation in judge(explain).explanations {
+        let title = model_title(analysis.models(), &explanation.model);
+        if let Some(svg) = draw_explained(title, &explanation)? {
+            plots.push((plot_path(&explanation), svg));
+        }
+    }
+    Ok(plots)
+}
+
+/// The same tables and sentences for the terminal.
+pub fn explanations_on_terminal(explain: &Explain) -> String {
+    let judged = judge(explain);
+    let mut text = String::new();
+    for explanation in &judged.explanations {
+        text += &format!("\n{} on {}\n", explanation.backend, explanation.model);
+        let tables = [kinds(explanation), layers(explanation)];
+        for rows in tables.into_iter().chain(counts(explanation)) {
+            let mut table = Table::new();
+            table
+                .load_style(UTF8_FULL_CONDENSED)
+                .set_header(rows.header);
+            table.add_rows(rows.rows);
+            text += &format!("{table}\n");
+        }
+        text += &format!("{}\n", sentence(explanation));
+    }
+    for failed in &judged.failures {
+        text += &format!("\n{}\n", failure(failed));
+    }
+    text
+}
+
+fn introduction(explain: &Explain) -> String {
+    format!(
+        "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
+         a plain one that shows what the hooks cost. Times are those of profiled passes, in ms: medians \
+         over processes, with the smallest and the largest in brackets; an operator has the time without \
+         that of those it calls. *Steady* is the median of the later half of the passes for each \
+         operator by itself and for what lies outside of them; the whole has the sum, a little less than \
+         the median of whole passes, some operator or other of which is always disturbed. The *excess* of \
+         a pass is what it takes beyond that. It is *explained* as far as operators take it, or what the engine tells of \
+         its state, such as the nodes of its graph, changed in that pass; what lies outside of all \
+         operators without such a witness is not explained.",
+        explain.run.settings.rounds, explain.run.settings.passes, explain.run.image,
+    )
+}
+
+fn models(judged: &Judged) -> Vec<&str> {
+    let names = judged.explanations.iter().map(|e| e.model.as_str());
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The title of a model of the record; the name of any other.
+fn model_title<'a>(models: &'a [ModelDescription], name: &'a str) -> &'a str {
+    let found = models.iter().find(|model| model.name == name);
+    found.map_or(name, |model| &model.title)
+}
+
+fn plot_path(explanation: &Explanation) -> PathBuf {
+    Path::new("plots").join(format!(
+        "explained-{}-{}.svg",
+        explanation.backend, explanation.model
+    ))
+}
+
+fn kinds(explanation: &Explanation) -> Rows {
+    let (shown, others) = explanation
+        .kinds
+        .split_at(explanation.kinds.len().min(KINDS));
+    let others = Part::together(others.iter().map(|(_, part)| part));
+    let kinds = shown.iter().map(|(kind, part)| (kind.as_str(), part));
+    let others = others.iter().map(|part| ("*other operators*", part));
+    let rest = [
+        ("*outside all operators*", &explanation.outside),
+        ("**whole pass**", &explanation.whole),
+    ];
+    let mut header = vec!["operators".to_owned()];
+    header.extend(times_header());
+    Rows {
+        header,
+        rows: kinds
+            .chain(others)
+            .chain(rest)
+            .map(|(name, part)| [vec![name.to_owned()], times(explanation, part)].concat())
+            .collect(),
+    }
+}
+
+fn layers(explanation: &Explanation) -> Rows {
+    let shown = explanation.operators.iter().take(LAYERS);
+    let mut header = vec!["layer".to_owned(), "operator".to_owned()];
+    header.extend(times_header());
+    Rows {
+        header,
+        rows: shown
+            .map(|(operator, part)| {
+                let names = vec![shortened(&operator.layer), operator.kind.clone()];
+                [names, times(explanation, part)].concat()
+            })
+            .collect(),
+    }
+}
+
+fn times_header() -> Vec<String> {
+    let mut header: Vec<String> = (1..=FIRST).map(|pass| format!("pass {pass}")).collect();
+    let rest = ["steady", "excess of 1", "excess of 2", "faults of 1"];
+    header.extend(rest.map(String::from));
+    header
+}
+
+fn times(explanation: &Explanation, part: &Part) -> Vec<String> {
+    let mut cells: Vec<String> = (1..=FIRST)
+        .map(|pass| milliseconds(part.time(pass)))
+        .collect();
+    cells.push(milliseconds(part.steady()));
+    cells.extend([1, 2].map(|pass| excess(explanation, part, pass)));
+    let faults = part.faults(1);
+    cells.push(faults.map_or_else(|| "–".into(), |faults| format!("{faults:.0}")));
+    cells
+}
+
+fn excess(explanation: &Explanation, part: &Part, pass: usize) -> String {
+    let Spread { median, low, high } = part.excess(pass);
+    // An excess may be negative, so that a dash would be ambiguous.
+    let time = format!(
+        "{} ({} to {})",
+        milliseconds(median),
+        milliseconds(low),
+        milliseconds(high)
+    );
+    match explanation.share(part, pass) {
+        // What rounds to nothing has no sign.
+        Some(share) if share.abs() < 0.005 => format!("{time}, 0 %"),
+        Some(share) => format!("{time}, {:.0} %", 100.0 * share),
+        None => time,
+    }
+}
+
+/// What the engine tells about its state, where it tells anything.
+fn counts(explanation: &Explanation) -> Option<Rows> {
+    let Count { after, .. } = explanation.counts.first()?;
+    let mut header = vec![
+        "as the engine counts".to_owned(),
+        "before pass 1".to_owned(),
+    ];
+    header.extend((1..after.len()).map(|pass| format!("after pass {pass}")));
+    header.push("after the last".into());
+    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |n| format!("{n:.0}"));
+    let rows = explanation.counts.iter().map(|count| {
+        let mut row = vec![count.name.clone(), number(count.before)];
+        row.extend(count.after.iter().map(|value| number(*value)));
+        row
+    });
+    Some(Rows {
+        header,
+        rows: rows.collect(),
+    })
+}
+
+/// Which share is explained, and what the hooks cost.
+fn sentence(explanation: &Explanation) -> String {
+    let shares = (1..).zip(&explanation.explained).map(|(pass, explained)| {
+        explained.map_or_else(
+            || format!("pass {pass} is hardly slower than the steady state"),
+            |share| {
+                format!(
+                    "{} of the excess of pass {pass} is explained",
+                    percent(share)
+                )
+            },
+        )
+    });
+    let mut text = shares.collect::<Vec<_>>().join(", ");
+    if let Some(cost) = explanation.fault_ms {
+        text += &format!(
+            "; an excess page fault of an operator goes with {:.2} µs ({:.2}–{:.2}) of its excess in pass 1",
+            1000.0 * cost.median,
+            1000.0 * cost.low,
+            1000.0 * cost.high
+        );
+    }
+    let ratio = |comparison: Option<Comparison>| match comparison {
+        None => "an unknown time".to_owned(),
+        Some(c) if c.interval.1.is_finite() => {
+            format!("{:.3}× ({:.3}–{:.3})", c.ratio, c.interval.0, c.interval.1)
+        }
+        Some(c) => format!("{:.3}×", c.ratio),
+    };
+    let processes = explanation.processes;
+    format!(
+        "{text}. Profiled, pass 1 takes {} and a steady pass {} of what it takes without. {} process{} \
+         of {} passes; the hook is {}.",
+        ratio(explanation.profiler.first),
+        ratio(explanation.profiler.steady),
+        processes,
+        if processes == 1 { "" } else { "es" },
+        explanation.passes,
+        explanation.source.trim_end_matches('.'),
+    )
+}
+
+fn percent(Spread { median, low, high }: Spread) -> String {
+    let [median, low, high] = [median, low, high].map(|share| 100.0 * share);
+    format!("{median:.0} % ({low:.0}–{high:.0})")
+}
+
+fn failure(failure: &Failure) -> String {
+    let what = match failure.variant {
+        Variant::Profiled => "not profiled",
+        Variant::Plain => "not run without hooks",
+    };
+    let model = failure.model.as_deref();
+    let on = model.map_or_else(String::new, |model| format!(" on {model}"));
+    format!("- {}{on} was {what}: {}", failure.backend, failure.reason)
+}
+
+/// The end of a long name tells layers apart.
+fn shortened(name: &str) -> String {
+    let length = name.chars().count();
+    if length <= LAYER {
+        return name.into();
+    }
+    let end: String = name.chars().skip(length + 1 - LAYER).collect();
+    format!("…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        explain::tests::process,
+        judge::explain::tests::{explain, processes, profile},
+    };
+
+    #[test]
+    fn the_terminal_shows_shares_counts_and_failures() {
+        let mut all = processes(profile);
+        let mut failed = process(Variant::Profiled, 0);
+        failed.model = Some("other".into());
+        failed.failure = Some("it has no profile".into());
+        all.push(failed);
+        let text = explanations_on_terminal(&explain(all));
+        for expected in [
+            "x on m",
+            "35.0 (35.0 to 35.0), 50 %",
+            "*outside all operators*",
+            "93 % (93–93) of the excess of pass 1 is explained",
+            "100 % (100–100) of the excess of pass 2 is explained",
+            "pass 3 is hardly slower",
+            "steady pass 1.100×",
+            "the hook is a hook",
+            "after pass 2",
+            "x on other was not profiled: it has no profile",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_kinds_beyond_the_largest_are_one_row() {
+        let judged = judge(&explain(processes(|round| {
+            let mut profile = profile(round);
+            for number in 0..KINDS {
+                let kind = format!("kind {number}");
+                profile
+                    .operators
+                    .push(crate::explain::tests::operator("a layer", &kind));
+                for pass in &mut profile.passes {
+                    pass.self_ns.push(1_000_000);
+                }
+            }
+            profile
+        })));
+        let rows = kinds(&judged.explanations[0]).rows;
+        assert_eq!(rows.len(), KINDS + 3);
+        assert_eq!(rows[KINDS][..2], ["*other operators*", "2.00"]);
+        assert_eq!(layers(&judged.explanations[0]).rows.len(), LAYERS);
+    }
+
+    #[test]
+    fn long_names_keep_their_end() {
+        assert_eq!(shortened("short"), "short");
+        let long = format!("{}end", "x".repeat(100));
+        let short = shortened(&long);
+        assert_eq!(short.chars().count(), LAYER);
+        assert!(short.starts_with('…') && short.ends_with("end"));
+    }
+}
