@@ -13,6 +13,8 @@ use firstpass_probe::{
     Arithmetic, Backend, EngineInfo, Format, Knob, Knobs, Model, Profile, Result, Tensor, Tensors,
 };
 
+use ort::session::builder::SessionBuilder;
+
 use library::Runtime;
 use model::Runnable;
 use options::Options;
@@ -24,6 +26,18 @@ pub struct OnnxRuntime;
 pub struct Engine {
     runtime: &'static Runtime,
     options: Options,
+}
+
+/// A builder of sessions under these knobs, which were checked against [`Backend::knobs`]: for a
+/// program that goes on with ort itself. It knows nothing of prepared files, and an arena of the
+/// environment has to be registered by the program.
+///
+/// # Errors
+/// As [`Backend::start`].
+pub fn session_builder(knobs: &Knobs) -> Result<SessionBuilder> {
+    let engine = OnnxRuntime::start(knobs)?;
+    let environment = &engine.runtime.environment;
+    engine.options.builder(environment, options::Use::default())
 }
 
 impl Backend for OnnxRuntime {

@@ -199,57 +199,6 @@ impl Options {
 mod tests {
     use super::*;
 
-    use std::ffi::{CStr, CString};
-
-    use ort::AsPointer;
-
-    /// What ONNX Runtime says that the options hold under this key.
-    fn entry(builder: &SessionBuilder, key: &str) -> Result<String> {
-        let key = CString::new(key)?;
-        let mut text = [0_u8; 64];
-        let mut length = text.len();
-        // SAFETY: the key ends with a zero, and `length` is that of the text.
-        let status = unsafe {
-            let text = text.as_mut_ptr().cast();
-            (ort::api().GetSessionConfigEntry)(builder.ptr(), key.as_ptr(), text, &mut length)
-        };
-        // SAFETY: the status comes from the call above.
-        unsafe { ort::Error::result_from_status(status) }?;
-        Ok(CStr::from_bytes_until_nul(&text)?.to_string_lossy().into())
-    }
-
-    #[test]
-    fn entries_of_the_configuration_reach_onnx_runtime() -> Result<()> {
-        let runtime = match crate::library::start() {
-            Err(error) if std::env::var_os("FIRSTPASS_REQUIRE_ALL").is_none() => {
-                eprintln!("not tested: {error}");
-                return Ok(());
-            }
-            started => started?,
-        };
-        for (knob, value, key, expected) in [
-            (PREPACKING, "off", "session.disable_prepacking", "1"),
-            (ARENA, "one-chunk", "session.use_env_allocators", "1"),
-            (
-                INITIALIZERS,
-                "malloc",
-                "session.use_device_allocator_for_initializers",
-                "1",
-            ),
-            (SPINNING, "off", "session.intra_op.allow_spinning", "0"),
-            (SPINNING, "off", "session.inter_op.allow_spinning", "0"),
-            (EXACT, "on", "session.x64quantprecision", "1"),
-        ] {
-            let set = Options::read(&Knobs::default().with(knob, value))?;
-            let builder = set.builder(&runtime.environment, Use::default())?;
-            assert_eq!(entry(&builder, key)?, expected, "{knob}={value}");
-            let unset = Options::read(&Knobs::default())?;
-            let builder = unset.builder(&runtime.environment, Use::default())?;
-            assert!(entry(&builder, key).is_err(), "{key} without {knob}");
-        }
-        Ok(())
-    }
-
     #[test]
     fn settings_that_exclude_each_other_are_refused() {
         for knobs in [

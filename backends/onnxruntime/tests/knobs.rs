@@ -1,6 +1,7 @@
 //! What the knobs promise and what they change, by what ONNX Runtime and the kernel count.
 
 use std::{
+    ffi::CStr,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -13,12 +14,13 @@ use firstpass_harness::{
     subject::{InputFiles, Subject},
     workspace::Workspace,
 };
-use firstpass_onnxruntime::OnnxRuntime;
+use firstpass_onnxruntime::{OnnxRuntime, session_builder};
 use firstpass_probe::{
     Arithmetic, Backend, Error, ErrorKind, Format, Knobs, Message, Model, Pass, PassPlan, Profile,
     Request, THREADS, Tensor, Trial, WARM_UP, read_tensors,
 };
 use libtest_mimic::{Arguments, Trial as Test};
+use ort::AsPointer;
 use tempfile::TempDir;
 
 const PASSES: usize = 3;
@@ -50,7 +52,8 @@ fn main() -> ExitCode {
         eprintln!("every test is ignored, because {error}");
     }
     let mut tests = values(&bench);
-    let judges: [(&str, Judge); 12] = [
+    let judges: [(&str, Judge); 13] = [
+        ("entries of the configuration are set", entries),
         ("graph-optimization chooses the arithmetic", arithmetic),
         ("memory-pattern=off: pass 2 takes no memory", memory_pattern),
         ("arena decides what is held", arena),
@@ -306,6 +309,55 @@ fn counts(profile: &Profile, name: &str) -> Result<Vec<u64>> {
     let count = |p: &firstpass_probe::ProfiledPass| p.counts.get(name).copied();
     let counts: Option<Vec<u64>> = profile.passes.iter().map(count).collect();
     counts.with_context(|| format!("the profile does not count {name}"))
+}
+
+/// The settings that only ONNX Runtime itself can tell.
+fn entries(_: &Bench) -> Result<()> {
+    for (knob, value, key, expected) in [
+        ("prepacking", "off", c"session.disable_prepacking", "1"),
+        ("arena", "one-chunk", c"session.use_env_allocators", "1"),
+        (
+            "initializers",
+            "malloc",
+            c"session.use_device_allocator_for_initializers",
+            "1",
+        ),
+        ("spinning", "off", c"session.intra_op.allow_spinning", "0"),
+        ("spinning", "off", c"session.inter_op.allow_spinning", "0"),
+        ("exact-int8", "on", c"session.x64quantprecision", "1"),
+    ] {
+        let found = entry(&set(knob, value), key)?;
+        ensure!(
+            found.as_deref() == Some(expected),
+            "{knob}={value}: {found:?}"
+        );
+        let found = entry(&Knobs::default(), key)?;
+        ensure!(found.is_none(), "{key:?} by default: {found:?}");
+    }
+    Ok(())
+}
+
+/// What a session's options hold under this key.
+fn entry(knobs: &Knobs, key: &CStr) -> Result<Option<String>> {
+    let builder = session_builder(knobs).map_err(|error| anyhow!("{error}"))?;
+    let mut is_set = 0;
+    let mut text = [0_u8; 64];
+    let mut length = text.len();
+    // SAFETY: the options live as long as their builder, the key ends with a zero, and `length` is
+    // that of the text. Both statuses are checked where they are made.
+    unsafe {
+        let (api, options) = (ort::api(), builder.ptr());
+        let status = (api.HasSessionConfigEntry)(options, key.as_ptr(), &mut is_set);
+        ort::Error::result_from_status(status)?;
+        if is_set == 0 {
+            return Ok(None);
+        }
+        let text = text.as_mut_ptr().cast();
+        let status = (api.GetSessionConfigEntry)(options, key.as_ptr(), text, &mut length);
+        ort::Error::result_from_status(status)?;
+    }
+    let text = CStr::from_bytes_until_nul(&text)?;
+    Ok(Some(text.to_string_lossy().into()))
 }
 
 fn arithmetic(bench: &Bench) -> Result<()> {
