@@ -2,6 +2,10 @@
 
 mod graph;
 mod model;
+mod nnef;
+mod prepared_file;
+mod profile;
+mod settings;
 
 use std::collections::BTreeMap;
 
@@ -12,13 +16,16 @@ use firstpass_probe::{
 use tract_linalg::multithread::{Executor, set_default_executor};
 use tract_onnx::prelude::TractError;
 
-use model::{Loaded, Runnable};
+pub use model::{Loaded, Runnable};
+pub use nnef::nnef;
+pub use prepared_file::dequantize_weights;
+use settings::Settings;
 
 /// tract.
 pub struct Tract;
 
-/// Proof that tract's threads are set.
-pub struct Engine(());
+/// Proof that tract's threads are set, and how models are prepared.
+pub struct Engine(Settings);
 
 impl Backend for Tract {
     const NAME: &'static str = "tract";
@@ -29,18 +36,17 @@ impl Backend for Tract {
     type Prepared = Runnable;
 
     fn knobs() -> Vec<Knob> {
-        vec![Knob::threads(
-            "threads of tract's default executor, which divides large matrix products and planes",
-        )]
+        settings::knobs()
     }
 
     fn start(knobs: &Knobs) -> Result<Engine> {
+        let settings = Settings::of(knobs)?;
         // Set either way: an earlier start in this process may have changed it.
         set_default_executor(match knobs.threads() {
             1 => Executor::SingleThread,
             threads => Executor::multithread(threads),
         });
-        Ok(Engine(()))
+        Ok(Engine(settings))
     }
 
     fn describe(_: &Engine) -> Result<EngineInfo> {
@@ -65,8 +71,8 @@ impl Backend for Tract {
         })
     }
 
-    fn load(_: &Engine, model: &Model) -> Result<Loaded> {
-        Loaded::read(model)
+    fn load(engine: &Engine, model: &Model) -> Result<Loaded> {
+        Loaded::read(&engine.0, model)
     }
 
     fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Runnable> {
@@ -77,13 +83,14 @@ impl Backend for Tract {
         runnable.pass(input)
     }
 
-    fn inspect(_: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-        let runnable = Loaded::read(model)?.prepare(&input.shape)?;
+    fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
+        let runnable = Loaded::read(&engine.0, model)?.prepare(&input.shape)?;
         graph::count(runnable.plan())
     }
 
-    fn profile(_: &Engine, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
-        Err(Error::unsupported("no profile yet"))
+    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
+        let mut runnable = Loaded::read(&engine.0, model)?.prepare(&input.shape)?;
+        profile::profile(&mut runnable, input, passes)
     }
 }
 

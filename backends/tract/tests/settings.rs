@@ -1,0 +1,142 @@
+//! Every knob is honoured, and the example shows how.
+
+use std::{collections::BTreeSet, path::Path};
+
+use firstpass_probe::{
+    Backend, Format, Knob, KnobValues, Knobs, Model, Result, Session, Tensor, TensorSpec,
+};
+use firstpass_tract::Tract;
+
+fn model() -> Model {
+    let spec = |name: &str, shape: &[usize]| TensorSpec {
+        name: name.into(),
+        shape: shape.to_vec(),
+    };
+    Model {
+        name: "faceboxes-int8-per-channel".into(),
+        format: Format::Onnx,
+        path: Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../fixtures/models/faceboxes-int8-per-channel/model.onnx"),
+        input: spec("image", &[1, 3, 480, 640]),
+        outputs: vec![spec("loc", &[1, 1200, 4]), spec("conf", &[1200, 1])],
+    }
+}
+
+fn noise(shape: &[usize]) -> Result<Tensor> {
+    let mut state = 1_u32;
+    let values = (0..shape.iter().product()).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 * 4.0 - 2.0
+    });
+    Tensor::new(shape, values.collect())
+}
+
+fn settings(knob: &Knob) -> Vec<String> {
+    match &knob.values {
+        KnobValues::Count => vec!["N".into()],
+        KnobValues::Choice(words) => words[1..].to_vec(),
+    }
+}
+
+#[test]
+fn the_example_shows_every_setting() {
+    let text = include_str!("../examples/settings-tract.rs");
+    let shown: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| Some(line.trim().strip_prefix("// knob ")?.to_string()))
+        .collect();
+    let declared: BTreeSet<String> = Tract::knobs()
+        .iter()
+        .filter(|knob| knob.variable.is_none())
+        .flat_map(|knob| {
+            settings(knob)
+                .into_iter()
+                .map(|v| format!("{}={v}", knob.name))
+        })
+        .collect();
+    assert_eq!(shown, declared);
+}
+
+#[test]
+fn no_setting_changes_more_than_rounding() -> Result<()> {
+    let model = model();
+    let input = noise(&model.input.shape)?;
+    let run = |knobs: &Knobs| Session::<Tract>::open(&model, knobs)?.pass(&input);
+    let expected = run(&Knobs::default())?;
+    for knob in Tract::knobs() {
+        for value in settings(&knob) {
+            let value = if value == "N" { "2".into() } else { value };
+            let setting = format!("{}={value}", knob.name);
+            let knobs = Knobs::default().with(&knob.name, &value);
+            // The second time from the prepared file.
+            let first = run(&knobs)?;
+            // Other sums of the same products may round to a neighbouring step.
+            let exact = ["threads", "prepared-file", "order"].contains(&knob.name.as_str());
+            if exact {
+                assert!(first == expected, "{setting}");
+                assert!(run(&knobs)? == expected, "{setting}, again");
+            } else {
+                let scores = first[1].data.iter().zip(&expected[1].data);
+                let worst = scores.fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+                assert!(worst < 0.25, "{setting}: scores differ by {worst}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn settings_show_in_the_graph() -> Result<()> {
+    let model = model();
+    let input = noise(&model.input.shape)?;
+    let operators = |setting: Option<(&str, &str)>| -> Result<_> {
+        let knobs = setting
+            .iter()
+            .fold(Knobs::default(), |k, (name, value)| k.with(name, value));
+        let counted = Tract::inspect(&Tract::start(&knobs)?, &model, &input)?.operators;
+        Ok(move |name: &str| -> usize {
+            let named = counted.iter().filter(|(label, _)| label.starts_with(name));
+            named.map(|(_, count)| count).sum()
+        })
+    };
+    let default = operators(None)?;
+    assert!(default("OptMatMul") > 0 && default("DirectSpatialConv") > 0);
+    for stage in ["decluttered", "typed"] {
+        assert_eq!(operators(Some(("optimization", stage)))?("OptMatMul"), 0);
+    }
+    assert_eq!(
+        operators(Some(("direct-convolution", "off")))?("DirectSpatialConv"),
+        0
+    );
+    assert!(operators(Some(("im2col", "lazy")))?("LazyIm2col") > default("LazyIm2col"));
+    assert_eq!(operators(Some(("im2col", "eager")))?("LazyIm2col"), 0);
+    Ok(())
+}
+
+#[test]
+fn settings_that_say_nothing_together_are_refused() {
+    for (name, value) in [("prepared-file", "nnef"), ("im2col", "lazy")] {
+        let knobs = Knobs::default()
+            .with("optimization", "typed")
+            .with(name, value);
+        assert!(Tract::start(&knobs).is_err(), "{name}={value}");
+    }
+}
+
+#[test]
+fn a_profile_has_every_convolution_of_every_pass() -> Result<()> {
+    let model = model();
+    let input = noise(&model.input.shape)?;
+    let profile = Tract::profile(&Tract::start(&Knobs::default())?, &model, &input, 2)?;
+    let products = ["OptMatMul", "DepthWiseConv", "DirectSpatialConv"];
+    for pass in &profile.passes {
+        let convolutions = profile.operators.iter().zip(&pass.self_ns);
+        let convolutions =
+            convolutions.filter(|(o, ns)| products.contains(&o.kind.as_str()) && **ns > 0);
+        assert_eq!(convolutions.count(), 63);
+        assert!(pass.self_ns.iter().sum::<u64>() <= pass.span.wall_ns);
+        assert!(pass.minor_faults.iter().sum::<u64>() <= pass.span.minor_faults);
+    }
+    assert_eq!(profile.passes.len(), 2);
+    Ok(())
+}
