@@ -5,6 +5,9 @@
 //! - `{{FIGURE of MODEL on BACKEND}}` or `{{FIGURE of MODEL on BACKEND, cured}}`: a time with its
 //!   unit, or a ratio for `pass 1 / steady` and `pass 2 / steady`;
 //! - `{{FIGURE of MODEL on BACKEND, default over cured}}`: how many times faster the cure is;
+//! - `{{COUNT before pass N of MODEL on BACKEND}}` or `{{COUNT after pass N of …}}`: what the engine
+//!   counted while it was profiled, such as graph nodes;
+//! - `{{outside operators in pass N of MODEL on BACKEND}}`: the time that no operator took;
 //! - `{{setting of BACKEND}}`: the settings that were measured as its cure;
 //! - `{{record}}`: the folder of the record.
 //!
@@ -18,6 +21,7 @@ use firstpass_statistics::bootstrap::Estimate;
 use crate::{
     judge::{
         cure::name,
+        explain::{FIRST, Judged, judge},
         latency::{Figure, Latency},
     },
     report::{
@@ -47,7 +51,8 @@ pub(super) fn files(folder: &Path, analysis: &Analysis) -> Result<BTreeMap<PathB
         };
         let text = fs::read_to_string(&path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        let rendered = render(&text, |placeholder| resolve(placeholder, analysis))
+        let explained = analysis.explain.as_ref().map(judge).unwrap_or_default();
+        let rendered = render(&text, |p| resolve(p, analysis, &explained))
             .with_context(|| format!("cannot render {}", path.display()))?;
         files.insert(format!("{page}.md").into(), rendered.into_bytes());
     }
@@ -70,7 +75,7 @@ fn render(text: &str, resolve: impl Fn(&str) -> Result<String>) -> Result<String
     Ok(rendered)
 }
 
-fn resolve(placeholder: &str, analysis: &Analysis) -> Result<String> {
+fn resolve(placeholder: &str, analysis: &Analysis, explained: &Judged) -> Result<String> {
     if placeholder == "record" {
         let name = analysis.record.folder.file_name();
         return Ok(name.map_or_else(String::new, |n| n.to_string_lossy().into_owned()));
@@ -88,6 +93,25 @@ fn resolve(placeholder: &str, analysis: &Analysis) -> Result<String> {
     let Some((model, backend)) = place.split_once(" on ") else {
         bail!("{placeholder:?} does not say on which backend");
     };
+    let mut explanations = explained.explanations.iter();
+    let explanation = explanations.find(|e| e.model == model && e.backend == backend);
+    if let Some(pass) = figure.strip_prefix("outside operators in pass ") {
+        let pass = pass_number(pass)?;
+        let time = explanation.map(|e| format!("{} ms", milliseconds(e.outside.time(pass))));
+        return Ok(time.unwrap_or_else(|| "–".into()));
+    }
+    for (when, before) in [(" before pass ", true), (" after pass ", false)] {
+        if let Some((count, pass)) = figure.split_once(when) {
+            let pass = pass_number(pass)?;
+            let found = explanation.and_then(|e| e.counts.iter().find(|c| c.name == count));
+            let value = found.and_then(|c| match (before, pass) {
+                (true, 1) => c.before,
+                (true, pass) => *c.after.get(pass - 2)?,
+                (false, pass) => *c.after.get(pass - 1)?,
+            });
+            return Ok(value.map_or_else(|| "–".into(), |n| format!("{n:.0}")));
+        }
+    }
     let rows = analysis.rows.get(model).map_or(&[][..], Vec::as_slice);
     let row = rows.iter().find(|r| r.label == backend);
     let default = row.and_then(|r| Some(r.latency.first_key_value()?.1));
@@ -102,6 +126,11 @@ fn resolve(placeholder: &str, analysis: &Analysis) -> Result<String> {
         }
         other => bail!("{placeholder:?}: {other:?} is neither default nor cured"),
     })
+}
+
+fn pass_number(text: &str) -> Result<usize> {
+    let number = text.parse().ok().filter(|n| (1..=FIRST).contains(n));
+    number.with_context(|| format!("{text:?} is not one of passes 1 to {FIRST}"))
 }
 
 fn value(figure: &str, latency: Option<&Latency>) -> Result<String> {
