@@ -11,8 +11,7 @@ use tract_onnx::tract_core::ops::{
 const QUANTIZE: &str = "firstpass_quantize_linear_u8";
 const DEQUANTIZE: &str = "firstpass_dequantize_linear_f32";
 
-/// A reader and writer of NNEF that knows quantization: tract's own stops with `No serializer found
-/// for node … ElementWiseOp(QuantizeLinearU8 …)`.
+/// A reader and writer of NNEF that knows quantization, for which tract's own has no serializer.
 pub fn nnef() -> Nnef {
     tract_nnef::nnef().with_registry(quantization())
 }
