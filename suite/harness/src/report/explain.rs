@@ -258,7 +258,7 @@ fn sentence(explanation: &Explanation) -> String {
             },
         )
     });
-    let mut text = shares.collect::<Vec<_>>().join(", ");
+    let mut text = shares.collect::<Vec<_>>().join("; ");
     if let Some(cost) = explanation.fault_ms {
         text += &format!(
             "; an excess page fault of an operator goes with {:.2} µs ({:.2}–{:.2}) of its excess in pass 1",
@@ -318,6 +318,7 @@ mod tests {
     use crate::{
         explain::tests::process,
         judge::explain::tests::{explain, processes, profile},
+        workspace::Workspace,
     };
 
     #[test]
@@ -342,6 +343,35 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
+    }
+
+    #[test]
+    fn the_report_has_tables_and_plots_or_says_what_to_do() -> Result<()> {
+        let workspace = Workspace::find()?;
+        let mut analysis = Analysis::new(&workspace, crate::record::tests::record(Vec::new()))?;
+        let without = section(&analysis, &BTreeMap::new());
+        assert!(without.contains("`cargo firstpass explain`"), "{without}");
+        assert!(plots(&analysis)?.is_empty());
+
+        analysis.explain = Some(explain(processes(profile)));
+        let files = plots(&analysis)?;
+        let path = Path::new("plots/explained-x-m.svg");
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].0, path);
+        let files = files
+            .into_iter()
+            .map(|(path, svg)| (path, svg.into_bytes()));
+        let with = section(&analysis, &files.collect());
+        for expected in [
+            "### m, by operator",
+            "| quantize ",
+            "| last  | quantize |",
+            "(plots/explained-x-m.svg)",
+            "of the excess of pass 1 is explained",
+        ] {
+            assert!(with.contains(expected), "{expected} in {with}");
+        }
+        Ok(())
     }
 
     #[test]
