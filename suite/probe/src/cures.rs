@@ -9,10 +9,10 @@ use crate::{Error, Knobs, Result};
 /// ```
 /// use firstpass_probe::Cures;
 ///
-/// let cures = Cures::parse("[libtorch]\ngraph-executor-optimize = \"off\"\n")?;
-/// // To be given to `Session::<Libtorch>::open`.
-/// let knobs = cures.of("libtorch");
-/// assert_eq!(knobs.get("graph-executor-optimize"), Some("off"));
+/// let cures = Cures::parse("[my-engine]\nfusion = \"off\"\n")?;
+/// // To be given to `Session::<MyEngine>::open`.
+/// let knobs = cures.of("my-engine");
+/// assert_eq!(knobs.get("fusion"), Some("off"));
 /// # Ok::<(), firstpass_probe::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -49,10 +49,16 @@ pub(super) fn profile(
     }
     // Last, so that pass 1 is a first pass, and of a copy that has not run.
     let graph = Module::load(engine, model)?.graph_nodes()?;
-    let passes = profiled.into_iter().map(|(span, times, executed)| {
+    let passes = profiled.into_iter().enumerate();
+    let passes = passes.map(|(number, (span, times, executed))| {
         let counts = [(GRAPH_NODES, graph), (EXECUTED_NODES, executed)];
         let counts = counts.map(|(name, count)| (name.to_string(), count as u64));
-        (span, times, BTreeMap::from(counts))
+        let mut counts = BTreeMap::from(counts);
+        if number == 0 {
+            // There is none to run until the first pass makes it.
+            counts.insert(format!("{EXECUTED_NODES} before"), 0);
+        }
+        (span, times, counts)
     });
     Ok(Profile::collect(
         "libtorch's record of its operators (at::RecordFunction); what no operator took is the \

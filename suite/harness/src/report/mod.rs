@@ -21,7 +21,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use firstpass_probe::{Cures, Knobs};
 
 use crate::{machine::Code, record::Record, workspace::Workspace};
 use plots::Plot;
@@ -191,6 +192,22 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
              changed since",
             record.display()
         ));
+    }
+    let cures = workspace.cures();
+    if cures.is_file() {
+        let cures = Cures::read(&cures).map_err(|e| anyhow!("{e}"))?;
+        let measured = &analysis.record.run.settings.variants;
+        let none = Knobs::default();
+        let differs = |(backend, knobs): (&str, &Knobs)| {
+            let known = measured.get(backend).and_then(|variants| variants.first());
+            known.unwrap_or(&none) != knobs
+        };
+        if cures.iter().any(differs) {
+            stale.push(format!(
+                "{} was measured with other settings than those of cures.toml",
+                record.display()
+            ));
+        }
     }
     if analysis.record.run.duration_s.is_none() {
         stale.push(format!(
