@@ -41,6 +41,10 @@ pub struct Arguments {
     /// defaults
     #[arg(long)]
     apply: bool,
+    /// Keep the earlier measurements of every setting by itself, and measure only the promising ones
+    /// together again
+    #[arg(long, conflicts_with = "from")]
+    combined_only: bool,
     /// The record beside which the measurements are kept [default: that of reports/README.md, or
     /// reports/quick for what is not the whole]
     #[arg(long, value_name = "RECORD")]
@@ -109,15 +113,15 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
             ..settings
         })
     };
-    let screening = preset(SCREENING, singles)?;
     let folder = record.join(cure::FOLDER);
-    let first = campaign::run(
-        workspace,
-        &backends,
-        &subject,
-        &screening,
-        &folder.join(cure::ONE_AT_A_TIME),
-    )?;
+    let (first, share) = if arguments.combined_only {
+        (folder.join(cure::ONE_AT_A_TIME), 1.0)
+    } else {
+        let settings = preset(SCREENING, singles)?;
+        let first = folder.join(cure::ONE_AT_A_TIME);
+        let first = campaign::run(workspace, &backends, &subject, &settings, &first)?;
+        (first, 1.0 - SCREENING)
+    };
 
     let ablations = cure::ablations(&subject, &Record::read(&first)?)?;
     let names = ablations.iter().map(|a| a.backend.clone());
@@ -132,7 +136,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         workspace,
         &backends,
         &subject,
-        &preset(1.0 - SCREENING, variants)?,
+        &preset(share, variants)?,
         &folder.join(cure::COMBINED),
     )?;
     Ok(record)

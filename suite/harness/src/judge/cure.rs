@@ -31,6 +31,15 @@ pub const COLD_START_GOAL: f64 = 0.75;
 /// A setting may cost so much of the steady time: more is a trade, which is never recommended.
 pub const STEADY_ALLOWANCE: f64 = 1.03;
 
+/// A setting that takes a tenth off something of the start is looked at again.
+const PROMISING: f64 = 0.9;
+
+/// Not one whose steady time seems so much worse, even where that could not be told for sure.
+const WORST_STEADY: f64 = 1.15;
+
+/// So many knobs are combined: each more costs three settings to measure.
+const MOST_COMBINED: usize = 5;
+
 /// Passes after which no break-even is of interest.
 const FARTHEST_BREAK_EVEN: f64 = 1e6;
 
@@ -122,9 +131,14 @@ impl Setting {
         self.outputs == OutputChange::Same && not_slower
     }
 
-    /// It makes something of the start faster and nothing that a user waits for slower.
+    /// Worth a second look, with others: it seems to make the start faster and spoils nothing that
+    /// could be told. This only selects; what is recommended is decided by measurements of its own.
     fn is_promising(&self) -> bool {
-        let faster = |figure| self.verdict(figure) == Some(Verdict::Faster);
+        let ratio = |figure| {
+            self.against
+                .get(&figure)
+                .map_or(1.0, |c: &Comparison| c.ratio)
+        };
         let slower = |figure| self.verdict(figure) == Some(Verdict::Slower);
         let start = [
             Figure::ColdStart,
@@ -132,7 +146,11 @@ impl Setting {
             Figure::SecondPass,
             Figure::ThreeAnswers,
         ];
-        self.is_harmless() && start.into_iter().any(faster) && !slower(Figure::ThreeAnswers)
+        self.is_harmless()
+            && ratio(Figure::Steady) < WORST_STEADY
+            && start.into_iter().any(|figure| ratio(figure) < PROMISING)
+            && ratio(Figure::ThreeAnswers) < 1.0
+            && !slower(Figure::ThreeAnswers)
     }
 
     /// Pass 1 and pass 2 in units of the steady time, and the cold start over that of the default.
@@ -183,7 +201,8 @@ pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
 }
 
 /// Which combinations are worth measuring, from the settings one at a time: the best value of each
-/// promising knob by itself, all of them together, all but one, and all with a warm-up pass.
+/// promising knob by itself, the best of all with each other, all of them, all but one, and all with
+/// a warm-up pass.
 pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
     let mut best: BTreeMap<String, (f64, Knobs)> = BTreeMap::new();
     for setting in ablations.iter().flat_map(|a| &a.settings) {
@@ -208,6 +227,7 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
     }
     let mut singles: Vec<(f64, Knobs)> = best.into_values().collect();
     singles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    singles.truncate(MOST_COMBINED);
     let singles: Vec<Knobs> = singles.into_iter().map(|(_, knobs)| knobs).collect();
     let all_but = |left_out: Option<usize>| {
         let kept = singles.iter().enumerate();
@@ -215,12 +235,14 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
             .fold(Knobs::default(), |all, (_, knobs)| all.and(knobs))
     };
     let mut found: BTreeSet<Knobs> = singles.iter().cloned().collect();
-    if singles.len() > 1 {
+    if let [first, others @ ..] = &singles[..]
+        && !others.is_empty()
+    {
+        found.extend(others.iter().map(|other| first.clone().and(other)));
         found.insert(all_but(None));
         found.extend((0..singles.len()).map(|at| all_but(Some(at))));
     }
-    let warm = |value: &str| all_but(None).with(firstpass_probe::WARM_UP, value);
-    found.insert(warm("full"));
+    found.insert(all_but(None).with(firstpass_probe::WARM_UP, "full"));
     found.into_iter().collect()
 }
 
