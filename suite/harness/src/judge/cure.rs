@@ -250,9 +250,10 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
 /// the fewest knobs of those that are about as fast to three answers as the fastest. `None` where
 /// nothing beats the default.
 pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
+    // Faster to the first or to the third answer, and to neither slower.
     let faster = |s: &&Setting| {
-        let answers = s.against.get(&Figure::ThreeAnswers);
-        answers.is_some_and(|c| c.verdict == Verdict::Faster)
+        let verdicts = [Figure::ColdStart, Figure::ThreeAnswers].map(|f| s.verdict(f));
+        verdicts.contains(&Some(Verdict::Faster)) && !verdicts.contains(&Some(Verdict::Slower))
     };
     let harmless = ablation.settings.iter().filter(|s| s.is_harmless());
     let candidates: Vec<&Setting> = harmless.filter(faster).collect();

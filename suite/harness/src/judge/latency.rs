@@ -26,6 +26,9 @@ const JUDGED_FIRST: usize = 3;
 /// With fewer undisturbed processes the disturbed ones are taken as well: better than nothing.
 const FEWEST_UNDISTURBED: usize = 3;
 
+/// With fewer rounds in which both were undisturbed, the others are compared as well.
+const FEWEST_UNDISTURBED_ROUNDS: usize = 5;
+
 /// Of the bootstrap: the same record gives the same report.
 const SEED: u64 = 1;
 
@@ -190,6 +193,7 @@ impl Figure {
         }
     }
 
+    /// On a core that was not slowed meanwhile.
     pub fn of(self, process: &ProcessLatency) -> Option<f64> {
         match self {
             Self::Steady => process.series.steady_mean,
@@ -200,6 +204,19 @@ impl Figure {
             Self::ThreeAnswers => {
                 Some(process.undisturbed_cold_start()? + process.pass(2)? + process.pass(3)?)
             }
+        }
+    }
+
+    /// Whether or not the core was slowed. A steady state knows only undisturbed passes.
+    fn of_any(self, process: &ProcessLatency) -> Option<f64> {
+        let pass = |number: usize| process.times.get(number - 1).copied();
+        match self {
+            Self::Steady => process.series.steady_mean,
+            Self::FirstPass => pass(1),
+            Self::ColdStart => process.cold_start,
+            Self::SecondPass => pass(2),
+            Self::FirstTwo => Some(pass(1)? + pass(2)?),
+            Self::ThreeAnswers => Some(process.cold_start? + pass(2)? + pass(3)?),
         }
     }
 }
@@ -226,10 +243,25 @@ impl Latency {
             .collect()
     }
 
-    /// Compares a figure with that of another cell of the same run, by ratios within rounds.
+    /// Compares a figure with that of another cell of the same run, by ratios within rounds in which
+    /// neither core was slowed; with too few of these by all rounds, whose ratios are wider spread.
     pub fn compare(&self, other: &Self, figure: Figure) -> Option<Comparison> {
         let rule = Rule::interleaved(figure.resolution());
-        paired(&self.by_round(figure), &other.by_round(figure), rule)
+        let (own, others) = (self.by_round(figure), other.by_round(figure));
+        let common = own
+            .keys()
+            .filter(|round| others.contains_key(round))
+            .count();
+        if common >= FEWEST_UNDISTURBED_ROUNDS {
+            return paired(&own, &others, rule);
+        }
+        let all = |latency: &Self| -> BTreeMap<usize, f64> {
+            let processes = latency.processes.iter();
+            processes
+                .filter_map(|p| Some((p.round, figure.of_any(p)?)))
+                .collect()
+        };
+        paired(&all(self), &all(other), rule)
     }
 
     /// Processes that have a steady state.
