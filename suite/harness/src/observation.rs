@@ -1,6 +1,6 @@
 //! What was observed of one probe process. All judging is a function of observations.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use firstpass_probe::{Error, ErrorKind, Format, Knobs, Pass, Span, THREADS};
 use serde::{Deserialize, Serialize};
@@ -186,6 +186,26 @@ impl Process {
         let warm_up = self.warmed_up.map_or(0, |span| span.wall_ns);
         let steps: u64 = spans.iter().map(|s| s.wall_ns).sum();
         Some(self.process_start_ns()? + steps + warm_up)
+    }
+
+    /// The digest of the first outputs for each photograph: slow engines pass over it only once.
+    pub fn first_digests(&self) -> BTreeMap<usize, &str> {
+        let mut digests = BTreeMap::new();
+        for pass in &self.passes {
+            digests.entry(pass.input).or_insert(pass.digest.as_str());
+        }
+        digests
+    }
+
+    /// Whether another process gave the same bits for every photograph that both have seen; `None`
+    /// where there is none.
+    pub fn same_bits(&self, other: &Self) -> Option<bool> {
+        let (own, others) = (self.first_digests(), other.first_digests());
+        let common = own
+            .iter()
+            .filter_map(|(input, digest)| Some((digest, others.get(input)?)));
+        let same: Vec<bool> = common.map(|(a, b)| a == b).collect();
+        (!same.is_empty()).then(|| same.into_iter().all(|same| same))
     }
 
     /// From the spawn to `main`, in ns.

@@ -375,19 +375,18 @@ fn output_change(
     model: &ModelDescription,
     cell: &Cell,
 ) -> anyhow::Result<OutputChange> {
-    let digests = |cell: &Cell| -> Option<Vec<String>> {
+    let process = |cell: &Cell| {
         let agreement = |o: &&Observation| {
             o.purpose == Purpose::Agreement && o.cell == *cell && o.process.completed()
         };
-        let passes = &record.observations().find(agreement)?.process.passes;
-        Some(passes.iter().map(|p| p.digest.clone()).collect())
+        record.observations().find(agreement).map(|o| &o.process)
     };
     let default = cell.default_of();
-    let (Some(own), Some(other)) = (digests(cell), digests(&default)) else {
-        return Ok(OutputChange::Unknown);
-    };
-    if own == other {
-        return Ok(OutputChange::Same);
+    let same = process(cell).zip(process(&default));
+    match same.and_then(|(own, other)| own.same_bits(other)) {
+        None => return Ok(OutputChange::Unknown),
+        Some(true) => return Ok(OutputChange::Same),
+        Some(false) => {}
     }
     let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
     let (Some(own), Some(other)) = (

@@ -327,19 +327,15 @@ fn row(
 
 /// Whether the cured cell gave the same bits as this default one, photograph by photograph.
 fn same_bits(record: &Record, default: &Cell) -> Option<bool> {
-    let digests = |wanted: &dyn Fn(&Cell) -> bool| -> Option<Vec<&str>> {
-        let agreement = |o: &&Observation| o.purpose == Purpose::Agreement && wanted(&o.cell);
-        let observation = record.observations().find(agreement)?;
-        let passes = observation.process.passes.iter();
-        observation
-            .process
-            .completed()
-            .then(|| passes.map(|p| p.digest.as_str()).collect())
+    let process = |wanted: &dyn Fn(&Cell) -> bool| {
+        let agreement = |o: &&Observation| {
+            o.purpose == Purpose::Agreement && o.process.completed() && wanted(&o.cell)
+        };
+        record.observations().find(agreement).map(|o| &o.process)
     };
-    let own = digests(&|cell| cell == default)?;
-    let cured = digests(&|cell| !cell.is_default() && cell.default_of() == *default)?;
-    // One of them may have been cut short by the budget.
-    Some(own.iter().zip(&cured).all(|(a, b)| a == b))
+    let own = process(&|cell| cell == default)?;
+    let cured = process(&|cell| !cell.is_default() && cell.default_of() == *default)?;
+    own.same_bits(cured)
 }
 
 /// The format is part of the name only where it is not the one that the engine's users choose.
