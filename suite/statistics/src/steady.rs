@@ -157,12 +157,13 @@ impl Series {
     /// meanwhile: they are left out, and named among the outliers. What is known of them must not
     /// come from their own times, or a slow engine would be taken for a slow machine.
     ///
-    /// A series that consists of them has no steady state.
+    /// A series that consists of them for more than a half has no steady state.
     pub fn of_except(times: &[f64], left_out: &[bool]) -> Option<Self> {
         let is_kept = |at: &usize| !left_out.get(*at).copied().unwrap_or(false);
         let kept: Vec<usize> = (0..times.len()).filter(is_kept).collect();
         let kept_times: Vec<f64> = kept.iter().map(|at| times[*at]).collect();
-        let Some(judged) = Self::of(&kept_times) else {
+        let enough = 2 * kept.len() >= times.len();
+        let Some(judged) = Self::of(&kept_times).filter(|_| enough) else {
             return Self::of(times).map(|all| Self {
                 class: Class::NoSteadyState,
                 outliers: (0..times.len()).collect(),
@@ -317,6 +318,9 @@ mod tests {
             (nothing.class, nothing.steady),
             (Class::NoSteadyState, None)
         );
+        let few: Vec<bool> = (0..times.len()).map(|at| at > 0).collect();
+        let few = Series::of_except(&times, &few).expect("positive");
+        assert_eq!(few.steady, None, "one pass is no steady state");
         let all = Series::of_except(&times, &[]).expect("positive");
         assert_eq!(Some(all), Series::of(&times));
     }

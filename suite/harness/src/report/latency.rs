@@ -379,7 +379,7 @@ fn noise_section(analysis: &Analysis) -> String {
                 String::new()
             } else {
                 format!(
-                    ", except the first passes of {}, which have too few others",
+                    ", except those of {}, which have too few others",
                     too_few.join(", ")
                 )
             }
