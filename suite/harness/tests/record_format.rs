@@ -16,7 +16,8 @@ use firstpass_probe::{Format, Profile, ProfiledOperator, ProfiledPass, Span};
 use serde_json::Value;
 
 /// The keys below these are names of things, not fields.
-const MAPS: [&str; 8] = [
+const MAPS: [&str; 9] = [
+    "variable",
     "counts",
     "environment",
     "variants",
