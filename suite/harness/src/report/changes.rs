@@ -103,11 +103,15 @@ fn text(
     parts.join("\n\n")
 }
 
-/// `engine (onnx) on faceboxes-fp32, 1 thread`
+/// `engine (onnx) on faceboxes-fp32, 1 thread`, with its settings where it has some.
 pub fn cell_name(cell: &Cell) -> String {
     let threads = cell.threads();
+    let knobs = cell.knobs.iter_except_threads();
+    let settings: String = knobs
+        .map(|(name, value)| format!(", {name}={value}"))
+        .collect();
     format!(
-        "{} ({}) on {}, {threads} thread{}{}",
+        "{} ({}) on {}, {threads} thread{}{}{settings}",
         cell.backend,
         cell.format.key(),
         cell.model,
