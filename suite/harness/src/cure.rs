@@ -84,7 +84,7 @@ pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
         }
         let record = Record::read(&folder)?;
         let subject = Subject::of(workspace, &record)?;
-        let ablations = ablations(&subject, &record)?;
+        let ablations = judge(&record, &subject.models)?;
         Ok(Some(Measured {
             record,
             subject,
@@ -98,14 +98,6 @@ pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
         one_at_a_time,
         combined: measured(COMBINED)?,
     }))
-}
-
-/// Judges the settings of a record.
-///
-/// # Errors
-/// Fails where its outputs cannot be read.
-pub fn ablations(subject: &Subject, record: &Record) -> Result<Vec<Ablation>> {
-    judge(record, &subject.models)
 }
 
 /// Moves what was measured beside an older record to a newer one that was made by the same code.

@@ -84,7 +84,7 @@ pub(super) fn observe(
         .iter()
         .filter(|j| Some(j.cell.threads()) == fewest_threads && !j.cell.cold_files)
         .collect();
-    let mut seen: BTreeMap<Cell, Vec<String>> = BTreeMap::new();
+    let mut seen: BTreeMap<Cell, Process> = BTreeMap::new();
     let bar = progress("agreement", jobs.len());
     for job in jobs {
         bar.set_message(label(&job.cell));
@@ -137,14 +137,10 @@ pub(super) fn observe(
         });
         let cell = &job.cell;
         paces.extend(Pace::of(&observation.process).map(|pace| (paced(cell), pace)));
-        let digests: Vec<String> = observation
-            .process
-            .passes
-            .iter()
-            .map(|p| p.digest.clone())
-            .collect();
-        let is_known = !cell.is_default() && seen.get(&cell.default_of()) == Some(&digests);
-        seen.insert(cell.clone(), digests);
+        let default = seen.get(&cell.default_of()).filter(|_| !cell.is_default());
+        let is_known = default.and_then(|default| observation.process.same_bits(default));
+        let is_known = is_known == Some(true);
+        seen.insert(cell.clone(), observation.process.clone());
         // The same bits as those of the default need no second file.
         if observation.process.completed() && !is_known {
             let names: Vec<String> = job.model.outputs.iter().map(|o| o.name.clone()).collect();

@@ -1,12 +1,16 @@
 //! `firstpass cure`: which settings make the first passes fast, and what do they cost?
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use firstpass_harness::{
     campaign, cure,
-    judge::cure::{combinations, one_at_a_time},
+    judge::cure::{combinations, judge, one_at_a_time},
     placement::Placement,
     probe::Probe,
     record::{Record, Settings, Target},
@@ -53,6 +57,28 @@ pub struct Arguments {
     measure: measure::Arguments,
 }
 
+impl Arguments {
+    /// Whether all engines are tried on the fixtures, so that it belongs to *the* report.
+    fn is_whole(&self) -> bool {
+        let of = &self.measure;
+        of.backends.is_empty() && of.models.is_empty() && of.images.is_empty()
+    }
+
+    /// Where the page goes: beside the report, if it belongs to that.
+    fn out(&self, workspace: &Workspace) -> PathBuf {
+        let named = self.from.as_ref().or(self.record.as_ref());
+        let own = |record: &PathBuf| match record.parent().and_then(Path::parent) {
+            Some(folder) if record.starts_with(workspace.reports()) => folder.into(),
+            _ => record.clone(),
+        };
+        match named {
+            Some(record) => own(&std::path::absolute(record).unwrap_or_else(|_| record.clone())),
+            None if self.is_whole() => workspace.reports(),
+            None => workspace.reports().join("quick"),
+        }
+    }
+}
+
 /// Succeeds where the settings were judged, whether or not one of them is a cure.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = match &arguments.from {
@@ -62,6 +88,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let cure = cure::read(workspace, &folder)?
         .with_context(|| format!("{} holds no measurements of settings", folder.display()))?;
     println!("{}", report::cure_summary(&cure));
+    let out = arguments.out(workspace);
+    let page = report::write_cures(workspace, &cure, &out)?;
+    println!("page: {}", page.display());
     println!("measurements: {}", folder.join(cure::FOLDER).display());
     if arguments.apply {
         let path = workspace.cures();
@@ -79,9 +108,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     let subject = subject(workspace, arguments)?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
-        None if of.backends.is_empty() && of.models.is_empty() && of.images.is_empty() => {
-            reported(workspace, "--record")?
-        }
+        None if arguments.is_whole() => reported(workspace, "--record")?,
         None => workspace.reports().join("quick"),
     };
     if let Err(error) = setup::run(workspace) {
@@ -123,7 +150,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         (first, 1.0 - SCREENING)
     };
 
-    let ablations = cure::ablations(&subject, &Record::read(&first)?)?;
+    let ablations = judge(&Record::read(&first)?, &subject.models)?;
     let names = ablations.iter().map(|a| a.backend.clone());
     let variants: BTreeMap<String, Vec<Knobs>> = names
         .map(|backend| {

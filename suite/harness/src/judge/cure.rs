@@ -464,26 +464,15 @@ fn break_even(setting: &Latency, default: &Latency) -> Option<BreakEven> {
     })
 }
 
-/// Time to three answers and steady time, of the setting and of the default, by round.
+/// Time to three answers and steady time, of the setting and then of the default, by round.
 fn rounds_of_both(setting: &Latency, default: &Latency) -> Vec<[f64; 4]> {
-    let figures = [
-        setting.by_round(Figure::ThreeAnswers),
-        setting.by_round(Figure::Steady),
-        default.by_round(Figure::ThreeAnswers),
-        default.by_round(Figure::Steady),
-    ];
-    let rounds = figures[0].keys();
-    rounds
-        .filter_map(|round| {
-            let [a, b, c, d] = &figures;
-            Some([
-                *a.get(round)?,
-                *b.get(round)?,
-                *c.get(round)?,
-                *d.get(round)?,
-            ])
-        })
-        .collect()
+    let answers = setting.rounds_with(default, Figure::ThreeAnswers);
+    let steady = setting.rounds_with(default, Figure::Steady);
+    let both = answers.iter().filter_map(|(round, (own, other))| {
+        let (own_steady, other_steady) = steady.get(round)?;
+        Some([*own, *own_steady, *other, *other_steady])
+    });
+    both.collect()
 }
 
 #[cfg(test)]

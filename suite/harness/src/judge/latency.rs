@@ -61,7 +61,8 @@ pub struct Latency {
     pub first_faults: Option<Spread>,
     pub steady_faults: Option<Spread>,
     pub peak_memory_mib: Option<Spread>,
-    /// Fewer than three processes started undisturbed, so that the others count as well.
+    /// Fewer than three processes started undisturbed or have a steady state without the passes on a
+    /// slowed core, so that these count as well.
     pub too_few_undisturbed: bool,
 }
 
@@ -243,25 +244,35 @@ impl Latency {
             .collect()
     }
 
-    /// Compares a figure with that of another cell of the same run, by ratios within rounds in which
-    /// neither core was slowed; with too few of these by all rounds, whose ratios are wider spread.
-    pub fn compare(&self, other: &Self, figure: Figure) -> Option<Comparison> {
-        let rule = Rule::interleaved(figure.resolution());
-        let (own, others) = (self.by_round(figure), other.by_round(figure));
-        let common = own
-            .keys()
-            .filter(|round| others.contains_key(round))
-            .count();
-        if common >= FEWEST_UNDISTURBED_ROUNDS {
-            return paired(&own, &others, rule);
-        }
-        let all = |latency: &Self| -> BTreeMap<usize, f64> {
-            let processes = latency.processes.iter();
-            processes
-                .filter_map(|p| Some((p.round, figure.of_any(p)?)))
-                .collect()
+    /// A figure of this cell and of another of the same run, by the rounds that both have and in
+    /// which neither core was slowed; with too few of these by all rounds, whose ratios are wider
+    /// spread.
+    pub fn rounds_with(&self, other: &Self, figure: Figure) -> BTreeMap<usize, (f64, f64)> {
+        let both = |of: &dyn Fn(&ProcessLatency) -> Option<f64>| {
+            let others: BTreeMap<usize, f64> = other
+                .processes
+                .iter()
+                .filter_map(|p| Some((p.round, of(p)?)))
+                .collect();
+            let own = self.processes.iter();
+            own.filter_map(|p| Some((p.round, (of(p)?, *others.get(&p.round)?))))
+                .collect::<BTreeMap<_, _>>()
         };
-        paired(&all(self), &all(other), rule)
+        let undisturbed = both(&|process| figure.of(process));
+        if undisturbed.len() >= FEWEST_UNDISTURBED_ROUNDS {
+            undisturbed
+        } else {
+            both(&|process| figure.of_any(process))
+        }
+    }
+
+    /// Compares a figure with that of another cell, by ratios within [`Latency::rounds_with`].
+    pub fn compare(&self, other: &Self, figure: Figure) -> Option<Comparison> {
+        let rounds = self.rounds_with(other, figure);
+        let own = rounds.iter().map(|(round, pair)| (*round, pair.0));
+        let others = rounds.iter().map(|(round, pair)| (*round, pair.1));
+        let rule = Rule::interleaved(figure.resolution());
+        paired(&own.collect(), &others.collect(), rule)
     }
 
     /// Processes that have a steady state.
@@ -542,6 +553,54 @@ pub(crate) mod tests {
         assert_eq!(latency.classes.agreed(), Some(Class::WarmUp));
         assert_eq!(latency.steady_cpu_ratio.map(|s| s.median), Some(2.0));
         assert_eq!(latency.phases.last(), Some(&(Phase::RestOfWarmUp, 0.0)));
+    }
+
+    /// Processes whose passes take 10 ms after a first one of 50; where one was slowed, it took 1.5
+    /// times as long, and so did the reference work before it.
+    fn slowed(rounds: &[&[usize]]) -> Vec<Observation> {
+        let of_round = |(round, slow): (usize, &&[usize])| {
+            let mut observation = observation(round, &times(&[50.0], 10.0));
+            let process = &mut observation.process;
+            for (at, pass) in process.passes.iter_mut().enumerate() {
+                let is_slow = slow.contains(&at);
+                pass.span.reference_ns = if is_slow { 15_000 } else { 10_000 };
+                if is_slow {
+                    pass.span.wall_ns += pass.span.wall_ns / 2;
+                }
+            }
+            process.last_reference_ns = Some(10_000);
+            observation
+        };
+        rounds.iter().enumerate().map(of_round).collect()
+    }
+
+    #[test]
+    fn passes_on_a_slowed_core_enter_no_figure() {
+        let middle: Vec<usize> = (10..20).collect();
+        let latency = one(&slowed(&[&[], &[0], &middle, &[]]));
+        let median = |estimate: Option<&Estimate>| estimate.expect("a figure").median;
+        assert!((median(latency.pass.get(&1)) - 50.0).abs() < 1e-9);
+        let first: Vec<f64> = latency.by_round(Figure::FirstPass).into_values().collect();
+        assert_eq!(first, [50.0; 3], "that of 75 ms is left out");
+        assert!((median(latency.steady.as_ref()) - 10.0).abs() < 0.1);
+        assert!(!latency.too_few_undisturbed);
+        assert_eq!(latency.processes.len(), 4, "nothing is lost");
+    }
+
+    #[test]
+    fn without_enough_others_slowed_passes_count() {
+        let latency = one(&slowed(&[&[0], &[0]]));
+        assert!(latency.too_few_undisturbed);
+        assert_eq!(latency.by_round(Figure::FirstPass).len(), 2);
+
+        // Three rounds without a disturbance are too few to compare by, so that all six count.
+        let rounds: [&[usize]; 6] = [&[], &[0], &[], &[0], &[], &[0]];
+        let (a, mut b) = (slowed(&rounds), slowed(&rounds));
+        b.iter_mut().for_each(|o| o.cell.backend = "y".into());
+        let both = summarise(a.iter().chain(&b));
+        assert_eq!(both[0].by_round(Figure::FirstPass).len(), 3);
+        assert_eq!(both[0].rounds_with(&both[1], Figure::FirstPass).len(), 6);
+        assert_eq!(both[0].rounds_with(&both[1], Figure::Steady).len(), 6);
     }
 
     #[test]

@@ -54,12 +54,12 @@ pub fn judge(latencies: &[Latency]) -> Vec<SelfComparison> {
         };
         for figure in Figure::ALL {
             if let Some(comparison) = first.compare(second, figure) {
-                let (a, b) = (first.by_round(figure), second.by_round(figure));
+                let rounds = first.rounds_with(second, figure);
                 found.push(SelfComparison {
                     cell: cell.clone(),
                     figure,
                     comparison,
-                    repeated: repeat(&a, &b, figure),
+                    repeated: repeat(&rounds, figure),
                 });
             }
         }
@@ -67,20 +67,12 @@ pub fn judge(latencies: &[Latency]) -> Vec<SelfComparison> {
     found
 }
 
-fn repeat(
-    a: &BTreeMap<usize, f64>,
-    b: &BTreeMap<usize, f64>,
-    figure: Figure,
-) -> BTreeMap<Verdict, usize> {
-    let pairs: Vec<(f64, f64)> = a
-        .iter()
-        .filter_map(|(round, x)| Some((*x, *b.get(round)?)))
-        .collect();
+fn repeat(rounds: &BTreeMap<usize, (f64, f64)>, figure: Figure) -> BTreeMap<Verdict, usize> {
     let mut verdicts = BTreeMap::new();
     for analysis in 0..ANALYSES as u64 {
         let mut random = ChaCha8Rng::seed_from_u64(analysis);
-        let drawn: Vec<(f64, f64)> = pairs
-            .iter()
+        let drawn: Vec<(f64, f64)> = rounds
+            .values()
             .map(|&(x, y)| if random.random() { (x, y) } else { (y, x) })
             .collect();
         let side = |of: fn(&(f64, f64)) -> f64| drawn.iter().map(of).enumerate().collect();

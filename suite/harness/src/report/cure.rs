@@ -26,6 +26,14 @@ use crate::{
 /// The page, beside the report.
 pub(super) const PAGE: &str = "cures.md";
 
+/// What every setting is compared with the default by.
+const SHOWN: [Figure; 4] = [
+    Figure::ColdStart,
+    Figure::FirstPass,
+    Figure::SecondPass,
+    Figure::Steady,
+];
+
 /// The page and its plots, by path.
 pub(super) fn files(workspace: &Workspace, cure: &Cure) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
@@ -103,15 +111,7 @@ pub fn cure_summary(cure: &Cure) -> String {
             None => line.push("nothing: no setting is faster with the same outputs".into()),
             Some(setting) => {
                 line.push(setting.name());
-                line.extend(
-                    [
-                        Figure::ColdStart,
-                        Figure::FirstPass,
-                        Figure::SecondPass,
-                        Figure::Steady,
-                    ]
-                    .map(|f| ratio(setting.against.get(&f).copied())),
-                );
+                line.extend(SHOWN.map(|f| ratio(setting.against.get(&f).copied())));
                 line.extend(over_steady(setting.latency.as_ref()));
                 line.push(outputs(&setting.outputs));
                 line.push(break_even(setting.break_even));
@@ -322,15 +322,7 @@ fn single_table(ablation: &Ablation, description: Option<&Description>) -> Strin
             })
             .map_or("", |k| k.help.as_str());
         let mut line = vec![name(&setting.knobs), help.to_owned()];
-        line.extend(
-            [
-                Figure::ColdStart,
-                Figure::FirstPass,
-                Figure::SecondPass,
-                Figure::Steady,
-            ]
-            .map(|f| ratio(setting.against.get(&f).copied())),
-        );
+        line.extend(SHOWN.map(|f| ratio(setting.against.get(&f).copied())));
         line.extend([
             outputs_or_failure(setting),
             setting.memory.map_or("–".into(), times),

@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use firstpass_probe::{Cures, Knobs};
 
-use crate::{machine::Code, record::Record, workspace::Workspace};
+use crate::{cure::Cure, machine::Code, record::Record, workspace::Workspace};
 use plots::Plot;
 
 pub use analysis::Analysis;
@@ -132,26 +132,41 @@ fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page
 pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Analysis> {
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
     let rendered = render(workspace, folder, &analysis)?;
-    let unwritable = |path: &Path| {
+    let what_next = || {
         format!(
-            "cannot write {}; the record is safe in {}: make the folder writable or give another \
-             with --out, then run `cargo firstpass report --from {}`",
-            path.display(),
+            "the record is safe in {}: make the folder writable or give another with --out, then run \
+             `cargo firstpass report --from {}`",
             record.display(),
             record.display()
         )
     };
     for (path, bytes) in &rendered.files {
-        let path = folder.join(path);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).with_context(|| unwritable(parent))?;
-        }
-        std::fs::write(&path, bytes).with_context(|| unwritable(&path))?;
+        write_file(&folder.join(path), bytes).with_context(what_next)?;
     }
     for page in pages(workspace, folder, record, &analysis, &rendered)? {
-        std::fs::write(&page.path, page.expected).with_context(|| unwritable(&page.path))?;
+        write_file(&page.path, page.expected.as_bytes()).with_context(what_next)?;
     }
     Ok(analysis)
+}
+
+/// Writes the page of what settings do into `folder`, with its plots; returns the page.
+///
+/// # Errors
+/// Fails where the folder cannot be written.
+pub fn write_cures(workspace: &Workspace, cure: &Cure, folder: &Path) -> Result<PathBuf> {
+    for (path, bytes) in cure::files(workspace, cure)? {
+        write_file(&folder.join(path), &bytes)?;
+    }
+    Ok(folder.join(cure::PAGE))
+}
+
+/// Writes a file and the folders that it lies in.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unwritable = || format!("cannot write {}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(unwritable)?;
+    }
+    std::fs::write(path, bytes).with_context(unwritable)
 }
 
 /// Checks that the report in `folder` is what its record renders to, and that the record was made

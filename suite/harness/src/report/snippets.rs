@@ -52,6 +52,10 @@ pub(super) fn lines(
             parts.push(format!(
                 "`{name}={value}`: run the model once on zeros before the first request."
             ));
+        } else {
+            parts.push(format!(
+                "`{name}={value}`: ⚠ no example shows the lines that apply it."
+            ));
         }
     }
     parts
