@@ -33,7 +33,8 @@ pub struct Candle;
 /// The threads that every pass runs on, and the settings of all models that it loads.
 #[derive(Clone)]
 pub struct Engine {
-    pool: Arc<ThreadPool>,
+    /// `None` for one thread, which is the calling one.
+    pool: Option<Arc<ThreadPool>>,
     settings: Settings,
 }
 
@@ -56,11 +57,15 @@ impl Engine {
         unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
         // A pool of the engine's own instead of rayon's global one: several engines may live in
         // one process, one after the other or side by side.
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|number| format!("candle-{number}"))
-            .build()?;
-        let pool = Arc::new(pool);
+        let pool = if threads > 1 {
+            let pool = ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(|number| format!("candle-{number}"))
+                .build()?;
+            Some(Arc::new(pool))
+        } else {
+            None
+        };
         Ok(Self { pool, settings })
     }
 }
@@ -99,10 +104,7 @@ impl Backend for Candle {
                 "float kernels".into(),
                 "gemm (1x1), conv2d (dense), own (grouped)".into(),
             ),
-            (
-                THREADS.into(),
-                engine.pool.current_num_threads().to_string(),
-            ),
+            (THREADS.into(), engine.settings.threads.to_string()),
         ]);
         Ok(EngineInfo {
             version: version.into(),

@@ -20,7 +20,8 @@ use crate::{
 
 /// A model that is ready to run, with every buffer that its own operators write into.
 pub struct Prepared {
-    pool: Arc<ThreadPool>,
+    /// `None` for one thread.
+    pool: Option<Arc<ThreadPool>>,
     shape: Vec<usize>,
     /// `None` where the input is only quantized, which needs no copy of it.
     input: Option<Tensor>,
@@ -239,7 +240,7 @@ impl Prepared {
             None
         };
         Ok(Self {
-            pool: Arc::clone(&engine.pool),
+            pool: engine.pool.clone(),
             shape: shape.to_vec(),
             input,
             steps,
@@ -249,7 +250,8 @@ impl Prepared {
         })
     }
 
-    /// Runs the steps on `input`, on the threads of the engine.
+    /// Runs the steps on `input`: on the threads of the engine, or on the calling one where it has
+    /// one.
     ///
     /// # Errors
     /// Fails on an input of another length than that of the prepared shape.
@@ -263,8 +265,10 @@ impl Prepared {
         input: &[f32],
         observer: &mut (impl Observer + Send),
     ) -> Result<Vec<firstpass_probe::Tensor>> {
-        let pool = Arc::clone(&self.pool);
-        let outputs = pool.install(|| self.run(input, observer));
+        let outputs = match self.pool.clone() {
+            Some(pool) => pool.install(|| self.run(input, observer)),
+            None => self.run(input, observer),
+        };
         // What a failed pass has left must not be taken for results of the next.
         self.values.fill(None);
         outputs

@@ -62,7 +62,9 @@ impl Default for Settings {
 impl Settings {
     pub fn knobs() -> Vec<Knob> {
         vec![
-            Knob::threads("threads of the rayon pool in which every pass runs"),
+            Knob::threads(
+                "threads that compute a pass; one is the calling thread, more are a rayon pool",
+            ),
             Knob::choice(
                 KERNELS,
                 &["auto", "reference", "avx2", "avx512-vnni"],

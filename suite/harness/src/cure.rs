@@ -100,6 +100,19 @@ pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
     }))
 }
 
+/// The settings that `cures.toml` recommends; none where there is no such file.
+///
+/// # Errors
+/// Fails where the file is there and cannot be read.
+pub fn chosen(workspace: &Workspace) -> Result<Cures> {
+    let path = workspace.cures();
+    if path.is_file() {
+        Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))
+    } else {
+        Ok(Cures::default())
+    }
+}
+
 /// Moves what was measured beside an older record to a newer one that was made by the same code.
 ///
 /// # Errors

@@ -44,6 +44,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // So that `firstpass … | head` ends without a panic.
+    sigpipe::reset();
     let cli = Cli::parse();
     let is_gate = matches!(cli.command, Command::Gate(_));
     let done = Workspace::find().and_then(|workspace| match cli.command {

@@ -12,7 +12,7 @@ use firstpass_harness::{
     report::Block,
     workspace::Workspace,
 };
-use firstpass_probe::{Format, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
 use serde_json::Value;
 
 /// The keys below these are names of things, not fields.
@@ -117,6 +117,7 @@ fn every_field_of_a_profile_is_documented() -> Result<()> {
         model: Some(String::new()),
         format: Some(Format::Onnx),
         threads: 1,
+        knobs: Knobs::default().with("fusion", "off"),
         engine: Some(String::new()),
         load_average: 0.0,
         profile: Some(Profile {

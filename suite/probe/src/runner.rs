@@ -174,6 +174,13 @@ fn profile<B: Backend>(
     passes: usize,
 ) -> Result<()> {
     let input = read_input(model, input).map_err(|e| e.in_phase(Phase::Request))?;
+    if let Some(value) = WarmUp::of(knobs).and_then(|_| knobs.get(warm_up::WARM_UP)) {
+        let message = format!(
+            "{}={value} would hide the pass that a profile is of",
+            warm_up::WARM_UP
+        );
+        return Err(Error::unsupported(message).in_phase(Phase::Request));
+    }
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
     let run = || B::profile(&engine, model, &input, passes);
     let (profile, _) = step(Phase::Profile, run)?;

@@ -1,58 +1,55 @@
-//! AVX2: `vpmaddwd` on values widened to 16 bits, whose sums of two products are exact in i32.
+//! AVX2: products of 16-bit pairs, whose sums are exact: `vpmaddubsw` where the activations are at most
+//! 127, else `vpmaddwd` on values widened to 16 bits.
 
 use std::arch::x86_64::{
-    __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepu8_epi16,
-    _mm256_load_si256, _mm256_madd_epi16, _mm256_permute2x128_si256, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_unpackhi_epi16,
-    _mm256_unpacklo_epi16,
+    __m128i, __m256, __m256i, _mm_loadu_si128, _mm_packus_epi16, _mm_storeu_si128,
+    _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi16, _mm256_cvtps_epi32, _mm256_extracti128_si256, _mm256_fmadd_ps,
+    _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_packs_epi32,
+    _mm256_permute2x128_si256, _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
+    _mm256_store_si256, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 
 use super::{
     Requantization,
-    depthwise::Taps,
+    depthwise::{Column, Columns, Tile},
     matrix::{Output, PANEL, QUAD, Rows},
 };
 
-/// Rows that are computed together: 8 accumulators and 6 operands of the 16 registers.
+/// Rows that are computed together: 8 accumulators, 2 registers of weights and some operands of the
+/// 16 registers.
 const ROWS: usize = 4;
 
-/// Sixteen 16-bit weights, one register.
+/// Half a panel: the channels of one register of sums.
+const HALF: usize = PANEL / 2;
+
+/// The largest activation with which the sum of two products of u8 and i8 stays within 16 bits,
+/// whatever the weights: 2 * 127 * 128 < 2^15.
+const SMALL: u8 = 127;
+
+/// The weights of four k for the channels of a panel, `[channel][k]`.
 #[repr(C, align(32))]
-#[derive(Clone, Copy)]
-struct Register([i16; 16]);
-
-impl Register {
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn load(&self) -> __m256i {
-        // SAFETY: the array has 32 bytes and, by its type, their alignment.
-        unsafe { _mm256_load_si256(self.0.as_ptr().cast()) }
-    }
-}
-
-/// The weights of four k for the channels of a panel. Four activations in one 32-bit lane split
-/// into 16-bit pairs of the even and of the odd ones without a shuffle; the weights lie alike.
-pub struct Quad {
-    /// Weights of k = 0, 2 by channel, eight channels a register.
-    even: [Register; 2],
-    /// Weights of k = 1, 3.
-    odd: [Register; 2],
-}
+pub struct Quad([[i8; QUAD]; PANEL]);
 
 impl Quad {
     pub fn new(weights: &[[i8; QUAD]; PANEL]) -> Self {
-        let pairs = weights.as_flattened().as_chunks::<2>().0;
-        let mut quad = Self {
-            even: [Register([0; 16]); 2],
-            odd: [Register([0; 16]); 2],
-        };
-        let registers = quad.even.iter_mut().zip(&mut quad.odd);
-        for ((even, odd), pairs) in registers.zip(pairs.as_chunks::<16>().0) {
-            for ((even, odd), pair) in even.0.iter_mut().zip(&mut odd.0).zip(pairs) {
-                [*even, *odd] = pair.map(i16::from);
-            }
+        Self(*weights)
+    }
+
+    /// By half of the panel.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load(&self) -> [__m256i; 2] {
+        let (low, high) = self.0.split_at(HALF);
+        // SAFETY: each half of the array has 32 bytes and, by its type, their alignment.
+        unsafe {
+            [
+                _mm256_load_si256(low.as_ptr().cast()),
+                _mm256_load_si256(high.as_ptr().cast()),
+            ]
         }
-        quad
     }
 }
 
@@ -66,58 +63,121 @@ pub fn matrix(
     rows: &Rows<'_>,
     out: &mut Output<'_>,
 ) {
+    let quads = length / QUAD;
     for first in (0..rows.count).step_by(ROWS) {
         let count = ROWS.min(rows.count - first);
-        // A block that is not full computes its last row several times and writes it once.
-        let block: [&[[u8; QUAD]]; ROWS] =
-            std::array::from_fn(|i| rows.row(first + i.min(count - 1), length).as_chunks().0);
-        for (panel, weights) in packed.chunks_exact(length / QUAD).enumerate() {
+        let mut block: [&[[u8; QUAD]]; ROWS] = [&[]; ROWS];
+        let mut are_small = true;
+        for (number, row) in block.iter_mut().enumerate() {
+            // A block that is not full computes its last row several times and writes it once.
+            let values = rows.row(first + number.min(count - 1), length);
+            are_small &= values.iter().fold(0, |all, value| all | value) <= SMALL;
+            *row = &values.as_chunks().0[..quads];
+        }
+        for (panel, weights) in packed.chunks_exact(quads).enumerate() {
             let channel = panel * PANEL;
-            let width = PANEL.min(channels - channel);
-            let sums = products(weights, &block);
-            for (row, sums) in sums[..count].iter().enumerate() {
-                let out = &mut out.row(first + row, channels)[channel..][..width];
-                finish(requantization, channel, sums, out);
+            let finish = [
+                Finish::new(requantization, channel),
+                Finish::new(requantization, channel + HALF),
+            ];
+            let sums = if are_small {
+                products_of_small(weights, &block, &finish)
+            } else {
+                products(weights, &block, &finish)
+            };
+            for (row, sums) in sums.iter().enumerate().take(count) {
+                store(
+                    bytes(&finish, *sums),
+                    &mut out.row(first + row, channels)[channel..],
+                );
             }
         }
     }
 }
 
-/// The sums of products of a block of rows with a panel: `[row][channel]`.
+/// The sums of products of a block of rows with a panel, a channel a lane: `[row][half]`. All have the
+/// same length, and no activation is larger than [`SMALL`].
 #[inline]
 #[target_feature(enable = "avx2")]
-fn products(panel: &[Quad], block: &[&[[u8; QUAD]]; ROWS]) -> [[i32; PANEL]; ROWS] {
-    let quads = panel.len();
-    let block = block.map(|row| &row[..quads]);
-    let low_bytes = _mm256_set1_epi32(0x00ff_00ff);
-    let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-    for quad in 0..quads {
-        let weights = &panel[quad];
-        let even = [weights.even[0].load(), weights.even[1].load()];
-        let odd = [weights.odd[0].load(), weights.odd[1].load()];
+fn products_of_small(
+    panel: &[Quad],
+    block: &[&[[u8; QUAD]]; ROWS],
+    finish: &[Finish; 2],
+) -> [[__m256i; 2]; ROWS] {
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = [[finish[0].correction, finish[1].correction]; ROWS];
+    assert!(block.iter().all(|row| row.len() == panel.len()));
+    for (quad, weights) in panel.iter().enumerate() {
+        let weights = weights.load();
         for row in 0..ROWS {
-            let activations = _mm256_set1_epi32(i32::from_le_bytes(block[row][quad]));
+            // SAFETY: the index is less than the length of every row.
+            let activations = unsafe { *block[row].get_unchecked(quad) };
+            let activations = _mm256_set1_epi32(i32::from_le_bytes(activations));
+            for half in 0..2 {
+                let pairs = _mm256_maddubs_epi16(activations, weights[half]);
+                let fours = _mm256_madd_epi16(pairs, ones);
+                sums[row][half] = _mm256_add_epi32(sums[row][half], fours);
+            }
+        }
+    }
+    sums
+}
+
+/// Likewise for any activations.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn products(
+    panel: &[Quad],
+    block: &[&[[u8; QUAD]]; ROWS],
+    finish: &[Finish; 2],
+) -> [[__m256i; 2]; ROWS] {
+    let low_bytes = _mm256_set1_epi32(0x00ff_00ff);
+    let mut sums = [[finish[0].correction, finish[1].correction]; ROWS];
+    assert!(block.iter().all(|row| row.len() == panel.len()));
+    for (quad, weights) in panel.iter().enumerate() {
+        let [low, high] = weights.load();
+        // A 32-bit lane splits into 16-bit pairs of its even and of its odd bytes without a shuffle.
+        let even = [
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
+        ];
+        let odd = [_mm256_srai_epi16::<8>(low), _mm256_srai_epi16::<8>(high)];
+        for row in 0..ROWS {
+            // SAFETY: the index is less than the length of every row.
+            let activations = unsafe { *block[row].get_unchecked(quad) };
+            let activations = _mm256_set1_epi32(i32::from_le_bytes(activations));
             let evens = _mm256_and_si256(activations, low_bytes);
-            let odds = _mm256_srli_epi16(activations, 8);
+            let odds = _mm256_srli_epi16::<8>(activations);
             for half in 0..2 {
                 let sum = _mm256_add_epi32(sums[row][half], _mm256_madd_epi16(evens, even[half]));
                 sums[row][half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odds, odd[half]));
             }
         }
     }
-    sums.map(|[low, high]| lanes(low, high))
+    sums
 }
 
-/// The channels that the depthwise kernel computes together.
-pub const BLOCK: usize = PANEL;
+/// Sixteen 16-bit weights, one register.
+#[repr(C, align(32))]
+#[derive(Clone, Copy)]
+struct Register([i16; PANEL]);
 
-/// The weights of two taps for a block of channels, in the order in which unpacking interleaves
-/// the activations of the two taps.
+impl Register {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load(&self) -> __m256i {
+        // SAFETY: the array has 32 bytes and, by its type, their alignment.
+        unsafe { _mm256_load_si256(self.0.as_ptr().cast()) }
+    }
+}
+
+/// The weights of two taps for a panel of channels, in the order in which unpacking interleaves the
+/// activations of the two taps.
 #[derive(Clone, Copy)]
 pub struct TapPair([Register; 2]);
 
 impl TapPair {
-    pub fn new(first: &[i8; BLOCK], second: &[i8; BLOCK]) -> Self {
+    pub fn new(first: &[i8; PANEL], second: &[i8; PANEL]) -> Self {
         Self(std::array::from_fn(|half| {
             Register(std::array::from_fn(|lane| {
                 // Unpacking works in 128-bit halves: its low result has channels 0-3 and 8-11.
@@ -130,75 +190,218 @@ impl TapPair {
             }))
         }))
     }
+
+    /// Adds the products with a column to sums.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn add(&self, [low, high]: [__m256i; 2], column: &Column) -> [__m256i; 2] {
+        let [lows, highs] = load(column);
+        [
+            _mm256_add_epi32(low, _mm256_madd_epi16(lows, self.0[0].load())),
+            _mm256_add_epi32(high, _mm256_madd_epi16(highs, self.0[1].load())),
+        ]
+    }
 }
 
-/// One pixel of a depthwise convolution. `offsets` has the first channel of every block, and
-/// `weights` and `requantization` hold the blocks one after the other.
+/// See [`super::Depthwise::row`]. `weights` are of two rows of the window, by block of channels, then
+/// by two rows, then by column.
 #[target_feature(enable = "avx2,fma")]
 pub fn depthwise(
     weights: &[TapPair],
     offsets: &[usize],
     requantization: &Requantization,
-    taps: &Taps<'_>,
+    tile: &Tile<'_>,
+    columns: &mut Columns,
     out: &mut [u8],
 ) {
-    let pairs = weights.chunks_exact(taps.len().div_ceil(2));
-    for (block, (&offset, weights)) in offsets.iter().zip(pairs).enumerate() {
-        let mut low = _mm256_setzero_si256();
-        let mut high = _mm256_setzero_si256();
-        for (pair, weights) in taps.chunks(2).zip(weights) {
-            let first = widen(&pair[0][offset..]);
-            let second = match pair.get(1) {
-                Some(tap) => widen(&tap[offset..]),
-                None => _mm256_setzero_si256(),
-            };
-            let lows = _mm256_unpacklo_epi16(first, second);
-            let highs = _mm256_unpackhi_epi16(first, second);
-            low = _mm256_add_epi32(low, _mm256_madd_epi16(lows, weights.0[0].load()));
-            high = _mm256_add_epi32(high, _mm256_madd_epi16(highs, weights.0[1].load()));
+    let pairs = tile.rows.len().div_ceil(2);
+    let columns = columns.take(pairs * tile.width);
+    let of_block = weights.chunks_exact(pairs * tile.kernel);
+    for (block, (&offset, weights)) in offsets.iter().zip(of_block).enumerate() {
+        let of_pair = columns.chunks_exact_mut(tile.width);
+        for (rows, columns) in tile.rows.chunks(2).zip(of_pair) {
+            interleave(tile, rows, offset, columns);
         }
-        let sums = lanes(
-            _mm256_permute2x128_si256::<0x20>(low, high),
-            _mm256_permute2x128_si256::<0x31>(low, high),
-        );
-        finish(
-            requantization,
-            block * BLOCK,
-            &sums,
-            &mut out[offset..][..BLOCK],
-        );
+        let channel = block * PANEL;
+        let finish = [
+            Finish::new(requantization, channel),
+            Finish::new(requantization, channel + HALF),
+        ];
+        // Interleaved pairs have other channels in a register than panels.
+        let correction = halves(finish[0].correction, finish[1].correction);
+        let (first, second) = columns.split_at(tile.width);
+        if let (Ok(weights), 3, 1) = (<&[_; 6]>::try_from(weights), tile.kernel, tile.dilation) {
+            // By far the most frequent window, in straight code.
+            for (number, out) in out.chunks_exact_mut(tile.channels).enumerate() {
+                let [mut low, mut high] = correction;
+                let window = number * tile.stride;
+                let columns = [&first[window..][..3], &second[window..][..3]];
+                for (weights, columns) in weights.as_chunks::<3>().0.iter().zip(columns) {
+                    for (weights, column) in weights.iter().zip(columns) {
+                        [low, high] = weights.add([low, high], column);
+                    }
+                }
+                store(bytes(&finish, halves(low, high)), &mut out[offset..]);
+            }
+        } else {
+            for (number, out) in out.chunks_exact_mut(tile.channels).enumerate() {
+                let [mut low, mut high] = correction;
+                let of_pair = weights.chunks_exact(tile.kernel);
+                for (weights, columns) in of_pair.zip(columns.chunks_exact(tile.width)) {
+                    let columns = columns[number * tile.stride..]
+                        .iter()
+                        .step_by(tile.dilation);
+                    for (weights, column) in weights.iter().zip(columns) {
+                        [low, high] = weights.add([low, high], column);
+                    }
+                }
+                store(bytes(&finish, halves(low, high)), &mut out[offset..]);
+            }
+        }
     }
 }
 
-/// The first 16 values, as 16-bit integers.
+/// The sums of a panel by halves from those of interleaved pairs, or the other way round.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(values: &[u8]) -> __m256i {
-    let values = &values[..BLOCK];
-    // SAFETY: the slice has the 16 bytes that are read.
-    _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(values.as_ptr().cast()) })
+fn halves(low: __m256i, high: __m256i) -> [__m256i; 2] {
+    [
+        _mm256_permute2x128_si256::<0x20>(low, high),
+        _mm256_permute2x128_si256::<0x31>(low, high),
+    ]
+}
+
+/// The columns of one or two rows for the channels from `offset` on, 16-bit values of both rows in
+/// turn.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn interleave(tile: &Tile<'_>, rows: &[Option<&[u8]>], offset: usize, columns: &mut [Column]) {
+    let inside = tile.inside();
+    let mut padding = Column([0; 64]);
+    for values in padding.0.as_chunks_mut::<2>().0 {
+        *values = [tile.padding[0], 0];
+    }
+    columns[..inside.start].fill(padding);
+    columns[inside.end..].fill(padding);
+    let columns = &mut columns[inside];
+    let Some(last) = columns.len().checked_sub(1) else {
+        return;
+    };
+    // What is read for a missing second row is multiplied by zero.
+    let sources = [
+        tile.source(rows[0], offset),
+        tile.source(rows.get(1).copied().flatten(), offset),
+    ];
+    assert!(
+        sources
+            .iter()
+            .all(|s| s.values.len() >= last * s.step + PANEL)
+    );
+    for (number, column) in columns.iter_mut().enumerate() {
+        let mut values = [_mm256_setzero_si256(); 2];
+        for (values, source) in values.iter_mut().zip(&sources) {
+            // SAFETY: the source has 16 values from the start of every column on, up to the last.
+            *values = unsafe {
+                let values = source.values.as_ptr().add(number * source.step);
+                _mm256_cvtepu8_epi16(_mm_loadu_si128(values.cast()))
+            };
+        }
+        let (low, high) = column.0.split_at_mut(32);
+        // SAFETY: both halves of a column have 32 bytes and, by its type, their alignment.
+        unsafe {
+            let (low, high) = (low.as_mut_ptr().cast(), high.as_mut_ptr().cast());
+            _mm256_store_si256(low, _mm256_unpacklo_epi16(values[0], values[1]));
+            _mm256_store_si256(high, _mm256_unpackhi_epi16(values[0], values[1]));
+        }
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn lanes(low: __m256i, high: __m256i) -> [i32; PANEL] {
-    let mut lanes = [0; PANEL];
-    let (first, second) = lanes.split_at_mut(8);
-    // SAFETY: each half of the array has the 32 bytes of a register.
+fn load(column: &Column) -> [__m256i; 2] {
+    let (low, high) = column.0.split_at(32);
+    // SAFETY: both halves of a column have 32 bytes and, by its type, their alignment.
     unsafe {
-        _mm256_storeu_si256(first.as_mut_ptr().cast(), low);
-        _mm256_storeu_si256(second.as_mut_ptr().cast(), high);
+        [
+            _mm256_load_si256(low.as_ptr().cast()),
+            _mm256_load_si256(high.as_ptr().cast()),
+        ]
     }
-    lanes
 }
 
-/// Requantizes a panel; a full one in straight vector code.
+/// The requantization of half the channels of a panel; see [`Requantization`].
+struct Finish {
+    /// What sums of products begin with.
+    correction: __m256i,
+    bias: __m256,
+    bias_factor: __m256,
+    factor: __m256,
+    /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
+    /// it is the same.
+    low: __m256,
+    high: __m256,
+    zero: __m256i,
+}
+
+impl Finish {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(requantization: &Requantization, channel: usize) -> Self {
+        let range = &requantization.range;
+        let correction = &requantization.correction[channel..][..HALF];
+        let bias = &requantization.bias[channel..][..HALF];
+        let factor = &requantization.factor[channel..][..HALF];
+        Self {
+            // SAFETY: the slice has the 32 bytes that are read.
+            correction: unsafe { _mm256_loadu_si256(correction.as_ptr().cast()) },
+            // SAFETY: as above.
+            bias: unsafe { _mm256_loadu_ps(bias.as_ptr()) },
+            bias_factor: _mm256_set1_ps(requantization.bias_factor),
+            // SAFETY: as above.
+            factor: unsafe { _mm256_loadu_ps(factor.as_ptr()) },
+            low: _mm256_set1_ps(range.low - range.zero),
+            high: _mm256_set1_ps(range.high - range.zero),
+            zero: _mm256_set1_epi32(range.zero as i32),
+        }
+    }
+
+    /// Numbers of 0 to 255 from sums that began with the correction.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn values(&self, sums: __m256i) -> __m256i {
+        let real = _mm256_fmadd_ps(self.bias, self.bias_factor, _mm256_cvtepi32_ps(sums));
+        let scaled = _mm256_mul_ps(real, self.factor);
+        // Of a number and NaN both give the second operand.
+        let clamped = _mm256_min_ps(_mm256_max_ps(scaled, self.low), self.high);
+        // Rounds half to even, which nothing in a Rust program may change.
+        _mm256_add_epi32(_mm256_cvtps_epi32(clamped), self.zero)
+    }
+}
+
+/// [`Requantization::apply`] on the sums of a panel that began with the correction.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn finish(requantization: &Requantization, channel: usize, sums: &[i32; PANEL], out: &mut [u8]) {
-    if let Ok(out) = <&mut [u8; PANEL]>::try_from(&mut *out) {
-        requantization.apply(channel, sums, out);
+fn bytes(finish: &[Finish; 2], sums: [__m256i; 2]) -> __m128i {
+    let (low, high) = (finish[0].values(sums[0]), finish[1].values(sums[1]));
+    // Packing works in 128-bit halves.
+    let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+    _mm_packus_epi16(
+        _mm256_castsi256_si128(words),
+        _mm256_extracti128_si256::<1>(words),
+    )
+}
+
+/// Writes a panel, or as many of its channels as `out` has.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(bytes: __m128i, out: &mut [u8]) {
+    if let Some(out) = out.first_chunk_mut::<PANEL>() {
+        // SAFETY: the array has the 16 bytes that are written.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) };
     } else {
-        requantization.apply(channel, sums, out);
+        let mut panel = [0; PANEL];
+        // SAFETY: as above.
+        unsafe { _mm_storeu_si128(panel.as_mut_ptr().cast(), bytes) };
+        out.copy_from_slice(&panel[..out.len()]);
     }
 }

@@ -1,117 +1,333 @@
 //! Convolution of every channel with weights of its own, requantized to u8.
 
 use super::{Isa, Requantization, reference};
+use crate::geometry::Span;
 
 #[cfg(target_arch = "x86_64")]
-use super::avx2;
+use super::{
+    avx2,
+    matrix::{PANEL, QUAD},
+    vnni,
+};
 
-/// For every tap of the window, the channels of the pixel that it reads.
-pub type Taps<'a> = [&'a [u8]];
+/// Columns of the input that a vector kernel rearranges before it multiplies them: with those of two
+/// or four rows below each other they stay in the first-level cache.
+#[cfg(target_arch = "x86_64")]
+const TILE: usize = 64;
+
+/// What a row of outputs is computed from.
+pub struct Input<'a> {
+    /// By tap from top to bottom, the row of the input that it reads, channels last; `None` in the
+    /// padding.
+    pub rows: &'a [Option<&'a [u8]>],
+    /// Columns of such a row.
+    pub width: usize,
+    /// What padding reads: the zero point, once for every channel.
+    pub padding: &'a [u8],
+}
+
+/// Some columns of the input, beside each other.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Tile<'a> {
+    pub(super) rows: &'a [Option<&'a [u8]>],
+    pub(super) padding: &'a [u8],
+    pub(super) channels: usize,
+    /// The first column; negative in the padding.
+    first: isize,
+    /// Number of columns.
+    pub(super) width: usize,
+    /// Columns of the whole input.
+    input_width: usize,
+    /// Taps of the window in a row.
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) dilation: usize,
+}
+
+/// What the columns of a tile that are no padding read of one row.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// From the first such column on.
+    pub(super) values: &'a [u8],
+    /// From column to column; 0 where all read the same.
+    pub(super) step: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<'a> Tile<'a> {
+    /// The columns that are no padding.
+    pub(super) fn inside(&self) -> std::ops::Range<usize> {
+        let at = |column: isize| (column - self.first).clamp(0, self.width.cast_signed());
+        let start = at(0).cast_unsigned();
+        start..at(self.input_width.cast_signed()).cast_unsigned()
+    }
+
+    /// The channels from `offset` on in the columns that are no padding, of which there must be one.
+    pub(super) fn source(&self, row: Option<&'a [u8]>, offset: usize) -> Source<'a> {
+        match row {
+            Some(row) => {
+                let column = self.first.max(0).cast_unsigned();
+                Source {
+                    values: &row[column * self.channels + offset..],
+                    step: self.channels,
+                }
+            }
+            None => Source {
+                values: self.padding,
+                step: 0,
+            },
+        }
+    }
+}
+
+/// A column of a tile, rearranged.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(super) struct Column(pub(super) [u8; 64]);
+
+/// Room for the columns of a tile, to be used again.
+pub struct Columns(Vec<Column>);
+
+impl Columns {
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn take(&mut self, count: usize) -> &mut [Column] {
+        if self.0.len() < count {
+            self.0.resize(count, Column([0; 64]));
+        }
+        &mut self.0[..count]
+    }
+}
 
 enum Packed {
-    Reference {
-        weights: Vec<i8>,
-        requantization: Requantization,
-    },
+    /// `[tap][channel]`
+    Reference(Vec<i8>),
     #[cfg(target_arch = "x86_64")]
     Avx2 {
         weights: Vec<avx2::TapPair>,
         offsets: Vec<usize>,
-        /// Of the blocks one after the other.
-        requantization: Requantization,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Vnni {
+        weights: Vec<vnni::Quad>,
+        offsets: Vec<usize>,
     },
 }
 
 /// Weights packed for an instruction set.
 pub struct Depthwise {
     packed: Packed,
-    taps: usize,
+    /// Rows of the window.
+    rows: usize,
+    horizontal: Span,
     channels: usize,
+    /// Of the blocks one after the other where there are some.
+    requantization: Requantization,
 }
 
 impl Depthwise {
-    /// Packs `weights`, which are `[channel][tap]`.
-    pub fn pack(isa: Isa, weights: &[i8], taps: usize, requantization: &Requantization) -> Self {
+    /// Packs `weights`, which are `[channel][row][column]`, for windows of `rows` rows.
+    pub fn pack(
+        isa: Isa,
+        weights: &[i8],
+        rows: usize,
+        horizontal: Span,
+        requantization: &Requantization,
+    ) -> Self {
         let channels = requantization.bias.len();
+        let taps = rows * horizontal.kernel;
         assert_eq!(weights.len(), channels * taps, "weights are [channel][tap]");
+        #[cfg(target_arch = "x86_64")]
+        let window = Weights {
+            weights,
+            rows,
+            columns: horizontal.kernel,
+        };
         let packed = match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512Vnni if channels >= avx2::BLOCK => {
-                pack_blocks(weights, taps, requantization)
-            }
-            _ => Packed::Reference {
-                weights: (0..taps)
+            Isa::Avx2 if channels >= PANEL => Packed::Avx2 {
+                weights: window.pack(&blocks(channels), |[first, second]| {
+                    avx2::TapPair::new(&first, &second)
+                }),
+                offsets: blocks(channels),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni if channels >= PANEL => Packed::Vnni {
+                weights: window.pack(&blocks(channels), |rows: [_; QUAD]| {
+                    vnni::Quad::new(&std::array::from_fn(|channel| rows.map(|row| row[channel])))
+                }),
+                offsets: blocks(channels),
+            },
+            _ => Packed::Reference(
+                (0..taps)
                     .flat_map(|tap| weights.iter().skip(tap).step_by(taps).copied())
                     .collect(),
-                requantization: requantization.clone(),
-            },
+            ),
+        };
+        let requantization = match &packed {
+            Packed::Reference(_) => requantization.clone(),
+            #[cfg(target_arch = "x86_64")]
+            Packed::Avx2 { offsets, .. } | Packed::Vnni { offsets, .. } => {
+                let mut blocks = requantization.part(0..0, 0);
+                for &offset in offsets {
+                    let block = requantization.part(offset..offset + PANEL, PANEL);
+                    blocks.correction.extend(block.correction);
+                    blocks.bias.extend(block.bias);
+                    blocks.factor.extend(block.factor);
+                }
+                blocks
+            }
         };
         Self {
             packed,
-            taps,
+            rows,
+            horizontal,
             channels,
+            requantization,
         }
     }
 
-    /// Computes all channels of one pixel.
-    pub fn pixel(&self, taps: &Taps<'_>, out: &mut [u8]) {
-        assert_eq!(taps.len(), self.taps, "one slice a tap");
-        assert_eq!(out.len(), self.channels, "all channels");
+    /// Computes one row of outputs, channels last. `columns` is room that no value is read from.
+    pub fn row(&self, input: &Input<'_>, columns: &mut Columns, out: &mut [u8]) {
+        assert_eq!(input.rows.len(), self.rows, "one row a tap");
+        assert_eq!(input.padding.len(), self.channels, "all channels");
+        let length = input.width * self.channels;
+        let mut rows = input.rows.iter().flatten();
+        assert!(rows.all(|row| row.len() == length), "whole rows");
+        assert!(out.len().is_multiple_of(self.channels), "whole pixels");
         match &self.packed {
-            Packed::Reference {
-                weights,
-                requantization,
-            } => reference::depthwise(weights, requantization, taps, out),
-            #[cfg(target_arch = "x86_64")]
-            Packed::Avx2 {
-                weights,
-                offsets,
-                requantization,
-            } => {
-                // SAFETY: weights are packed for this instruction set only where it was detected.
-                unsafe { avx2::depthwise(weights, offsets, requantization, taps, out) }
+            Packed::Reference(weights) => {
+                let mut taps = Vec::with_capacity(self.rows * self.horizontal.kernel);
+                for (column, out) in out.chunks_exact_mut(self.channels).enumerate() {
+                    taps.clear();
+                    for row in input.rows {
+                        let pixel = |tap| self.pixel(input, *row, column, tap);
+                        taps.extend((0..self.horizontal.kernel).map(pixel));
+                    }
+                    reference::depthwise(weights, &self.requantization, &taps, out);
+                }
             }
+            #[cfg(target_arch = "x86_64")]
+            Packed::Avx2 { weights, offsets } => {
+                self.for_each_tile(input, out, |tile, out| {
+                    // SAFETY: weights are packed for this instruction set only where it was
+                    // detected.
+                    unsafe {
+                        avx2::depthwise(weights, offsets, &self.requantization, tile, columns, out);
+                    }
+                });
+            }
+            #[cfg(target_arch = "x86_64")]
+            Packed::Vnni { weights, offsets } => {
+                self.for_each_tile(input, out, |tile, out| {
+                    // SAFETY: as above.
+                    unsafe {
+                        vnni::depthwise(weights, offsets, &self.requantization, tile, columns, out);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The channels that a tap reads at an output column.
+    fn pixel<'a>(
+        &self,
+        input: &Input<'a>,
+        row: Option<&'a [u8]>,
+        column: usize,
+        tap: usize,
+    ) -> &'a [u8] {
+        let row = row.unwrap_or_default();
+        match self
+            .horizontal
+            .source(column, tap, row.len() / self.channels)
+        {
+            Some(at) => &row[at * self.channels..][..self.channels],
+            None => input.padding,
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn for_each_tile(
+        &self,
+        input: &Input<'_>,
+        out: &mut [u8],
+        mut work: impl FnMut(&Tile<'_>, &mut [u8]),
+    ) {
+        let Span {
+            kernel,
+            stride,
+            dilation,
+            before,
+            ..
+        } = self.horizontal;
+        let reach = (kernel - 1) * dilation + 1;
+        let pixels = TILE.saturating_sub(reach) / stride + 1;
+        for (number, out) in out.chunks_mut(pixels * self.channels).enumerate() {
+            let tile = Tile {
+                rows: input.rows,
+                padding: input.padding,
+                channels: self.channels,
+                first: (number * pixels * stride).cast_signed() - before.cast_signed(),
+                width: (out.len() / self.channels - 1) * stride + reach,
+                input_width: input.width,
+                kernel,
+                stride,
+                dilation,
+            };
+            work(&tile, out);
         }
     }
 }
 
-/// Blocks of channels; where the channels are no multiple of a block, the last one overlaps the
-/// one before and computes the same values again, so that no kernel reads beyond a pixel.
+/// The first channel of every block; where the channels are no multiple of a block, the last one
+/// overlaps the one before and computes the same values again, so that no kernel reads beyond a
+/// pixel.
 #[cfg(target_arch = "x86_64")]
-fn pack_blocks(weights: &[i8], taps: usize, requantization: &Requantization) -> Packed {
-    use avx2::{BLOCK, TapPair};
+fn blocks(channels: usize) -> Vec<usize> {
+    let starts = (0..channels).step_by(PANEL);
+    starts.map(|start| start.min(channels - PANEL)).collect()
+}
 
-    let channels = requantization.bias.len();
-    let offsets: Vec<usize> = (0..channels)
-        .step_by(BLOCK)
-        .map(|offset| offset.min(channels - BLOCK))
-        .collect();
-    let tap_weights = |offset: usize, tap: usize| -> [i8; BLOCK] {
-        std::array::from_fn(|lane| {
-            let channel = (offset + lane) * taps;
-            if tap < taps {
-                weights[channel + tap]
-            } else {
-                0
+/// `[channel][row][column]`
+#[cfg(target_arch = "x86_64")]
+struct Weights<'a> {
+    weights: &'a [i8],
+    rows: usize,
+    columns: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Weights<'_> {
+    /// For every block of channels, then for every `ROWS` rows, then for every column: what `pack`
+    /// makes of the weights of these rows, each `[channel]`. Missing rows are zero.
+    fn pack<const ROWS: usize, T>(
+        &self,
+        blocks: &[usize],
+        pack: impl Fn([[i8; PANEL]; ROWS]) -> T,
+    ) -> Vec<T> {
+        let mut packed = Vec::new();
+        for &block in blocks {
+            for first in (0..self.rows).step_by(ROWS) {
+                for column in 0..self.columns {
+                    let of_row = |row| self.of(block, first + row, column);
+                    packed.push(pack(std::array::from_fn(of_row)));
+                }
             }
-        })
-    };
-    let pairs = offsets.iter().flat_map(|&offset| {
-        (0..taps)
-            .step_by(2)
-            .map(move |tap| TapPair::new(&tap_weights(offset, tap), &tap_weights(offset, tap + 1)))
-    });
-    let weights = pairs.collect();
-    let mut blocks = requantization.part(0..0, 0);
-    for &offset in &offsets {
-        let block = requantization.part(offset..offset + BLOCK, BLOCK);
-        blocks.correction.extend(block.correction);
-        blocks.bias.extend(block.bias);
-        blocks.factor.extend(block.factor);
+        }
+        packed
     }
-    Packed::Avx2 {
-        weights,
-        offsets,
-        requantization: blocks,
+
+    fn of(&self, block: usize, row: usize, column: usize) -> [i8; PANEL] {
+        if row >= self.rows {
+            return [0; PANEL];
+        }
+        std::array::from_fn(|lane| {
+            self.weights[((block + lane) * self.rows + row) * self.columns + column]
+        })
     }
 }

@@ -15,7 +15,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
-pub use depthwise::Depthwise;
+pub use depthwise::{Columns, Depthwise, Input};
 pub use elementwise::{Addition, add, quantize};
 pub use matrix::{Matrix, Output, Rows};
 

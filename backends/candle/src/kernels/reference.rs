@@ -1,6 +1,6 @@
 //! The definition of every integer kernel, in safe scalar Rust.
 
-use super::{Requantization, depthwise, matrix};
+use super::{Requantization, matrix};
 
 /// Rows of `k` activations times weights `[channel][k]`.
 pub fn matrix(
@@ -22,13 +22,9 @@ pub fn matrix(
     }
 }
 
-/// One pixel of a depthwise convolution with weights `[tap][channel]`.
-pub fn depthwise(
-    weights: &[i8],
-    requantization: &Requantization,
-    taps: &depthwise::Taps<'_>,
-    out: &mut [u8],
-) {
+/// One pixel of a depthwise convolution with weights `[tap][channel]`; `taps` has for every tap of the
+/// window the channels of the pixel that it reads.
+pub fn depthwise(weights: &[i8], requantization: &Requantization, taps: &[&[u8]], out: &mut [u8]) {
     for (channel, out) in out.iter_mut().enumerate() {
         let products = taps
             .iter()

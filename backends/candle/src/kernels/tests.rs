@@ -3,9 +3,10 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Addition, Depthwise, Isa, MAX_PRODUCTS, Matrix, Output, Range, Requantization, Rows, add,
-    quantize,
+    Addition, Columns, Depthwise, Input, Isa, MAX_PRODUCTS, Matrix, Output, Range, Requantization,
+    Rows, add, quantize,
 };
+use crate::geometry::Span;
 
 fn range() -> impl Strategy<Value = Range> {
     (0..=255_u8, any::<bool>()).prop_map(|(zero, relu)| {
@@ -98,35 +99,82 @@ impl MatrixCase {
 
 #[derive(Debug)]
 struct DepthwiseCase {
-    taps: usize,
+    /// Which rows of the window are not in the padding.
+    rows: Vec<bool>,
+    horizontal: Span,
+    /// Columns of the input.
+    width: usize,
+    zero: u8,
     weights: Vec<i8>,
     values: Vec<u8>,
     requantization: Requantization,
 }
 
+fn span() -> impl Strategy<Value = Span> {
+    (1..6_usize, 1..4_usize, 1..4_usize).prop_flat_map(|(kernel, stride, dilation)| {
+        let padding = 0..=(kernel - 1) * dilation;
+        (padding.clone(), padding).prop_map(move |(before, after)| Span {
+            kernel,
+            stride,
+            dilation,
+            before,
+            after,
+        })
+    })
+}
+
 fn depthwise_case() -> impl Strategy<Value = DepthwiseCase> {
-    (1..30_usize, 1..70_usize).prop_flat_map(|(taps, channels)| {
+    let sizes = (vec(any::<bool>(), 1..7), span(), 1..70_usize, 0..150_usize);
+    sizes.prop_flat_map(|(rows, horizontal, channels, more)| {
+        // At least one window fits.
+        let reach = (horizontal.kernel - 1) * horizontal.dilation + 1;
+        let width = (reach + more)
+            .saturating_sub(horizontal.before + horizontal.after)
+            .max(1);
+        let taps = rows.len() * horizontal.kernel;
         (
             vec(any::<i8>(), channels * taps),
-            vec(any::<u8>(), channels * taps),
+            vec(any::<u8>(), channels * width * rows.len()),
+            any::<u8>(),
             requantization(channels, taps),
         )
-            .prop_map(move |(weights, values, requantization)| DepthwiseCase {
-                taps,
-                weights,
-                values,
-                requantization,
-            })
+            .prop_map(
+                move |(weights, values, zero, requantization)| DepthwiseCase {
+                    rows: rows.clone(),
+                    horizontal,
+                    width,
+                    zero,
+                    weights,
+                    values,
+                    requantization,
+                },
+            )
     })
 }
 
 impl DepthwiseCase {
-    fn run(&self, isa: Isa) -> Vec<u8> {
+    fn run(&self, isa: Isa, columns: &mut Columns) -> Vec<u8> {
         let channels = self.requantization.bias.len();
-        let depthwise = Depthwise::pack(isa, &self.weights, self.taps, &self.requantization);
-        let taps: Vec<&[u8]> = self.values.chunks_exact(channels).collect();
-        let mut out = vec![0; channels];
-        depthwise.pixel(&taps, &mut out);
+        let kernel = Depthwise::pack(
+            isa,
+            &self.weights,
+            self.rows.len(),
+            self.horizontal,
+            &self.requantization,
+        );
+        let rows = self.values.chunks_exact(channels * self.width);
+        let rows: Vec<Option<&[u8]>> = rows
+            .zip(&self.rows)
+            .map(|(row, there)| there.then_some(row))
+            .collect();
+        let input = Input {
+            rows: &rows,
+            width: self.width,
+            padding: &vec![self.zero; channels],
+        };
+        let positions = self.horizontal.positions(self.width).unwrap_or(0);
+        let mut out = vec![0; positions * channels];
+        kernel.row(&input, columns, &mut out);
         out
     }
 }
@@ -144,9 +192,11 @@ proptest! {
 
     #[test]
     fn depthwise_agrees(case in depthwise_case()) {
-        let expected = case.run(Isa::Reference);
+        // What another call has left there must not matter.
+        let mut columns = Columns::new();
+        let expected = case.run(Isa::Reference, &mut columns);
         for isa in Isa::available() {
-            prop_assert_eq!(&case.run(isa), &expected, "{}", isa.name());
+            prop_assert_eq!(&case.run(isa, &mut columns), &expected, "{}", isa.name());
         }
     }
 

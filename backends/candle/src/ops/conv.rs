@@ -6,24 +6,24 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
-use rayon::prelude::*;
-
-use super::{check_length, range, values, values_mut};
+use super::{check_length, parallel::for_each_part, range, values, values_mut};
 use crate::{
     geometry::Window,
-    kernels::{Depthwise, Isa, Matrix, Output, Requantization, Rows},
+    kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, Requantization, Rows},
     plan::{Bias, Bounds, Quantization, QuantizedConv},
 };
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 
 /// Bytes of gathered activations that one task works on: they should stay in the second-level cache.
 const GATHERED: usize = 1 << 17;
-/// Pixels of one task.
+/// Pixels of one task, in steps of the smallest number: a whole number of blocks of every kernel.
 const PIXELS: std::ops::RangeInclusive<usize> = 16..=256;
 
 thread_local! {
     /// Gathered activations, kept from pass to pass.
     static GATHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Likewise the columns of a depthwise convolution.
+    static COLUMNS: RefCell<Columns> = const { RefCell::new(Columns::new()) };
 }
 
 enum Kernel {
@@ -89,7 +89,6 @@ impl IntConv {
         self.kernel.get_or_init(|| {
             let (conv, weights) = (&self.conv, &self.conv.weights[..]);
             let channels = self.output[3];
-            let taps = conv.window.taps();
             let requantization = requantization(
                 conv,
                 weights,
@@ -98,9 +97,20 @@ impl IntConv {
                 self.output_quantization,
             );
             if self.is_depthwise() {
-                let kernel = Depthwise::pack(self.isa, weights, taps, &requantization);
+                let Window {
+                    vertical,
+                    horizontal,
+                } = conv.window;
+                let kernel = Depthwise::pack(
+                    self.isa,
+                    weights,
+                    vertical.kernel,
+                    horizontal,
+                    &requantization,
+                );
                 return Kernel::Depthwise(kernel);
             }
+            let taps = conv.window.taps();
             let group_inputs = self.input[3] / conv.groups;
             let group_channels = channels / conv.groups;
             let k = group_inputs * taps;
@@ -120,50 +130,49 @@ impl IntConv {
         let length = matrices.first().map_or(0, Matrix::row_length);
         let direct = self.window.is_pointwise() && matrices.len() == 1 && length == in_channels;
         let pixels = (GATHERED / length).clamp(*PIXELS.start(), *PIXELS.end());
-        out.par_chunks_mut(pixels * channels)
-            .enumerate()
-            .for_each(|(task, out)| {
-                let first = task * pixels;
-                let count = out.len() / channels;
-                if direct {
-                    let values = &input[first * in_channels..][..count * in_channels];
+        let pixels = pixels / PIXELS.start() * PIXELS.start();
+        for_each_part(out, pixels * channels, |task, out| {
+            let first = task * pixels;
+            let count = out.len() / channels;
+            if direct {
+                let values = &input[first * in_channels..][..count * in_channels];
+                let rows = Rows {
+                    values,
+                    stride: in_channels,
+                    count,
+                };
+                matrices[0].multiply(
+                    &rows,
+                    &mut Output {
+                        values: out,
+                        stride: channels,
+                    },
+                );
+                return;
+            }
+            GATHER.with_borrow_mut(|gathered| {
+                gathered.resize(gathered.len().max(count * length), 0);
+                let mut channel = 0;
+                for (group, matrix) in matrices.iter().enumerate() {
+                    let inputs = in_channels / matrices.len();
+                    let rows = gathered.chunks_exact_mut(length).take(count).enumerate();
+                    for (row, gathered) in rows {
+                        self.gather(input, first + row, group * inputs, inputs, gathered);
+                    }
                     let rows = Rows {
-                        values,
-                        stride: in_channels,
+                        values: gathered,
+                        stride: length,
                         count,
                     };
-                    matrices[0].multiply(
-                        &rows,
-                        &mut Output {
-                            values: out,
-                            stride: channels,
-                        },
-                    );
-                    return;
+                    let mut out = Output {
+                        values: &mut out[channel..],
+                        stride: channels,
+                    };
+                    matrix.multiply(&rows, &mut out);
+                    channel += matrix.channels();
                 }
-                GATHER.with_borrow_mut(|gathered| {
-                    gathered.resize(gathered.len().max(count * length), 0);
-                    let mut channel = 0;
-                    for (group, matrix) in matrices.iter().enumerate() {
-                        let inputs = in_channels / matrices.len();
-                        let rows = gathered.chunks_exact_mut(length).take(count).enumerate();
-                        for (row, gathered) in rows {
-                            self.gather(input, first + row, group * inputs, inputs, gathered);
-                        }
-                        let rows = Rows {
-                            values: gathered,
-                            stride: length,
-                            count,
-                        };
-                        let mut out = Output {
-                            values: &mut out[channel..],
-                            stride: channels,
-                        };
-                        matrix.multiply(&rows, &mut out);
-                        channel += matrix.channels();
-                    }
-                });
             });
+        });
     }
 
     /// Collects what the window at output `pixel` reads of `count` channels from `first` on.
@@ -194,13 +203,13 @@ impl IntConv {
                 && count == in_channels
                 && horizontal.dilation == 1
             {
-                out.copy_from_slice(&in_line[begin * in_channels..][..line_length]);
+                copy(out, &in_line[begin * in_channels..][..line_length]);
                 continue;
             }
             for (tap, out) in out.chunks_exact_mut(count).enumerate() {
                 match horizontal.source(column, tap, in_width) {
                     Some(at) => {
-                        out.copy_from_slice(&in_line[at * in_channels + first..][..count]);
+                        copy(out, &in_line[at * in_channels + first..][..count]);
                     }
                     None => out.fill(self.padding[0]),
                 }
@@ -211,35 +220,22 @@ impl IntConv {
     fn depthwise(&self, kernel: &Depthwise, input: &[u8], out: &mut [u8]) {
         let [_, in_height, in_width, channels] = self.input;
         let [_, height, width, _] = self.output;
-        let Window {
-            vertical,
-            horizontal,
-        } = self.window;
-        out.par_chunks_mut(width * channels)
-            .enumerate()
-            .for_each(|(line, out)| {
-                let (image, row) = (line / height, line % height);
-                let in_lines: Vec<Option<&[u8]>> = (0..vertical.kernel)
-                    .map(|tap| {
-                        let in_row = vertical.source(row, tap, in_height)?;
-                        let start = (image * in_height + in_row) * in_width * channels;
-                        Some(&input[start..][..in_width * channels])
-                    })
-                    .collect();
-                let mut taps = Vec::with_capacity(self.window.taps());
-                for (column, out) in out.chunks_exact_mut(channels).enumerate() {
-                    taps.clear();
-                    for in_line in &in_lines {
-                        taps.extend((0..horizontal.kernel).map(|tap| {
-                            match (in_line, horizontal.source(column, tap, in_width)) {
-                                (Some(line), Some(at)) => &line[at * channels..][..channels],
-                                _ => &self.padding[..],
-                            }
-                        }));
-                    }
-                    kernel.pixel(&taps, out);
-                }
+        let vertical = self.window.vertical;
+        for_each_part(out, width * channels, |line, out| {
+            let (image, row) = (line / height, line % height);
+            let rows = (0..vertical.kernel).map(|tap| {
+                let in_row = vertical.source(row, tap, in_height)?;
+                let start = (image * in_height + in_row) * in_width * channels;
+                Some(&input[start..][..in_width * channels])
             });
+            let rows: Vec<Option<&[u8]>> = rows.collect();
+            let input = Input {
+                rows: &rows,
+                width: in_width,
+                padding: &self.padding,
+            };
+            COLUMNS.with_borrow_mut(|columns| kernel.row(&input, columns, out));
+        });
     }
 }
 
@@ -270,6 +266,22 @@ impl InplaceOp2 for IntConv {
             Kernel::Depthwise(kernel) => self.depthwise(kernel, input, out),
         }
         Ok(())
+    }
+}
+
+/// Copies a slice of the same length. The few bytes that a window has in a row of an image are copied as
+/// two words that overlap, for which nothing is called.
+#[inline]
+fn copy(out: &mut [u8], from: &[u8]) {
+    const WORD: usize = 8;
+    if let (Some(first), Some(last)) = (from.first_chunk::<WORD>(), from.last_chunk::<WORD>())
+        && (WORD..=2 * WORD).contains(&from.len())
+    {
+        let length = from.len();
+        out[..WORD].copy_from_slice(first);
+        out[length - WORD..length].copy_from_slice(last);
+    } else {
+        out.copy_from_slice(from);
     }
 }
 

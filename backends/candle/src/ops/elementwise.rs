@@ -1,13 +1,15 @@
 //! Operators that treat every value alike, and the copy of the input.
 
-use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result};
-use rayon::prelude::*;
-
-use super::{CHUNK, check_length, values, values_mut};
+use super::{
+    CHUNK, check_length,
+    parallel::{for_each_part, part},
+    values, values_mut,
+};
 use crate::{
     kernels::{self, Addition, Isa},
     plan::Bounds,
 };
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result};
 
 /// Adds quantized tensors.
 pub struct IntAdd {
@@ -34,11 +36,10 @@ impl InplaceOp3 for IntAdd {
         let right = values::<u8>(right, right_layout)?;
         check_length("the left operand", left.len(), out.len())?;
         check_length("the right operand", right.len(), out.len())?;
-        out.par_chunks_mut(CHUNK)
-            .zip(left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK)))
-            .for_each(|(out, (left, right))| {
-                kernels::add(self.isa, &self.addition, left, right, out);
-            });
+        for_each_part(out, CHUNK, |number, out| {
+            let (left, right) = (part(left, CHUNK, number), part(right, CHUNK, number));
+            kernels::add(self.isa, &self.addition, left, right, out);
+        });
         Ok(())
     }
 }
@@ -68,13 +69,12 @@ impl InplaceOp3 for FloatAdd {
         check_length("the left operand", left.len(), out.len())?;
         check_length("the right operand", right.len(), out.len())?;
         let Bounds { low, high } = self.bounds;
-        out.par_chunks_mut(CHUNK)
-            .zip(left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK)))
-            .for_each(|(out, (left, right))| {
-                for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
-                    *out = clamp(left + right, low, high);
-                }
-            });
+        for_each_part(out, CHUNK, |number, out| {
+            let (left, right) = (part(left, CHUNK, number), part(right, CHUNK, number));
+            for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
+                *out = clamp(left + right, low, high);
+            }
+        });
         Ok(())
     }
 }
@@ -100,13 +100,11 @@ impl InplaceOp2 for Clamp {
         let input = values::<f32>(input, input_layout)?;
         check_length("the input", input.len(), out.len())?;
         let Bounds { low, high } = self.bounds;
-        out.par_chunks_mut(CHUNK)
-            .zip(input.par_chunks(CHUNK))
-            .for_each(|(out, input)| {
-                for (out, &input) in out.iter_mut().zip(input) {
-                    *out = clamp(input, low, high);
-                }
-            });
+        for_each_part(out, CHUNK, |number, out| {
+            for (out, &input) in out.iter_mut().zip(part(input, CHUNK, number)) {
+                *out = clamp(input, low, high);
+            }
+        });
         Ok(())
     }
 }
@@ -128,15 +126,12 @@ impl InplaceOp1 for BiasClamp {
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let planes = values_mut::<f32>(storage, layout)?;
         let Bounds { low, high } = self.bounds;
-        planes
-            .par_chunks_mut(self.pixels)
-            .enumerate()
-            .for_each(|(plane, pixels)| {
-                let bias = self.bias[plane % self.bias.len()];
-                for pixel in pixels {
-                    *pixel = clamp(*pixel + bias, low, high);
-                }
-            });
+        for_each_part(planes, self.pixels, |plane, pixels| {
+            let bias = self.bias[plane % self.bias.len()];
+            for pixel in pixels {
+                *pixel = clamp(*pixel + bias, low, high);
+            }
+        });
         Ok(())
     }
 }

@@ -1,10 +1,8 @@
 //! Convolution on floats for windows and groups on which candle's own is slow or impossible.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
-use rayon::prelude::*;
-
-use super::{check_length, elementwise::clamp, values, values_mut};
+use super::{check_length, elementwise::clamp, parallel::for_each_part, values, values_mut};
 use crate::{geometry::Window, plan::Bounds};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 
 /// A convolution, its bias and its activation on NCHW floats: for every plane of the output, each
 /// weight times a shifted row of the input.
@@ -42,9 +40,9 @@ impl InplaceOp2 for DirectConv {
         check_length("the input", input.len(), self.input.iter().product())?;
         check_length("the output", out.len(), self.output.iter().product())?;
         let [_, _, height, width] = self.output;
-        out.par_chunks_mut(height * width)
-            .enumerate()
-            .for_each(|(plane, out)| self.plane(plane, input, out));
+        for_each_part(out, height * width, |plane, out| {
+            self.plane(plane, input, out)
+        });
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 mod conv;
 mod elementwise;
 mod float_conv;
+mod parallel;
 mod quantize;
 mod sigmoid;
 

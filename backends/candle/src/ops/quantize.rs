@@ -1,13 +1,22 @@
 //! Between floats in the order of ONNX (NCHW) and u8 in the order of the kernels (NHWC).
 
-use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result};
-use rayon::prelude::*;
-
-use super::{CHUNK, check_length, values, values_mut};
+use super::{
+    CHUNK, check_length,
+    parallel::{for_each_part, part},
+    values, values_mut,
+};
 use crate::{
     kernels::{self, Isa, Range},
     plan::Quantization,
 };
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result};
+
+thread_local! {
+    /// The values of a row of an image, kept from pass to pass.
+    static QUANTIZED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Quantizes floats. The output has the channels last where the input is an image.
 pub struct Quantize {
@@ -59,28 +68,48 @@ impl Quantize {
             kernels::quantize(self.isa, self.inverse_scale, self.range, input, out);
         };
         let [_, channels, height, width] = *dims else {
-            out.par_chunks_mut(CHUNK)
-                .zip(input.par_chunks(CHUNK))
-                .for_each(|(out, input)| quantize(input, out));
+            for_each_part(out, CHUNK, |number, out| {
+                quantize(part(input, CHUNK, number), out);
+            });
             return Ok(());
         };
-        out.par_chunks_mut(width * channels)
-            .enumerate()
-            .for_each_init(
-                || vec![0; width],
-                |plane_row, (row, out)| {
-                    let (image, row) = (row / height, row % height);
-                    for channel in 0..channels {
-                        let start = ((image * channels + channel) * height + row) * width;
-                        quantize(&input[start..][..width], plane_row);
-                        let pixels = out[channel..].iter_mut().step_by(channels);
-                        for (out, &value) in pixels.zip(plane_row.iter()) {
-                            *out = value;
-                        }
-                    }
-                },
-            );
+        for_each_part(out, width * channels, |row, out| {
+            let (image, row) = (row / height, row % height);
+            let plane_row = |channel: usize| {
+                let start = ((image * channels + channel) * height + row) * width;
+                &input[start..][..width]
+            };
+            QUANTIZED.with_borrow_mut(|quantized| {
+                quantized.resize(quantized.len().max(width * channels), 0);
+                let quantized = &mut quantized[..width * channels];
+                for (channel, quantized) in quantized.chunks_exact_mut(width).enumerate() {
+                    quantize(plane_row(channel), quantized);
+                }
+                channels_last(quantized, width, out);
+            });
+        });
         Ok(())
+    }
+}
+
+/// Rows of `width` values, one a channel, as pixels.
+fn channels_last(rows: &[u8], width: usize, out: &mut [u8]) {
+    let channels = out.len() / width;
+    if channels == 3 {
+        // The channels of images, with a number that the compiler knows.
+        let (red, rest) = rows.split_at(width);
+        let (green, blue) = rest.split_at(width);
+        let values = red.iter().zip(green).zip(blue);
+        for (out, ((&red, &green), &blue)) in out.as_chunks_mut::<3>().0.iter_mut().zip(values) {
+            *out = [red, green, blue];
+        }
+        return;
+    }
+    for (channel, row) in rows.chunks_exact(width).enumerate() {
+        let pixels = out[channel..].iter_mut().step_by(channels);
+        for (out, &value) in pixels.zip(row) {
+            *out = value;
+        }
     }
 }
 
@@ -106,13 +135,11 @@ impl InplaceOp2 for Dequantize {
         check_length("the input", input.len(), out.len())?;
         let Quantization { scale, zero } = self.quantization;
         let zero = f32::from(zero);
-        out.par_chunks_mut(CHUNK)
-            .zip(input.par_chunks(CHUNK))
-            .for_each(|(out, input)| {
-                for (out, &input) in out.iter_mut().zip(input) {
-                    *out = (f32::from(input) - zero) * scale;
-                }
-            });
+        for_each_part(out, CHUNK, |number, out| {
+            for (out, &input) in out.iter_mut().zip(part(input, CHUNK, number)) {
+                *out = (f32::from(input) - zero) * scale;
+            }
+        });
         Ok(())
     }
 }

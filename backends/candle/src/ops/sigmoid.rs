@@ -1,9 +1,11 @@
 //! The logistic function, in the arithmetic of libtorch.
 
+use super::{
+    CHUNK, check_length,
+    parallel::{for_each_part, part},
+    values, values_mut,
+};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
-use rayon::prelude::*;
-
-use super::{CHUNK, check_length, values, values_mut};
 
 pub struct Sigmoid;
 
@@ -22,13 +24,11 @@ impl InplaceOp2 for Sigmoid {
         let out = values_mut::<f32>(out, out_layout)?;
         let input = values::<f32>(input, input_layout)?;
         check_length("the input", input.len(), out.len())?;
-        out.par_chunks_mut(CHUNK)
-            .zip(input.par_chunks(CHUNK))
-            .for_each(|(out, input)| {
-                for (out, &input) in out.iter_mut().zip(input) {
-                    *out = 1.0 / (1.0 + exp(-input));
-                }
-            });
+        for_each_part(out, CHUNK, |number, out| {
+            for (out, &input) in out.iter_mut().zip(part(input, CHUNK, number)) {
+                *out = 1.0 / (1.0 + exp(-input));
+            }
+        });
         Ok(())
     }
 }

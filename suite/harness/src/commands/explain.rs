@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_harness::{
+    cure,
     explain::{self, Settings},
     judge::explain::FEWEST_PASSES,
     model::{ModelDescription, Precision},
@@ -88,7 +89,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let folder = explain::measure(workspace, &backends, &subject, settings, &record)?;
+    let cures = cure::chosen(workspace)?;
+    let folder = explain::measure(workspace, &backends, &subject, settings, &cures, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
     println!("{}", explanations_on_terminal(&explained));
     println!("profiles: {}", folder.display());

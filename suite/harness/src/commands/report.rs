@@ -9,14 +9,14 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use firstpass_harness::{
-    campaign,
+    campaign, cure,
     machine::all_threads,
     placement::Placement,
     record::{Settings, Target},
     report,
     workspace::{Backend, Workspace},
 };
-use firstpass_probe::{Cures, Knobs};
+use firstpass_probe::Knobs;
 
 use crate::commands::measure;
 
@@ -149,11 +149,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
 /// The recommended settings of each backend, measured beside its defaults; a quick look has them as
 /// well.
 fn variants(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
-    let path = workspace.cures();
-    if !path.is_file() {
-        return Ok(BTreeMap::new());
-    }
-    let cures = Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let cures = cure::chosen(workspace)?;
     let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
     let all = backends.iter().map(of);
     Ok(all

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use firstpass_probe::{Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial};
+use firstpass_probe::{Cures, Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial};
 use rand::seq::SliceRandom;
 
 use super::{BESIDE, ExplainProcess, ExplainRun, Settings, VERSION, Variant};
@@ -28,6 +28,8 @@ struct Task {
     /// The engine's version.
     engine: String,
     model: Model,
+    /// Besides the number of threads.
+    knobs: Knobs,
     input: PathBuf,
     /// Those that did not fail yet.
     variants: Vec<Variant>,
@@ -40,7 +42,8 @@ enum Measured {
 }
 
 /// Profiles every model of the subject on every backend, each in the first of the backend's formats
-/// that the model has, on the first photograph; writes it beside the record in the folder `record`
+/// that the model has, on the first photograph, by default and with the backend's cure where it has
+/// one: that shows what remains. Writes it beside the record in the folder `record`
 /// and returns where. What cannot be profiled is a line with its reason; the others are profiled
 /// all the same.
 ///
@@ -52,6 +55,7 @@ pub fn measure(
     backends: &[Backend],
     subject: &Subject,
     settings: Settings,
+    cures: &Cures,
     record: &Path,
 ) -> Result<PathBuf> {
     let code = Code::observe(workspace)?;
@@ -91,14 +95,19 @@ pub fn measure(
         };
         for (model, input) in &files {
             match choose(subject, &description, model) {
-                Ok(chosen) => tasks.push(Task {
-                    backend: backend.name.clone(),
-                    probe: probe.clone(),
-                    engine: description.engine.version.clone(),
-                    model: chosen,
-                    input: input.clone(),
-                    variants: vec![Variant::Profiled, Variant::Plain],
-                }),
+                Ok(chosen) => {
+                    let mut settings = vec![Knobs::default(), cures.of(&backend.name)];
+                    settings.dedup();
+                    tasks.extend(settings.into_iter().map(|knobs| Task {
+                        backend: backend.name.clone(),
+                        probe: probe.clone(),
+                        engine: description.engine.version.clone(),
+                        model: chosen.clone(),
+                        knobs,
+                        input: input.clone(),
+                        variants: vec![Variant::Profiled, Variant::Plain],
+                    }));
+                }
                 Err(reason) => {
                     let line = failure(settings, Some(&model.name), &reason);
                     write(&mut recorder, &backend.name, &line)?;
@@ -170,6 +179,7 @@ impl Task {
         let line = ExplainProcess {
             format: Some(self.model.format),
             engine: Some(self.engine.clone()),
+            knobs: self.knobs.clone(),
             ..empty(variant, round, settings, Some(&self.model.name))
         };
         match self.run(variant, settings) {
@@ -186,7 +196,7 @@ impl Task {
     }
 
     fn run(&self, variant: Variant, settings: Settings) -> Result<Measured> {
-        let knobs = Knobs::default().with(THREADS, settings.threads);
+        let knobs = self.knobs.clone().with(THREADS, settings.threads);
         let (measured, passes) = match variant {
             Variant::Profiled => {
                 let asked = self
@@ -238,6 +248,7 @@ fn empty(
         model: model.map(String::from),
         format: None,
         threads: settings.threads,
+        knobs: Knobs::default(),
         engine: None,
         load_average: load_average(),
         profile: None,
@@ -291,6 +302,7 @@ mod tests {
                 },
                 outputs: Vec::new(),
             },
+            knobs: Knobs::default(),
             input: "input".into(),
             variants: vec![Variant::Profiled, Variant::Plain],
         })

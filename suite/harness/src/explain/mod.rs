@@ -6,7 +6,7 @@ mod measure;
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
-use firstpass_probe::{Format, Profile, Span};
+use firstpass_probe::{Format, Knobs, Profile, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 pub use measure::measure;
 
 /// Raised when the meaning of these files changes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Where it is kept.
 pub const BESIDE: Beside = Beside {
@@ -75,6 +75,9 @@ pub struct ExplainProcess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     pub threads: usize,
+    /// What was set besides: a cure, or nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub knobs: Knobs,
     /// The engine's version, as it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
@@ -89,6 +92,10 @@ pub struct ExplainProcess {
     /// Why there is nothing; `None` where all went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+fn is_default(knobs: &Knobs) -> bool {
+    *knobs == Knobs::default()
 }
 
 /// All that was measured.
@@ -142,6 +149,7 @@ pub(crate) mod tests {
             model: Some("m".into()),
             format: Some(Format::Onnx),
             threads: 1,
+            knobs: Knobs::default(),
             engine: Some("1.2".into()),
             load_average: 0.5,
             profile: None,
@@ -174,6 +182,7 @@ pub(crate) mod tests {
             }],
         });
         let mut plain = process(Variant::Plain, 0);
+        plain.knobs = Knobs::default().with("fusion", "off");
         plain.passes.push(Span::default());
         recorder.write("x", &profiled)?;
         recorder.write("x", &plain)?;

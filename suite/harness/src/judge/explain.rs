@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use firstpass_probe::{Format, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
 use firstpass_statistics::{
     Spread,
     comparison::{Comparison, FIRST_RESOLUTION, Rule, STEADY_RESOLUTION, paired},
@@ -25,7 +25,7 @@ pub const FEWEST_PASSES: usize = 2 * FIRST;
 /// All that was measured, judged.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// By backend, then by model.
+    /// By backend, then by model, then by setting, the default first.
     pub explanations: Vec<Explanation>,
     pub failures: Vec<Failure>,
 }
@@ -36,6 +36,8 @@ pub struct Failure {
     pub backend: String,
     /// `None` where it was none at all.
     pub model: Option<String>,
+    /// Nothing for the default.
+    pub knobs: Knobs,
     pub variant: Variant,
     pub reason: String,
 }
@@ -47,6 +49,8 @@ pub struct Explanation {
     pub model: String,
     pub format: Option<Format>,
     pub threads: usize,
+    /// What was set besides: a cure, or nothing.
+    pub knobs: Knobs,
     /// The engine's hook, in words.
     pub source: String,
     /// Profiled ones.
@@ -112,6 +116,19 @@ struct Levels {
 }
 
 impl Explanation {
+    /// The backend, and whether its cure was set.
+    pub fn label(&self) -> String {
+        if self.is_cured() {
+            format!("{}, cured", self.backend)
+        } else {
+            self.backend.clone()
+        }
+    }
+
+    pub fn is_cured(&self) -> bool {
+        self.knobs != Knobs::default()
+    }
+
     /// Which share of the excess of a pass a part has; `None` where the pass is hardly slower than
     /// the steady state.
     pub fn share(&self, part: &Part, pass: usize) -> Option<f64> {
@@ -229,24 +246,34 @@ pub fn judge(explain: &Explain) -> Judged {
             Some(Failure {
                 backend: backend.clone(),
                 model: process.model.clone(),
+                knobs: process.knobs.clone(),
                 variant: process.variant,
                 reason: process.failure.clone()?,
             })
         });
         judged.failures.extend(failures);
-        let models: BTreeSet<&String> = processes.iter().filter_map(|p| p.model.as_ref()).collect();
-        for model in models {
-            let of_model = processes.iter().filter(|p| p.model.as_ref() == Some(model));
-            let of_model: Vec<&ExplainProcess> = of_model.collect();
+        let mut by_setting: BTreeMap<(&String, &Knobs), Vec<&ExplainProcess>> = BTreeMap::new();
+        for process in processes {
+            if let Some(model) = &process.model {
+                let setting = by_setting.entry((model, &process.knobs));
+                setting.or_default().push(process);
+            }
+        }
+        for ((model, knobs), processes) in by_setting {
             judged
                 .explanations
-                .extend(explanation(backend, model, &of_model));
+                .extend(explanation(backend, model, knobs, &processes));
         }
     }
     judged
 }
 
-fn explanation(backend: &str, model: &str, processes: &[&ExplainProcess]) -> Option<Explanation> {
+fn explanation(
+    backend: &str,
+    model: &str,
+    knobs: &Knobs,
+    processes: &[&ExplainProcess],
+) -> Option<Explanation> {
     let profiled: Vec<(&ExplainProcess, &Profile)> = processes
         .iter()
         .filter_map(|p| Some((*p, p.profile.as_ref()?)))
@@ -299,6 +326,7 @@ fn explanation(backend: &str, model: &str, processes: &[&ExplainProcess]) -> Opt
         model: model.into(),
         format: first.format,
         threads: first.threads,
+        knobs: knobs.clone(),
         source: of_first.source.clone(),
         processes: profiles.len(),
         passes: of_first.passes.len(),
@@ -583,7 +611,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn explanation(profile: impl Fn(u64) -> Profile) -> Explanation {
+    fn explanation_of(profile: impl Fn(u64) -> Profile) -> Explanation {
         let mut judged = judge(&explain(processes(profile)));
         assert!(judged.failures.is_empty());
         judged.explanations.remove(0)
@@ -595,7 +623,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_excess_is_split_by_kind_and_outside() {
-        let found = explanation(profile);
+        let found = explanation_of(profile);
         let kinds: Vec<&str> = found.kinds.iter().map(|(kind, _)| kind.as_str()).collect();
         assert_eq!(kinds, ["quantize", "conv"]);
         let (quantize, conv) = (&found.kinds[0].1, &found.kinds[1].1);
@@ -621,7 +649,7 @@ pub(crate) mod tests {
     /// that, and the parts add up.
     #[test]
     fn a_disturbed_steady_state_leaves_shares_that_add_up() {
-        let found = explanation(|round| {
+        let found = explanation_of(|round| {
             let mut profile = profile(round);
             for (number, pass) in profile.passes.iter_mut().enumerate().skip(6) {
                 if number % 3 < 2 {
@@ -640,14 +668,14 @@ pub(crate) mod tests {
 
     #[test]
     fn faults_are_split_alike() {
-        let found = explanation(profile);
+        let found = explanation_of(profile);
         let conv = &found.kinds[1].1;
         assert_eq!(
             (conv.faults(1), conv.excess_faults(1)),
             (Some(700.0), Some(695.0))
         );
         assert_eq!(found.outside.faults(1), Some(100.0));
-        let untold = explanation(|round| {
+        let untold = explanation_of(|round| {
             let mut profile = profile(round);
             for pass in &mut profile.passes {
                 pass.minor_faults.clear();
@@ -661,7 +689,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_lies_outside_is_explained_by_a_witness_only() {
-        let found = explanation(profile);
+        let found = explanation_of(profile);
         // 5 of 70 ms lie outside of operators; nothing tells what the graph was before pass 1.
         close(found.explained[0].expect("slow").median, 65.0 / 70.0);
         // All of the excess lies outside; the nodes changed. That the engine counts its passes says
@@ -669,7 +697,7 @@ pub(crate) mod tests {
         close(found.explained[1].expect("slow").median, 1.0);
         assert_eq!(found.explained[2], None);
 
-        let silent = explanation(|round| {
+        let silent = explanation_of(|round| {
             let mut profile = profile(round);
             for pass in &mut profile.passes {
                 pass.counts.remove("nodes");
@@ -678,7 +706,7 @@ pub(crate) mod tests {
         });
         close(silent.explained[1].expect("slow").median, 0.0);
 
-        let told = explanation(|round| {
+        let told = explanation_of(|round| {
             let mut profile = profile(round);
             profile.passes[0].counts.insert("nodes before".into(), 5);
             profile
@@ -688,7 +716,7 @@ pub(crate) mod tests {
 
     #[test]
     fn counts_are_told_before_and_after() {
-        let found = explanation(|round| {
+        let found = explanation_of(|round| {
             let mut profile = profile(round);
             profile.passes[0].counts.insert("nodes before".into(), 5);
             profile
@@ -704,7 +732,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_the_hooks_cost_is_a_ratio_within_rounds() {
-        let profiler = explanation(profile).profiler;
+        let profiler = explanation_of(profile).profiler;
         for comparison in [profiler.first, profiler.steady] {
             let comparison = comparison.expect("there are rounds");
             assert!((comparison.ratio - 1.1).abs() < 1e-6, "{comparison:?}");
@@ -742,11 +770,11 @@ pub(crate) mod tests {
 
     #[test]
     fn a_fault_has_a_cost_only_where_that_is_well_determined() {
-        let found = explanation(faulting(|faults| 2000 * faults + faults % 5 * 10_000));
+        let found = explanation_of(faulting(|faults| 2000 * faults + faults % 5 * 10_000));
         close(found.fault_ms.expect("well determined").median, 0.002);
-        let other = explanation(faulting(|faults| faults * 7919 % 1000 * 3000));
+        let other = explanation_of(faulting(|faults| faults * 7919 % 1000 * 3000));
         assert_eq!(other.fault_ms, None);
-        assert_eq!(explanation(profile).fault_ms, None);
+        assert_eq!(explanation_of(profile).fault_ms, None);
     }
 
     #[test]

@@ -4,16 +4,22 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use firstpass_probe::Description;
+use firstpass_probe::{Description, Knobs};
 use firstpass_statistics::{bootstrap::Estimate, comparison::Verdict};
 
 use crate::{
     cure::Cure,
+    explain,
     judge::{
-        cure::{Ablation, BreakEven, OutputChange, STEADY_ALLOWANCE, Setting, name, recommended},
+        cure::{
+            Ablation, BreakEven, FIRST_GOAL, OutputChange, SECOND_GOAL, STEADY_ALLOWANCE, Setting,
+            name, recommended,
+        },
+        explain::{Explanation, judge},
         latency::{Figure, Latency},
     },
     report::{
+        explain::remains,
         latency::ratio,
         markdown::table,
         plots::pareto,
@@ -37,6 +43,7 @@ const SHOWN: [Figure; 4] = [
 /// The page and its plots, by path.
 pub(super) fn files(workspace: &Workspace, cure: &Cure) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
+    let explained = explained(cure)?;
     let mut parts = vec![introduction(cure)];
     for backend in cure.backends() {
         let found = workspace
@@ -57,7 +64,7 @@ pub(super) fn files(workspace: &Workspace, cure: &Cure) -> Result<BTreeMap<PathB
                 .find(|m| m.name == ablation.model)
                 .map_or(ablation.model.as_str(), |m| m.title.as_str());
             parts.push(format!("### {backend} on {title}"));
-            parts.push(recommendation(ablation));
+            parts.push(recommendation(ablation, &explained));
             if let (0, Some(setting), Some(found)) = (at, recommended(ablation), &found) {
                 parts.extend(snippets::lines(
                     workspace,
@@ -148,11 +155,42 @@ fn introduction(cure: &Cure) -> String {
     )
 }
 
-fn recommendation(ablation: &Ablation) -> String {
+/// Where passes spend their time, by default and with the cure; nothing where it was not asked.
+fn explained(cure: &Cure) -> Result<Vec<Explanation>> {
+    // <record>/cure/<which>
+    let record = cure.one_at_a_time.record.folder.ancestors().nth(2);
+    let explain = record.map(explain::read).transpose()?.flatten();
+    Ok(explain.map_or_else(Vec::new, |explain| judge(&explain).explanations))
+}
+
+fn recommendation(ablation: &Ablation, explained: &[Explanation]) -> String {
+    let remaining = |knobs: &Knobs| {
+        let found = explained.iter().find(|e| {
+            e.backend == ablation.backend && e.model == ablation.model && e.knobs == *knobs
+        });
+        found.map_or_else(String::new, |e| format!(" {}", remains(e)))
+    };
     let Some(setting) = recommended(ablation) else {
-        return "**Nothing to recommend**: no setting is faster to three answers with the same \
-                outputs and steady time."
-            .into();
+        let mut text =
+            "**Nothing to recommend**: no setting is faster to the first or to the third \
+                        answer, and to neither slower, with the same outputs and steady time."
+                .to_owned();
+        let median = |estimate: &Option<Estimate>| estimate.as_ref().map(|e| e.median);
+        if let (Some(first), Some(second)) = (
+            median(&ablation.default.first_over_steady),
+            median(&ablation.default.second_over_steady),
+        ) {
+            text += &format!(
+                "\n\nBy default pass 1 is {} steady ({} at most 1.2×) and pass 2 {} ({} at most \
+                 1.05×).{}",
+                times(first),
+                mark(first <= FIRST_GOAL),
+                times(second),
+                mark(second <= SECOND_GOAL),
+                remaining(&Knobs::default()),
+            );
+        }
+        return text;
     };
     let mut text = format!("**Recommended: `{}`.**", setting.name());
     let against = |figure: Figure| ratio(setting.against.get(&figure).copied());
@@ -165,19 +203,23 @@ fn recommendation(ablation: &Ablation) -> String {
         sentence(setting.break_even),
     );
     if let (Some((first, second, cold)), Some(goals)) = (setting.goal_figures(), setting.goals()) {
-        let mark = |reached| if reached { "✓" } else { "✗" };
         text += &format!(
             "\n\nPass 1 is {} steady ({} at most 1.2×), pass 2 {} ({} at most 1.05×), and the cold \
-             start {} that of the default ({} at most 0.75×).",
+             start {} that of the default ({} at most 0.75×).{}",
             times(first),
             mark(goals[0]),
             times(second),
             mark(goals[1]),
             times(cold),
             mark(goals[2]),
+            remaining(&setting.knobs),
         );
     }
     text
+}
+
+fn mark(reached: bool) -> &'static str {
+    if reached { "✓" } else { "✗" }
 }
 
 fn sentence(break_even: Option<BreakEven>) -> String {

@@ -7,11 +7,15 @@ use std::{
 
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use firstpass_probe::Knobs;
 use firstpass_statistics::{Spread, comparison::Comparison};
 
 use crate::{
     explain::{Explain, Variant},
-    judge::explain::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
+    judge::{
+        cure::name,
+        explain::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
+    },
     model::ModelDescription,
     report::{
         analysis::Analysis,
@@ -26,6 +30,9 @@ const KINDS: usize = 8;
 
 /// So many layers are shown.
 const LAYERS: usize = 5;
+
+/// A kind of operators with less of the excess is not named in what remains.
+const LEAST_SHARE: f64 = 0.05;
 
 /// The name of a layer is shortened to so many characters.
 const LAYER: usize = 60;
@@ -52,18 +59,17 @@ pub(super) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -
         ));
         for explanation in judged.explanations.iter().filter(|e| e.model == name) {
             parts.push(format!(
-                "**{}**. {}",
-                explanation.backend,
+                "{} {}",
+                heading(explanation),
                 sentence(explanation)
             ));
-            let tables = [kinds(explanation), layers(explanation)];
-            let tables = tables.into_iter().chain(counts(explanation));
+            let tables = tables(explanation).into_iter();
             parts.extend(tables.map(|rows| table(rows.header, rows.rows)));
             let path = plot_path(explanation);
             if files.contains_key(&path) {
                 let alt = format!(
                     "where {} spends the first passes of {}",
-                    explanation.backend,
+                    explanation.label(),
                     model_title(analysis.models(), name)
                 );
                 parts.push(image(&path, &alt));
@@ -97,15 +103,17 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
     let judged = judge(explain);
     let mut text = String::new();
     for explanation in &judged.explanations {
-        text += &format!("\n{} on {}\n", explanation.backend, explanation.model);
-        let tables = [kinds(explanation), layers(explanation)];
-        for rows in tables.into_iter().chain(counts(explanation)) {
+        text += &format!("\n{} on {}\n", explanation.label(), explanation.model);
+        for rows in tables(explanation) {
             let mut table = Table::new();
             table
                 .load_style(UTF8_FULL_CONDENSED)
                 .set_header(rows.header);
             table.add_rows(rows.rows);
             text += &format!("{table}\n");
+        }
+        if explanation.is_cured() {
+            text += &format!("{}\n", name(&explanation.knobs));
         }
         text += &format!("{}\n", sentence(explanation));
     }
@@ -118,7 +126,7 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
 fn introduction(explain: &Explain) -> String {
     format!(
         "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
-         a plain one that shows what the hooks cost. Times are those of profiled passes, in ms: medians \
+         a plain one that shows what the hooks cost; by default, and with the cure of cures.toml. Times are those of profiled passes, in ms: medians \
          over processes, with the smallest and the largest in brackets; an operator has the time without \
          that of those it calls. *Steady* is the median of the later half of the passes for each \
          operator by itself and for what lies outside of them; the whole has the sum, a little less than \
@@ -146,9 +154,70 @@ fn model_title<'a>(models: &'a [ModelDescription], name: &'a str) -> &'a str {
 
 fn plot_path(explanation: &Explanation) -> PathBuf {
     Path::new("plots").join(format!(
-        "explained-{}-{}.svg",
-        explanation.backend, explanation.model
+        "explained-{}-{}{}.svg",
+        explanation.backend,
+        explanation.model,
+        if explanation.is_cured() { "-cured" } else { "" }
     ))
+}
+
+fn heading(explanation: &Explanation) -> String {
+    if explanation.is_cured() {
+        format!(
+            "**{}** (`{}`): what remains. {}",
+            explanation.label(),
+            name(&explanation.knobs),
+            remains(explanation)
+        )
+    } else {
+        format!("**{}**.", explanation.backend)
+    }
+}
+
+/// What pass 1 takes beyond the steady state and where: the largest shares, and its page faults.
+pub(super) fn remains(explanation: &Explanation) -> String {
+    let whole = &explanation.whole;
+    let excess = whole.excess(1).median;
+    let over = excess / whole.steady();
+    let mut text = format!(
+        "Pass 1 takes {} ms beyond the steady {} ms ({}{:.0} %)",
+        milliseconds(excess),
+        milliseconds(whole.steady()),
+        if over < 0.0 { "" } else { "+" },
+        100.0 * over,
+    );
+    let kinds = explanation
+        .kinds
+        .iter()
+        .map(|(kind, part)| (kind.as_str(), part));
+    let outside = ("no operator", &explanation.outside);
+    let mut shares: Vec<(&str, f64)> = kinds
+        .chain([outside])
+        .filter_map(|(kind, part)| Some((kind, explanation.share(part, 1)?)))
+        .filter(|(_, share)| *share >= LEAST_SHARE)
+        .collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let shares: Vec<String> = shares
+        .iter()
+        .map(|(kind, share)| format!("{kind} {:.0} %", 100.0 * share))
+        .collect();
+    if !shares.is_empty() {
+        text += &format!(", of which {}", shares.join(", "));
+    }
+    if let Some(faults) = whole.excess_faults(1) {
+        text += &format!("; it has {faults:.0} page faults more than a steady pass");
+    }
+    text + "."
+}
+
+/// Operators by kind; by layer only of the default, which has the most to tell.
+fn tables(explanation: &Explanation) -> Vec<Rows> {
+    let mut tables = vec![kinds(explanation)];
+    if !explanation.is_cured() {
+        tables.push(layers(explanation));
+    }
+    tables.extend(counts(explanation));
+    tables
 }
 
 fn kinds(explanation: &Explanation) -> Rows {
@@ -299,7 +368,15 @@ fn failure(failure: &Failure) -> String {
     };
     let model = failure.model.as_deref();
     let on = model.map_or_else(String::new, |model| format!(" on {model}"));
-    format!("- {}{on} was {what}: {}", failure.backend, failure.reason)
+    let with = if failure.knobs == Knobs::default() {
+        String::new()
+    } else {
+        format!(" with `{}`", name(&failure.knobs))
+    };
+    format!(
+        "- {}{on}{with} was {what}: {}",
+        failure.backend, failure.reason
+    )
 }
 
 /// The end of a long name tells layers apart.

@@ -21,8 +21,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use firstpass_probe::{Cures, Knobs};
+use anyhow::{Context, Result, bail};
+use firstpass_probe::Knobs;
 
 use crate::{cure::Cure, machine::Code, record::Record, workspace::Workspace};
 use plots::Plot;
@@ -208,21 +208,17 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             record.display()
         ));
     }
-    let cures = workspace.cures();
-    if cures.is_file() {
-        let cures = Cures::read(&cures).map_err(|e| anyhow!("{e}"))?;
-        let measured = &analysis.record.run.settings.variants;
-        let none = Knobs::default();
-        let differs = |(backend, knobs): (&str, &Knobs)| {
-            let known = measured.get(backend).and_then(|variants| variants.first());
-            known.unwrap_or(&none) != knobs
-        };
-        if cures.iter().any(differs) {
-            stale.push(format!(
-                "{} was measured with other settings than those of cures.toml",
-                record.display()
-            ));
-        }
+    let measured = &analysis.record.run.settings.variants;
+    let none = Knobs::default();
+    let differs = |(backend, knobs): (&str, &Knobs)| {
+        let known = measured.get(backend).and_then(|variants| variants.first());
+        known.unwrap_or(&none) != knobs
+    };
+    if crate::cure::chosen(workspace)?.iter().any(differs) {
+        stale.push(format!(
+            "{} was measured with other settings than those of cures.toml",
+            record.display()
+        ));
     }
     if analysis.record.run.duration_s.is_none() {
         stale.push(format!(

@@ -76,7 +76,7 @@ pub fn draw(title: &str, explanation: &Explanation) -> Result<Option<String>> {
     let svg = svg(TOP + bodies + titles + legend.height() + MARGIN, |canvas| {
         let shown = format!(
             "{}: where passes spend their time, by operators, and below by layers",
-            explanation.backend
+            explanation.label()
         );
         canvas.title(title, &shown)?;
         let mut top = TOP;
