@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use firstpass_conformance::largest_steps;
 use firstpass_probe::{
-    Backend, Format, Knob, KnobValues, Knobs, Model, Result, Session, Tensor, TensorSpec,
+    Backend, Error, Format, Knob, KnobValues, Knobs, Model, Result, Session, Tensor, TensorSpec,
 };
 use firstpass_tract::Tract;
 
@@ -57,8 +58,21 @@ fn the_example_shows_every_setting() {
     assert_eq!(shown, declared);
 }
 
+/// By how many steps the outputs may differ from those of the default, at least and at most. Other
+/// orders of the same sums of floats round to a neighbouring step here and there, which later layers
+/// carry on.
+fn declared(setting: &str) -> [u64; 2] {
+    match setting {
+        // Measured: 2.
+        "optimization=decluttered" | "optimization=typed" | "direct-convolution=off" => [1, 4],
+        // The same bits with AVX-512; which kernel multiplies depends on the processor.
+        "im2col=lazy" | "im2col=eager" => [0, 4],
+        _ => [0, 0],
+    }
+}
+
 #[test]
-fn no_setting_changes_more_than_rounding() -> Result<()> {
+fn no_setting_changes_more_than_declared() -> Result<()> {
     let model = model();
     let input = noise(&model.input.shape)?;
     let run = |knobs: &Knobs| Session::<Tract>::open(&model, knobs)?.pass(&input);
@@ -69,17 +83,17 @@ fn no_setting_changes_more_than_rounding() -> Result<()> {
             let setting = format!("{}={value}", knob.name);
             let knobs = Knobs::default().with(&knob.name, &value);
             // The second time from the prepared file.
-            let first = run(&knobs)?;
-            // Other sums of the same products may round to a neighbouring step.
-            let exact = ["threads", "prepared-file", "order"].contains(&knob.name.as_str());
-            if exact {
-                assert!(first == expected, "{setting}");
-                assert!(run(&knobs)? == expected, "{setting}, again");
-            } else {
-                let scores = first[1].data.iter().zip(&expected[1].data);
-                let worst = scores.fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
-                assert!(worst < 0.25, "{setting}: scores differ by {worst}");
-            }
+            let [first, again] = [run(&knobs)?, run(&knobs)?];
+            let steps = largest_steps(&model.name, &expected, &first);
+            let steps = steps.map_err(|error| Error::engine(format!("{error:#}")))?;
+            let [low, high] = declared(&setting);
+            assert!(first == again, "{setting} gives other bits the second time");
+            let most = steps.iter().max().copied().unwrap_or_default();
+            assert!(
+                (low..=high).contains(&most),
+                "{setting}: {steps:?} steps, declared {low} to {high}"
+            );
+            assert!(high > 0 || first == expected, "{setting} gives other bits");
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod bench;
 mod context;
 mod direct;
 mod properties;
+mod steps;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ use firstpass_harness::observation::Outcome;
 
 pub use bench::bench;
 pub use direct::{Direct, direct};
+pub use steps::largest_steps;
 
 use crate::context::Context;
 
