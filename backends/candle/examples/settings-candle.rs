@@ -43,9 +43,9 @@ fn set(settings: &mut Settings, setting: &str) -> Result<()> {
             settings.buffers = Buffers::Touched;
             // end
         }
-        ("buffers", "huge-pages") => {
-            // knob buffers=huge-pages
-            settings.buffers = Buffers::HugePages;
+        ("buffers", "lazy") => {
+            // knob buffers=lazy
+            settings.buffers = Buffers::Lazy;
             // end
         }
         ("packing", "first-pass") => {

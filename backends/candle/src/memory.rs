@@ -95,9 +95,8 @@ impl InplaceOp1 for Touch {
         {
             use nix::sys::mman::MmapAdvise::{MADV_HUGEPAGE, MADV_POPULATE_WRITE};
             if self.0 == Buffers::HugePages {
-                advise(memory, MADV_HUGEPAGE).map_err(|e| {
-                    candle_core::Error::Msg(format!("the kernel gives no huge pages: {e}"))
-                })?;
+                // A kernel without them says so, and the pages are of the usual size.
+                let _ = advise(memory, MADV_HUGEPAGE);
             }
             // One call takes half the time of a fault a page. Linux has it since 5.14.
             if advise(memory, MADV_POPULATE_WRITE).is_ok() {
@@ -148,7 +147,7 @@ mod tests {
             request(3, 300, 2..=3),
             request(4, 200, 3..=usize::MAX),
         ];
-        for buffers in [Buffers::Lazy, Buffers::Touched] {
+        for buffers in [Buffers::Lazy, Buffers::Touched, Buffers::HugePages] {
             let (tensors, bytes) = take(&requests, buffers)?;
             // 1 and 3 share a block, and so do 2 and 4.
             assert_eq!(bytes, 1200);

@@ -23,12 +23,12 @@ pub struct Settings {
 /// When the memory that operators write into gets its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buffers {
+    /// When the model is prepared, of 2 MiB where the system has such pages to give.
+    HugePages,
+    /// When the model is prepared, of the usual size.
+    Touched,
     /// As the first pass writes to them.
     Lazy,
-    /// When the model is prepared.
-    Touched,
-    /// Like [`Self::Touched`], with pages of 2 MiB.
-    HugePages,
 }
 
 /// When weights are packed for the integer kernels.
@@ -52,7 +52,7 @@ impl Default for Settings {
         Self {
             threads: 1,
             kernels: Isa::detect(),
-            buffers: Buffers::Lazy,
+            buffers: Buffers::HugePages,
             packing: Packing::Prepare,
             model_file: ModelFile::Read,
         }
@@ -73,12 +73,12 @@ impl Settings {
             Knob::choice(
                 BUFFERS,
                 if cfg!(target_os = "linux") {
-                    &["lazy", "touched", "huge-pages"]
+                    &["huge-pages", "touched", "lazy"]
                 } else {
-                    &["lazy", "touched"]
+                    &["touched", "lazy"]
                 },
-                "prepare writes to every page of the buffers, which may be of 2 MiB (madvise); \
-                 else the first pass does",
+                "whether prepare takes the pages of the buffers, of 2 MiB where the system has them \
+                 (madvise), or the first pass does",
             ),
             Knob::choice(
                 PACKING,
@@ -110,9 +110,10 @@ impl Settings {
             },
         };
         let buffers = match knobs.get(BUFFERS) {
-            None | Some("lazy") => Buffers::Lazy,
-            Some("touched") => Buffers::Touched,
+            None => default.buffers,
             Some("huge-pages") if cfg!(target_os = "linux") => Buffers::HugePages,
+            Some("touched") => Buffers::Touched,
+            Some("lazy") => Buffers::Lazy,
             Some(other) => return unknown(BUFFERS, other),
         };
         let packing = match knobs.get(PACKING) {
