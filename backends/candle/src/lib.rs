@@ -3,7 +3,6 @@
 mod geometry;
 mod kernels;
 mod memory;
-mod onnx;
 mod ops;
 mod plan;
 mod prepared;
@@ -13,12 +12,12 @@ mod tests;
 
 use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 
+use firstpass_onnx::{self as onnx, Bytes};
 use firstpass_probe::{
     Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, THREADS,
     Tensor, Tensors, observe,
 };
 use memmap2::Mmap;
-use prost::bytes::Bytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use kernels::Isa;

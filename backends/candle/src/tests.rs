@@ -2,24 +2,18 @@
 
 use firstpass_probe::{ErrorKind, Result};
 use proptest::{collection::vec, prelude::*};
-use prost::Message;
 
 use crate::{
     Engine, Settings,
     kernels::Isa,
     onnx::{
-        self, AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        TensorTypeProto, TypeProto, ValueInfoProto,
+        self, AttributeProto, GraphProto, NodeProto, TensorProto, TensorTypeProto, TypeProto,
+        ValueInfoProto,
+        data_type::{FLOAT, INT8, INT32, INT64, UINT8},
     },
     plan::Plan,
     prepared::{ConvKind, Prepared},
 };
-
-const FLOAT: i32 = 1;
-const UINT8: i32 = 2;
-const INT8: i32 = 3;
-const INT32: i32 = 6;
-const INT64: i32 = 7;
 
 /// A graph with the input "x" and the output "y".
 #[derive(Clone, Default)]
@@ -100,14 +94,7 @@ impl Graph {
     }
 
     fn encode(&self) -> Vec<u8> {
-        ModelProto {
-            graph: Some(self.0.clone()),
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: 13,
-            }],
-        }
-        .encode_to_vec()
+        onnx::encode(self.0.clone(), 13)
     }
 
     fn prepare(&self, isa: Isa, shape: &[usize]) -> Result<Prepared> {

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::machine::Code;
+use crate::code::Code;
 
 /// One kind of such measurements.
 #[derive(Debug, Clone, Copy)]

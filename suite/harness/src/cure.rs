@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use firstpass_probe::Cures;
 
 use crate::{
+    code::Code,
     judge::cure::{Ablation, Setting, judge, recommended},
-    machine::Code,
     record::Record,
     subject::Subject,
     workspace::Workspace,

@@ -5,6 +5,7 @@
 
 pub mod beside;
 pub mod campaign;
+pub mod code;
 pub mod cure;
 pub mod detection;
 pub mod explain;

@@ -15,8 +15,9 @@ use firstpass_probe::{Arithmetic, Description, Knobs, Tensor, read_tensors, writ
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    code::Code,
     cure, explain,
-    machine::{Code, Machine},
+    machine::Machine,
     observation::{Cell, Observation},
     overhead,
     placement::Placement,

@@ -24,6 +24,9 @@ pub struct Backend {
     pub package: String,
     /// The native library that it needs, if any.
     pub native: Option<NativeLibrary>,
+    /// Whether it is one to choose for its speed. A referee is not: it says who is right, and takes
+    /// its time (`[package.metadata.firstpass] referee = true`).
+    pub is_referee: bool,
 }
 
 impl Workspace {
@@ -68,6 +71,16 @@ impl Workspace {
         self.root.join(".native")
     }
 
+    /// The backends whose speed is of interest, by name: all but referees.
+    ///
+    /// # Errors
+    /// Fails on a manifest that cannot be read.
+    pub fn engines(&self) -> Result<Vec<Backend>> {
+        let mut backends = self.backends()?;
+        backends.retain(|backend| !backend.is_referee);
+        Ok(backends)
+    }
+
     /// Every backend, by name: each folder of `backends/` with a `Cargo.toml`.
     ///
     /// # Errors
@@ -99,6 +112,19 @@ impl Backend {
         #[derive(Deserialize)]
         struct Package {
             name: String,
+            #[serde(default)]
+            metadata: Metadata,
+        }
+        #[derive(Deserialize, Default)]
+        struct Metadata {
+            #[serde(default)]
+            firstpass: Role,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(deny_unknown_fields)]
+        struct Role {
+            #[serde(default)]
+            referee: bool,
         }
         let manifest: Manifest = read_toml(&dir.join("Cargo.toml"))?;
         let name = dir
@@ -110,6 +136,7 @@ impl Backend {
             dir: dir.into(),
             package: manifest.package.name,
             native: NativeLibrary::read(dir)?,
+            is_referee: manifest.package.metadata.firstpass.referee,
         })
     }
 

@@ -7,8 +7,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use firstpass_harness::{
+    code::Code,
     explain::{self, ExplainProcess, ExplainRun, Variant},
-    machine::{Code, Machine},
+    machine::Machine,
     report::Block,
     workspace::Workspace,
 };

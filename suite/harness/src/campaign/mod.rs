@@ -14,7 +14,8 @@ use firstpass_probe::{Description, Error, Knobs, Model, THREADS, read_tensors};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    machine::{Code, Machine},
+    code::Code,
+    machine::Machine,
     model::ModelDescription,
     observation::{Cell, Observation, Outcome, Process, Purpose},
     page_cache::{Eviction, Files},

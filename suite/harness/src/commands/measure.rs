@@ -146,7 +146,10 @@ pub fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Ba
     }
     Ok(all
         .into_iter()
-        .filter(|b| names.is_empty() || names.contains(&b.name))
+        .filter(|b| match names {
+            [] => !b.is_referee,
+            names => names.contains(&b.name),
+        })
         .collect())
 }
 

@@ -13,7 +13,8 @@ use super::{BESIDE, ExplainProcess, ExplainRun, Settings, VERSION, Variant};
 use crate::{
     beside::Recorder,
     campaign::progress,
-    machine::{Code, Machine, load_average},
+    code::Code,
+    machine::{Machine, load_average},
     model::ModelDescription,
     probe::Probe,
     record::Record,

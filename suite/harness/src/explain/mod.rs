@@ -9,10 +9,7 @@ use anyhow::Result;
 use firstpass_probe::{Format, Knobs, Profile, Span};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    beside::Beside,
-    machine::{Code, Machine},
-};
+use crate::{beside::Beside, code::Code, machine::Machine};
 
 pub use measure::measure;
 

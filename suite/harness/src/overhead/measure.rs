@@ -18,7 +18,8 @@ use super::{
 use crate::{
     beside::Recorder,
     campaign::{LEAST_PASSES, progress},
-    machine::{Code, Machine, load_average},
+    code::Code,
+    machine::{Machine, load_average},
     model::{ModelDescription, Precision},
     photo::Photo,
     probe::{Probe, TIMEOUT, build_example},

@@ -15,10 +15,7 @@ use anyhow::{Context, Result, bail};
 use firstpass_probe::{Format, Request, Trial};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    beside::Beside,
-    machine::{Code, Machine},
-};
+use crate::{beside::Beside, code::Code, machine::Machine};
 
 pub use measure::measure;
 

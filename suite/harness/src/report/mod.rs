@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use firstpass_probe::Knobs;
 
-use crate::{cure::Cure, machine::Code, record::Record, workspace::Workspace};
+use crate::{code::Code, cure::Cure, record::Record, workspace::Workspace};
 use plots::Plot;
 
 pub use analysis::Analysis;

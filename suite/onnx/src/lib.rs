@@ -1,4 +1,4 @@
-//! The part of the ONNX file format that is read here.
+//! The ONNX file format, as far as quantized vision models need it.
 //!
 //! The messages are a subset of `onnx.proto` of the ONNX specification (IR version 10), written by
 //! hand with the field numbers of that file. Unknown fields are skipped, as protobuf defines.
@@ -6,10 +6,11 @@
 use std::ops::Deref;
 
 use firstpass_probe::{Error, Result};
-use prost::{Message, bytes::Bytes};
+use prost::Message;
+pub use prost::bytes::Bytes;
 
 /// `TensorProto.DataType`.
-mod data_type {
+pub mod data_type {
     pub const FLOAT: i32 = 1;
     pub const UINT8: i32 = 2;
     pub const INT8: i32 = 3;
@@ -297,6 +298,18 @@ impl NodeProto {
 /// An error of the file.
 pub fn malformed(what: impl std::fmt::Display) -> Error {
     Error::engine(format!("the ONNX file is malformed: {what}"))
+}
+
+/// The bytes of a model file with this graph, which is of operator set `opset`.
+pub fn encode(graph: GraphProto, opset: i64) -> Vec<u8> {
+    let model = ModelProto {
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: opset,
+        }],
+    };
+    model.encode_to_vec()
 }
 
 /// The graph in the bytes of a model file.
