@@ -159,7 +159,8 @@ fn introduction(cure: &Cure) -> String {
 fn explained(cure: &Cure) -> Result<Vec<Explanation>> {
     // <record>/cure/<which>
     let record = cure.one_at_a_time.record.folder.ancestors().nth(2);
-    let explain = record.map(explain::read).transpose()?.flatten();
+    // One of another version is no reason to show nothing of settings.
+    let explain = record.and_then(|record| explain::read(record).ok().flatten());
     Ok(explain.map_or_else(Vec::new, |explain| judge(&explain).explanations))
 }
 
