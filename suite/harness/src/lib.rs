@@ -21,6 +21,7 @@ pub mod photo;
 pub mod placement;
 pub mod probe;
 pub mod record;
+pub mod referee;
 pub mod report;
 pub mod subject;
 pub mod surroundings;

@@ -9,5 +9,6 @@ pub mod explain;
 pub mod gate;
 pub mod measure;
 pub mod overhead;
+pub mod referee;
 pub mod report;
 pub mod setup;

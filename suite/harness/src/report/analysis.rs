@@ -19,6 +19,7 @@ use crate::{
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
     overhead::{self, Overhead},
+    referee::{self, Referee},
     photo::Photo,
     record::{Outputs, Record},
     subject::Subject,
@@ -87,6 +88,8 @@ pub struct Analysis {
     pub known: BTreeMap<String, Known>,
     /// What measuring costs, where that was measured for this record.
     pub overhead: Option<Overhead>,
+    /// Whose arithmetic the engines' are, likewise.
+    pub referee: Option<Referee>,
     /// What settings do, where that was measured for this record.
     pub cure: Option<Cure>,
     /// Where the first passes spend their time, likewise.
@@ -134,6 +137,7 @@ impl Analysis {
         }
         let repeatability = repeatability::judge(record.observations());
         let overhead = overhead::read(&record.folder)?;
+        let referee = referee::read(&record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
         let explain = explain::read(&record.folder)?;
         Ok(Self {
@@ -144,6 +148,7 @@ impl Analysis {
             repeatability,
             known,
             overhead,
+            referee,
             cure,
             explain,
         })

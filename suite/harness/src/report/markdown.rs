@@ -23,6 +23,7 @@ use crate::{
         analysis::{Analysis, Row},
         explain, latency, overhead,
         picture::pictured_model,
+        referee,
         picture_path, plot_path,
         plots::Plot,
         verdict::{self, milliseconds, times},
@@ -60,6 +61,7 @@ pub(super) fn render(
         sections.push(model_summary(analysis, model, files));
     }
     sections.push(agreement_section(analysis));
+    sections.push(referee::section(analysis.referee.as_ref(), analysis.models()));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
     sections.push(explain::section(analysis, files));

@@ -8,6 +8,7 @@ mod hosts;
 mod latency;
 mod markdown;
 mod overhead;
+mod referee;
 mod picture;
 mod plots;
 mod snippets;
@@ -31,6 +32,7 @@ pub use analysis::Analysis;
 pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
 pub use cure::cure_summary;
 pub use explain::explanations_on_terminal;
+pub use referee::referee_on_terminal;
 pub use hosts::hosts;
 pub use splice::{Block, splice};
 pub use terminal::summary;
@@ -219,6 +221,18 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             "{} was measured with other settings than those of cures.toml",
             record.display()
         ));
+    }
+    if let Some(referee) = &analysis.referee {
+        for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
+            let sources = crate::code::sources_sha256(workspace, backend)?;
+            if referee.run.referees.get(&backend.name) != Some(&sources) {
+                stale.push(format!(
+                    "{} was compared with another {}: `cargo firstpass referee` compares again",
+                    record.display(),
+                    backend.name
+                ));
+            }
+        }
     }
     if analysis.record.run.duration_s.is_none() {
         stale.push(format!(
