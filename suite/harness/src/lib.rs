@@ -8,6 +8,7 @@ pub mod campaign;
 pub mod code;
 pub mod cure;
 pub mod detection;
+pub mod diverge;
 pub mod explain;
 pub mod judge;
 pub mod known;

@@ -4,6 +4,7 @@ pub mod aa;
 pub mod cargo;
 pub mod compare;
 pub mod cure;
+pub mod diverge;
 pub mod doctor;
 pub mod explain;
 pub mod gate;

@@ -21,7 +21,7 @@ use crate::{
     record::Settings,
     report::{
         analysis::{Analysis, Row},
-        explain, latency, overhead,
+        diverge, explain, latency, overhead,
         picture::pictured_model,
         referee,
         picture_path, plot_path,
@@ -62,6 +62,11 @@ pub(super) fn render(
     }
     sections.push(agreement_section(analysis));
     sections.push(referee::section(analysis.referee.as_ref(), analysis.models()));
+    sections.push(diverge::section(
+        analysis.diverge.as_ref(),
+        analysis.models(),
+        files,
+    ));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
     sections.push(explain::section(analysis, files));

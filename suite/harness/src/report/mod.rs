@@ -3,6 +3,7 @@
 mod analysis;
 mod changes;
 mod cure;
+mod diverge;
 mod explain;
 mod hosts;
 mod latency;
@@ -31,6 +32,7 @@ use plots::Plot;
 pub use analysis::Analysis;
 pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
 pub use cure::cure_summary;
+pub use diverge::divergence_on_terminal;
 pub use explain::explanations_on_terminal;
 pub use referee::referee_on_terminal;
 pub use hosts::hosts;
@@ -64,6 +66,9 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
                 files.insert(plot_path(plot, &model.name), svg.into_bytes());
             }
         }
+    }
+    for (path, svg) in diverge::plots(analysis.diverge.as_ref())? {
+        files.insert(path, svg.into_bytes());
     }
     for (path, svg) in explain::plots(analysis)? {
         files.insert(path, svg.into_bytes());
@@ -222,12 +227,16 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             record.display()
         ));
     }
-    if let Some(referee) = &analysis.referee {
-        for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
-            let sources = crate::code::sources_sha256(workspace, backend)?;
-            if referee.run.referees.get(&backend.name) != Some(&sources) {
+    let compared = [
+        analysis.referee.as_ref().map(|r| ("referee", &r.run.referees)),
+        analysis.diverge.as_ref().map(|d| ("diverge", &d.run.referees)),
+    ];
+    for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
+        let sources = crate::code::sources_sha256(workspace, backend)?;
+        for (command, referees) in compared.iter().flatten() {
+            if referees.get(&backend.name) != Some(&sources) {
                 stale.push(format!(
-                    "{} was compared with another {}: `cargo firstpass referee` compares again",
+                    "{} was compared with another {}: `cargo firstpass {command}` compares again",
                     record.display(),
                     backend.name
                 ));
