@@ -10,6 +10,7 @@ pub mod cure;
 pub mod detection;
 pub mod diverge;
 pub mod explain;
+pub mod graph;
 pub mod judge;
 pub mod known;
 pub mod machine;

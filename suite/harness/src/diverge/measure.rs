@@ -11,14 +11,12 @@ use firstpass_probe::{
     write_tensors,
 };
 
-use super::{
-    BESIDE, Difference, DivergeRun, LayerDifference, VERSION,
-    graph::{Graph, Layer},
-};
+use super::{BESIDE, Difference, DivergeRun, LayerDifference, VERSION};
 use crate::{
     beside::Recorder,
     campaign::progress,
     code::{Code, sources_sha256},
+    graph::{Graph, Layer},
     machine::all_threads,
     model::ModelDescription,
     probe::Probe,

@@ -1,7 +1,6 @@
 //! Where do engines begin to differ? Every quantized activation of a graph, in each engine and as a
 //! referee computes it.
 
-mod graph;
 mod measure;
 
 use std::{collections::BTreeMap, path::Path};

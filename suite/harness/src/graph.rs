@@ -1,4 +1,5 @@
-//! The layers of a quantized graph: what is computed between one QuantizeLinear and the next.
+//! What the harness knows of an ONNX graph: shapes, the work of convolutions, and the layers of a
+//! quantized one: what is computed between one QuantizeLinear and the next.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -87,14 +88,7 @@ impl Graph {
     }
 
     fn convolved(&self, node: &NodeProto, input: &[usize]) -> Result<Option<Vec<usize>>> {
-        let weights = node.input.get(1).and_then(|name| match self.constant(name) {
-            Some(weights) => Some(weights),
-            None => {
-                let dequantize = &self.graph.node[self.producer(name)?];
-                self.constant(dequantize.input.first()?)
-            }
-        });
-        let (Some(weights), [number, _, height, width]) = (weights, input) else {
+        let (Some(weights), [number, _, height, width]) = (self.weights(node), input) else {
             return Ok(None);
         };
         let &[channels, _, rows, columns] = &weights.dims[..] else {
@@ -119,6 +113,29 @@ impl Graph {
         })();
         let shape = shape.filter(|shape| shape.iter().all(|&length| length > 0));
         Ok(Some(shape.with_context(|| format!("{} has no output", node.label()))?))
+    }
+
+    /// The multiplications with addition of every convolution whose shape is known, by the name of its
+    /// node.
+    pub fn multiply_adds(&self) -> BTreeMap<&str, u64> {
+        let convolutions = self.graph.node.iter().filter(|node| node.op_type == "Conv");
+        let counted = convolutions.filter_map(|node| {
+            let weights = self.weights(node)?;
+            let taps: i64 = weights.dims.iter().skip(1).product();
+            let outputs: usize = self.shapes.get(node.output.first()?)?.iter().product();
+            let count = u64::try_from(taps).ok()? * u64::try_from(outputs).ok()?;
+            Some((node.name.as_str(), count))
+        });
+        counted.collect()
+    }
+
+    /// The weights of a convolution, whether they are quantized or not.
+    fn weights(&self, node: &NodeProto) -> Option<&TensorProto> {
+        let name = node.input.get(1)?;
+        self.constant(name).or_else(|| {
+            let dequantize = &self.graph.node[self.producer(name)?];
+            self.constant(dequantize.input.first()?)
+        })
     }
 
     /// Every layer whose shape is known, in the order of the graph.
@@ -358,5 +375,72 @@ fn tensor(name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> Tens
         data_type,
         raw_data: raw_data.into(),
         ..TensorProto::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{subject::Subject, workspace::Workspace};
+
+    fn fixture() -> Result<Graph> {
+        let model = Subject::find_model(&Workspace::find()?, "faceboxes-int8-per-channel")?;
+        let file = model.artifact(firstpass_probe::Format::Onnx).context("it has an ONNX file")?;
+        Graph::read(&file.path, &file.input.name, &file.input.shape)
+    }
+
+    #[test]
+    fn the_work_of_the_fixture_is_known() -> Result<()> {
+        let graph = fixture()?;
+        let work = graph.multiply_adds();
+        assert_eq!(work.len(), 63);
+        // 3x3 on three channels, 32 channels of 240x320 pixels.
+        assert_eq!(work["backbone.features.0.0.conv/Conv"], 27 * 32 * 240 * 320);
+        Ok(())
+    }
+
+    #[test]
+    fn every_convolution_and_addition_is_a_layer() -> Result<()> {
+        let graph = fixture()?;
+        let layers = graph.layers()?;
+        let of = |operator: &str| layers.iter().filter(|l| l.operator == operator).count();
+        assert_eq!((of("Conv"), of("QuantizeLinear")), (63, 1));
+        assert!(of("Add") > 0);
+        assert!(layers.iter().all(|layer| layer.scale > 0.0));
+        let names: Vec<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
+        for layer in &layers {
+            assert_eq!(layer.inputs.len(), match layer.operator.as_str() {
+                "Add" => 2,
+                "Conv" => 1,
+                _ => 0,
+            });
+            assert!(layer.inputs.iter().all(|input| names.contains(&input.as_str())));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_marked_file_is_the_same_graph_with_more_outputs() -> Result<()> {
+        let graph = fixture()?;
+        let marked = decode(graph.with_outputs(&["a", "b"]).into()).map_err(|e| anyhow!("{e}"))?;
+        assert_eq!(marked.node, graph.graph.node);
+        assert_eq!(marked.initializer, graph.graph.initializer);
+        let names: Vec<&str> = marked.output.iter().map(|o| o.name.as_str()).collect();
+        assert_eq!(names[names.len() - 2..], ["a", "b"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_layer_alone_reads_all_its_inputs_from_one() -> Result<()> {
+        let graph = fixture()?;
+        let layers = graph.layers()?;
+        let add = layers.iter().find(|l| l.operator == "Add").context("it adds")?;
+        let (bytes, shape) = graph.alone(add, "x")?.context("it has inputs")?;
+        assert_eq!(shape[1], 2 * add.shape[1]);
+        let alone = decode(bytes.into()).map_err(|e| anyhow!("{e}"))?;
+        let operators = |name: &str| alone.node.iter().filter(|n| n.op_type == name).count();
+        assert_eq!((operators("Conv"), operators("Add")), (2, 1));
+        assert!(graph.alone(&layers[0], "x")?.is_none(), "it quantizes the input");
+        Ok(())
     }
 }
