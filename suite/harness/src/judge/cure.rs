@@ -31,13 +31,19 @@ pub const COLD_START_GOAL: f64 = 0.75;
 /// A setting may cost so much of the steady time: more is a trade, which is never recommended.
 pub const STEADY_ALLOWANCE: f64 = 1.03;
 
-/// A setting that takes a tenth off something of the start is looked at again.
-const PROMISING: f64 = 0.9;
+/// A setting that takes so much off something of the start is looked at again.
+const PROMISING: f64 = 0.93;
+
+/// Even one that takes somewhat longer to three answers: with another it may be worth it.
+const WORST_ANSWERS: f64 = 1.1;
 
 /// Not one whose steady time seems so much worse, even where that could not be told for sure.
 const WORST_STEADY: f64 = 1.15;
 
-/// So many knobs are combined: each more costs three settings to measure.
+/// So many knobs are measured by themselves again.
+const BEST_SINGLES: usize = 3;
+
+/// So many knobs are combined all at once: each more costs two settings to measure.
 const MOST_COMBINED: usize = 5;
 
 /// Passes after which no break-even is of interest.
@@ -139,7 +145,6 @@ impl Setting {
                 .get(&figure)
                 .map_or(1.0, |c: &Comparison| c.ratio)
         };
-        let slower = |figure| self.verdict(figure) == Some(Verdict::Slower);
         let start = [
             Figure::ColdStart,
             Figure::FirstPass,
@@ -149,8 +154,7 @@ impl Setting {
         self.is_harmless()
             && ratio(Figure::Steady) < WORST_STEADY
             && start.into_iter().any(|figure| ratio(figure) < PROMISING)
-            && ratio(Figure::ThreeAnswers) < 1.0
-            && !slower(Figure::ThreeAnswers)
+            && ratio(Figure::ThreeAnswers) < WORST_ANSWERS
     }
 
     /// Pass 1 and pass 2 in units of the steady time, and the cold start over that of the default.
@@ -200,9 +204,10 @@ pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
     knobs.flat_map(others).collect()
 }
 
-/// Which combinations are worth measuring, from the settings one at a time: the best value of each
-/// promising knob by itself, the best of all with each other, all of them, all but one, and all with
-/// a warm-up pass.
+/// Which combinations are worth measuring, from the settings one at a time, of each promising knob its
+/// best value: the best by themselves; the best with each other one, and the best two with each other
+/// one, because knobs that cure the same are of no use together; the best all at once, all but one, and
+/// all with a warm-up pass.
 pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
     let mut best: BTreeMap<String, (f64, Knobs)> = BTreeMap::new();
     for setting in ablations.iter().flat_map(|a| &a.settings) {
@@ -227,28 +232,31 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
     }
     let mut singles: Vec<(f64, Knobs)> = best.into_values().collect();
     singles.sort_by(|a, b| a.0.total_cmp(&b.0));
-    singles.truncate(MOST_COMBINED);
     let singles: Vec<Knobs> = singles.into_iter().map(|(_, knobs)| knobs).collect();
+    let together = &singles[..singles.len().min(MOST_COMBINED)];
     let all_but = |left_out: Option<usize>| {
-        let kept = singles.iter().enumerate();
+        let kept = together.iter().enumerate();
         kept.filter(|(at, _)| Some(*at) != left_out)
             .fold(Knobs::default(), |all, (_, knobs)| all.and(knobs))
     };
-    let mut found: BTreeSet<Knobs> = singles.iter().cloned().collect();
-    if let [first, others @ ..] = &singles[..]
-        && !others.is_empty()
-    {
-        found.extend(others.iter().map(|other| first.clone().and(other)));
+    let mut found: BTreeSet<Knobs> = singles.iter().take(BEST_SINGLES).cloned().collect();
+    if let [first, second, others @ ..] = &singles[..] {
+        let both = first.clone().and(second);
+        found.insert(both.clone());
+        for other in others {
+            found.insert(first.clone().and(other));
+            found.insert(both.clone().and(other));
+        }
         found.insert(all_but(None));
-        found.extend((0..singles.len()).map(|at| all_but(Some(at))));
+        found.extend((0..together.len()).map(|at| all_but(Some(at))));
     }
     found.insert(all_but(None).with(firstpass_probe::WARM_UP, "full"));
     found.into_iter().collect()
 }
 
-/// The setting to recommend: of those that are harmless and reach most of the goals, the one with
-/// the fewest knobs of those that are about as fast to three answers as the fastest. `None` where
-/// nothing beats the default.
+/// The setting to recommend: of those that are harmless and hardly slower to three answers than the
+/// fastest, those that reach most of the goals; of these, the one with the fewest knobs of those about as
+/// fast as the fastest. `None` where nothing beats the default.
 pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
     // Faster to the first or to the third answer, and to neither slower.
     let faster = |s: &&Setting| {
@@ -256,30 +264,34 @@ pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
         verdicts.contains(&Some(Verdict::Faster)) && !verdicts.contains(&Some(Verdict::Slower))
     };
     let harmless = ablation.settings.iter().filter(|s| s.is_harmless());
-    let candidates: Vec<&Setting> = harmless.filter(faster).collect();
+    let mut candidates: Vec<&Setting> = harmless.filter(faster).collect();
     let answers = |s: &Setting| {
         s.against
             .get(&Figure::ThreeAnswers)
             .map_or(f64::INFINITY, |c| c.ratio)
     };
-    let fastest = candidates.iter().map(|s| answers(s)).reduce(f64::min)?;
-    // What is within the resolution of first passes is about as fast.
-    let near = |s: &&&Setting| answers(s) <= fastest * ABOUT_AS_FAST;
+    let fastest = |of: &[&Setting]| of.iter().map(|s| answers(s)).reduce(f64::min);
+    let limit = fastest(&candidates)? * WORTH_A_GOAL;
+    candidates.retain(|s| answers(s) <= limit);
     let reached = |s: &Setting| s.goals().map_or(0, |g| g.iter().filter(|r| **r).count());
+    let most = candidates.iter().map(|s| reached(s)).max()?;
+    candidates.retain(|s| reached(s) == most);
+    let limit = fastest(&candidates)? * ABOUT_AS_FAST;
+    candidates.retain(|s| answers(s) <= limit);
     let size = |s: &Setting| s.knobs.iter_except_threads().count();
-    candidates
-        .iter()
-        .filter(near)
-        .min_by(|a, b| {
-            let order = (std::cmp::Reverse(reached(a)), size(a));
-            let order = order.cmp(&(std::cmp::Reverse(reached(b)), size(b)));
-            order.then(answers(a).total_cmp(&answers(b)))
-        })
-        .copied()
+    candidates.into_iter().min_by(|a, b| {
+        size(a)
+            .cmp(&size(b))
+            .then(answers(a).total_cmp(&answers(b)))
+    })
 }
 
-/// Settings whose times to three answers differ by less are about as fast: fewer knobs win.
+/// Settings whose times to three answers differ by less are about as fast, which is the resolution of
+/// first passes: fewer knobs win.
 const ABOUT_AS_FAST: f64 = 1.05;
+
+/// So much longer to three answers may a setting take that reaches more of the goals.
+const WORTH_A_GOAL: f64 = 1.15;
 
 /// The settings that no other beats in cold start and steady time at once, with the default among
 /// them (`None`): the Pareto front, fastest cold start first.
