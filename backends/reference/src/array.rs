@@ -78,8 +78,7 @@ impl<T: Copy> Array<T> {
     /// # Errors
     /// Fails where the number of values would be another.
     pub fn reshaped(&self, wanted: &[i64], allow_zero: bool) -> Result<Self> {
-        let misfit =
-            || Error::input(format!("{:?} cannot be reshaped to {wanted:?}", self.dims));
+        let misfit = || Error::input(format!("{:?} cannot be reshaped to {wanted:?}", self.dims));
         let mut dims = Vec::with_capacity(wanted.len());
         for (axis, &dim) in wanted.iter().enumerate() {
             dims.push(match dim {
@@ -173,7 +172,10 @@ mod tests {
     fn shapes_are_computed_or_refused() -> Result<()> {
         assert_eq!(array(&[2, 6]).reshaped(&[0, -1, 2], false)?.dims, [2, 3, 2]);
         for wanted in [&[5, -1][..], &[-1, -1], &[13], &[2, 0, 3, 0], &[-2, 6]] {
-            assert!(array(&[2, 6]).reshaped(wanted, false).is_err(), "{wanted:?}");
+            assert!(
+                array(&[2, 6]).reshaped(wanted, false).is_err(),
+                "{wanted:?}"
+            );
         }
         assert!(array(&[2, 6]).reshaped(&[0, 12], true).is_err());
         Ok(())

@@ -50,7 +50,9 @@ pub const MAX_PRODUCTS: usize = i32::MAX as usize / (255 * 255);
 impl Span {
     fn positions(&self, size: usize, kernel: usize) -> Option<usize> {
         let reach = kernel.checked_sub(1)?.checked_mul(self.dilation)?;
-        let padded = size.checked_add(self.padding[0])?.checked_add(self.padding[1])?;
+        let padded = size
+            .checked_add(self.padding[0])?
+            .checked_add(self.padding[1])?;
         let room = padded.checked_sub(reach)?.checked_sub(1)?;
         Some(room.checked_div(self.stride)? + 1)
     }
@@ -72,7 +74,8 @@ impl Window {
         let [channels, group_inputs, rows, columns] = weights;
         let height = self.vertical.positions(in_height, rows);
         let width = self.horizontal.positions(in_width, columns);
-        let fits = in_channels == group_inputs * self.groups && channels.is_multiple_of(self.groups);
+        let fits =
+            in_channels == group_inputs * self.groups && channels.is_multiple_of(self.groups);
         match (height, width) {
             (Some(height), Some(width)) if fits => {
                 let dims = [number, channels, height, width];
@@ -132,7 +135,7 @@ impl Window {
         thread::scope(|scope| {
             for (part, out) in out.chunks_mut(share * length.max(1)).enumerate() {
                 let (plane, of_plane) = (&plane, &of_plane);
-                let work = move || {
+                let mut work = move || {
                     for (number, out) in out.chunks_mut(length).enumerate() {
                         of_plane(plane(part * share + number), out);
                     }
@@ -265,9 +268,22 @@ mod tests {
     }
 
     fn case() -> impl Strategy<Value = Case> {
-        let sizes = (1..3_usize, 1..3_usize, 1..3_usize, 1..3_usize, 1..4_usize, 1..4_usize);
+        let sizes = (
+            1..3_usize,
+            1..3_usize,
+            1..3_usize,
+            1..3_usize,
+            1..4_usize,
+            1..4_usize,
+        );
         (sizes, 6..9_usize, 6..9_usize, span(), span()).prop_flat_map(
-            |((number, groups, outputs, inputs, rows, columns), height, width, vertical, horizontal)| {
+            |(
+                (number, groups, outputs, inputs, rows, columns),
+                height,
+                width,
+                vertical,
+                horizontal,
+            )| {
                 let input = vec![number, groups * inputs, height, width];
                 let weights = vec![groups * outputs, inputs, rows, columns];
                 (
@@ -310,7 +326,9 @@ mod tests {
             let [_, _, height, width] = dims.expect("it fits");
             let at = |span: Span, position: usize, tap: usize, size: usize| {
                 let at = (position * span.stride + tap * span.dilation) as isize;
-                usize::try_from(at - span.padding[0] as isize).ok().filter(|at| *at < size)
+                usize::try_from(at - span.padding[0] as isize)
+                    .ok()
+                    .filter(|at| *at < size)
             };
             let mut out = Vec::new();
             for n in 0..number {

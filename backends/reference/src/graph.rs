@@ -127,9 +127,8 @@ impl Graph {
                 }
                 inputs.push(value.cloned());
             }
-            let mut compute = || {
-                operators::compute(node, &inputs, context).map_err(|e| e.context(node.label()))
-            };
+            let mut compute =
+                || operators::compute(node, &inputs, context).map_err(|e| e.context(node.label()));
             let value = observe(node, &mut compute)?;
             computed.insert(&node.output[0], value);
             // Activations are large.
@@ -142,9 +141,11 @@ impl Graph {
         }
         let outputs = self.outputs.iter().map(|name| {
             let value = computed.get(name.as_str()).or(self.constants.get(name));
-            let value = value
-                .ok_or_else(|| malformed(format!("nothing computes the output {name:?}")))?;
-            value.float().map_err(|e| e.context(format!("output {name:?}")))
+            let value =
+                value.ok_or_else(|| malformed(format!("nothing computes the output {name:?}")))?;
+            value
+                .float()
+                .map_err(|e| e.context(format!("output {name:?}")))
         });
         outputs.collect()
     }

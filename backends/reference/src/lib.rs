@@ -47,7 +47,9 @@ impl Backend for Reference {
     type Prepared = Prepared;
 
     fn knobs() -> Vec<Knob> {
-        let mut knobs = vec![Knob::threads("threads that share the channels of a convolution")];
+        let mut knobs = vec![Knob::threads(
+            "threads that share the channels of a convolution",
+        )];
         knobs.extend(Rules::knobs());
         knobs
     }
@@ -84,7 +86,9 @@ impl Backend for Reference {
 
     fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Prepared> {
         if volume(shape)? == 0 {
-            return Err(Error::input(format!("an input of shape {shape:?} is empty")));
+            return Err(Error::input(format!(
+                "an input of shape {shape:?} is empty"
+            )));
         }
         Ok(Prepared {
             loaded: loaded.clone(),
@@ -104,7 +108,10 @@ impl Backend for Reference {
         };
         prepared.run(input, |node, compute| {
             let value = compute()?;
-            *arithmetic.operators.entry(node.op_type.clone()).or_default() += 1;
+            *arithmetic
+                .operators
+                .entry(node.op_type.clone())
+                .or_default() += 1;
             if node.op_type == "Conv" {
                 match &value {
                     value::Value::Pending(_) => arithmetic.integer += 1,
@@ -169,7 +176,10 @@ impl Prepared {
             dims: input.shape.clone(),
             values: input.data.clone(),
         };
-        let outputs = self.loaded.graph.run(self.loaded.interpretation, input, observe)?;
+        let outputs = self
+            .loaded
+            .graph
+            .run(self.loaded.interpretation, input, observe)?;
         outputs
             .iter()
             .map(|output| Tensor::new(&output.dims, output.values.clone()))

@@ -62,7 +62,9 @@ pub fn compute(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result
         "Reshape" => {
             let allow_zero = node.int("allowzero")?.unwrap_or(0) != 0;
             let dims = whole(inputs, 1)?;
-            Ok(float(input(inputs, 0)?.float()?.reshaped(dims, allow_zero)?))
+            Ok(float(
+                input(inputs, 0)?.float()?.reshaped(dims, allow_zero)?,
+            ))
         }
         "Flatten" => flatten(node, inputs),
         "Concat" => {
@@ -100,7 +102,8 @@ fn float(array: Array<f32>) -> Value {
 /// An axis that may be counted from the end.
 fn axis(given: i64, rank: usize) -> Result<usize> {
     let from_start = usize::try_from(given).ok();
-    let found = from_start.or_else(|| rank.checked_sub(usize::try_from(given.checked_neg()?).ok()?));
+    let found =
+        from_start.or_else(|| rank.checked_sub(usize::try_from(given.checked_neg()?).ok()?));
     found
         .filter(|axis| *axis <= rank)
         .ok_or_else(|| Error::engine(format!("{rank} axes have no axis {given}")))
@@ -109,7 +112,9 @@ fn axis(given: i64, rank: usize) -> Result<usize> {
 fn constant(node: &NodeProto) -> Result<Value> {
     match node.tensor("value") {
         Some(tensor) => Ok(Value::of(&Constant::read(tensor)?)),
-        None => Err(Error::unsupported("only the attribute `value` is implemented")),
+        None => Err(Error::unsupported(
+            "only the attribute `value` is implemented",
+        )),
     }
 }
 
@@ -146,9 +151,10 @@ fn quantize(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result<Va
             match &pending.exact {
                 Exact::Convolution { sums, channels } => {
                     let [_, count, height, width] = sums.image_dims()?;
-                    let values = sums.values.iter().enumerate().map(|(at, &sum)| {
-                        rule.sum(sum, &channels[at / (height * width) % count])
-                    });
+                    let values =
+                        sums.values.iter().enumerate().map(|(at, &sum)| {
+                            rule.sum(sum, &channels[at / (height * width) % count])
+                        });
                     Array {
                         dims: sums.dims.clone(),
                         values: values.collect(),
@@ -311,20 +317,30 @@ fn check_bias_scale(scale: f32, expected: f32) -> Result<()> {
 }
 
 fn window(node: &NodeProto) -> Result<Window> {
-    if !matches!(node.text("auto_pad").unwrap_or(b"NOTSET"), b"NOTSET" | b"VALID") {
+    if !matches!(
+        node.text("auto_pad").unwrap_or(b"NOTSET"),
+        b"NOTSET" | b"VALID"
+    ) {
         return Err(Error::unsupported("padding must be explicit"));
     }
     let ints = |name: &str, count: usize, default: i64| -> Result<Vec<usize>> {
-        let given = node.ints(name).map_or_else(|| vec![default; count], <[i64]>::to_vec);
+        let given = node
+            .ints(name)
+            .map_or_else(|| vec![default; count], <[i64]>::to_vec);
         let ints: Option<Vec<usize>> = given.iter().map(|&v| usize::try_from(v).ok()).collect();
         ints.filter(|ints| ints.len() == count)
             .ok_or_else(|| Error::unsupported(format!("it has {name} {given:?}")))
     };
-    let (strides, dilations, pads) =
-        (ints("strides", 2, 1)?, ints("dilations", 2, 1)?, ints("pads", 4, 0)?);
+    let (strides, dilations, pads) = (
+        ints("strides", 2, 1)?,
+        ints("dilations", 2, 1)?,
+        ints("pads", 4, 0)?,
+    );
     let groups = usize::try_from(node.int("group")?.unwrap_or(1)).unwrap_or(0);
     if groups == 0 || strides.contains(&0) || dilations.contains(&0) {
-        return Err(Error::engine("groups, strides and dilations are at least 1"));
+        return Err(Error::engine(
+            "groups, strides and dilations are at least 1",
+        ));
     }
     let span = |axis: usize| Span {
         stride: strides[axis],
@@ -371,7 +387,9 @@ fn clamp(inputs: Inputs<'_>, next: Bounds) -> Result<Value> {
             bounds: pending.bounds.then(next),
         }))),
         other => {
-            let clamped = other.float()?.map(|value| value.max(next.low).min(next.high));
+            let clamped = other
+                .float()?
+                .map(|value| value.max(next.low).min(next.high));
             Ok(float(clamped))
         }
     }

@@ -89,7 +89,9 @@ impl Rules {
     /// Fails on a value that is none of the knob's.
     pub fn of(knobs: &Knobs) -> Result<Self> {
         let unknown = |name: &str, value: &str| {
-            Err(Error::unsupported(format!("there is no rule {name}={value}")))
+            Err(Error::unsupported(format!(
+                "there is no rule {name}={value}"
+            )))
         };
         Ok(Self {
             arithmetic: match knobs.get(ARITHMETIC) {
@@ -271,9 +273,8 @@ impl Requantizer {
                 return self.store_absolute(f64::from(sum));
             }
             Arithmetic::Exact => {
-                let real = |value: i32, q: Quantization| {
-                    f64::from(q.scale) * f64::from(value - q.zero)
-                };
+                let real =
+                    |value: i32, q: Quantization| f64::from(q.scale) * f64::from(value - q.zero);
                 (real(values[0], a) + real(values[1], b)) / f64::from(self.output.scale)
             }
         })
@@ -314,7 +315,12 @@ mod tests {
     #[test]
     fn halves_go_where_the_rule_says() {
         use Rounding::{HalfAway, HalfEven};
-        for (value, even, away) in [(0.25, 10, 11), (0.75, 12, 12), (-0.25, 10, 9), (-0.75, 8, 8)] {
+        for (value, even, away) in [
+            (0.25, 10, 11),
+            (0.75, 12, 12),
+            (-0.25, 10, 9),
+            (-0.75, 8, 8),
+        ] {
             for arithmetic in [Arithmetic::Fbgemm, Arithmetic::QLinear, Arithmetic::Exact] {
                 assert_eq!(requantizer(arithmetic, HalfEven).quantize(value), even);
                 assert_eq!(requantizer(arithmetic, HalfAway).quantize(value), away);
@@ -338,9 +344,23 @@ mod tests {
             low: 0.0,
             high: 6.0,
         };
-        let clipped = Requantizer::new(Arithmetic::Fbgemm, Rounding::HalfEven, relu, output(0.5, 10));
+        let clipped = Requantizer::new(
+            Arithmetic::Fbgemm,
+            Rounding::HalfEven,
+            relu,
+            output(0.5, 10),
+        );
         assert_eq!([clipped.quantize(-3.0), clipped.quantize(7.0)], [10, 22]);
-        assert_eq!(relu.then(Bounds { low: 1.0, high: 9.0 }), Bounds { low: 1.0, high: 6.0 });
+        assert_eq!(
+            relu.then(Bounds {
+                low: 1.0,
+                high: 9.0
+            }),
+            Bounds {
+                low: 1.0,
+                high: 6.0
+            }
+        );
     }
 
     #[test]

@@ -78,9 +78,7 @@ impl Value {
             })),
             Values::I64(values) => Self::Whole(Arc::new(values.clone())),
             Values::U8(values) => integers(values.iter().map(|&v| v.into()).collect(), (0, 255)),
-            Values::I8(values) => {
-                integers(values.iter().map(|&v| v.into()).collect(), (-128, 127))
-            }
+            Values::I8(values) => integers(values.iter().map(|&v| v.into()).collect(), (-128, 127)),
             Values::I32(values) => integers(values.clone(), (i32::MIN, i32::MAX)),
         }
     }
@@ -157,7 +155,9 @@ impl Dequantized {
         let values = self.integers.array.values.iter().enumerate();
         let values = values.map(|(at, &value)| {
             let centred = value.wrapping_sub(self.zero(self.index(at)));
-            i16::try_from(centred).ok().filter(|v| (-255..=255).contains(v))
+            i16::try_from(centred)
+                .ok()
+                .filter(|v| (-255..=255).contains(v))
         });
         let values: Option<Vec<i16>> = values.collect();
         Ok(Array {
@@ -185,9 +185,8 @@ impl Pending {
             }
             Exact::Addition([a, b]) => {
                 let (qa, qb) = (a.quantization()?, b.quantization()?);
-                let real = |value: i32, q: Quantization| {
-                    f64::from(q.scale) * f64::from(value - q.zero)
-                };
+                let real =
+                    |value: i32, q: Quantization| f64::from(q.scale) * f64::from(value - q.zero);
                 let pairs = a.integers.array.values.iter().zip(&b.integers.array.values);
                 let values = pairs.map(|(&a, &b)| bounded(real(a, qa) + real(b, qb)));
                 Ok(Array {

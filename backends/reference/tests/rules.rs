@@ -9,7 +9,9 @@ const MODELS: [&str; 2] = ["faceboxes-int8-per-channel", "faceboxes-int8-per-ten
 
 fn steps(model: &str, rules: &[(&str, &str)]) -> Result<u64> {
     let knobs = Knobs::default().with("threads", 2);
-    let knobs = rules.iter().fold(knobs, |all, (name, value)| all.with(name, value));
+    let knobs = rules
+        .iter()
+        .fold(knobs, |all, (name, value)| all.with(name, value));
     let steps = largest_steps_from_golden::<Reference>(model, &knobs)?;
     assert!(steps.len() >= 7, "{steps:?}");
     Ok(steps.into_values().flatten().max().unwrap_or_default())

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_onnx::{
-    AttributeProto, Constant, GraphProto, ModelProto, NodeProto, TensorProto, TensorTypeProto, TypeProto,
-    ValueInfoProto, Values, data_type, decode, encode,
+    AttributeProto, Constant, GraphProto, ModelProto, NodeProto, TensorProto, TensorTypeProto,
+    TypeProto, ValueInfoProto, Values, data_type, decode, encode,
 };
 use prost::Message;
 
@@ -21,7 +21,6 @@ pub struct Graph {
     graph: GraphProto,
     /// Of the file.
     bytes: Vec<u8>,
-    input: String,
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
@@ -52,7 +51,6 @@ impl Graph {
         let mut found = Self {
             graph,
             bytes,
-            input: input.into(),
             shapes: BTreeMap::from([(input.to_owned(), shape.to_vec())]),
         };
         found.infer_shapes()?;
@@ -64,7 +62,10 @@ impl Graph {
     }
 
     fn producer(&self, name: &str) -> Option<usize> {
-        self.graph.node.iter().position(|node| node.output.iter().any(|o| o == name))
+        self.graph
+            .node
+            .iter()
+            .position(|node| node.output.iter().any(|o| o == name))
     }
 
     /// Shapes of activations, as far as the operators are known.
@@ -95,10 +96,13 @@ impl Graph {
             return Ok(None);
         };
         let ints = |name: &str, default: i64, at: usize| {
-            node.ints(name).and_then(|ints| ints.get(at).copied()).unwrap_or(default)
+            node.ints(name)
+                .and_then(|ints| ints.get(at).copied())
+                .unwrap_or(default)
         };
         let size = |size: usize, kernel: i64, axis: usize| -> Option<usize> {
-            let padded = i64::try_from(size).ok()? + ints("pads", 0, axis) + ints("pads", 0, axis + 2);
+            let padded =
+                i64::try_from(size).ok()? + ints("pads", 0, axis) + ints("pads", 0, axis + 2);
             let reach = (kernel - 1) * ints("dilations", 1, axis) + 1;
             let room = (padded - reach).checked_div(ints("strides", 1, axis))?;
             usize::try_from(room + 1).ok()
@@ -112,7 +116,9 @@ impl Graph {
             ])
         })();
         let shape = shape.filter(|shape| shape.iter().all(|&length| length > 0));
-        Ok(Some(shape.with_context(|| format!("{} has no output", node.label()))?))
+        Ok(Some(shape.with_context(|| {
+            format!("{} has no output", node.label())
+        })?))
     }
 
     /// The multiplications with addition of every convolution whose shape is known, by the name of its
@@ -177,7 +183,10 @@ impl Graph {
 
     fn scale(&self, node: &NodeProto) -> Result<f32> {
         let scale = node.input.get(1).and_then(|name| self.constant(name));
-        let scale = scale.map(Constant::read).transpose().map_err(|e| anyhow!("{e}"))?;
+        let scale = scale
+            .map(Constant::read)
+            .transpose()
+            .map_err(|e| anyhow!("{e}"))?;
         match scale.map(|scale| scale.values) {
             Some(Values::F32(scales)) if scales.len() == 1 => Ok(scales[0]),
             _ => bail!("{} has no single scale", node.label()),
@@ -231,8 +240,11 @@ impl Graph {
     /// # Errors
     /// Fails where the layer's inputs are no images of one size.
     pub fn alone(&self, layer: &Layer, input: &str) -> Result<Option<(Vec<u8>, Vec<usize>)>> {
-        let shapes: Vec<&Vec<usize>> =
-            layer.inputs.iter().filter_map(|name| self.shapes.get(name)).collect();
+        let shapes: Vec<&Vec<usize>> = layer
+            .inputs
+            .iter()
+            .filter_map(|name| self.shapes.get(name))
+            .collect();
         if shapes.is_empty() || shapes.len() != layer.inputs.len() {
             return Ok(None);
         }
@@ -259,11 +271,20 @@ impl Graph {
             self.feed(&mut made, dequantize, input, &part)?;
             first += own[1];
         }
-        made.node.extend(layer.nodes.iter().map(|&place| self.graph.node[place].clone()));
+        made.node.extend(
+            layer
+                .nodes
+                .iter()
+                .map(|&place| self.graph.node[place].clone()),
+        );
         let last = self.producer(&layer.output).context("it is computed")?;
         made.node.push(self.graph.node[last].clone());
         let read: BTreeSet<&String> = made.node.iter().flat_map(|node| &node.input).collect();
-        let constants = self.graph.initializer.iter().filter(|t| read.contains(&t.name));
+        let constants = self
+            .graph
+            .initializer
+            .iter()
+            .filter(|t| read.contains(&t.name));
         let constants: Vec<TensorProto> = constants.cloned().collect();
         made.initializer.extend(constants);
         Ok(Some((encode(made, OPSET), shape)))
@@ -290,20 +311,33 @@ impl Graph {
             output: vec![output],
             ..NodeProto::default()
         };
-        let with_scales =
-            |value: String| [vec![value], scales.to_vec()].concat();
+        let with_scales = |value: String| [vec![value], scales.to_vec()].concat();
         let is_whole = part.channels == part.of;
         let quantized = if is_whole {
             dequantize.input[0].clone()
         } else {
             name("all.quantized")
         };
-        made.node.push(node("QuantizeLinear", with_scales(input.into()), quantized.clone()));
+        made.node.push(node(
+            "QuantizeLinear",
+            with_scales(input.into()),
+            quantized.clone(),
+        ));
         if !is_whole {
             let weights = part.selection();
             made.initializer.extend([
-                tensor(&name("select"), &[part.channels, part.of, 1, 1], data_type::INT8, weights),
-                tensor(&name("one"), &[], data_type::FLOAT, 1_f32.to_le_bytes().to_vec()),
+                tensor(
+                    &name("select"),
+                    &[part.channels, part.of, 1, 1],
+                    data_type::INT8,
+                    weights,
+                ),
+                tensor(
+                    &name("one"),
+                    &[],
+                    data_type::FLOAT,
+                    1_f32.to_le_bytes().to_vec(),
+                ),
                 tensor(&name("zero"), &[], data_type::INT8, vec![0]),
             ]);
             made.node.extend([
@@ -319,7 +353,11 @@ impl Graph {
                         ints: vec![1, 1],
                         ..AttributeProto::default()
                     }],
-                    ..node("Conv", vec![name("all"), name("selection")], name("selected"))
+                    ..node(
+                        "Conv",
+                        vec![name("all"), name("selection")],
+                        name("selected"),
+                    )
                 },
                 node(
                     "QuantizeLinear",
@@ -353,7 +391,13 @@ impl Part {
 
 /// Whether a node is only about how a result is stored.
 fn is_around(node: &NodeProto) -> bool {
-    let around = ["QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "Identity"];
+    let around = [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Relu",
+        "Clip",
+        "Identity",
+    ];
     around.contains(&node.op_type.as_str())
 }
 
@@ -385,7 +429,9 @@ mod tests {
 
     fn fixture() -> Result<Graph> {
         let model = Subject::find_model(&Workspace::find()?, "faceboxes-int8-per-channel")?;
-        let file = model.artifact(firstpass_probe::Format::Onnx).context("it has an ONNX file")?;
+        let file = model
+            .artifact(firstpass_probe::Format::Onnx)
+            .context("it has an ONNX file")?;
         Graph::read(&file.path, &file.input.name, &file.input.shape)
     }
 
@@ -409,12 +455,20 @@ mod tests {
         assert!(layers.iter().all(|layer| layer.scale > 0.0));
         let names: Vec<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
         for layer in &layers {
-            assert_eq!(layer.inputs.len(), match layer.operator.as_str() {
-                "Add" => 2,
-                "Conv" => 1,
-                _ => 0,
-            });
-            assert!(layer.inputs.iter().all(|input| names.contains(&input.as_str())));
+            assert_eq!(
+                layer.inputs.len(),
+                match layer.operator.as_str() {
+                    "Add" => 2,
+                    "Conv" => 1,
+                    _ => 0,
+                }
+            );
+            assert!(
+                layer
+                    .inputs
+                    .iter()
+                    .all(|input| names.contains(&input.as_str()))
+            );
         }
         Ok(())
     }
@@ -434,13 +488,19 @@ mod tests {
     fn a_layer_alone_reads_all_its_inputs_from_one() -> Result<()> {
         let graph = fixture()?;
         let layers = graph.layers()?;
-        let add = layers.iter().find(|l| l.operator == "Add").context("it adds")?;
+        let add = layers
+            .iter()
+            .find(|l| l.operator == "Add")
+            .context("it adds")?;
         let (bytes, shape) = graph.alone(add, "x")?.context("it has inputs")?;
         assert_eq!(shape[1], 2 * add.shape[1]);
         let alone = decode(bytes.into()).map_err(|e| anyhow!("{e}"))?;
         let operators = |name: &str| alone.node.iter().filter(|n| n.op_type == name).count();
         assert_eq!((operators("Conv"), operators("Add")), (2, 1));
-        assert!(graph.alone(&layers[0], "x")?.is_none(), "it quantizes the input");
+        assert!(
+            graph.alone(&layers[0], "x")?.is_none(),
+            "it quantizes the input"
+        );
         Ok(())
     }
 }

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
-use crate::commands::{aa, cargo, compare, cure, diverge, doctor, explain, gate, overhead, referee, report, setup};
+use crate::commands::{
+    aa, cargo, compare, cure, diverge, doctor, explain, gate, overhead, referee, report, setup,
+};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]

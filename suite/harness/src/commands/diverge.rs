@@ -5,11 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 use firstpass_harness::{
-    diverge,
-    model::Precision,
-    photo::Photo,
-    report::divergence_on_terminal,
-    subject::Subject,
+    diverge, model::Precision, photo::Photo, report::divergence_on_terminal, subject::Subject,
     workspace::Workspace,
 };
 

@@ -76,7 +76,9 @@ pub fn measure(
             })
             .and_then(|own| {
                 let whole = marked.run(&referee, &rules, &input, inputs.folder())?;
-                marked.compare(&referee, &rules, &whole, &own, inputs.folder(), || bar.inc(1))
+                marked.compare(&referee, &rules, &whole, &own, inputs.folder(), || {
+                    bar.inc(1)
+                })
             });
         let lines = lines.unwrap_or_else(|reason| {
             let reason = format!("{reason:#}");
@@ -109,7 +111,10 @@ fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description
 /// The rules that give each engine's outputs best, where that was asked before.
 fn best_rules(record: &Path, model: &ModelDescription) -> Result<BTreeMap<String, Knobs>> {
     let mut rules = BTreeMap::new();
-    for comparisons in referee::read(record)?.iter().flat_map(|r| r.comparisons.values()) {
+    for comparisons in referee::read(record)?
+        .iter()
+        .flat_map(|r| r.comparisons.values())
+    {
         let judged = referee::judge(comparisons);
         for engine in judged.get(model.name.as_str()).into_iter().flatten() {
             if let (FORMAT, Some(best)) = (engine.format, engine.verdicts.first()) {
@@ -132,7 +137,9 @@ type Activations = BTreeMap<String, Tensor>;
 
 impl Marked {
     fn new(subject: &Subject, model: &ModelDescription, folder: &Path) -> Result<Self> {
-        let file = model.artifact(FORMAT).context("the model has no ONNX file")?;
+        let file = model
+            .artifact(FORMAT)
+            .context("the model has no ONNX file")?;
         subject.verify(&file.path)?;
         let graph = Graph::read(&file.path, &file.input.name, &file.input.shape)?;
         let layers = graph.layers()?;
@@ -161,7 +168,13 @@ impl Marked {
     }
 
     /// All activations of a run.
-    fn run(&self, probe: &Probe, knobs: &Knobs, input: &Path, folder: &Path) -> Result<Activations> {
+    fn run(
+        &self,
+        probe: &Probe,
+        knobs: &Knobs,
+        input: &Path,
+        folder: &Path,
+    ) -> Result<Activations> {
         outputs(probe, &self.model, knobs, input, folder)
     }
 
@@ -176,8 +189,12 @@ impl Marked {
     ) -> Result<Vec<LayerDifference>> {
         let mut lines = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let engine = own.get(&layer.output).context("the engine gave all outputs")?;
-            let expected = whole.get(&layer.output).context("the referee gave all outputs")?;
+            let engine = own
+                .get(&layer.output)
+                .context("the engine gave all outputs")?;
+            let expected = whole
+                .get(&layer.output)
+                .context("the referee gave all outputs")?;
             let difference =
                 |expected: &Tensor| Difference::of(&expected.data, &engine.data, layer.scale);
             let cumulative = difference(expected);
@@ -212,11 +229,13 @@ impl Marked {
             return Ok(None);
         };
         let path = folder.join("alone.onnx");
-        std::fs::write(&path, bytes)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         let parts = layer.inputs.iter().map(|name| {
             let part = own.get(name);
-            Ok(part.with_context(|| format!("{name} is no activation"))?.data.as_slice())
+            Ok(part
+                .with_context(|| format!("{name} is no activation"))?
+                .data
+                .as_slice())
         });
         let parts: Vec<&[f32]> = parts.collect::<Result<_>>()?;
         // One image after the other, each with the channels of all parts.

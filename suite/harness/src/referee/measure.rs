@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use firstpass_probe::{
-    ALLOCATOR, Format, Knob, Knobs, PassPlan, THREADS, Trial, WARM_UP,
-};
+use firstpass_probe::{ALLOCATOR, Format, Knob, Knobs, PassPlan, THREADS, Trial, WARM_UP};
 
 use super::{BESIDE, Comparison, RefereeRun, VERSION};
 use crate::{
@@ -37,7 +35,10 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
         .into_iter()
         .filter(|backend| backend.is_referee)
         .collect();
-    ensure!(!referees.is_empty(), "no backend of this workspace is a referee");
+    ensure!(
+        !referees.is_empty(),
+        "no backend of this workspace is a referee"
+    );
     let kept = Record::read(record)?;
     let subject = Subject::of(workspace, &kept)?;
     let run = RefereeRun {
@@ -50,7 +51,11 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
             .iter()
             .map(|referee| Ok((referee.name.clone(), sources_sha256(workspace, referee)?)))
             .collect::<Result<_>>()?,
-        photos: subject.photos.iter().map(|photo| photo.name.clone()).collect(),
+        photos: subject
+            .photos
+            .iter()
+            .map(|photo| photo.name.clone())
+            .collect(),
     };
     let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
     recorder.announce_interruption();
@@ -61,15 +66,30 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
         let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
         probe.knobs.clone_from(&description.knobs);
         let rules = rules(&description.knobs);
-        let int8 = subject.models.iter().filter(|m| m.precision == Precision::Int8);
-        let models = int8.filter(|m| description.formats.iter().any(|f| m.artifacts.contains_key(f)));
+        let int8 = subject
+            .models
+            .iter()
+            .filter(|m| m.precision == Precision::Int8);
+        let models = int8.filter(|m| {
+            description
+                .formats
+                .iter()
+                .any(|f| m.artifacts.contains_key(f))
+        });
         let models: Vec<&ModelDescription> = models.collect();
-        let bar = progress(&referee.name, models.len() * rules.len());
+        let bar = progress("referee", models.len() * rules.len());
         for model in models {
             let engines = outputs_of_engines(&kept, model)?;
             for rules in &rules {
                 bar.set_message(model.name.clone());
-                let outputs = run_referee(&probe, &description.formats, &subject, model, rules, &mut inputs)?;
+                let outputs = run_referee(
+                    &probe,
+                    &description.formats,
+                    &subject,
+                    model,
+                    rules,
+                    &mut inputs,
+                )?;
                 for (cell, engine) in &engines {
                     for comparison in comparisons(model, rules, cell, &outputs, engine) {
                         recorder.write(&referee.name, &comparison)?;
@@ -86,7 +106,9 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
 /// Every combination of the values of a referee's own knobs; those that have their default are not named.
 fn rules(knobs: &[Knob]) -> Vec<Knobs> {
     let of_process = [THREADS, ALLOCATOR, WARM_UP];
-    let own = knobs.iter().filter(|knob| !of_process.contains(&knob.name.as_str()));
+    let own = knobs
+        .iter()
+        .filter(|knob| !of_process.contains(&knob.name.as_str()));
     own.fold(vec![Knobs::default()], |all, knob| {
         let with = |value: &String| -> Vec<Knobs> {
             let set = |rules: &Knobs| {
@@ -104,7 +126,11 @@ fn rules(knobs: &[Knob]) -> Vec<Knobs> {
 
 /// What each engine gave by default, by its cell: that of the fewest threads.
 fn outputs_of_engines(record: &Record, model: &ModelDescription) -> Result<Vec<(Cell, Outputs)>> {
-    let names: Vec<String> = model.outputs.iter().map(|output| output.name.clone()).collect();
+    let names: Vec<String> = model
+        .outputs
+        .iter()
+        .map(|output| output.name.clone())
+        .collect();
     let mut cells: Vec<&Cell> = record
         .observations()
         .filter(|o| o.purpose == Purpose::Agreement && o.cell.model == model.name)
@@ -151,8 +177,16 @@ fn run_referee(
         name(rules),
         process.outcome
     );
-    let photos: Vec<String> = subject.photos.iter().map(|photo| photo.name.clone()).collect();
-    let names: Vec<String> = model.outputs.iter().map(|output| output.name.clone()).collect();
+    let photos: Vec<String> = subject
+        .photos
+        .iter()
+        .map(|photo| photo.name.clone())
+        .collect();
+    let names: Vec<String> = model
+        .outputs
+        .iter()
+        .map(|output| output.name.clone())
+        .collect();
     read_outputs(&saved, &photos, &names)
 }
 
@@ -196,6 +230,9 @@ mod tests {
         assert_eq!(rules.len(), 6);
         let names: Vec<String> = rules.iter().map(name).collect();
         assert_eq!(names[0], "default");
-        assert!(names.contains(&"rounding=away, sums=quads".to_owned()), "{names:?}");
+        assert!(
+            names.contains(&"rounding=away, sums=quads".to_owned()),
+            "{names:?}"
+        );
     }
 }

@@ -163,7 +163,10 @@ pub(crate) mod tests {
             comparison("b", &[("sums", "pairs")], 10),
         ];
         let judged = judge(&comparisons);
-        let best: Vec<&Verdict> = judged["m"].iter().map(|engine| &engine.verdicts[0]).collect();
+        let best: Vec<&Verdict> = judged["m"]
+            .iter()
+            .map(|engine| &engine.verdicts[0])
+            .collect();
         assert_eq!(best[0].rules, comparisons[0].rules);
         assert!(best[0].is_exact());
         assert_eq!(best[1].rules, Knobs::default());

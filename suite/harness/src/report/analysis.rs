@@ -20,9 +20,9 @@ use crate::{
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
     overhead::{self, Overhead},
-    referee::{self, Referee},
     photo::Photo,
     record::{Outputs, Record},
+    referee::{self, Referee},
     subject::Subject,
     workspace::Workspace,
 };

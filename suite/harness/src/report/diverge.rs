@@ -121,7 +121,9 @@ fn summary(diverge: &Diverge) -> Rows {
             return row;
         }
         let differs = |difference: &Option<Difference>| {
-            difference.as_ref().is_some_and(|difference| !difference.is_none())
+            difference
+                .as_ref()
+                .is_some_and(|difference| !difference.is_none())
         };
         let first = |of: fn(&LayerDifference) -> &Option<Difference>| {
             let found = layers.iter().position(|layer| differs(of(layer)));
@@ -130,18 +132,25 @@ fn summary(diverge: &Diverge) -> Rows {
                 |at| format!("{}: {}", at + 1, label(&layers[at])),
             )
         };
-        let exact = layers.iter().filter(|layer| !differs(&layer.isolated)).count();
+        let exact = layers
+            .iter()
+            .filter(|layer| !differs(&layer.isolated))
+            .count();
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
         let (same, values) = isolated.fold((0, 0), |(same, values), difference| {
             (same + difference.same, values + difference.values)
         });
         vec![
             engine.clone(),
-            layers.first().map_or_else(|| "–".into(), |l| format!("`{}`", name(&l.rules))),
+            layers
+                .first()
+                .map_or_else(|| "–".into(), |l| format!("`{}`", name(&l.rules))),
             format!("{exact} of {}", layers.len()),
             first(|layer| &layer.isolated),
             first(|layer| &layer.cumulative),
-            layers.last().map_or_else(|| "–".into(), |l| shown(&l.cumulative)),
+            layers
+                .last()
+                .map_or_else(|| "–".into(), |l| shown(&l.cumulative)),
             percent(same as f64 / values.max(1) as f64),
         ]
     });
@@ -255,7 +264,11 @@ mod tests {
             layers: BTreeMap::from([
                 (
                     "x".into(),
-                    vec![layer("a", 1000, 1000), layer("b", 990, 990), layer("c", 900, 1000)],
+                    vec![
+                        layer("a", 1000, 1000),
+                        layer("b", 990, 990),
+                        layer("c", 900, 1000),
+                    ],
                 ),
                 ("y".into(), vec![failed]),
             ]),
@@ -267,7 +280,9 @@ mod tests {
         let diverge = diverge();
         let files = plots(Some(&diverge))?;
         assert_eq!(files.len(), 1);
-        let files = files.into_iter().map(|(path, svg)| (path, svg.into_bytes()));
+        let files = files
+            .into_iter()
+            .map(|(path, svg)| (path, svg.into_bytes()));
         let text = section(Some(&diverge), &[], &files.collect());
         for expected in [
             "2 of 3",

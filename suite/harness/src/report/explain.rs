@@ -308,7 +308,12 @@ fn throughput(explanation: &Explanation, work: &BTreeMap<String, u64>) -> Option
         (count + found.1, time + found.2)
     });
     let shown = found.iter().take(LAYERS);
-    let header = ["convolution, steady", "million multiply-adds", "ms", "billions a second"];
+    let header = [
+        "convolution, steady",
+        "million multiply-adds",
+        "ms",
+        "billions a second",
+    ];
     Some(Rows {
         header: header.map(String::from).to_vec(),
         rows: shown

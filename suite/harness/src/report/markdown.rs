@@ -23,9 +23,9 @@ use crate::{
         analysis::{Analysis, Row},
         diverge, explain, latency, overhead,
         picture::pictured_model,
-        referee,
         picture_path, plot_path,
         plots::Plot,
+        referee,
         verdict::{self, milliseconds, times},
     },
     workspace::Workspace,
@@ -61,7 +61,10 @@ pub(super) fn render(
         sections.push(model_summary(analysis, model, files));
     }
     sections.push(agreement_section(analysis));
-    sections.push(referee::section(analysis.referee.as_ref(), analysis.models()));
+    sections.push(referee::section(
+        analysis.referee.as_ref(),
+        analysis.models(),
+    ));
     sections.push(diverge::section(
         analysis.diverge.as_ref(),
         analysis.models(),

@@ -9,9 +9,9 @@ mod hosts;
 mod latency;
 mod markdown;
 mod overhead;
-mod referee;
 mod picture;
 mod plots;
+mod referee;
 mod snippets;
 mod splice;
 mod story;
@@ -34,8 +34,8 @@ pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
 pub use cure::cure_summary;
 pub use diverge::divergence_on_terminal;
 pub use explain::explanations_on_terminal;
-pub use referee::referee_on_terminal;
 pub use hosts::hosts;
+pub use referee::referee_on_terminal;
 pub use splice::{Block, splice};
 pub use terminal::summary;
 
@@ -228,8 +228,14 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
         ));
     }
     let compared = [
-        analysis.referee.as_ref().map(|r| ("referee", &r.run.referees)),
-        analysis.diverge.as_ref().map(|d| ("diverge", &d.run.referees)),
+        analysis
+            .referee
+            .as_ref()
+            .map(|r| ("referee", &r.run.referees)),
+        analysis
+            .diverge
+            .as_ref()
+            .map(|d| ("diverge", &d.run.referees)),
     ];
     for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
         let sources = crate::code::sources_sha256(workspace, backend)?;

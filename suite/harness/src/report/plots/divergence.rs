@@ -20,7 +20,11 @@ pub(in crate::report) fn draw(
     title: &str,
     engines: &[(&str, &[LayerDifference])],
 ) -> Result<Option<String>> {
-    let layers = engines.iter().map(|(_, layers)| layers.len()).max().unwrap_or(0);
+    let layers = engines
+        .iter()
+        .map(|(_, layers)| layers.len())
+        .max()
+        .unwrap_or(0);
     if layers < 2 {
         return Ok(None);
     }
@@ -37,13 +41,16 @@ pub(in crate::report) fn draw(
     let colour = |number: usize| COLOURS[number % COLOURS.len()];
     let legend = engines.iter().enumerate().map(|(number, (name, _))| {
         let colour = colour(number);
-        let mark: Mark = Box::new(move |c, (x, y)| {
-            c.line(&[(x - 10.0, y), (x + 10.0, y)], colour.into(), 2.0)
-        });
+        let mark: Mark =
+            Box::new(move |c, (x, y)| c.line(&[(x - 10.0, y), (x + 10.0, y)], colour.into(), 2.0));
         (mark, (*name).to_owned())
     });
     let alone: Mark = Box::new(|c, at| c.dot(at, 3.0, COLOURS[6].mix(0.8)));
-    let legend = Legend::of(legend.chain([(alone, "a layer by itself".into())]).collect());
+    let legend = Legend::of(
+        legend
+            .chain([(alone, "a layer by itself".into())])
+            .collect::<Vec<_>>(),
+    );
     let height = bottom + 24.0 + LINE + 4.0 + legend.height() + MARGIN;
     let svg = svg(height, |canvas| {
         canvas.title(
@@ -60,12 +67,19 @@ pub(in crate::report) fn draw(
         }
         let middle = f64::midpoint(LEFT, WIDTH);
         let below = bottom + 24.0 + LINE / 2.0;
-        canvas.text("layer, in the order of the graph", (middle, below), Anchor::Centre)?;
+        canvas.text(
+            "layer, in the order of the graph",
+            (middle, below),
+            Anchor::Centre,
+        )?;
         let beside = (MARGIN + 6.0, f64::midpoint(TOP, bottom));
         canvas.text("values that differ, %", beside, Anchor::Upwards)?;
         for (number, (_, layers)) in engines.iter().enumerate() {
             let at = |(layer, share): (usize, f64)| (x.at(layer as f64 + 1.0), y.at(share));
-            let cumulative = layers.iter().map(|layer| share(&layer.cumulative)).enumerate();
+            let cumulative = layers
+                .iter()
+                .map(|layer| share(&layer.cumulative))
+                .enumerate();
             let line: Vec<Point> = cumulative.map(at).collect();
             canvas.line(&line, colour(number).into(), 2.0)?;
             for (place, layer) in layers.iter().enumerate() {

@@ -2,10 +2,10 @@
 
 mod axis;
 mod canvas;
+mod divergence;
 mod explained;
 mod first_pass_distribution;
 mod first_passes;
-mod divergence;
 pub(super) mod pareto;
 mod phases;
 
