@@ -22,6 +22,11 @@ overhead *arguments:
 explain *arguments:
     cargo firstpass explain {{arguments}}
 
+# Say whose arithmetic an engine's is, and in which layer it begins to differ
+referee *arguments:
+    cargo firstpass referee {{arguments}}
+    cargo firstpass diverge {{arguments}}
+
 # Say what changed between two records beyond noise
 compare before after *arguments:
     cargo firstpass compare {{before}} {{after}} {{arguments}}

@@ -20,7 +20,7 @@ use firstpass_harness::observation::Outcome;
 
 pub use bench::bench;
 pub use direct::{Direct, direct};
-pub use steps::largest_steps;
+pub use steps::{largest_steps, largest_steps_from_golden};
 
 use crate::context::Context;
 

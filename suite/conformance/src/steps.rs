@@ -1,8 +1,15 @@
 //! How far outputs are apart, for the tests of a backend.
 
-use anyhow::{Context, Result};
-use firstpass_harness::{judge::agreement::compare, subject::Subject, workspace::Workspace};
-use firstpass_probe::Tensor;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow};
+use firstpass_harness::{
+    judge::agreement::{Agreement, compare},
+    photo::to_input,
+    subject::Subject,
+    workspace::Workspace,
+};
+use firstpass_probe::{Backend, Knobs, Session, Tensor};
 
 /// The largest difference in each output of a quantized model of the fixtures, in quantization steps.
 ///
@@ -10,13 +17,45 @@ use firstpass_probe::Tensor;
 /// Fails where the fixtures have no such model, and on one whose outputs have no steps.
 pub fn largest_steps(model: &str, reference: &[Tensor], other: &[Tensor]) -> Result<Vec<u64>> {
     let model = Subject::find_model(&Workspace::find()?, model)?;
-    let agreement = compare(&model, &[(reference, other)]);
-    agreement
-        .iter()
-        .map(|output| {
-            let steps = output.steps.as_ref();
-            let steps = steps.with_context(|| format!("{} has no steps", output.output))?;
-            Ok(steps.max)
-        })
-        .collect()
+    steps(&compare(&model, &[(reference, other)]))
+}
+
+/// By photograph of the fixtures: the largest difference in each output of a quantized model from the
+/// golden one, in quantization steps.
+///
+/// # Errors
+/// Fails where the fixtures have no such model, and where the backend does not run it.
+pub fn largest_steps_from_golden<B: Backend>(
+    model: &str,
+    knobs: &Knobs,
+) -> Result<BTreeMap<String, Vec<u64>>> {
+    let subject = Subject::fixtures(&Workspace::find()?)?;
+    let model = subject.models.iter().find(|m| m.name == model);
+    let model = model.context("the fixtures have no such model")?;
+    let golden = subject.golden(model)?;
+    let golden = golden.context("the model has no golden outputs")?;
+    let file = B::FORMATS.iter().find_map(|format| model.artifact(*format));
+    let file = file.context("the backend reads no file of the model")?;
+    let failed = |error: firstpass_probe::Error| anyhow!("{error}");
+    let mut session = Session::<B>::open(&file, knobs).map_err(failed)?;
+    let mut found = BTreeMap::new();
+    for photo in &subject.photos {
+        let Some(expected) = golden.get(&photo.name) else {
+            continue;
+        };
+        let input = to_input(&photo.letterboxed(model)?, &model.input)?;
+        let outputs = session.pass(&input).map_err(failed)?;
+        let agreement = compare(model, &[(expected, &outputs)]);
+        found.insert(photo.name.clone(), steps(&agreement)?);
+    }
+    Ok(found)
+}
+
+fn steps(agreement: &[Agreement]) -> Result<Vec<u64>> {
+    let steps = agreement.iter().map(|output| {
+        let steps = output.steps.as_ref();
+        let steps = steps.with_context(|| format!("{} has no steps", output.output))?;
+        Ok(steps.max)
+    });
+    steps.collect()
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     machine::first_line,
-    workspace::{Workspace, read_toml},
+    workspace::{Backend, Workspace, read_toml},
 };
 
 /// Our own crates that a probe links, besides its backend: folders of `suite/`.
@@ -43,26 +43,42 @@ impl Code {
         let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some();
         let commit = git(&["rev-parse", "--short=12", "HEAD"])
             .map(|commit| if dirty { commit + "+" } else { commit });
-        let mut hash = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            hash.update(bytes);
-            hash.update([0]);
-        };
-        for line in Build::read(workspace)?.lines(workspace)? {
-            add(line.as_bytes());
-        }
-        for file in measured_files(workspace)? {
-            let relative = file.strip_prefix(workspace.root()).unwrap_or(&file);
-            add(relative.to_string_lossy().as_bytes());
-            let contents = std::fs::read(&file);
-            add(&contents.with_context(|| format!("cannot read {}", file.display()))?);
-        }
-        let measured_sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let lines = Build::read(workspace)?.lines(workspace)?;
         Ok(Self {
             commit,
-            measured_sha256,
+            measured_sha256: hashed(workspace, lines, measured_files(workspace)?)?,
         })
     }
+}
+
+/// SHA-256 over the sources of a backend.
+///
+/// # Errors
+/// Fails where one cannot be read.
+pub fn sources_sha256(workspace: &Workspace, backend: &Backend) -> Result<String> {
+    let mut files = vec![backend.dir.join("Cargo.toml")];
+    collect(&backend.dir.join("src"), &mut files)?;
+    files.sort();
+    hashed(workspace, Vec::new(), files)
+}
+
+/// SHA-256, in hexadecimal, over lines and then over files by their paths in the workspace.
+fn hashed(workspace: &Workspace, lines: Vec<String>, files: Vec<PathBuf>) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update(bytes);
+        hash.update([0]);
+    };
+    for line in lines {
+        add(line.as_bytes());
+    }
+    for file in files {
+        let relative = file.strip_prefix(workspace.root()).unwrap_or(&file);
+        add(relative.to_string_lossy().as_bytes());
+        let contents = std::fs::read(&file);
+        add(&contents.with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
 fn measured_files(workspace: &Workspace) -> Result<Vec<PathBuf>> {

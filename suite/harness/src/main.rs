@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
-use crate::commands::{aa, cargo, compare, cure, doctor, explain, gate, overhead, report, setup};
+use crate::commands::{
+    aa, cargo, compare, cure, diverge, doctor, explain, gate, overhead, referee, report, setup,
+};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
@@ -37,6 +39,10 @@ enum Command {
     Explain(explain::Arguments),
     /// Measures whether measuring disturbs: engines through the probe, called directly, and from Python
     Overhead(overhead::Arguments),
+    /// Says whose arithmetic an engine's is: which rule of an exact interpreter gives its very outputs
+    Referee(referee::Arguments),
+    /// Says in which layer an engine begins to differ from the referee, and how the difference grows
+    Diverge(diverge::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
     /// Says for each engine what was found, where, in which version, and what to do if it is missing
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
         Command::Explain(arguments) => explain::run(&workspace, &arguments),
         Command::Overhead(arguments) => overhead::run(&workspace, &arguments),
+        Command::Referee(arguments) => referee::run(&workspace, &arguments),
+        Command::Diverge(arguments) => diverge::run(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&workspace),
     });

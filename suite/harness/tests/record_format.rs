@@ -17,7 +17,7 @@ use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Sp
 use serde_json::Value;
 
 /// The keys below these are names of things, not fields.
-const MAPS: [&str; 9] = [
+const MAPS: [&str; 11] = [
     "variable",
     "counts",
     "environment",
@@ -26,6 +26,8 @@ const MAPS: [&str; 9] = [
     "details",
     "operators",
     "knobs",
+    "rules",
+    "referees",
     "outcome",
 ];
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use firstpass_harness::{
     probe::{cargo, environment, features},
-    workspace::Workspace,
+    workspace::{Backend, Workspace},
 };
 
 use crate::commands::setup;
@@ -33,7 +33,7 @@ struct Job {
 
 /// Runs all tests: those of the suite itself, then the suite on each backend.
 pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let members = ["probe", "native", "statistics", "harness", "conformance"];
+    let members = ["probe", "onnx", "native", "statistics", "harness", "conformance"];
     let selection = members
         .iter()
         .flat_map(|m| ["--package".into(), format!("firstpass-{m}")]);
@@ -42,7 +42,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         selection: selection.collect(),
         environment: Vec::new(),
     }];
-    jobs.extend(backend_jobs(workspace)?);
+    jobs.extend(backend_jobs(workspace, workspace.backends()?));
     run_all(
         workspace,
         &["test", "--release", "--no-fail-fast"],
@@ -51,23 +51,23 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     )
 }
 
-/// Runs the criterion benchmarks of each backend.
+/// Runs the criterion benchmarks of each engine.
 pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     run_all(
         workspace,
         &["bench", "--bench", "latency"],
-        &backend_jobs(workspace)?,
+        &backend_jobs(workspace, workspace.engines()?),
         arguments,
     )
 }
 
 /// The backends, each by itself: cargo unifies features over the packages of one build.
-fn backend_jobs(workspace: &Workspace) -> Result<Vec<Job>> {
+fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Vec<Job> {
     // What cannot be set up fails in its own tests; the others run all the same.
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let jobs = workspace.backends()?.into_iter().map(|backend| {
+    let jobs = backends.into_iter().map(|backend| {
         let mut selection = vec!["--package".to_owned(), backend.package.clone()];
         selection.extend(features(workspace, &backend));
         Job {
@@ -76,7 +76,7 @@ fn backend_jobs(workspace: &Workspace) -> Result<Vec<Job>> {
             selection,
         }
     });
-    Ok(jobs.collect())
+    jobs.collect()
 }
 
 fn run_all(

@@ -8,6 +8,7 @@ use firstpass_probe::{Arithmetic, Format};
 use crate::{
     cure::{self, Cure},
     detection::Detection,
+    diverge::{self, Diverge},
     explain::{self, Explain},
     judge::{
         agreement::{Agreement, DetectionAgreement, compare, compare_detections, pairs},
@@ -21,6 +22,7 @@ use crate::{
     overhead::{self, Overhead},
     photo::Photo,
     record::{Outputs, Record},
+    referee::{self, Referee},
     subject::Subject,
     workspace::Workspace,
 };
@@ -87,6 +89,10 @@ pub struct Analysis {
     pub known: BTreeMap<String, Known>,
     /// What measuring costs, where that was measured for this record.
     pub overhead: Option<Overhead>,
+    /// In which layer engines begin to differ, likewise.
+    pub diverge: Option<Diverge>,
+    /// Whose arithmetic the engines' are, likewise.
+    pub referee: Option<Referee>,
     /// What settings do, where that was measured for this record.
     pub cure: Option<Cure>,
     /// Where the first passes spend their time, likewise.
@@ -134,6 +140,8 @@ impl Analysis {
         }
         let repeatability = repeatability::judge(record.observations());
         let overhead = overhead::read(&record.folder)?;
+        let referee = referee::read(&record.folder)?;
+        let diverge = diverge::read(&record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
         let explain = explain::read(&record.folder)?;
         Ok(Self {
@@ -144,6 +152,8 @@ impl Analysis {
             repeatability,
             known,
             overhead,
+            referee,
+            diverge,
             cure,
             explain,
         })

@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use firstpass_probe::Knobs;
+use firstpass_probe::{Format, Knobs};
 use firstpass_statistics::{Spread, comparison::Comparison};
 
 use crate::{
     explain::{Explain, Variant},
+    graph::Graph,
     judge::{
         cure::name,
         explain::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
@@ -64,6 +65,8 @@ pub(super) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -
                 sentence(explanation)
             ));
             let tables = tables(explanation).into_iter();
+            let work = work_of(analysis.models(), name);
+            let tables = tables.chain(work.and_then(|work| throughput(explanation, &work)));
             parts.extend(tables.map(|rows| table(rows.header, rows.rows)));
             let path = plot_path(explanation);
             if files.contains_key(&path) {
@@ -256,6 +259,68 @@ fn layers(explanation: &Explanation) -> Rows {
             })
             .collect(),
     }
+}
+
+/// The multiplications with addition of each convolution of a model, by its node; `None` for a model
+/// without an ONNX file.
+fn work_of(models: &[ModelDescription], name: &str) -> Option<BTreeMap<String, u64>> {
+    let model = models.iter().find(|model| model.name == name)?;
+    let file = model.artifact(Format::Onnx)?;
+    let graph = Graph::read(&file.path, &file.input.name, &file.input.shape).ok()?;
+    let work = graph.multiply_adds().into_iter();
+    Some(work.map(|(name, count)| (name.to_owned(), count)).collect())
+}
+
+/// How fast convolutions are in the steady state: the longest, and all together. `None` where the engine
+/// names its layers otherwise than the file.
+fn throughput(explanation: &Explanation, work: &BTreeMap<String, u64>) -> Option<Rows> {
+    if explanation.is_cured() {
+        return None;
+    }
+    let mut found: Vec<(&str, u64, f64)> = Vec::new();
+    for (node, count) in work {
+        let times = explanation.operators.iter().filter(|(operator, _)| {
+            // An engine may add something to the name of a node, but not a whole word before it.
+            operator.layer.split(['"', ' ']).any(|word| {
+                word.strip_prefix(node.as_str())
+                    .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+            })
+        });
+        // Where an engine has several operators for a node, the longest is the convolution.
+        let steady = times.map(|(_, part)| part.steady()).fold(0.0, f64::max);
+        if steady > 0.0 {
+            found.push((node, *count, steady));
+        }
+    }
+    if found.len() < work.len() {
+        return None;
+    }
+    found.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let row = |name: String, count: u64, steady: f64| {
+        vec![
+            name,
+            format!("{:.1}", count as f64 / 1e6),
+            milliseconds(steady),
+            format!("{:.1}", count as f64 / steady / 1e6),
+        ]
+    };
+    let all = found.iter().fold((0, 0.0), |(count, time), found| {
+        (count + found.1, time + found.2)
+    });
+    let shown = found.iter().take(LAYERS);
+    let header = [
+        "convolution, steady",
+        "million multiply-adds",
+        "ms",
+        "billions a second",
+    ];
+    Some(Rows {
+        header: header.map(String::from).to_vec(),
+        rows: shown
+            .map(|(name, count, steady)| row(shortened(name), *count, *steady))
+            .chain([row(format!("**all {}**", found.len()), all.0, all.1)])
+            .collect(),
+    })
 }
 
 fn times_header() -> Vec<String> {

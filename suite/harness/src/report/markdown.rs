@@ -21,10 +21,11 @@ use crate::{
     record::Settings,
     report::{
         analysis::{Analysis, Row},
-        explain, latency, overhead,
+        diverge, explain, latency, overhead,
         picture::pictured_model,
         picture_path, plot_path,
         plots::Plot,
+        referee,
         verdict::{self, milliseconds, times},
     },
     workspace::Workspace,
@@ -60,6 +61,15 @@ pub(super) fn render(
         sections.push(model_summary(analysis, model, files));
     }
     sections.push(agreement_section(analysis));
+    sections.push(referee::section(
+        analysis.referee.as_ref(),
+        analysis.models(),
+    ));
+    sections.push(diverge::section(
+        analysis.diverge.as_ref(),
+        analysis.models(),
+        files,
+    ));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
     sections.push(explain::section(analysis, files));

@@ -3,6 +3,7 @@
 mod analysis;
 mod changes;
 mod cure;
+mod diverge;
 mod explain;
 mod hosts;
 mod latency;
@@ -10,6 +11,7 @@ mod markdown;
 mod overhead;
 mod picture;
 mod plots;
+mod referee;
 mod snippets;
 mod splice;
 mod story;
@@ -30,8 +32,10 @@ use plots::Plot;
 pub use analysis::Analysis;
 pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
 pub use cure::cure_summary;
+pub use diverge::divergence_on_terminal;
 pub use explain::explanations_on_terminal;
 pub use hosts::hosts;
+pub use referee::referee_on_terminal;
 pub use splice::{Block, splice};
 pub use terminal::summary;
 
@@ -62,6 +66,9 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
                 files.insert(plot_path(plot, &model.name), svg.into_bytes());
             }
         }
+    }
+    for (path, svg) in diverge::plots(analysis.diverge.as_ref())? {
+        files.insert(path, svg.into_bytes());
     }
     for (path, svg) in explain::plots(analysis)? {
         files.insert(path, svg.into_bytes());
@@ -219,6 +226,28 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             "{} was measured with other settings than those of cures.toml",
             record.display()
         ));
+    }
+    let compared = [
+        analysis
+            .referee
+            .as_ref()
+            .map(|r| ("referee", &r.run.referees)),
+        analysis
+            .diverge
+            .as_ref()
+            .map(|d| ("diverge", &d.run.referees)),
+    ];
+    for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
+        let sources = crate::code::sources_sha256(workspace, backend)?;
+        for (command, referees) in compared.iter().flatten() {
+            if referees.get(&backend.name) != Some(&sources) {
+                stale.push(format!(
+                    "{} was compared with another {}: `cargo firstpass {command}` compares again",
+                    record.display(),
+                    backend.name
+                ));
+            }
+        }
     }
     if analysis.record.run.duration_s.is_none() {
         stale.push(format!(

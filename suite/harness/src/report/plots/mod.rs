@@ -2,6 +2,7 @@
 
 mod axis;
 mod canvas;
+mod divergence;
 mod explained;
 mod first_pass_distribution;
 mod first_passes;
@@ -15,6 +16,7 @@ use crate::{
     model::ModelDescription,
     report::analysis::{Analysis, Row},
 };
+pub(super) use divergence::draw as draw_divergence;
 pub(super) use explained::draw as draw_explained;
 
 use canvas::{Anchor, Canvas, INK, LINE, Point, WIDTH, width};

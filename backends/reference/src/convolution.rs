@@ -1,0 +1,437 @@
+//! Sums of products over windows, exact.
+
+use std::thread;
+
+use firstpass_probe::{Error, Result};
+
+use crate::array::{Array, volume};
+
+/// The window of a convolution along one axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub stride: usize,
+    pub dilation: usize,
+    /// Padding before the first value and after the last.
+    pub padding: [usize; 2],
+}
+
+/// What a convolution adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub vertical: Span,
+    pub horizontal: Span,
+    pub groups: usize,
+}
+
+/// A number whose products are added up in another type.
+pub trait Factor: Copy + Send + Sync {
+    type Sum: Copy + Default + Send + std::ops::AddAssign;
+    fn times(self, other: Self) -> Self::Sum;
+}
+
+/// Differences of two bytes: products fit into 17 bits.
+impl Factor for i16 {
+    type Sum = i32;
+    fn times(self, other: Self) -> i32 {
+        i32::from(self) * i32::from(other)
+    }
+}
+
+impl Factor for f32 {
+    type Sum = f64;
+    fn times(self, other: Self) -> f64 {
+        f64::from(self) * f64::from(other)
+    }
+}
+
+/// The longest sum of products of two differences of bytes that cannot leave 32 bits.
+pub const MAX_PRODUCTS: usize = i32::MAX as usize / (255 * 255);
+
+impl Span {
+    fn positions(&self, size: usize, kernel: usize) -> Option<usize> {
+        let reach = kernel.checked_sub(1)?.checked_mul(self.dilation)?;
+        let padded = size
+            .checked_add(self.padding[0])?
+            .checked_add(self.padding[1])?;
+        let room = padded.checked_sub(reach)?.checked_sub(1)?;
+        Some(room.checked_div(self.stride)? + 1)
+    }
+
+    /// What `tap` reads at `position`; `None` in the padding.
+    fn source(&self, position: usize, tap: usize, size: usize) -> Option<usize> {
+        let padded = position * self.stride + tap * self.dilation;
+        padded.checked_sub(self.padding[0]).filter(|&at| at < size)
+    }
+}
+
+impl Window {
+    /// The dimensions of the output.
+    ///
+    /// # Errors
+    /// Fails where window, input and weights do not fit.
+    pub fn output(&self, input: [usize; 4], weights: [usize; 4]) -> Result<[usize; 4]> {
+        let [number, in_channels, in_height, in_width] = input;
+        let [channels, group_inputs, rows, columns] = weights;
+        let height = self.vertical.positions(in_height, rows);
+        let width = self.horizontal.positions(in_width, columns);
+        let fits =
+            in_channels == group_inputs * self.groups && channels.is_multiple_of(self.groups);
+        match (height, width) {
+            (Some(height), Some(width)) if fits => {
+                let dims = [number, channels, height, width];
+                volume(&dims)?;
+                Ok(dims)
+            }
+            _ => Err(Error::input(format!(
+                "weights {weights:?} in {self:?} do not fit an input {input:?}"
+            ))),
+        }
+    }
+
+    /// The sum of products at every output. Padding counts as zero.
+    ///
+    /// # Errors
+    /// Fails where the dimensions do not fit.
+    pub fn sums<T: Factor>(
+        &self,
+        input: &Array<T>,
+        weights: &Array<T>,
+        threads: usize,
+    ) -> Result<Array<T::Sum>> {
+        let of_plane = |plane: Plane<'_, T>, out: &mut [T::Sum]| self.plane_sums(&plane, out);
+        self.planes(input, weights, threads, of_plane)
+    }
+
+    /// Every plane of the output by itself, on several threads.
+    fn planes<T: Factor, S: Copy + Default + Send>(
+        &self,
+        input: &Array<T>,
+        weights: &Array<T>,
+        threads: usize,
+        of_plane: impl Fn(Plane<'_, T>, &mut [S]) + Sync,
+    ) -> Result<Array<S>> {
+        let (in_dims, weight_dims) = (input.image_dims()?, weights.image_dims()?);
+        let dims = self.output(in_dims, weight_dims)?;
+        let [_, in_channels, in_height, in_width] = in_dims;
+        let [channels, group_inputs, rows, columns] = weight_dims;
+        let [_, _, height, width] = dims;
+        let mut out = vec![S::default(); dims.iter().product()];
+        let in_plane = in_height * in_width;
+        let plane = |number: usize| {
+            let (image, channel) = (number / channels, number % channels);
+            let group = channel / (channels / self.groups);
+            let first = image * in_channels + group * group_inputs;
+            let taps = group_inputs * rows * columns;
+            Plane {
+                input: &input.values[first * in_plane..][..group_inputs * in_plane],
+                size: [in_height, in_width],
+                weights: &weights.values[channel * taps..][..taps],
+                kernel: [rows, columns],
+                width,
+            }
+        };
+        let length = height * width;
+        let share = (out.len() / length.max(1)).div_ceil(threads.max(1)).max(1);
+        thread::scope(|scope| {
+            for (part, out) in out.chunks_mut(share * length.max(1)).enumerate() {
+                let (plane, of_plane) = (&plane, &of_plane);
+                let mut work = move || {
+                    for (number, out) in out.chunks_mut(length).enumerate() {
+                        of_plane(plane(part * share + number), out);
+                    }
+                };
+                if threads > 1 {
+                    scope.spawn(work);
+                } else {
+                    work();
+                }
+            }
+        });
+        Ok(Array {
+            dims: dims.to_vec(),
+            values: out,
+        })
+    }
+
+    fn plane_sums<T: Factor>(&self, plane: &Plane<'_, T>, out: &mut [T::Sum]) {
+        let [in_height, in_width] = plane.size;
+        let [rows, columns] = plane.kernel;
+        let inputs = plane.input.chunks_exact(in_height * in_width);
+        for (input, weights) in inputs.zip(plane.weights.chunks_exact(rows * columns)) {
+            for (tap, &weight) in weights.iter().enumerate() {
+                let (tap_row, tap_column) = (tap / columns, tap % columns);
+                for (row, out) in out.chunks_exact_mut(plane.width).enumerate() {
+                    let Some(in_row) = self.vertical.source(row, tap_row, in_height) else {
+                        continue;
+                    };
+                    let input = &input[in_row * in_width..][..in_width];
+                    self.row_sums(input, tap_column, weight, out);
+                }
+            }
+        }
+    }
+
+    fn row_sums<T: Factor>(&self, input: &[T], tap: usize, weight: T, out: &mut [T::Sum]) {
+        let span = &self.horizontal;
+        let reads = |column: &usize| span.source(*column, tap, input.len()).is_some();
+        let Some(first) = (0..out.len()).find(reads) else {
+            return;
+        };
+        let Some(start) = span.source(first, tap, input.len()) else {
+            return;
+        };
+        let values = input[start..].iter().step_by(span.stride);
+        if span.stride == 1 {
+            // The same, in a form of which the compiler makes vector code.
+            for (out, value) in out[first..].iter_mut().zip(&input[start..]) {
+                *out += value.times(weight);
+            }
+        } else {
+            for (out, value) in out[first..].iter_mut().zip(values) {
+                *out += value.times(weight);
+            }
+        }
+    }
+
+    /// Depthwise sums in which two products after each other are added with saturation to 16 bits,
+    /// and the pairs exactly. `input` is not yet reduced by its zero point, with which padding is
+    /// filled; the sums are.
+    ///
+    /// # Errors
+    /// Fails where the dimensions do not fit.
+    pub fn sums_of_saturating_pairs(
+        &self,
+        input: &Array<i16>,
+        zero: i16,
+        weights: &Array<i16>,
+        threads: usize,
+    ) -> Result<Array<i32>> {
+        let of_plane = |plane: Plane<'_, i16>, out: &mut [i32]| {
+            let [in_height, in_width] = plane.size;
+            let [_, columns] = plane.kernel;
+            let all: i32 = plane.weights.iter().map(|&weight| i32::from(weight)).sum();
+            for (at, out) in out.iter_mut().enumerate() {
+                let (row, column) = (at / plane.width, at % plane.width);
+                let value = |tap: usize| {
+                    let in_row = self.vertical.source(row, tap / columns, in_height);
+                    let in_column = self.horizontal.source(column, tap % columns, in_width);
+                    let place = in_row.zip(in_column);
+                    place.map_or(zero, |(row, column)| plane.input[row * in_width + column])
+                };
+                let product = |tap: usize| value(tap).times(plane.weights[tap]);
+                let taps = plane.weights.len();
+                let pairs = (0..taps).step_by(2).map(|tap| {
+                    let second = if tap + 1 < taps { product(tap + 1) } else { 0 };
+                    (product(tap) + second).clamp(i32::from(i16::MIN), i32::from(i16::MAX))
+                });
+                *out = pairs.sum::<i32>() - i32::from(zero) * all;
+            }
+        };
+        self.planes(input, weights, threads, of_plane)
+    }
+}
+
+/// What one plane of an output is computed from.
+struct Plane<'a, T> {
+    /// The planes of the group.
+    input: &'a [T],
+    /// Height and width of such a plane.
+    size: [usize; 2],
+    /// `[plane][row][column]`
+    weights: &'a [T],
+    kernel: [usize; 2],
+    /// Of the output.
+    width: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn span() -> impl Strategy<Value = Span> {
+        (1..4_usize, 1..3_usize, 0..3_usize, 0..3_usize).prop_map(
+            |(stride, dilation, before, after)| Span {
+                stride,
+                dilation,
+                padding: [before, after],
+            },
+        )
+    }
+
+    #[derive(Debug)]
+    struct Case {
+        window: Window,
+        input: Array<i16>,
+        weights: Array<i16>,
+    }
+
+    fn case() -> impl Strategy<Value = Case> {
+        let sizes = (
+            1..3_usize,
+            1..3_usize,
+            1..3_usize,
+            1..3_usize,
+            1..4_usize,
+            1..4_usize,
+        );
+        (sizes, 6..9_usize, 6..9_usize, span(), span()).prop_flat_map(
+            |(
+                (number, groups, outputs, inputs, rows, columns),
+                height,
+                width,
+                vertical,
+                horizontal,
+            )| {
+                let input = vec![number, groups * inputs, height, width];
+                let weights = vec![groups * outputs, inputs, rows, columns];
+                (
+                    vec(-255..=255_i16, input.iter().product::<usize>()),
+                    vec(-128..=127_i16, weights.iter().product::<usize>()),
+                )
+                    .prop_map(move |(values, taps)| Case {
+                        window: Window {
+                            vertical,
+                            horizontal,
+                            groups,
+                        },
+                        input: Array {
+                            dims: input.clone(),
+                            values,
+                        },
+                        weights: Array {
+                            dims: weights.clone(),
+                            values: taps,
+                        },
+                    })
+            },
+        )
+    }
+
+    impl Case {
+        /// The definition, a value at a time.
+        fn expected(&self) -> Vec<i32> {
+            let [number, in_channels, in_height, in_width] = self.input.image_dims().expect("4");
+            let [channels, inputs, rows, columns] = self.weights.image_dims().expect("4");
+            let Window {
+                vertical,
+                horizontal,
+                groups,
+            } = self.window;
+            let dims = self.window.output(
+                [number, in_channels, in_height, in_width],
+                [channels, inputs, rows, columns],
+            );
+            let [_, _, height, width] = dims.expect("it fits");
+            let at = |span: Span, position: usize, tap: usize, size: usize| {
+                let at = (position * span.stride + tap * span.dilation) as isize;
+                usize::try_from(at - span.padding[0] as isize)
+                    .ok()
+                    .filter(|at| *at < size)
+            };
+            let mut out = Vec::new();
+            for n in 0..number {
+                for c in 0..channels {
+                    for y in 0..height {
+                        for x in 0..width {
+                            let mut sum = 0;
+                            for i in 0..inputs {
+                                for r in 0..rows {
+                                    for k in 0..columns {
+                                        let source = at(vertical, y, r, in_height)
+                                            .zip(at(horizontal, x, k, in_width));
+                                        let Some((in_y, in_x)) = source else { continue };
+                                        let plane = c / (channels / groups) * inputs + i;
+                                        let from = ((n * in_channels + plane) * in_height + in_y)
+                                            * in_width
+                                            + in_x;
+                                        let weight = ((c * inputs + i) * rows + r) * columns + k;
+                                        sum += i32::from(self.input.values[from])
+                                            * i32::from(self.weights.values[weight]);
+                                    }
+                                }
+                            }
+                            out.push(sum);
+                        }
+                    }
+                }
+            }
+            out
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn sums_are_those_of_the_definition(case in case(), threads in 1..4_usize) {
+            let found = case.window.sums(&case.input, &case.weights, threads);
+            prop_assert_eq!(found.expect("it fits").values, case.expected());
+            let floats = case.window.sums(
+                &case.input.map(f32::from),
+                &case.weights.map(f32::from),
+                threads,
+            );
+            let floats: Vec<i32> = floats.expect("it fits").values.iter().map(|&v| v as i32).collect();
+            prop_assert_eq!(floats, case.expected());
+        }
+    }
+
+    /// 3x3 over one plane of one value: only the taps on it count.
+    fn depthwise(value: i16, weights: [i16; 9]) -> (i32, i32) {
+        let span = Span {
+            stride: 1,
+            dilation: 1,
+            padding: [0, 0],
+        };
+        let window = Window {
+            vertical: span,
+            horizontal: span,
+            groups: 1,
+        };
+        let input = Array {
+            dims: vec![1, 1, 3, 3],
+            values: vec![value; 9],
+        };
+        let weights = Array {
+            dims: vec![1, 1, 3, 3],
+            values: weights.to_vec(),
+        };
+        let exact = window.sums(&input, &weights, 1).expect("it fits").values[0];
+        let pairs = window.sums_of_saturating_pairs(&input, 0, &weights, 1);
+        (exact, pairs.expect("it fits").values[0])
+    }
+
+    #[test]
+    fn pairs_saturate_only_beyond_16_bits() {
+        let (exact, pairs) = depthwise(127, [127; 9]);
+        assert_eq!(exact, pairs);
+        let (exact, pairs) = depthwise(255, [127; 9]);
+        assert_eq!(exact, 9 * 255 * 127);
+        assert_eq!(pairs, 4 * 32767 + 255 * 127);
+        let (_, pairs) = depthwise(255, [-128; 9]);
+        assert_eq!(pairs, 4 * -32768 - 255 * 128);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let span = Span {
+            stride: 1,
+            dilation: 1,
+            padding: [0, 0],
+        };
+        let window = |groups| Window {
+            vertical: span,
+            horizontal: span,
+            groups,
+        };
+        for (groups, input, weights) in [
+            (1, [1, 1, 2, 2], [1, 1, 3, 3]),
+            (1, [1, 2, 4, 4], [1, 1, 3, 3]),
+            (2, [1, 2, 4, 4], [3, 1, 3, 3]),
+        ] {
+            assert!(window(groups).output(input, weights).is_err());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The referee: an exact, slow and readable interpreter of quantized ONNX graphs.
+//!
+//! Engines disagree by a step here and there. This backend computes what the file means, exactly up to
+//! the place where the file itself rounds, and rounds there by one rule at a time ([`rules`]): whose
+//! rule gives an engine's bits is how that engine computes.
+
+mod array;
+mod convolution;
+mod graph;
+mod operators;
+mod rules;
+mod value;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use firstpass_probe::{
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, OperatorTime, Profile,
+    ProfiledOperator, Result, THREADS, Tensor, Tensors, monotonic_ns, observe,
+};
+
+use array::{Array, volume};
+use graph::{Graph, Interpretation};
+pub use rules::Rules;
+
+/// The interpreter.
+pub struct Reference;
+
+/// A graph that was read, and how to interpret it.
+#[derive(Clone)]
+pub struct Loaded {
+    graph: Arc<Graph>,
+    interpretation: Interpretation,
+}
+
+/// The same for inputs of one shape: nothing is prepared.
+pub struct Prepared {
+    loaded: Loaded,
+    shape: Vec<usize>,
+}
+
+impl Backend for Reference {
+    const NAME: &'static str = "reference";
+    const FORMATS: &'static [Format] = &[Format::Onnx];
+
+    type Engine = Interpretation;
+    type Loaded = Loaded;
+    type Prepared = Prepared;
+
+    fn knobs() -> Vec<Knob> {
+        let mut knobs = vec![Knob::threads(
+            "threads that share the channels of a convolution",
+        )];
+        knobs.extend(Rules::knobs());
+        knobs
+    }
+
+    fn start(knobs: &Knobs) -> Result<Interpretation> {
+        Ok(Interpretation {
+            rules: Rules::of(knobs)?,
+            threads: knobs.threads(),
+        })
+    }
+
+    fn describe(engine: &Interpretation) -> Result<EngineInfo> {
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(EngineInfo {
+            version: version.into(),
+            binding: format!("{} {version}", env!("CARGO_PKG_NAME")),
+            library: None,
+            details: BTreeMap::from([
+                (THREADS.into(), engine.threads.to_string()),
+                ("operators".into(), operators::NAMES.join(" ")),
+            ]),
+        })
+    }
+
+    fn load(engine: &Interpretation, model: &Model) -> Result<Loaded> {
+        let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
+        let graph = Graph::read(&model.path, &model.input.name, &outputs)
+            .map_err(|e| e.context(format!("cannot load {}", model.path.display())))?;
+        Ok(Loaded {
+            graph: Arc::new(graph),
+            interpretation: *engine,
+        })
+    }
+
+    fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Prepared> {
+        if volume(shape)? == 0 {
+            return Err(Error::input(format!(
+                "an input of shape {shape:?} is empty"
+            )));
+        }
+        Ok(Prepared {
+            loaded: loaded.clone(),
+            shape: shape.to_vec(),
+        })
+    }
+
+    fn pass(prepared: &mut Prepared, input: &Tensor) -> Result<Tensors> {
+        prepared.run(input, |_, compute| compute())
+    }
+
+    fn inspect(engine: &Interpretation, model: &Model, input: &Tensor) -> Result<Arithmetic> {
+        let prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
+        let mut arithmetic = Arithmetic {
+            source: "the nodes of the file, as this backend interpreted them".into(),
+            ..Arithmetic::default()
+        };
+        prepared.run(input, |node, compute| {
+            let value = compute()?;
+            *arithmetic
+                .operators
+                .entry(node.op_type.clone())
+                .or_default() += 1;
+            if node.op_type == "Conv" {
+                match &value {
+                    value::Value::Pending(_) => arithmetic.integer += 1,
+                    _ => arithmetic.float += 1,
+                }
+            }
+            Ok(value)
+        })?;
+        Ok(arithmetic)
+    }
+
+    fn profile(
+        engine: &Interpretation,
+        model: &Model,
+        input: &Tensor,
+        passes: usize,
+    ) -> Result<Profile> {
+        let prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
+        let mut profiled = Vec::with_capacity(passes);
+        for _ in 0..passes {
+            let mut times = Vec::new();
+            let (_, span) = observe(|| {
+                prepared.run(input, |node, compute| {
+                    let began = monotonic_ns();
+                    let value = compute()?;
+                    times.push(OperatorTime {
+                        operator: ProfiledOperator {
+                            layer: node.label(),
+                            kind: node.op_type.clone(),
+                        },
+                        self_ns: monotonic_ns() - began,
+                        minor_faults: None,
+                    });
+                    Ok(value)
+                })
+            })?;
+            profiled.push((span, times, BTreeMap::new()));
+        }
+        Ok(Profile::collect(
+            "a clock around every node of this backend's interpreter",
+            profiled,
+        ))
+    }
+}
+
+impl Prepared {
+    fn run(
+        &self,
+        input: &Tensor,
+        observe: impl FnMut(
+            &firstpass_onnx::NodeProto,
+            &mut dyn FnMut() -> Result<value::Value>,
+        ) -> Result<value::Value>,
+    ) -> Result<Tensors> {
+        if input.shape != self.shape {
+            return Err(Error::input(format!(
+                "an input of shape {:?} for a model prepared for {:?}",
+                input.shape, self.shape
+            )));
+        }
+        let input = Array {
+            dims: input.shape.clone(),
+            values: input.data.clone(),
+        };
+        let outputs = self
+            .loaded
+            .graph
+            .run(self.loaded.interpretation, input, observe)?;
+        outputs
+            .iter()
+            .map(|output| Tensor::new(&output.dims, output.values.clone()))
+            .collect()
+    }
+}

@@ -1,0 +1,439 @@
+//! The operators, each as the ONNX specification defines it, but exact on quantized values until
+//! QuantizeLinear rounds them.
+
+use std::sync::Arc;
+
+use firstpass_onnx::{Constant, NodeProto};
+use firstpass_probe::{Error, Result};
+
+use crate::{
+    array::Array,
+    convolution::{MAX_PRODUCTS, Span, Window},
+    graph::Context,
+    rules::{Bias, Bounds, Channel, Quantization, Requantizer, Sums},
+    value::{Dequantized, Exact, Integers, Pending, Value},
+};
+
+/// What is implemented.
+pub const NAMES: [&str; 13] = [
+    "Add",
+    "Clip",
+    "Concat",
+    "Constant",
+    "Conv",
+    "DequantizeLinear",
+    "Flatten",
+    "Identity",
+    "QuantizeLinear",
+    "Relu",
+    "Reshape",
+    "Sigmoid",
+    "Transpose",
+];
+
+/// The inputs of a node; an optional one may be left out.
+type Inputs<'a> = &'a [Option<Value>];
+
+/// Computes one of [`NAMES`].
+///
+/// # Errors
+/// Fails where types or shapes do not fit.
+pub fn compute(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result<Value> {
+    match node.op_type.as_str() {
+        "Constant" => constant(node),
+        "Identity" => Ok(input(inputs, 0)?.clone()),
+        "QuantizeLinear" => quantize(node, inputs, context),
+        "DequantizeLinear" => dequantize(node, inputs),
+        "Conv" => convolve(node, inputs, context),
+        "Add" => add(inputs),
+        "Relu" => clamp(
+            inputs,
+            Bounds {
+                low: 0.0,
+                ..Bounds::NONE
+            },
+        ),
+        "Clip" => clip(node, inputs),
+        "Sigmoid" => Ok(float(input(inputs, 0)?.float()?.map(|value| {
+            let value = f64::from(value);
+            (1.0 / (1.0 + (-value).exp())) as f32
+        }))),
+        "Transpose" => transpose(node, inputs),
+        "Reshape" => {
+            let allow_zero = node.int("allowzero")?.unwrap_or(0) != 0;
+            let dims = whole(inputs, 1)?;
+            Ok(float(
+                input(inputs, 0)?.float()?.reshaped(dims, allow_zero)?,
+            ))
+        }
+        "Flatten" => flatten(node, inputs),
+        "Concat" => {
+            let parts: Vec<Arc<Array<f32>>> = (0..inputs.len())
+                .map(|position| input(inputs, position)?.float())
+                .collect::<Result<_>>()?;
+            let parts: Vec<&Array<f32>> = parts.iter().map(AsRef::as_ref).collect();
+            let rank = parts.first().map_or(0, |part| part.dims.len());
+            let given = node.int("axis")?;
+            let given = given.ok_or_else(|| Error::engine("it has no axis"))?;
+            Ok(float(Array::concatenated(&parts, axis(given, rank)?)?))
+        }
+        other => Err(Error::unsupported(format!("{other} is not implemented"))),
+    }
+}
+
+fn input<'a>(inputs: Inputs<'a>, position: usize) -> Result<&'a Value> {
+    let input = inputs.get(position).and_then(Option::as_ref);
+    input.ok_or_else(|| Error::engine(format!("its input {position} is missing")))
+}
+
+fn whole<'a>(inputs: Inputs<'a>, position: usize) -> Result<&'a [i64]> {
+    match input(inputs, position)? {
+        Value::Whole(values) => Ok(values),
+        _ => Err(Error::unsupported(format!(
+            "its input {position} must be a constant of i64"
+        ))),
+    }
+}
+
+fn float(array: Array<f32>) -> Value {
+    Value::Float(Arc::new(array))
+}
+
+/// An axis that may be counted from the end.
+fn axis(given: i64, rank: usize) -> Result<usize> {
+    let from_start = usize::try_from(given).ok();
+    let found =
+        from_start.or_else(|| rank.checked_sub(usize::try_from(given.checked_neg()?).ok()?));
+    found
+        .filter(|axis| *axis <= rank)
+        .ok_or_else(|| Error::engine(format!("{rank} axes have no axis {given}")))
+}
+
+fn constant(node: &NodeProto) -> Result<Value> {
+    match node.tensor("value") {
+        Some(tensor) => Ok(Value::of(&Constant::read(tensor)?)),
+        None => Err(Error::unsupported(
+            "only the attribute `value` is implemented",
+        )),
+    }
+}
+
+/// Scales and zero points in inputs 1 and 2, and the limits of their type, which is u8 where there is
+/// no zero point.
+fn scales(inputs: Inputs<'_>) -> Result<(Vec<f32>, Vec<i32>, (i32, i32))> {
+    let scales = input(inputs, 1)?.float()?.values.clone();
+    if scales.is_empty() || !scales.iter().all(|s| s.is_normal() && *s > 0.0) {
+        return Err(Error::engine("a scale is no normal positive number"));
+    }
+    let (zeros, limits) = match inputs.get(2).and_then(Option::as_ref) {
+        None => (vec![0], (0, 255)),
+        Some(Value::Quantized(zeros)) => (zeros.array.values.clone(), zeros.limits),
+        Some(_) => return Err(Error::engine("zero points must be integers")),
+    };
+    Ok((scales, zeros, limits))
+}
+
+fn quantize(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result<Value> {
+    let (scales, zeros, limits) = scales(inputs)?;
+    let (&[scale], &[zero]) = (&scales[..], &zeros[..]) else {
+        return Err(node.unsupported("activations must have one scale and zero point"));
+    };
+    let output = Quantization {
+        scale,
+        zero,
+        limits,
+    };
+    let requantizer =
+        |bounds| Requantizer::new(context.arithmetic, context.rules.rounding, bounds, output);
+    let array = match input(inputs, 0)? {
+        Value::Pending(pending) => {
+            let rule = requantizer(pending.bounds);
+            match &pending.exact {
+                Exact::Convolution { sums, channels } => {
+                    let [_, count, height, width] = sums.image_dims()?;
+                    let values =
+                        sums.values.iter().enumerate().map(|(at, &sum)| {
+                            rule.sum(sum, &channels[at / (height * width) % count])
+                        });
+                    Array {
+                        dims: sums.dims.clone(),
+                        values: values.collect(),
+                    }
+                }
+                Exact::Addition([a, b]) => {
+                    let quantizations = [a.quantization()?, b.quantization()?];
+                    let values = a.integers.array.values.iter().zip(&b.integers.array.values);
+                    Array {
+                        dims: a.integers.array.dims.clone(),
+                        values: values
+                            .map(|(&a, &b)| rule.add([a, b], quantizations))
+                            .collect(),
+                    }
+                }
+            }
+        }
+        other => {
+            let rule = requantizer(Bounds::NONE);
+            other.float()?.map(|value| rule.quantize(value))
+        }
+    };
+    Ok(Value::Quantized(Arc::new(Integers { array, limits })))
+}
+
+fn dequantize(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
+    let Value::Quantized(integers) = input(inputs, 0)? else {
+        return Err(Error::engine("its input is not quantized"));
+    };
+    let (scales, zeros, _) = scales(inputs)?;
+    let dims = &integers.array.dims;
+    let axis = if scales.len() == 1 && zeros.len() == 1 {
+        0
+    } else {
+        axis(node.int("axis")?.unwrap_or(1), dims.len())?
+    };
+    let length = dims.get(axis).copied().unwrap_or(1);
+    for count in [scales.len(), zeros.len()] {
+        if count != 1 && count != length {
+            return Err(Error::engine(format!(
+                "{count} scales or zero points along axis {axis} of {dims:?}"
+            )));
+        }
+    }
+    Ok(Value::Dequantized(Arc::new(Dequantized {
+        integers: Arc::clone(integers),
+        scales,
+        zeros,
+        axis,
+    })))
+}
+
+fn convolve(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result<Value> {
+    let (activations, weights) = (input(inputs, 0)?, input(inputs, 1)?);
+    let window = window(node)?;
+    if let (Value::Dequantized(activations), Value::Dequantized(weights)) = (activations, weights)
+        && weights.axis == 0
+    {
+        return convolve_integers(inputs, activations, weights, window, context);
+    }
+    let (activations, weights) = (activations.float()?, weights.float()?);
+    let sums = window.sums(&*activations, &*weights, context.threads)?;
+    let [_, channels, height, width] = sums.image_dims()?;
+    let bias = match inputs.get(2).and_then(Option::as_ref) {
+        None => vec![0.0; channels],
+        Some(bias) => bias.float()?.values.clone(),
+    };
+    check_bias(bias.len(), channels)?;
+    let values = sums.values.iter().enumerate().map(|(at, sum)| {
+        let channel = at / (height * width) % channels;
+        (sum + f64::from(bias[channel])) as f32
+    });
+    Ok(float(Array {
+        values: values.collect(),
+        dims: sums.dims.clone(),
+    }))
+}
+
+fn convolve_integers(
+    inputs: Inputs<'_>,
+    activations: &Dequantized,
+    weights: &Dequantized,
+    window: Window,
+    context: Context,
+) -> Result<Value> {
+    let quantization = activations.quantization()?;
+    let centred = weights.centred()?;
+    let [channels, group_inputs, rows, columns] = centred.image_dims()?;
+    let products = group_inputs * rows * columns;
+    if products > MAX_PRODUCTS {
+        return Err(Error::unsupported(format!(
+            "sums of {products} products may overflow"
+        )));
+    }
+    let is_depthwise = group_inputs == 1 && window.groups == channels;
+    let saturates = context.rules.sums == Sums::DepthwisePairs && is_depthwise;
+    let sums = if saturates {
+        let raw = activations.integers.array.map(|value| value as i16);
+        let zero = quantization.zero as i16;
+        window.sums_of_saturating_pairs(&raw, zero, &centred, context.threads)?
+    } else {
+        window.sums(&activations.centred()?, &centred, context.threads)?
+    };
+    let bias = |channel: usize| -> Result<Bias> {
+        match inputs.get(2).and_then(Option::as_ref) {
+            None => Ok(Bias::Float(0.0)),
+            Some(Value::Float(bias)) => {
+                check_bias(bias.values.len(), channels)?;
+                Ok(Bias::Float(bias.values[channel]))
+            }
+            Some(Value::Dequantized(bias)) => {
+                let values = &bias.integers.array.values;
+                check_bias(values.len(), channels)?;
+                check_bias_scale(
+                    bias.scale(channel),
+                    quantization.scale * weights.scale(channel),
+                )?;
+                Ok(Bias::Int(values[channel]))
+            }
+            Some(_) => Err(Error::unsupported("its bias is no constant")),
+        }
+    };
+    let channels = (0..channels).map(|channel| {
+        Ok(Channel {
+            input: quantization.scale,
+            weight: weights.scale(channel),
+            per_tensor: weights.scales.len() == 1,
+            bias: bias(channel)?,
+        })
+    });
+    Ok(Value::Pending(Arc::new(Pending {
+        exact: Exact::Convolution {
+            sums: Arc::new(sums),
+            channels: Arc::new(channels.collect::<Result<_>>()?),
+        },
+        bounds: Bounds::NONE,
+    })))
+}
+
+fn check_bias(values: usize, channels: usize) -> Result<()> {
+    if values == channels {
+        Ok(())
+    } else {
+        Err(Error::engine(format!(
+            "its bias has {values} values for {channels} channels"
+        )))
+    }
+}
+
+/// An integer bias counts in steps of the sums that it is added to. Exporters compute the product of
+/// the scales in f32 or in f64.
+fn check_bias_scale(scale: f32, expected: f32) -> Result<()> {
+    if (scale - expected).abs() <= expected * 1e-6 {
+        Ok(())
+    } else {
+        Err(Error::unsupported(format!(
+            "its bias has the scale {scale}; the product of those of input and weights is {expected}"
+        )))
+    }
+}
+
+fn window(node: &NodeProto) -> Result<Window> {
+    if !matches!(
+        node.text("auto_pad").unwrap_or(b"NOTSET"),
+        b"NOTSET" | b"VALID"
+    ) {
+        return Err(Error::unsupported("padding must be explicit"));
+    }
+    let ints = |name: &str, count: usize, default: i64| -> Result<Vec<usize>> {
+        let given = node
+            .ints(name)
+            .map_or_else(|| vec![default; count], <[i64]>::to_vec);
+        let ints: Option<Vec<usize>> = given.iter().map(|&v| usize::try_from(v).ok()).collect();
+        ints.filter(|ints| ints.len() == count)
+            .ok_or_else(|| Error::unsupported(format!("it has {name} {given:?}")))
+    };
+    let (strides, dilations, pads) = (
+        ints("strides", 2, 1)?,
+        ints("dilations", 2, 1)?,
+        ints("pads", 4, 0)?,
+    );
+    let groups = usize::try_from(node.int("group")?.unwrap_or(1)).unwrap_or(0);
+    if groups == 0 || strides.contains(&0) || dilations.contains(&0) {
+        return Err(Error::engine(
+            "groups, strides and dilations are at least 1",
+        ));
+    }
+    let span = |axis: usize| Span {
+        stride: strides[axis],
+        dilation: dilations[axis],
+        padding: [pads[axis], pads[axis + 2]],
+    };
+    Ok(Window {
+        vertical: span(0),
+        horizontal: span(1),
+        groups,
+    })
+}
+
+fn add(inputs: Inputs<'_>) -> Result<Value> {
+    let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
+    let same = |a: &[usize], b: &[usize]| {
+        if a == b {
+            Ok(())
+        } else {
+            Err(Error::unsupported(format!("{a:?} and {b:?} are added")))
+        }
+    };
+    if let (Value::Dequantized(a), Value::Dequantized(b)) = (a, b) {
+        same(&a.integers.array.dims, &b.integers.array.dims)?;
+        return Ok(Value::Pending(Arc::new(Pending {
+            exact: Exact::Addition([Arc::clone(a), Arc::clone(b)]),
+            bounds: Bounds::NONE,
+        })));
+    }
+    let (a, b) = (a.float()?, b.float()?);
+    same(&a.dims, &b.dims)?;
+    let values = a.values.iter().zip(&b.values).map(|(a, b)| a + b);
+    Ok(float(Array {
+        dims: a.dims.clone(),
+        values: values.collect(),
+    }))
+}
+
+/// Relu and Clip: of an exact result they become part, because engines clamp it once.
+fn clamp(inputs: Inputs<'_>, next: Bounds) -> Result<Value> {
+    match input(inputs, 0)? {
+        Value::Pending(pending) => Ok(Value::Pending(Arc::new(Pending {
+            exact: pending.exact.clone(),
+            bounds: pending.bounds.then(next),
+        }))),
+        other => {
+            let clamped = other
+                .float()?
+                .map(|value| value.max(next.low).min(next.high));
+            Ok(float(clamped))
+        }
+    }
+}
+
+fn clip(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
+    // Until operator set 10 the bounds were attributes.
+    let bound = |position: usize, attribute: &str, none: f32| -> Result<f32> {
+        match inputs.get(position).and_then(Option::as_ref) {
+            None => Ok(node.float(attribute).unwrap_or(none)),
+            Some(value) => match value.float()?.values[..] {
+                [bound] => Ok(bound),
+                _ => Err(Error::engine("a bound is no single number")),
+            },
+        }
+    };
+    let low = bound(1, "min", f32::NEG_INFINITY)?;
+    let high = bound(2, "max", f32::INFINITY)?;
+    if low <= high {
+        clamp(inputs, Bounds { low, high })
+    } else {
+        Err(Error::unsupported(format!("it clips to {low}..{high}")))
+    }
+}
+
+fn transpose(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
+    let array = input(inputs, 0)?.float()?;
+    let order: Vec<usize> = match node.ints("perm") {
+        None => (0..array.dims.len()).rev().collect(),
+        Some(axes) => axes
+            .iter()
+            .map(|&given| axis(given, array.dims.len()))
+            .collect::<Result<_>>()?,
+    };
+    Ok(float(array.transposed(&order)?))
+}
+
+fn flatten(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
+    let array = input(inputs, 0)?.float()?;
+    let axis = axis(node.int("axis")?.unwrap_or(1), array.dims.len())?;
+    let rows: usize = array.dims[..axis].iter().product();
+    let columns: usize = array.dims[axis..].iter().product();
+    Ok(float(Array {
+        dims: vec![rows, columns],
+        values: array.values.clone(),
+    }))
+}

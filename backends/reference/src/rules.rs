@@ -1,0 +1,398 @@
+//! The rules by which engines turn exact sums into integers, one at a time.
+//!
+//! A quantized value `q` stands for the real number `scale · (q − zero)`. A convolution or addition of
+//! quantized values is an exact sum; engines differ in how they scale, round and store it. Every rule
+//! here is one function of plain numbers.
+
+use firstpass_probe::{Error, Knob, Knobs, Result};
+
+const ARITHMETIC: &str = "arithmetic";
+const ROUNDING: &str = "rounding";
+const SUMS: &str = "sums";
+
+/// What an interpretation follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// `None`: that of the engine for which the file is written, told by its biases.
+    pub arithmetic: Option<Arithmetic>,
+    pub rounding: Rounding,
+    pub sums: Sums,
+}
+
+/// In which numbers, and in which order, a sum is scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// PyTorch's fbgemm, in f32: `(sum + bias/(sa·sw)) · ((sa·sw)/so)` for one scale a channel,
+    /// `fma(bias, 1/(sa·sw), sum) · ((sa·sw)/so)` for one scale; operands of an addition are
+    /// dequantized by `fma(q, s, −s·zero)`; quantizing multiplies by `1/s`. fbgemm, `QuantUtilsAvx2.cc`
+    /// (requantizeOutputProcessingAvx2); PyTorch, `QuantizedOpKernels.cpp` (qadd_kernel).
+    Fbgemm,
+    /// ONNX's QLinearConv as ONNX Runtime computes it: the bias is an i32 that is added to the sum,
+    /// which is scaled in f32 by `(sa·sw)/so`; an addition is
+    /// `fixed + qa·(sa/so) + qb·(sb/so)` with the zero points in `fixed`; quantizing divides by `s`.
+    /// ONNX Runtime, MLAS `quantize.cpp` (MlasRequantizeOutput), `qladd.cpp`.
+    QLinear,
+    /// What the graph means: real numbers, in f64, with a single rounding at the end.
+    Exact,
+}
+
+/// What becomes of a number halfway between two integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    HalfEven,
+    /// Away from zero, as `f32::round` does.
+    HalfAway,
+}
+
+/// How products are summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sums {
+    Exact,
+    /// Depthwise convolutions add two neighbouring products with saturation to 16 bits first, as the
+    /// instruction `vpmaddubsw` does in fbgemm's kernels on x86.
+    DepthwisePairs,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            arithmetic: None,
+            rounding: Rounding::HalfEven,
+            sums: Sums::Exact,
+        }
+    }
+}
+
+impl Rules {
+    pub fn knobs() -> Vec<Knob> {
+        vec![
+            Knob::choice(
+                ARITHMETIC,
+                &["as-written", "fbgemm", "qlinear", "exact"],
+                "how sums are scaled: fbgemm's way, QLinearConv's, or in real numbers; as written: \
+                 fbgemm's where biases are floats, QLinearConv's where they are integers",
+            ),
+            Knob::choice(
+                ROUNDING,
+                &["half-even", "half-away"],
+                "what becomes of a number halfway between two integers",
+            ),
+            Knob::choice(
+                SUMS,
+                &["exact", "depthwise-pairs"],
+                "whether depthwise convolutions add pairs of products with saturation to 16 bits",
+            ),
+        ]
+    }
+
+    /// # Errors
+    /// Fails on a value that is none of the knob's.
+    pub fn of(knobs: &Knobs) -> Result<Self> {
+        let unknown = |name: &str, value: &str| {
+            Err(Error::unsupported(format!(
+                "there is no rule {name}={value}"
+            )))
+        };
+        Ok(Self {
+            arithmetic: match knobs.get(ARITHMETIC) {
+                None | Some("as-written") => None,
+                Some("fbgemm") => Some(Arithmetic::Fbgemm),
+                Some("qlinear") => Some(Arithmetic::QLinear),
+                Some("exact") => Some(Arithmetic::Exact),
+                Some(other) => return unknown(ARITHMETIC, other),
+            },
+            rounding: match knobs.get(ROUNDING) {
+                None | Some("half-even") => Rounding::HalfEven,
+                Some("half-away") => Rounding::HalfAway,
+                Some(other) => return unknown(ROUNDING, other),
+            },
+            sums: match knobs.get(SUMS) {
+                None | Some("exact") => Sums::Exact,
+                Some("depthwise-pairs") => Sums::DepthwisePairs,
+                Some(other) => return unknown(SUMS, other),
+            },
+        })
+    }
+}
+
+impl Rounding {
+    /// f32 are f64 as well: nothing is rounded twice.
+    pub fn round(self, value: f64) -> f64 {
+        match self {
+            Self::HalfEven => value.round_ties_even(),
+            Self::HalfAway => value.round(),
+        }
+    }
+}
+
+/// How a tensor is quantized: one scale and zero point, of a type of one byte.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quantization {
+    /// A normal positive number.
+    pub scale: f32,
+    pub zero: i32,
+    /// The smallest and the largest value of the type.
+    pub limits: (i32, i32),
+}
+
+/// The real numbers that an activation lets through: Relu and Clip.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    pub low: f32,
+    pub high: f32,
+}
+
+impl Bounds {
+    pub const NONE: Self = Self {
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+    };
+
+    /// Those after `next` was applied as well.
+    pub fn then(self, next: Self) -> Self {
+        Self {
+            low: self.low.clamp(next.low, next.high),
+            high: self.high.clamp(next.low, next.high),
+        }
+    }
+}
+
+/// A rule made ready for one output tensor.
+#[derive(Debug, Clone, Copy)]
+pub struct Requantizer {
+    pub arithmetic: Arithmetic,
+    pub rounding: Rounding,
+    pub output: Quantization,
+    low: f64,
+    high: f64,
+}
+
+/// The bias of a channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bias {
+    Float(f32),
+    /// In steps of the product of the scales of input and weights.
+    Int(i32),
+}
+
+/// The scales of a channel of a convolution.
+#[derive(Debug, Clone, Copy)]
+pub struct Channel {
+    /// Of the input.
+    pub input: f32,
+    /// Of the weights.
+    pub weight: f32,
+    /// Whether all channels have the same.
+    pub per_tensor: bool,
+    pub bias: Bias,
+}
+
+impl Requantizer {
+    pub fn new(
+        arithmetic: Arithmetic,
+        rounding: Rounding,
+        bounds: Bounds,
+        output: Quantization,
+    ) -> Self {
+        let all = Self {
+            arithmetic,
+            rounding,
+            output,
+            low: f64::from(output.limits.0),
+            high: f64::from(output.limits.1),
+        };
+        Self {
+            low: f64::from(all.quantize(bounds.low)),
+            high: f64::from(all.quantize(bounds.high)),
+            ..all
+        }
+    }
+
+    /// The integer for a number of steps above the zero point. NaN becomes the lowest.
+    fn store(&self, steps: f64) -> i32 {
+        let value = self.rounding.round(steps) + f64::from(self.output.zero);
+        value.max(self.low).min(self.high) as i32
+    }
+
+    /// QuantizeLinear.
+    pub fn quantize(&self, value: f32) -> i32 {
+        let scale = self.output.scale;
+        self.store(match self.arithmetic {
+            Arithmetic::Fbgemm => f64::from(value * (1.0 / scale)),
+            Arithmetic::QLinear => f64::from(value / scale),
+            Arithmetic::Exact => f64::from(value) / f64::from(scale),
+        })
+    }
+
+    /// A sum of products of a convolution, its bias not yet added.
+    pub fn sum(&self, sum: i32, channel: &Channel) -> i32 {
+        let Channel { input, weight, .. } = *channel;
+        let accumulator = input * weight;
+        let factor = accumulator / self.output.scale;
+        self.store(match self.arithmetic {
+            Arithmetic::Fbgemm => {
+                let bias = match channel.bias {
+                    Bias::Float(bias) => bias,
+                    Bias::Int(bias) => bias as f32 * accumulator,
+                };
+                let with_bias = if channel.per_tensor {
+                    bias.mul_add(1.0 / accumulator, sum as f32)
+                } else {
+                    sum as f32 + bias / accumulator
+                };
+                f64::from(with_bias * factor)
+            }
+            Arithmetic::QLinear => {
+                let bias = match channel.bias {
+                    Bias::Float(bias) => (bias / accumulator).round_ties_even() as i32,
+                    Bias::Int(bias) => bias,
+                };
+                f64::from(sum.wrapping_add(bias) as f32 * factor)
+            }
+            Arithmetic::Exact => real_sum(sum, channel) / f64::from(self.output.scale),
+        })
+    }
+
+    /// Two quantized values.
+    pub fn add(&self, values: [i32; 2], inputs: [Quantization; 2]) -> i32 {
+        let [a, b] = inputs;
+        self.store(match self.arithmetic {
+            Arithmetic::Fbgemm => {
+                let real = |value: i32, q: Quantization| {
+                    (value as f32).mul_add(q.scale, -q.scale * q.zero as f32)
+                };
+                f64::from((real(values[0], a) + real(values[1], b)) * (1.0 / self.output.scale))
+            }
+            Arithmetic::QLinear => {
+                let [to_a, to_b] = [a.scale / self.output.scale, b.scale / self.output.scale];
+                let zero = self.output.zero as f32;
+                let fixed = zero - (to_a * a.zero as f32 + to_b * b.zero as f32);
+                let sum = fixed + values[0] as f32 * to_a + values[1] as f32 * to_b;
+                // The zero point is in the sum already; that of the output is an integer, so that it
+                // changes no rounding but by the precision of f32.
+                return self.store_absolute(f64::from(sum));
+            }
+            Arithmetic::Exact => {
+                let real =
+                    |value: i32, q: Quantization| f64::from(q.scale) * f64::from(value - q.zero);
+                (real(values[0], a) + real(values[1], b)) / f64::from(self.output.scale)
+            }
+        })
+    }
+
+    /// The integer for a number that includes the zero point.
+    fn store_absolute(&self, value: f64) -> i32 {
+        self.rounding.round(value).max(self.low).min(self.high) as i32
+    }
+}
+
+/// The real number that a sum of products stands for, with its bias.
+pub fn real_sum(sum: i32, channel: &Channel) -> f64 {
+    let accumulator = f64::from(channel.input) * f64::from(channel.weight);
+    let bias = match channel.bias {
+        Bias::Float(bias) => f64::from(bias),
+        Bias::Int(bias) => f64::from(bias) * accumulator,
+    };
+    accumulator * f64::from(sum) + bias
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(scale: f32, zero: i32) -> Quantization {
+        Quantization {
+            scale,
+            zero,
+            limits: (0, 255),
+        }
+    }
+
+    fn requantizer(arithmetic: Arithmetic, rounding: Rounding) -> Requantizer {
+        Requantizer::new(arithmetic, rounding, Bounds::NONE, output(0.5, 10))
+    }
+
+    #[test]
+    fn halves_go_where_the_rule_says() {
+        use Rounding::{HalfAway, HalfEven};
+        for (value, even, away) in [
+            (0.25, 10, 11),
+            (0.75, 12, 12),
+            (-0.25, 10, 9),
+            (-0.75, 8, 8),
+        ] {
+            for arithmetic in [Arithmetic::Fbgemm, Arithmetic::QLinear, Arithmetic::Exact] {
+                assert_eq!(requantizer(arithmetic, HalfEven).quantize(value), even);
+                assert_eq!(requantizer(arithmetic, HalfAway).quantize(value), away);
+            }
+        }
+    }
+
+    #[test]
+    fn values_stay_within_type_and_bounds() {
+        let all = requantizer(Arithmetic::Exact, Rounding::HalfEven);
+        for (value, expected) in [
+            (1e30, 255),
+            (-1e30, 0),
+            (f32::NAN, 0),
+            (f32::INFINITY, 255),
+            (f32::NEG_INFINITY, 0),
+        ] {
+            assert_eq!(all.quantize(value), expected, "{value}");
+        }
+        let relu = Bounds {
+            low: 0.0,
+            high: 6.0,
+        };
+        let clipped = Requantizer::new(
+            Arithmetic::Fbgemm,
+            Rounding::HalfEven,
+            relu,
+            output(0.5, 10),
+        );
+        assert_eq!([clipped.quantize(-3.0), clipped.quantize(7.0)], [10, 22]);
+        assert_eq!(
+            relu.then(Bounds {
+                low: 1.0,
+                high: 9.0
+            }),
+            Bounds {
+                low: 1.0,
+                high: 6.0
+            }
+        );
+    }
+
+    #[test]
+    fn where_nothing_is_rounded_all_rules_agree() {
+        for arithmetic in [Arithmetic::Fbgemm, Arithmetic::QLinear, Arithmetic::Exact] {
+            let rule = requantizer(arithmetic, Rounding::HalfEven);
+            let channel = Channel {
+                input: 0.5,
+                weight: 0.25,
+                per_tensor: false,
+                bias: Bias::Float(1.0),
+            };
+            // 0.125 · 12 + 1 = 2.5: five steps.
+            assert_eq!(rule.sum(12, &channel), 15);
+            let inputs = [output(0.5, 3), output(1.0, 7)];
+            // 0.5 · (8 − 3) + (9 − 7) = 4.5: nine steps.
+            assert_eq!(rule.add([8, 9], inputs), 19);
+        }
+    }
+
+    #[test]
+    fn an_integer_bias_is_rounded_first() {
+        let channel = Channel {
+            input: 1.0,
+            weight: 1.0,
+            per_tensor: true,
+            bias: Bias::Float(0.4),
+        };
+        let of = |arithmetic| requantizer(arithmetic, Rounding::HalfEven).sum(1, &channel);
+        // 1.4 / 0.5 = 2.8 against 1 / 0.5 = 2.
+        assert_eq!(of(Arithmetic::Exact), 13);
+        assert_eq!(of(Arithmetic::Fbgemm), 13);
+        assert_eq!(of(Arithmetic::QLinear), 12);
+    }
+}

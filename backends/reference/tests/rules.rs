@@ -1,0 +1,44 @@
+//! Which rule is whose: the golden outputs are PyTorch's own.
+
+use anyhow::Result;
+use firstpass_conformance::largest_steps_from_golden;
+use firstpass_probe::Knobs;
+use firstpass_reference::Reference;
+
+const MODELS: [&str; 2] = ["faceboxes-int8-per-channel", "faceboxes-int8-per-tensor"];
+
+fn steps(model: &str, rules: &[(&str, &str)]) -> Result<u64> {
+    let knobs = Knobs::default().with("threads", 2);
+    let knobs = rules
+        .iter()
+        .fold(knobs, |all, (name, value)| all.with(name, value));
+    let steps = largest_steps_from_golden::<Reference>(model, &knobs)?;
+    assert!(steps.len() >= 7, "{steps:?}");
+    Ok(steps.into_values().flatten().max().unwrap_or_default())
+}
+
+/// With the rule of its kernels, every value of every photograph is PyTorch's.
+#[test]
+fn fbgemm_with_saturating_pairs_is_exactly_pytorch() -> Result<()> {
+    for model in MODELS {
+        let rules = [("arithmetic", "fbgemm"), ("sums", "depthwise-pairs")];
+        assert_eq!(steps(model, &rules)?, 0, "{model}");
+    }
+    Ok(())
+}
+
+/// Each rule makes a difference: none is there for nothing.
+#[test]
+fn other_rules_differ() -> Result<()> {
+    let [model, _] = MODELS;
+    for rules in [
+        [("sums", "exact"), ("arithmetic", "fbgemm")],
+        [("sums", "depthwise-pairs"), ("arithmetic", "qlinear")],
+        [("sums", "depthwise-pairs"), ("arithmetic", "exact")],
+        [("sums", "depthwise-pairs"), ("rounding", "half-away")],
+    ] {
+        let found = steps(model, &rules)?;
+        assert!((1..=9).contains(&found), "{rules:?}: {found} steps");
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The shared suite on this backend.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    firstpass_conformance::main::<firstpass_reference::Reference>(
+        env!("CARGO_BIN_EXE_firstpass-reference"),
+        env!("CARGO_MANIFEST_DIR"),
+    )
+}

@@ -1,0 +1,70 @@
+//! `firstpass diverge`: in which layer does an engine begin to differ?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use firstpass_harness::{
+    diverge, model::Precision, photo::Photo, report::divergence_on_terminal, subject::Subject,
+    workspace::Workspace,
+};
+
+use crate::commands::{
+    measure::{chosen_backends, reported},
+    setup,
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// A name of fixtures/models, or the path of a model.toml of your own [default: the first int8
+    /// model of the fixtures]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// A photograph of your own instead of the first of the fixtures
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// The record beside which the comparison is kept, and from whose `firstpass referee` the rules are
+    /// taken [default: that of reports/README.md]
+    #[arg(long, value_name = "RECORD")]
+    from: Option<PathBuf>,
+}
+
+/// Succeeds where the comparison was written, whatever it says.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let engines = chosen_backends(workspace, &arguments.backends)?;
+    let photo = match &arguments.image {
+        Some(file) => Photo::from_file(file),
+        None => Photo::fixtures(&workspace.fixtures())?
+            .into_iter()
+            .next()
+            .context("the fixtures have no photograph; give one with --image")?,
+    };
+    let model = match &arguments.model {
+        Some(name) => Subject::find_model(workspace, name)?,
+        None => Subject::fixture_models(workspace)?
+            .into_iter()
+            .find(|model| model.precision == Precision::Int8)
+            .context("the fixtures have no int8 model; name one with --model")?,
+    };
+    let subject = Subject::new(workspace, vec![model], vec![photo])?;
+    let record = match &arguments.from {
+        Some(record) => record.clone(),
+        None => reported(workspace, "--from")?,
+    };
+    // Without a library its engine is a line that says so; the others are compared.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let folder = diverge::measure(workspace, &engines, &subject, &record)?;
+    let compared = diverge::read(&record)?.context("the comparison was removed meanwhile")?;
+    println!("{}", divergence_on_terminal(&compared));
+    println!("comparisons: {}", folder.display());
+    println!(
+        "`cargo firstpass report --from {}` puts them into a report",
+        record.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,119 @@
+//! Where do engines begin to differ? Every quantized activation of a graph, in each engine and as a
+//! referee computes it.
+
+mod measure;
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::Result;
+use firstpass_probe::Knobs;
+use serde::{Deserialize, Serialize};
+
+use crate::{beside::Beside, code::Code};
+
+pub use measure::measure;
+
+/// Raised when the meaning of these files changes.
+pub const VERSION: u32 = 1;
+
+/// Where it is kept.
+pub const BESIDE: Beside = Beside {
+    name: "diverge",
+    version: VERSION,
+};
+
+/// `run.json`: what the run was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DivergeRun {
+    pub version: u32,
+    /// When it began, in UTC.
+    pub date: String,
+    pub code: Code,
+    /// SHA-256 over the sources of each referee.
+    pub referees: BTreeMap<String, String>,
+    pub model: String,
+    /// The photograph.
+    pub photo: String,
+}
+
+/// One layer of one engine, as one line of the engine's file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerDifference {
+    /// The node that computes it, and its operator; empty on a line that says why there are none.
+    pub layer: String,
+    pub operator: String,
+    /// The rules of the referee: those that are known to give the engine's outputs best.
+    pub rules: Knobs,
+    /// Against the referee's whole run.
+    pub cumulative: Option<Difference>,
+    /// Against the referee's result for the engine's own inputs of the layer.
+    pub isolated: Option<Difference>,
+    /// Why there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// How far two quantized tensors are apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    pub values: usize,
+    /// The same quantization step.
+    pub same: usize,
+    pub most_steps: u64,
+}
+
+impl Difference {
+    /// Of values that are dequantized with `scale`.
+    pub fn of(reference: &[f32], other: &[f32], scale: f32) -> Self {
+        let mut difference = Self {
+            values: reference.len(),
+            same: 0,
+            most_steps: 0,
+        };
+        for (reference, other) in reference.iter().zip(other) {
+            let steps = ((reference - other) / scale).abs().round() as u64;
+            difference.same += usize::from(steps == 0);
+            difference.most_steps = difference.most_steps.max(steps);
+        }
+        difference
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.same == self.values
+    }
+
+    /// The share of values that differ.
+    pub fn share(&self) -> f64 {
+        (self.values - self.same) as f64 / self.values.max(1) as f64
+    }
+}
+
+/// All that was compared.
+#[derive(Debug, Clone)]
+pub struct Diverge {
+    pub run: DivergeRun,
+    /// By engine, in the order of the graph.
+    pub layers: BTreeMap<String, Vec<LayerDifference>>,
+}
+
+/// Reads what was compared beside a record; `None` where nothing was.
+///
+/// # Errors
+/// Fails where a file is there and cannot be read, or is of another version.
+pub fn read(record: &Path) -> Result<Option<Diverge>> {
+    let kept = BESIDE.read(record)?;
+    Ok(kept.map(|(run, layers)| Diverge { run, layers }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_whole_steps() {
+        let found = Difference::of(&[0.5, 1.0, -2.0], &[0.5, 1.5, -3.0], 0.5);
+        assert_eq!((found.values, found.same, found.most_steps), (3, 1, 2));
+        assert!(!found.is_none());
+        assert!(Difference::of(&[1.0], &[1.0], 0.1).is_none());
+    }
+}

@@ -1,0 +1,506 @@
+//! What the harness knows of an ONNX graph: shapes, the work of convolutions, and the layers of a
+//! quantized one: what is computed between one QuantizeLinear and the next.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use firstpass_onnx::{
+    AttributeProto, Constant, GraphProto, ModelProto, NodeProto, TensorProto, TensorTypeProto,
+    TypeProto, ValueInfoProto, Values, data_type, decode, encode,
+};
+use prost::Message;
+
+/// The operator set of the files that are made here.
+const OPSET: i64 = 13;
+
+/// A graph whose quantized activations are known.
+pub struct Graph {
+    graph: GraphProto,
+    /// Of the file.
+    bytes: Vec<u8>,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+/// What is computed up to a QuantizeLinear of activations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// The operator whose result is quantized.
+    pub name: String,
+    pub operator: String,
+    /// The dequantized result, by its name in the graph.
+    pub output: String,
+    /// Of the quantized result.
+    pub scale: f32,
+    pub shape: Vec<usize>,
+    /// Places of its nodes in the graph.
+    nodes: Vec<usize>,
+    /// The dequantized activations that it reads; none where it quantizes the input of the graph.
+    pub inputs: Vec<String>,
+}
+
+impl Graph {
+    /// # Errors
+    /// Fails on a file that is no ONNX model.
+    pub fn read(path: &Path, input: &str, shape: &[usize]) -> Result<Self> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let graph = decode(bytes.clone().into()).map_err(|e| anyhow!("{e}"))?;
+        let mut found = Self {
+            graph,
+            bytes,
+            shapes: BTreeMap::from([(input.to_owned(), shape.to_vec())]),
+        };
+        found.infer_shapes()?;
+        Ok(found)
+    }
+
+    fn constant(&self, name: &str) -> Option<&TensorProto> {
+        self.graph.initializer.iter().find(|t| t.name == name)
+    }
+
+    fn producer(&self, name: &str) -> Option<usize> {
+        self.graph
+            .node
+            .iter()
+            .position(|node| node.output.iter().any(|o| o == name))
+    }
+
+    /// Shapes of activations, as far as the operators are known.
+    fn infer_shapes(&mut self) -> Result<()> {
+        for node in &self.graph.node {
+            let first = node.input.first().and_then(|name| self.shapes.get(name));
+            let (Some(first), [output]) = (first, &node.output[..]) else {
+                continue;
+            };
+            let shape = match node.op_type.as_str() {
+                "Relu" | "Clip" | "QuantizeLinear" | "DequantizeLinear" | "Add" | "Identity"
+                | "Sigmoid" => Some(first.clone()),
+                "Conv" => self.convolved(node, first)?,
+                _ => None,
+            };
+            if let Some(shape) = shape {
+                self.shapes.insert(output.clone(), shape);
+            }
+        }
+        Ok(())
+    }
+
+    fn convolved(&self, node: &NodeProto, input: &[usize]) -> Result<Option<Vec<usize>>> {
+        let (Some(weights), [number, _, height, width]) = (self.weights(node), input) else {
+            return Ok(None);
+        };
+        let &[channels, _, rows, columns] = &weights.dims[..] else {
+            return Ok(None);
+        };
+        let ints = |name: &str, default: i64, at: usize| {
+            node.ints(name)
+                .and_then(|ints| ints.get(at).copied())
+                .unwrap_or(default)
+        };
+        let size = |size: usize, kernel: i64, axis: usize| -> Option<usize> {
+            let padded =
+                i64::try_from(size).ok()? + ints("pads", 0, axis) + ints("pads", 0, axis + 2);
+            let reach = (kernel - 1) * ints("dilations", 1, axis) + 1;
+            let room = (padded - reach).checked_div(ints("strides", 1, axis))?;
+            usize::try_from(room + 1).ok()
+        };
+        let shape = (|| {
+            Some(vec![
+                *number,
+                usize::try_from(channels).ok()?,
+                size(*height, rows, 0)?,
+                size(*width, columns, 1)?,
+            ])
+        })();
+        let shape = shape.filter(|shape| shape.iter().all(|&length| length > 0));
+        Ok(Some(shape.with_context(|| {
+            format!("{} has no output", node.label())
+        })?))
+    }
+
+    /// The multiplications with addition of every convolution whose shape is known, by the name of its
+    /// node.
+    pub fn multiply_adds(&self) -> BTreeMap<&str, u64> {
+        let convolutions = self.graph.node.iter().filter(|node| node.op_type == "Conv");
+        let counted = convolutions.filter_map(|node| {
+            let weights = self.weights(node)?;
+            let taps: i64 = weights.dims.iter().skip(1).product();
+            let outputs: usize = self.shapes.get(node.output.first()?)?.iter().product();
+            let count = u64::try_from(taps).ok()? * u64::try_from(outputs).ok()?;
+            Some((node.name.as_str(), count))
+        });
+        counted.collect()
+    }
+
+    /// The weights of a convolution, whether they are quantized or not.
+    fn weights(&self, node: &NodeProto) -> Option<&TensorProto> {
+        let name = node.input.get(1)?;
+        self.constant(name).or_else(|| {
+            let dequantize = &self.graph.node[self.producer(name)?];
+            self.constant(dequantize.input.first()?)
+        })
+    }
+
+    /// Every layer whose shape is known, in the order of the graph.
+    ///
+    /// # Errors
+    /// Fails where a scale is missing.
+    pub fn layers(&self) -> Result<Vec<Layer>> {
+        let mut layers = Vec::new();
+        for (place, node) in self.graph.node.iter().enumerate() {
+            if node.op_type != "QuantizeLinear" || self.constant(&node.input[0]).is_some() {
+                continue;
+            }
+            let quantized = &node.output[0];
+            let dequantized = self.graph.node.iter().find(|other| {
+                other.op_type == "DequantizeLinear" && other.input.first() == Some(quantized)
+            });
+            let shape = self.shapes.get(quantized);
+            let (Some(dequantized), Some(shape)) = (dequantized, shape) else {
+                continue;
+            };
+            let (nodes, inputs) = self.between(place);
+            let operator = nodes
+                .iter()
+                .map(|&place| &self.graph.node[place])
+                .rfind(|node| !is_around(node))
+                .unwrap_or(node);
+            layers.push(Layer {
+                name: operator.name.clone(),
+                operator: operator.op_type.clone(),
+                output: dequantized.output[0].clone(),
+                scale: self.scale(node)?,
+                shape: shape.clone(),
+                nodes,
+                inputs,
+            });
+        }
+        Ok(layers)
+    }
+
+    fn scale(&self, node: &NodeProto) -> Result<f32> {
+        let scale = node.input.get(1).and_then(|name| self.constant(name));
+        let scale = scale
+            .map(Constant::read)
+            .transpose()
+            .map_err(|e| anyhow!("{e}"))?;
+        match scale.map(|scale| scale.values) {
+            Some(Values::F32(scales)) if scales.len() == 1 => Ok(scales[0]),
+            _ => bail!("{} has no single scale", node.label()),
+        }
+    }
+
+    /// The nodes that a QuantizeLinear needs, itself included, back to dequantized activations, and the
+    /// names of these.
+    fn between(&self, place: usize) -> (Vec<usize>, Vec<String>) {
+        let mut nodes = BTreeSet::from([place]);
+        let mut inputs = Vec::new();
+        let mut next = vec![place];
+        while let Some(place) = next.pop() {
+            for name in &self.graph.node[place].input {
+                let Some(producer) = self.producer(name) else {
+                    continue;
+                };
+                let node = &self.graph.node[producer];
+                let is_constant = self.constant(&node.input[0]).is_some();
+                if node.op_type == "DequantizeLinear" && !is_constant {
+                    if !inputs.contains(name) {
+                        inputs.push(name.clone());
+                    }
+                } else if nodes.insert(producer) {
+                    next.push(producer);
+                }
+            }
+        }
+        (nodes.into_iter().collect(), inputs)
+    }
+
+    /// The file with further outputs. What is appended to a message of protobuf is merged with it.
+    pub fn with_outputs(&self, names: &[&str]) -> Vec<u8> {
+        let outputs = names.iter().map(|name| float_value(name)).collect();
+        let more = GraphProto {
+            output: outputs,
+            ..GraphProto::default()
+        };
+        let mut bytes = self.bytes.clone();
+        let more = ModelProto {
+            graph: Some(more),
+            ..ModelProto::default()
+        };
+        bytes.extend(more.encode_to_vec());
+        bytes
+    }
+
+    /// A file of its own for a layer, for the referee, which reads what is written here; whose input `input` holds the layer's inputs one after the other
+    /// along the channels. `None` for one that quantizes the input of the graph.
+    ///
+    /// # Errors
+    /// Fails where the layer's inputs are no images of one size.
+    pub fn alone(&self, layer: &Layer, input: &str) -> Result<Option<(Vec<u8>, Vec<usize>)>> {
+        let shapes: Vec<&Vec<usize>> = layer
+            .inputs
+            .iter()
+            .filter_map(|name| self.shapes.get(name))
+            .collect();
+        if shapes.is_empty() || shapes.len() != layer.inputs.len() {
+            return Ok(None);
+        }
+        let mut shape = shapes[0].clone();
+        ensure!(
+            shape.len() == 4 && shapes.iter().all(|s| s.len() == 4 && s[2..] == shape[2..]),
+            "{} reads {shapes:?}",
+            layer.name
+        );
+        shape[1] = shapes.iter().map(|shape| shape[1]).sum();
+        let mut made = GraphProto {
+            input: vec![float_value(input)],
+            output: vec![float_value(&layer.output)],
+            ..GraphProto::default()
+        };
+        let mut first = 0;
+        for (name, own) in layer.inputs.iter().zip(&shapes) {
+            let dequantize = &self.graph.node[self.producer(name).context("it is computed")?];
+            let part = Part {
+                first,
+                channels: own[1],
+                of: shape[1],
+            };
+            self.feed(&mut made, dequantize, input, &part)?;
+            first += own[1];
+        }
+        made.node.extend(
+            layer
+                .nodes
+                .iter()
+                .map(|&place| self.graph.node[place].clone()),
+        );
+        let last = self.producer(&layer.output).context("it is computed")?;
+        made.node.push(self.graph.node[last].clone());
+        let read: BTreeSet<&String> = made.node.iter().flat_map(|node| &node.input).collect();
+        let constants = self
+            .graph
+            .initializer
+            .iter()
+            .filter(|t| read.contains(&t.name));
+        let constants: Vec<TensorProto> = constants.cloned().collect();
+        made.initializer.extend(constants);
+        Ok(Some((encode(made, OPSET), shape)))
+    }
+
+    /// Nodes that give a layer one of its inputs from the channels of the file's only one. The values
+    /// come dequantized: quantizing them again, with the same scale, gives the integers that they were.
+    /// Where the file's input has more channels, a convolution with the weight 1 picks some: its
+    /// multiplier is `s·1/s`, so that nothing is rounded.
+    fn feed(
+        &self,
+        made: &mut GraphProto,
+        dequantize: &NodeProto,
+        input: &str,
+        part: &Part,
+    ) -> Result<()> {
+        let output = &dequantize.output[0];
+        let name = |what: &str| format!("{output}.{what}");
+        let scales = &dequantize.input[1..];
+        let node = |op: &str, inputs: Vec<String>, output: String| NodeProto {
+            name: format!("{output}/{op}"),
+            op_type: op.into(),
+            input: inputs,
+            output: vec![output],
+            ..NodeProto::default()
+        };
+        let with_scales = |value: String| [vec![value], scales.to_vec()].concat();
+        let is_whole = part.channels == part.of;
+        let quantized = if is_whole {
+            dequantize.input[0].clone()
+        } else {
+            name("all.quantized")
+        };
+        made.node.push(node(
+            "QuantizeLinear",
+            with_scales(input.into()),
+            quantized.clone(),
+        ));
+        if !is_whole {
+            let weights = part.selection();
+            made.initializer.extend([
+                tensor(
+                    &name("select"),
+                    &[part.channels, part.of, 1, 1],
+                    data_type::INT8,
+                    weights,
+                ),
+                tensor(
+                    &name("one"),
+                    &[],
+                    data_type::FLOAT,
+                    1_f32.to_le_bytes().to_vec(),
+                ),
+                tensor(&name("zero"), &[], data_type::INT8, vec![0]),
+            ]);
+            made.node.extend([
+                node("DequantizeLinear", with_scales(quantized), name("all")),
+                node(
+                    "DequantizeLinear",
+                    vec![name("select"), name("one"), name("zero")],
+                    name("selection"),
+                ),
+                NodeProto {
+                    attribute: vec![AttributeProto {
+                        name: "kernel_shape".into(),
+                        ints: vec![1, 1],
+                        ..AttributeProto::default()
+                    }],
+                    ..node(
+                        "Conv",
+                        vec![name("all"), name("selection")],
+                        name("selected"),
+                    )
+                },
+                node(
+                    "QuantizeLinear",
+                    with_scales(name("selected")),
+                    dequantize.input[0].clone(),
+                ),
+            ]);
+        }
+        made.node.push(dequantize.clone());
+        Ok(())
+    }
+}
+
+/// Some channels of several.
+struct Part {
+    first: usize,
+    channels: usize,
+    of: usize,
+}
+
+impl Part {
+    /// The weights `[channel][of]` that pick them.
+    fn selection(&self) -> Vec<u8> {
+        let mut weights = vec![0; self.channels * self.of];
+        for channel in 0..self.channels {
+            weights[channel * self.of + self.first + channel] = 1;
+        }
+        weights
+    }
+}
+
+/// Whether a node is only about how a result is stored.
+fn is_around(node: &NodeProto) -> bool {
+    let around = [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Relu",
+        "Clip",
+        "Identity",
+    ];
+    around.contains(&node.op_type.as_str())
+}
+
+fn float_value(name: &str) -> ValueInfoProto {
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(TensorTypeProto {
+                elem_type: data_type::FLOAT,
+            }),
+        }),
+    }
+}
+
+fn tensor(name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: dims.iter().map(|&dim| dim as i64).collect(),
+        data_type,
+        raw_data: raw_data.into(),
+        ..TensorProto::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{subject::Subject, workspace::Workspace};
+
+    fn fixture() -> Result<Graph> {
+        let model = Subject::find_model(&Workspace::find()?, "faceboxes-int8-per-channel")?;
+        let file = model
+            .artifact(firstpass_probe::Format::Onnx)
+            .context("it has an ONNX file")?;
+        Graph::read(&file.path, &file.input.name, &file.input.shape)
+    }
+
+    #[test]
+    fn the_work_of_the_fixture_is_known() -> Result<()> {
+        let graph = fixture()?;
+        let work = graph.multiply_adds();
+        assert_eq!(work.len(), 63);
+        // 3x3 on three channels, 32 channels of 240x320 pixels.
+        assert_eq!(work["backbone.features.0.0.conv/Conv"], 27 * 32 * 240 * 320);
+        Ok(())
+    }
+
+    #[test]
+    fn every_convolution_and_addition_is_a_layer() -> Result<()> {
+        let graph = fixture()?;
+        let layers = graph.layers()?;
+        let of = |operator: &str| layers.iter().filter(|l| l.operator == operator).count();
+        assert_eq!((of("Conv"), of("QuantizeLinear")), (63, 1));
+        assert!(of("Add") > 0);
+        assert!(layers.iter().all(|layer| layer.scale > 0.0));
+        let names: Vec<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
+        for layer in &layers {
+            assert_eq!(
+                layer.inputs.len(),
+                match layer.operator.as_str() {
+                    "Add" => 2,
+                    "Conv" => 1,
+                    _ => 0,
+                }
+            );
+            assert!(
+                layer
+                    .inputs
+                    .iter()
+                    .all(|input| names.contains(&input.as_str()))
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_marked_file_is_the_same_graph_with_more_outputs() -> Result<()> {
+        let graph = fixture()?;
+        let marked = decode(graph.with_outputs(&["a", "b"]).into()).map_err(|e| anyhow!("{e}"))?;
+        assert_eq!(marked.node, graph.graph.node);
+        assert_eq!(marked.initializer, graph.graph.initializer);
+        let names: Vec<&str> = marked.output.iter().map(|o| o.name.as_str()).collect();
+        assert_eq!(names[names.len() - 2..], ["a", "b"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_layer_alone_reads_all_its_inputs_from_one() -> Result<()> {
+        let graph = fixture()?;
+        let layers = graph.layers()?;
+        let add = layers
+            .iter()
+            .find(|l| l.operator == "Add")
+            .context("it adds")?;
+        let (bytes, shape) = graph.alone(add, "x")?.context("it has inputs")?;
+        assert_eq!(shape[1], 2 * add.shape[1]);
+        let alone = decode(bytes.into()).map_err(|e| anyhow!("{e}"))?;
+        let operators = |name: &str| alone.node.iter().filter(|n| n.op_type == name).count();
+        assert_eq!((operators("Conv"), operators("Add")), (2, 1));
+        assert!(
+            graph.alone(&layers[0], "x")?.is_none(),
+            "it quantizes the input"
+        );
+        Ok(())
+    }
+}
