@@ -33,7 +33,14 @@ struct Job {
 
 /// Runs all tests: those of the suite itself, then the suite on each backend.
 pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let members = ["probe", "onnx", "native", "statistics", "harness", "conformance"];
+    let members = [
+        "probe",
+        "onnx",
+        "native",
+        "statistics",
+        "harness",
+        "conformance",
+    ];
     let selection = members
         .iter()
         .flat_map(|m| ["--package".into(), format!("firstpass-{m}")]);

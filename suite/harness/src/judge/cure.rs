@@ -286,6 +286,24 @@ pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
     })
 }
 
+/// Of the settings that are harmless and take no longer to three answers than the default, the fastest
+/// whose pass 1 is short enough, and pass 2 as well if there is one: what a short first pass costs where
+/// the recommended setting has none.
+pub fn shortest_first_pass(ablation: &Ablation) -> Option<&Setting> {
+    let answers = |s: &Setting| s.against.get(&Figure::ThreeAnswers).map(|c| c.ratio);
+    let fit = ablation.settings.iter().filter(|s| {
+        let slower = s.verdict(Figure::ThreeAnswers) == Some(Verdict::Slower);
+        s.is_harmless() && !slower && s.goals().is_some_and(|goals| goals[0])
+    });
+    fit.min_by(|a, b| {
+        let misses_second = |s: &Setting| s.goals().is_none_or(|goals| !goals[1]);
+        let time = |s: &Setting| answers(s).unwrap_or(f64::INFINITY);
+        misses_second(a)
+            .cmp(&misses_second(b))
+            .then(time(a).total_cmp(&time(b)))
+    })
+}
+
 /// Settings whose times to three answers differ by less are about as fast, which is the resolution of
 /// first passes: fewer knobs win.
 const ABOUT_AS_FAST: f64 = 1.05;
@@ -567,6 +585,8 @@ mod tests {
             recommended(&judged).map(Setting::name).as_deref(),
             Some("a=cure")
         );
+        // Its first pass is twice the steady time.
+        assert!(shortest_first_pass(&judged).is_none());
         let front: Vec<String> = pareto(&judged)
             .into_iter()
             .map(|s| s.map_or_else(|| "default".into(), Setting::name))
@@ -579,6 +599,18 @@ mod tests {
         let judged = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 100.0, 10.0, "same")]);
         assert!(recommended(&judged).is_none());
         assert_eq!(combinations(&[&judged]).len(), 1, "only a warm-up pass");
+    }
+
+    #[test]
+    fn what_a_short_first_pass_costs_is_told() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=x", 20.0, 10.0, "same"),
+            ("a=x,b=short", 11.0, 10.0, "same"),
+            ("c=wrong", 11.0, 10.0, "other"),
+        ]);
+        let found = shortest_first_pass(&judged).map(Setting::name);
+        assert_eq!(found.as_deref(), Some("a=x, b=short"));
     }
 
     #[test]

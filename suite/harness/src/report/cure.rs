@@ -13,7 +13,7 @@ use crate::{
     judge::{
         cure::{
             Ablation, BreakEven, FIRST_GOAL, OutputChange, SECOND_GOAL, STEADY_ALLOWANCE, Setting,
-            name, recommended,
+            name, recommended, shortest_first_pass,
         },
         explain::{Explanation, judge},
         latency::{Figure, Latency},
@@ -215,6 +215,23 @@ fn recommendation(ablation: &Ablation, explained: &[Explanation]) -> String {
             mark(goals[2]),
             remaining(&setting.knobs),
         );
+        let shorter = shortest_first_pass(ablation).filter(|_| !goals[0]);
+        if let Some((other, (first, second, cold))) =
+            shorter.and_then(|other| Some((other, other.goal_figures()?)))
+        {
+            text += &format!(
+                "\n\nThe trade: with `{}` pass 1 is {} steady and pass 2 {}, and the cold start {} that \
+                 of the default; three answers take {}.",
+                other.name(),
+                times(first),
+                times(second),
+                times(cold),
+                ratio(other.against.get(&Figure::ThreeAnswers).copied()),
+            );
+        } else if !goals[0] {
+            text += "\n\nNo setting that was tried has a pass 1 as short as that without taking \
+                     longer to three answers.";
+        }
     }
     text
 }
