@@ -2,12 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_harness::{
-    diverge, model::Precision, photo::Photo, report::divergence_on_terminal, subject::Subject,
+    diverge::{self, Settings},
+    model::Precision,
+    photo::Photo,
+    report::divergence_on_terminal,
+    subject::Subject,
     workspace::Workspace,
 };
+use firstpass_probe::Knobs;
 
 use crate::commands::{
     measure::{chosen_backends, reported},
@@ -26,6 +31,13 @@ pub struct Arguments {
     /// A photograph of your own instead of the first of the fixtures
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// Multiply every value of the input: with 4, activations leave the range that they were calibrated
+    /// for, where some kernels saturate
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    gain: f32,
+    /// Set a knob of the engines, such as exact-int8=on; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    knobs: Vec<String>,
     /// The record beside which the comparison is kept, and from whose `firstpass referee` the rules are
     /// taken [default: that of reports/README.md]
     #[arg(long, value_name = "RECORD")]
@@ -35,6 +47,21 @@ pub struct Arguments {
 /// Succeeds where the comparison was written, whatever it says.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let engines = chosen_backends(workspace, &arguments.backends)?;
+    let mut knobs = Knobs::default();
+    for setting in &arguments.knobs {
+        let (name, value) = setting
+            .split_once('=')
+            .with_context(|| format!("--set takes NAME=VALUE, not {setting:?}"))?;
+        knobs = knobs.with(name, value);
+    }
+    ensure!(
+        arguments.gain.is_finite() && arguments.gain > 0.0,
+        "--gain must be a positive number"
+    );
+    let settings = Settings {
+        gain: arguments.gain,
+        knobs,
+    };
     let photo = match &arguments.image {
         Some(file) => Photo::from_file(file),
         None => Photo::fixtures(&workspace.fixtures())?
@@ -58,7 +85,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let folder = diverge::measure(workspace, &engines, &subject, &record)?;
+    let folder = diverge::measure(workspace, &engines, &subject, settings, &record)?;
     let compared = diverge::read(&record)?.context("the comparison was removed meanwhile")?;
     println!("{}", divergence_on_terminal(&compared));
     println!("comparisons: {}", folder.display());

@@ -11,7 +11,7 @@ use firstpass_probe::{
     write_tensors,
 };
 
-use super::{BESIDE, Difference, DivergeRun, LayerDifference, VERSION};
+use super::{BESIDE, Difference, DivergeRun, LayerDifference, Settings, VERSION};
 use crate::{
     beside::Recorder,
     campaign::progress,
@@ -41,6 +41,7 @@ pub fn measure(
     workspace: &Workspace,
     engines: &[Backend],
     subject: &Subject,
+    settings: Settings,
     record: &Path,
 ) -> Result<PathBuf> {
     let backends = workspace.backends()?;
@@ -57,10 +58,15 @@ pub fn measure(
         referees: BTreeMap::from([(referee.name.clone(), sources_sha256(workspace, referee)?)]),
         model: model.name.clone(),
         photo: photo.name.clone(),
+        settings,
     };
     let mut inputs = InputFiles::new()?;
     let marked = Marked::new(subject, model, inputs.folder())?;
-    let input = inputs.file(photo, model)?;
+    let input = multiplied(
+        &inputs.file(photo, model)?,
+        run.settings.gain,
+        inputs.folder(),
+    )?;
     let rules = best_rules(record, model)?;
     let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
     recorder.announce_interruption();
@@ -72,7 +78,7 @@ pub fn measure(
         let lines = start(workspace, engine)
             .and_then(|(probe, description)| {
                 ensure!(description.formats.contains(&FORMAT), "it reads no ONNX");
-                marked.run(&probe, &Knobs::default(), &input, inputs.folder())
+                marked.run(&probe, &run.settings.knobs, &input, inputs.folder())
             })
             .and_then(|own| {
                 let whole = marked.run(&referee, &rules, &input, inputs.folder())?;
@@ -266,6 +272,18 @@ impl Marked {
         let mut found = outputs(referee, &model, rules, &file, folder)?;
         Ok(found.remove(&layer.output))
     }
+}
+
+/// The file of an input with every value multiplied.
+fn multiplied(input: &Path, gain: f32, folder: &Path) -> Result<PathBuf> {
+    let (mut tensors, _) = read_tensors(input).map_err(|e| anyhow!("{e}"))?;
+    for value in tensors.values_mut().flat_map(|tensor| &mut tensor.data) {
+        *value *= gain;
+    }
+    let path = folder.join("multiplied.safetensors");
+    let named = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
+    Ok(path)
 }
 
 /// The outputs of one pass, by name.

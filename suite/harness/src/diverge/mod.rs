@@ -34,6 +34,18 @@ pub struct DivergeRun {
     pub model: String,
     /// The photograph.
     pub photo: String,
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+/// How engines are run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What every value of the input is multiplied by: with more than 1, activations leave the range
+    /// that they were calibrated for, where kernels that add in 16 bits saturate.
+    pub gain: f32,
+    /// Of every engine.
+    pub knobs: Knobs,
 }
 
 /// One layer of one engine, as one line of the engine's file.

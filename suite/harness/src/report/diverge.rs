@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use firstpass_probe::Knobs;
 
 use crate::{
     diverge::{Difference, Diverge, LayerDifference},
@@ -49,8 +50,9 @@ pub(super) fn section(
              under the rules that give the engine's outputs best. *By itself*, a layer is compared with \
              what the referee makes of the engine's own inputs of that layer: what differs there is \
              the layer's own doing. In the whole run, differences of earlier layers come in as well. \
-             Engines give these activations as further outputs, which are marked in the file.",
-            diverge.run.photo
+             Engines give these activations as further outputs, which are marked in the file.{}",
+            diverge.run.photo,
+            setting(diverge)
         ),
     ];
     let Rows { header, rows } = summary(diverge);
@@ -69,6 +71,22 @@ pub(super) fn section(
         }
     }
     parts.join("\n\n")
+}
+
+/// What was not as it is by default.
+fn setting(diverge: &Diverge) -> String {
+    let settings = &diverge.run.settings;
+    let mut text = String::new();
+    if settings.gain != 1.0 {
+        text += &format!(
+            " Every value of the input was multiplied by {}.",
+            settings.gain
+        );
+    }
+    if settings.knobs != Knobs::default() {
+        text += &format!(" The engines ran with `{}`.", name(&settings.knobs));
+    }
+    text
 }
 
 pub(super) fn plots(diverge: Option<&Diverge>) -> Result<Vec<(PathBuf, String)>> {
@@ -216,12 +234,10 @@ fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use firstpass_probe::Knobs;
-
     use super::*;
     use crate::{
         code::Code,
-        diverge::{DivergeRun, VERSION},
+        diverge::{DivergeRun, Settings, VERSION},
     };
 
     fn layer(name: &str, cumulative: usize, isolated: usize) -> LayerDifference {
@@ -260,6 +276,10 @@ mod tests {
                 referees: BTreeMap::new(),
                 model: "m".into(),
                 photo: "photo".into(),
+                settings: Settings {
+                    gain: 4.0,
+                    knobs: Knobs::default(),
+                },
             },
             layers: BTreeMap::from([
                 (
@@ -290,6 +310,7 @@ mod tests {
             "10.00 % differ, ≤ 1 steps",
             "99.67 %",
             "it reads no ONNX",
+            "multiplied by 4",
             "The layers of x that differ most by themselves",
             "| 2: b ",
             "(plots/divergence.svg)",
