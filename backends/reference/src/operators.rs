@@ -118,9 +118,11 @@ fn constant(node: &NodeProto) -> Result<Value> {
     }
 }
 
-/// Scales and zero points in inputs 1 and 2, and the limits of their type, which is u8 where there is
-/// no zero point.
-fn scales(inputs: Inputs<'_>) -> Result<(Vec<f32>, Vec<i32>, (i32, i32))> {
+/// Scales, zero points, and the smallest and the largest value of their type.
+type Scales = (Vec<f32>, Vec<i32>, (i32, i32));
+
+/// What is in inputs 1 and 2; the type is u8 where there is no zero point.
+fn scales(inputs: Inputs<'_>) -> Result<Scales> {
     let scales = input(inputs, 1)?.float()?.values.clone();
     if scales.is_empty() || !scales.iter().all(|s| s.is_normal() && *s > 0.0) {
         return Err(Error::engine("a scale is no normal positive number"));
