@@ -218,7 +218,7 @@ mod tests {
         let build = Build::read(&workspace)?;
         let lines = build.lines(&workspace)?;
         let has = |start: &str| lines.iter().any(|line| line.starts_with(start));
-        for linked in ["candle-core 0.", "serde_json 1.", "rayon = ", "prost = "] {
+        for linked in ["safetensors 0.", "serde_json 1.", "rayon = ", "prost = "] {
             assert!(has(linked), "{linked}");
         }
         for other in ["plotters 0.", "firstpass-harness", "comfy-table = "] {
