@@ -7,9 +7,10 @@ use crate::{
     Engine, Settings,
     kernels::Isa,
     onnx::{
-        self, AttributeProto, GraphProto, NodeProto, TensorProto, TensorTypeProto, TypeProto,
-        ValueInfoProto,
+        AttributeProto, GraphProto, NodeProto, TensorProto,
         data_type::{FLOAT, INT8, INT32, INT64, UINT8},
+        decode,
+        write::{encode, f32_value, node},
     },
     plan::Plan,
     prepared::{ConvKind, Prepared},
@@ -21,15 +22,9 @@ struct Graph(GraphProto);
 
 impl Graph {
     fn new() -> Self {
-        let value = |name: &str| ValueInfoProto {
-            name: name.into(),
-            r#type: Some(TypeProto {
-                tensor_type: Some(TensorTypeProto { elem_type: FLOAT }),
-            }),
-        };
         Self(GraphProto {
-            input: vec![value("x")],
-            output: vec![value("y")],
+            input: vec![f32_value("x", None)],
+            output: vec![f32_value("y", None)],
             ..Default::default()
         })
     }
@@ -67,20 +62,16 @@ impl Graph {
         output: &str,
         attributes: &[(&str, &[usize])],
     ) -> Self {
-        let attribute = attributes.iter().map(|(name, values)| AttributeProto {
-            name: (*name).into(),
-            i: (values.len() == 1).then(|| values[0] as i64),
-            ints: values.iter().map(|&value| value as i64).collect(),
-            ..Default::default()
-        });
-        self.0.node.push(NodeProto {
-            name: format!("{output}.node"),
-            op_type: op_type.into(),
-            input: inputs.iter().map(ToString::to_string).collect(),
-            output: vec![output.into()],
-            attribute: attribute.collect(),
-            ..Default::default()
-        });
+        let attribute = |(name, values): &(&str, &[usize])| {
+            let values: Vec<i64> = values.iter().map(|&value| value as i64).collect();
+            match values[..] {
+                [value] => AttributeProto::int(name, value),
+                _ => AttributeProto::ints(name, &values),
+            }
+        };
+        let node = node(op_type, inputs, output);
+        let node = attributes.iter().map(attribute).fold(node, NodeProto::with);
+        self.0.node.push(node);
         self
     }
 
@@ -94,7 +85,7 @@ impl Graph {
     }
 
     fn encode(&self) -> Vec<u8> {
-        onnx::encode(self.0.clone(), 13)
+        encode(self.0.clone(), 13)
     }
 
     fn prepare(&self, isa: Isa, shape: &[usize]) -> Result<Prepared> {
@@ -109,7 +100,7 @@ fn prepare(bytes: &[u8], isa: Isa, shape: &[usize]) -> Result<Prepared> {
         ..Settings::default()
     })?;
     let bytes = bytes.to_vec().into();
-    let plan = Plan::new(&onnx::decode(bytes)?, "x", &["y"])?;
+    let plan = Plan::new(&decode(bytes)?, "x", &["y"])?;
     Prepared::new(&engine, &plan, shape)
 }
 

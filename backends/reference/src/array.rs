@@ -72,6 +72,24 @@ impl<T: Copy> Array<T> {
         Ok(Self { dims, values })
     }
 
+    /// With every value repeated so many times along each axis.
+    ///
+    /// # Errors
+    /// Fails where the result is too large.
+    pub fn repeated(&self, times: &[usize]) -> Result<Self> {
+        let lengths = self.dims.iter().zip(times);
+        let dims: Vec<usize> = lengths.map(|(length, times)| length * times).collect();
+        let of = strides(&dims);
+        let from = strides(&self.dims);
+        let value = |at: usize| {
+            let axes = 0..dims.len();
+            let place = axes.map(|axis| at / of[axis] % dims[axis] / times[axis] * from[axis]);
+            self.values[place.sum::<usize>()]
+        };
+        let values = (0..volume(&dims)?).map(value).collect();
+        Ok(Self { dims, values })
+    }
+
     /// With other dimensions, as `Reshape` writes them: -1 is computed, 0 is copied unless
     /// `allow_zero`.
     ///
@@ -165,6 +183,15 @@ mod tests {
         assert_eq!(found.values, [0, 3, 1, 4, 2, 5]);
         assert!(array(&[2, 3]).transposed(&[0, 0]).is_err());
         assert!(array(&[2, 3]).transposed(&[0]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn values_are_repeated() -> Result<()> {
+        let found = array(&[1, 2, 2]).repeated(&[1, 2, 3])?;
+        assert_eq!(found.dims, [1, 4, 6]);
+        assert_eq!(found.values[..6], [0, 0, 0, 1, 1, 1]);
+        assert_eq!(found.values[12..18], [2, 2, 2, 3, 3, 3]);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is implemented.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "Add",
     "Clip",
     "Concat",
@@ -27,6 +27,7 @@ pub const NAMES: [&str; 13] = [
     "QuantizeLinear",
     "Relu",
     "Reshape",
+    "Resize",
     "Sigmoid",
     "Transpose",
 ];
@@ -67,6 +68,7 @@ pub fn compute(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result
             ))
         }
         "Flatten" => flatten(node, inputs),
+        "Resize" => resize(node, inputs),
         "Concat" => {
             let parts: Vec<Arc<Array<f32>>> = (0..inputs.len())
                 .map(|position| input(inputs, position)?.float())
@@ -427,6 +429,39 @@ fn transpose(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
             .collect::<Result<_>>()?,
     };
     Ok(float(array.transposed(&order)?))
+}
+
+/// To the nearest value at a whole number of times the size, where all the standard's ways of rounding
+/// coordinates agree on the one that is repeated: `asymmetric` with `floor`, `half_pixel` with any.
+fn resize(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
+    let text = |name: &str, default: &'static [u8]| node.text(name).unwrap_or(default).to_vec();
+    let coordinates = text("coordinate_transformation_mode", b"half_pixel");
+    let rounding = text("nearest_mode", b"round_prefer_floor");
+    let repeats = match &coordinates[..] {
+        b"asymmetric" => rounding == b"floor",
+        b"half_pixel" => matches!(&rounding[..], b"round_prefer_floor" | b"round_prefer_ceil"),
+        _ => false,
+    };
+    if text("mode", b"nearest") != b"nearest" || !repeats {
+        return Err(Error::unsupported(
+            "it resizes otherwise than by repeating the nearest value",
+        ));
+    }
+    let array = input(inputs, 0)?.float()?;
+    let scales = input(inputs, 2)?.float()?;
+    let whole = |&scale: &f32| {
+        let is_whole = scale >= 1.0 && scale <= 64.0 && scale.fract() == 0.0;
+        is_whole.then_some(scale as usize)
+    };
+    let times: Option<Vec<usize>> = scales.values.iter().map(whole).collect();
+    let times = times.filter(|times| times.len() == array.dims.len());
+    let times = times.ok_or_else(|| {
+        Error::unsupported(format!(
+            "{:?} times a tensor of {:?}",
+            scales.values, array.dims
+        ))
+    })?;
+    Ok(float(array.repeated(&times)?))
 }
 
 fn flatten(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {

@@ -32,6 +32,12 @@ pub enum Arithmetic {
     /// `fixed + qa·(sa/so) + qb·(sb/so)` with the zero points in `fixed`; quantizing divides by `s`.
     /// ONNX Runtime, MLAS `quantize.cpp` (MlasRequantizeOutput), `qladd.cpp`.
     QLinear,
+    /// Fixed point, as tract computes QLinearConv: the bias is an i32, and with one scale of the weights
+    /// the sum is multiplied by `(sa·sw)/so` exactly, as a number of 31 fractional bits, and rounded once;
+    /// with one scale a channel, in f32. An addition is of floats, `((qa−za)·sa + (qb−zb)·sb) · (1/so)`;
+    /// quantizing multiplies by `1/s`. tract-core, `ops/matmul/quant.rs` (requant), `ops/quant.rs`
+    /// (scale); tract-linalg, `generic/rounding.rs` (Scaler).
+    FixedPoint,
     /// What the graph means: real numbers, in f64, with a single rounding at the end.
     Exact,
 }
@@ -68,9 +74,10 @@ impl Rules {
         vec![
             Knob::choice(
                 ARITHMETIC,
-                &["as-written", "fbgemm", "qlinear", "exact"],
-                "how sums are scaled: fbgemm's way, QLinearConv's, or in real numbers; as written: \
-                 fbgemm's where biases are floats, QLinearConv's where they are integers",
+                &["as-written", "fbgemm", "qlinear", "fixed-point", "exact"],
+                "how sums are scaled: fbgemm's way, QLinearConv's in f32 or in fixed point, or in real \
+                 numbers; as written: fbgemm's where biases are floats, QLinearConv's in f32 where they \
+                 are integers",
             ),
             Knob::choice(
                 ROUNDING,
@@ -98,6 +105,7 @@ impl Rules {
                 None | Some("as-written") => None,
                 Some("fbgemm") => Some(Arithmetic::Fbgemm),
                 Some("qlinear") => Some(Arithmetic::QLinear),
+                Some("fixed-point") => Some(Arithmetic::FixedPoint),
                 Some("exact") => Some(Arithmetic::Exact),
                 Some(other) => return unknown(ARITHMETIC, other),
             },
@@ -218,7 +226,7 @@ impl Requantizer {
     pub fn quantize(&self, value: f32) -> i32 {
         let scale = self.output.scale;
         self.store(match self.arithmetic {
-            Arithmetic::Fbgemm => f64::from(value * (1.0 / scale)),
+            Arithmetic::Fbgemm | Arithmetic::FixedPoint => f64::from(value * (1.0 / scale)),
             Arithmetic::QLinear => f64::from(value / scale),
             Arithmetic::Exact => f64::from(value) / f64::from(scale),
         })
@@ -242,12 +250,18 @@ impl Requantizer {
                 };
                 f64::from(with_bias * factor)
             }
-            Arithmetic::QLinear => {
+            Arithmetic::QLinear | Arithmetic::FixedPoint => {
                 let bias = match channel.bias {
                     Bias::Float(bias) => (bias / accumulator).round_ties_even() as i32,
                     Bias::Int(bias) => bias,
                 };
-                f64::from(sum.wrapping_add(bias) as f32 * factor)
+                let sum = sum.wrapping_add(bias);
+                if self.arithmetic == Arithmetic::FixedPoint && channel.per_tensor {
+                    // 53 bits hold the product of a factor of 24 and a sum below 2^29.
+                    f64::from(sum) * f64::from(factor)
+                } else {
+                    f64::from(sum as f32 * factor)
+                }
             }
             Arithmetic::Exact => real_sum(sum, channel) / f64::from(self.output.scale),
         })
@@ -261,6 +275,10 @@ impl Requantizer {
                 let real = |value: i32, q: Quantization| {
                     (value as f32).mul_add(q.scale, -q.scale * q.zero as f32)
                 };
+                f64::from((real(values[0], a) + real(values[1], b)) * (1.0 / self.output.scale))
+            }
+            Arithmetic::FixedPoint => {
+                let real = |value: i32, q: Quantization| (value - q.zero) as f32 * q.scale;
                 f64::from((real(values[0], a) + real(values[1], b)) * (1.0 / self.output.scale))
             }
             Arithmetic::QLinear => {
@@ -300,6 +318,36 @@ pub fn real_sum(sum: i32, channel: &Channel) -> f64 {
 mod tests {
     use super::*;
 
+    const ALL: [Arithmetic; 4] = [
+        Arithmetic::Fbgemm,
+        Arithmetic::QLinear,
+        Arithmetic::FixedPoint,
+        Arithmetic::Exact,
+    ];
+
+    /// The product is rounded once: in f32, 16777217 would become 16777216 before it is scaled.
+    #[test]
+    fn fixed_point_keeps_every_bit_of_a_sum() {
+        let channel = Channel {
+            input: 1.0,
+            weight: 1.0,
+            per_tensor: true,
+            bias: Bias::Int(0),
+        };
+        let rule = |arithmetic| {
+            let output = Quantization {
+                scale: 131_072.0,
+                zero: 0,
+                limits: (0, 255),
+            };
+            Requantizer::new(arithmetic, Rounding::HalfEven, Bounds::NONE, output)
+        };
+        // 128.5 steps and a little: 128 where the little is lost.
+        let sum = (1 << 24) + (1 << 16) + 1;
+        assert_eq!(rule(Arithmetic::FixedPoint).sum(sum, &channel), 129);
+        assert_eq!(rule(Arithmetic::QLinear).sum(sum, &channel), 128);
+    }
+
     fn output(scale: f32, zero: i32) -> Quantization {
         Quantization {
             scale,
@@ -321,7 +369,7 @@ mod tests {
             (-0.25, 10, 9),
             (-0.75, 8, 8),
         ] {
-            for arithmetic in [Arithmetic::Fbgemm, Arithmetic::QLinear, Arithmetic::Exact] {
+            for arithmetic in ALL {
                 assert_eq!(requantizer(arithmetic, HalfEven).quantize(value), even);
                 assert_eq!(requantizer(arithmetic, HalfAway).quantize(value), away);
             }
@@ -365,7 +413,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_rounded_all_rules_agree() {
-        for arithmetic in [Arithmetic::Fbgemm, Arithmetic::QLinear, Arithmetic::Exact] {
+        for arithmetic in ALL {
             let rule = requantizer(arithmetic, Rounding::HalfEven);
             let channel = Channel {
                 input: 0.5,

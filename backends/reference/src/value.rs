@@ -59,8 +59,7 @@ pub enum Exact {
 }
 
 impl Value {
-    /// # Errors
-    /// Fails on a type that no quantized model of images has.
+    /// The value of a constant of the graph.
     pub fn of(constant: &Constant) -> Self {
         let integers = |values: Vec<i32>, limits: (i32, i32)| {
             Self::Quantized(Arc::new(Integers {

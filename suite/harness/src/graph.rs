@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_onnx::{
-    AttributeProto, Constant, GraphProto, ModelProto, NodeProto, TensorProto, TensorTypeProto,
-    TypeProto, ValueInfoProto, Values, data_type, decode, encode,
+    AttributeProto, Constant, GraphProto, ModelProto, NodeProto, TensorProto, Values, decode,
+    write::{constant, encode, f32_value, node},
 };
 use prost::Message;
 
@@ -220,7 +220,7 @@ impl Graph {
 
     /// The file with further outputs. What is appended to a message of protobuf is merged with it.
     pub fn with_outputs(&self, names: &[&str]) -> Vec<u8> {
-        let outputs = names.iter().map(|name| float_value(name)).collect();
+        let outputs = names.iter().map(|name| f32_value(name, None)).collect();
         let more = GraphProto {
             output: outputs,
             ..GraphProto::default()
@@ -256,8 +256,8 @@ impl Graph {
         );
         shape[1] = shapes.iter().map(|shape| shape[1]).sum();
         let mut made = GraphProto {
-            input: vec![float_value(input)],
-            output: vec![float_value(&layer.output)],
+            input: vec![f32_value(input, None)],
+            output: vec![f32_value(&layer.output, None)],
             ..GraphProto::default()
         };
         let mut first = 0;
@@ -303,67 +303,34 @@ impl Graph {
     ) -> Result<()> {
         let output = &dequantize.output[0];
         let name = |what: &str| format!("{output}.{what}");
-        let scales = &dequantize.input[1..];
-        let node = |op: &str, inputs: Vec<String>, output: String| NodeProto {
-            name: format!("{output}/{op}"),
-            op_type: op.into(),
-            input: inputs,
-            output: vec![output],
-            ..NodeProto::default()
+        let with_scales = |operator: &str, value: &str, output: &str| {
+            let scales = dequantize.input[1..].iter().map(String::as_str);
+            let inputs: Vec<&str> = std::iter::once(value).chain(scales).collect();
+            node(operator, &inputs, output)
         };
-        let with_scales = |value: String| [vec![value], scales.to_vec()].concat();
         let is_whole = part.channels == part.of;
         let quantized = if is_whole {
             dequantize.input[0].clone()
         } else {
             name("all.quantized")
         };
-        made.node.push(node(
-            "QuantizeLinear",
-            with_scales(input.into()),
-            quantized.clone(),
-        ));
+        made.node
+            .push(with_scales("QuantizeLinear", input, &quantized));
         if !is_whole {
-            let weights = part.selection();
+            let shape = [part.channels, part.of, 1, 1];
+            let [weights, one, zero] = ["select", "one", "zero"].map(name);
             made.initializer.extend([
-                tensor(
-                    &name("select"),
-                    &[part.channels, part.of, 1, 1],
-                    data_type::INT8,
-                    weights,
-                ),
-                tensor(
-                    &name("one"),
-                    &[],
-                    data_type::FLOAT,
-                    1_f32.to_le_bytes().to_vec(),
-                ),
-                tensor(&name("zero"), &[], data_type::INT8, vec![0]),
+                constant(&weights, &shape, &part.selection()),
+                constant(&one, &[], &[1_f32]),
+                constant(&zero, &[], &[0_i8]),
             ]);
+            let [all, selection, selected] = ["all", "selection", "selected"].map(name);
             made.node.extend([
-                node("DequantizeLinear", with_scales(quantized), name("all")),
-                node(
-                    "DequantizeLinear",
-                    vec![name("select"), name("one"), name("zero")],
-                    name("selection"),
-                ),
-                NodeProto {
-                    attribute: vec![AttributeProto {
-                        name: "kernel_shape".into(),
-                        ints: vec![1, 1],
-                        ..AttributeProto::default()
-                    }],
-                    ..node(
-                        "Conv",
-                        vec![name("all"), name("selection")],
-                        name("selected"),
-                    )
-                },
-                node(
-                    "QuantizeLinear",
-                    with_scales(name("selected")),
-                    dequantize.input[0].clone(),
-                ),
+                with_scales("DequantizeLinear", &quantized, &all),
+                node("DequantizeLinear", &[&weights, &one, &zero], &selection),
+                node("Conv", &[&all, &selection], &selected)
+                    .with(AttributeProto::ints("kernel_shape", &[1, 1])),
+                with_scales("QuantizeLinear", &selected, &dequantize.input[0]),
             ]);
         }
         made.node.push(dequantize.clone());
@@ -380,7 +347,7 @@ struct Part {
 
 impl Part {
     /// The weights `[channel][of]` that pick them.
-    fn selection(&self) -> Vec<u8> {
+    fn selection(&self) -> Vec<i8> {
         let mut weights = vec![0; self.channels * self.of];
         for channel in 0..self.channels {
             weights[channel * self.of + self.first + channel] = 1;
@@ -399,27 +366,6 @@ fn is_around(node: &NodeProto) -> bool {
         "Identity",
     ];
     around.contains(&node.op_type.as_str())
-}
-
-fn float_value(name: &str) -> ValueInfoProto {
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            tensor_type: Some(TensorTypeProto {
-                elem_type: data_type::FLOAT,
-            }),
-        }),
-    }
-}
-
-fn tensor(name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: dims.iter().map(|&dim| dim as i64).collect(),
-        data_type,
-        raw_data: raw_data.into(),
-        ..TensorProto::default()
-    }
 }
 
 #[cfg(test)]

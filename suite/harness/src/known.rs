@@ -3,7 +3,7 @@
 //! A declared divergence must still occur, inside its bounds: the suite fails when it moves, and
 //! when it heals.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use firstpass_probe::Format;
 use serde::Deserialize;
@@ -18,6 +18,48 @@ pub struct Known {
     pub float_arithmetic: Vec<Exception>,
     #[serde(default)]
     pub thread_dependent: Vec<Exception>,
+    #[serde(default)]
+    pub operator: Vec<DeclaredOperator>,
+    #[serde(default)]
+    pub standard_test: Vec<DeclaredTests>,
+}
+
+/// Kinds of small graphs that the engine does not compute as the referee does.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DeclaredOperator {
+    pub kinds: Vec<String>,
+    pub verdict: DeclaredVerdict,
+    pub reason: String,
+}
+
+/// Tests of the ONNX standard that the engine does not pass.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DeclaredTests {
+    /// As the standard names them.
+    pub names: Vec<String>,
+    pub reason: String,
+}
+
+/// How an engine differs in a kind of small graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeclaredVerdict {
+    WithinOneStep,
+    Wrong,
+    /// In some of the cases or in all.
+    Unsupported,
+}
+
+impl fmt::Display for DeclaredVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WithinOneStep => "within one step",
+            Self::Wrong => "wrong",
+            Self::Unsupported => "unsupported",
+        })
+    }
 }
 
 /// Outputs that differ from the golden ones.
@@ -104,5 +146,17 @@ impl Known {
         self.thread_dependent
             .iter()
             .find(|e| e.is_of(model, format))
+    }
+
+    pub fn operator(&self, kind: &str) -> Option<&DeclaredOperator> {
+        self.operator
+            .iter()
+            .find(|operator| operator.kinds.iter().any(|k| k == kind))
+    }
+
+    pub fn standard_test(&self, name: &str) -> Option<&DeclaredTests> {
+        self.standard_test
+            .iter()
+            .find(|tests| tests.names.iter().any(|n| n == name))
     }
 }

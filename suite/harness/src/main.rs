@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
 use crate::commands::{
-    aa, cargo, compare, cure, diverge, doctor, explain, gate, overhead, referee, report, setup,
+    aa, cargo, compare, cure, diverge, doctor, explain, gate, operators, overhead, referee, report,
+    setup,
 };
 
 /// Do the engines agree, and what do the first passes cost?
@@ -43,6 +44,8 @@ enum Command {
     Referee(referee::Arguments),
     /// Says in which layer an engine begins to differ from the referee, and how the difference grows
     Diverge(diverge::Arguments),
+    /// Tries small quantized graphs on every engine, operator by operator, against the referee
+    Operators(operators::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
     /// Says for each engine what was found, where, in which version, and what to do if it is missing
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Overhead(arguments) => overhead::run(&workspace, &arguments),
         Command::Referee(arguments) => referee::run(&workspace, &arguments),
         Command::Diverge(arguments) => diverge::run(&workspace, &arguments),
+        Command::Operators(arguments) => operators::run(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&workspace),
     });

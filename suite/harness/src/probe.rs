@@ -1,6 +1,7 @@
 //! Building a backend's probe, starting it, and listening to it until its end.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io::{BufRead, BufReader, Read, Seek, SeekFrom},
     os::unix::process::ExitStatusExt,
@@ -10,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_probe::{
-    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, Profile, Request, Trial,
-    monotonic_ns,
+    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, PassPlan, Profile,
+    Request, Tensor, Trial, monotonic_ns, read_tensors,
 };
 use nix::sys::signal::Signal;
 
@@ -35,6 +36,47 @@ pub struct Probe {
     pub timeout: Duration,
     /// Where its processes run, and how urgently.
     pub placement: Placement,
+}
+
+/// Builds the probe of a backend and asks its engine what it is; what the engine declares is set in the
+/// probe.
+///
+/// # Errors
+/// Fails where the probe cannot be built and where the engine does not start.
+pub fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description)> {
+    eprintln!("{}: building the probe", backend.name);
+    let mut probe = Probe::build(workspace, backend)?;
+    let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
+    probe.knobs.clone_from(&description.knobs);
+    Ok((probe, description))
+}
+
+/// The outputs of one pass in a process of its own, by name; they pass through the file `saved`.
+///
+/// # Errors
+/// Fails where the process does, in its own words.
+pub fn once(
+    probe: &Probe,
+    model: &Model,
+    knobs: &Knobs,
+    input: &Path,
+    saved: &Path,
+) -> Result<BTreeMap<String, Tensor>> {
+    let process = probe.trial(&Trial {
+        model: model.clone(),
+        knobs: knobs.clone(),
+        inputs: vec![input.into()],
+        passes: PassPlan::exactly(1),
+        outputs: Some(saved.into()),
+    });
+    ensure!(process.completed(), "{}", process.outcome);
+    let (tensors, _) = read_tensors(saved).map_err(|e| anyhow!("{e}"))?;
+    let named = tensors.into_iter().filter_map(|(key, tensor)| {
+        // The number of the input comes first.
+        let (_, name) = key.split_once('/')?;
+        Some((name.to_owned(), tensor))
+    });
+    Ok(named.collect())
 }
 
 /// Longer than the slowest model that is known needs for its first two passes.

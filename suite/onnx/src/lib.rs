@@ -3,6 +3,8 @@
 //! The messages are a subset of `onnx.proto` of the ONNX specification (IR version 10), written by
 //! hand with the field numbers of that file. Unknown fields are skipped, as protobuf defines.
 
+pub mod write;
+
 use std::ops::Deref;
 
 use firstpass_probe::{Error, Result};
@@ -23,6 +25,8 @@ const EXTERNAL: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
+    #[prost(int64, tag = "1")]
+    pub ir_version: i64,
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
@@ -41,6 +45,8 @@ pub struct OperatorSetIdProto {
 pub struct GraphProto {
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<NodeProto>,
+    #[prost(string, tag = "2")]
+    pub name: String,
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
@@ -77,8 +83,24 @@ pub struct AttributeProto {
     pub s: Option<Vec<u8>>,
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
+    #[prost(float, repeated, tag = "7")]
+    pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    /// Which of the fields above holds the value: see [`attribute_type`]. 0 in files older than IR
+    /// version 2.
+    #[prost(int32, tag = "20")]
+    pub r#type: i32,
+}
+
+/// `AttributeProto.AttributeType`.
+pub mod attribute_type {
+    pub const FLOAT: i32 = 1;
+    pub const INT: i32 = 2;
+    pub const STRING: i32 = 3;
+    pub const TENSOR: i32 = 4;
+    pub const FLOATS: i32 = 6;
+    pub const INTS: i32 = 7;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -121,6 +143,23 @@ pub struct TypeProto {
 pub struct TensorTypeProto {
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
+    #[prost(message, optional, tag = "2")]
+    pub shape: Option<TensorShapeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorShapeProto {
+    #[prost(message, repeated, tag = "1")]
+    pub dim: Vec<DimensionProto>,
+}
+
+/// `TensorShapeProto.Dimension`: a length, or the name of one that the file leaves open.
+#[derive(Clone, PartialEq, Message)]
+pub struct DimensionProto {
+    #[prost(int64, optional, tag = "1")]
+    pub dim_value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    pub dim_param: Option<String>,
 }
 
 /// Numbers of one byte, which stay where they lie in the file: weights are most of it.
@@ -241,10 +280,27 @@ fn narrow<T: TryFrom<i32>>(values: &[i32]) -> Result<Vec<T>> {
 }
 
 impl ValueInfoProto {
+    fn tensor_type(&self) -> Option<&TensorTypeProto> {
+        self.r#type.as_ref()?.tensor_type.as_ref()
+    }
+
+    /// The declared type of its elements, as in [`data_type`].
+    pub fn elements(&self) -> Option<i32> {
+        self.tensor_type().map(|tensor| tensor.elem_type)
+    }
+
     /// Whether the value is declared to be a tensor of f32.
     pub fn is_f32(&self) -> bool {
-        let kind = self.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-        kind.is_some_and(|tensor| tensor.elem_type == data_type::FLOAT)
+        self.elements() == Some(data_type::FLOAT)
+    }
+
+    /// The declared lengths; `None` where one of them is left open or none is declared.
+    pub fn shape(&self) -> Option<Vec<usize>> {
+        let shape = self.tensor_type()?.shape.as_ref()?;
+        let lengths = shape.dim.iter();
+        lengths
+            .map(|dim| usize::try_from(dim.dim_value?).ok())
+            .collect()
     }
 }
 
@@ -298,18 +354,6 @@ impl NodeProto {
 /// An error of the file.
 pub fn malformed(what: impl std::fmt::Display) -> Error {
     Error::engine(format!("the ONNX file is malformed: {what}"))
-}
-
-/// The bytes of a model file with this graph, which is of operator set `opset`.
-pub fn encode(graph: GraphProto, opset: i64) -> Vec<u8> {
-    let model = ModelProto {
-        graph: Some(graph),
-        opset_import: vec![OperatorSetIdProto {
-            domain: String::new(),
-            version: opset,
-        }],
-    };
-    model.encode_to_vec()
 }
 
 /// The graph in the bytes of a model file.

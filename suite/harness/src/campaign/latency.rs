@@ -29,8 +29,11 @@ const FEWEST_PASSES: usize = 5;
 /// So many passes of a process with cold files: what is cold is over after the first.
 const COLD_PASSES: usize = 3;
 
-/// A slow cell may use so many times its even share of the time.
+/// A slow cell may use so many times its even share of the time while others wait for theirs.
 const GREATEST_SHARE: u32 = 3;
+
+/// From so many rounds on, only every such round is judged: there are many when processes are short.
+const JUDGED_EVERY: usize = 10;
 
 /// What is known of a cell while it is measured.
 #[derive(Default)]
@@ -39,6 +42,8 @@ struct Progress {
     spent: Duration,
     /// How long its next process will take; nothing where it has never been seen.
     expected: Duration,
+    /// Only first passes are still to be known: its processes may be short.
+    steady_is_known: bool,
     stop: Option<Stop>,
 }
 
@@ -56,6 +61,15 @@ impl Shares {
         let Some(progress) = all.get(cell) else {
             return false;
         };
+        let others_wait = || {
+            let mut others = all.iter().filter(|(other, _)| **other != cell);
+            others.any(|(_, p)| {
+                p.stop.is_none() && p.expected <= left && p.spent <= self.even * GREATEST_SHARE
+            })
+        };
+        if progress.spent > self.even * GREATEST_SHARE && progress.processes > 1 && others_wait() {
+            return false;
+        }
         if progress.expected <= self.even {
             return progress.expected <= left;
         }
@@ -128,6 +142,10 @@ pub(super) fn observe(
             let images = [photo.name.clone()];
             let input = inputs.file(photo, job.model)?;
             let began = budget.spent();
+            let plan = match progress_of[&job.cell].steady_is_known {
+                true => PassPlan::exactly(COLD_PASSES),
+                false => plan,
+            };
             let observation = job.observe(Purpose::Latency, round, &images, |probe| {
                 probe.trial(&Trial {
                     model: job.artifact.clone(),
@@ -156,12 +174,9 @@ pub(super) fn observe(
         if measured == 0 {
             break;
         }
-        stop_what_is_done(
-            &mut progress_of,
-            &observations,
-            settings,
-            shares.even * GREATEST_SHARE,
-        );
+        if round < JUDGED_EVERY || round % JUDGED_EVERY == 0 {
+            stop_what_is_done(&mut progress_of, &observations, settings);
+        }
         bar.set_position(progress_of.values().filter(|p| p.stop.is_some()).count() as u64);
     }
     bar.finish_and_clear();
@@ -214,34 +229,44 @@ fn stop_what_is_done(
     progress_of: &mut BTreeMap<&Cell, Progress>,
     observations: &[Observation],
     settings: &Settings,
-    greatest_share: Duration,
 ) {
     let latencies = summarise(observations);
     for latency in &latencies {
         let Some(progress) = progress_of.get_mut(&latency.cell) else {
             continue;
         };
-        if progress.stop.is_some() {
+        let enough = progress.processes >= settings.least_processes;
+        if progress.stop.is_some() || !enough {
             continue;
         }
-        let enough = progress.processes >= settings.least_processes;
-        if enough && is_narrow(latency, &latencies, settings) {
+        let known = |figure| is_known(figure, latency, &latencies, settings);
+        if figures(&latency.cell, settings).into_iter().all(known) {
             progress.stop = Some(Stop::Narrow);
-        } else if progress.spent > greatest_share && progress.processes > 1 {
-            progress.stop = Some(Stop::Budget);
+        } else if settings.entries > 1 {
+            // Of an engine beside itself nothing else is asked, neither its class nor its warm-up.
+            progress.steady_is_known = known(Figure::Steady);
         }
     }
 }
 
-/// Whether the figures of a cell are known as well as they are to be. Of an A/A run it is the ratio
-/// of the two entries that is to be known.
-fn is_narrow(latency: &Latency, all: &[Latency], settings: &Settings) -> bool {
-    let within = |estimate: Option<&Estimate>, target: f64| {
-        estimate
-            .and_then(Estimate::relative_half_width)
-            .is_some_and(|width| width <= target)
+/// What is to be known of a cell.
+fn figures(cell: &Cell, settings: &Settings) -> Vec<Figure> {
+    if settings.entries > 1 {
+        Figure::ALL.into()
+    } else if cell.cold_files {
+        vec![Figure::ColdStart]
+    } else {
+        vec![Figure::Steady, Figure::FirstPass]
+    }
+}
+
+/// Whether a figure of a cell is known as well as it is to be. Of an A/A run it is the ratio of the
+/// two entries that is to be known.
+fn is_known(figure: Figure, latency: &Latency, all: &[Latency], settings: &Settings) -> bool {
+    let target = match figure {
+        Figure::Steady => settings.target.steady,
+        _ => settings.target.first_pass,
     };
-    let target = settings.target;
     if settings.entries > 1 {
         let twin = |other: &&Latency| {
             other.cell.entry != latency.cell.entry
@@ -251,20 +276,17 @@ fn is_narrow(latency: &Latency, all: &[Latency], settings: &Settings) -> bool {
                 } == latency.cell
         };
         let twin = all.iter().find(twin);
-        return Figure::ALL.into_iter().all(|figure| {
-            let ratio = twin.and_then(|twin| latency.compare(twin, figure));
-            let target = match figure {
-                Figure::Steady => target.steady,
-                _ => target.first_pass,
-            };
-            ratio.is_some_and(|ratio| ratio.half_width() <= target)
-        });
+        let ratio = twin.and_then(|twin| latency.compare(twin, figure));
+        return ratio.is_some_and(|ratio| ratio.half_width() <= target);
     }
-    if latency.cell.cold_files {
-        return within(latency.cold_start.as_ref(), target.first_pass);
-    }
-    within(latency.steady.as_ref(), target.steady)
-        && within(latency.pass.get(&1), target.first_pass)
+    let estimate = match figure {
+        Figure::Steady => latency.steady.as_ref(),
+        Figure::ColdStart => latency.cold_start.as_ref(),
+        _ => latency.pass.get(&1),
+    };
+    estimate
+        .and_then(Estimate::relative_half_width)
+        .is_some_and(|width| width <= target)
 }
 
 #[cfg(test)]
@@ -312,6 +334,53 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_beyond_its_share_waits_while_others_are_measured() {
+        let shares = Shares {
+            even: Duration::from_secs(10),
+            least_processes: 5,
+        };
+        let (slow, other) = (observation(0, &[1.0]).cell, observation(0, &[1.0]).cell);
+        let other = Cell { entry: 1, ..other };
+        let allowed = |stop: Option<Stop>| {
+            let spent = Progress {
+                spent: Duration::from_secs(31),
+                ..progress(6, 5)
+            };
+            let waiting = Progress {
+                stop,
+                ..progress(3, 5)
+            };
+            let all = BTreeMap::from([(&slow, spent), (&other, waiting)]);
+            shares.allow(&slow, &all, Duration::from_secs(60))
+        };
+        assert!(!allowed(None));
+        assert!(allowed(Some(Stop::Narrow)));
+    }
+
+    #[test]
+    fn of_an_engine_beside_itself_short_processes_end_what_is_left() {
+        let settings = Settings {
+            entries: 2,
+            least_processes: 3,
+            ..run().settings
+        };
+        let mut observations = Vec::new();
+        for round in 0..6 {
+            for entry in 0..2 {
+                let first = if (round + entry) % 2 == 0 { 50.0 } else { 80.0 };
+                let mut observation = observation(round, &times(&[first], 10.0));
+                observation.cell.entry = entry;
+                observations.push(observation);
+            }
+        }
+        let cells = [observations[0].cell.clone(), observations[1].cell.clone()];
+        let mut all: BTreeMap<&Cell, Progress> =
+            cells.iter().map(|cell| (cell, progress(6, 1))).collect();
+        stop_what_is_done(&mut all, &observations, &settings);
+        assert!(all.values().all(|p| p.stop.is_none() && p.steady_is_known));
+    }
+
+    #[test]
     fn equal_entries_run_one_after_the_other() {
         let cell = |backend: &str, entry: usize| Cell {
             backend: backend.into(),
@@ -335,7 +404,11 @@ mod tests {
                 })
                 .collect();
             let latencies = summarise(&observations);
-            is_narrow(&latencies[0], &latencies, &run().settings)
+            let settings = run().settings;
+            let known = |figure| is_known(figure, &latencies[0], &latencies, &settings);
+            figures(&latencies[0].cell, &settings)
+                .into_iter()
+                .all(known)
         };
         assert!(cell(0.005, 0.02));
         assert!(!cell(0.06, 0.02), "steady is not");

@@ -68,13 +68,13 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
             .collect();
     }
     let settings = of.settings(Settings {
-        processes: 60,
+        processes: 400,
         least_processes: 10,
         passes: 40,
         agreement_passes: 0,
         skip_arithmetic: true,
         threads: vec![1],
-        budget_s: 300.0,
+        budget_s: 480.0,
         process_budget_ms: 1000,
         target: TARGET,
         placement: Placement::default(),

@@ -12,7 +12,7 @@ use firstpass_harness::{
     workspace::{Backend, Workspace},
 };
 
-use crate::commands::setup;
+use crate::commands::{operators, setup};
 
 /// Set for the tests: an engine that cannot run is a failure then, and not an ignored test.
 const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
@@ -50,22 +50,29 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         environment: Vec::new(),
     }];
     jobs.extend(backend_jobs(workspace, workspace.backends()?));
-    run_all(
+    let tested = run_all(
         workspace,
         &["test", "--release", "--no-fail-fast"],
         &jobs,
         arguments,
-    )
+    )?;
+    if tested.is_empty() && arguments.filter.is_none() {
+        // All engines at once, which no test of one of them can.
+        eprintln!("\n== operators");
+        return operators::check(workspace, &workspace.engines()?);
+    }
+    Ok(exit_code(&tested))
 }
 
 /// Runs the criterion benchmarks of each engine.
 pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    run_all(
+    let failed = run_all(
         workspace,
         &["bench", "--bench", "latency"],
         &backend_jobs(workspace, workspace.engines()?),
         arguments,
-    )
+    )?;
+    Ok(exit_code(&failed))
 }
 
 /// The backends, each by itself: cargo unifies features over the packages of one build.
@@ -86,12 +93,13 @@ fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Vec<Job> {
     jobs.collect()
 }
 
+/// Runs each job; returns the names of those that failed.
 fn run_all(
     workspace: &Workspace,
     command: &[&str],
     jobs: &[Job],
     arguments: &Arguments,
-) -> Result<ExitCode> {
+) -> Result<Vec<String>> {
     let mut failed = Vec::new();
     for job in jobs {
         eprintln!("\n== {}", job.name);
@@ -106,13 +114,21 @@ fn run_all(
             .status()
             .context("cannot run cargo")?;
         if !status.success() {
-            failed.push(job.name.as_str());
+            failed.push(job.name.clone());
         }
     }
     if failed.is_empty() {
         eprintln!("\nall passed");
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        eprintln!("\nfailed: {}", failed.join(", "));
     }
-    eprintln!("\nfailed: {}", failed.join(", "));
-    Ok(ExitCode::FAILURE)
+    Ok(failed)
+}
+
+fn exit_code(failed: &[String]) -> ExitCode {
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -133,7 +133,7 @@ fn print(checks: &[Check]) {
             report::cell_name(&check.cell),
             check.what.clone(),
             check.ratio.map_or_else(
-                || "nothing: it did not complete".into(),
+                || "nothing: it failed, or no time was left for it".into(),
                 |(ratio, low, high)| format!("{ratio:.2}× ({low:.2}–{high:.2})"),
             ),
             format!("{:.2}×", check.limit),

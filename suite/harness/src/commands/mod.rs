@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod explain;
 pub mod gate;
 pub mod measure;
+pub mod operators;
 pub mod overhead;
 pub mod referee;
 pub mod report;

@@ -12,9 +12,7 @@ use firstpass_probe::{
 use indicatif::ProgressBar;
 use rand::seq::SliceRandom;
 
-use super::{
-    BESIDE, OverheadProcess, OverheadRun, Settings, VERSION, Variant, program::Program, python,
-};
+use super::{BESIDE, OverheadProcess, OverheadRun, Settings, VERSION, Variant, program::Program};
 use crate::{
     beside::Recorder,
     campaign::{LEAST_PASSES, progress},
@@ -23,6 +21,7 @@ use crate::{
     model::{ModelDescription, Precision},
     photo::Photo,
     probe::{Probe, TIMEOUT, build_example},
+    python,
     record::Record,
     subject::{InputFiles, Subject},
     workspace::{Backend, Workspace},

@@ -7,7 +7,6 @@
 
 mod measure;
 mod program;
-mod python;
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -103,8 +103,9 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
     recorder.finish()
 }
 
-/// Every combination of the values of a referee's own knobs; those that have their default are not named.
-fn rules(knobs: &[Knob]) -> Vec<Knobs> {
+/// Every combination of the values of a referee's own knobs; those that have their default are not named,
+/// and the first has only these.
+pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
     let of_process = [THREADS, ALLOCATOR, WARM_UP];
     let own = knobs
         .iter()

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{beside::Beside, code::Code};
 
-pub use measure::measure;
+pub use measure::{measure, rules};
 
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 1;

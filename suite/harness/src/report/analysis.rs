@@ -19,6 +19,7 @@ use crate::{
     known::Known,
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
+    operators::{self, Operators},
     overhead::{self, Overhead},
     photo::Photo,
     record::{Outputs, Record},
@@ -93,6 +94,8 @@ pub struct Analysis {
     pub diverge: Option<Diverge>,
     /// Whose arithmetic the engines' are, likewise.
     pub referee: Option<Referee>,
+    /// What engines make of small graphs, likewise.
+    pub operators: Option<Operators>,
     /// What settings do, where that was measured for this record.
     pub cure: Option<Cure>,
     /// Where the first passes spend their time, likewise.
@@ -141,6 +144,7 @@ impl Analysis {
         let repeatability = repeatability::judge(record.observations());
         let overhead = overhead::read(&record.folder)?;
         let referee = referee::read(&record.folder)?;
+        let operators = operators::read(&record.folder)?;
         let diverge = diverge::read(&record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
         let explain = explain::read(&record.folder)?;
@@ -153,6 +157,7 @@ impl Analysis {
             known,
             overhead,
             referee,
+            operators,
             diverge,
             cure,
             explain,

@@ -21,7 +21,7 @@ use crate::{
     record::Settings,
     report::{
         analysis::{Analysis, Row},
-        diverge, explain, latency, overhead,
+        diverge, explain, latency, operators, overhead,
         picture::pictured_model,
         picture_path, plot_path,
         plots::Plot,
@@ -70,6 +70,7 @@ pub(super) fn render(
         analysis.models(),
         files,
     ));
+    sections.push(operators::section(analysis.operators.as_ref()));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
     sections.push(explain::section(analysis, files));

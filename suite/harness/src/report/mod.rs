@@ -8,6 +8,7 @@ mod explain;
 mod hosts;
 mod latency;
 mod markdown;
+mod operators;
 mod overhead;
 mod picture;
 mod plots;
@@ -35,6 +36,7 @@ pub use cure::cure_summary;
 pub use diverge::divergence_on_terminal;
 pub use explain::explanations_on_terminal;
 pub use hosts::hosts;
+pub use operators::operators_on_terminal;
 pub use referee::referee_on_terminal;
 pub use splice::{Block, splice};
 pub use terminal::summary;
@@ -236,6 +238,10 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             .diverge
             .as_ref()
             .map(|d| ("diverge", &d.run.referees)),
+        analysis
+            .operators
+            .as_ref()
+            .map(|o| ("operators", &o.run.referees)),
     ];
     for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
         let sources = crate::code::sources_sha256(workspace, backend)?;

@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 const STAMP: &str = "requirements.sha256";
 
 /// The interpreter that makes environments: `PYTHON`, as in `firstpass setup`, or `python3`.
-pub(super) fn interpreter() -> OsString {
+pub fn interpreter() -> OsString {
     std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into())
 }
 
@@ -26,7 +26,7 @@ pub(super) fn interpreter() -> OsString {
 ///
 /// # Errors
 /// Fails where Python or pip does; the message ends with what they wrote.
-pub(super) fn set_up(python: &OsStr, folder: &Path, requirements: &Path) -> Result<PathBuf> {
+pub fn set_up(python: &OsStr, folder: &Path, requirements: &Path) -> Result<PathBuf> {
     let wanted = sha256_of_file(requirements)?;
     let inner = folder.join("bin").join("python");
     let stamp = folder.join(STAMP);

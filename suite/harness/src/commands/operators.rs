@@ -1,0 +1,98 @@
+//! `firstpass operators`: operator by operator, does every engine compute what the referee does?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_harness::{
+    operators::{self, Operators, Settings},
+    report::operators_on_terminal,
+    workspace::{Backend, Workspace},
+};
+
+use crate::commands::{
+    measure::{chosen_backends, reported},
+    setup,
+};
+
+/// Cases of each kind that a check tries: a prefix of those of a whole run.
+const CHECKED: usize = 8;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Cases of each kind; the same in every run
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    cases: usize,
+    /// Write the smallest cases at fault into fixtures/operators, where every later run tries them
+    #[arg(long)]
+    keep: bool,
+    /// Write the smallest cases at fault as model files with inputs, for an engine's maintainers
+    #[arg(long, value_name = "FOLDER")]
+    export: Option<PathBuf>,
+    /// The record beside which the result is kept [default: that of reports/README.md]
+    #[arg(long, value_name = "RECORD")]
+    from: Option<PathBuf>,
+}
+
+/// Succeeds where every verdict is exact or declared.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let engines = chosen_backends(workspace, &arguments.backends)?;
+    ensure!(arguments.cases > 0, "--cases must be at least 1");
+    let record = match &arguments.from {
+        Some(record) => record.clone(),
+        None => reported(workspace, "--from")?,
+    };
+    // Without a library its engine is a column that says so; the others are tried.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let settings = Settings {
+        cases: arguments.cases,
+        shrink: true,
+    };
+    let folder = operators::measure(workspace, &engines, settings, &record)?;
+    let tried = operators::read(&record)?.context("the result was removed meanwhile")?;
+    println!("{}", operators_on_terminal(&tried));
+    if arguments.keep {
+        let count = operators::keep(workspace, &tried.tried)?;
+        println!("{count} cases were written into fixtures/operators");
+    }
+    if let Some(folder) = &arguments.export {
+        let count = operators::export(folder, &tried.tried)?;
+        println!("{count} cases were written into {}", folder.display());
+    }
+    println!("cases: {}", folder.display());
+    println!(
+        "`cargo firstpass report --from {}` puts the table into a report",
+        record.display()
+    );
+    verdict(workspace, &tried)
+}
+
+/// The check that belongs to the tests: fewer cases, nothing kept.
+pub fn check(workspace: &Workspace, engines: &[Backend]) -> Result<ExitCode> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let settings = Settings {
+        cases: CHECKED,
+        shrink: false,
+    };
+    operators::measure(workspace, engines, settings, folder.path())?;
+    let tried = operators::read(folder.path())?.context("the result was removed meanwhile")?;
+    println!("{}", operators_on_terminal(&tried));
+    verdict(workspace, &tried)
+}
+
+fn verdict(workspace: &Workspace, tried: &Operators) -> Result<ExitCode> {
+    let faults = operators::faults(workspace, tried)?;
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    if faults.is_empty() {
+        println!("every verdict is exact or declared in known.toml");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
