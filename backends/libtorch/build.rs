@@ -18,6 +18,8 @@ mod native {
         path::{Path, PathBuf},
     };
 
+    const SOURCES: [&str; 5] = ["describe", "settings", "module", "trace", "activations"];
+
     pub fn build() -> Result<(), Box<dyn Error>> {
         let lib = PathBuf::from(env::var("DEP_TCH_LIBTORCH_LIB")?);
         compile_shim(&lib)?;
@@ -48,7 +50,7 @@ mod native {
             .define("NDEBUG", None)
             .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
             .include(&include)
-            .files(["describe", "settings", "module", "trace"].map(|f| format!("shim/{f}.cpp")))
+            .files(SOURCES.map(|name| format!("shim/{name}.cpp")))
             .try_compile("firstpass_libtorch_shim")?;
         Ok(())
     }

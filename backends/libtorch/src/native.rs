@@ -1,5 +1,6 @@
 //! The backend where libtorch is linked.
 
+mod activations;
 mod engine;
 mod module;
 mod prepared;
@@ -8,8 +9,8 @@ mod shim;
 mod trace;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
-    Tensors,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Recording, Result,
+    Tensor, Tensors,
 };
 use tch::TchError;
 
@@ -58,6 +59,13 @@ impl Backend for Libtorch {
 
     fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
         trace::profile(engine, model, input, passes)
+    }
+
+    fn activations(engine: &Engine, model: &Model, input: &Tensor) -> Result<Recording> {
+        activations::record(
+            &mut Module::load(engine, model)?.prepare(&input.shape)?,
+            input,
+        )
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Layer {
     pub output: String,
     /// Of the quantized result.
     pub scale: f32,
+    /// The integer that stands for 0 in it.
+    pub zero_point: i64,
     pub shape: Vec<usize>,
     /// Places of its nodes in the graph.
     nodes: Vec<usize>,
@@ -147,7 +149,7 @@ impl Graph {
     /// Every layer whose shape is known, in the order of the graph.
     ///
     /// # Errors
-    /// Fails where a scale is missing.
+    /// Fails where a scale is missing, or a scale or zero point is not a single one.
     pub fn layers(&self) -> Result<Vec<Layer>> {
         let mut layers = Vec::new();
         for (place, node) in self.graph.node.iter().enumerate() {
@@ -173,6 +175,7 @@ impl Graph {
                 operator: operator.op_type.clone(),
                 output: dequantized.output[0].clone(),
                 scale: self.scale(node)?,
+                zero_point: self.zero_point(node)?,
                 shape: shape.clone(),
                 nodes,
                 inputs,
@@ -182,15 +185,27 @@ impl Graph {
     }
 
     fn scale(&self, node: &NodeProto) -> Result<f32> {
-        let scale = node.input.get(1).and_then(|name| self.constant(name));
-        let scale = scale
-            .map(Constant::read)
-            .transpose()
-            .map_err(|e| anyhow!("{e}"))?;
-        match scale.map(|scale| scale.values) {
+        match self.input(node, 1)? {
             Some(Values::F32(scales)) if scales.len() == 1 => Ok(scales[0]),
             _ => bail!("{} has no single scale", node.label()),
         }
+    }
+
+    /// 0 where the file says none, as ONNX defines.
+    fn zero_point(&self, node: &NodeProto) -> Result<i64> {
+        match self.input(node, 2)? {
+            None if node.input.get(2).is_none_or(String::is_empty) => Ok(0),
+            Some(Values::U8(points)) if points.len() == 1 => Ok(points[0].into()),
+            Some(Values::I8(points)) if points.len() == 1 => Ok(points[0].into()),
+            _ => bail!("{} has no single zero point of 8 bits", node.label()),
+        }
+    }
+
+    /// The values of an input of a node; `None` where it is no constant.
+    fn input(&self, node: &NodeProto, place: usize) -> Result<Option<Values>> {
+        let constant = node.input.get(place).and_then(|name| self.constant(name));
+        let read = constant.map(Constant::read).transpose();
+        Ok(read.map_err(|e| anyhow!("{e}"))?.map(|read| read.values))
     }
 
     /// The nodes that a QuantizeLinear needs, itself included, back to dequantized activations, and the
@@ -399,6 +414,8 @@ mod tests {
         assert_eq!((of("Conv"), of("QuantizeLinear")), (63, 1));
         assert!(of("Add") > 0);
         assert!(layers.iter().all(|layer| layer.scale > 0.0));
+        let after_relu = layers.iter().filter(|layer| layer.zero_point == 0);
+        assert!((32..layers.len()).contains(&after_relu.count()));
         let names: Vec<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
         for layer in &layers {
             assert_eq!(

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_probe::{
     Arithmetic, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, PassPlan, Profile,
-    Request, Tensor, Trial, monotonic_ns, read_tensors,
+    Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
 };
 use nix::sys::signal::Signal;
 
@@ -98,6 +98,7 @@ struct Answers {
     description: Option<Description>,
     arithmetic: Option<Arithmetic>,
     profile: Option<Profile>,
+    quantizations: Option<Vec<Quantization>>,
 }
 
 impl Probe {
@@ -178,6 +179,27 @@ impl Probe {
         answer(process, answers.profile)
     }
 
+    /// Asks for the quantized activations that the engine computes on its own, which go to the file
+    /// `outputs`: see [`Request::Activations`]. Returns how each is quantized, in the order of the pass.
+    ///
+    /// # Errors
+    /// The outcome, where it is anything but an answer.
+    pub fn activations(
+        &self,
+        model: &Model,
+        knobs: &Knobs,
+        input: &Path,
+        outputs: &Path,
+    ) -> Result<Vec<Quantization>, Outcome> {
+        let (process, answers) = self.ask(&Request::Activations {
+            model: model.clone(),
+            knobs: knobs.clone(),
+            input: input.into(),
+            outputs: outputs.into(),
+        });
+        answer(process, answers.quantizations)
+    }
+
     /// Runs one trial in a fresh process.
     pub fn trial(&self, trial: &Trial) -> Process {
         self.ask(&Request::Trial(trial.clone())).0
@@ -186,7 +208,9 @@ impl Probe {
     fn ask(&self, request: &Request) -> (Process, Answers) {
         let knobs = match request {
             Request::Trial(trial) => trial.knobs.clone(),
-            Request::Inspect { knobs, .. } | Request::Profile { knobs, .. } => knobs.clone(),
+            Request::Inspect { knobs, .. }
+            | Request::Profile { knobs, .. }
+            | Request::Activations { knobs, .. } => knobs.clone(),
             Request::Describe => Knobs::default(),
         };
         match serde_json::to_string(request) {
@@ -301,6 +325,9 @@ impl Probe {
                 Message::Description(description) => answers.description = Some(description),
                 Message::Arithmetic(arithmetic) => answers.arithmetic = Some(arithmetic),
                 Message::Profile(profile) => answers.profile = Some(profile),
+                Message::Activations { quantizations } => {
+                    answers.quantizations = Some(quantizations);
+                }
                 Message::Done {
                     peak_memory_kib,
                     reference_ns,

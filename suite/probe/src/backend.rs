@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, Knob, Knobs, Model, Profile, Result, Tensor, Tensors};
+use crate::{Error, Format, Knob, Knobs, Model, Profile, Recording, Result, Tensor, Tensors};
 
 /// One inference engine, in the steps that its user pays for one after the other.
 ///
@@ -65,6 +65,20 @@ pub trait Backend {
         input: &Tensor,
         passes: usize,
     ) -> Result<Profile>;
+
+    /// The quantized activations that the engine computes in one pass on `input`, from its own hook,
+    /// with the outputs of that pass. Runs in a process of its own, which is not timed.
+    ///
+    /// To be provided by engines that have such a hook and read no file in which activations can be
+    /// marked as further outputs.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] by default.
+    fn activations(_engine: &Self::Engine, _model: &Model, _input: &Tensor) -> Result<Recording> {
+        Err(Error::unsupported(
+            "it gives no activations of its own; mark them as outputs of the model file",
+        ))
+    }
 }
 
 /// What a running engine says of itself.

@@ -20,6 +20,7 @@ pub enum Phase {
     Pass,
     Inspect,
     Profile,
+    Activations,
     Output,
 }
 

@@ -4,6 +4,7 @@
 //! every trial, gives it one [`Request`] as its only argument, and reads one JSON [`Message`] a
 //! line from its standard output. A probe judges nothing: it observes.
 
+mod activations;
 mod backend;
 mod channel;
 mod clock;
@@ -19,6 +20,7 @@ mod runner;
 mod tensor;
 mod warm_up;
 
+pub use activations::{Activation, Quantization, Recording};
 pub use backend::{Arithmetic, Backend, EngineInfo};
 pub use clock::{monotonic_ns, observe};
 pub use cures::Cures;

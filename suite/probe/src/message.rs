@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model, Profile};
+use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Quantization};
 
 /// Raised when a message changes its meaning.
 pub const PROTOCOL: u32 = 2;
@@ -27,6 +27,15 @@ pub enum Request {
         knobs: Knobs,
         input: PathBuf,
         passes: usize,
+    },
+    /// Give the quantized activations that the engine computes.
+    Activations {
+        model: Model,
+        knobs: Knobs,
+        input: PathBuf,
+        /// Where they go, as tensors `activation/<number>`, with the outputs of the same pass, as
+        /// `output/<name>`.
+        outputs: PathBuf,
     },
     /// Run passes and time them.
     Trial(Trial),
@@ -91,6 +100,8 @@ pub enum Message {
     Arithmetic(Arithmetic),
     /// The answer to [`Request::Profile`].
     Profile(Profile),
+    /// The answer to [`Request::Activations`], by the numbers of the tensors in the file, from 0.
+    Activations { quantizations: Vec<Quantization> },
     /// All went well. Nothing follows.
     Done {
         peak_memory_kib: u64,

@@ -139,6 +139,12 @@ fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
             input,
             passes,
         } => profile::<B>(channel, &model, &knobs, &input, passes),
+        Request::Activations {
+            model,
+            knobs,
+            input,
+            outputs,
+        } => activations::<B>(channel, &model, &knobs, &input, &outputs),
         Request::Trial(trial) => run_trial::<B>(channel, &trial),
     }
 }
@@ -185,6 +191,34 @@ fn profile<B: Backend>(
     let run = || B::profile(&engine, model, &input, passes);
     let (profile, _) = step(Phase::Profile, run)?;
     channel.send(&Message::Profile(profile))
+}
+
+fn activations<B: Backend>(
+    channel: &mut Channel,
+    model: &Model,
+    knobs: &Knobs,
+    input: &Path,
+    outputs: &Path,
+) -> Result<()> {
+    let input = read_input(model, input).map_err(|e| e.in_phase(Phase::Request))?;
+    let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
+    let run = || B::activations(&engine, model, &input);
+    let (recording, _) = step(Phase::Activations, run)?;
+    let names = model
+        .outputs
+        .iter()
+        .map(|spec| format!("output/{}", spec.name));
+    let activations = recording.activations.iter().enumerate();
+    let activations = activations.map(|(n, found)| (format!("activation/{n}"), &found.values));
+    let named = names.zip(&recording.outputs).chain(activations);
+    write_tensors(outputs, named).map_err(|e| e.in_phase(Phase::Output))?;
+    let quantizations = recording
+        .activations
+        .into_iter()
+        .map(|found| found.quantization);
+    channel.send(&Message::Activations {
+        quantizations: quantizations.collect(),
+    })
 }
 
 fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {

@@ -6,17 +6,20 @@ use std::{
     marker::PhantomData,
 };
 
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{Activation, Error, Quantization, Result, Tensor};
 use tch::CModule;
 
 use super::message;
 
 type PairSink = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char);
 type CallSink = unsafe extern "C" fn(*mut c_void, *const c_char, usize, u64, u64);
+type ActivationSink =
+    unsafe extern "C" fn(*mut c_void, *const c_char, f64, i64, *const i64, usize, *const f32);
 type ErrorSink = unsafe extern "C" fn(*mut c_void, *const c_char);
 
 // SAFETY: the signatures are those of the shim. Its functions catch every C++ exception, and they
-// call the sinks only before they return, with strings that end in NUL.
+// call the sinks only before they return, with strings that end in NUL and with as many numbers as
+// they say.
 unsafe extern "C" {
     fn firstpass_torch_describe(context: *mut c_void, sink: PairSink, failed: ErrorSink) -> bool;
     fn firstpass_torch_settings(context: *mut c_void, sink: PairSink, failed: ErrorSink) -> bool;
@@ -49,6 +52,12 @@ unsafe extern "C" {
     fn firstpass_torch_executed_nodes(c: *mut c_void, failed: ErrorSink, n: *mut usize) -> bool;
     fn firstpass_torch_trace_begin(context: *mut c_void, failed: ErrorSink) -> bool;
     fn firstpass_torch_trace_end(context: *mut c_void, sink: CallSink, failed: ErrorSink) -> bool;
+    fn firstpass_torch_activations_begin(context: *mut c_void, failed: ErrorSink) -> bool;
+    fn firstpass_torch_activations_end(
+        context: *mut c_void,
+        sink: ActivationSink,
+        failed: ErrorSink,
+    ) -> bool;
 }
 
 /// One operator that ran.
@@ -68,6 +77,7 @@ pub struct Call {
 struct Answer {
     pairs: BTreeMap<String, String>,
     calls: Vec<Call>,
+    activations: Vec<Result<Activation>>,
     error: String,
 }
 
@@ -122,6 +132,49 @@ unsafe extern "C" fn on_call(
         wall_ns,
         minor_faults,
     });
+}
+
+unsafe extern "C" fn on_activation(
+    context: *mut c_void,
+    name: *const c_char,
+    scale: f64,
+    zero_point: i64,
+    shape: *const i64,
+    rank: usize,
+    values: *const f32,
+) {
+    // SAFETY: as in `on_pair`.
+    let (answer, kind) = unsafe { (answer(context), owned(name)) };
+    // SAFETY: the shim tells as many lengths as it says.
+    let shape = unsafe { slice(shape, rank) };
+    let activation = || {
+        let shape: Vec<usize> = shape
+            .iter()
+            .map(|&length| Ok(usize::try_from(length)?))
+            .collect::<Result<_>>()?;
+        // SAFETY: libtorch holds that many values for this shape, one after the other.
+        let values = unsafe { slice(values, shape.iter().product()) };
+        Ok(Activation {
+            quantization: Quantization {
+                kind,
+                scale,
+                zero_point,
+            },
+            values: Tensor::new(&shape, values.to_vec())?,
+        })
+    };
+    answer.activations.push(activation());
+}
+
+/// # Safety
+/// `data` must lead to `length` values that stay as they are; with none it may lead anywhere.
+unsafe fn slice<'a, T>(data: *const T, length: usize) -> &'a [T] {
+    if length == 0 {
+        // C++ has no need of an address then, and Rust has.
+        return &[];
+    }
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts(data, length) }
 }
 
 unsafe extern "C" fn on_error(context: *mut c_void, message: *const c_char) {
@@ -259,5 +312,37 @@ fn stop() -> (Answer, bool) {
     let mut answer = Answer::default();
     // SAFETY: as in `describe`.
     let done = unsafe { firstpass_torch_trace_end(answer.as_context(), on_call, on_error) };
+    (answer, done)
+}
+
+/// A recording of the quantized tensors that this thread computes, from [`Recorder::begin`] on.
+pub struct Recorder(PhantomData<*const ()>);
+
+impl Recorder {
+    pub fn begin() -> Result<Self> {
+        // SAFETY: as in `describe`.
+        call(|context, failed| unsafe { firstpass_torch_activations_begin(context, failed) })?;
+        Ok(Self(PhantomData))
+    }
+
+    /// The tensors in the order in which they were finished.
+    pub fn end(self) -> Result<Vec<Activation>> {
+        let (answer, done) = stop_recording();
+        answer.check(done)?.activations.into_iter().collect()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // As for a trace.
+        stop_recording();
+    }
+}
+
+fn stop_recording() -> (Answer, bool) {
+    let mut answer = Answer::default();
+    // SAFETY: as in `describe`.
+    let done =
+        unsafe { firstpass_torch_activations_end(answer.as_context(), on_activation, on_error) };
     (answer, done)
 }

@@ -15,7 +15,7 @@ use super::{
 
 /// The executor profiles the first pass and optimizes in the second: from the third on, every pass
 /// runs the same graph.
-const PASSES_BEFORE: usize = 2;
+pub(super) const PASSES_BEFORE: usize = 2;
 
 pub(super) fn inspect(runnable: &mut Runnable, input: &Tensor) -> Result<Arithmetic> {
     for _ in 0..PASSES_BEFORE {

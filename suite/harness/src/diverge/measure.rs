@@ -1,17 +1,20 @@
-//! Running engines and a referee with every activation as an output, and comparing.
+//! Running engines and a referee so that every activation is seen, and comparing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
 use firstpass_probe::{
-    Description, Format, Knobs, Model, PassPlan, THREADS, Tensor, TensorSpec, Trial, read_tensors,
+    Description, Format, Knobs, Model, Quantization, THREADS, Tensor, TensorSpec, read_tensors,
     write_tensors,
 };
 
-use super::{BESIDE, Difference, DivergeRun, LayerDifference, Settings, VERSION};
+use super::{
+    BESIDE, Difference, DivergeRun, LayerDifference, Means, Observation, Settings, VERSION,
+    align::align,
+};
 use crate::{
     beside::Recorder,
     campaign::progress,
@@ -19,7 +22,7 @@ use crate::{
     graph::{Graph, Layer},
     machine::all_threads,
     model::ModelDescription,
-    probe::Probe,
+    probe::{Probe, once, start},
     referee,
     subject::{InputFiles, Subject},
     workspace::{Backend, Workspace},
@@ -32,8 +35,8 @@ const ALONE: &str = "firstpass.input";
 const FORMAT: Format = Format::Onnx;
 
 /// Compares every quantized activation of the subject's first model, on its first photograph, in each
-/// engine with that of the referee; writes it beside a record and returns where. Engines that read no
-/// ONNX are lines that say so.
+/// engine with that of the referee; writes it beside a record and returns where. In engines that read no
+/// ONNX the activations are seen by a hook of their own; those without are lines that say so.
 ///
 /// # Errors
 /// Fails where there is no referee or it does not run, and where the model cannot be read.
@@ -61,7 +64,7 @@ pub fn measure(
         settings,
     };
     let mut inputs = InputFiles::new()?;
-    let marked = Marked::new(subject, model, inputs.folder())?;
+    let layered = Layered::new(subject, model, inputs.folder())?;
     let input = multiplied(
         &inputs.file(photo, model)?,
         run.settings.gain,
@@ -71,32 +74,38 @@ pub fn measure(
     let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
     recorder.announce_interruption();
     let (referee, _) = start(workspace, referee)?;
-    let bar = progress("diverge", engines.len() * (marked.layers.len() + 1));
+    let bar = progress("diverge", engines.len() * (layered.layers.len() + 1));
     for engine in engines {
         bar.set_message(engine.name.clone());
-        let rules = rules.get(&engine.name).cloned().unwrap_or_default();
-        let lines = start(workspace, engine)
-            .and_then(|(probe, description)| {
-                ensure!(description.formats.contains(&FORMAT), "it reads no ONNX");
-                marked.run(&probe, &run.settings.knobs, &input, inputs.folder())
-            })
-            .and_then(|own| {
-                let whole = marked.run(&referee, &rules, &input, inputs.folder())?;
-                marked.compare(&referee, &rules, &whole, &own, inputs.folder(), || {
-                    bar.inc(1)
-                })
-            });
+        let lines = start(workspace, engine).and_then(|(probe, description)| {
+            let format = format_of(&description)?;
+            let pass = Pass {
+                probe: &probe,
+                knobs: &run.settings.knobs,
+                input: &input,
+                folder: inputs.folder(),
+            };
+            let own = if format == FORMAT {
+                layered.marked(&pass)?
+            } else {
+                let file = model.artifact(format);
+                let file =
+                    file.with_context(|| format!("the model has no {} file", format.key()))?;
+                subject.verify(&file.path)?;
+                layered.recorded(&pass, &file).context("it reads no ONNX")?
+            };
+            let rules = rules.get(&(engine.name.clone(), format));
+            let referee = Pass {
+                probe: &referee,
+                knobs: &rules.cloned().unwrap_or_default(),
+                ..pass
+            };
+            layered.compare(&referee, &own, || bar.inc(1))
+        });
         let lines = lines.unwrap_or_else(|reason| {
             let reason = format!("{reason:#}");
             eprintln!("{}: {reason}", engine.name);
-            vec![LayerDifference {
-                layer: String::new(),
-                operator: String::new(),
-                rules: rules.clone(),
-                cumulative: None,
-                isolated: None,
-                failure: Some(reason),
-            }]
+            vec![LayerDifference::none(reason)]
         });
         for line in lines {
             recorder.write(&engine.name, &line)?;
@@ -106,16 +115,20 @@ pub fn measure(
     recorder.finish()
 }
 
-fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description)> {
-    eprintln!("{}: building the probe", backend.name);
-    let mut probe = Probe::build(workspace, backend)?;
-    let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
-    probe.knobs.clone_from(&description.knobs);
-    Ok((probe, description))
+/// The one in which graphs are marked, or else the one that the engine's users would choose.
+fn format_of(description: &Description) -> Result<Format> {
+    let formats = &description.formats;
+    let marked = formats.iter().find(|format| **format == FORMAT);
+    let format = marked.or(formats.first()).copied();
+    format.context("it reads no format")
 }
 
-/// The rules that give each engine's outputs best, where that was asked before.
-fn best_rules(record: &Path, model: &ModelDescription) -> Result<BTreeMap<String, Knobs>> {
+/// The rules that give the outputs of each engine best, from a file of each format, where that was asked
+/// before.
+fn best_rules(
+    record: &Path,
+    model: &ModelDescription,
+) -> Result<BTreeMap<(String, Format), Knobs>> {
     let mut rules = BTreeMap::new();
     for comparisons in referee::read(record)?
         .iter()
@@ -123,138 +136,186 @@ fn best_rules(record: &Path, model: &ModelDescription) -> Result<BTreeMap<String
     {
         let judged = referee::judge(comparisons);
         for engine in judged.get(model.name.as_str()).into_iter().flatten() {
-            if let (FORMAT, Some(best)) = (engine.format, engine.verdicts.first()) {
-                rules.insert(engine.backend.clone(), best.rules.clone());
+            if let Some(best) = engine.verdicts.first() {
+                let file = (engine.backend.clone(), engine.format);
+                rules.insert(file, best.rules.clone());
             }
         }
     }
     Ok(rules)
 }
 
-/// A model with every quantized activation as an output.
-struct Marked {
+/// A model whose layers are known.
+struct Layered {
     graph: Graph,
     layers: Vec<Layer>,
-    model: Model,
+    /// Its ONNX file.
+    plain: Model,
+    /// A copy of it with every quantized activation as a further output.
+    marked: Model,
 }
 
-/// Activations by name.
-type Activations = BTreeMap<String, Tensor>;
+/// Tensors by name.
+type Tensors = BTreeMap<String, Tensor>;
 
-impl Marked {
+/// What an engine computed on the way.
+struct Seen {
+    /// By the names of the layers' outputs; without those that were not found.
+    activations: Tensors,
+    observation: Observation,
+}
+
+/// How a pass is run.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    probe: &'a Probe,
+    /// Without the number of threads, which is all.
+    knobs: &'a Knobs,
+    input: &'a Path,
+    /// For files that are of no use after it.
+    folder: &'a Path,
+}
+
+impl Layered {
     fn new(subject: &Subject, model: &ModelDescription, folder: &Path) -> Result<Self> {
-        let file = model
+        let plain = model
             .artifact(FORMAT)
             .context("the model has no ONNX file")?;
-        subject.verify(&file.path)?;
-        let graph = Graph::read(&file.path, &file.input.name, &file.input.shape)?;
+        subject.verify(&plain.path)?;
+        let graph = Graph::read(&plain.path, &plain.input.name, &plain.input.shape)?;
         let layers = graph.layers()?;
         ensure!(
             !layers.is_empty(),
             "{} has no QuantizeLinear whose shape is known",
-            file.path.display()
+            plain.path.display()
         );
-        let names: Vec<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
-        let path = folder.join("marked.onnx");
-        std::fs::write(&path, graph.with_outputs(&names))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let outputs = layers.iter().map(|layer| TensorSpec {
+        let further = layers.iter().map(|layer| TensorSpec {
             name: layer.output.clone(),
             shape: layer.shape.clone(),
         });
+        let is_output = |name: &str| plain.outputs.iter().any(|output| output.name == name);
+        let further: Vec<TensorSpec> = further.filter(|spec| !is_output(&spec.name)).collect();
+        let names: Vec<&str> = further.iter().map(|spec| spec.name.as_str()).collect();
+        let path = folder.join("marked.onnx");
+        std::fs::write(&path, graph.with_outputs(&names))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self {
-            model: Model {
+            marked: Model {
                 path,
-                outputs: outputs.collect(),
-                ..file
+                outputs: [plain.outputs.clone(), further].concat(),
+                ..plain.clone()
             },
             graph,
             layers,
+            plain,
         })
     }
 
-    /// All activations of a run.
-    fn run(
-        &self,
-        probe: &Probe,
-        knobs: &Knobs,
-        input: &Path,
-        folder: &Path,
-    ) -> Result<Activations> {
-        outputs(probe, &self.model, knobs, input, folder)
+    /// An engine's activations, as outputs of the marked file.
+    fn marked(&self, pass: &Pass) -> Result<Seen> {
+        let plain = pass.outputs(&self.plain)?;
+        let activations = pass.outputs(&self.marked)?;
+        Ok(Seen {
+            observation: Observation {
+                by: Means::MarkedOutputs,
+                same_outputs: same_bits(&self.plain.outputs, &plain, &activations),
+            },
+            activations,
+        })
     }
 
+    /// An engine's activations as its own hook gives them, from a file of another format.
+    fn recorded(&self, pass: &Pass, file: &Model) -> Result<Seen> {
+        let plain = pass.outputs(file)?;
+        let (outputs, recorded) = pass.recording(file)?;
+        let places = align(self.layers.len(), recorded.len(), |layer, place| {
+            is_like(&self.layers[layer], &recorded[place])
+        });
+        let found = self.layers.iter().zip(places);
+        let found = found.filter_map(|(layer, place)| {
+            let (_, values) = &recorded[place?];
+            Some((layer.output.clone(), values.clone()))
+        });
+        let activations: Tensors = found.collect();
+        ensure!(
+            !activations.is_empty(),
+            "of {} recorded tensors none is certainly the result of a layer",
+            recorded.len()
+        );
+        Ok(Seen {
+            activations,
+            observation: Observation {
+                by: Means::Recording,
+                same_outputs: same_bits(&file.outputs, &plain, &outputs),
+            },
+        })
+    }
+
+    /// Compares an engine's activations with those of the referee, which runs as `referee` says.
     fn compare(
         &self,
-        referee: &Probe,
-        rules: &Knobs,
-        whole: &Activations,
-        own: &Activations,
-        folder: &Path,
+        referee: &Pass,
+        own: &Seen,
         mut done: impl FnMut(),
     ) -> Result<Vec<LayerDifference>> {
+        let whole = referee.outputs(&self.marked)?;
         let mut lines = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let engine = own
-                .get(&layer.output)
-                .context("the engine gave all outputs")?;
-            let expected = whole
-                .get(&layer.output)
-                .context("the referee gave all outputs")?;
-            let difference =
-                |expected: &Tensor| Difference::of(&expected.data, &engine.data, layer.scale);
-            let cumulative = difference(expected);
-            let isolated = match self.alone(layer, referee, rules, own, folder)? {
-                Some(expected) => difference(&expected),
-                // The input of the graph is the same for both.
-                None => cumulative.clone(),
-            };
-            lines.push(LayerDifference {
+            let mut line = LayerDifference {
                 layer: layer.name.clone(),
                 operator: layer.operator.clone(),
-                rules: rules.clone(),
-                cumulative: Some(cumulative),
-                isolated: Some(isolated),
+                rules: referee.knobs.clone(),
+                observation: Some(own.observation),
+                cumulative: None,
+                isolated: None,
                 failure: None,
-            });
+            };
+            if let Some(engine) = own.activations.get(&layer.output) {
+                let expected = whole
+                    .get(&layer.output)
+                    .context("the referee gave all outputs")?;
+                let difference =
+                    |expected: &Tensor| Difference::of(&expected.data, &engine.data, layer.scale);
+                line.cumulative = Some(difference(expected));
+                line.isolated = if layer.inputs.is_empty() {
+                    // The input of the graph is the same for both.
+                    line.cumulative.clone()
+                } else {
+                    let alone = self.alone(layer, referee, &own.activations)?;
+                    alone.as_ref().map(difference)
+                };
+            } else {
+                line.failure = Some(NOT_FOUND.into());
+            }
+            lines.push(line);
             done();
         }
         Ok(lines)
     }
 
-    /// What the referee makes of the engine's own inputs of a layer; `None` for a layer without.
-    fn alone(
-        &self,
-        layer: &Layer,
-        referee: &Probe,
-        rules: &Knobs,
-        own: &Activations,
-        folder: &Path,
-    ) -> Result<Option<Tensor>> {
+    /// What the referee makes of the engine's own inputs of a layer; `None` where one of these is not
+    /// known.
+    fn alone(&self, layer: &Layer, referee: &Pass, own: &Tensors) -> Result<Option<Tensor>> {
+        let parts = layer.inputs.iter().map(|name| own.get(name));
+        let Some(parts) = parts.collect::<Option<Vec<&Tensor>>>() else {
+            return Ok(None);
+        };
         let Some((bytes, shape)) = self.graph.alone(layer, ALONE)? else {
             return Ok(None);
         };
-        let path = folder.join("alone.onnx");
+        let path = referee.folder.join("alone.onnx");
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        let parts = layer.inputs.iter().map(|name| {
-            let part = own.get(name);
-            Ok(part
-                .with_context(|| format!("{name} is no activation"))?
-                .data
-                .as_slice())
-        });
-        let parts: Vec<&[f32]> = parts.collect::<Result<_>>()?;
         // One image after the other, each with the channels of all parts.
         let images = shape[0];
         let mut data = Vec::new();
         for image in 0..images {
             for part in &parts {
-                let length = part.len() / images;
-                data.extend_from_slice(&part[image * length..][..length]);
+                let length = part.data.len() / images;
+                data.extend_from_slice(&part.data[image * length..][..length]);
             }
         }
         let input = Tensor::new(&shape, data).map_err(|e| anyhow!("{e}"))?;
-        let file = folder.join("alone.safetensors");
+        let file = referee.folder.join("alone.safetensors");
         write_tensors(&file, [(ALONE.to_owned(), &input)]).map_err(|e| anyhow!("{e}"))?;
         let model = Model {
             name: layer.name.clone(),
@@ -269,9 +330,74 @@ impl Marked {
                 shape: layer.shape.clone(),
             }],
         };
-        let mut found = outputs(referee, &model, rules, &file, folder)?;
-        Ok(found.remove(&layer.output))
+        let alone = Pass {
+            input: &file,
+            ..*referee
+        };
+        Ok(alone.outputs(&model)?.remove(&layer.output))
     }
+}
+
+impl Pass<'_> {
+    fn knobs(&self) -> Knobs {
+        self.knobs.clone().with(THREADS, all_threads())
+    }
+
+    /// The outputs of a pass, by name.
+    fn outputs(&self, model: &Model) -> Result<Tensors> {
+        let saved = self.folder.join("outputs.safetensors");
+        let outputs = once(self.probe, model, &self.knobs(), self.input, &saved);
+        outputs.with_context(|| model.name.clone())
+    }
+
+    /// The outputs of a pass, by name, and what the engine recorded in it, in order.
+    fn recording(&self, model: &Model) -> Result<(Tensors, Vec<(Quantization, Tensor)>)> {
+        let saved = self.folder.join("recording.safetensors");
+        let quantizations = self
+            .probe
+            .activations(model, &self.knobs(), self.input, &saved)
+            .map_err(|outcome| anyhow!("{outcome}"))?;
+        let (mut tensors, _) = read_tensors(&saved).map_err(|e| anyhow!("{e}"))?;
+        let recorded = quantizations.into_iter().enumerate();
+        let recorded = recorded.map(|(number, quantization)| {
+            let values = tensors.remove(&format!("activation/{number}"));
+            Ok((quantization, values.context("the probe wrote all of them")?))
+        });
+        let recorded = recorded.collect::<Result<_>>()?;
+        Ok((below("output", tensors), recorded))
+    }
+}
+
+/// Why a layer was not compared.
+const NOT_FOUND: &str =
+    "no recorded tensor is certainly its result, by order, shape, scale and zero point";
+
+/// Whether a recorded tensor may be the result of a layer.
+fn is_like(layer: &Layer, (quantization, values): &(Quantization, Tensor)) -> bool {
+    // ONNX keeps scales as f32.
+    layer.shape == values.shape
+        && layer.scale.to_bits() == (quantization.scale as f32).to_bits()
+        && layer.zero_point == quantization.zero_point
+}
+
+/// Whether the outputs that `specs` name are there in both and the same, bit for bit.
+fn same_bits(specs: &[TensorSpec], a: &Tensors, b: &Tensors) -> bool {
+    specs.iter().all(|spec| {
+        let bits = |tensors: &Tensors| {
+            let tensor = tensors.get(&spec.name)?;
+            Some((tensor.shape.clone(), tensor.sha256()))
+        };
+        bits(a).is_some() && bits(a) == bits(b)
+    })
+}
+
+/// The tensors of a file whose names begin with `folder/`, by the rest of them.
+fn below(folder: &str, tensors: HashMap<String, Tensor>) -> Tensors {
+    let named = tensors.into_iter().filter_map(|(key, tensor)| {
+        let name = key.strip_prefix(folder)?.strip_prefix('/')?;
+        Some((name.to_owned(), tensor))
+    });
+    named.collect()
 }
 
 /// The file of an input with every value multiplied.
@@ -286,27 +412,28 @@ fn multiplied(input: &Path, gain: f32, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The outputs of one pass, by name.
-fn outputs(
-    probe: &Probe,
-    model: &Model,
-    knobs: &Knobs,
-    input: &Path,
-    folder: &Path,
-) -> Result<Activations> {
-    let saved = folder.join("activations.safetensors");
-    let process = probe.trial(&Trial {
-        model: model.clone(),
-        knobs: knobs.clone().with(THREADS, all_threads()),
-        inputs: vec![input.into()],
-        passes: PassPlan::exactly(1),
-        outputs: Some(saved.clone()),
-    });
-    ensure!(process.completed(), "{}: {}", model.name, process.outcome);
-    let (tensors, _) = read_tensors(&saved).map_err(|e| anyhow!("{e}"))?;
-    let named = tensors.into_iter().filter_map(|(key, tensor)| {
-        let (_, name) = key.split_once('/')?;
-        Some((name.to_owned(), tensor))
-    });
-    Ok(named.collect())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors(name: &str, values: &[f32]) -> Result<HashMap<String, Tensor>> {
+        let tensor = Tensor::new(&[values.len()], values.to_vec()).map_err(|e| anyhow!("{e}"))?;
+        Ok(HashMap::from([(name.to_owned(), tensor)]))
+    }
+
+    #[test]
+    fn one_bit_is_another_output() -> Result<()> {
+        let output = TensorSpec {
+            name: "a/b".into(),
+            shape: vec![2],
+        };
+        let plain = below("0", tensors("0/a/b", &[0.0, 1.0])?);
+        let same = below("output", tensors("output/a/b", &[0.0, 1.0])?);
+        let other = below("output", tensors("output/a/b", &[-0.0, 1.0])?);
+        let specs = [output];
+        assert!(same_bits(&specs, &plain, &same));
+        assert!(!same_bits(&specs, &plain, &other));
+        assert!(!same_bits(&specs, &Tensors::new(), &Tensors::new()));
+        Ok(())
+    }
 }

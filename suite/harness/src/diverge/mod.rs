@@ -1,6 +1,7 @@
 //! Where do engines begin to differ? Every quantized activation of a graph, in each engine and as a
 //! referee computes it.
 
+mod align;
 mod measure;
 
 use std::{collections::BTreeMap, path::Path};
@@ -14,7 +15,7 @@ use crate::{beside::Beside, code::Code};
 pub use measure::measure;
 
 /// Raised when the meaning of these files changes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Where it is kept.
 pub const BESIDE: Beside = Beside {
@@ -56,13 +57,57 @@ pub struct LayerDifference {
     pub operator: String,
     /// The rules of the referee: those that are known to give the engine's outputs best.
     pub rules: Knobs,
+    /// How the engine's activations were seen, all of them in one pass; `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation: Option<Observation>,
     /// Against the referee's whole run.
     pub cumulative: Option<Difference>,
-    /// Against the referee's result for the engine's own inputs of the layer.
+    /// Against the referee's result for the engine's own inputs of the layer; `None` where one of these
+    /// is not known.
     pub isolated: Option<Difference>,
     /// Why there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+impl LayerDifference {
+    /// The only line of an engine of which nothing is known.
+    pub fn none(reason: String) -> Self {
+        Self {
+            layer: String::new(),
+            operator: String::new(),
+            rules: Knobs::default(),
+            observation: None,
+            cumulative: None,
+            isolated: None,
+            failure: Some(reason),
+        }
+    }
+
+    /// Whether it says why nothing is known of the engine, and not of one layer.
+    pub fn is_of_engine(&self) -> bool {
+        self.layer.is_empty() && self.failure.is_some()
+    }
+}
+
+/// How the activations of an engine were seen, and whether it computed the same meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    pub by: Means,
+    /// Whether the model's own outputs had the very bits of a plain pass. Where not, the activations
+    /// are of another computation than the one that is measured.
+    pub same_outputs: bool,
+}
+
+/// How activations can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Means {
+    /// They are outputs of a copy of the model file.
+    MarkedOutputs,
+    /// The engine's own hook gives what is computed from a file of another format, and what is of the
+    /// same shape, scale and zero point is matched in order.
+    Recording,
 }
 
 /// How far two quantized tensors are apart.
@@ -83,7 +128,13 @@ impl Difference {
             most_steps: 0,
         };
         for (reference, other) in reference.iter().zip(other) {
-            let steps = ((reference - other) / scale).abs().round() as u64;
+            let steps = ((reference - other) / scale).abs().round();
+            // What is no number is as far away as can be.
+            let steps = if steps.is_finite() {
+                steps as u64
+            } else {
+                u64::MAX
+            };
             difference.same += usize::from(steps == 0);
             difference.most_steps = difference.most_steps.max(steps);
         }
@@ -127,5 +178,9 @@ mod tests {
         assert_eq!((found.values, found.same, found.most_steps), (3, 1, 2));
         assert!(!found.is_none());
         assert!(Difference::of(&[1.0], &[1.0], 0.1).is_none());
+        for other in [f32::NAN, f32::INFINITY] {
+            let found = Difference::of(&[1.0], &[other], 0.1);
+            assert_eq!((found.same, found.most_steps), (0, u64::MAX));
+        }
     }
 }

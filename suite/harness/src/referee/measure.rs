@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use firstpass_probe::{ALLOCATOR, Format, Knob, Knobs, PassPlan, THREADS, Trial, WARM_UP};
 
 use super::{BESIDE, Comparison, RefereeRun, VERSION};
@@ -17,7 +17,7 @@ use crate::{
     machine::all_threads,
     model::{ModelDescription, Precision},
     observation::{Cell, Purpose},
-    probe::Probe,
+    probe::{Probe, start},
     record::{Outputs, Record},
     subject::{InputFiles, Subject},
     workspace::{Backend, Workspace},
@@ -61,10 +61,7 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
     recorder.announce_interruption();
     let mut inputs = InputFiles::new()?;
     for referee in &referees {
-        eprintln!("{}: building the probe", referee.name);
-        let mut probe = Probe::build(workspace, referee)?;
-        let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
-        probe.knobs.clone_from(&description.knobs);
+        let (probe, description) = start(workspace, referee)?;
         let rules = rules(&description.knobs);
         let int8 = subject
             .models

@@ -10,7 +10,7 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_probe::Knobs;
 
 use crate::{
-    diverge::{Difference, Diverge, LayerDifference},
+    diverge::{Difference, Diverge, LayerDifference, Means},
     judge::cure::name,
     model::ModelDescription,
     report::{
@@ -49,11 +49,11 @@ pub(super) fn section(
             "Every quantized activation of {model} on `{}`, in each engine and as the referee computes it \
              under the rules that give the engine's outputs best. *By itself*, a layer is compared with \
              what the referee makes of the engine's own inputs of that layer: what differs there is \
-             the layer's own doing. In the whole run, differences of earlier layers come in as well. \
-             Engines give these activations as further outputs, which are marked in the file.{}",
+             the layer's own doing. In the whole run, differences of earlier layers come in as well.{}",
             diverge.run.photo,
             setting(diverge)
         ),
+        observation(diverge),
     ];
     let Rows { header, rows } = summary(diverge);
     parts.push(table(header, rows));
@@ -69,6 +69,7 @@ pub(super) fn section(
             ));
             parts.push(table(header, rows));
         }
+        parts.extend(not_compared(engine, layers));
     }
     parts.join("\n\n")
 }
@@ -89,6 +90,39 @@ fn setting(diverge: &Diverge) -> String {
     text
 }
 
+/// How activations were seen, and whether that changed anything.
+fn observation(diverge: &Diverge) -> String {
+    let mut text = String::from(
+        "Engines that read the file give these activations as further outputs, which are marked in a \
+         copy of it. Of others they are recorded by the engine's own hook, and matched in order with \
+         what has the same shape, scale and zero point.",
+    );
+    let observed = diverge.layers.iter().filter_map(|(engine, layers)| {
+        let observation = layers.iter().find_map(|layer| layer.observation)?;
+        Some((engine.as_str(), observation.same_outputs))
+    });
+    let (same, changed): (Vec<_>, Vec<_>) = observed.partition(|(_, same)| *same);
+    let names = |engines: Vec<(&str, bool)>| {
+        let names: Vec<&str> = engines.into_iter().map(|(engine, _)| engine).collect();
+        names.join(", ")
+    };
+    if !same.is_empty() {
+        text += &format!(
+            " Observing changed nothing in {}: the model's own outputs have the very bits of a plain \
+             pass.",
+            names(same)
+        );
+    }
+    if !changed.is_empty() {
+        text += &format!(
+            " **Observing changed the model's own outputs in {}**: what is compared there is another \
+             computation than a plain pass.",
+            names(changed)
+        );
+    }
+    text
+}
+
 pub(super) fn plots(diverge: Option<&Diverge>) -> Result<Vec<(PathBuf, String)>> {
     let Some(diverge) = diverge else {
         return Ok(Vec::new());
@@ -96,7 +130,7 @@ pub(super) fn plots(diverge: Option<&Diverge>) -> Result<Vec<(PathBuf, String)>>
     let engines: Vec<(&str, &[LayerDifference])> = diverge
         .layers
         .iter()
-        .filter(|(_, layers)| layers.iter().all(|layer| layer.failure.is_none()))
+        .filter(|(_, layers)| layers.iter().any(|layer| layer.cumulative.is_some()))
         .map(|(name, layers)| (name.as_str(), layers.as_slice()))
         .collect();
     let svg = draw_divergence("engines against the referee", &engines)?;
@@ -111,20 +145,42 @@ pub fn divergence_on_terminal(diverge: &Diverge) -> String {
         table.add_rows(rows);
         table.to_string()
     };
-    let mut text = drawn(summary(diverge));
+    let mut text = drawn(summary(diverge)) + "\n" + &observation(diverge);
     for (engine, layers) in &diverge.layers {
         let worst = worst(layers);
         if !worst.rows.is_empty() {
             text += &format!("\n\n{engine}, layers that differ most by themselves\n");
             text += &drawn(worst);
         }
+        if let Some(sentence) = not_compared(engine, layers) {
+            text += &format!("\n\n{sentence}");
+        }
     }
     text
+}
+
+/// Which layers were not compared, and why.
+fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
+    let failed = layers.iter().filter(|layer| !layer.is_of_engine());
+    let failed = failed.filter_map(|layer| Some((label(layer), layer.failure.as_ref()?)));
+    let failed: Vec<(String, &String)> = failed.collect();
+    let (_, reason) = failed.first()?;
+    let mut names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    names.truncate(SHOWN);
+    let more = match failed.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "Not compared in {engine}: {}{more} ({reason}).",
+        names.join(", ")
+    ))
 }
 
 fn summary(diverge: &Diverge) -> Rows {
     let header = [
         "engine",
+        "seen by",
         "rules of the referee",
         "layers exact by themselves",
         "first that is not",
@@ -133,7 +189,8 @@ fn summary(diverge: &Diverge) -> Rows {
         "values explained",
     ];
     let rows = diverge.layers.iter().map(|(engine, layers)| {
-        if let Some(reason) = layers.iter().find_map(|layer| layer.failure.as_ref()) {
+        let unknown = layers.iter().find(|layer| layer.is_of_engine());
+        if let Some(reason) = unknown.and_then(|layer| layer.failure.as_ref()) {
             let mut row = vec![engine.clone(), reason.clone()];
             row.resize(header.len(), "–".into());
             return row;
@@ -150,20 +207,26 @@ fn summary(diverge: &Diverge) -> Rows {
                 |at| format!("{}: {}", at + 1, label(&layers[at])),
             )
         };
-        let exact = layers
-            .iter()
-            .filter(|layer| !differs(&layer.isolated))
-            .count();
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
+        let compared = isolated.clone().count();
+        let exact = isolated.clone().filter(|found| found.is_none()).count();
+        let mut counted = format!("{exact} of {compared}");
+        if compared < layers.len() {
+            counted += &format!("; {} unknown", layers.len() - compared);
+        }
         let (same, values) = isolated.fold((0, 0), |(same, values), difference| {
             (same + difference.same, values + difference.values)
         });
         vec![
             engine.clone(),
             layers
+                .iter()
+                .find_map(|layer| layer.observation)
+                .map_or_else(|| "–".into(), |seen| means(seen.by).into()),
+            layers
                 .first()
                 .map_or_else(|| "–".into(), |l| format!("`{}`", name(&l.rules))),
-            format!("{exact} of {}", layers.len()),
+            counted,
             first(|layer| &layer.isolated),
             first(|layer| &layer.cumulative),
             layers
@@ -205,6 +268,13 @@ fn worst(layers: &[LayerDifference]) -> Rows {
     }
 }
 
+fn means(means: Means) -> &'static str {
+    match means {
+        Means::MarkedOutputs => "marked outputs",
+        Means::Recording => "its own hook",
+    }
+}
+
 fn label(layer: &LayerDifference) -> String {
     format!("{} ({})", layer.layer, layer.operator)
 }
@@ -237,7 +307,7 @@ mod tests {
     use super::*;
     use crate::{
         code::Code,
-        diverge::{DivergeRun, Settings, VERSION},
+        diverge::{DivergeRun, Observation, Settings, VERSION},
     };
 
     fn layer(name: &str, cumulative: usize, isolated: usize) -> LayerDifference {
@@ -252,6 +322,10 @@ mod tests {
             layer: name.into(),
             operator: "Conv".into(),
             rules: Knobs::default(),
+            observation: Some(Observation {
+                by: Means::MarkedOutputs,
+                same_outputs: true,
+            }),
             cumulative: difference(cumulative),
             isolated: difference(isolated),
             failure: None,
@@ -259,11 +333,22 @@ mod tests {
     }
 
     fn diverge() -> Diverge {
-        let failed = LayerDifference {
+        let recorded = |layer| LayerDifference {
+            observation: Some(Observation {
+                by: Means::Recording,
+                same_outputs: false,
+            }),
+            ..layer
+        };
+        let not_found = LayerDifference {
             cumulative: None,
             isolated: None,
-            failure: Some("it reads no ONNX".into()),
-            ..layer("", 0, 0)
+            failure: Some("no tensor is like it".into()),
+            ..layer("b", 0, 0)
+        };
+        let after = LayerDifference {
+            isolated: None,
+            ..layer("c", 1000, 0)
         };
         Diverge {
             run: DivergeRun {
@@ -290,7 +375,16 @@ mod tests {
                         layer("c", 900, 1000),
                     ],
                 ),
-                ("y".into(), vec![failed]),
+                (
+                    "y".into(),
+                    vec![LayerDifference::none("it reads no ONNX".into())],
+                ),
+                (
+                    "z".into(),
+                    [layer("a", 1000, 1000), not_found, after]
+                        .map(recorded)
+                        .into(),
+                ),
             ]),
         }
     }
@@ -310,6 +404,11 @@ mod tests {
             "10.00 % differ, ≤ 1 steps",
             "99.67 %",
             "it reads no ONNX",
+            "Observing changed nothing in x:",
+            "Observing changed the model's own outputs in z**",
+            "| its own hook ",
+            "1 of 1; 2 unknown",
+            "Not compared in z: b (Conv) (no tensor is like it).",
             "multiplied by 4",
             "The layers of x that differ most by themselves",
             "| 2: b ",

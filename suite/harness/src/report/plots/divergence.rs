@@ -28,12 +28,15 @@ pub(in crate::report) fn draw(
     if layers < 2 {
         return Ok(None);
     }
+    // Of what was not compared there is none.
     let share = |difference: &Option<Difference>| {
-        100.0 * difference.as_ref().map_or(0.0, Difference::share)
+        let difference = difference.as_ref()?;
+        Some(100.0 * difference.share())
     };
     let shares = engines.iter().flat_map(|(_, layers)| layers.iter());
     let most = shares
         .flat_map(|layer| [share(&layer.cumulative), share(&layer.isolated)])
+        .flatten()
         .fold(1.0, f64::max);
     let bottom = TOP + HEIGHT;
     let x = Axis::linear(layers as f64, (LEFT, WIDTH - MARGIN - 12.0));
@@ -76,15 +79,15 @@ pub(in crate::report) fn draw(
         canvas.text("values that differ, %", beside, Anchor::Upwards)?;
         for (number, (_, layers)) in engines.iter().enumerate() {
             let at = |(layer, share): (usize, f64)| (x.at(layer as f64 + 1.0), y.at(share));
-            let cumulative = layers
-                .iter()
-                .map(|layer| share(&layer.cumulative))
-                .enumerate();
+            let cumulative = layers.iter().enumerate();
+            let cumulative =
+                cumulative.filter_map(|(place, layer)| Some((place, share(&layer.cumulative)?)));
             let line: Vec<Point> = cumulative.map(at).collect();
             canvas.line(&line, colour(number).into(), 2.0)?;
             for (place, layer) in layers.iter().enumerate() {
-                let alone = share(&layer.isolated);
-                if alone > 0.0 {
+                if let Some(alone) = share(&layer.isolated)
+                    && alone > 0.0
+                {
                     canvas.dot(at((place, alone)), 3.0, colour(number).mix(0.6))?;
                 }
             }
