@@ -34,6 +34,27 @@ fn every_file_is_the_committed_one() -> Result<()> {
     Manifest::read(&Workspace::find()?.fixtures())?.verify_all()
 }
 
+/// What it gives depends on the processor: there is nothing that it could be judged by, and no command
+/// and no test may take it for one of the models that are.
+#[test]
+fn the_full_range_model_is_found_by_its_path_alone() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let folder = workspace
+        .fixtures()
+        .join("saturation/faceboxes-int8-full-range");
+    let model = Subject::find_model(&workspace, &folder.to_string_lossy())?;
+    assert!(Subject::find_model(&workspace, &model.name).is_err());
+    let mut subject = Subject::fixtures(&workspace)?;
+    assert!(subject.models.iter().all(|m| m.name != model.name));
+
+    subject.models.push(model.clone());
+    for file in model.files() {
+        subject.verify(&file)?;
+    }
+    assert!(subject.golden(&model)?.is_none());
+    Ok(())
+}
+
 /// A wrong order of priors, offsets or channels, or a wrong box decoding, finds no face.
 #[test]
 fn the_golden_outputs_find_the_known_faces() -> Result<()> {
