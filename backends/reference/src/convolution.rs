@@ -193,8 +193,8 @@ impl Window {
         }
     }
 
-    /// Depthwise sums in which two products after each other are added with saturation to 16 bits,
-    /// and the pairs exactly. `input` is not yet reduced by its zero point, with which padding is
+    /// Sums in which two products after each other are added with saturation to 16 bits, and the pairs
+    /// exactly; products are in the order of the taps, and of the channels within a tap. `input` is not yet reduced by its zero point, with which padding is
     /// filled; the sums are.
     ///
     /// # Errors
@@ -208,21 +208,27 @@ impl Window {
     ) -> Result<Array<i32>> {
         let of_plane = |plane: Plane<'_, i16>, out: &mut [i32]| {
             let [in_height, in_width] = plane.size;
-            let [_, columns] = plane.kernel;
+            let [rows, columns] = plane.kernel;
+            let (products, taps) = (plane.weights.len(), rows * columns);
+            let channels = products / taps;
             let all: i32 = plane.weights.iter().map(|&weight| i32::from(weight)).sum();
             for (at, out) in out.iter_mut().enumerate() {
                 let (row, column) = (at / plane.width, at % plane.width);
-                let value = |tap: usize| {
+                let product = |number: usize| {
+                    let (tap, channel) = (number / channels, number % channels);
                     let in_row = self.vertical.source(row, tap / columns, in_height);
                     let in_column = self.horizontal.source(column, tap % columns, in_width);
+                    let first = channel * in_height * in_width;
                     let place = in_row.zip(in_column);
-                    place.map_or(zero, |(row, column)| plane.input[row * in_width + column])
+                    let value = place.map_or(zero, |(row, column)| {
+                        plane.input[first + row * in_width + column]
+                    });
+                    value.times(plane.weights[channel * taps + tap])
                 };
-                let product = |tap: usize| value(tap).times(plane.weights[tap]);
-                let taps = plane.weights.len();
-                let pairs = (0..taps).step_by(2).map(|tap| {
-                    let second = if tap + 1 < taps { product(tap + 1) } else { 0 };
-                    (product(tap) + second).clamp(i32::from(i16::MIN), i32::from(i16::MAX))
+                let pairs = (0..products).step_by(2).map(|number| {
+                    let has_second = number + 1 < products;
+                    let second = if has_second { product(number + 1) } else { 0 };
+                    (product(number) + second).clamp(i32::from(i16::MIN), i32::from(i16::MAX))
                 });
                 *out = pairs.sum::<i32>() - i32::from(zero) * all;
             }
@@ -376,6 +382,38 @@ mod tests {
             let floats: Vec<i32> = floats.expect("it fits").values.iter().map(|&v| v as i32).collect();
             prop_assert_eq!(floats, case.expected());
         }
+
+        /// Within 7 bits no pair leaves 16, whatever its order.
+        #[test]
+        fn pairs_of_small_values_are_exact(case in case(), threads in 1..3_usize) {
+            let input = case.input.map(|value| value.abs() / 2);
+            let exact = case.window.sums(&input, &case.weights, threads).expect("it fits");
+            let pairs = case.window.sums_of_saturating_pairs(&input, 0, &case.weights, threads);
+            prop_assert_eq!(pairs.expect("it fits"), exact);
+        }
+    }
+
+    /// A pointwise convolution adds its channels in pairs.
+    #[test]
+    fn pairs_are_of_channels_first() {
+        let span = Span {
+            stride: 1,
+            dilation: 1,
+            padding: [0, 0],
+        };
+        let window = Window {
+            vertical: span,
+            horizontal: span,
+            groups: 1,
+        };
+        let array = |dims: [usize; 4], values: &[i16]| Array {
+            dims: dims.to_vec(),
+            values: values.to_vec(),
+        };
+        let input = array([1, 4, 1, 1], &[255, 255, 255, 1]);
+        let weights = array([1, 4, 1, 1], &[127, 127, 127, 3]);
+        let found = window.sums_of_saturating_pairs(&input, 0, &weights, 1);
+        assert_eq!(found.expect("it fits").values, [32767 + 255 * 127 + 3]);
     }
 
     /// 3x3 over one plane of one value: only the taps on it count.

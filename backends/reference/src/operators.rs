@@ -254,7 +254,11 @@ fn convolve_integers(
         )));
     }
     let is_depthwise = group_inputs == 1 && window.groups == channels;
-    let saturates = context.rules.sums == Sums::DepthwisePairs && is_depthwise;
+    let saturates = match context.rules.sums {
+        Sums::Exact => false,
+        Sums::DepthwisePairs => is_depthwise,
+        Sums::Pairs => true,
+    };
     let sums = if saturates {
         let raw = activations.integers.array.map(|value| value as i16);
         let zero = quantization.zero as i16;

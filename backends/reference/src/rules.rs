@@ -57,6 +57,9 @@ pub enum Sums {
     /// Depthwise convolutions add two neighbouring products with saturation to 16 bits first, as the
     /// instruction `vpmaddubsw` does in fbgemm's kernels on x86.
     DepthwisePairs,
+    /// All convolutions do, over the channels of a tap and then the taps: as matrix products in that
+    /// order by `vpmaddubsw`.
+    Pairs,
 }
 
 impl Default for Rules {
@@ -86,8 +89,9 @@ impl Rules {
             ),
             Knob::choice(
                 SUMS,
-                &["exact", "depthwise-pairs"],
-                "whether depthwise convolutions add pairs of products with saturation to 16 bits",
+                &["exact", "depthwise-pairs", "pairs"],
+                "whether depthwise convolutions, or all, add pairs of products with saturation to 16 \
+                 bits",
             ),
         ]
     }
@@ -117,6 +121,7 @@ impl Rules {
             sums: match knobs.get(SUMS) {
                 None | Some("exact") => Sums::Exact,
                 Some("depthwise-pairs") => Sums::DepthwisePairs,
+                Some("pairs") => Sums::Pairs,
                 Some(other) => return unknown(SUMS, other),
             },
         })

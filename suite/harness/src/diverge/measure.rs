@@ -12,11 +12,11 @@ use firstpass_probe::{
 };
 
 use super::{
-    BESIDE, Difference, DivergeRun, LayerDifference, Means, Observation, Settings, VERSION,
+    Difference, DivergeRun, LayerDifference, Means, Observation, Settings, VERSION,
     align::align,
 };
 use crate::{
-    beside::Recorder,
+    beside::{Beside, Recorder},
     campaign::progress,
     code::{Code, sources_sha256},
     graph::{Graph, Layer},
@@ -35,7 +35,7 @@ const ALONE: &str = "firstpass.input";
 const FORMAT: Format = Format::Onnx;
 
 /// Compares every quantized activation of the subject's first model, on its first photograph, in each
-/// engine with that of the referee; writes it beside a record and returns where. In engines that read no
+/// engine with that of the referee; writes it as `beside` a record and returns where. In engines that read no
 /// ONNX the activations are seen by a hook of their own; those without are lines that say so.
 ///
 /// # Errors
@@ -45,6 +45,7 @@ pub fn measure(
     engines: &[Backend],
     subject: &Subject,
     settings: Settings,
+    beside: Beside,
     record: &Path,
 ) -> Result<PathBuf> {
     let backends = workspace.backends()?;
@@ -71,10 +72,11 @@ pub fn measure(
         inputs.folder(),
     )?;
     let rules = best_rules(record, model)?;
-    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
+    let mut recorder = Recorder::begin(beside, record, workspace.root(), &run)?;
     recorder.announce_interruption();
-    let (referee, _) = start(workspace, referee)?;
-    let bar = progress("diverge", engines.len() * (layered.layers.len() + 1));
+    let (referee, description) = start(workspace, referee)?;
+    let all_rules = referee::rules(&description.knobs);
+    let bar = progress(beside.name, engines.len() * (layered.layers.len() + 1));
     for engine in engines {
         bar.set_message(engine.name.clone());
         let lines = start(workspace, engine).and_then(|(probe, description)| {
@@ -100,7 +102,7 @@ pub fn measure(
                 knobs: &rules.cloned().unwrap_or_default(),
                 ..pass
             };
-            layered.compare(&referee, &own, || bar.inc(1))
+            layered.compare(&referee, &all_rules, &own, || bar.inc(1))
         });
         let lines = lines.unwrap_or_else(|reason| {
             let reason = format!("{reason:#}");
@@ -255,6 +257,7 @@ impl Layered {
     fn compare(
         &self,
         referee: &Pass,
+        all_rules: &[Knobs],
         own: &Seen,
         mut done: impl FnMut(),
     ) -> Result<Vec<LayerDifference>> {
@@ -268,6 +271,7 @@ impl Layered {
                 observation: Some(own.observation),
                 cumulative: None,
                 isolated: None,
+                simplest: None,
                 failure: None,
             };
             if let Some(engine) = own.activations.get(&layer.output) {
@@ -277,13 +281,21 @@ impl Layered {
                 let difference =
                     |expected: &Tensor| Difference::of(&expected.data, &engine.data, layer.scale);
                 line.cumulative = Some(difference(expected));
-                line.isolated = if layer.inputs.is_empty() {
-                    // The input of the graph is the same for both.
-                    line.cumulative.clone()
-                } else {
-                    let alone = self.alone(layer, referee, &own.activations)?;
-                    alone.as_ref().map(difference)
+                let by_itself = |rules: &Knobs| -> Result<Option<Difference>> {
+                    let alone = self.alone(layer, &referee.under(rules), &own.activations)?;
+                    Ok(alone.as_ref().map(difference))
                 };
+                if layer.inputs.is_empty() {
+                    // The input of the graph is the same for both.
+                    line.isolated = line.cumulative.clone();
+                } else {
+                    line.isolated = by_itself(referee.knobs)?;
+                }
+                if line.isolated.is_some() && !layer.inputs.is_empty() {
+                    line.simplest = simplest(referee.knobs, all_rules, |rules| {
+                        Ok(by_itself(rules)?.is_some_and(|found| found.is_none()))
+                    })?;
+                }
             } else {
                 line.failure = Some(NOT_FOUND.into());
             }
@@ -338,7 +350,40 @@ impl Layered {
     }
 }
 
-impl Pass<'_> {
+/// The simplest of `all` rules that is exact, of those that take settings away from `best` or differ from
+/// it in one: more would explain anything.
+fn simplest(
+    best: &Knobs,
+    all: &[Knobs],
+    mut is_exact: impl FnMut(&Knobs) -> Result<bool>,
+) -> Result<Option<Knobs>> {
+    let settings = |rules: &Knobs| rules.iter_except_threads().count();
+    let near = |rules: &&Knobs| {
+        let added = rules
+            .iter_except_threads()
+            .filter(|(name, value)| best.get(name) != Some(value));
+        added.count() <= usize::from(settings(rules) <= settings(best).max(1))
+    };
+    let mut tried: Vec<&Knobs> = all.iter().filter(near).collect();
+    // Of those as simple as each other, what is known to be the engine's first.
+    tried.sort_by_key(|rules| {
+        let others = rules.iter_except_threads();
+        let others = others.filter(|(name, value)| best.get(name) != Some(value));
+        (settings(rules), others.count())
+    });
+    for rules in tried {
+        if is_exact(rules)? {
+            return Ok(Some(rules.clone()));
+        }
+    }
+    Ok(None)
+}
+
+impl<'a> Pass<'a> {
+    fn under(&self, knobs: &'a Knobs) -> Self {
+        Self { knobs, ..*self }
+    }
+
     fn knobs(&self) -> Knobs {
         self.knobs.clone().with(THREADS, all_threads())
     }

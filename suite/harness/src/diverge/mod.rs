@@ -23,6 +23,13 @@ pub const BESIDE: Beside = Beside {
     version: VERSION,
 };
 
+/// Where the same of a model is kept whose activations use all of their range: there, kernels that add
+/// in 16 bits saturate.
+pub const SATURATION: Beside = Beside {
+    name: "saturation",
+    version: VERSION,
+};
+
 /// `run.json`: what the run was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DivergeRun {
@@ -65,6 +72,10 @@ pub struct LayerDifference {
     /// Against the referee's result for the engine's own inputs of the layer; `None` where one of these
     /// is not known.
     pub isolated: Option<Difference>,
+    /// The simplest of the referee's rules under which the layer is exact by itself: each of its settings
+    /// is a cause of a difference that is there without it. `None` where none was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simplest: Option<Knobs>,
     /// Why there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -80,6 +91,7 @@ impl LayerDifference {
             observation: None,
             cumulative: None,
             isolated: None,
+            simplest: None,
             failure: Some(reason),
         }
     }
@@ -159,12 +171,12 @@ pub struct Diverge {
     pub layers: BTreeMap<String, Vec<LayerDifference>>,
 }
 
-/// Reads what was compared beside a record; `None` where nothing was.
+/// Reads what was compared beside a record, [`BESIDE`] or [`SATURATION`]; `None` where nothing was.
 ///
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
-pub fn read(record: &Path) -> Result<Option<Diverge>> {
-    let kept = BESIDE.read(record)?;
+pub fn read(beside: Beside, record: &Path) -> Result<Option<Diverge>> {
+    let kept = beside.read(record)?;
     Ok(kept.map(|(run, layers)| Diverge { run, layers }))
 }
 

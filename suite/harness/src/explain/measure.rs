@@ -16,7 +16,7 @@ use crate::{
     code::Code,
     machine::{Machine, load_average},
     model::ModelDescription,
-    probe::Probe,
+    probe::{Probe, start},
     record::Record,
     subject::{InputFiles, Subject},
     workspace::{Backend, Workspace},
@@ -118,14 +118,6 @@ pub fn measure(
     }
     run_rounds(&mut tasks, settings, &mut recorder)?;
     recorder.finish()
-}
-
-fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description)> {
-    eprintln!("{}: building the probe", backend.name);
-    let mut probe = Probe::build(workspace, backend)?;
-    let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
-    probe.knobs.clone_from(&description.knobs);
-    Ok((probe, description))
 }
 
 fn choose(subject: &Subject, description: &Description, model: &ModelDescription) -> Result<Model> {
