@@ -23,7 +23,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub use kernels::Isa;
 use plan::Plan;
 use prepared::ConvKind;
-pub use prepared::Prepared;
+pub use prepared::{Convolution, Prepared};
 pub use settings::{Buffers, ModelFile, Packing, Settings};
 
 /// candle, by `candle-core`.

@@ -80,6 +80,18 @@ impl IntConv {
         self.kernel.get().is_some()
     }
 
+    /// Number, height, width and channels of the input and of the output.
+    pub fn shapes(&self) -> [[usize; 4]; 2] {
+        [self.input, self.output]
+    }
+
+    /// Products of the whole output, padding included, each of which is added to a sum.
+    pub fn multiply_adds(&self) -> u64 {
+        let inputs = self.input[3] / self.conv.groups;
+        let products = self.output.iter().product::<usize>() * inputs * self.window.taps();
+        products as u64
+    }
+
     fn is_depthwise(&self) -> bool {
         let groups = self.conv.groups;
         groups == self.input[3] && groups == self.output[3]
