@@ -103,11 +103,12 @@ fn bench(criterion: &mut Criterion, shape: Shape) {
         factor: vec![factor; channels],
         range,
     };
-    let matrix = Matrix::pack(Isa::detect(), &weights, k, &requantization);
+    let matrix = Matrix::pack(Isa::detect(), &weights, 1, k, &requantization);
     let rows_of = Rows {
         values: &activations,
         stride: k,
         count: rows,
+        segments: &[0],
     };
     let mut out = vec![0; rows * channels];
     let requantized = |out: &mut [u8]| {
