@@ -69,11 +69,7 @@ pub unsafe fn matrix(
     for first in (0..rows.count).step_by(ROWS) {
         let count = ROWS.min(rows.count - first);
         let block = rows.block::<ROWS>(first);
-        let are_small = (first..first + count).all(|row| {
-            let segments = rows.segments.iter();
-            let all = segments.flat_map(|&segment| rows.segment(row, segment, quads * QUAD));
-            all.fold(0, |all, value| all | value) <= SMALL
-        });
+        let are_small = largest_bits(rows, first..first + count, quads * QUAD) <= SMALL;
         let panels = packed.chunks_exact(quads * rows.segments.len());
         for (panel, weights) in panels.enumerate() {
             let channel = panel * PANEL;
@@ -81,17 +77,15 @@ pub unsafe fn matrix(
                 Finish::new(requantization, channel),
                 Finish::new(requantization, channel + HALF),
             ];
-            let mut sums = [[finish[0].correction, finish[1].correction]; ROWS];
-            for (weights, &segment) in weights.chunks_exact(quads).zip(rows.segments) {
-                // SAFETY: the segment is one of the rows, and holds as many quads.
-                unsafe {
-                    if are_small {
-                        add_products_of_small(weights, &block, segment, &mut sums);
-                    } else {
-                        add_products(weights, &block, segment, &mut sums);
-                    }
+            let (start, segments) = ([finish[0].correction, finish[1].correction], rows.segments);
+            // SAFETY: the segments are those of the rows, and hold as many quads.
+            let sums = unsafe {
+                if are_small {
+                    products_of_small(weights, quads, segments, &block, start)
+                } else {
+                    products(weights, quads, segments, &block, start)
                 }
-            }
+            };
             for (row, sums) in sums.iter().enumerate().take(count) {
                 store(
                     bytes(&finish, *sums),
@@ -102,33 +96,56 @@ pub unsafe fn matrix(
     }
 }
 
-/// Adds the products of a segment of a block of rows with a panel, a channel a lane: `[row][half]`. No
-/// activation is larger than [`SMALL`].
-///
-/// # Safety
-/// `segment` is one of the rows of the block, and holds as many quads as there are weights.
+/// All bits that an activation of some rows has: no activation is larger.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_products_of_small(
-    panel: &[Quad],
-    block: &Block<'_, ROWS>,
-    segment: usize,
-    sums: &mut [[__m256i; 2]; ROWS],
-) {
-    let ones = _mm256_set1_epi16(1);
-    for (quad, weights) in panel.iter().enumerate() {
-        let weights = weights.load();
-        for row in 0..ROWS {
-            // SAFETY: the caller says that it is there.
-            let activations = unsafe { block.quad(row, segment, quad) };
-            let activations = _mm256_set1_epi32(activations);
-            for half in 0..2 {
-                let pairs = _mm256_maddubs_epi16(activations, weights[half]);
-                let fours = _mm256_madd_epi16(pairs, ones);
-                sums[row][half] = _mm256_add_epi32(sums[row][half], fours);
+fn largest_bits(rows: &Rows<'_>, of: std::ops::Range<usize>, length: usize) -> u8 {
+    let mut all = 0;
+    for row in of {
+        for &segment in rows.segments {
+            for value in rows.segment(row, segment, length) {
+                all |= value;
             }
         }
     }
+    all
+}
+
+/// The sums of products of a block of rows with a panel, a channel a lane: `[row][half]`, all of which
+/// begin with `start`. No activation is larger than [`SMALL`].
+///
+/// # Safety
+/// `segments` are those of the rows of the block, and hold as many quads each.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn products_of_small(
+    panel: &[Quad],
+    quads: usize,
+    segments: &[usize],
+    block: &Block<'_, ROWS>,
+    start: [__m256i; 2],
+) -> [[__m256i; 2]; ROWS] {
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = [start; ROWS];
+    let mut panel = panel;
+    for &segment in segments {
+        let (weights, others) = panel.split_at(quads);
+        panel = others;
+        for (quad, weights) in weights.iter().enumerate() {
+            let weights = weights.load();
+            for row in 0..ROWS {
+                // SAFETY: the caller says that it is there.
+                let activations = unsafe { block.quad(row, segment, quad) };
+                let activations = _mm256_set1_epi32(activations);
+                for half in 0..2 {
+                    let pairs = _mm256_maddubs_epi16(activations, weights[half]);
+                    let fours = _mm256_madd_epi16(pairs, ones);
+                    sums[row][half] = _mm256_add_epi32(sums[row][half], fours);
+                }
+            }
+        }
+    }
+    sums
 }
 
 /// Likewise for any activations.
@@ -137,33 +154,42 @@ unsafe fn add_products_of_small(
 /// As above.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_products(
+unsafe fn products(
     panel: &[Quad],
+    quads: usize,
+    segments: &[usize],
     block: &Block<'_, ROWS>,
-    segment: usize,
-    sums: &mut [[__m256i; 2]; ROWS],
-) {
+    start: [__m256i; 2],
+) -> [[__m256i; 2]; ROWS] {
     let low_bytes = _mm256_set1_epi32(0x00ff_00ff);
-    for (quad, weights) in panel.iter().enumerate() {
-        let [low, high] = weights.load();
-        // A 32-bit lane splits into 16-bit pairs of its even and of its odd bytes without a shuffle.
-        let even = [
-            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
-            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
-        ];
-        let odd = [_mm256_srai_epi16::<8>(low), _mm256_srai_epi16::<8>(high)];
-        for row in 0..ROWS {
-            // SAFETY: the caller says that it is there.
-            let activations = unsafe { block.quad(row, segment, quad) };
-            let activations = _mm256_set1_epi32(activations);
-            let evens = _mm256_and_si256(activations, low_bytes);
-            let odds = _mm256_srli_epi16::<8>(activations);
-            for half in 0..2 {
-                let sum = _mm256_add_epi32(sums[row][half], _mm256_madd_epi16(evens, even[half]));
-                sums[row][half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odds, odd[half]));
+    let mut sums = [start; ROWS];
+    let mut panel = panel;
+    for &segment in segments {
+        let (weights, others) = panel.split_at(quads);
+        panel = others;
+        for (quad, weights) in weights.iter().enumerate() {
+            let [low, high] = weights.load();
+            // A 32-bit lane splits into 16-bit pairs of its even and of its odd bytes without a shuffle.
+            let even = [
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
+            ];
+            let odd = [_mm256_srai_epi16::<8>(low), _mm256_srai_epi16::<8>(high)];
+            for row in 0..ROWS {
+                // SAFETY: the caller says that it is there.
+                let activations = unsafe { block.quad(row, segment, quad) };
+                let activations = _mm256_set1_epi32(activations);
+                let evens = _mm256_and_si256(activations, low_bytes);
+                let odds = _mm256_srli_epi16::<8>(activations);
+                for half in 0..2 {
+                    let sum = _mm256_madd_epi16(evens, even[half]);
+                    let sum = _mm256_add_epi32(sums[row][half], sum);
+                    sums[row][half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odds, odd[half]));
+                }
             }
         }
     }
+    sums
 }
 
 /// Sixteen 16-bit weights, one register.

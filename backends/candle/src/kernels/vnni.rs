@@ -156,7 +156,10 @@ impl Panel<'_> {
         for first in tile.clone().step_by(ROWS) {
             let block = rows.block::<ROWS>(first);
             let mut sums = [finish.correction; ROWS];
-            for (weights, &segment) in weights.chunks_exact(self.quads).zip(rows.segments) {
+            let mut panel = weights;
+            for &segment in rows.segments {
+                let (weights, others) = panel.split_at(self.quads);
+                panel = others;
                 for (quad, weights) in weights.iter().enumerate() {
                     let mut vectors = [_mm512_setzero_si512(); VECTORS];
                     for (vector, weights) in vectors.iter_mut().zip(weights) {
