@@ -133,14 +133,14 @@ unsafe fn products_of_small(
         panel = others;
         for (quad, weights) in weights.iter().enumerate() {
             let weights = weights.load();
-            for row in 0..ROWS {
+            for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller says that it is there.
                 let activations = unsafe { block.quad(row, segment, quad) };
                 let activations = _mm256_set1_epi32(activations);
                 for half in 0..2 {
                     let pairs = _mm256_maddubs_epi16(activations, weights[half]);
                     let fours = _mm256_madd_epi16(pairs, ones);
-                    sums[row][half] = _mm256_add_epi32(sums[row][half], fours);
+                    sums[half] = _mm256_add_epi32(sums[half], fours);
                 }
             }
         }
@@ -175,7 +175,7 @@ unsafe fn products(
                 _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
             ];
             let odd = [_mm256_srai_epi16::<8>(low), _mm256_srai_epi16::<8>(high)];
-            for row in 0..ROWS {
+            for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller says that it is there.
                 let activations = unsafe { block.quad(row, segment, quad) };
                 let activations = _mm256_set1_epi32(activations);
@@ -183,8 +183,8 @@ unsafe fn products(
                 let odds = _mm256_srli_epi16::<8>(activations);
                 for half in 0..2 {
                     let sum = _mm256_madd_epi16(evens, even[half]);
-                    let sum = _mm256_add_epi32(sums[row][half], sum);
-                    sums[row][half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odds, odd[half]));
+                    let sum = _mm256_add_epi32(sums[half], sum);
+                    sums[half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odds, odd[half]));
                 }
             }
         }
