@@ -52,18 +52,15 @@ fn shapes() -> Result<BTreeSet<Shape>> {
     let model = common::faceboxes(MODEL);
     let engine = Engine::new(Settings::default())?;
     let prepared = Candle::prepare(&Candle::load(&engine, &model)?, &model.input.shape)?;
-    let convolutions = prepared.convolutions();
-    let pointwise = convolutions.filter(|c| c.operator() == "int-conv-1x1");
-    Ok(pointwise
-        .map(|convolution| {
-            let [[_, _, _, k], [number, height, width, channels]] = convolution.shapes();
-            Shape {
-                rows: number * height * width,
-                k,
-                channels,
-            }
-        })
-        .collect())
+    let pointwise = prepared.convolutions().filter_map(|convolution| {
+        let [[_, _, _, k], [number, height, width, channels]] = convolution.shapes();
+        let rows = number * height * width;
+        // One with groups is many small products.
+        let is_dense = convolution.multiply_adds() == (rows * k * channels) as u64;
+        let is_pointwise = convolution.operator() == "int-conv-1x1";
+        (is_pointwise && is_dense).then_some(Shape { rows, k, channels })
+    });
+    Ok(pointwise.collect())
 }
 
 fn bench(criterion: &mut Criterion, shape: Shape) {
