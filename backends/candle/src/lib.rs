@@ -20,10 +20,10 @@ use firstpass_probe::{
 use memmap2::Mmap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-pub use kernels::Isa;
+pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
 use plan::Plan;
 use prepared::ConvKind;
-pub use prepared::Prepared;
+pub use prepared::{Convolution, Prepared};
 pub use settings::{Buffers, ModelFile, Packing, Settings};
 
 /// candle, by `candle-core`.

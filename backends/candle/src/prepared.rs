@@ -323,6 +323,18 @@ impl Prepared {
             .map(|step| (step.operator.name(), step.operator.conv_kind()))
     }
 
+    /// The convolutions on integers in the order of execution.
+    pub fn convolutions(&self) -> impl Iterator<Item = Convolution<'_>> {
+        self.steps.iter().filter_map(|step| match &step.operator {
+            Operator::IntConv(operator, out) => Some(Convolution {
+                layer: &step.label,
+                operator,
+                out,
+            }),
+            _ => None,
+        })
+    }
+
     /// Bytes of the buffers that the operators of this backend write into.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
@@ -333,6 +345,43 @@ impl Prepared {
         let packed =
             |step: &&Compiled| matches!(&step.operator, Operator::IntConv(op, _) if op.is_packed());
         self.steps.iter().filter(packed).count()
+    }
+}
+
+/// A convolution on integers of a prepared model, which can be run alone: benchmarks need that.
+pub struct Convolution<'a> {
+    layer: &'a str,
+    operator: &'a ops::IntConv,
+    out: &'a Tensor,
+}
+
+impl Convolution<'_> {
+    /// The node of the graph.
+    pub fn layer(&self) -> &str {
+        self.layer
+    }
+
+    /// `int-conv-1x1`, `int-conv-depthwise`, or `int-conv` for all others.
+    pub fn operator(&self) -> &'static str {
+        self.operator.name()
+    }
+
+    /// Number, height, width and channels of the input and of the output.
+    pub fn shapes(&self) -> [[usize; 4]; 2] {
+        self.operator.shapes()
+    }
+
+    /// Products of the whole output, each of which is added to a sum.
+    pub fn multiply_adds(&self) -> u64 {
+        self.operator.multiply_adds()
+    }
+
+    /// Computes it on the calling thread; the result stays in the buffers of the model.
+    ///
+    /// # Errors
+    /// Fails on an input that does not hold u8 of the shape that [`Self::shapes`] tells.
+    pub fn run(&self, input: &Tensor) -> Result<()> {
+        Ok(self.out.inplace_op2(input, self.operator)?)
     }
 }
 

@@ -15,7 +15,7 @@ use std::arch::x86_64::{
 use super::{
     Requantization,
     depthwise::{Column, Columns, Tile},
-    matrix::{Output, PANEL, QUAD, Rows},
+    matrix::{Block, Output, PANEL, QUAD, Rows},
 };
 
 /// Rows that are computed together: 8 accumulators, 2 registers of weights and some operands of the
@@ -53,37 +53,38 @@ impl Quad {
     }
 }
 
-/// See [`super::Matrix::multiply`]; `length` is the padded length of a row.
+/// See [`super::Matrix::multiply`]; `quads` are those of a segment.
+///
+/// # Safety
+/// All segments of the rows hold as many quads.
 #[target_feature(enable = "avx2,fma")]
-pub fn matrix(
+pub unsafe fn matrix(
     packed: &[Quad],
-    length: usize,
+    quads: usize,
     channels: usize,
     requantization: &Requantization,
     rows: &Rows<'_>,
     out: &mut Output<'_>,
 ) {
-    let quads = length / QUAD;
     for first in (0..rows.count).step_by(ROWS) {
         let count = ROWS.min(rows.count - first);
-        let mut block: [&[[u8; QUAD]]; ROWS] = [&[]; ROWS];
-        let mut are_small = true;
-        for (number, row) in block.iter_mut().enumerate() {
-            // A block that is not full computes its last row several times and writes it once.
-            let values = rows.row(first + number.min(count - 1), length);
-            are_small &= values.iter().fold(0, |all, value| all | value) <= SMALL;
-            *row = &values.as_chunks().0[..quads];
-        }
-        for (panel, weights) in packed.chunks_exact(quads).enumerate() {
+        let block = rows.block::<ROWS>(first);
+        let are_small = largest_bits(rows, first..first + count, quads * QUAD) <= SMALL;
+        let panels = packed.chunks_exact(quads * rows.segments.len());
+        for (panel, weights) in panels.enumerate() {
             let channel = panel * PANEL;
             let finish = [
                 Finish::new(requantization, channel),
                 Finish::new(requantization, channel + HALF),
             ];
-            let sums = if are_small {
-                products_of_small(weights, &block, &finish)
-            } else {
-                products(weights, &block, &finish)
+            let (start, segments) = ([finish[0].correction, finish[1].correction], rows.segments);
+            // SAFETY: the segments are those of the rows, and hold as many quads.
+            let sums = unsafe {
+                if are_small {
+                    products_of_small(weights, quads, segments, &block, start)
+                } else {
+                    products(weights, quads, segments, &block, start)
+                }
             };
             for (row, sums) in sums.iter().enumerate().take(count) {
                 store(
@@ -95,28 +96,52 @@ pub fn matrix(
     }
 }
 
-/// The sums of products of a block of rows with a panel, a channel a lane: `[row][half]`. All have the
-/// same length, and no activation is larger than [`SMALL`].
+/// All bits that an activation of some rows has: no activation is larger.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn products_of_small(
+fn largest_bits(rows: &Rows<'_>, of: std::ops::Range<usize>, length: usize) -> u8 {
+    let mut all = 0;
+    for row in of {
+        for &segment in rows.segments {
+            for value in rows.segment(row, segment, length) {
+                all |= value;
+            }
+        }
+    }
+    all
+}
+
+/// The sums of products of a block of rows with a panel, a channel a lane: `[row][half]`, all of which
+/// begin with `start`. No activation is larger than [`SMALL`].
+///
+/// # Safety
+/// `segments` are those of the rows of the block, and hold as many quads each.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn products_of_small(
     panel: &[Quad],
-    block: &[&[[u8; QUAD]]; ROWS],
-    finish: &[Finish; 2],
+    quads: usize,
+    segments: &[usize],
+    block: &Block<'_, ROWS>,
+    start: [__m256i; 2],
 ) -> [[__m256i; 2]; ROWS] {
     let ones = _mm256_set1_epi16(1);
-    let mut sums = [[finish[0].correction, finish[1].correction]; ROWS];
-    assert!(block.iter().all(|row| row.len() == panel.len()));
-    for (quad, weights) in panel.iter().enumerate() {
-        let weights = weights.load();
-        for row in 0..ROWS {
-            // SAFETY: the index is less than the length of every row.
-            let activations = unsafe { *block[row].get_unchecked(quad) };
-            let activations = _mm256_set1_epi32(i32::from_le_bytes(activations));
-            for half in 0..2 {
-                let pairs = _mm256_maddubs_epi16(activations, weights[half]);
-                let fours = _mm256_madd_epi16(pairs, ones);
-                sums[row][half] = _mm256_add_epi32(sums[row][half], fours);
+    let mut sums = [start; ROWS];
+    let mut panel = panel;
+    for &segment in segments {
+        let (weights, others) = panel.split_at(quads);
+        panel = others;
+        for (quad, weights) in weights.iter().enumerate() {
+            let weights = weights.load();
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller says that it is there.
+                let activations = unsafe { block.quad(row, segment, quad) };
+                let activations = _mm256_set1_epi32(activations);
+                for half in 0..2 {
+                    let pairs = _mm256_maddubs_epi16(activations, weights[half]);
+                    let fours = _mm256_madd_epi16(pairs, ones);
+                    sums[half] = _mm256_add_epi32(sums[half], fours);
+                }
             }
         }
     }
@@ -124,33 +149,43 @@ fn products_of_small(
 }
 
 /// Likewise for any activations.
+///
+/// # Safety
+/// As above.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn products(
+unsafe fn products(
     panel: &[Quad],
-    block: &[&[[u8; QUAD]]; ROWS],
-    finish: &[Finish; 2],
+    quads: usize,
+    segments: &[usize],
+    block: &Block<'_, ROWS>,
+    start: [__m256i; 2],
 ) -> [[__m256i; 2]; ROWS] {
     let low_bytes = _mm256_set1_epi32(0x00ff_00ff);
-    let mut sums = [[finish[0].correction, finish[1].correction]; ROWS];
-    assert!(block.iter().all(|row| row.len() == panel.len()));
-    for (quad, weights) in panel.iter().enumerate() {
-        let [low, high] = weights.load();
-        // A 32-bit lane splits into 16-bit pairs of its even and of its odd bytes without a shuffle.
-        let even = [
-            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
-            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
-        ];
-        let odd = [_mm256_srai_epi16::<8>(low), _mm256_srai_epi16::<8>(high)];
-        for row in 0..ROWS {
-            // SAFETY: the index is less than the length of every row.
-            let activations = unsafe { *block[row].get_unchecked(quad) };
-            let activations = _mm256_set1_epi32(i32::from_le_bytes(activations));
-            let evens = _mm256_and_si256(activations, low_bytes);
-            let odds = _mm256_srli_epi16::<8>(activations);
-            for half in 0..2 {
-                let sum = _mm256_add_epi32(sums[row][half], _mm256_madd_epi16(evens, even[half]));
-                sums[row][half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odds, odd[half]));
+    let mut sums = [start; ROWS];
+    let mut panel = panel;
+    for &segment in segments {
+        let (weights, others) = panel.split_at(quads);
+        panel = others;
+        for (quad, weights) in weights.iter().enumerate() {
+            let [low, high] = weights.load();
+            // A 32-bit lane splits into 16-bit pairs of its even and of its odd bytes without a shuffle.
+            let even = [
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
+            ];
+            let odd = [_mm256_srai_epi16::<8>(low), _mm256_srai_epi16::<8>(high)];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller says that it is there.
+                let activations = unsafe { block.quad(row, segment, quad) };
+                let activations = _mm256_set1_epi32(activations);
+                let evens = _mm256_and_si256(activations, low_bytes);
+                let odds = _mm256_srli_epi16::<8>(activations);
+                for half in 0..2 {
+                    let sum = _mm256_madd_epi16(evens, even[half]);
+                    let sum = _mm256_add_epi32(sums[half], sum);
+                    sums[half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odds, odd[half]));
+                }
             }
         }
     }

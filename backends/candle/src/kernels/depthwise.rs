@@ -14,6 +14,9 @@ use super::{
 /// or four rows below each other they stay in the first-level cache.
 #[cfg(target_arch = "x86_64")]
 const TILE: usize = 64;
+/// A vector kernel may compute as many pixels at the same time.
+#[cfg(target_arch = "x86_64")]
+const PIXELS: usize = 4;
 
 /// What a row of outputs is computed from.
 pub struct Input<'a> {
@@ -63,13 +66,15 @@ impl<'a> Tile<'a> {
         start..at(self.input_width.cast_signed()).cast_unsigned()
     }
 
-    /// The channels from `offset` on in the columns that are no padding, of which there must be one.
+    /// The channels from `offset` on in the columns that are no padding, if there is one.
     pub(super) fn source(&self, row: Option<&'a [u8]>, offset: usize) -> Source<'a> {
         match row {
             Some(row) => {
                 let column = self.first.max(0).cast_unsigned();
                 Source {
-                    values: &row[column * self.channels + offset..],
+                    values: row
+                        .get(column * self.channels + offset..)
+                        .unwrap_or_default(),
                     step: self.channels,
                 }
             }
@@ -113,8 +118,8 @@ enum Packed {
     },
     #[cfg(target_arch = "x86_64")]
     Vnni {
-        weights: Vec<vnni::Quad>,
-        offsets: Vec<usize>,
+        weights: Vec<[vnni::Quad; 4]>,
+        blocks: Vec<(usize, usize)>,
     },
 }
 
@@ -147,39 +152,37 @@ impl Depthwise {
             rows,
             columns: horizontal.kernel,
         };
-        let packed = match isa {
+        let (packed, requantization) = match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if channels >= PANEL => Packed::Avx2 {
-                weights: window.pack(&blocks(channels), |[first, second]| {
-                    avx2::TapPair::new(&first, &second)
-                }),
-                offsets: blocks(channels),
-            },
+            Isa::Avx2 if channels >= PANEL => {
+                let starts = (0..channels).step_by(PANEL);
+                // Where the channels are no multiple of a block, the last one overlaps the one before
+                // and computes the same values again, so that no kernel reads beyond a pixel.
+                let offsets: Vec<_> = starts.map(|start| start.min(channels - PANEL)).collect();
+                let lanes = offsets.iter().flat_map(|&start| start..start + PANEL);
+                let lanes: Vec<_> = lanes.map(Some).collect();
+                let packed = Packed::Avx2 {
+                    weights: window.tap_pairs(&offsets),
+                    offsets,
+                };
+                (packed, requantization.select(&lanes))
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni if channels >= PANEL => Packed::Vnni {
-                weights: window.pack(&blocks(channels), |rows: [_; QUAD]| {
-                    vnni::Quad::new(&std::array::from_fn(|channel| rows.map(|row| row[channel])))
-                }),
-                offsets: blocks(channels),
-            },
-            _ => Packed::Reference(
-                (0..taps)
-                    .flat_map(|tap| weights.iter().skip(tap).step_by(taps).copied())
-                    .collect(),
-            ),
-        };
-        let requantization = match &packed {
-            Packed::Reference(_) => requantization.clone(),
-            #[cfg(target_arch = "x86_64")]
-            Packed::Avx2 { offsets, .. } | Packed::Vnni { offsets, .. } => {
-                let mut blocks = requantization.part(0..0, 0);
-                for &offset in offsets {
-                    let block = requantization.part(offset..offset + PANEL, PANEL);
-                    blocks.correction.extend(block.correction);
-                    blocks.bias.extend(block.bias);
-                    blocks.factor.extend(block.factor);
-                }
-                blocks
+            Isa::Avx512Vnni if channels >= PANEL => {
+                let (blocks, lanes) = vnni::blocks(channels);
+                let packed = Packed::Vnni {
+                    weights: window.quads(&lanes),
+                    blocks,
+                };
+                (packed, requantization.select(&lanes))
+            }
+            _ => {
+                let taps_first =
+                    (0..taps).flat_map(|tap| weights.iter().skip(tap).step_by(taps).copied());
+                (
+                    Packed::Reference(taps_first.collect()),
+                    requantization.clone(),
+                )
             }
         };
         Self {
@@ -222,11 +225,11 @@ impl Depthwise {
                 });
             }
             #[cfg(target_arch = "x86_64")]
-            Packed::Vnni { weights, offsets } => {
+            Packed::Vnni { weights, blocks } => {
                 self.for_each_tile(input, out, |tile, out| {
                     // SAFETY: as above.
                     unsafe {
-                        vnni::depthwise(weights, offsets, &self.requantization, tile, columns, out);
+                        vnni::depthwise(weights, blocks, &self.requantization, tile, columns, out);
                     }
                 });
             }
@@ -266,7 +269,7 @@ impl Depthwise {
             ..
         } = self.horizontal;
         let reach = (kernel - 1) * dilation + 1;
-        let pixels = TILE.saturating_sub(reach) / stride + 1;
+        let pixels = (TILE.saturating_sub(reach) / stride + 1).next_multiple_of(PIXELS);
         for (number, out) in out.chunks_mut(pixels * self.channels).enumerate() {
             let tile = Tile {
                 rows: input.rows,
@@ -284,15 +287,6 @@ impl Depthwise {
     }
 }
 
-/// The first channel of every block; where the channels are no multiple of a block, the last one
-/// overlaps the one before and computes the same values again, so that no kernel reads beyond a
-/// pixel.
-#[cfg(target_arch = "x86_64")]
-fn blocks(channels: usize) -> Vec<usize> {
-    let starts = (0..channels).step_by(PANEL);
-    starts.map(|start| start.min(channels - PANEL)).collect()
-}
-
 /// `[channel][row][column]`
 #[cfg(target_arch = "x86_64")]
 struct Weights<'a> {
@@ -303,31 +297,47 @@ struct Weights<'a> {
 
 #[cfg(target_arch = "x86_64")]
 impl Weights<'_> {
-    /// For every block of channels, then for every `ROWS` rows, then for every column: what `pack`
-    /// makes of the weights of these rows, each `[channel]`. Missing rows are zero.
-    fn pack<const ROWS: usize, T>(
-        &self,
-        blocks: &[usize],
-        pack: impl Fn([[i8; PANEL]; ROWS]) -> T,
-    ) -> Vec<T> {
+    /// For every block of channels from one of `offsets` on, then for every two rows, then for every
+    /// column. Missing rows are zero.
+    fn tap_pairs(&self, offsets: &[usize]) -> Vec<avx2::TapPair> {
         let mut packed = Vec::new();
-        for &block in blocks {
-            for first in (0..self.rows).step_by(ROWS) {
+        for offset in offsets {
+            for row in (0..self.rows).step_by(2) {
                 for column in 0..self.columns {
-                    let of_row = |row| self.of(block, first + row, column);
-                    packed.push(pack(std::array::from_fn(of_row)));
+                    let of_row = |row| -> [i8; PANEL] {
+                        std::array::from_fn(|lane| self.of(offset + lane, row, column))
+                    };
+                    packed.push(avx2::TapPair::new(&of_row(row), &of_row(row + 1)));
                 }
             }
         }
         packed
     }
 
-    fn of(&self, block: usize, row: usize, column: usize) -> [i8; PANEL] {
-        if row >= self.rows {
-            return [0; PANEL];
+    /// For every block of four vectors, then for every four rows, then for every column. `lanes` has
+    /// the channel of every lane. Missing rows are zero.
+    fn quads(&self, lanes: &[Option<usize>]) -> Vec<[vnni::Quad; 4]> {
+        let mut packed = Vec::new();
+        for vectors in lanes.as_chunks::<PANEL>().0.as_chunks::<4>().0 {
+            for row in (0..self.rows).step_by(QUAD) {
+                for column in 0..self.columns {
+                    packed.push(vectors.map(|lanes| {
+                        vnni::Quad::new(&lanes.map(|channel| {
+                            std::array::from_fn(|number| {
+                                channel.map_or(0, |channel| self.of(channel, row + number, column))
+                            })
+                        }))
+                    }));
+                }
+            }
         }
-        std::array::from_fn(|lane| {
-            self.weights[((block + lane) * self.rows + row) * self.columns + column]
-        })
+        packed
+    }
+
+    fn of(&self, channel: usize, row: usize, column: usize) -> i8 {
+        if row >= self.rows {
+            return 0;
+        }
+        self.weights[(channel * self.rows + row) * self.columns + column]
     }
 }

@@ -70,3 +70,42 @@ fn quantize_each(inverse_scale: f32, range: Range, values: &[f32], out: &mut [u8
         *out = range.round(value * inverse_scale);
     }
 }
+
+/// Rows of `width` values, one a channel, as pixels.
+pub fn channels_last(isa: Isa, rows: &[u8], width: usize, out: &mut [u8]) {
+    match isa {
+        Isa::Reference => pixels(rows, width, out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512Vnni => {
+            // SAFETY: this instruction set is chosen only where it was detected.
+            unsafe { pixels_avx2(rows, width, out) }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn pixels_avx2(rows: &[u8], width: usize, out: &mut [u8]) {
+    pixels(rows, width, out);
+}
+
+#[inline(always)]
+fn pixels(rows: &[u8], width: usize, out: &mut [u8]) {
+    let channels = out.len() / width;
+    if channels == 3 {
+        // The channels of images, with a number that the compiler knows.
+        let (red, rest) = rows.split_at(width);
+        let (green, blue) = rest.split_at(width);
+        let values = red.iter().zip(green).zip(blue);
+        for (out, ((&red, &green), &blue)) in out.as_chunks_mut::<3>().0.iter_mut().zip(values) {
+            *out = [red, green, blue];
+        }
+        return;
+    }
+    for (channel, row) in rows.chunks_exact(width).enumerate() {
+        let pixels = out[channel..].iter_mut().step_by(channels);
+        for (out, &value) in pixels.zip(row) {
+            *out = value;
+        }
+    }
+}

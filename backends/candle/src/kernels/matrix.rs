@@ -5,21 +5,69 @@ use super::{Isa, Requantization, reference};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, vnni};
 
-/// Channels that the vector kernels compute together.
+/// Channels of one vector of sums, or of two that are half as long.
 pub(super) const PANEL: usize = 16;
-/// Activations that they multiply together.
-pub(super) const QUAD: usize = 4;
+/// Activations that the vector kernels multiply together: they read whole ones.
+pub const QUAD: usize = 4;
 
-/// Rows of activations, each `stride` after the one before.
+/// Rows of activations, each made of segments of one length. So the windows of a convolution are rows
+/// of an image that need not be gathered: a segment is what a window reads of a line.
+#[derive(Clone, Copy)]
 pub struct Rows<'a> {
     pub values: &'a [u8],
+    /// Values from the start of a row to that of the next.
     pub stride: usize,
     pub count: usize,
+    /// Where the segments of a row begin, in values from its start.
+    pub segments: &'a [usize],
 }
 
 impl Rows<'_> {
-    pub(super) fn row(&self, row: usize, length: usize) -> &[u8] {
-        &self.values[row * self.stride..][..length]
+    pub(super) fn segment(&self, row: usize, segment: usize, length: usize) -> &[u8] {
+        &self.values[row * self.stride + segment..][..length]
+    }
+
+    /// Whether all segments of all rows hold `length` values.
+    fn hold(&self, length: usize) -> bool {
+        match (self.count.checked_sub(1), self.segments.iter().max()) {
+            (Some(last), Some(segment)) => {
+                last * self.stride + segment + length <= self.values.len()
+            }
+            _ => true,
+        }
+    }
+
+    /// `N` rows from `first` on. Beyond the last row it is the last once more.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn block<const N: usize>(&self, first: usize) -> Block<'_, N> {
+        let start = |row: usize| (first + row).min(self.count - 1) * self.stride;
+        Block {
+            values: self.values,
+            starts: std::array::from_fn(start),
+        }
+    }
+}
+
+/// Rows that are computed together.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Block<'a, const N: usize> {
+    values: &'a [u8],
+    starts: [usize; N],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const N: usize> Block<'_, N> {
+    /// Four activations of a row.
+    ///
+    /// # Safety
+    /// `segment` is one of the rows, and all of its quads up to `quad` are within the length that
+    /// [`Matrix::multiply`] has checked.
+    #[inline(always)]
+    pub(super) unsafe fn quad(&self, row: usize, segment: usize, quad: usize) -> i32 {
+        let at = self.starts[row] + segment + quad * QUAD;
+        // SAFETY: the caller says that these four values are there.
+        unsafe { self.values.as_ptr().add(at).cast::<i32>().read_unaligned() }
     }
 }
 
@@ -46,34 +94,71 @@ enum Packed {
 /// Weights packed for an instruction set.
 pub struct Matrix {
     packed: Packed,
-    k: usize,
+    /// Number of segments.
+    segments: usize,
+    /// Activations of a segment.
+    segment: usize,
     channels: usize,
+    /// In the order of the packed weights.
     requantization: Requantization,
 }
 
 impl Matrix {
-    /// Packs `weights`, which are `[channel][k]`.
-    pub fn pack(isa: Isa, weights: &[i8], k: usize, requantization: &Requantization) -> Self {
+    /// Packs `weights`, which are `[channel][segment][k]` with `segment` of k.
+    pub fn pack(
+        isa: Isa,
+        weights: &[i8],
+        segments: usize,
+        segment: usize,
+        requantization: &Requantization,
+    ) -> Self {
         let channels = requantization.bias.len();
-        assert_eq!(weights.len(), channels * k, "weights are [channel][k]");
-        let packed = match isa {
-            Isa::Reference => Packed::Reference(weights.to_vec()),
+        assert_eq!(
+            weights.len(),
+            channels * segments * segment,
+            "weights are [channel][segment][k]"
+        );
+        let (packed, requantization) = match isa {
+            Isa::Reference => (Packed::Reference(weights.to_vec()), requantization.clone()),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Packed::Avx2(pack_panels(weights, k, avx2::Quad::new)),
+            Isa::Avx2 => {
+                let panels: Vec<_> = (0..channels).step_by(PANEL).map(|_| 1).collect();
+                let lanes = 0..channels.next_multiple_of(PANEL);
+                let lanes: Vec<_> = lanes.map(|c| (c < channels).then_some(c)).collect();
+                let packed = pack(
+                    weights,
+                    [segments, segment],
+                    &panels,
+                    &lanes,
+                    avx2::Quad::new,
+                );
+                (Packed::Avx2(packed), requantization.select(&lanes))
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => Packed::Vnni(pack_panels(weights, k, vnni::Quad::new)),
+            Isa::Avx512Vnni => {
+                let (panels, lanes) = vnni::panels(channels);
+                let packed = pack(
+                    weights,
+                    [segments, segment],
+                    &panels,
+                    &lanes,
+                    vnni::Quad::new,
+                );
+                (Packed::Vnni(packed), requantization.select(&lanes))
+            }
         };
         Self {
             packed,
-            k,
+            segments,
+            segment,
             channels,
-            requantization: requantization.part(0..channels, channels.next_multiple_of(PANEL)),
+            requantization,
         }
     }
 
-    /// How many values of a row are read: those after the k-th count for nothing.
-    pub fn row_length(&self) -> usize {
-        self.k.next_multiple_of(QUAD)
+    /// How many values of a segment are read: those after its last count for nothing.
+    pub fn segment_length(&self) -> usize {
+        self.segment.next_multiple_of(QUAD)
     }
 
     pub fn channels(&self) -> usize {
@@ -81,70 +166,67 @@ impl Matrix {
     }
 
     /// Computes `channels` values for every row. Both strides are in values.
+    ///
+    /// # Panics
+    /// Where the values end before the last row does, or its segments are others than those packed.
     pub fn multiply(&self, rows: &Rows<'_>, out: &mut Output<'_>) {
+        assert_eq!(rows.segments.len(), self.segments, "all segments");
+        assert!(rows.hold(self.segment_length()), "whole segments");
+        let (channels, requantization) = (self.channels, &self.requantization);
         match &self.packed {
             Packed::Reference(weights) => {
-                let requantization = &self.requantization;
-                reference::matrix(weights, self.k, requantization, rows, out);
+                reference::matrix(weights, self.segment, requantization, rows, out);
             }
             #[cfg(target_arch = "x86_64")]
-            Packed::Avx2(panels) => {
-                let length = self.row_length();
-                // SAFETY: weights are packed for this instruction set only where it was detected.
-                unsafe {
-                    avx2::matrix(
-                        panels,
-                        length,
-                        self.channels,
-                        &self.requantization,
-                        rows,
-                        out,
-                    );
-                }
+            Packed::Avx2(weights) => {
+                let quads = self.segment_length() / QUAD;
+                // SAFETY: weights are packed for this instruction set only where it was detected, and
+                // the rows hold as many quads.
+                unsafe { avx2::matrix(weights, quads, channels, requantization, rows, out) }
             }
             #[cfg(target_arch = "x86_64")]
-            Packed::Vnni(panels) => {
-                let length = self.row_length();
-                // SAFETY: weights are packed for this instruction set only where it was detected.
-                unsafe {
-                    vnni::matrix(
-                        panels,
-                        length,
-                        self.channels,
-                        &self.requantization,
-                        rows,
-                        out,
-                    );
-                }
+            Packed::Vnni(weights) => {
+                let quads = self.segment_length() / QUAD;
+                // SAFETY: as above.
+                unsafe { vnni::matrix(weights, quads, channels, requantization, rows, out) }
             }
         }
     }
 }
 
-/// Panels of [`PANEL`] channels, one after the other; in each the quads of k in order. `quad`
-/// packs the weights of one quad, `[channel][k]`; missing channels and k are zero.
+/// Weights by panel, then by quad of k, then by vector of the panel. `panels` has the number of
+/// vectors of each, `lanes` the channel of every lane, and `quad` packs the weights of a vector. k that
+/// fill up a segment, and lanes without channel, are zero.
 #[cfg(target_arch = "x86_64")]
-fn pack_panels<Q>(weights: &[i8], k: usize, quad: impl Fn(&[[i8; QUAD]; PANEL]) -> Q) -> Vec<Q> {
-    let panels = weights.len().div_ceil(PANEL * k);
-    let mut packed = Vec::with_capacity(panels * k.div_ceil(QUAD));
-    for panel in weights.chunks(PANEL * k) {
-        let mut channels = [(&[][..], &[][..]); PANEL];
-        for (channel, weights) in channels.iter_mut().zip(panel.chunks(k)) {
-            *channel = weights.as_chunks::<QUAD>();
-        }
-        let mut block = [[0; QUAD]; PANEL];
-        for whole in 0..k / QUAD {
-            for (to, (quads, _)) in block.iter_mut().zip(&channels) {
-                *to = quads.get(whole).copied().unwrap_or_default();
+fn pack<Q>(
+    weights: &[i8],
+    [segments, segment]: [usize; 2],
+    panels: &[usize],
+    lanes: &[Option<usize>],
+    quad: impl Fn(&[[i8; QUAD]; PANEL]) -> Q,
+) -> Vec<Q> {
+    let k = segments * segment;
+    let mut packed = Vec::with_capacity(lanes.len() / PANEL * segments * segment.div_ceil(QUAD));
+    let mut lanes = lanes.as_chunks::<PANEL>().0;
+    for &vectors in panels {
+        let (panel, others) = lanes.split_at(vectors);
+        lanes = others;
+        for segment in (0..k).step_by(segment).map(|start| start..start + segment) {
+            for first in segment.clone().step_by(QUAD) {
+                for lanes in panel {
+                    packed.push(quad(&lanes.map(|channel| {
+                        let Some(channel) = channel else {
+                            return [0; QUAD];
+                        };
+                        let rest = &weights[channel * k..][first..segment.end];
+                        rest.first_chunk().copied().unwrap_or_else(|| {
+                            let mut last = [0; QUAD];
+                            last[..rest.len()].copy_from_slice(rest);
+                            last
+                        })
+                    })));
+                }
             }
-            packed.push(quad(&block));
-        }
-        if !k.is_multiple_of(QUAD) {
-            for (to, (_, rest)) in block.iter_mut().zip(&channels) {
-                *to = [0; QUAD];
-                to[..rest.len()].copy_from_slice(rest);
-            }
-            packed.push(quad(&block));
         }
     }
     packed

@@ -16,8 +16,8 @@ mod avx2;
 mod vnni;
 
 pub use depthwise::{Columns, Depthwise, Input};
-pub use elementwise::{Addition, add, quantize};
-pub use matrix::{Matrix, Output, Rows};
+pub use elementwise::{Addition, add, channels_last, quantize};
+pub use matrix::{Matrix, Output, QUAD, Rows};
 
 /// The instruction set that the integer kernels use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,21 +116,16 @@ pub struct Requantization {
 }
 
 impl Requantization {
-    /// The channels of `channels`, followed by zeros up to `padded` channels.
-    pub fn part(&self, channels: std::ops::Range<usize>, padded: usize) -> Self {
-        fn padded_part<T: Copy + Default>(
-            all: &[T],
-            channels: &std::ops::Range<usize>,
-            padded: usize,
-        ) -> Vec<T> {
-            let mut part = all[channels.clone()].to_vec();
-            part.resize(padded, T::default());
-            part
+    /// Those of `channels`, one after the other; zeros for `None`.
+    pub fn select(&self, channels: &[Option<usize>]) -> Self {
+        fn select<T: Copy + Default>(all: &[T], channels: &[Option<usize>]) -> Vec<T> {
+            let values = channels.iter().map(|c| c.map_or(T::default(), |c| all[c]));
+            values.collect()
         }
         Self {
-            correction: padded_part(&self.correction, &channels, padded),
-            bias: padded_part(&self.bias, &channels, padded),
-            factor: padded_part(&self.factor, &channels, padded),
+            correction: select(&self.correction, channels),
+            bias: select(&self.bias, channels),
+            factor: select(&self.factor, channels),
             ..*self
         }
     }

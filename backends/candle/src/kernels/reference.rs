@@ -2,21 +2,26 @@
 
 use super::{Requantization, matrix};
 
-/// Rows of `k` activations times weights `[channel][k]`.
+/// Rows of segments of `segment` activations times weights `[channel][segment][k]`.
 pub fn matrix(
     weights: &[i8],
-    k: usize,
+    segment: usize,
     requantization: &Requantization,
     rows: &matrix::Rows<'_>,
     out: &mut matrix::Output<'_>,
 ) {
+    let k = rows.segments.len() * segment;
     let channels = weights.len() / k;
     let mut accumulators = vec![0; channels];
     for row in 0..rows.count {
-        let activations = rows.row(row, k);
         for (accumulator, weights) in accumulators.iter_mut().zip(weights.chunks_exact(k)) {
-            let products = activations.iter().zip(weights);
-            *accumulator = products.map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
+            let segments = rows.segments.iter().zip(weights.chunks_exact(segment));
+            let products = segments.flat_map(|(&start, weights)| {
+                let activations = rows.segment(row, start, segment);
+                let products = activations.iter().zip(weights);
+                products.map(|(&a, &w)| i32::from(a) * i32::from(w))
+            });
+            *accumulator = products.sum();
         }
         requantization.apply(0, &accumulators, out.row(row, channels));
     }

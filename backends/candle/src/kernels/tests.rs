@@ -42,7 +42,9 @@ fn requantization(channels: usize, products: usize) -> impl Strategy<Value = Req
 
 #[derive(Debug)]
 struct MatrixCase {
+    /// Of a segment.
     k: usize,
+    segments: Vec<usize>,
     count: usize,
     stride: usize,
     out_stride: usize,
@@ -52,41 +54,53 @@ struct MatrixCase {
 }
 
 fn matrix_case() -> impl Strategy<Value = MatrixCase> {
-    (
+    let sizes = (
         1..80_usize,
-        1..60_usize,
-        1..20_usize,
+        1..180_usize,
+        1..40_usize,
+        // Windows overlap where the stride is small.
+        0..90_usize,
         0..9_usize,
-        0..9_usize,
-    )
-        .prop_flat_map(|(k, channels, count, gap, out_gap)| {
-            let stride = k.next_multiple_of(4) + gap;
-            (
-                vec(any::<i8>(), channels * k),
-                vec(any::<u8>(), count * stride),
-                requantization(channels, k),
-            )
-                .prop_map(move |(weights, values, requantization)| MatrixCase {
-                    k,
-                    count,
-                    stride,
-                    out_stride: channels + out_gap,
-                    weights,
-                    values,
-                    requantization,
-                })
-        })
+        vec(0..200_usize, 1..4),
+    );
+    sizes.prop_flat_map(|(k, channels, count, stride, out_gap, segments)| {
+        let last = segments.iter().max().copied().unwrap_or(0);
+        let length = (count - 1) * stride + last + k.next_multiple_of(4);
+        let products = segments.len() * k;
+        (
+            vec(any::<i8>(), channels * products),
+            prop_oneof![vec(any::<u8>(), length), vec(0..128_u8, length)],
+            requantization(channels, products),
+        )
+            .prop_map(move |(weights, values, requantization)| MatrixCase {
+                k,
+                segments: segments.clone(),
+                count,
+                stride,
+                out_stride: channels + out_gap,
+                weights,
+                values,
+                requantization,
+            })
+    })
 }
 
 impl MatrixCase {
     fn run(&self, isa: Isa) -> Vec<u8> {
-        let matrix = Matrix::pack(isa, &self.weights, self.k, &self.requantization);
+        let matrix = Matrix::pack(
+            isa,
+            &self.weights,
+            self.segments.len(),
+            self.k,
+            &self.requantization,
+        );
         let mut out = vec![7; self.count * self.out_stride];
         matrix.multiply(
             &Rows {
                 values: &self.values,
                 stride: self.stride,
                 count: self.count,
+                segments: &self.segments,
             },
             &mut Output {
                 values: &mut out,
@@ -124,7 +138,7 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 fn depthwise_case() -> impl Strategy<Value = DepthwiseCase> {
-    let sizes = (vec(any::<bool>(), 1..7), span(), 1..70_usize, 0..150_usize);
+    let sizes = (vec(any::<bool>(), 1..7), span(), 1..180_usize, 0..150_usize);
     sizes.prop_flat_map(|(rows, horizontal, channels, more)| {
         // At least one window fits.
         let reach = (horizontal.kernel - 1) * horizontal.dilation + 1;
@@ -270,6 +284,7 @@ fn extreme_sums_are_exact() {
     for weight in [i8::MIN, i8::MAX] {
         let case = MatrixCase {
             k: MAX_PRODUCTS,
+            segments: vec![0],
             count: 1,
             stride: MAX_PRODUCTS.next_multiple_of(4),
             out_stride: 1,

@@ -1,11 +1,20 @@
 //! AVX-512 VNNI: `vpdpbusd` adds four products of u8 and i8 to an i32, without saturation.
+//!
+//! Four vectors of sums, of 16 channels each, become 64 bytes by packing within the 128-bit parts of
+//! vectors, and bytes of four rows become quads by unpacking within them. So that the bytes are in
+//! order, part p of vector v holds the channels from `16 p + 4 v` on; see [`position`].
 
 use std::arch::x86_64::{
-    __m128i, __m512, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_add_epi32,
-    _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtps_epi32,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_store_si512,
+    __m512, __m512i, _mm_loadu_si128, _mm_mask_storeu_epi8, _mm256_loadu_si256,
+    _mm256_mask_storeu_epi8, _mm512_add_epi32, _mm512_adds_epi16, _mm512_castsi128_si512,
+    _mm512_castsi256_si512, _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
+    _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4,
+    _mm512_inserti64x4, _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_storeu_epi8, _mm512_max_epi16, _mm512_max_epi32, _mm512_max_epu8, _mm512_min_ps,
+    _mm512_mul_ps, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_set1_epi8, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_si512,
+    _mm512_storeu_si512, _mm512_unpackhi_epi8, _mm512_unpackhi_epi16, _mm512_unpacklo_epi8,
+    _mm512_unpacklo_epi16,
 };
 
 use super::{
@@ -14,15 +23,20 @@ use super::{
     matrix::{Output, PANEL, QUAD, Rows},
 };
 
-/// Rows that are computed together: with two panels, 16 accumulators and 3 operands of the 32
-/// registers.
-const ROWS: usize = 8;
+/// Rows of activations whose results are finished before those of the next begin: they stay in the
+/// second-level cache while they meet every panel. A multiple of the rows of all blocks.
+const TILE: usize = 96;
 
-/// The weights of four k for the channels of a panel, `[channel][k]`.
+/// Bytes of a vector.
+const BYTES: usize = 64;
+
+/// A vector of bytes.
 #[repr(C, align(64))]
+#[derive(Clone, Copy)]
 pub struct Quad([[i8; QUAD]; PANEL]);
 
 impl Quad {
+    /// From the weights of four k, or of four rows of a window, by lane.
     pub fn new(weights: &[[i8; QUAD]; PANEL]) -> Self {
         Self(*weights)
     }
@@ -35,183 +49,331 @@ impl Quad {
     }
 }
 
-/// See [`super::Matrix::multiply`]; `length` is the padded length of a row.
-#[target_feature(enable = "avx512f,avx512vnni")]
-pub fn matrix(
+/// Which of the values of a panel of `vectors` a lane of one of them has.
+fn position(vectors: usize, vector: usize, lane: usize) -> usize {
+    lane / 4 * 4 * vectors + vector * 4 + lane % 4
+}
+
+/// The panels that matrices of `channels` are computed in: the number of vectors of each, and the
+/// channel of every lane of all of them.
+pub fn panels(channels: usize) -> (Vec<usize>, Vec<Option<usize>>) {
+    let (mut panels, mut lanes) = (Vec::new(), Vec::new());
+    let mut first = 0;
+    while first < channels {
+        let vectors = vectors_for(channels - first);
+        panels.push(vectors);
+        for vector in 0..vectors {
+            lanes.extend((0..PANEL).map(|lane| {
+                let channel = first + position(vectors, vector, lane);
+                (channel < channels).then_some(channel)
+            }));
+        }
+        first += vectors * PANEL;
+    }
+    (panels, lanes)
+}
+
+/// The vectors of the next panel of a matrix that has as many channels left.
+fn vectors_for(channels: usize) -> usize {
+    match channels.div_ceil(PANEL) {
+        1 => 1,
+        2 => 2,
+        _ => 4,
+    }
+}
+
+/// See [`super::Matrix::multiply`]; `quads` are those of a segment.
+///
+/// # Safety
+/// All segments of the rows hold as many quads.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe fn matrix(
     packed: &[Quad],
-    length: usize,
+    quads: usize,
     channels: usize,
     requantization: &Requantization,
     rows: &Rows<'_>,
     out: &mut Output<'_>,
 ) {
-    let quads = length / QUAD;
-    for first in (0..rows.count).step_by(ROWS) {
-        let count = ROWS.min(rows.count - first);
-        let mut block: [&[[u8; QUAD]]; ROWS] = [&[]; ROWS];
-        for (number, row) in block.iter_mut().enumerate() {
-            // A block that is not full computes its last row several times and writes it once.
-            let values = rows.row(first + number.min(count - 1), length);
-            *row = &values.as_chunks().0[..quads];
-        }
-        let mut panels = packed.chunks_exact(quads);
+    for first in (0..rows.count).step_by(TILE) {
+        let tile = first..rows.count.min(first + TILE);
+        let mut packed = packed;
         let mut channel = 0;
-        while let Some(left) = panels.next() {
-            if let Some(right) = panels.next() {
-                let finish = [
-                    Finish::new(requantization, channel),
-                    Finish::new(requantization, channel + PANEL),
-                ];
-                let sums = products([left, right], &block, &finish);
-                for (row, sums) in sums.iter().enumerate().take(count) {
-                    let out = out.row(first + row, channels);
-                    let (left, right) = out[channel..].split_at_mut(PANEL);
-                    store(finish[0].bytes(sums[0]), left);
-                    store(finish[1].bytes(sums[1]), right);
-                }
-            } else {
-                let finish = [Finish::new(requantization, channel)];
-                let sums = products([left], &block, &finish);
-                for (row, sums) in sums.iter().enumerate().take(count) {
-                    let out = &mut out.row(first + row, channels)[channel..];
-                    store(finish[0].bytes(sums[0]), out);
+        while channel < channels {
+            let vectors = vectors_for(channels - channel);
+            let (weights, others) = packed.split_at(vectors * quads * rows.segments.len());
+            let panel = Panel {
+                weights,
+                quads,
+                channel,
+                channels,
+                requantization,
+            };
+            // SAFETY: the caller says that the rows hold the quads. All of these need 24 vectors of
+            // sums or fewer, some of weights and one of activations: there are 32.
+            unsafe {
+                match vectors {
+                    4 => panel.multiply::<4, 6>(rows, tile.clone(), out),
+                    2 => panel.multiply::<2, 8>(rows, tile.clone(), out),
+                    _ => panel.multiply::<1, 8>(rows, tile.clone(), out),
                 }
             }
-            channel += 2 * PANEL;
+            packed = others;
+            channel += vectors * PANEL;
         }
     }
 }
 
-/// The sums of products of a block of rows with some panels, a channel a lane: `[row][panel]`. All
-/// rows and panels have the same length.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn products<const PANELS: usize>(
-    panels: [&[Quad]; PANELS],
-    block: &[&[[u8; QUAD]]; ROWS],
-    finish: &[Finish; PANELS],
-) -> [[__m512i; PANELS]; ROWS] {
-    let quads = block[0].len();
-    assert!(block.iter().all(|row| row.len() == quads));
-    assert!(panels.iter().all(|panel| panel.len() == quads));
-    let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
-    for row in &mut sums {
-        for (sums, finish) in row.iter_mut().zip(finish) {
-            *sums = finish.correction;
-        }
-    }
-    for quad in 0..quads {
-        let mut weights = [_mm512_setzero_si512(); PANELS];
-        for (weights, panel) in weights.iter_mut().zip(&panels) {
-            // SAFETY: the index is less than the length of every panel.
-            *weights = unsafe { panel.get_unchecked(quad) }.load();
-        }
-        for row in 0..ROWS {
-            // SAFETY: the index is less than the length of every row.
-            let activations = unsafe { *block[row].get_unchecked(quad) };
-            let activations = _mm512_set1_epi32(i32::from_le_bytes(activations));
-            for panel in 0..PANELS {
-                sums[row][panel] =
-                    _mm512_dpbusd_epi32(sums[row][panel], activations, weights[panel]);
+/// The channels of some vectors.
+struct Panel<'a> {
+    /// By quad of k, then by vector.
+    weights: &'a [Quad],
+    /// Of a segment.
+    quads: usize,
+    /// The first one.
+    channel: usize,
+    /// Of the whole matrix.
+    channels: usize,
+    requantization: &'a Requantization,
+}
+
+impl Panel<'_> {
+    /// Computes its channels for the rows of `tile`, `ROWS` at a time.
+    ///
+    /// # Safety
+    /// All segments of the rows hold as many quads.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn multiply<const VECTORS: usize, const ROWS: usize>(
+        &self,
+        rows: &Rows<'_>,
+        tile: std::ops::Range<usize>,
+        out: &mut Output<'_>,
+    ) {
+        let weights = self.weights.as_chunks::<VECTORS>().0;
+        let finish = Finish::<VECTORS>::new(self.requantization, self.channel);
+        let width = (VECTORS * PANEL).min(self.channels - self.channel);
+        for first in tile.clone().step_by(ROWS) {
+            let block = rows.block::<ROWS>(first);
+            let mut sums = [finish.correction; ROWS];
+            let mut panel = weights;
+            for &segment in rows.segments {
+                let (weights, others) = panel.split_at(self.quads);
+                panel = others;
+                for (quad, weights) in weights.iter().enumerate() {
+                    let mut vectors = [_mm512_setzero_si512(); VECTORS];
+                    for (vector, weights) in vectors.iter_mut().zip(weights) {
+                        *vector = weights.load();
+                    }
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: the segment is one of the rows, and holds as many quads.
+                        let activations = unsafe { block.quad(row, segment, quad) };
+                        let activations = _mm512_set1_epi32(activations);
+                        for (sums, vector) in sums.iter_mut().zip(&vectors) {
+                            *sums = _mm512_dpbusd_epi32(*sums, activations, *vector);
+                        }
+                    }
+                }
+            }
+            for (number, sums) in sums.iter().enumerate() {
+                // A block that is not full has computed its last row several times.
+                if first + number < tile.end {
+                    let out = out.row(first + number, self.channels);
+                    finish.store(sums, &mut out[self.channel..][..width]);
+                }
             }
         }
     }
-    sums
 }
 
 /// See [`super::Depthwise::row`]. `weights` are of four rows of the window, by block of channels,
-/// then by four rows, then by column.
-#[target_feature(enable = "avx512f,avx512vnni")]
+/// then by four rows, then by column; `blocks` are the first channel and the number of channels of
+/// each: 64, or 32 of two pixels at a time, or 16 of four.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub fn depthwise(
-    weights: &[Quad],
-    offsets: &[usize],
+    weights: &[[Quad; 4]],
+    blocks: &[(usize, usize)],
     requantization: &Requantization,
     tile: &Tile<'_>,
     columns: &mut Columns,
     out: &mut [u8],
 ) {
-    let fours = tile.rows.len().div_ceil(QUAD);
-    let columns = columns.take(fours * tile.width);
-    let of_block = weights.chunks_exact(fours * tile.kernel);
-    for (block, (&offset, weights)) in offsets.iter().zip(of_block).enumerate() {
-        let of_four = columns.chunks_exact_mut(tile.width);
-        for (rows, columns) in tile.rows.chunks(QUAD).zip(of_four) {
-            match rows.len() {
-                1 => interleave::<1>(tile, rows, offset, columns),
-                2 => interleave::<2>(tile, rows, offset, columns),
-                3 => interleave::<3>(tile, rows, offset, columns),
-                _ => interleave::<4>(tile, rows, offset, columns),
-            }
-        }
-        let finish = Finish::new(requantization, block * PANEL);
-        if let ([left, middle, right], 1) = (weights, tile.dilation) {
-            // By far the most frequent window, with its weights in registers.
-            let weights = [left.load(), middle.load(), right.load()];
-            for (number, out) in out.chunks_exact_mut(tile.channels).enumerate() {
-                let columns = &columns[number * tile.stride..][..3];
-                let mut sums = finish.correction;
-                for (weights, column) in weights.iter().zip(columns) {
-                    sums = _mm512_dpbusd_epi32(sums, load(column), *weights);
-                }
-                store(finish.bytes(sums), &mut out[offset..]);
-            }
-        } else {
-            for (number, out) in out.chunks_exact_mut(tile.channels).enumerate() {
-                let mut sums = finish.correction;
-                let of_four = weights.chunks_exact(tile.kernel);
-                for (weights, columns) in of_four.zip(columns.chunks_exact(tile.width)) {
-                    let columns = columns[number * tile.stride..]
-                        .iter()
-                        .step_by(tile.dilation);
-                    for (weights, column) in weights.iter().zip(columns) {
-                        sums = _mm512_dpbusd_epi32(sums, load(column), weights.load());
-                    }
-                }
-                store(finish.bytes(sums), &mut out[offset..]);
-            }
+    let taps = tile.rows.len().div_ceil(QUAD) * tile.kernel;
+    let of_block = weights.chunks_exact(taps).enumerate();
+    for (&(channel, width), (number, weights)) in blocks.iter().zip(of_block) {
+        let finish = Finish::<4>::new(requantization, number * BYTES);
+        match width {
+            64 => depthwise_block::<1>(weights, &finish, channel, tile, columns, out),
+            32 => depthwise_block::<2>(weights, &finish, channel, tile, columns, out),
+            _ => depthwise_block::<4>(weights, &finish, channel, tile, columns, out),
         }
     }
 }
 
-/// The columns of up to four rows for the channels from `offset` on: a channel a lane, the first row
-/// in its lowest byte.
+/// The channels of a block from `channel` on, for as many pixels at a time as fill a vector with them.
+///
+/// The columns of the tile are rearranged first, those apart by the stride beside each other, because
+/// they are read by neighbouring pixels: such a *phase* has four planes of quads, one for each vector
+/// of sums. In a plane the columns follow each other without a gap, so that the vector that a tap of
+/// the window reads begins as many columns after that of the first tap as the tap is to its right.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn depthwise_block<const PIXELS: usize>(
+    weights: &[[Quad; 4]],
+    finish: &Finish<4>,
+    channel: usize,
+    tile: &Tile<'_>,
+    columns: &mut Columns,
+    out: &mut [u8],
+) {
+    let width = BYTES / PIXELS;
+    let reach = (tile.kernel - 1) * tile.dilation;
+    let phases = tile.stride.min(reach + 1);
+    let vectors = (out.len() / tile.channels).div_ceil(PIXELS);
+    // Vectors of a plane, and of the four planes of a phase.
+    let plane = vectors + (reach / tile.stride).div_ceil(PIXELS);
+    let fours = tile.rows.chunks(QUAD);
+    let columns = columns.take(fours.len() * phases * 4 * plane);
+    for (rows, columns) in fours.zip(columns.chunks_exact_mut(phases * 4 * plane)) {
+        for (phase, planes) in columns.chunks_exact_mut(4 * plane).enumerate() {
+            interleave::<PIXELS>(tile, rows, channel, phase, planes);
+        }
+    }
+    let columns = &*columns;
+    // Where the vector begins that a tap reads for the first pixels, in bytes.
+    let start = |tap: usize| {
+        let (four, right) = (tap / tile.kernel, tap % tile.kernel * tile.dilation);
+        let phase = four * phases + right % tile.stride;
+        phase * 4 * plane * BYTES + right / tile.stride * width
+    };
+    assert!((0..weights.len()).all(|tap| {
+        let last = start(tap) + (vectors - 1 + 3 * plane) * BYTES;
+        last + BYTES <= columns.len() * BYTES
+    }));
+    let vector_at = |start: usize, vector: usize, lane: usize| {
+        // SAFETY: all of the columns are bytes, and as asserted above these are within them.
+        unsafe {
+            let bytes = columns.as_ptr().cast::<u8>();
+            _mm512_loadu_si512(bytes.add(start + (vector + lane * plane) * BYTES).cast())
+        }
+    };
+    let pixels = out.chunks_mut(PIXELS * tile.channels).enumerate();
+    if let [left, middle, right] = weights {
+        // By far the most frequent window, with its weights in registers.
+        let mut of_tap = [[_mm512_setzero_si512(); 4]; 3];
+        for (to, from) in of_tap.iter_mut().zip([left, middle, right]) {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = from.load();
+            }
+        }
+        let starts = [start(0), start(1), start(2)];
+        for (vector, out) in pixels {
+            let mut sums = finish.correction;
+            for (weights, &start) in of_tap.iter().zip(&starts) {
+                for lane in 0..4 {
+                    let values = vector_at(start, vector, lane);
+                    sums[lane] = _mm512_dpbusd_epi32(sums[lane], values, weights[lane]);
+                }
+            }
+            store_pixels::<PIXELS>(finish.bytes(&sums), channel, tile.channels, out);
+        }
+    } else {
+        for (vector, out) in pixels {
+            let mut sums = finish.correction;
+            for (tap, weights) in weights.iter().enumerate() {
+                let start = start(tap);
+                for lane in 0..4 {
+                    let values = vector_at(start, vector, lane);
+                    sums[lane] = _mm512_dpbusd_epi32(sums[lane], values, weights[lane].load());
+                }
+            }
+            store_pixels::<PIXELS>(finish.bytes(&sums), channel, tile.channels, out);
+        }
+    }
+}
+
+/// Writes the bytes of some pixels, which begin at `channel`; of the last ones there may be fewer.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn interleave<const ROWS: usize>(
+fn store_pixels<const PIXELS: usize>(
+    bytes: __m512i,
+    channel: usize,
+    channels: usize,
+    out: &mut [u8],
+) {
+    let mut values = [0; BYTES];
+    // SAFETY: the array has the 64 bytes that are written.
+    unsafe { _mm512_storeu_si512(values.as_mut_ptr().cast(), bytes) };
+    let width = BYTES / PIXELS;
+    for (pixel, values) in out
+        .chunks_exact_mut(channels)
+        .zip(values.chunks_exact(width))
+    {
+        pixel[channel..][..width].copy_from_slice(values);
+    }
+}
+
+/// The columns of a phase of up to four rows, for the channels of a block from `channel` on, as four
+/// planes of quads, the first row in the lowest byte.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn interleave<const PIXELS: usize>(
     tile: &Tile<'_>,
     rows: &[Option<&[u8]>],
-    offset: usize,
-    columns: &mut [Column],
+    channel: usize,
+    phase: usize,
+    planes: &mut [Column],
 ) {
-    let inside = tile.inside();
+    let length = planes.len() / 4;
+    let width = BYTES / PIXELS;
     let padding = Column([tile.padding[0]; 64]);
-    columns[..inside.start].fill(padding);
-    columns[inside.end..].fill(padding);
-    let columns = &mut columns[inside];
-    let Some(last) = columns.len().checked_sub(1) else {
-        return;
-    };
-    let mut sources = [tile.source(None, offset); ROWS];
-    for (source, row) in sources.iter_mut().zip(rows) {
-        *source = tile.source(*row, offset);
-    }
-    assert!(
-        sources
-            .iter()
-            .all(|s| s.values.len() >= last * s.step + PANEL)
-    );
-    for (number, column) in columns.iter_mut().enumerate() {
-        let mut quads = _mm512_setzero_si512();
-        for source in sources.iter().rev() {
-            // SAFETY: the source has 16 values from the start of every column on, up to the last.
-            let values = unsafe {
-                let values = source.values.as_ptr().add(number * source.step);
-                _mm512_cvtepu8_epi32(_mm_loadu_si128(values.cast()))
-            };
-            quads = _mm512_or_si512(_mm512_slli_epi32::<8>(quads), values);
+    // What is read for rows that the window does not have is multiplied by zero.
+    let sources: [_; QUAD] =
+        std::array::from_fn(|row| tile.source(rows.get(row).copied().flatten(), channel));
+    let inside = tile.inside();
+    // The first column of the tile that is no padding is the first of the sources.
+    let of_phase = |position: usize| position * tile.stride + phase;
+    for vector in 0..length {
+        let columns: [usize; PIXELS] =
+            std::array::from_fn(|pixel| of_phase(vector * PIXELS + pixel));
+        let is_inside = inside.contains(&columns[0]) && inside.contains(&columns[PIXELS - 1]);
+        let mut values = [_mm512_setzero_si512(); QUAD];
+        if is_inside {
+            for (values, source) in values.iter_mut().zip(&sources) {
+                let start = (columns[0] - inside.start) * source.step;
+                let step = tile.stride * source.step;
+                assert!(start + (PIXELS - 1) * step + width <= source.values.len());
+                // SAFETY: as asserted, the source has as many bytes at all of the columns.
+                *values = unsafe { gather::<PIXELS>(source.values.as_ptr().add(start), step) };
+            }
+        } else {
+            for (values, source) in values.iter_mut().zip(&sources) {
+                let mut bytes = padding;
+                for (bytes, column) in bytes.0.chunks_exact_mut(width).zip(columns) {
+                    if inside.contains(&column) {
+                        let start = (column - inside.start) * source.step;
+                        bytes.copy_from_slice(&source.values[start..][..width]);
+                    }
+                }
+                *values = load(&bytes);
+            }
         }
-        // SAFETY: a column has 64 bytes and, by its type, their alignment.
-        unsafe { _mm512_store_si512(column.0.as_mut_ptr().cast(), quads) };
+        let [first, second, third, fourth] = values;
+        let low = _mm512_unpacklo_epi8(first, second);
+        let high = _mm512_unpackhi_epi8(first, second);
+        let low_behind = _mm512_unpacklo_epi8(third, fourth);
+        let high_behind = _mm512_unpackhi_epi8(third, fourth);
+        let quads = [
+            _mm512_unpacklo_epi16(low, low_behind),
+            _mm512_unpackhi_epi16(low, low_behind),
+            _mm512_unpacklo_epi16(high, high_behind),
+            _mm512_unpackhi_epi16(high, high_behind),
+        ];
+        for (lane, quads) in quads.into_iter().enumerate() {
+            let column = &mut planes[lane * length + vector];
+            // SAFETY: a column has 64 bytes and, by its type, their alignment.
+            unsafe { _mm512_store_si512(column.0.as_mut_ptr().cast(), quads) };
+        }
     }
 }
 
@@ -222,67 +384,166 @@ fn load(column: &Column) -> __m512i {
     unsafe { _mm512_load_si512(column.0.as_ptr().cast()) }
 }
 
-/// The requantization of the channels of a panel; see [`Requantization`].
-struct Finish {
-    /// What sums of products begin with.
-    correction: __m512i,
-    bias: __m512,
-    bias_factor: __m512,
-    factor: __m512,
-    /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
-    /// it is the same.
-    low: __m512,
-    high: __m512,
-    zero: __m512i,
+/// A vector of equally many bytes from `PIXELS` places, each `step` after the one before.
+///
+/// # Safety
+/// The bytes are there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn gather<const PIXELS: usize>(first: *const u8, step: usize) -> __m512i {
+    // SAFETY: the caller says so.
+    unsafe {
+        match PIXELS {
+            1 => _mm512_loadu_si512(first.cast()),
+            2 => {
+                let half = |place: usize| _mm256_loadu_si256(first.add(place * step).cast());
+                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(0)), half(1))
+            }
+            _ => {
+                let quarter = |place: usize| _mm_loadu_si128(first.add(place * step).cast());
+                let values = _mm512_castsi128_si512(quarter(0));
+                let values = _mm512_inserti32x4::<1>(values, quarter(1));
+                let values = _mm512_inserti32x4::<2>(values, quarter(2));
+                _mm512_inserti32x4::<3>(values, quarter(3))
+            }
+        }
+    }
 }
 
-impl Finish {
+/// The requantization of the channels of a panel; see [`Requantization`].
+struct Finish<const VECTORS: usize> {
+    /// What sums of products begin with.
+    correction: [__m512i; VECTORS],
+    bias: [__m512; VECTORS],
+    factor: [__m512; VECTORS],
+    bias_factor: __m512,
+    /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
+    /// it is the same.
+    high: __m512,
+    /// At most 255, as are the values of the output.
+    zero: i16,
+    low: u8,
+}
+
+impl<const VECTORS: usize> Finish<VECTORS> {
+    /// For the lanes from `first` on.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn new(requantization: &Requantization, channel: usize) -> Self {
+    fn new(requantization: &Requantization, first: usize) -> Self {
         let range = &requantization.range;
-        let correction = &requantization.correction[channel..][..PANEL];
-        let bias = &requantization.bias[channel..][..PANEL];
-        let factor = &requantization.factor[channel..][..PANEL];
-        Self {
-            // SAFETY: the slice has the 64 bytes that are read.
-            correction: unsafe { _mm512_loadu_si512(correction.as_ptr().cast()) },
-            // SAFETY: as above.
-            bias: unsafe { _mm512_loadu_ps(bias.as_ptr()) },
+        let mut finish = Self {
+            correction: [_mm512_setzero_si512(); VECTORS],
+            bias: [_mm512_setzero_ps(); VECTORS],
+            factor: [_mm512_setzero_ps(); VECTORS],
             bias_factor: _mm512_set1_ps(requantization.bias_factor),
-            // SAFETY: as above.
-            factor: unsafe { _mm512_loadu_ps(factor.as_ptr()) },
-            low: _mm512_set1_ps(range.low - range.zero),
             high: _mm512_set1_ps(range.high - range.zero),
-            zero: _mm512_set1_epi32(range.zero as i32),
+            zero: range.zero as i16,
+            low: range.low as u8,
+        };
+        for vector in 0..VECTORS {
+            let first = first + vector * PANEL;
+            let correction = &requantization.correction[first..][..PANEL];
+            let bias = &requantization.bias[first..][..PANEL];
+            let factor = &requantization.factor[first..][..PANEL];
+            // SAFETY: each slice has the 64 bytes that are read.
+            unsafe {
+                finish.correction[vector] = _mm512_loadu_si512(correction.as_ptr().cast());
+                finish.bias[vector] = _mm512_loadu_ps(bias.as_ptr());
+                finish.factor[vector] = _mm512_loadu_ps(factor.as_ptr());
+            }
+        }
+        finish
+    }
+
+    /// Rounded numbers from sums that began with the correction, without the zero point: at most what
+    /// the output may be, but perhaps less. NaN is the least.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn rounded(&self, sums: &[__m512i; VECTORS]) -> [__m512i; VECTORS] {
+        let mut rounded = *sums;
+        for (vector, rounded) in rounded.iter_mut().enumerate() {
+            let sums = _mm512_cvtepi32_ps(*rounded);
+            let real = _mm512_fmadd_ps(self.bias[vector], self.bias_factor, sums);
+            let scaled = _mm512_mul_ps(real, self.factor[vector]);
+            // Of a number and NaN it gives the second operand.
+            let clamped = _mm512_min_ps(self.high, scaled);
+            // Rounds half to even, which nothing in a Rust program may change. What i32 does not hold
+            // becomes its least number.
+            *rounded = _mm512_cvtps_epi32(clamped);
+        }
+        rounded
+    }
+
+    /// Writes the channels of a panel, or as many as `out` has.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn store(&self, sums: &[__m512i; VECTORS], out: &mut [u8]) {
+        let rounded = self.rounded(sums);
+        assert!((1..=VECTORS * PANEL).contains(&out.len()));
+        let mask = u64::MAX >> (BYTES - out.len());
+        let to = out.as_mut_ptr().cast();
+        if let [a, b, c, d] = rounded[..] {
+            let bytes = self.pack([a, b, c, d]);
+            // SAFETY: as many bytes are written as `out` has.
+            unsafe { _mm512_mask_storeu_epi8(to, mask, bytes) };
+        } else if let [a, b] = rounded[..] {
+            let words = self.words(a, b);
+            let words = _mm512_max_epi16(words, _mm512_set1_epi16(self.low.into()));
+            let bytes = _mm512_cvtepi16_epi8(words);
+            // SAFETY: as above.
+            unsafe { _mm256_mask_storeu_epi8(to, mask as u32, bytes) };
+        } else if let [a] = rounded[..] {
+            let numbers = _mm512_add_epi32(a, _mm512_set1_epi32(self.zero.into()));
+            let numbers = _mm512_max_epi32(numbers, _mm512_set1_epi32(self.low.into()));
+            let bytes = _mm512_cvtepi32_epi8(numbers);
+            // SAFETY: as above.
+            unsafe { _mm_mask_storeu_epi8(to, mask as u16, bytes) };
         }
     }
 
-    /// [`Requantization::apply`] on sums that began with the correction.
+    /// The numbers of two vectors with the zero point; saturation leaves all that are not negative.
     #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn bytes(&self, sums: __m512i) -> __m128i {
-        let real = _mm512_fmadd_ps(self.bias, self.bias_factor, _mm512_cvtepi32_ps(sums));
-        let scaled = _mm512_mul_ps(real, self.factor);
-        // Of a number and NaN both give the second operand.
-        let clamped = _mm512_min_ps(_mm512_max_ps(scaled, self.low), self.high);
-        // Rounds half to even, which nothing in a Rust program may change.
-        let rounded = _mm512_cvtps_epi32(clamped);
-        _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded, self.zero))
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn words(&self, a: __m512i, b: __m512i) -> __m512i {
+        _mm512_adds_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(self.zero))
+    }
+
+    /// The values of the output from rounded numbers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn pack(&self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
+        let bytes = _mm512_packus_epi16(self.words(a, b), self.words(c, d));
+        _mm512_max_epu8(bytes, _mm512_set1_epi8(self.low.cast_signed()))
     }
 }
 
-/// Writes a panel, or as many of its channels as `out` has.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn store(bytes: __m128i, out: &mut [u8]) {
-    if let Some(out) = out.first_chunk_mut::<PANEL>() {
-        // SAFETY: the array has the 16 bytes that are written.
-        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) };
-    } else {
-        let mut panel = [0; PANEL];
-        // SAFETY: as above.
-        unsafe { _mm_storeu_si128(panel.as_mut_ptr().cast(), bytes) };
-        out.copy_from_slice(&panel[..out.len()]);
+impl Finish<4> {
+    /// [`Requantization::apply`] on sums that began with the correction.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn bytes(&self, sums: &[__m512i; 4]) -> __m512i {
+        self.pack(self.rounded(sums))
     }
+}
+
+/// The blocks of a depthwise convolution, as [`depthwise`] takes them, and the channel of every lane
+/// of all of them. Where the channels are no multiple of 16, the last block overlaps the one before and
+/// computes the same values again, so that no kernel reads beyond a pixel.
+pub fn blocks(channels: usize) -> (Vec<(usize, usize)>, Vec<Option<usize>>) {
+    let (mut blocks, mut lanes) = (Vec::new(), Vec::new());
+    let mut first = 0;
+    while first < channels {
+        let width = match channels - first {
+            64.. => 64,
+            32.. => 32,
+            _ => PANEL,
+        };
+        first = first.min(channels - width);
+        blocks.push((first, width));
+        for vector in 0..4 {
+            lanes.extend((0..PANEL).map(|lane| Some(first + position(4, vector, lane) % width)));
+        }
+        first += width;
+    }
+    (blocks, lanes)
 }

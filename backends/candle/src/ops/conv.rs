@@ -8,27 +8,30 @@ use std::{
 
 use super::{check_length, parallel::for_each_part, range, values, values_mut};
 use crate::{
-    geometry::Window,
-    kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, Requantization, Rows},
+    geometry::{Span, Window},
+    kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, QUAD, Requantization, Rows},
     plan::{Bias, Bounds, Quantization, QuantizedConv},
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 
-/// Bytes of gathered activations that one task works on: they should stay in the second-level cache.
-const GATHERED: usize = 1 << 17;
-/// Pixels of one task, in steps of the smallest number: a whole number of blocks of every kernel.
-const PIXELS: std::ops::RangeInclusive<usize> = 16..=256;
+/// Into how many parts a product of matrices is divided at most, so that threads finish together.
+const PARTS: usize = 32;
+/// Pixels of a part, in steps of the smallest number: a whole number of blocks of every kernel.
+const PIXELS: std::ops::RangeInclusive<usize> = 24..=240;
 
 thread_local! {
-    /// Gathered activations, kept from pass to pass.
-    static GATHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Lines of an image with their padding, kept from pass to pass.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// Likewise the columns of a depthwise convolution.
     static COLUMNS: RefCell<Columns> = const { RefCell::new(Columns::new()) };
 }
 
 enum Kernel {
-    /// One matrix for every group, over the pixels that a window reads.
-    Matrices(Vec<Matrix>),
+    /// One matrix for every group, over the pixels that a window reads: without a window, in the image
+    /// itself.
+    Pointwise(Matrix),
+    /// In lines of the image with their padding, where the segments of a window begin at these values.
+    Windows(Vec<Matrix>, Vec<usize>),
     /// One weight for every tap and channel.
     Depthwise(Depthwise),
 }
@@ -80,6 +83,18 @@ impl IntConv {
         self.kernel.get().is_some()
     }
 
+    /// Number, height, width and channels of the input and of the output.
+    pub fn shapes(&self) -> [[usize; 4]; 2] {
+        [self.input, self.output]
+    }
+
+    /// Products of the whole output, padding included, each of which is added to a sum.
+    pub fn multiply_adds(&self) -> u64 {
+        let inputs = self.input[3] / self.conv.groups;
+        let products = self.output.iter().product::<usize>() * inputs * self.window.taps();
+        products as u64
+    }
+
     fn is_depthwise(&self) -> bool {
         let groups = self.conv.groups;
         groups == self.input[3] && groups == self.output[3]
@@ -113,56 +128,97 @@ impl IntConv {
             let taps = conv.window.taps();
             let group_inputs = self.input[3] / conv.groups;
             let group_channels = channels / conv.groups;
+            let segments = self.segments();
             let k = group_inputs * taps;
             let groups = weights.chunks_exact(group_channels * k).enumerate();
             let matrices = groups.map(|(group, weights)| {
                 let first = group * group_channels;
-                let part = requantization.part(first..first + group_channels, group_channels);
-                Matrix::pack(self.isa, &taps_first(weights, group_inputs, taps), k, &part)
+                let channels: Vec<_> = (first..first + group_channels).map(Some).collect();
+                let part = requantization.select(&channels);
+                let weights = taps_first(weights, group_inputs, taps);
+                let count = segments.len();
+                Matrix::pack(self.isa, &weights, count, k / count, &part)
             });
-            Kernel::Matrices(matrices.collect())
+            let mut matrices: Vec<Matrix> = matrices.collect();
+            if self.window.is_pointwise()
+                && matrices.len() == 1
+                && let Some(matrix) = matrices.pop_if(|m| m.segment_length() == self.input[3])
+            {
+                return Kernel::Pointwise(matrix);
+            }
+            Kernel::Windows(matrices, segments)
         })
     }
 
-    fn matrices(&self, matrices: &[Matrix], input: &[u8], out: &mut [u8]) {
-        let [_, _, _, in_channels] = self.input;
-        let channels = self.output[3];
-        let length = matrices.first().map_or(0, Matrix::row_length);
-        let direct = self.window.is_pointwise() && matrices.len() == 1 && length == in_channels;
-        let pixels = (GATHERED / length).clamp(*PIXELS.start(), *PIXELS.end());
+    /// Values of a line of the image with its padding.
+    fn line(&self) -> usize {
+        let [_, _, width, channels] = self.input;
+        let Span { before, after, .. } = self.window.horizontal;
+        (before + width + after) * channels
+    }
+
+    /// Where the segments of a window begin in lines below each other: what it reads of a line is one
+    /// segment, unless there are gaps between its taps or only the channels of a group are read.
+    fn segments(&self) -> Vec<usize> {
+        let channels = self.input[3];
+        let Window {
+            vertical,
+            horizontal,
+        } = self.window;
+        let is_whole = self.conv.groups == 1 && horizontal.dilation == 1;
+        let taps = if is_whole { 1 } else { horizontal.kernel };
+        let lines = (0..vertical.kernel).map(|line| line * self.line());
+        let segments = lines
+            .flat_map(|line| (0..taps).map(move |tap| line + tap * horizontal.dilation * channels));
+        segments.collect()
+    }
+
+    fn pointwise(&self, matrix: &Matrix, input: &[u8], out: &mut [u8]) {
+        let [in_channels, channels] = [self.input[3], self.output[3]];
+        let pixels = (out.len() / channels / PARTS).clamp(*PIXELS.start(), *PIXELS.end());
         let pixels = pixels / PIXELS.start() * PIXELS.start();
         for_each_part(out, pixels * channels, |task, out| {
-            let first = task * pixels;
             let count = out.len() / channels;
-            if direct {
-                let values = &input[first * in_channels..][..count * in_channels];
-                let rows = Rows {
-                    values,
-                    stride: in_channels,
-                    count,
-                };
-                matrices[0].multiply(
-                    &rows,
-                    &mut Output {
-                        values: out,
-                        stride: channels,
-                    },
-                );
-                return;
-            }
-            GATHER.with_borrow_mut(|gathered| {
-                gathered.resize(gathered.len().max(count * length), 0);
+            let rows = Rows {
+                values: &input[task * pixels * in_channels..][..count * in_channels],
+                stride: in_channels,
+                count,
+                segments: &[0],
+            };
+            let mut out = Output {
+                values: out,
+                stride: channels,
+            };
+            matrix.multiply(&rows, &mut out);
+        });
+    }
+
+    fn windows(&self, matrices: &[Matrix], segments: &[usize], input: &[u8], out: &mut [u8]) {
+        let in_channels = self.input[3];
+        let [_, height, width, channels] = self.output;
+        let Window {
+            vertical,
+            horizontal,
+        } = self.window;
+        let line_length = self.line();
+        for_each_part(out, width * channels, |number, out| {
+            let (image, row) = (number / height, number % height);
+            LINES.with_borrow_mut(|lines| {
+                // Kernels read whole quads, the last of which may begin at the very last value.
+                let length = vertical.kernel * line_length + QUAD;
+                lines.resize(lines.len().max(length), 0);
+                let of_tap = lines.chunks_exact_mut(line_length).take(vertical.kernel);
+                for (tap, line) in of_tap.enumerate() {
+                    self.copy_line(input, image, vertical.source(row, tap, self.input[1]), line);
+                }
+                let inputs = in_channels / matrices.len();
                 let mut channel = 0;
                 for (group, matrix) in matrices.iter().enumerate() {
-                    let inputs = in_channels / matrices.len();
-                    let rows = gathered.chunks_exact_mut(length).take(count).enumerate();
-                    for (row, gathered) in rows {
-                        self.gather(input, first + row, group * inputs, inputs, gathered);
-                    }
                     let rows = Rows {
-                        values: gathered,
-                        stride: length,
-                        count,
+                        values: &lines[group * inputs..length],
+                        stride: horizontal.stride * in_channels,
+                        count: width,
+                        segments,
                     };
                     let mut out = Output {
                         values: &mut out[channel..],
@@ -175,46 +231,20 @@ impl IntConv {
         });
     }
 
-    /// Collects what the window at output `pixel` reads of `count` channels from `first` on.
-    fn gather(&self, input: &[u8], pixel: usize, first: usize, count: usize, out: &mut [u8]) {
-        let [_, in_height, in_width, in_channels] = self.input;
-        let [_, height, width, _] = self.output;
-        let Window {
-            vertical,
-            horizontal,
-        } = self.window;
-        let (line, column) = (pixel / width, pixel % width);
-        let (image, row) = (line / height, line % height);
-        let line_length = horizontal.kernel * count;
-        for (tap, out) in out
-            .chunks_exact_mut(line_length)
-            .take(vertical.kernel)
-            .enumerate()
-        {
-            let Some(in_row) = vertical.source(row, tap, in_height) else {
-                out.fill(self.padding[0]);
-                continue;
-            };
-            let start = (image * in_height + in_row) * in_width * in_channels;
-            let in_line = &input[start..][..in_width * in_channels];
-            let begin = horizontal.source(column, 0, in_width);
-            let end = horizontal.source(column, horizontal.kernel - 1, in_width);
-            if let (Some(begin), Some(_)) = (begin, end)
-                && count == in_channels
-                && horizontal.dilation == 1
-            {
-                copy(out, &in_line[begin * in_channels..][..line_length]);
-                continue;
-            }
-            for (tap, out) in out.chunks_exact_mut(count).enumerate() {
-                match horizontal.source(column, tap, in_width) {
-                    Some(at) => {
-                        copy(out, &in_line[at * in_channels + first..][..count]);
-                    }
-                    None => out.fill(self.padding[0]),
-                }
-            }
-        }
+    /// A line of an image with its padding; `None` is all padding.
+    fn copy_line(&self, input: &[u8], image: usize, row: Option<usize>, out: &mut [u8]) {
+        let [_, height, width, channels] = self.input;
+        let Some(row) = row else {
+            out.fill(self.padding[0]);
+            return;
+        };
+        let length = width * channels;
+        let line = &input[(image * height + row) * length..][..length];
+        let (before, rest) = out.split_at_mut(self.window.horizontal.before * channels);
+        let (inside, after) = rest.split_at_mut(length);
+        before.fill(self.padding[0]);
+        inside.copy_from_slice(line);
+        after.fill(self.padding[0]);
     }
 
     fn depthwise(&self, kernel: &Depthwise, input: &[u8], out: &mut [u8]) {
@@ -262,26 +292,11 @@ impl InplaceOp2 for IntConv {
         check_length("the input", input.len(), self.input.iter().product())?;
         check_length("the output", out.len(), self.output.iter().product())?;
         match self.kernel() {
-            Kernel::Matrices(matrices) => self.matrices(matrices, input, out),
+            Kernel::Pointwise(matrix) => self.pointwise(matrix, input, out),
+            Kernel::Windows(matrices, segments) => self.windows(matrices, segments, input, out),
             Kernel::Depthwise(kernel) => self.depthwise(kernel, input, out),
         }
         Ok(())
-    }
-}
-
-/// Copies a slice of the same length. The few bytes that a window has in a row of an image are copied as
-/// two words that overlap, for which nothing is called.
-#[inline]
-fn copy(out: &mut [u8], from: &[u8]) {
-    const WORD: usize = 8;
-    if let (Some(first), Some(last)) = (from.first_chunk::<WORD>(), from.last_chunk::<WORD>())
-        && (WORD..=2 * WORD).contains(&from.len())
-    {
-        let length = from.len();
-        out[..WORD].copy_from_slice(first);
-        out[length - WORD..length].copy_from_slice(last);
-    } else {
-        out.copy_from_slice(from);
     }
 }
 

@@ -85,31 +85,10 @@ impl Quantize {
                 for (channel, quantized) in quantized.chunks_exact_mut(width).enumerate() {
                     quantize(plane_row(channel), quantized);
                 }
-                channels_last(quantized, width, out);
+                kernels::channels_last(self.isa, quantized, width, out);
             });
         });
         Ok(())
-    }
-}
-
-/// Rows of `width` values, one a channel, as pixels.
-fn channels_last(rows: &[u8], width: usize, out: &mut [u8]) {
-    let channels = out.len() / width;
-    if channels == 3 {
-        // The channels of images, with a number that the compiler knows.
-        let (red, rest) = rows.split_at(width);
-        let (green, blue) = rest.split_at(width);
-        let values = red.iter().zip(green).zip(blue);
-        for (out, ((&red, &green), &blue)) in out.as_chunks_mut::<3>().0.iter_mut().zip(values) {
-            *out = [red, green, blue];
-        }
-        return;
-    }
-    for (channel, row) in rows.chunks_exact(width).enumerate() {
-        let pixels = out[channel..].iter_mut().step_by(channels);
-        for (out, &value) in pixels.zip(row) {
-            *out = value;
-        }
     }
 }
 
