@@ -44,6 +44,9 @@ enum Command {
     Referee(referee::Arguments),
     /// Says in which layer an engine begins to differ from the referee, and how the difference grows
     Diverge(diverge::Arguments),
+    /// Says which engines saturate on this machine, in which layers: as diverge, of a model whose
+    /// activations use all of 0 to 255
+    Saturation(diverge::Arguments),
     /// Tries small quantized graphs on every engine, operator by operator, against the referee
     Operators(operators::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Overhead(arguments) => overhead::run(&workspace, &arguments),
         Command::Referee(arguments) => referee::run(&workspace, &arguments),
         Command::Diverge(arguments) => diverge::run(&workspace, &arguments),
+        Command::Saturation(arguments) => diverge::saturation(&workspace, &arguments),
         Command::Operators(arguments) => operators::run(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&workspace),

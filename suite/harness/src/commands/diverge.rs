@@ -5,8 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_harness::{
-    diverge::{self, Settings},
-    model::Precision,
+    beside::Beside,
+    diverge::{self, BESIDE, SATURATION, Settings},
+    model::{ModelDescription, Precision},
     photo::Photo,
     report::divergence_on_terminal,
     subject::Subject,
@@ -19,13 +20,16 @@ use crate::commands::{
     setup,
 };
 
+/// The model on which engines may saturate, below the fixtures.
+const FULL_RANGE: &str = "saturation/faceboxes-int8-full-range/model.toml";
+
 #[derive(Args)]
 pub struct Arguments {
     /// Only this backend (a folder of backends/); may be repeated
     #[arg(long = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model.toml of your own [default: the first int8
-    /// model of the fixtures]
+    /// model of the fixtures; of saturation: the fixture whose activations use all of their range]
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
     /// A photograph of your own instead of the first of the fixtures
@@ -46,6 +50,34 @@ pub struct Arguments {
 
 /// Succeeds where the comparison was written, whatever it says.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let model = match &arguments.model {
+        Some(name) => Subject::find_model(workspace, name)?,
+        None => Subject::fixture_models(workspace)?
+            .into_iter()
+            .find(|model| model.precision == Precision::Int8)
+            .context("the fixtures have no int8 model; name one with --model")?,
+    };
+    compare(workspace, arguments, model, BESIDE)
+}
+
+/// The same of the fixture whose activations use all of their range.
+pub fn saturation(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let model = match &arguments.model {
+        Some(name) => Subject::find_model(workspace, name)?,
+        None => {
+            let file = workspace.fixtures().join(FULL_RANGE);
+            Subject::find_model(workspace, &file.to_string_lossy())?
+        }
+    };
+    compare(workspace, arguments, model, SATURATION)
+}
+
+fn compare(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    model: ModelDescription,
+    beside: Beside,
+) -> Result<ExitCode> {
     let engines = chosen_backends(workspace, &arguments.backends)?;
     let mut knobs = Knobs::default();
     for setting in &arguments.knobs {
@@ -69,13 +101,6 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             .next()
             .context("the fixtures have no photograph; give one with --image")?,
     };
-    let model = match &arguments.model {
-        Some(name) => Subject::find_model(workspace, name)?,
-        None => Subject::fixture_models(workspace)?
-            .into_iter()
-            .find(|model| model.precision == Precision::Int8)
-            .context("the fixtures have no int8 model; name one with --model")?,
-    };
     let subject = Subject::new(workspace, vec![model], vec![photo])?;
     let record = match &arguments.from {
         Some(record) => record.clone(),
@@ -85,8 +110,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let folder = diverge::measure(workspace, &engines, &subject, settings, &record)?;
-    let compared = diverge::read(&record)?.context("the comparison was removed meanwhile")?;
+    let folder = diverge::measure(workspace, &engines, &subject, settings, beside, &record)?;
+    let compared =
+        diverge::read(beside, &record)?.context("the comparison was removed meanwhile")?;
     println!("{}", divergence_on_terminal(&compared));
     println!("comparisons: {}", folder.display());
     println!(

@@ -12,8 +12,7 @@ use firstpass_probe::{
 };
 
 use super::{
-    Difference, DivergeRun, LayerDifference, Means, Observation, Settings, VERSION,
-    align::align,
+    Difference, DivergeRun, LayerDifference, Means, Observation, Settings, VERSION, align::align,
 };
 use crate::{
     beside::{Beside, Recorder},

@@ -92,6 +92,8 @@ pub struct Analysis {
     pub overhead: Option<Overhead>,
     /// In which layer engines begin to differ, likewise.
     pub diverge: Option<Diverge>,
+    /// The same of a model on which engines may saturate.
+    pub saturation: Option<Diverge>,
     /// Whose arithmetic the engines' are, likewise.
     pub referee: Option<Referee>,
     /// What engines make of small graphs, likewise.
@@ -145,7 +147,8 @@ impl Analysis {
         let overhead = overhead::read(&record.folder)?;
         let referee = referee::read(&record.folder)?;
         let operators = operators::read(&record.folder)?;
-        let diverge = diverge::read(&record.folder)?;
+        let diverge = diverge::read(diverge::BESIDE, &record.folder)?;
+        let saturation = diverge::read(diverge::SATURATION, &record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
         let explain = explain::read(&record.folder)?;
         Ok(Self {
@@ -159,6 +162,7 @@ impl Analysis {
             referee,
             operators,
             diverge,
+            saturation,
             cure,
             explain,
         })

@@ -24,6 +24,71 @@ const SHOWN: usize = 8;
 
 const PLOT: &str = "plots/divergence.svg";
 
+/// The section on the fixture whose activations use all of their range.
+pub(super) fn saturation(diverge: Option<&Diverge>) -> String {
+    let title = "## Who saturates on this machine?";
+    let Some(diverge) = diverge else {
+        return format!(
+            "{title}\n\nNot asked for this record: `cargo firstpass saturation` does that."
+        );
+    };
+    let Rows { header, rows } = simplest(diverge);
+    let (of_engines, engines) = {
+        let Rows { header, rows } = summary(diverge);
+        (header, rows)
+    };
+    [
+        title.to_owned(),
+        format!(
+            "Kernels that add two products in 16 bits overflow where activations use all of 0 to 255, \
+             and not where they stay within 7 bits, for which PyTorch's default calibrates. {} is the \
+             same model without that reserve, here on `{}`{}. A layer that is exact by itself only with \
+             a setting of `sums` saturates.",
+            diverge.run.model,
+            diverge.run.photo,
+            setting(diverge)
+        ),
+        table(header, rows),
+        table(of_engines, engines),
+    ]
+    .join("\n\n")
+}
+
+/// For each engine, and each of the simplest rules of its layers: how many layers, and which.
+fn simplest(diverge: &Diverge) -> Rows {
+    let header = ["engine", "exact under", "layers", "which"];
+    let mut rows = Vec::new();
+    for (engine, layers) in &diverge.layers {
+        let mut by_rules: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
+        for layer in layers.iter().filter(|layer| layer.isolated.is_some()) {
+            let (settings, rules) = match (&layer.simplest, &layer.isolated) {
+                (Some(rules), _) => {
+                    let settings = rules.iter_except_threads().count();
+                    (settings, format!("`{}`", name(rules)))
+                }
+                (None, Some(isolated)) if isolated.is_none() => {
+                    (0, format!("`{}`", name(&layer.rules)))
+                }
+                _ => (usize::MAX, "no rule that was tried".into()),
+            };
+            let labels = by_rules.entry((settings, rules)).or_default();
+            labels.push(label(layer));
+        }
+        for ((_, rules), labels) in by_rules {
+            let which = if labels.len() > SHOWN {
+                format!("{} … {}", labels[0], labels[labels.len() - 1])
+            } else {
+                labels.join(", ")
+            };
+            rows.push(vec![engine.clone(), rules, labels.len().to_string(), which]);
+        }
+    }
+    Rows {
+        header: header.map(String::from).into(),
+        rows,
+    }
+}
+
 /// A table before it has a form.
 struct Rows {
     header: Vec<String>,
@@ -57,6 +122,15 @@ pub(super) fn section(
     ];
     let Rows { header, rows } = summary(diverge);
     parts.push(table(header, rows));
+    let Rows { header, rows } = simplest(diverge);
+    if !rows.is_empty() {
+        parts.push(
+            "By intervention: the simplest rules under which layers are exact by themselves. Each setting \
+             is the cause of a difference that is there without it."
+                .into(),
+        );
+        parts.push(table(header, rows));
+    }
     if files.contains_key(Path::new(PLOT)) {
         let alt = "share of values that differ from the referee's, by layer, of every engine";
         parts.push(image(Path::new(PLOT), alt));
@@ -146,6 +220,8 @@ pub fn divergence_on_terminal(diverge: &Diverge) -> String {
         table.to_string()
     };
     let mut text = drawn(summary(diverge)) + "\n" + &observation(diverge);
+    text += "\n\n";
+    text += &drawn(simplest(diverge));
     for (engine, layers) in &diverge.layers {
         let worst = worst(layers);
         if !worst.rows.is_empty() {
@@ -328,6 +404,7 @@ mod tests {
             }),
             cumulative: difference(cumulative),
             isolated: difference(isolated),
+            simplest: (isolated == 1000).then(Knobs::default),
             failure: None,
         }
     }

@@ -239,6 +239,10 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             .as_ref()
             .map(|d| ("diverge", &d.run.referees)),
         analysis
+            .saturation
+            .as_ref()
+            .map(|d| ("saturation", &d.run.referees)),
+        analysis
             .operators
             .as_ref()
             .map(|o| ("operators", &o.run.referees)),
