@@ -1,5 +1,6 @@
 // The quantized tensors that a thread's operators compute.
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <string>
@@ -38,8 +39,8 @@ using ActivationSink = void (*)(
 struct Recording {
   at::CallbackHandle handle = at::INVALID_CALLBACK_HANDLE;
   std::vector<Activation> activations;
-  // For each call that has not ended, how many activations there were when it began.
-  std::vector<size_t> open;
+  // How many calls have not ended.
+  size_t open = 0;
   // What went wrong in a callback, from which libtorch swallows exceptions.
   std::string error;
 };
@@ -55,43 +56,37 @@ bool writes_to_inputs(const at::RecordFunction& call) {
   return schema.has_value() && schema->is_mutable();
 }
 
-void record(const at::RecordFunction& call, const at::Tensor& tensor, size_t before) {
+void record(const at::RecordFunction& call, const at::Tensor& tensor) {
   auto& known = recording.activations;
-  for (size_t place = known.size(); place-- > 0;) {
-    if (!known[place].storage.is_alias_of(tensor.storage())) {
-      continue;
-    }
-    if (place >= before) {
-      // An operator that this one called made it: to it alone the tensor was finished then.
-      known.erase(known.begin() + static_cast<std::ptrdiff_t>(place));
-    } else if (!writes_to_inputs(call)) {
-      // A view of what is recorded already.
-      return;
-    }
-    break;
+  const auto shares_memory = [&](const Activation& earlier) {
+    return earlier.storage.is_alias_of(tensor.storage());
+  };
+  const bool is_known = std::any_of(known.begin(), known.end(), shares_memory);
+  if (is_known && !writes_to_inputs(call)) {
+    // A view of what is recorded already.
+    return;
   }
   auto values = tensor.dequantize().contiguous();
   known.push_back({call.name(), tensor.q_scale(), tensor.q_zero_point(), values, tensor.storage()});
 }
 
 std::unique_ptr<at::ObserverContext> entered(const at::RecordFunction&) {
-  recording.open.push_back(recording.activations.size());
+  ++recording.open;
   return nullptr;
 }
 
 void left(const at::RecordFunction& call, at::ObserverContext*) {
-  // An operator that began before the recording may end in it.
-  if (recording.open.empty()) {
+  // An operator that began before the recording may end in it, and what an operator calls is its own
+  // affair: it allocates its result by an operator, and may copy its argument by another.
+  if (recording.open == 0 || --recording.open > 0) {
     return;
   }
-  const auto before = recording.open.back();
-  recording.open.pop_back();
   // Copying runs operators as well, which are none of the model's.
   const at::DisableRecordFunctionGuard unrecorded;
   try {
     for (const auto& output : call.outputs()) {
       if (output.isTensor() && is_activation(output.toTensor())) {
-        record(call, output.toTensor(), before);
+        record(call, output.toTensor());
       }
     }
   } catch (const std::exception& error) {
@@ -103,10 +98,9 @@ void left(const at::RecordFunction& call, at::ObserverContext*) {
 
 extern "C" {
 
-// Begins to record the tensors that this thread's operators return and that are quantized with one
-// scale. A tensor that several return is recorded once: as the result of the outermost of the
-// operators that called each other, and not again for a view of it. Only one recording at a time in
-// a thread.
+// Begins to record the tensors that are quantized with one scale and returned by this thread's
+// operators, but not by those that another operator called. A view of a recorded one is none. Only
+// one recording at a time in a thread.
 bool firstpass_torch_activations_begin(void* context, ErrorSink failed) noexcept {
   return guarded(context, failed, [&] {
     TORCH_CHECK(
@@ -119,7 +113,7 @@ bool firstpass_torch_activations_begin(void* context, ErrorSink failed) noexcept
   });
 }
 
-// Ends the recording, if there is one, and tells its tensors in the order in which they were finished.
+// Ends the recording, if there is one, and tells its tensors in the order in which they were computed.
 bool firstpass_torch_activations_end(
     void* context, ActivationSink sink, ErrorSink failed) noexcept {
   return guarded(context, failed, [&] {

@@ -65,6 +65,11 @@ fn every_activation_is_recorded_once_and_none_is_changed() -> Result<()> {
     ] {
         assert_eq!(of(name), 0, "{name} computes nothing");
     }
+    let shape = &input.shape;
+    let like_the_input = activations
+        .iter()
+        .filter(|found| found.values.shape == *shape);
+    assert_eq!(like_the_input.count(), 1, "a convolution copies it");
     Ok(())
 }
 

@@ -325,7 +325,7 @@ impl Recorder {
         Ok(Self(PhantomData))
     }
 
-    /// The tensors in the order in which they were finished.
+    /// The tensors in the order in which they were computed.
     pub fn end(self) -> Result<Vec<Activation>> {
         let (answer, done) = stop_recording();
         answer.check(done)?.activations.into_iter().collect()

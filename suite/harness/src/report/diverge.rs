@@ -168,8 +168,8 @@ fn setting(diverge: &Diverge) -> String {
 fn observation(diverge: &Diverge) -> String {
     let mut text = String::from(
         "Engines that read the file give these activations as further outputs, which are marked in a \
-         copy of it. Of others they are recorded by the engine's own hook, and matched in order with \
-         what has the same shape, scale and zero point.",
+         copy of it. In others they are recorded by the engine's own hook, and matched in order with \
+         the layers of the same shape, scale and zero point.",
     );
     let observed = diverge.layers.iter().filter_map(|(engine, layers)| {
         let observation = layers.iter().find_map(|layer| layer.observation)?;
