@@ -495,33 +495,33 @@ fn names_what_it_does_not_know() {
         // Nothing quantizes the result.
         (
             quantized().node("Conv", &["x.d", "w.d"], "y"),
-            "\"y.node\" (Conv)",
+            "\"y/Conv\" (Conv)",
         ),
         (
             quantized()
                 .node("Conv", &["x.d", "w.d"], "c")
                 .node("Sigmoid", &["c"], "y"),
-            "\"c.node\" (Conv)",
+            "\"c/Conv\" (Conv)",
         ),
         (
             quantized().node("Add", &["x.d", "x.d"], "y"),
-            "\"y.node\" (Add)",
+            "\"y/Add\" (Add)",
         ),
         // Only one side is quantized.
         (
             int_weights(Graph::new()).node("Conv", &["x", "w.d"], "y"),
-            "\"y.node\" (Conv)",
+            "\"y/Conv\" (Conv)",
         ),
         (
             quantized().node("Add", &["x.d", "x"], "y"),
-            "\"y.node\" (Add)",
+            "\"y/Add\" (Add)",
         ),
         (
             Graph::new()
                 .quantized("x", "x.d", 0.1, 3)
                 .floats("w", &[1, 1, 1, 1], &[1.0])
                 .node("Conv", &["x.d", "w"], "y"),
-            "\"y.node\" (Conv)",
+            "\"y/Conv\" (Conv)",
         ),
         // Activations of another type.
         (

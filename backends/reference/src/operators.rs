@@ -454,7 +454,7 @@ fn resize(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
     let array = input(inputs, 0)?.float()?;
     let scales = input(inputs, 2)?.float()?;
     let whole = |&scale: &f32| {
-        let is_whole = scale >= 1.0 && scale <= 64.0 && scale.fract() == 0.0;
+        let is_whole = (1.0..=64.0).contains(&scale) && scale.fract() == 0.0;
         is_whole.then_some(scale as usize)
     };
     let times: Option<Vec<usize>> = scales.values.iter().map(whole).collect();
