@@ -207,33 +207,68 @@ impl Window {
         threads: usize,
     ) -> Result<Array<i32>> {
         let of_plane = |plane: Plane<'_, i16>, out: &mut [i32]| {
-            let [in_height, in_width] = plane.size;
             let [rows, columns] = plane.kernel;
             let (products, taps) = (plane.weights.len(), rows * columns);
             let channels = products / taps;
             let all: i32 = plane.weights.iter().map(|&weight| i32::from(weight)).sum();
-            for (at, out) in out.iter_mut().enumerate() {
-                let (row, column) = (at / plane.width, at % plane.width);
-                let product = |number: usize| {
-                    let (tap, channel) = (number / channels, number % channels);
-                    let in_row = self.vertical.source(row, tap / columns, in_height);
-                    let in_column = self.horizontal.source(column, tap % columns, in_width);
-                    let first = channel * in_height * in_width;
-                    let place = in_row.zip(in_column);
-                    let value = place.map_or(zero, |(row, column)| {
-                        plane.input[first + row * in_width + column]
-                    });
-                    value.times(plane.weights[channel * taps + tap])
+            out.fill(-i32::from(zero) * all);
+            let mut first = vec![0; out.len()];
+            let mut second = vec![0; out.len()];
+            // The factors of a product for all outputs: their values, and the weight.
+            let factors = |number: usize, values: &mut [i16]| {
+                let (tap, channel) = (number / channels, number % channels);
+                self.values_of_tap(&plane, channel, tap, zero, values);
+                i32::from(plane.weights[channel * taps + tap])
+            };
+            for number in (0..products).step_by(2) {
+                let weight = factors(number, &mut first);
+                let other = if number + 1 < products {
+                    factors(number + 1, &mut second)
+                } else {
+                    0
                 };
-                let pairs = (0..products).step_by(2).map(|number| {
-                    let has_second = number + 1 < products;
-                    let second = if has_second { product(number + 1) } else { 0 };
-                    (product(number) + second).clamp(i32::from(i16::MIN), i32::from(i16::MAX))
-                });
-                *out = pairs.sum::<i32>() - i32::from(zero) * all;
+                for ((out, &a), &b) in out.iter_mut().zip(&first).zip(&second) {
+                    let pair = i32::from(a) * weight + i32::from(b) * other;
+                    *out += pair.clamp(i32::from(i16::MIN), i32::from(i16::MAX));
+                }
             }
         };
         self.planes(input, weights, threads, of_plane)
+    }
+}
+
+impl Window {
+    /// What a tap on a channel of the group reads for every place of a plane of the output; `zero` in
+    /// the padding.
+    fn values_of_tap(
+        &self,
+        plane: &Plane<'_, i16>,
+        channel: usize,
+        tap: usize,
+        zero: i16,
+        values: &mut [i16],
+    ) {
+        let [in_height, in_width] = plane.size;
+        let [_, columns] = plane.kernel;
+        let input = &plane.input[channel * in_height * in_width..][..in_height * in_width];
+        let (tap_row, tap_column) = (tap / columns, tap % columns);
+        let across = &self.horizontal;
+        let is_copied = across.stride == 1 && across.padding == [0, 0];
+        for (row, values) in values.chunks_exact_mut(plane.width).enumerate() {
+            let Some(in_row) = self.vertical.source(row, tap_row, in_height) else {
+                values.fill(zero);
+                continue;
+            };
+            let input = &input[in_row * in_width..][..in_width];
+            if is_copied {
+                values.copy_from_slice(&input[tap_column * across.dilation..][..plane.width]);
+                continue;
+            }
+            for (column, value) in values.iter_mut().enumerate() {
+                let place = across.source(column, tap_column, in_width);
+                *value = place.map_or(zero, |place| input[place]);
+            }
+        }
     }
 }
 

@@ -18,10 +18,22 @@ pub struct Known {
     pub float_arithmetic: Vec<Exception>,
     #[serde(default)]
     pub thread_dependent: Vec<Exception>,
+    /// What makes the engine's sums exact where its kernels may saturate.
+    pub exact_sums: Option<ExactSums>,
     #[serde(default)]
     pub operator: Vec<DeclaredOperator>,
     #[serde(default)]
     pub standard_test: Vec<DeclaredTests>,
+}
+
+/// How sums of products are made exact, for an engine with kernels that add in 16 bits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ExactSums {
+    /// A knob with its value; `None` where the engine has no such switch.
+    pub setting: Option<(String, String)>,
+    /// Where it saturates without, and what the switch does.
+    pub reason: String,
 }
 
 /// Kinds of small graphs that the engine does not compute as the referee does.

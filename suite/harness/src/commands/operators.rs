@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_harness::{
-    operators::{self, Operators, Settings},
+    operators::{self, KEPT, Operators, Settings},
     report::operators_on_terminal,
     workspace::{Backend, Workspace},
 };
@@ -57,7 +57,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let tried = operators::read(&record)?.context("the result was removed meanwhile")?;
     println!("{}", operators_on_terminal(&tried));
     if arguments.keep {
-        let count = operators::keep(workspace, &tried.tried)?;
+        let count = operators::keep(&workspace.fixtures().join(KEPT), &tried.tried)?;
         println!("{count} cases were written into fixtures/operators");
     }
     if let Some(folder) = &arguments.export {

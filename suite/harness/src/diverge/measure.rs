@@ -125,7 +125,7 @@ fn format_of(description: &Description) -> Result<Format> {
 }
 
 /// The rules that give the outputs of each engine best, from a file of each format, where that was asked
-/// before.
+/// before: of this model, or else of another, since an engine does not change its arithmetic.
 fn best_rules(
     record: &Path,
     model: &ModelDescription,
@@ -136,7 +136,8 @@ fn best_rules(
         .flat_map(|r| r.comparisons.values())
     {
         let judged = referee::judge(comparisons);
-        for engine in judged.get(model.name.as_str()).into_iter().flatten() {
+        let own = judged.get_key_value(model.name.as_str());
+        for engine in judged.iter().chain(own).flat_map(|(_, engines)| engines) {
             if let Some(best) = engine.verdicts.first() {
                 let file = (engine.backend.clone(), engine.format);
                 rules.insert(file, best.rules.clone());
@@ -349,27 +350,22 @@ impl Layered {
     }
 }
 
-/// The simplest of `all` rules that is exact, of those that take settings away from `best` or differ from
-/// it in one: more would explain anything.
+/// The simplest of `all` rules that is exact, of those with at most one setting that is not in `best`: more
+/// would explain anything.
 fn simplest(
     best: &Knobs,
     all: &[Knobs],
     mut is_exact: impl FnMut(&Knobs) -> Result<bool>,
 ) -> Result<Option<Knobs>> {
-    let settings = |rules: &Knobs| rules.iter_except_threads().count();
-    let near = |rules: &&Knobs| {
-        let added = rules
-            .iter_except_threads()
-            .filter(|(name, value)| best.get(name) != Some(value));
-        added.count() <= usize::from(settings(rules) <= settings(best).max(1))
+    let others = |rules: &Knobs| {
+        let settings = rules.iter_except_threads();
+        settings
+            .filter(|(name, value)| best.get(name) != Some(value))
+            .count()
     };
-    let mut tried: Vec<&Knobs> = all.iter().filter(near).collect();
+    let mut tried: Vec<&Knobs> = all.iter().filter(|rules| others(rules) <= 1).collect();
     // Of those as simple as each other, what is known to be the engine's first.
-    tried.sort_by_key(|rules| {
-        let others = rules.iter_except_threads();
-        let others = others.filter(|(name, value)| best.get(name) != Some(value));
-        (settings(rules), others.count())
-    });
+    tried.sort_by_key(|rules| (rules.iter_except_threads().count(), others(rules)));
     for rules in tried {
         if is_exact(rules)? {
             return Ok(Some(rules.clone()));
@@ -463,6 +459,39 @@ mod tests {
     fn tensors(name: &str, values: &[f32]) -> Result<HashMap<String, Tensor>> {
         let tensor = Tensor::new(&[values.len()], values.to_vec()).map_err(|e| anyhow!("{e}"))?;
         Ok(HashMap::from([(name.to_owned(), tensor)]))
+    }
+
+    #[test]
+    fn the_simplest_exact_rules_are_found_near_the_best() -> Result<()> {
+        let rules = |settings: &[(&str, &str)]| {
+            let knobs = settings.iter();
+            knobs.fold(Knobs::default(), |all, (name, value)| all.with(name, value))
+        };
+        let (none, a) = (rules(&[]), rules(&[("arithmetic", "a")]));
+        let (b, pairs) = (rules(&[("arithmetic", "b")]), rules(&[("sums", "pairs")]));
+        let a_pairs = rules(&[("arithmetic", "a"), ("sums", "pairs")]);
+        let b_pairs = rules(&[("arithmetic", "b"), ("sums", "pairs")]);
+        let all = [&b_pairs, &b, &none, &a_pairs, &pairs, &a].map(Clone::clone);
+        let found = |best: &Knobs, exact: &[&Knobs]| -> Result<(Option<Knobs>, Vec<Knobs>)> {
+            let mut tried = Vec::new();
+            let found = simplest(best, &all, |rules| {
+                tried.push(rules.clone());
+                Ok(exact.contains(&rules))
+            })?;
+            Ok((found, tried))
+        };
+        // Fewer settings first, and the engine's own before others.
+        let (simple, tried) = found(&a_pairs, &[&a_pairs, &a])?;
+        assert_eq!(
+            (simple, &tried[..2]),
+            (Some(a.clone()), &[none.clone(), a.clone()][..])
+        );
+        assert_eq!(found(&a_pairs, &[&a_pairs])?.0, Some(a_pairs.clone()));
+        // One setting may be another; two are another engine's.
+        assert_eq!(found(&a_pairs, &[&b_pairs])?.0, Some(b_pairs.clone()));
+        assert_eq!(found(&none, &[&b_pairs])?.0, None);
+        assert_eq!(found(&none, &[&b])?.0, Some(b));
+        Ok(())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use firstpass_probe::{Cures, Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial};
 use rand::seq::SliceRandom;
 
-use super::{BESIDE, ExplainProcess, ExplainRun, Settings, VERSION, Variant};
+use super::{BESIDE, ExplainProcess, ExplainRun, Settings, VERSION, Variant, without_warm_up};
 use crate::{
     beside::Recorder,
     campaign::progress,
@@ -97,7 +97,8 @@ pub fn measure(
         for (model, input) in &files {
             match choose(subject, &description, model) {
                 Ok(chosen) => {
-                    let mut settings = vec![Knobs::default(), cures.of(&backend.name)];
+                    let cured = without_warm_up(&cures.of(&backend.name));
+                    let mut settings = vec![Knobs::default(), cured];
                     settings.dedup();
                     tasks.extend(settings.into_iter().map(|knobs| Task {
                         backend: backend.name.clone(),

@@ -6,7 +6,7 @@ mod measure;
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
-use firstpass_probe::{Format, Knobs, Profile, Span};
+use firstpass_probe::{Format, Knobs, Profile, Span, WARM_UP};
 use serde::{Deserialize, Serialize};
 
 use crate::{beside::Beside, code::Code, machine::Machine};
@@ -103,6 +103,13 @@ pub struct Explain {
     pub processes: BTreeMap<String, Vec<ExplainProcess>>,
 }
 
+/// A setting without its warm-up pass, which would hide the pass that a profile is of.
+pub fn without_warm_up(knobs: &Knobs) -> Knobs {
+    let others = knobs.iter_except_threads();
+    let others = others.filter(|(name, _)| *name != WARM_UP);
+    others.fold(Knobs::default(), |all, (name, value)| all.with(name, value))
+}
+
 /// Reads what was measured beside a record; `None` where nothing was.
 ///
 /// # Errors
@@ -160,6 +167,13 @@ pub(crate) mod tests {
             layer: layer.into(),
             kind: kind.into(),
         }
+    }
+
+    #[test]
+    fn a_warm_up_pass_is_no_part_of_what_is_profiled() {
+        let other = Knobs::default().with("fusion", "off");
+        assert_eq!(without_warm_up(&other), other);
+        assert_eq!(without_warm_up(&other.clone().with(WARM_UP, "full")), other);
     }
 
     #[test]

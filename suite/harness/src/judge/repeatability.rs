@@ -46,13 +46,14 @@ impl Repeatability {
     }
 }
 
-/// Judges every backend, model and format; knobs other than the number of threads are kept apart
-/// by the caller.
+/// Judges every backend, model and format by default: a setting may change the outputs, and whether it
+/// does is said of it elsewhere.
 pub fn judge<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Vec<Repeatability> {
     let mut groups: BTreeMap<(&str, &str, Format), Vec<&Observation>> = BTreeMap::new();
     for observation in observations {
-        if !observation.process.passes.is_empty() {
-            let cell = &observation.cell;
+        let cell = &observation.cell;
+        let is_default = cell.knobs.iter_except_threads().next().is_none();
+        if is_default && !observation.process.passes.is_empty() {
             let key = (cell.backend.as_str(), cell.model.as_str(), cell.format);
             groups.entry(key).or_default().push(observation);
         }
@@ -157,6 +158,15 @@ mod tests {
         ]);
         assert_eq!(r.fault(&Known::default()), None);
         assert_eq!((r.processes, r.passes), (2, 6));
+    }
+
+    #[test]
+    fn a_setting_that_changes_outputs_is_no_fault() {
+        let mut other = observation(1, &[(0, "z")]);
+        other.cell.knobs = other.cell.knobs.with("fast", "on");
+        let r = judged(&[observation(1, &[(0, "p")]), other]);
+        assert_eq!(r.fault(&Known::default()), None);
+        assert_eq!(r.processes, 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use firstpass_probe::{Format, Knobs, Model, Tensor, TensorSpec, read_tensors, write_tensors};
+use firstpass_probe::{Format, Knobs, Model, Tensor, TensorSpec, write_tensors};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
@@ -31,7 +31,10 @@ use crate::{
 /// An engine is asked so often for a smaller case.
 const SHRINKING_STEPS: usize = 60;
 
-/// Of the files of a fixture or an export.
+/// Where cases are kept, below the fixtures.
+pub const KEPT: &str = "operators";
+
+/// Of their files.
 const EXTENSION: &str = "json";
 
 /// How much is tried.
@@ -68,7 +71,7 @@ pub fn measure(
         referees: BTreeMap::from([(referee.name.clone(), sources_sha256(workspace, referee)?)]),
         cases: settings.cases,
     };
-    let kept = kept(workspace)?;
+    let kept = kept(&workspace.fixtures().join(KEPT))?;
     let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
     recorder.announce_interruption();
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -297,13 +300,13 @@ struct Kept {
     case: Case,
 }
 
-fn kept(workspace: &Workspace) -> Result<Vec<Kept>> {
-    let folder = workspace.fixtures().join("operators");
+/// None where the folder is not there.
+fn kept(folder: &Path) -> Result<Vec<Kept>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
     let entries =
-        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
@@ -336,13 +339,12 @@ fn file_name(engine: &str, tried: &Tried) -> String {
     format!("{engine}-{}", kind.join("-").to_lowercase())
 }
 
-/// Writes the shrunk cases into the fixtures, so that they are tried in every run; returns their number.
+/// Writes the shrunk cases into a folder; returns their number. Those in [`KEPT`] are tried in every run.
 ///
 /// # Errors
 /// Fails where a file cannot be written.
-pub fn keep(workspace: &Workspace, tried: &BTreeMap<String, Vec<Tried>>) -> Result<usize> {
-    let folder = workspace.fixtures().join("operators");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+pub fn keep(folder: &Path, tried: &BTreeMap<String, Vec<Tried>>) -> Result<usize> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut count = 0;
     for (engine, tried) in shrunk(tried) {
         let path = folder
@@ -370,8 +372,6 @@ pub fn export(folder: &Path, tried: &BTreeMap<String, Vec<Tried>>) -> Result<usi
         let folder = folder.join(file_name(engine, tried));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let written = Written::new(&tried.case, &folder)?;
-        // What was written is what is compared.
-        read_tensors(&written.input).map_err(|e| anyhow!("{e}"))?;
         let said = match (&tried.failure, &tried.difference) {
             (Some(words), _) => words.clone(),
             (None, Some(difference)) => format!(
@@ -386,4 +386,57 @@ pub fn export(folder: &Path, tried: &BTreeMap<String, Vec<Tried>>) -> Result<usi
         count += 1;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shrunk case of each kind.
+    fn tried() -> Result<BTreeMap<String, Vec<Tried>>> {
+        let shrunk = |kind: &Kind| {
+            let case = draw(kind, 1)?.remove(0).current();
+            Ok(Tried {
+                kind: kind.name.into(),
+                case,
+                shrunk: true,
+                failure: Some("no such operator".into()),
+                difference: None,
+                exact_under: Vec::new(),
+            })
+        };
+        let of_engine: Vec<Tried> = KINDS.iter().map(shrunk).collect::<Result<_>>()?;
+        Ok(BTreeMap::from([("x".to_owned(), of_engine)]))
+    }
+
+    #[test]
+    fn kept_cases_are_read_again() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        assert!(kept(&folder.path().join("none"))?.is_empty());
+        let tried = tried()?;
+        assert_eq!(keep(folder.path(), &tried)?, KINDS.len());
+        let read = kept(folder.path())?;
+        assert_eq!(read.len(), KINDS.len());
+        for kept in read {
+            let of_kind = tried["x"].iter().find(|t| t.kind == kept.kind);
+            assert_eq!(of_kind.map(|t| &t.case), Some(&kept.case));
+        }
+        fs::write(folder.path().join("other.json"), "{}")?;
+        let error = kept(folder.path()).err().context("it is no case")?;
+        assert!(format!("{error:#}").contains("other.json"), "{error:#}");
+        Ok(())
+    }
+
+    #[test]
+    fn an_export_is_a_model_with_its_input_and_what_was_said() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        assert_eq!(export(folder.path(), &tried()?)?, KINDS.len());
+        let of_case = folder.path().join("x-conv-i32-bias");
+        for file in ["case.onnx", "input.safetensors"] {
+            assert!(of_case.join(file).is_file(), "{file}");
+        }
+        let text = fs::read_to_string(of_case.join("README.md"))?;
+        assert!(text.contains("no such operator"), "{text}");
+        Ok(())
+    }
 }

@@ -15,7 +15,7 @@ use firstpass_probe::Knobs;
 use serde::{Deserialize, Serialize};
 
 pub use case::{Bias, Case, Conv, KINDS, Kind, Operator, Quantization};
-pub use measure::{Settings, export, keep, measure};
+pub use measure::{KEPT, Settings, export, keep, measure};
 pub use standard::{Outcome, StandardTest};
 
 use crate::{

@@ -166,10 +166,16 @@ fn explained(cure: &Cure) -> Result<Vec<Explanation>> {
 
 fn recommendation(ablation: &Ablation, explained: &[Explanation]) -> String {
     let remaining = |knobs: &Knobs| {
+        let profiled = explain::without_warm_up(knobs);
         let found = explained.iter().find(|e| {
-            e.backend == ablation.backend && e.model == ablation.model && e.knobs == *knobs
+            e.backend == ablation.backend && e.model == ablation.model && e.knobs == profiled
         });
-        found.map_or_else(String::new, |e| format!(" {}", remains(e)))
+        let without = if profiled == *knobs {
+            ""
+        } else {
+            "Without the warm-up pass: "
+        };
+        found.map_or_else(String::new, |e| format!(" {without}{}", remains(e)))
     };
     let Some(setting) = recommended(ablation) else {
         let mut text =

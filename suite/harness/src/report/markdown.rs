@@ -70,7 +70,7 @@ pub(super) fn render(
         analysis.models(),
         files,
     ));
-    sections.push(diverge::saturation(analysis.saturation.as_ref()));
+    sections.push(diverge::saturation(analysis));
     sections.push(operators::section(analysis.operators.as_ref()));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));

@@ -157,3 +157,102 @@ fn words(operators: &Operators) -> Vec<String> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{
+        strategy::{Strategy, ValueTree},
+        test_runner::TestRunner,
+    };
+
+    use super::*;
+    use crate::{
+        code::Code,
+        diverge::Difference,
+        operators::{Absence, OperatorsRun, VERSION},
+    };
+
+    fn operators() -> Operators {
+        let case = (KINDS[0].cases)().new_tree(&mut TestRunner::deterministic());
+        let exact = Tried {
+            kind: KINDS[0].name.into(),
+            case: case.expect("cases can be drawn").current(),
+            shrunk: false,
+            failure: None,
+            difference: Some(Difference {
+                values: 4,
+                same: 4,
+                most_steps: 0,
+            }),
+            exact_under: vec![firstpass_probe::Knobs::default()],
+        };
+        let failed = |shrunk: bool, words: &str| Tried {
+            kind: KINDS[1].name.into(),
+            shrunk,
+            failure: Some(words.into()),
+            difference: None,
+            exact_under: Vec::new(),
+            ..exact.clone()
+        };
+        let test = |name: &str, outcome: Outcome| StandardTest {
+            name: name.into(),
+            operator: "Relu".into(),
+            outcome,
+        };
+        Operators {
+            run: OperatorsRun {
+                version: VERSION,
+                date: String::new(),
+                code: Code {
+                    commit: None,
+                    measured_sha256: String::new(),
+                },
+                referees: BTreeMap::new(),
+                cases: 1,
+            },
+            tried: BTreeMap::from([(
+                "x".to_owned(),
+                vec![
+                    exact.clone(),
+                    failed(false, "a large case"),
+                    failed(true, "a small case\nand more"),
+                ],
+            )]),
+            standard: BTreeMap::from([(
+                "x".to_owned(),
+                vec![
+                    test("test_relu", Outcome::Passed),
+                    test("test_other", Outcome::Failed("no".into())),
+                    test("test_strings", Outcome::LeftOut("strings".into())),
+                ],
+            )]),
+            absent: BTreeMap::from([(
+                "y".to_owned(),
+                Absence {
+                    reason: "it reads no ONNX".into(),
+                    is_fault: false,
+                },
+            )]),
+        }
+    }
+
+    #[test]
+    fn every_kind_and_test_is_a_row_and_failures_are_quoted() {
+        let text = section(Some(&operators()));
+        for expected in [
+            "| quantize ",
+            "| exact ",
+            "| unsupported ",
+            "- y: it reads no ONNX",
+            "- x (relu, clip): `a small case`",
+            "| Relu     | 1 of 2 |",
+            "- x (test_other): `no`",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        assert!(!text.contains("a large case"), "{text}");
+        let terminal = operators_on_terminal(&operators());
+        assert!(terminal.contains("a small case") && terminal.contains("1 of 2"));
+        assert!(section(None).contains("`cargo firstpass operators`"));
+    }
+}

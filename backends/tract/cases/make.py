@@ -1,0 +1,70 @@
+"""Makes the models of this folder: `python make.py`, with onnx 1.23.2 and numpy."""
+
+import numpy as np
+from onnx import NodeProto, TensorProto, checker, helper, numpy_helper, save
+
+rng = np.random.default_rng(1)
+
+
+def model(
+    name: str,
+    nodes: list[NodeProto],
+    shape: list[int],
+    out: list[int],
+    kind: int = TensorProto.FLOAT,
+    **constants: np.ndarray,
+) -> None:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [value("x", kind, shape)],
+        [value("y", kind, out)],
+        [numpy_helper.from_array(np.asarray(array), key) for key, array in constants.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    checker.check_model(proto, full_check=True)
+    save(proto, f"{name}.onnx")
+
+
+def convolution(name: str, groups: int, shape: list[int], channels: int) -> None:
+    """A 3x3 convolution of integers."""
+    weights = rng.integers(-127, 128, (channels, shape[1] // groups, 3, 3)).astype(np.int8)
+    node = helper.make_node(
+        "QLinearConv",
+        ["x", "s", "z", "w", "ws", "wz", "ys", "z"],
+        ["y"],
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+        group=groups,
+    )
+    model(
+        name, [node], shape, [shape[0], channels, *shape[2:]], TensorProto.UINT8,
+        s=np.float32(0.02), z=np.uint8(128), w=weights, ws=np.float32(0.01), wz=np.int8(0),
+        ys=np.float32(0.5),
+    )  # fmt: skip
+
+
+def float_convolution(name: str, shape: list[int], channels: int) -> None:
+    """The same in floats, to compare with."""
+    weights = rng.normal(0, 1, (channels, shape[1], 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    model(name, [node], shape, [shape[0], channels, *shape[2:]], w=weights)
+
+
+def constant_dequantization(name: str) -> None:
+    """DequantizeLinear of a constant of i16, added to the input."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["c", "s", "z"], ["d"]),
+        helper.make_node("Add", ["x", "d"], ["y"]),
+    ]
+    model(
+        name, nodes, [4], [4],
+        c=np.array([-300, -1, 0, 1000], np.int16), s=np.float32(0.5), z=np.int16(0),
+    )  # fmt: skip
+
+
+convolution("qlinearconv", 1, [1, 64, 60, 80], 64)
+float_convolution("float-conv", [1, 64, 60, 80], 64)
+convolution("qlinearconv-grouped", 2, [1, 8, 6, 6], 4)
+constant_dequantization("dequantizelinear-i16")

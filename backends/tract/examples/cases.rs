@@ -1,0 +1,78 @@
+//! The cases of `cases/README.md`: what tract gets wrong or does slowly, with tract alone.
+//!
+//! usage: cases
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use tract_onnx::{prelude::*, tract_core::internal::bail};
+
+/// Passes of which the fastest counts.
+const PASSES: usize = 5;
+
+/// Fails where a case is not as the README says any more.
+fn main() -> TractResult<()> {
+    constant_dequantization()?;
+    grouped_convolution()?;
+    slow_convolution()
+}
+
+fn path(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    folder.join(name)
+}
+
+fn typed(name: &str) -> TractResult<TypedModel> {
+    let model = tract_onnx::onnx().model_for_path(path(name))?;
+    model.into_typed()
+}
+
+fn constant_dequantization() -> TractResult<()> {
+    let name = "dequantizelinear-i16.onnx";
+    match typed(name) {
+        Ok(_) => bail!("{name} is typed: tract is mended"),
+        Err(error) => println!("{name}: {error:#}"),
+    }
+    Ok(())
+}
+
+fn grouped_convolution() -> TractResult<()> {
+    let name = "qlinearconv-grouped.onnx";
+    let model = typed(name)?.into_decluttered()?;
+    let nnef = tract_nnef::nnef().with_tract_core();
+    let written = nnef.write_to_tar(&model, Vec::new())?;
+    match nnef.model_for_read(&mut &written[..]) {
+        Ok(_) => bail!("{name} is read from NNEF: tract is mended"),
+        Err(error) => println!("{name}, written as NNEF and read again: {error:#}"),
+    }
+    Ok(())
+}
+
+fn slow_convolution() -> TractResult<()> {
+    let shape = [1, 64, 60, 80];
+    let integers = fastest("qlinearconv.onnx", Tensor::zero::<u8>(&shape)?)?;
+    let floats = fastest("float-conv.onnx", Tensor::zero::<f32>(&shape)?)?;
+    let ratio = integers.as_secs_f64() / floats.as_secs_f64();
+    println!(
+        "qlinearconv.onnx: {integers:?}; float-conv.onnx: {floats:?}; {ratio:.1} times as long"
+    );
+    if ratio < 1.5 {
+        bail!("integers are not much slower than floats: tract is mended");
+    }
+    Ok(())
+}
+
+fn fastest(name: &str, input: Tensor) -> TractResult<Duration> {
+    let plan = typed(name)?.into_optimized()?.into_runnable()?;
+    let mut state = plan.spawn()?;
+    let mut fastest = Duration::MAX;
+    for _ in 0..PASSES {
+        let input = input.clone();
+        let began = Instant::now();
+        state.run(tvec!(input.into()))?;
+        fastest = fastest.min(began.elapsed());
+    }
+    Ok(fastest)
+}
