@@ -252,7 +252,7 @@ pub(crate) mod tests {
                 models: vec!["m".into()],
                 format: Format::Onnx,
             }],
-            thread_dependent: Vec::new(),
+            ..Known::default()
         }
     }
 
