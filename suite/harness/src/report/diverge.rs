@@ -24,6 +24,9 @@ use crate::{
 /// So many layers that differ by themselves are named.
 const SHOWN: usize = 8;
 
+/// So many layers that need the same rules are named; of more only the first and the last.
+const NAMED: usize = 16;
+
 const PLOT: &str = "plots/divergence.svg";
 
 /// The section on the fixture whose activations use all of their range.
@@ -103,16 +106,15 @@ fn simplest(diverge: &Diverge) -> Rows {
                     let settings = rules.iter_except_threads().count();
                     (settings, format!("`{}`", name(rules)))
                 }
-                (None, Some(isolated)) if isolated.is_none() => {
-                    (0, format!("`{}`", name(&layer.rules)))
-                }
+                // The input of the graph, which was compared under one set of rules only.
+                (None, Some(isolated)) if isolated.is_none() => continue,
                 _ => (usize::MAX, "no rule that was tried".into()),
             };
             let labels = by_rules.entry((settings, rules)).or_default();
             labels.push(label(layer));
         }
         for ((_, rules), labels) in by_rules {
-            let which = if labels.len() > SHOWN {
+            let which = if labels.len() > NAMED {
                 format!("{} … {}", labels[0], labels[labels.len() - 1])
             } else {
                 labels.join(", ")
