@@ -27,29 +27,32 @@ def model(
     save(proto, f"{name}.onnx")
 
 
-def convolution(name: str, groups: int, shape: list[int], channels: int) -> None:
-    """A 3x3 convolution of integers."""
-    weights = rng.integers(-127, 128, (channels, shape[1] // groups, 3, 3)).astype(np.int8)
+def convolution(name: str, shape: list[int]) -> None:
+    """A 3x3 depthwise convolution of integers."""
+    size = (shape[1], 1, 3, 3)
+    weights = rng.integers(-127, 128, size).astype(np.int8)
     node = helper.make_node(
         "QLinearConv",
         ["x", "s", "z", "w", "ws", "wz", "ys", "z"],
         ["y"],
         kernel_shape=[3, 3],
         pads=[1, 1, 1, 1],
-        group=groups,
+        group=shape[1],
     )
     model(
-        name, [node], shape, [shape[0], channels, *shape[2:]], TensorProto.UINT8,
+        name, [node], shape, shape, TensorProto.UINT8,
         s=np.float32(0.02), z=np.uint8(128), w=weights, ws=np.float32(0.01), wz=np.int8(0),
         ys=np.float32(0.5),
     )  # fmt: skip
 
 
-def float_convolution(name: str, shape: list[int], channels: int) -> None:
+def float_convolution(name: str, shape: list[int]) -> None:
     """The same in floats, to compare with."""
-    weights = rng.normal(0, 1, (channels, shape[1], 3, 3)).astype(np.float32)
-    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    model(name, [node], shape, [shape[0], channels, *shape[2:]], w=weights)
+    weights = rng.normal(0, 1, (shape[1], 1, 3, 3)).astype(np.float32)
+    node = helper.make_node(
+        "Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=shape[1]
+    )
+    model(name, [node], shape, shape, w=weights)
 
 
 def constant_dequantization(name: str) -> None:
@@ -64,7 +67,6 @@ def constant_dequantization(name: str) -> None:
     )  # fmt: skip
 
 
-convolution("qlinearconv", 1, [1, 64, 60, 80], 64)
-float_convolution("float-conv", [1, 64, 60, 80], 64)
-convolution("qlinearconv-grouped", 2, [1, 8, 6, 6], 4)
+convolution("qlinearconv-depthwise", [1, 64, 60, 80])
+float_convolution("conv-depthwise", [1, 64, 60, 80])
 constant_dequantization("dequantizelinear-i16")
