@@ -355,7 +355,7 @@ mod tests {
             verdict(&[wrong.clone(), failed.clone()]),
             "unsupported in 1 of 2"
         );
-        assert_eq!(verdict(&[failed.clone()]), "unsupported");
+        assert_eq!(verdict(std::slice::from_ref(&failed)), "unsupported");
         let shrunk = Tried {
             shrunk: true,
             ..failed
