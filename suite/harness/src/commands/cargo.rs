@@ -56,8 +56,12 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         &jobs,
         arguments,
     )?;
-    if tested.is_empty() && arguments.filter.is_none() {
-        // All engines at once, which no test of one of them can.
+    // All engines at once, which no test of one of them can.
+    if arguments.filter.is_some() {
+        eprintln!("operators: not tried, because only some tests were asked for");
+    } else if !tested.is_empty() {
+        eprintln!("operators: not tried, because tests failed");
+    } else {
         eprintln!("\n== operators");
         return operators::check(workspace, &workspace.engines()?);
     }

@@ -73,20 +73,22 @@ struct Listed {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Test {
-    LeftOut {
-        left_out: String,
-    },
-    Run {
-        input: String,
-        input_shape: Vec<usize>,
-        output: String,
-        output_shape: Vec<usize>,
-        /// A value may be `atol + rtol · |expected|` away.
-        rtol: f64,
-        atol: f64,
-        /// Whether the values are integers, which must be the same.
-        integers: bool,
-    },
+    LeftOut { left_out: String },
+    Run(Run),
+}
+
+/// A test that can be put to a probe.
+#[derive(Deserialize)]
+struct Run {
+    input: String,
+    input_shape: Vec<usize>,
+    output: String,
+    output_shape: Vec<usize>,
+    /// A value may be `atol + rtol · |expected|` away.
+    rtol: f64,
+    atol: f64,
+    /// Whether the values are integers, which must be the same.
+    integers: bool,
 }
 
 impl Standard {
@@ -139,43 +141,27 @@ impl Standard {
     }
 
     fn outcome(&self, listed: &Listed, probe: &Probe) -> Result<Outcome> {
-        let (input, input_shape, output, output_shape, rtol, atol, integers) = match &listed.test {
+        let test = match &listed.test {
             Test::LeftOut { left_out } => return Ok(Outcome::LeftOut(left_out.clone())),
-            Test::Run {
-                input,
-                input_shape,
-                output,
-                output_shape,
-                rtol,
-                atol,
-                integers,
-            } => (
-                input,
-                input_shape,
-                output,
-                output_shape,
-                rtol,
-                atol,
-                integers,
-            ),
+            Test::Run(test) => test,
         };
         let folder = self.folder.path().join(&listed.name);
         let values = floats(&folder.join("input.f32"))?;
         let expected = floats(&folder.join("output.f32"))?;
-        let given = Tensor::new(input_shape, values).map_err(|e| anyhow!("{e}"))?;
+        let given = Tensor::new(&test.input_shape, values).map_err(|e| anyhow!("{e}"))?;
         let file = folder.join("input.safetensors");
-        write_tensors(&file, [(input.clone(), &given)]).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&file, [(test.input.clone(), &given)]).map_err(|e| anyhow!("{e}"))?;
         let model = Model {
             name: listed.name.clone(),
             format: Format::Onnx,
             path: folder.join("model.onnx"),
             input: TensorSpec {
-                name: input.clone(),
-                shape: input_shape.clone(),
+                name: test.input.clone(),
+                shape: test.input_shape.clone(),
             },
             outputs: vec![TensorSpec {
-                name: output.clone(),
-                shape: output_shape.clone(),
+                name: test.output.clone(),
+                shape: test.output_shape.clone(),
             }],
         };
         let saved = folder.join("outputs.safetensors");
@@ -187,12 +173,14 @@ impl Standard {
                 return Ok(Outcome::Failed(format!("{words:#}").replace(&folder, "")));
             }
         };
-        let found = found.get(output).map_or(&[][..], |tensor| &tensor.data);
+        let found = found
+            .get(&test.output)
+            .map_or(&[][..], |tensor| &tensor.data);
         let allowed = |expected: f64| {
-            if *integers {
+            if test.integers {
                 0.0
             } else {
-                atol + rtol * expected.abs()
+                test.atol + test.rtol * expected.abs()
             }
         };
         let near = |(expected, found): &(&f32, &f32)| {
