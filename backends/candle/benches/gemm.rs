@@ -51,7 +51,7 @@ fn main() -> Result<()> {
 fn shapes() -> Result<BTreeSet<Shape>> {
     let model = common::faceboxes(MODEL);
     let engine = Engine::new(Settings::default())?;
-    let prepared = Candle::prepare(&Candle::load(&engine, &model)?, &model.input.shape)?;
+    let prepared = Candle::prepare(&Candle::load(&engine, &model)?, &model.input_shapes())?;
     let pointwise = prepared.convolutions().filter_map(|convolution| {
         let [[_, _, _, k], [number, height, width, channels]] = convolution.shapes();
         let rows = number * height * width;

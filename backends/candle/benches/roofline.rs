@@ -44,7 +44,7 @@ fn convolutions(criterion: &mut Criterion, kernels: Isa) -> Result<()> {
         kernels,
         ..Settings::default()
     })?;
-    let prepared = Candle::prepare(&Candle::load(&engine, &model)?, &model.input.shape)?;
+    let prepared = Candle::prepare(&Candle::load(&engine, &model)?, &model.input_shapes())?;
     let mut seen = BTreeSet::new();
     for convolution in prepared.convolutions() {
         let name = name(&convolution);

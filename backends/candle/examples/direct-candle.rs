@@ -17,19 +17,22 @@ fn main() -> ExitCode {
 fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
     let engine = Candle::start(&trial.knobs)?;
     let loaded = Candle::load(&engine, &trial.model)?;
-    let mut prepared: Prepared = Candle::prepare(&loaded, &input.shape)?;
+    let mut prepared: Prepared = Candle::prepare(&loaded, &trial.model.input_shapes())?;
 
     let mut outputs = Vec::new();
     let mut passes_ns = Vec::new();
     for _ in 0..trial.passes.at_most {
         let began = Instant::now();
-        let found = prepared.pass(&input.data)?;
+        let found = prepared.pass(input.f32s()?)?;
         passes_ns.push(u64::try_from(began.elapsed().as_nanos())?);
         outputs = found;
     }
     Ok(Direct {
         engine: Candle::describe(&engine)?.version,
         passes_ns,
-        outputs: outputs.into_iter().map(|tensor| tensor.data).collect(),
+        outputs: outputs
+            .iter()
+            .map(|tensor| Ok(tensor.f32s()?.to_vec()))
+            .collect::<Result<_>>()?,
     })
 }

@@ -8,7 +8,7 @@
 use std::env;
 
 use firstpass_candle::{Buffers, Candle, Engine, Isa, ModelFile, Packing, Settings};
-use firstpass_probe::{Backend, Error, Format, Model, Result, Tensor, TensorSpec};
+use firstpass_probe::{Backend, Error, Format, Model, OutputSpec, Result, Tensor, TensorSpec};
 
 /// Height and width are those of the models of this workspace.
 const SHAPE: [usize; 4] = [1, 3, 480, 640];
@@ -74,22 +74,20 @@ fn main() -> Result<()> {
     for setting in chosen {
         set(&mut settings, setting)?;
     }
-    // The shapes of outputs are for whoever checks them.
-    let spec = |name: &String, shape: &[usize]| TensorSpec {
-        name: name.clone(),
-        shape: shape.to_vec(),
-    };
     let model = Model {
         name: path.clone(),
         format: Format::Onnx,
         path: path.into(),
-        input: spec(input, &SHAPE),
-        outputs: vec![spec(output, &[])],
+        inputs: vec![TensorSpec::f32(input, SHAPE)],
+        outputs: vec![OutputSpec {
+            name: output.clone(),
+            shape: None,
+        }],
     };
     let loaded = Candle::load(&Engine::new(settings)?, &model)?;
-    let mut prepared = Candle::prepare(&loaded, &SHAPE)?;
-    let image = Tensor::new(&SHAPE, vec![0.5; SHAPE.iter().product()])?;
-    for output in Candle::pass(&mut prepared, &image)? {
+    let mut prepared = Candle::prepare(&loaded, &model.input_shapes())?;
+    let image = Tensor::new(&SHAPE, vec![0.5_f32; SHAPE.iter().product()])?;
+    for output in Candle::pass(&mut prepared, &[image])? {
         println!("{:?}", output.shape);
     }
     Ok(())

@@ -118,7 +118,10 @@ impl Backend for Candle {
         let load = || {
             let graph = onnx::decode(read(path, engine.settings.model_file)?)?;
             let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
-            Plan::new(&graph, &model.input.name, &outputs)
+            let [input] = &model.inputs[..] else {
+                return Err(Error::unsupported("it runs models of one input"));
+            };
+            Plan::new(&graph, &input.name, &outputs)
         };
         let plan =
             load().map_err(|e: Error| e.context(format!("cannot load {}", path.display())))?;
@@ -128,18 +131,21 @@ impl Backend for Candle {
         })
     }
 
-    fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Prepared> {
+    fn prepare(loaded: &Loaded, shapes: &[Vec<usize>]) -> Result<Prepared> {
+        let shape = shapes
+            .first()
+            .ok_or_else(|| Error::input("there is no shape for the input"))?;
         Prepared::new(&loaded.engine, &loaded.plan, shape)
     }
 
-    fn pass(prepared: &mut Prepared, input: &Tensor) -> Result<Tensors> {
-        prepared.pass(&input.data)
+    fn pass(prepared: &mut Prepared, inputs: &[Tensor]) -> Result<Tensors> {
+        prepared.pass(one(inputs)?)
     }
 
-    fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-        let mut prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
+    fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
+        let mut prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
         // Only steps that run are worth counting.
-        prepared.pass(&input.data)?;
+        prepared.pass(one(inputs)?)?;
         let mut arithmetic = Arithmetic {
             source: "the list of steps that this backend compiled for the model and ran".into(),
             ..Arithmetic::default()
@@ -155,12 +161,17 @@ impl Backend for Candle {
         Ok(arithmetic)
     }
 
-    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
-        let mut prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
+    fn profile(
+        engine: &Engine,
+        model: &Model,
+        inputs: &[Tensor],
+        passes: usize,
+    ) -> Result<Profile> {
+        let mut prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
         let mut profiled = Vec::with_capacity(passes);
         for _ in 0..passes {
             let mut times = Vec::with_capacity(prepared.operators().count());
-            let (_, span) = observe(|| prepared.observed_pass(&input.data, &mut times))?;
+            let (_, span) = observe(|| prepared.observed_pass(one(inputs)?, &mut times))?;
             let counts = BTreeMap::from([
                 ("buffer bytes".into(), prepared.memory_bytes() as u64),
                 ("packed convolutions".into(), prepared.packed() as u64),
@@ -169,6 +180,16 @@ impl Backend for Candle {
         }
         let source = "a clock around every step of this backend's executor";
         Ok(Profile::collect(source, profiled))
+    }
+}
+
+fn one(inputs: &[Tensor]) -> Result<&[f32]> {
+    match inputs {
+        [input] => input.f32s(),
+        _ => Err(Error::input(format!(
+            "{} inputs instead of one",
+            inputs.len()
+        ))),
     }
 }
 

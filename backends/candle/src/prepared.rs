@@ -310,7 +310,7 @@ impl Prepared {
         }
         let outputs = self.outputs.iter().map(|&value| {
             let tensor = computed(&self.values, value)?;
-            let values = tensor.flatten_all()?.to_vec1()?;
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
             firstpass_probe::Tensor::new(tensor.dims(), values)
         });
         outputs.collect()

@@ -362,9 +362,9 @@ proptest! {
             };
             let kinds: Vec<_> = prepared.operators().filter_map(|(_, kind)| kind).collect();
             prop_assert_eq!(kinds, [ConvKind::Integer]);
-            let found = prepared.pass(&case.values).map(|outputs| outputs[0].data.clone());
+            let found = prepared.pass(&case.values).and_then(|outputs| Ok(outputs[0].f32s()?.to_vec()));
             prop_assert_eq!(found.as_ref(), Ok(expected), "{}", isa.name());
-            prop_assert_eq!(prepared.pass(&case.values).map(|outputs| outputs[0].data.clone()), found);
+            prop_assert_eq!(prepared.pass(&case.values).and_then(|outputs| Ok(outputs[0].f32s()?.to_vec())), found);
         }
     }
 
@@ -376,7 +376,7 @@ proptest! {
         let sums = case.sums(|input, weight| {
             f64::from(case.values[input]) * f64::from(case.weights[weight])
         });
-        let found = prepared.pass(&case.values).map(|outputs| outputs[0].data.clone());
+        let found = prepared.pass(&case.values).and_then(|outputs| Ok(outputs[0].f32s()?.to_vec()));
         let (Some(sums), Ok(found)) = (sums, found) else {
             return Err(TestCaseError::fail("it must run"));
         };

@@ -18,7 +18,10 @@ fn no_machine_changes_a_bit() -> Result<()> {
                 ..Settings::default()
             })?;
             let loaded = Candle::load(&engine, &model)?;
-            Candle::pass(&mut Candle::prepare(&loaded, &input.shape)?, &input)
+            Candle::pass(
+                &mut Candle::prepare(&loaded, &model.input_shapes())?,
+                std::slice::from_ref(&input),
+            )
         };
         let expected = run(2, Isa::Reference)?;
         for isa in Isa::available() {

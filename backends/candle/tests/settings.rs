@@ -35,7 +35,10 @@ fn is_available(knobs: &Knobs) -> bool {
 fn first_pass(knobs: &Knobs) -> Result<Tensors> {
     let input = noise()?;
     let loaded = Candle::load(&Candle::start(knobs)?, &faceboxes(INT8))?;
-    Candle::pass(&mut Candle::prepare(&loaded, &input.shape)?, &input)
+    Candle::pass(
+        &mut Candle::prepare(&loaded, std::slice::from_ref(&input.shape))?,
+        std::slice::from_ref(&input),
+    )
 }
 
 /// What a new process answers: memory that another model has left hides page faults.

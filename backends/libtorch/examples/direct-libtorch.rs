@@ -47,7 +47,7 @@ mod native {
         let mut passes_ns = Vec::new();
         for _ in 0..trial.passes.at_most {
             let began = Instant::now();
-            let tensor = tch::Tensor::f_from_slice(&input.data)?.f_view(&shape[..])?;
+            let tensor = tch::Tensor::f_from_slice(input.f32s()?)?.f_view(&shape[..])?;
             let found = module.forward_is(&[IValue::Tensor(tensor)])?;
             let values = read(found)?;
             passes_ns.push(u64::try_from(began.elapsed().as_nanos())?);

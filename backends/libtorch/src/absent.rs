@@ -36,19 +36,19 @@ impl Backend for Libtorch {
         match *engine {}
     }
 
-    fn prepare(loaded: &Infallible, _: &[usize]) -> Result<Infallible> {
+    fn prepare(loaded: &Infallible, _: &[Vec<usize>]) -> Result<Infallible> {
         match *loaded {}
     }
 
-    fn pass(prepared: &mut Infallible, _: &Tensor) -> Result<Tensors> {
+    fn pass(prepared: &mut Infallible, _: &[Tensor]) -> Result<Tensors> {
         match *prepared {}
     }
 
-    fn inspect(engine: &Infallible, _: &Model, _: &Tensor) -> Result<Arithmetic> {
+    fn inspect(engine: &Infallible, _: &Model, _: &[Tensor]) -> Result<Arithmetic> {
         match *engine {}
     }
 
-    fn profile(engine: &Infallible, _: &Model, _: &Tensor, _: usize) -> Result<Profile> {
+    fn profile(engine: &Infallible, _: &Model, _: &[Tensor], _: usize) -> Result<Profile> {
         match *engine {}
     }
 }

@@ -42,30 +42,31 @@ impl Backend for Libtorch {
         Module::load(engine, model)
     }
 
-    fn prepare(loaded: &Module, shape: &[usize]) -> Result<Runnable> {
-        loaded.prepare(shape)
+    fn prepare(loaded: &Module, shapes: &[Vec<usize>]) -> Result<Runnable> {
+        loaded.prepare(shapes)
     }
 
-    fn pass(runnable: &mut Runnable, input: &Tensor) -> Result<Tensors> {
-        runnable.pass(input)
+    fn pass(runnable: &mut Runnable, inputs: &[Tensor]) -> Result<Tensors> {
+        runnable.pass(inputs)
     }
 
-    fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-        trace::inspect(
-            &mut Module::load(engine, model)?.prepare(&input.shape)?,
-            input,
-        )
+    fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
+        let mut runnable = Module::load(engine, model)?.prepare(&model.input_shapes())?;
+        trace::inspect(&mut runnable, inputs)
     }
 
-    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
-        trace::profile(engine, model, input, passes)
+    fn profile(
+        engine: &Engine,
+        model: &Model,
+        inputs: &[Tensor],
+        passes: usize,
+    ) -> Result<Profile> {
+        trace::profile(engine, model, inputs, passes)
     }
 
-    fn activations(engine: &Engine, model: &Model, input: &Tensor) -> Result<Recording> {
-        activations::record(
-            &mut Module::load(engine, model)?.prepare(&input.shape)?,
-            input,
-        )
+    fn activations(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Recording> {
+        let mut runnable = Module::load(engine, model)?.prepare(&model.input_shapes())?;
+        activations::record(&mut runnable, inputs)
     }
 }
 

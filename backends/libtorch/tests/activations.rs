@@ -8,7 +8,7 @@ use std::{
 
 use firstpass_libtorch::Libtorch;
 use firstpass_probe::{
-    Activation, Backend, Format, Knobs, Model, Result, Session, Tensor, TensorSpec,
+    Activation, Backend, Format, Knobs, Model, OutputSpec, Result, Session, Tensor, TensorSpec,
 };
 
 /// Settings are the whole process's: one test at a time.
@@ -18,17 +18,16 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn model() -> Model {
-    let spec = |name: &str, shape: &[usize]| TensorSpec {
-        name: name.into(),
-        shape: shape.into(),
-    };
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
     Model {
         name: "faceboxes-int8-per-channel".into(),
         format: Format::TorchScript,
         path: fixtures.join("faceboxes-int8-per-channel/model.pt"),
-        input: spec("image", &[1, 3, 480, 640]),
-        outputs: vec![spec("loc", &[1, 1200, 4]), spec("conf", &[1200, 1])],
+        inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
+        outputs: vec![
+            OutputSpec::new("loc", [1, 1200, 4]),
+            OutputSpec::new("conf", [1200, 1]),
+        ],
     }
 }
 
@@ -36,16 +35,17 @@ fn model() -> Model {
 fn input() -> Result<Tensor> {
     let count = 3 * 480 * 640;
     let values = (0..count).map(|n| ((n * 7919) % 2001) as f32 / 1000.0 - 1.0);
-    Tensor::new(&[1, 3, 480, 640], values.collect())
+    Tensor::new(&[1, 3, 480, 640], values.collect::<Vec<f32>>())
 }
 
 #[test]
 fn every_activation_is_recorded_once_and_none_is_changed() -> Result<()> {
     let _alone = alone();
     let (model, input) = (model(), input()?);
-    let plain = Session::<Libtorch>::open(&model, &Knobs::default())?.pass(&input)?;
+    let plain =
+        Session::<Libtorch>::open(&model, &Knobs::default())?.pass(std::slice::from_ref(&input))?;
     let engine = Libtorch::start(&Knobs::default())?;
-    let recording = Libtorch::activations(&engine, &model, &input)?;
+    let recording = Libtorch::activations(&engine, &model, std::slice::from_ref(&input))?;
     let bits = |tensors: &[Tensor]| -> Vec<String> { tensors.iter().map(Tensor::sha256).collect() };
     assert_eq!(bits(&recording.outputs), bits(&plain));
 
@@ -79,7 +79,7 @@ fn values_are_dequantized_and_in_order() -> Result<()> {
     let _alone = alone();
     let input = input()?;
     let engine = Libtorch::start(&Knobs::default())?;
-    let recording = Libtorch::activations(&engine, &model(), &input)?;
+    let recording = Libtorch::activations(&engine, &model(), std::slice::from_ref(&input))?;
     let Some(Activation {
         quantization,
         values,
@@ -88,7 +88,7 @@ fn values_are_dequantized_and_in_order() -> Result<()> {
         panic!("nothing is recorded");
     };
     assert_eq!(values.shape, input.shape);
-    for (value, original) in values.data.iter().zip(&input.data) {
+    for (value, original) in values.f32s()?.iter().zip(input.f32s()?) {
         let step = f64::from(*value) / quantization.scale;
         assert!((step - step.round()).abs() < 1e-3, "{value} is no step");
         let integer = step.round() as i64 + quantization.zero_point;

@@ -10,8 +10,8 @@ use std::{
 
 use firstpass_libtorch::{Libtorch, settings};
 use firstpass_probe::{
-    Backend, Format, Knobs, Model, PassPlan, Profile, Request, Result, Session, Tensor, TensorSpec,
-    Tensors, Trial, write_tensors,
+    Backend, Format, Knobs, Model, OutputSpec, PassPlan, Profile, Request, Result, Session, Tensor,
+    TensorSpec, Tensors, Trial, write_tensors,
 };
 
 const INT8: &str = "faceboxes-int8-per-channel";
@@ -24,17 +24,16 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn model(name: &str) -> Model {
-    let spec = |name: &str, shape: &[usize]| TensorSpec {
-        name: name.into(),
-        shape: shape.into(),
-    };
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
     Model {
         name: name.into(),
         format: Format::TorchScript,
         path: fixtures.join(name).join("model.pt"),
-        input: spec("image", &[1, 3, 480, 640]),
-        outputs: vec![spec("loc", &[1, 1200, 4]), spec("conf", &[1200, 1])],
+        inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
+        outputs: vec![
+            OutputSpec::new("loc", [1, 1200, 4]),
+            OutputSpec::new("conf", [1200, 1]),
+        ],
     }
 }
 
@@ -47,7 +46,7 @@ fn input() -> Result<Tensor> {
     };
     Tensor::new(
         &[1, 3, 480, 640],
-        (0..3 * 480 * 640).map(|_| next()).collect(),
+        (0..3 * 480 * 640).map(|_| next()).collect::<Vec<f32>>(),
     )
 }
 
@@ -59,15 +58,15 @@ fn knobs(setting: &[(&str, &str)]) -> Knobs {
 /// The outputs of the third pass, which runs the graph of all later ones.
 fn outputs(setting: &[(&str, &str)]) -> Result<Tensors> {
     let mut session = Session::<Libtorch>::open(&model(INT8), &knobs(setting))?;
-    let input = input()?;
-    session.pass(&input)?;
-    session.pass(&input)?;
-    session.pass(&input)
+    let inputs = [input()?];
+    session.pass(&inputs)?;
+    session.pass(&inputs)?;
+    session.pass(&inputs)
 }
 
 fn profile(model: &Model, setting: &[(&str, &str)], passes: usize) -> Result<Profile> {
     let engine = Libtorch::start(&knobs(setting))?;
-    Libtorch::profile(&engine, model, &input()?, passes)
+    Libtorch::profile(&engine, model, &[input()?], passes)
 }
 
 /// The nodes of the module's own graph, and of the one that each pass ran.
@@ -95,7 +94,7 @@ fn settings_keep_the_outputs() -> Result<()> {
             if knob.name == "quantized-engine" && word != "fbgemm" {
                 // Other libraries round otherwise, and a step more or less grows with the layers.
                 for (a, b) in found.iter().zip(&expected) {
-                    let (a, b) = (&a.data, &b.data);
+                    let (a, b) = (a.f32s()?, b.f32s()?);
                     let dot =
                         |x: &[f32], y: &[f32]| -> f32 { x.iter().zip(y).map(|(x, y)| x * y).sum() };
                     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
@@ -155,7 +154,7 @@ fn optimizing_is_a_setting_of_the_thread_that_runs() -> Result<()> {
         let told = settings::in_this_thread()?;
         let mut runnable = tch::CModule::load(model(INT8).path)?;
         runnable.f_set_eval()?;
-        let image = tch::Tensor::f_from_slice(&input()?.data)?.f_view([1, 3, 480, 640])?;
+        let image = tch::Tensor::f_from_slice(input()?.f32s()?)?.f_view([1, 3, 480, 640])?;
         let _inference = tch::no_grad_guard();
         for _ in 0..2 {
             runnable.forward_is(&[tch::IValue::Tensor(image.shallow_clone())])?;
@@ -168,7 +167,7 @@ fn optimizing_is_a_setting_of_the_thread_that_runs() -> Result<()> {
         settings::in_this_thread()?["graph-executor-optimize"],
         "off"
     );
-    let profile = Libtorch::profile(&here, &model(INT8), &input()?, 2)?;
+    let profile = Libtorch::profile(&here, &model(INT8), &[input()?], 2)?;
     let called = profile.passes[1].counts["optimized graph nodes"];
     assert!(
         called * 2 < inlined as u64,

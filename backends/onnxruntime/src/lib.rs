@@ -77,20 +77,25 @@ impl Backend for OnnxRuntime {
     }
 
     /// Nothing to do but to look: the session is complete once the file is read.
-    fn prepare(loaded: &Runnable, shape: &[usize]) -> Result<Runnable> {
-        loaded.check_shape(shape)?;
+    fn prepare(loaded: &Runnable, shapes: &[Vec<usize>]) -> Result<Runnable> {
+        loaded.check_shapes(shapes)?;
         Ok(loaded.clone())
     }
 
-    fn pass(runnable: &mut Runnable, input: &Tensor) -> Result<Tensors> {
-        runnable.pass(input)
+    fn pass(runnable: &mut Runnable, inputs: &[Tensor]) -> Result<Tensors> {
+        runnable.pass(inputs)
     }
 
-    fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-        profile::inspect(engine, model, input)
+    fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
+        profile::inspect(engine, model, inputs)
     }
 
-    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
-        profile::profile(engine, model, input, passes)
+    fn profile(
+        engine: &Engine,
+        model: &Model,
+        inputs: &[Tensor],
+        passes: usize,
+    ) -> Result<Profile> {
+        profile::profile(engine, model, inputs, passes)
     }
 }

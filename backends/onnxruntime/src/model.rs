@@ -2,8 +2,11 @@
 
 use std::{cell::RefCell, path::Path, rc::Rc};
 
-use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
-use ort::{session::Session, value::TensorRef};
+use firstpass_probe::{Data, Error, Model, Result, Tensor, Tensors};
+use ort::{
+    session::{Session, SessionInputValue},
+    value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef},
+};
 
 use crate::{Engine, arena::Registered, prepared};
 
@@ -11,7 +14,7 @@ use crate::{Engine, arena::Registered, prepared};
 #[derive(Clone)]
 pub struct Runnable {
     pub(crate) session: Rc<RefCell<Session>>,
-    input: String,
+    inputs: Vec<String>,
     outputs: Vec<String>,
 }
 
@@ -27,7 +30,7 @@ impl Runnable {
         })?;
         let runnable = Self {
             session: Rc::new(RefCell::new(session)),
-            input: model.input.name.clone(),
+            inputs: model.inputs.iter().map(|spec| spec.name.clone()).collect(),
             outputs: model.outputs.iter().map(|spec| spec.name.clone()).collect(),
         };
         runnable.check_names()?;
@@ -45,23 +48,23 @@ impl Runnable {
                 known.join(", ")
             ))
         };
-        if !inputs.contains(&self.input.as_str()) {
-            return Err(unknown(&self.input, &inputs));
+        for (wanted, known) in [(&self.inputs, &inputs), (&self.outputs, &outputs)] {
+            if let Some(name) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
+                return Err(unknown(name, known));
+            }
         }
-        match self
-            .outputs
-            .iter()
-            .find(|name| !outputs.contains(&name.as_str()))
-        {
-            Some(name) => Err(unknown(name, &outputs)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Sizes in the file are fixed, but for those that it names (-1).
-    pub(crate) fn check_shape(&self, wanted: &[usize]) -> Result<()> {
+    pub(crate) fn check_shapes(&self, wanted: &[Vec<usize>]) -> Result<()> {
+        let mut inputs = self.inputs.iter().zip(wanted);
+        inputs.try_for_each(|(name, wanted)| self.check_shape(name, wanted))
+    }
+
+    fn check_shape(&self, name: &str, wanted: &[usize]) -> Result<()> {
         let session = self.session.borrow();
-        let input = session.inputs().iter().find(|o| o.name() == self.input);
+        let input = session.inputs().iter().find(|o| o.name() == name);
         let Some(fixed) = input.and_then(|o| o.dtype().tensor_shape()) else {
             return Ok(());
         };
@@ -72,28 +75,72 @@ impl Runnable {
             return Ok(());
         }
         Err(Error::unsupported(format!(
-            "the model file takes inputs of shape {fixed:?} (-1: any size) and cannot be prepared \
+            "the model file takes {name:?} of shape {fixed:?} (-1: any size) and cannot be prepared \
              for {wanted:?}; export it with sizes that may vary, or leave the shape as it is"
         )))
     }
 
-    pub(crate) fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
-        let view = TensorRef::from_array_view((input.shape.as_slice(), input.data.as_slice()))?;
+    pub(crate) fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        let named = self.inputs.iter().zip(inputs);
+        let views = named
+            .map(|(name, input)| Ok((name.as_str(), view(input)?)))
+            .collect::<Result<Vec<_>>>()?;
         let mut session = self.session.borrow_mut();
-        let found = session.run(ort::inputs![self.input.as_str() => view])?;
+        let found = session.run(views)?;
         self.outputs
             .iter()
             .map(|name| {
                 let value = found
                     .get(name)
                     .ok_or_else(|| Error::engine(format!("the session returned no {name:?}")))?;
-                let (shape, data) = value.try_extract_tensor::<f32>()?;
-                let shape = shape
-                    .iter()
-                    .map(|&n| Ok(usize::try_from(n)?))
-                    .collect::<Result<Vec<_>>>()?;
-                Tensor::new(&shape, data.to_vec())
+                copy(value).map_err(|e| e.context(format!("output {name:?}")))
             })
             .collect()
+    }
+}
+
+/// The values of an input where they lie.
+fn view(input: &Tensor) -> Result<SessionInputValue<'_>> {
+    let shape = input.shape.as_slice();
+    macro_rules! of {
+        ($values:expr) => {
+            TensorRef::from_array_view((shape, $values.as_slice()))?.into()
+        };
+    }
+    Ok(match &input.data {
+        Data::F32(values) => of!(values),
+        Data::F64(values) => of!(values),
+        Data::I64(values) => of!(values),
+        Data::I32(values) => of!(values),
+        Data::U8(values) => of!(values),
+        Data::I8(values) => of!(values),
+        Data::Bool(values) => of!(values),
+    })
+}
+
+fn copy(value: &DynValue) -> Result<Tensor> {
+    fn of<T: PrimitiveTensorElementType + Copy>(value: &DynValue) -> Result<Tensor>
+    where
+        Vec<T>: Into<Data>,
+    {
+        let (shape, values) = value.try_extract_tensor::<T>()?;
+        let shape = shape
+            .iter()
+            .map(|&n| Ok(usize::try_from(n)?))
+            .collect::<Result<Vec<_>>>()?;
+        Tensor::new(&shape, values.to_vec())
+    }
+    match value.dtype().tensor_type() {
+        Some(TensorElementType::Float32) => of::<f32>(value),
+        Some(TensorElementType::Float64) => of::<f64>(value),
+        Some(TensorElementType::Int64) => of::<i64>(value),
+        Some(TensorElementType::Int32) => of::<i32>(value),
+        Some(TensorElementType::Uint8) => of::<u8>(value),
+        Some(TensorElementType::Int8) => of::<i8>(value),
+        Some(TensorElementType::Bool) => of::<bool>(value),
+        _ => Err(Error::unsupported(format!(
+            "values of type {}",
+            value.dtype()
+        ))),
     }
 }

@@ -15,18 +15,18 @@ const PASS: &str = "model_run";
 /// A node also has events for what lies around its kernel in some releases.
 const KERNEL: &str = "_kernel_time";
 
-pub(crate) fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-    let (_, events) = record(engine, model, input, 1)?;
+pub(crate) fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
+    let (_, events) = record(engine, model, inputs, 1)?;
     count(&events)
 }
 
 pub(crate) fn profile(
     engine: &Engine,
     model: &Model,
-    input: &Tensor,
+    inputs: &[Tensor],
     passes: usize,
 ) -> Result<Profile> {
-    let (spans, events) = record(engine, model, input, passes)?;
+    let (spans, events) = record(engine, model, inputs, passes)?;
     collect(&spans, events)
 }
 
@@ -34,14 +34,14 @@ pub(crate) fn profile(
 fn record(
     engine: &Engine,
     model: &Model,
-    input: &Tensor,
+    inputs: &[Tensor],
     passes: usize,
 ) -> Result<(Vec<Span>, Vec<Event>)> {
     // Declared before the session, so that it is removed after the session has closed its file.
     let dir = tempfile::Builder::new().prefix("firstpass-").tempdir()?;
     let mut runnable = Runnable::load(engine, model, Some(&dir.path().join("profile")))?;
     let spans = (0..passes)
-        .map(|_| Ok(observe(|| runnable.pass(input))?.1))
+        .map(|_| Ok(observe(|| runnable.pass(inputs))?.1))
         .collect::<Result<_>>()?;
     // ONNX Runtime appends the time to the name and says what it has made of it.
     let file = runnable.session.borrow_mut().end_profiling()?;

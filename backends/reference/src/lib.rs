@@ -75,8 +75,14 @@ impl Backend for Reference {
     }
 
     fn load(engine: &Interpretation, model: &Model) -> Result<Loaded> {
+        let [input] = &model.inputs[..] else {
+            return Err(Error::unsupported(format!(
+                "it interprets models of one input, not of {}",
+                model.inputs.len()
+            )));
+        };
         let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
-        let graph = Graph::read(&model.path, &model.input.name, &outputs)
+        let graph = Graph::read(&model.path, &input.name, &outputs)
             .map_err(|e| e.context(format!("cannot load {}", model.path.display())))?;
         Ok(Loaded {
             graph: Arc::new(graph),
@@ -84,7 +90,10 @@ impl Backend for Reference {
         })
     }
 
-    fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Prepared> {
+    fn prepare(loaded: &Loaded, shapes: &[Vec<usize>]) -> Result<Prepared> {
+        let shape = shapes
+            .first()
+            .ok_or_else(|| Error::input("there is no shape for the input"))?;
         if volume(shape)? == 0 {
             return Err(Error::input(format!(
                 "an input of shape {shape:?} is empty"
@@ -92,21 +101,21 @@ impl Backend for Reference {
         }
         Ok(Prepared {
             loaded: loaded.clone(),
-            shape: shape.to_vec(),
+            shape: shape.clone(),
         })
     }
 
-    fn pass(prepared: &mut Prepared, input: &Tensor) -> Result<Tensors> {
-        prepared.run(input, |_, compute| compute())
+    fn pass(prepared: &mut Prepared, inputs: &[Tensor]) -> Result<Tensors> {
+        prepared.run(inputs, |_, compute| compute())
     }
 
-    fn inspect(engine: &Interpretation, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-        let prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
+    fn inspect(engine: &Interpretation, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
+        let prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
         let mut arithmetic = Arithmetic {
             source: "the nodes of the file, as this backend interpreted them".into(),
             ..Arithmetic::default()
         };
-        prepared.run(input, |node, compute| {
+        prepared.run(inputs, |node, compute| {
             let value = compute()?;
             *arithmetic
                 .operators
@@ -126,15 +135,15 @@ impl Backend for Reference {
     fn profile(
         engine: &Interpretation,
         model: &Model,
-        input: &Tensor,
+        inputs: &[Tensor],
         passes: usize,
     ) -> Result<Profile> {
-        let prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
+        let prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
         let mut profiled = Vec::with_capacity(passes);
         for _ in 0..passes {
             let mut times = Vec::new();
             let (_, span) = observe(|| {
-                prepared.run(input, |node, compute| {
+                prepared.run(inputs, |node, compute| {
                     let began = monotonic_ns();
                     let value = compute()?;
                     times.push(OperatorTime {
@@ -160,12 +169,18 @@ impl Backend for Reference {
 impl Prepared {
     fn run(
         &self,
-        input: &Tensor,
+        inputs: &[Tensor],
         observe: impl FnMut(
             &firstpass_onnx::NodeProto,
             &mut dyn FnMut() -> Result<value::Value>,
         ) -> Result<value::Value>,
     ) -> Result<Tensors> {
+        let [input] = inputs else {
+            return Err(Error::input(format!(
+                "{} inputs instead of one",
+                inputs.len()
+            )));
+        };
         if input.shape != self.shape {
             return Err(Error::input(format!(
                 "an input of shape {:?} for a model prepared for {:?}",
@@ -174,7 +189,7 @@ impl Prepared {
         }
         let input = Array {
             dims: input.shape.clone(),
-            values: input.data.clone(),
+            values: input.f32s()?.to_vec(),
         };
         let outputs = self
             .loaded

@@ -11,11 +11,12 @@ use tract_onnx::prelude::*;
 fn main() -> ExitCode {
     direct(|trial, input| {
         // tract's errors do not implement `std::error::Error`.
-        run(trial, input).map_err(|error| Error::engine(format!("{error:#}")))
+        let values = input.f32s()?;
+        run(trial, &input.shape, values).map_err(|error| Error::engine(format!("{error:#}")))
     })
 }
 
-fn run(trial: &Trial, input: &firstpass_probe::Tensor) -> TractResult<Direct> {
+fn run(trial: &Trial, shape: &[usize], values: &[f32]) -> TractResult<Direct> {
     set_default_executor(match trial.knobs.threads() {
         1 => Executor::SingleThread,
         threads => Executor::multithread(threads),
@@ -23,7 +24,7 @@ fn run(trial: &Trial, input: &firstpass_probe::Tensor) -> TractResult<Direct> {
     let plan = tract_onnx::onnx()
         .model_for_path(&trial.model.path)?
         .with_outputs_by_name(trial.model.outputs.iter().map(|output| &output.name))?
-        .with_input_fact(0, f32::fact(&input.shape).into())?
+        .with_input_fact(0, f32::fact(shape).into())?
         .into_optimized()?
         .into_runnable()?;
     let mut state = plan.spawn()?;
@@ -32,7 +33,7 @@ fn run(trial: &Trial, input: &firstpass_probe::Tensor) -> TractResult<Direct> {
     let mut passes_ns = Vec::new();
     for _ in 0..trial.passes.at_most {
         let began = Instant::now();
-        let value = Tensor::from_shape(&input.shape, &input.data)?;
+        let value = Tensor::from_shape(shape, values)?;
         let found = state.run(tvec!(value.into()))?;
         let mut values: Vec<Vec<f32>> = Vec::new();
         for tensor in &found {

@@ -75,22 +75,27 @@ impl Backend for Tract {
         Loaded::read(&engine.0, model)
     }
 
-    fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Runnable> {
-        loaded.prepare(shape)
+    fn prepare(loaded: &Loaded, shapes: &[Vec<usize>]) -> Result<Runnable> {
+        loaded.prepare(shapes)
     }
 
-    fn pass(runnable: &mut Runnable, input: &Tensor) -> Result<Tensors> {
-        runnable.pass(input)
+    fn pass(runnable: &mut Runnable, inputs: &[Tensor]) -> Result<Tensors> {
+        runnable.pass(inputs)
     }
 
-    fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
-        let runnable = Loaded::read(&engine.0, model)?.prepare(&input.shape)?;
+    fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
+        let runnable = Loaded::read(&engine.0, model)?.prepare(&model.input_shapes())?;
         graph::count(runnable.plan())
     }
 
-    fn profile(engine: &Engine, model: &Model, input: &Tensor, passes: usize) -> Result<Profile> {
-        let mut runnable = Loaded::read(&engine.0, model)?.prepare(&input.shape)?;
-        profile::profile(&mut runnable, input, passes)
+    fn profile(
+        engine: &Engine,
+        model: &Model,
+        inputs: &[Tensor],
+        passes: usize,
+    ) -> Result<Profile> {
+        let mut runnable = Loaded::read(&engine.0, model)?.prepare(&model.input_shapes())?;
+        profile::profile(&mut runnable, inputs, passes)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
+use firstpass_probe::{Data, Dtype, Error, Model, Result, Tensor, Tensors, with_values};
 use prost::Message;
 use tract_onnx::{
     prelude::*,
@@ -41,7 +41,7 @@ impl Loaded {
         let graph = match settings.prepared_file {
             PreparedFile::Off => Graph::Inference(read_onnx(model, &model.path)?),
             PreparedFile::Onnx => Graph::Inference(read_onnx(model, &dequantized(model)?)?),
-            PreparedFile::Nnef => Graph::Typed(read_nnef(model, &model.input.shape)?),
+            PreparedFile::Nnef => Graph::Typed(read_nnef(model, &model.input_shapes())?),
         };
         Ok(Self {
             settings: settings.clone(),
@@ -50,13 +50,15 @@ impl Loaded {
         })
     }
 
-    /// Types the graph for inputs of `shape`, lets tract rewrite it, and plans a pass.
-    pub(crate) fn prepare(&self, shape: &[usize]) -> Result<Runnable> {
+    /// Types the graph for inputs of these shapes, lets tract rewrite it, and plans a pass.
+    pub(crate) fn prepare(&self, shapes: &[Vec<usize>]) -> Result<Runnable> {
         // Cloning a graph shares its constants.
         let model = match &self.graph {
-            Graph::Inference(graph) => typed(graph.clone(), shape).map_err(tract_error)?,
-            Graph::Typed(graph) if shape == self.model.input.shape => graph.clone(),
-            Graph::Typed(_) => read_nnef(&self.model, shape)?,
+            Graph::Inference(graph) => {
+                typed(graph.clone(), &self.model, shapes).map_err(tract_error)?
+            }
+            Graph::Typed(graph) if shapes == self.model.input_shapes() => graph.clone(),
+            Graph::Typed(_) => read_nnef(&self.model, shapes)?,
         };
         let plan = self.plan(model).map_err(tract_error)?;
         let state = plan.spawn().map_err(tract_error)?;
@@ -77,34 +79,58 @@ fn read_onnx(model: &Model, path: &Path) -> Result<InferenceModel> {
     let mut graph = tract_onnx::onnx()
         .model_for_path(path)
         .map_err(|error| tract_error(error).context(format!("cannot load {}", path.display())))?;
-    if graph.inputs.len() != 1 {
-        return Err(Error::unsupported(format!(
-            "the model file has {} inputs; this backend runs models with one",
-            graph.inputs.len()
+    let named = |graph: &InferenceModel, outlets: &[OutletId], what: &str, name: &str| {
+        let found = outlets.iter().copied().find(|&outlet| {
+            // An input is the output of its source, which has its name.
+            graph.outlet_label(outlet) == Some(name) || graph.node(outlet.node).name == name
+        });
+        found.ok_or_else(|| Error::input(format!("the model file has no {what} {name:?}")))
+    };
+    let inputs = model.inputs.iter();
+    let inputs = inputs
+        .map(|spec| named(&graph, &graph.inputs, "input", &spec.name))
+        .collect::<Result<Vec<_>>>()?;
+    let outputs = model.outputs.iter();
+    let outputs = outputs
+        .map(|spec| named(&graph, &graph.outputs, "output", &spec.name))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(other) = graph.inputs.iter().find(|input| !inputs.contains(input)) {
+        return Err(Error::input(format!(
+            "the model file has an input {:?} as well",
+            graph.node(other.node).name
         )));
     }
-    let outputs = model
-        .outputs
-        .iter()
-        .map(|spec| {
-            let named = |outlet: &&OutletId| graph.outlet_label(**outlet) == Some(&spec.name);
-            let found = graph.outputs.iter().find(named).copied();
-            found.ok_or_else(|| {
-                Error::input(format!("the model file has no output {:?}", spec.name))
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    graph.select_input_outlets(&inputs).map_err(tract_error)?;
     graph.select_output_outlets(&outputs).map_err(tract_error)?;
     Ok(graph)
 }
 
-fn typed(mut graph: InferenceModel, shape: &[usize]) -> TractResult<TypedModel> {
-    graph.set_input_fact(0, f32::fact(shape).into())?;
+fn typed(
+    mut graph: InferenceModel,
+    model: &Model,
+    shapes: &[Vec<usize>],
+) -> TractResult<TypedModel> {
+    for (input, (spec, shape)) in model.inputs.iter().zip(shapes).enumerate() {
+        let fact = datum_type(spec.dtype).fact(shape.as_slice());
+        graph.set_input_fact(input, fact.into())?;
+    }
     for output in 0..graph.outputs.len() {
-        // Inferred from the input; what the file says of its outputs may be less exact.
+        // Inferred from the inputs; what the file says of its outputs may be less exact.
         graph.set_output_fact(output, InferenceFact::default())?;
     }
     graph.into_typed()
+}
+
+fn datum_type(dtype: Dtype) -> DatumType {
+    match dtype {
+        Dtype::F32 => DatumType::F32,
+        Dtype::F64 => DatumType::F64,
+        Dtype::I64 => DatumType::I64,
+        Dtype::I32 => DatumType::I32,
+        Dtype::U8 => DatumType::U8,
+        Dtype::I8 => DatumType::I8,
+        Dtype::Bool => DatumType::Bool,
+    }
 }
 
 /// The model's file with its weights dequantized.
@@ -118,12 +144,12 @@ fn dequantized(model: &Model) -> Result<PathBuf> {
     })
 }
 
-/// The graph that tract makes of the model for inputs of `shape`, from a file of its own format.
-fn read_nnef(model: &Model, shape: &[usize]) -> Result<TypedModel> {
+/// The graph that tract makes of the model for inputs of these shapes, from a file of its own format.
+fn read_nnef(model: &Model, shapes: &[Vec<usize>]) -> Result<TypedModel> {
     let nnef = nnef();
-    let path = prepared_file::ready(model, "nnef.tar", shape, || {
+    let path = prepared_file::ready(model, "nnef.tar", shapes, || {
         let graph = read_onnx(model, &model.path)?;
-        let written = typed(graph, shape)
+        let written = typed(graph, model, shapes)
             .and_then(TypedModel::into_decluttered)
             .and_then(|graph| nnef.write_to_tar(&graph, Vec::new()));
         written.map_err(|error| tract_error(error).context("tract cannot write this model as NNEF"))
@@ -142,14 +168,14 @@ impl Runnable {
         self.state.plan()
     }
 
-    pub(crate) fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
-        self.pass_with(input, plan::eval)
+    pub(crate) fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        self.pass_with(inputs, plan::eval)
     }
 
     /// A pass whose every node is run by `eval`.
     pub(crate) fn pass_with(
         &mut self,
-        input: &Tensor,
+        inputs: &[Tensor],
         eval: impl FnMut(
             &EvalContext<'_>,
             Option<&mut (dyn OpState + 'static)>,
@@ -158,43 +184,66 @@ impl Runnable {
         ) -> TractResult<TVec<TValue>>,
     ) -> Result<Tensors> {
         // A tensor of tract owns its values and aligns them: there is no way without this copy.
-        let value = tract_onnx::prelude::Tensor::from_shape(&input.shape, &input.data)
-            .map_err(tract_error)?;
+        let inputs = inputs.iter().map(|input| {
+            let shape = &input.shape;
+            let owned = with_values!(&input.data, values =>
+                tract_onnx::prelude::Tensor::from_shape(shape, values));
+            Ok(owned.map_err(tract_error)?.into())
+        });
+        let inputs = inputs.collect::<Result<TVec<TValue>>>()?;
         let outputs = self
             .state
-            .run_plan_with_eval(tvec!(value.into()), eval)
+            .run_plan_with_eval(inputs, eval)
             .map_err(tract_error)?;
         outputs.iter().map(copy).collect()
     }
 }
 
 fn copy(value: &TValue) -> Result<Tensor> {
-    let data = value
-        .try_as_plain_ram()
-        .and_then(|plain| Ok(plain.as_slice::<f32>()?.to_vec()))
-        .map_err(tract_error)?;
+    fn of<T: Datum>(value: &TValue) -> Result<Vec<T>> {
+        value
+            .try_as_plain_ram()
+            .and_then(|plain| Ok(plain.as_slice::<T>()?.to_vec()))
+            .map_err(tract_error)
+    }
+    let data: Data = match value.datum_type().unquantized() {
+        DatumType::F32 => of::<f32>(value)?.into(),
+        DatumType::F64 => of::<f64>(value)?.into(),
+        DatumType::I64 => of::<i64>(value)?.into(),
+        DatumType::I32 => of::<i32>(value)?.into(),
+        DatumType::U8 => of::<u8>(value)?.into(),
+        DatumType::I8 => of::<i8>(value)?.into(),
+        DatumType::Bool => of::<bool>(value)?.into(),
+        // What tract keeps sizes in; here all of them are known.
+        DatumType::TDim => {
+            let sizes = of::<TDim>(value)?;
+            let sizes: TractResult<Vec<i64>> = sizes.iter().map(TDim::to_i64).collect();
+            sizes.map_err(tract_error)?.into()
+        }
+        other => {
+            return Err(Error::unsupported(format!(
+                "an output is of type {other:?}"
+            )));
+        }
+    };
     Tensor::new(value.shape(), data)
 }
 
 #[cfg(test)]
 mod tests {
-    use firstpass_probe::{Format, Knobs, TensorSpec};
+    use firstpass_probe::{Format, Knobs};
 
     use super::*;
 
     #[test]
     fn a_file_that_is_no_model_is_an_error() -> std::io::Result<()> {
         let path = std::env::temp_dir().join(format!("firstpass-tract-{}", std::process::id()));
-        let image = TensorSpec {
-            name: "image".into(),
-            shape: vec![1],
-        };
         let model = Model {
             name: "none".into(),
             format: Format::Onnx,
             path: path.clone(),
-            input: image.clone(),
-            outputs: vec![image],
+            inputs: Vec::new(),
+            outputs: Vec::new(),
         };
         let settings = Settings::of(&Knobs::default()).expect("defaults");
         assert!(Loaded::read(&settings, &model).is_err(), "missing");

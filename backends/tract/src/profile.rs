@@ -11,13 +11,17 @@ use tract_onnx::tract_core;
 use crate::model::Runnable;
 
 /// Runs `passes` passes, of which the first is the first one of `runnable`.
-pub(crate) fn profile(runnable: &mut Runnable, input: &Tensor, passes: usize) -> Result<Profile> {
+pub(crate) fn profile(
+    runnable: &mut Runnable,
+    inputs: &[Tensor],
+    passes: usize,
+) -> Result<Profile> {
     let nodes = runnable.plan().order_without_consts().len() as u64;
     let mut profiled = Vec::with_capacity(passes);
     for _ in 0..passes {
         let mut times = Vec::with_capacity(runnable.plan().order_without_consts().len());
         let (_, span) = observe(|| {
-            runnable.pass_with(input, |context, state, node, inputs| {
+            runnable.pass_with(inputs, |context, state, node, inputs| {
                 let faults = minor_faults();
                 let start = monotonic_ns();
                 let outputs = tract_core::plan::eval(context, state, node, inputs);

@@ -4,22 +4,22 @@ use std::{collections::BTreeSet, path::Path};
 
 use firstpass_conformance::largest_steps;
 use firstpass_probe::{
-    Backend, Error, Format, Knob, KnobValues, Knobs, Model, Result, Session, Tensor, TensorSpec,
+    Backend, Error, Format, Knob, KnobValues, Knobs, Model, OutputSpec, Result, Session, Tensor,
+    TensorSpec,
 };
 use firstpass_tract::Tract;
 
 fn model() -> Model {
-    let spec = |name: &str, shape: &[usize]| TensorSpec {
-        name: name.into(),
-        shape: shape.to_vec(),
-    };
     Model {
         name: "faceboxes-int8-per-channel".into(),
         format: Format::Onnx,
         path: Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../fixtures/models/faceboxes-int8-per-channel/model.onnx"),
-        input: spec("image", &[1, 3, 480, 640]),
-        outputs: vec![spec("loc", &[1, 1200, 4]), spec("conf", &[1200, 1])],
+        inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
+        outputs: vec![
+            OutputSpec::new("loc", [1, 1200, 4]),
+            OutputSpec::new("conf", [1200, 1]),
+        ],
     }
 }
 
@@ -74,8 +74,9 @@ fn declared(setting: &str) -> [u64; 2] {
 #[test]
 fn no_setting_changes_more_than_declared() -> Result<()> {
     let model = model();
-    let input = noise(&model.input.shape)?;
-    let run = |knobs: &Knobs| Session::<Tract>::open(&model, knobs)?.pass(&input);
+    let input = noise(&model.inputs[0].shape)?;
+    let run =
+        |knobs: &Knobs| Session::<Tract>::open(&model, knobs)?.pass(std::slice::from_ref(&input));
     let expected = run(&Knobs::default())?;
     for knob in Tract::knobs() {
         for value in settings(&knob) {
@@ -102,12 +103,13 @@ fn no_setting_changes_more_than_declared() -> Result<()> {
 #[test]
 fn settings_show_in_the_graph() -> Result<()> {
     let model = model();
-    let input = noise(&model.input.shape)?;
+    let input = noise(&model.inputs[0].shape)?;
     let operators = |setting: Option<(&str, &str)>| -> Result<_> {
         let knobs = setting
             .iter()
             .fold(Knobs::default(), |k, (name, value)| k.with(name, value));
-        let counted = Tract::inspect(&Tract::start(&knobs)?, &model, &input)?.operators;
+        let counted =
+            Tract::inspect(&Tract::start(&knobs)?, &model, std::slice::from_ref(&input))?.operators;
         Ok(move |name: &str| -> usize {
             let named = counted.iter().filter(|(label, _)| label.starts_with(name));
             named.map(|(_, count)| count).sum()
@@ -141,8 +143,13 @@ fn settings_that_say_nothing_together_are_refused() {
 #[test]
 fn a_profile_has_every_convolution_of_every_pass() -> Result<()> {
     let model = model();
-    let input = noise(&model.input.shape)?;
-    let profile = Tract::profile(&Tract::start(&Knobs::default())?, &model, &input, 2)?;
+    let input = noise(&model.inputs[0].shape)?;
+    let profile = Tract::profile(
+        &Tract::start(&Knobs::default())?,
+        &model,
+        std::slice::from_ref(&input),
+        2,
+    )?;
     let products = ["OptMatMul", "DepthWiseConv", "DirectSpatialConv"];
     for pass in &profile.passes {
         let convolutions = profile.operators.iter().zip(&pass.self_ns);

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use firstpass_harness::observation::{Outcome, Process};
-use firstpass_probe::{Backend, Error, ErrorKind, Phase, Tensor, read_tensors, write_tensors};
+use firstpass_probe::{
+    Backend, Data, Error, ErrorKind, Phase, Tensor, read_tensors, write_tensors,
+};
 use libtest_mimic::{Failed, Trial as Test};
 
 use crate::{
@@ -160,7 +162,10 @@ fn input(
     change: fn(Tensor) -> Tensor,
 ) -> Result<firstpass_probe::Trial> {
     let mut trial = context.trial(artifact, 1, 1)?;
-    let name = &artifact.file.input.name;
+    let [spec] = &artifact.file.inputs[..] else {
+        anyhow::bail!("the model of the fixtures has one input");
+    };
+    let name = &spec.name;
     let path = folder.join("input.safetensors");
     for file in &mut trial.inputs {
         let (mut tensors, _) = read_tensors(file).map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -181,8 +186,10 @@ fn wrong_shape(tensor: Tensor) -> Tensor {
 }
 
 fn poison(mut tensor: Tensor, value: f32) -> Tensor {
-    let middle = tensor.data.len() / 2;
-    tensor.data[middle] = value;
+    if let Data::F32(values) = &mut tensor.data {
+        let middle = values.len() / 2;
+        values[middle] = value;
+    }
     tensor
 }
 

@@ -40,11 +40,14 @@ fn read_request() -> Result<(Trial, Tensor)> {
         .first()
         .ok_or_else(|| Error::input("the request names no input"))?;
     let (mut tensors, _) = read_tensors(file)?;
-    let name = &trial.model.input.name;
+    let [spec] = &trial.model.inputs[..] else {
+        return Err(Error::input("a direct loop is of a model with one input"));
+    };
+    let name = &spec.name;
     let input = tensors
         .remove(name)
         .ok_or_else(|| Error::input(format!("{} holds no tensor {name:?}", file.display())))?;
-    input.check_input(&trial.model.input)?;
+    input.check_input(spec)?;
     Ok((trial, input))
 }
 

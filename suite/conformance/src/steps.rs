@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow};
 use firstpass_harness::{
     judge::agreement::{Agreement, compare},
-    photo::to_input,
     subject::Subject,
     workspace::Workspace,
 };
@@ -43,8 +42,8 @@ pub fn largest_steps_from_golden<B: Backend>(
         let Some(expected) = golden.get(&photo.name) else {
             continue;
         };
-        let input = to_input(&photo.letterboxed(model)?, &model.input)?;
-        let outputs = session.pass(&input).map_err(failed)?;
+        let inputs = photo.inputs(model)?.into_iter().map(|(_, input)| input);
+        let outputs = session.pass(&inputs.collect::<Vec<_>>()).map_err(failed)?;
         let agreement = compare(model, &[(expected, &outputs)]);
         found.insert(photo.name.clone(), steps(&agreement)?);
     }

@@ -3,7 +3,7 @@
 //! FaceBoxes (Zhang et al., 2017) predicts, for each prior box, an offset and a score. This module
 //! is the only place of the project that knows so.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use firstpass_probe::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -125,10 +125,14 @@ impl DetectionSpec {
             self.level.iter().all(|l| l.stride > 0),
             "the stride of a detection level must be positive"
         );
-        let priors = self.priors(model.image_size()).len();
+        let picture = model.picture().context(
+            "[detection] is for a model of pictures: give its input a [input.preprocess]",
+        )?;
+        let priors = self.priors((picture.height, picture.width)).len();
         for (name, per_prior) in [(&self.boxes, 4), (&self.scores, 1)] {
             let output = model.outputs.iter().find(|o| &o.name == name);
-            let elements = output.map(|o| o.shape.iter().product::<usize>());
+            let shape = output.and_then(|o| o.shape.as_ref());
+            let elements = shape.map(|shape| shape.iter().product::<usize>());
             ensure!(
                 elements == Some(priors * per_prior),
                 "[detection] expects an output {name:?} of {per_prior} x {priors} values, but \
@@ -144,14 +148,17 @@ impl DetectionSpec {
             let position = model.outputs.iter().position(|o| o.name == name);
             position.and_then(|p| outputs.get(p))
         };
-        let (Some(boxes), Some(scores)) = (find(&self.boxes), find(&self.scores)) else {
+        let values = |name: &str| find(name)?.f32s().ok();
+        let (Some(boxes), Some(scores), Some(picture)) =
+            (values(&self.boxes), values(&self.scores), model.picture())
+        else {
             return Vec::new();
         };
         let found = self
-            .priors(model.image_size())
+            .priors((picture.height, picture.width))
             .iter()
-            .zip(boxes.data.as_chunks::<4>().0)
-            .zip(&scores.data)
+            .zip(boxes.as_chunks::<4>().0)
+            .zip(scores)
             .filter(|(_, score)| **score >= self.score_threshold)
             .map(|((prior, offsets), &score)| Detection {
                 bbox: decode(prior, offsets, self.variances),

@@ -11,6 +11,7 @@ use firstpass_onnx::{
     AttributeProto, Constant, GraphProto, ModelProto, NodeProto, TensorProto, Values, decode,
     write::{constant, encode, f32_value, node},
 };
+use firstpass_probe::TensorSpec;
 use prost::Message;
 
 /// The operator set of the files that are made here.
@@ -46,14 +47,17 @@ pub struct Layer {
 impl Graph {
     /// # Errors
     /// Fails on a file that is no ONNX model.
-    pub fn read(path: &Path, input: &str, shape: &[usize]) -> Result<Self> {
+    pub fn read(path: &Path, inputs: &[TensorSpec]) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let graph = decode(bytes.clone().into()).map_err(|e| anyhow!("{e}"))?;
         let mut found = Self {
             graph,
             bytes,
-            shapes: BTreeMap::from([(input.to_owned(), shape.to_vec())]),
+            shapes: inputs
+                .iter()
+                .map(|input| (input.name.clone(), input.shape.clone()))
+                .collect(),
         };
         found.infer_shapes()?;
         Ok(found)
@@ -393,7 +397,7 @@ mod tests {
         let file = model
             .artifact(firstpass_probe::Format::Onnx)
             .context("it has an ONNX file")?;
-        Graph::read(&file.path, &file.input.name, &file.input.shape)
+        Graph::read(&file.path, &file.inputs)
     }
 
     #[test]

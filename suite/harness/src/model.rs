@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use firstpass_probe::{Format, Model, TensorSpec};
+use firstpass_probe::{Dtype, Format, Model, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::{detection::DetectionSpec, workspace::read_toml};
@@ -22,7 +22,9 @@ pub struct ModelDescription {
     /// Outputs of the reference run, as written by the fixture generator.
     pub golden: Option<PathBuf>,
     pub artifacts: BTreeMap<Format, PathBuf>,
-    pub input: InputSpec,
+    /// `[input]`, or `[[input]]` for each of several.
+    #[serde(rename = "input", with = "one_or_many")]
+    pub inputs: Vec<InputSpec>,
     pub outputs: Vec<OutputSpec>,
     /// How boxes are read from the outputs, for a detector.
     pub detection: Option<DetectionSpec>,
@@ -39,18 +41,30 @@ pub enum Precision {
     Int8,
 }
 
-/// The one input: an RGB image as NCHW floats.
+/// One input, in the order of the model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
     pub name: String,
-    /// `[1, 3, height, width]`
     pub shape: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Dtype::is_default")]
+    pub dtype: Dtype,
+    /// How a picture becomes this input; only where it is the one input, of f32 and of the shape
+    /// `[1, 3, height, width]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+}
+
+/// What pictures a model takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Picture {
+    pub height: usize,
+    pub width: usize,
     pub preprocess: Preprocess,
 }
 
 /// `x = (pixel / 255 − mean) / std` per channel, in f32 and in this order.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
     pub mean: [f32; 3],
@@ -64,7 +78,9 @@ pub struct Preprocess {
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
     pub name: String,
-    pub shape: Vec<usize>,
+    /// `None` where it is not known before the model has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
     /// What was applied after the last quantized tensor.
     #[serde(default)]
     pub activation: Activation,
@@ -104,18 +120,35 @@ impl ModelDescription {
 
     fn check(&self) -> Result<()> {
         ensure!(!self.artifacts.is_empty(), "it names no artifact");
+        ensure!(!self.inputs.is_empty(), "it names no input");
         ensure!(!self.outputs.is_empty(), "it names no output");
-        ensure!(
-            matches!(self.input.shape[..], [1, 3, h, w] if h > 0 && w > 0),
-            "the input shape must be [1, 3, height, width], not {:?}",
-            self.input.shape
-        );
-        for output in &self.outputs {
-            let elements: usize = output.shape.iter().product();
-            let stepped: usize = output.steps.iter().map(|s| s.elements).sum();
+        for input in &self.inputs {
             ensure!(
-                output.steps.is_empty() || stepped == elements,
-                "the steps of output {:?} cover {stepped} of its {elements} elements",
+                elements(&input.shape).is_some_and(|count| count > 0),
+                "the shape {:?} of input {:?} is empty or too large",
+                input.shape,
+                input.name
+            );
+            ensure!(
+                input.preprocess.is_none()
+                    || (self.inputs.len() == 1
+                        && input.dtype == Dtype::F32
+                        && matches!(input.shape[..], [1, 3, _, _])),
+                "input {:?} is made of pictures, so it must be the only one, of f32, and its shape \
+                 [1, 3, height, width], not {:?}",
+                input.name,
+                input.shape
+            );
+        }
+        for output in &self.outputs {
+            let count = output.shape.as_deref().and_then(elements);
+            let stepped = output
+                .steps
+                .iter()
+                .try_fold(0_usize, |sum, step| sum.checked_add(step.elements));
+            ensure!(
+                output.steps.is_empty() || (stepped.is_some() && stepped == count),
+                "the steps of output {:?} cover {stepped:?} of its {count:?} elements",
                 output.name
             );
             ensure!(
@@ -138,9 +171,16 @@ impl ModelDescription {
         self.file.parent().unwrap_or(Path::new("")).join(relative)
     }
 
-    /// Height and width of the input in pixels.
-    pub fn image_size(&self) -> (usize, usize) {
-        (self.input.shape[2], self.input.shape[3])
+    /// The input, where it is made of pictures.
+    pub fn picture(&self) -> Option<Picture> {
+        match &self.inputs[..] {
+            [input] => Some(Picture {
+                height: *input.shape.get(2)?,
+                width: *input.shape.get(3)?,
+                preprocess: input.preprocess?,
+            }),
+            _ => None,
+        }
     }
 
     /// The artifact in `format`, as a backend sees it; `None` where there is none.
@@ -150,14 +190,19 @@ impl ModelDescription {
             name: self.name.clone(),
             format,
             path: self.path(path),
-            input: TensorSpec {
-                name: self.input.name.clone(),
-                shape: self.input.shape.clone(),
-            },
+            inputs: self
+                .inputs
+                .iter()
+                .map(|input| TensorSpec {
+                    name: input.name.clone(),
+                    shape: input.shape.clone(),
+                    dtype: input.dtype,
+                })
+                .collect(),
             outputs: self
                 .outputs
                 .iter()
-                .map(|o| TensorSpec {
+                .map(|o| firstpass_probe::OutputSpec {
                     name: o.name.clone(),
                     shape: o.shape.clone(),
                 })
@@ -169,5 +214,39 @@ impl ModelDescription {
     pub fn files(&self) -> Vec<PathBuf> {
         let paths = self.artifacts.values().chain(&self.golden);
         paths.map(|p| self.path(p)).collect()
+    }
+}
+
+fn elements(shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(1_usize, |count, &length| count.checked_mul(length))
+}
+
+/// A table, or an array of tables.
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::InputSpec;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(InputSpec),
+        Many(Vec<InputSpec>),
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<InputSpec>, D::Error> {
+        Ok(match OneOrMany::deserialize(from)? {
+            OneOrMany::One(input) => vec![input],
+            OneOrMany::Many(inputs) => inputs,
+        })
+    }
+
+    pub fn serialize<S: Serializer>(inputs: &[InputSpec], to: S) -> Result<S::Ok, S::Error> {
+        match inputs {
+            [input] => input.serialize(to),
+            _ => inputs.serialize(to),
+        }
     }
 }

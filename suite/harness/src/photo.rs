@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::Tensor;
 pub use image::RgbImage;
 use image::imageops;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     detection::BBox,
-    model::{InputSpec, ModelDescription},
+    model::{ModelDescription, Picture},
     workspace::read_toml,
 };
 
@@ -82,13 +82,32 @@ impl Photo {
             "the image {} is empty",
             self.file.display()
         );
-        let (height, width) = model.image_size();
+        let of = model.picture().with_context(|| {
+            format!(
+                "{} takes no pictures: its model.toml has no [input.preprocess]",
+                model.name
+            )
+        })?;
         Ok(letterbox(
             &picture,
-            u32::try_from(height)?,
-            u32::try_from(width)?,
-            model.input.preprocess.pad,
+            u32::try_from(of.height)?,
+            u32::try_from(of.width)?,
+            of.preprocess.pad,
         ))
+    }
+}
+
+impl Photo {
+    /// The inputs of a model, by name.
+    ///
+    /// # Errors
+    /// Fails on a file that cannot be read, and on a model that takes no pictures.
+    pub fn inputs(&self, model: &ModelDescription) -> Result<Vec<(String, Tensor)>> {
+        let picture = self.letterboxed(model)?;
+        let (Some(of), [input]) = (model.picture(), &model.inputs[..]) else {
+            bail!("{} takes no pictures", model.name);
+        };
+        Ok(vec![(input.name.clone(), to_input(&picture, &of)?)])
     }
 }
 
@@ -117,8 +136,8 @@ fn letterbox(picture: &RgbImage, height: u32, width: u32, pad: u8) -> RgbImage {
 ///
 /// # Errors
 /// Fails where the picture has another size.
-pub fn to_input(picture: &RgbImage, spec: &InputSpec) -> Result<Tensor> {
-    let (mean, std) = (spec.preprocess.mean, spec.preprocess.std);
+pub fn to_input(picture: &RgbImage, of: &Picture) -> Result<Tensor> {
+    let (mean, std) = (of.preprocess.mean, of.preprocess.std);
     let mut data = Vec::with_capacity(picture.len());
     for channel in 0..3 {
         data.extend(
@@ -127,7 +146,7 @@ pub fn to_input(picture: &RgbImage, spec: &InputSpec) -> Result<Tensor> {
                 .map(|pixel| (f32::from(pixel[channel]) / 255.0 - mean[channel]) / std[channel]),
         );
     }
-    Tensor::new(&spec.shape, data).map_err(|e| anyhow::anyhow!("{e}"))
+    Tensor::new(&[1, 3, of.height, of.width], data).map_err(|e| anyhow::anyhow!("{e}"))
 }
 
 #[cfg(test)]
@@ -135,10 +154,10 @@ mod tests {
     use super::*;
     use crate::model::Preprocess;
 
-    fn spec(height: usize, width: usize) -> InputSpec {
-        InputSpec {
-            name: "image".into(),
-            shape: vec![1, 3, height, width],
+    fn spec(height: usize, width: usize) -> Picture {
+        Picture {
+            height,
+            width,
             preprocess: Preprocess {
                 mean: [0.5, 0.25, 0.0],
                 std: [0.5, 1.0, 2.0],
@@ -153,7 +172,10 @@ mod tests {
             image::Rgb([255, 0, if x == 0 { 0 } else { 255 }])
         });
         let input = to_input(&picture, &spec(1, 2))?;
-        assert_eq!(input.data, [1.0, 1.0, -0.25, -0.25, 0.0, 0.5]);
+        assert_eq!(
+            input.data,
+            vec![1.0_f32, 1.0, -0.25, -0.25, 0.0, 0.5].into()
+        );
         Ok(())
     }
 

@@ -519,7 +519,7 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(20);
-    const HELLO: &str = r#"echo '{"message":"hello","protocol":2,"backend":"x","main_ns":1}'; "#;
+    const HELLO: &str = r#"echo '{"message":"hello","protocol":3,"backend":"x","main_ns":1}'; "#;
     const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7,"reference_ns":8}'; "#;
     const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
 
@@ -598,7 +598,7 @@ mod tests {
 
     #[test]
     fn another_protocol_is_refused() {
-        let process = shell(&HELLO.replace(":2,\"backend", ":99,\"backend"), LONG);
+        let process = shell(&HELLO.replace(":3,\"backend", ":99,\"backend"), LONG);
         assert!(process.outcome.to_string().contains("protocol 99"));
     }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::{
     manifest::Manifest,
     model::{InputSpec, ModelDescription},
-    photo::{Photo, to_input},
+    photo::Photo,
     record::{Outputs, Record},
     workspace::Workspace,
 };
@@ -176,8 +176,9 @@ impl Subject {
             let Some(expected) = metadata.get(&format!("input.{}", photo.name)) else {
                 continue;
             };
-            let input = to_input(&photo.letterboxed(model)?, &model.input)?;
-            if &input.sha256() != expected {
+            let inputs = photo.inputs(model)?;
+            let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
+            if &sums.join(" ") != expected {
                 if !self.is_fixture(&photo.file)? {
                     // A photograph of the user's own that happens to have the same name.
                     continue;
@@ -258,16 +259,17 @@ impl InputFiles {
     /// # Errors
     /// Fails on a photograph that cannot be read and on a full disk.
     pub fn file(&mut self, photo: &Photo, model: &ModelDescription) -> Result<PathBuf> {
-        let key = (photo.name.clone(), fingerprint(&model.input)?);
+        let key = (photo.name.clone(), fingerprint(&model.inputs)?);
         if let Some(path) = self.written.get(&key) {
             return Ok(path.clone());
         }
-        let input = to_input(&photo.letterboxed(model)?, &model.input)?;
+        let inputs = photo.inputs(model)?;
         let path = self
             .folder
             .path()
             .join(format!("input-{}.safetensors", self.written.len()));
-        write_tensors(&path, [(model.input.name.clone(), &input)]).map_err(|e| anyhow!("{e}"))?;
+        let named = inputs.iter().map(|(name, input)| (name.clone(), input));
+        write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
         self.written.insert(key, path.clone());
         Ok(path)
     }
@@ -278,6 +280,6 @@ fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names.into_iter().find(|name| !seen.insert(*name))
 }
 
-fn fingerprint(input: &InputSpec) -> Result<String> {
-    Ok(serde_json::to_string(input)?)
+fn fingerprint(inputs: &[InputSpec]) -> Result<String> {
+    Ok(serde_json::to_string(inputs)?)
 }

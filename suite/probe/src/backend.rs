@@ -45,28 +45,29 @@ pub trait Backend {
     /// Fails on a file that the engine cannot read or whose operators it does not know.
     fn load(engine: &Self::Engine, model: &Model) -> Result<Self::Loaded>;
 
-    /// Makes the model ready to run on inputs of `shape` (NCHW).
-    fn prepare(loaded: &Self::Loaded, shape: &[usize]) -> Result<Self::Prepared>;
+    /// Makes the model ready to run on inputs of these shapes, in the order of [`Model::inputs`].
+    fn prepare(loaded: &Self::Loaded, shapes: &[Vec<usize>]) -> Result<Self::Prepared>;
 
-    /// Runs the model once on `input` (f32, of the prepared shape) and returns the outputs in the
-    /// order of [`Model::outputs`], readable on the host.
-    fn pass(prepared: &mut Self::Prepared, input: &Tensor) -> Result<Tensors>;
+    /// Runs the model once on `inputs`, which are in number, types and shapes as [`Model::inputs`]
+    /// and [`Backend::prepare`] have them, and returns the outputs in the order of
+    /// [`Model::outputs`], readable on the host.
+    fn pass(prepared: &mut Self::Prepared, inputs: &[Tensor]) -> Result<Tensors>;
 
     /// Which operators the engine runs for this model, as it says itself: from its own trace of
     /// one pass or from its optimized graph. Runs in a process of its own, which is not timed.
-    fn inspect(engine: &Self::Engine, model: &Model, input: &Tensor) -> Result<Arithmetic>;
+    fn inspect(engine: &Self::Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic>;
 
-    /// Where each of the first `passes` passes on `input` spends its time, from the engine's own
+    /// Where each of the first `passes` passes on `inputs` spends its time, from the engine's own
     /// hooks. Each pass goes through [`crate::observe`]. Runs in a process of its own, because
     /// hooks cost time; how much is measured by the harness.
     fn profile(
         engine: &Self::Engine,
         model: &Model,
-        input: &Tensor,
+        inputs: &[Tensor],
         passes: usize,
     ) -> Result<Profile>;
 
-    /// The quantized activations that the engine computes in one pass on `input`, from its own hook,
+    /// The quantized activations that the engine computes in one pass on `inputs`, from its own hook,
     /// with the outputs of that pass. Runs in a process of its own, which is not timed.
     ///
     /// To be provided by engines that have such a hook and read no file in which activations can be
@@ -74,7 +75,11 @@ pub trait Backend {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] by default.
-    fn activations(_engine: &Self::Engine, _model: &Model, _input: &Tensor) -> Result<Recording> {
+    fn activations(
+        _engine: &Self::Engine,
+        _model: &Model,
+        _inputs: &[Tensor],
+    ) -> Result<Recording> {
         Err(Error::unsupported(
             "it gives no activations of its own; mark them as outputs of the model file",
         ))

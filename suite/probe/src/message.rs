@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Quantization};
 
 /// Raised when a message changes its meaning.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What a probe is asked to do, as JSON in its only argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,8 +46,8 @@ pub enum Request {
 pub struct Trial {
     pub model: Model,
     pub knobs: Knobs,
-    /// Safetensors files with one tensor each, named as the model's input. All passes on one are
-    /// run before the next.
+    /// Safetensors files with a tensor for each of the model's inputs, by name. All passes on one
+    /// file are run before the next.
     pub inputs: Vec<PathBuf>,
     pub passes: PassPlan,
     /// Where the outputs of the first pass on each input go, as tensors `<input number>/<output>`.

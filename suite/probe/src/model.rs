@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Dtype;
+
 /// The format of a model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,14 +36,53 @@ pub struct Model {
     pub name: String,
     pub format: Format,
     pub path: PathBuf,
-    pub input: TensorSpec,
+    /// In the order in which [`crate::Backend::pass`] takes them.
+    pub inputs: Vec<TensorSpec>,
     /// In the order in which [`crate::Backend::pass`] returns them.
-    pub outputs: Vec<TensorSpec>,
+    pub outputs: Vec<OutputSpec>,
 }
 
-/// The name and shape of a tensor of f32 values.
+impl Model {
+    pub fn input_shapes(&self) -> Vec<Vec<usize>> {
+        self.inputs.iter().map(|spec| spec.shape.clone()).collect()
+    }
+}
+
+/// An input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorSpec {
     pub name: String,
     pub shape: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Dtype::is_default")]
+    pub dtype: Dtype,
+}
+
+impl TensorSpec {
+    /// An input of f32.
+    pub fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.into(),
+            dtype: Dtype::F32,
+        }
+    }
+}
+
+impl OutputSpec {
+    /// An output whose shape is known beforehand.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+        Self {
+            name: name.into(),
+            shape: Some(shape.into()),
+        }
+    }
+}
+
+/// An output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSpec {
+    pub name: String,
+    /// `None` where it is not known beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
 }

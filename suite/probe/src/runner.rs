@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    Backend, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, Pass, Phase, Request,
-    Result, Span, Tensor, Tensors, Trial,
+    Backend, Description, Error, Knob, Knobs, Message, Model, OutputSpec, PROTOCOL, Pass, Phase,
+    Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
     process, read_tensors,
@@ -44,11 +44,11 @@ impl<B: Backend> Session<B> {
     ) -> Result<Self> {
         let (loaded, span) = step(Phase::Load, || B::load(engine, model))?;
         say(&Message::Loaded { span })?;
-        let shape = &model.input.shape;
-        let (mut prepared, span) = step(Phase::Prepare, || B::prepare(&loaded, shape))?;
+        let shapes = model.input_shapes();
+        let (mut prepared, span) = step(Phase::Prepare, || B::prepare(&loaded, &shapes))?;
         say(&Message::Prepared { span })?;
         if let Some(warm_up) = WarmUp::of(knobs) {
-            let run = || warm_up.run::<B>(&loaded, &mut prepared, shape);
+            let run = || warm_up.run::<B>(&loaded, &mut prepared, model);
             let ((), span) = step(Phase::WarmUp, run)?;
             say(&Message::WarmedUp { span })?;
         }
@@ -58,30 +58,49 @@ impl<B: Backend> Session<B> {
         })
     }
 
-    /// One pass on an input that is checked first, with outputs that are checked after.
+    /// One pass on inputs that are checked first, with outputs that are checked after.
     ///
     /// # Errors
-    /// Fails on an input of the wrong shape or with a value that is not finite, where the engine
-    /// fails, and where its outputs have other shapes than the model declares.
-    pub fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
-        input
-            .check_input(&self.model.input)
-            .map_err(|e| e.in_phase(Phase::Pass))?;
-        Ok(self.timed_pass(input)?.0)
+    /// Fails on an input of the wrong type or shape or with a value that is not finite, where the
+    /// engine fails, and where its outputs have other shapes than the model declares.
+    pub fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        check_inputs(&self.model, inputs).map_err(|e| e.in_phase(Phase::Pass))?;
+        Ok(self.timed_pass(inputs)?.0)
     }
 
-    fn timed_pass(&mut self, input: &Tensor) -> Result<(Tensors, Span)> {
-        let (outputs, span) = step(Phase::Pass, || B::pass(&mut self.prepared, input))?;
-        let found: Vec<_> = outputs.iter().map(|t| &t.shape).collect();
-        let expected: Vec<_> = self.model.outputs.iter().map(|s| &s.shape).collect();
-        if found != expected {
-            let error = Error::engine(format!(
-                "the outputs have shapes {found:?}, but the model declares {expected:?}"
-            ));
-            return Err(error.in_phase(Phase::Pass));
-        }
+    fn timed_pass(&mut self, inputs: &[Tensor]) -> Result<(Tensors, Span)> {
+        let (outputs, span) = step(Phase::Pass, || B::pass(&mut self.prepared, inputs))?;
+        check_outputs(&self.model, &outputs).map_err(|e| e.in_phase(Phase::Pass))?;
         Ok((outputs, span))
     }
+}
+
+fn check_inputs(model: &Model, inputs: &[Tensor]) -> Result<()> {
+    if inputs.len() != model.inputs.len() {
+        return Err(Error::input(format!(
+            "the model takes {} inputs, not {}",
+            model.inputs.len(),
+            inputs.len()
+        )));
+    }
+    let mut all = inputs.iter().zip(&model.inputs);
+    all.try_for_each(|(input, spec)| input.check_input(spec))
+}
+
+fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
+    let as_declared = |(output, spec): (&Tensor, &OutputSpec)| {
+        spec.shape
+            .as_ref()
+            .is_none_or(|shape| *shape == output.shape)
+    };
+    if outputs.len() == model.outputs.len() && outputs.iter().zip(&model.outputs).all(as_declared) {
+        return Ok(());
+    }
+    let found: Vec<_> = outputs.iter().map(|t| &t.shape).collect();
+    let expected: Vec<_> = model.outputs.iter().map(|s| &s.shape).collect();
+    Err(Error::engine(format!(
+        "the outputs have shapes {found:?}, but the model declares {expected:?}"
+    )))
 }
 
 /// Answers the one request in the process's arguments and returns the exit code of the probe.
@@ -166,9 +185,9 @@ fn inspect<B: Backend>(
     knobs: &Knobs,
     input: &Path,
 ) -> Result<()> {
-    let input = read_input(model, input).map_err(|e| e.in_phase(Phase::Request))?;
+    let inputs = read_inputs(model, input).map_err(|e| e.in_phase(Phase::Request))?;
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
-    let (arithmetic, _) = step(Phase::Inspect, || B::inspect(&engine, model, &input))?;
+    let (arithmetic, _) = step(Phase::Inspect, || B::inspect(&engine, model, &inputs))?;
     channel.send(&Message::Arithmetic(arithmetic))
 }
 
@@ -179,7 +198,7 @@ fn profile<B: Backend>(
     input: &Path,
     passes: usize,
 ) -> Result<()> {
-    let input = read_input(model, input).map_err(|e| e.in_phase(Phase::Request))?;
+    let inputs = read_inputs(model, input).map_err(|e| e.in_phase(Phase::Request))?;
     if let Some(value) = WarmUp::of(knobs).and_then(|_| knobs.get(warm_up::WARM_UP)) {
         let message = format!(
             "{}={value} would hide the pass that a profile is of",
@@ -188,7 +207,7 @@ fn profile<B: Backend>(
         return Err(Error::unsupported(message).in_phase(Phase::Request));
     }
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
-    let run = || B::profile(&engine, model, &input, passes);
+    let run = || B::profile(&engine, model, &inputs, passes);
     let (profile, _) = step(Phase::Profile, run)?;
     channel.send(&Message::Profile(profile))
 }
@@ -200,9 +219,9 @@ fn activations<B: Backend>(
     input: &Path,
     outputs: &Path,
 ) -> Result<()> {
-    let input = read_input(model, input).map_err(|e| e.in_phase(Phase::Request))?;
+    let inputs = read_inputs(model, input).map_err(|e| e.in_phase(Phase::Request))?;
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
-    let run = || B::activations(&engine, model, &input);
+    let run = || B::activations(&engine, model, &inputs);
     let (recording, _) = step(Phase::Activations, run)?;
     let names = model
         .outputs
@@ -226,10 +245,10 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
     let (engine, span) = step(Phase::Start, || start::<B>(&trial.knobs))?;
     channel.send(&Message::Started { span })?;
 
-    let inputs: Result<Vec<Tensor>> = trial
+    let inputs: Result<Vec<Tensors>> = trial
         .inputs
         .iter()
-        .map(|path| read_input(&trial.model, path))
+        .map(|path| read_inputs(&trial.model, path))
         .collect();
     let inputs = inputs.map_err(|e| e.in_phase(Phase::Request))?;
 
@@ -239,14 +258,14 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
 
     let budget = Duration::from_millis(trial.passes.budget_ms);
     let mut saved = Vec::new();
-    for (number, input) in inputs.iter().enumerate() {
+    for (number, inputs) in inputs.iter().enumerate() {
         let began = monotonic_ns();
         for pass in 0..trial.passes.at_most {
             let spent = Duration::from_nanos(monotonic_ns() - began);
             if pass >= trial.passes.at_least && spent >= budget {
                 break;
             }
-            let (outputs, span) = session.timed_pass(input)?;
+            let (outputs, span) = session.timed_pass(inputs)?;
             channel.send(&Message::Pass(Pass {
                 input: number,
                 digest: digest(&outputs),
@@ -285,17 +304,20 @@ fn start<B: Backend>(chosen: &Knobs) -> Result<B::Engine> {
     B::start(chosen)
 }
 
-fn read_input(model: &Model, path: &Path) -> Result<Tensor> {
+fn read_inputs(model: &Model, path: &Path) -> Result<Tensors> {
     let (mut tensors, _) = read_tensors(path)?;
-    let input = tensors.remove(&model.input.name).ok_or_else(|| {
-        Error::input(format!(
-            "{} holds no tensor {:?}",
-            path.display(),
-            model.input.name
-        ))
-    })?;
-    input.check_input(&model.input)?;
-    Ok(input)
+    let inputs = model.inputs.iter().map(|spec| {
+        tensors.remove(&spec.name).ok_or_else(|| {
+            Error::input(format!(
+                "{} holds no tensor {:?}",
+                path.display(),
+                spec.name
+            ))
+        })
+    });
+    let inputs = inputs.collect::<Result<Tensors>>()?;
+    check_inputs(model, &inputs)?;
+    Ok(inputs)
 }
 
 /// Runs one step of the backend, timed. A panic of the engine is a failure like any other.

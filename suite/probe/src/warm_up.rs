@@ -1,7 +1,7 @@
 //! A pass on zeros before the first real one, which moves what first passes cost to the start of a
 //! program, where it may matter less.
 
-use crate::{Backend, Knob, Knobs, Result, Tensor};
+use crate::{Backend, Knob, Knobs, Model, Result, Tensor, TensorSpec};
 
 /// The knob that asks for it.
 pub const WARM_UP: &str = "warm-up";
@@ -39,25 +39,29 @@ impl WarmUp {
         }
     }
 
-    /// Runs it. A small pass needs a model of its own, prepared for that shape.
+    /// Runs it. A small pass needs a model of its own, prepared for those shapes.
     pub fn run<B: Backend>(
         self,
         loaded: &B::Loaded,
         prepared: &mut B::Prepared,
-        shape: &[usize],
+        model: &Model,
     ) -> Result<()> {
         match self {
-            Self::Full => B::pass(prepared, &zeros(shape)?).map(drop),
+            Self::Full => B::pass(prepared, &zeros(&model.inputs)?).map(drop),
             Self::Small => {
-                let shape = small(shape);
-                B::pass(&mut B::prepare(loaded, &shape)?, &zeros(&shape)?).map(drop)
+                let mut inputs = model.inputs.clone();
+                for input in &mut inputs {
+                    input.shape = small(&input.shape);
+                }
+                let shapes: Vec<_> = inputs.iter().map(|input| input.shape.clone()).collect();
+                B::pass(&mut B::prepare(loaded, &shapes)?, &zeros(&inputs)?).map(drop)
             }
         }
     }
 }
 
-fn zeros(shape: &[usize]) -> Result<Tensor> {
-    Tensor::new(shape, vec![0.0; shape.iter().product()])
+fn zeros(inputs: &[TensorSpec]) -> Result<Vec<Tensor>> {
+    inputs.iter().map(Tensor::zeros).collect()
 }
 
 /// The shape with its last two axes made smaller; never larger than it was.

@@ -2,20 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use firstpass_probe::{Format, Model, Result, Tensor, TensorSpec};
+use firstpass_probe::{Format, Model, OutputSpec, Result, Tensor, TensorSpec};
 
 pub fn faceboxes(name: &str) -> Model {
     let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
-    let spec = |name: &str, shape: &[usize]| TensorSpec {
-        name: name.into(),
-        shape: shape.to_vec(),
-    };
     Model {
         name: name.into(),
         format: Format::Onnx,
         path: root.join(name).join("model.onnx"),
-        input: spec("image", &[1, 3, 480, 640]),
-        outputs: vec![spec("loc", &[1, 1200, 4]), spec("conf", &[1200, 1])],
+        inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
+        outputs: vec![
+            OutputSpec::new("loc", [1, 1200, 4]),
+            OutputSpec::new("conf", [1200, 1]),
+        ],
     }
 }
 
@@ -26,5 +25,5 @@ pub fn noise() -> Result<Tensor> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 24) as f32 * 8.0 - 4.0
     });
-    Tensor::new(&[1, 3, 480, 640], noise.collect())
+    Tensor::new(&[1, 3, 480, 640], noise.collect::<Vec<f32>>())
 }

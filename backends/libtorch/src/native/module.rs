@@ -2,8 +2,8 @@
 
 use std::{fs::File, io, path::Path, rc::Rc};
 
-use firstpass_probe::{Error, Model, Result, Tensor, Tensors};
-use tch::{CModule, Device, IValue, Kind};
+use firstpass_probe::{Data, Dtype, Error, Model, Result, Tensor, TensorSpec, Tensors};
+use tch::{CModule, Device, IValue, Kind, kind::Element};
 use zip::ZipArchive;
 
 use super::{engine::Engine, prepared, settings, shim, torch_error};
@@ -12,7 +12,9 @@ use super::{engine::Engine, prepared, settings, shim, torch_error};
 #[derive(Clone)]
 pub struct Module {
     module: Rc<CModule>,
-    outputs: usize,
+    inputs: Vec<TensorSpec>,
+    /// How many of the tensors that the module returns are outputs; `None` for all.
+    outputs: Option<usize>,
     /// Keeps the module in the thread whose settings it runs under.
     _engine: Engine,
 }
@@ -38,7 +40,8 @@ impl Module {
         })?;
         Ok(Self {
             module: Rc::new(module),
-            outputs: model.outputs.len(),
+            inputs: model.inputs.clone(),
+            outputs: Some(model.outputs.len()).filter(|&count| count > 0),
             _engine: *engine,
         })
     }
@@ -48,57 +51,79 @@ impl Module {
         shim::graph_nodes(&self.module)
     }
 
-    /// Allocates the input. Nothing else is to be done: TorchScript specialises to a shape in its
+    /// Allocates the inputs. Nothing else is to be done: TorchScript specialises to shapes in its
     /// first passes.
-    pub(super) fn prepare(&self, shape: &[usize]) -> Result<Runnable> {
-        let input = tch::Tensor::f_zeros(dimensions(shape)?, (Kind::Float, Device::Cpu));
+    pub(super) fn prepare(&self, shapes: &[Vec<usize>]) -> Result<Runnable> {
+        let inputs = shapes.iter().zip(&self.inputs);
+        let inputs = inputs.map(|(shape, spec)| {
+            let kind = kind(spec.dtype);
+            tch::Tensor::f_zeros(dimensions(shape)?, (kind, Device::Cpu)).map_err(torch_error)
+        });
         Ok(Runnable {
             module: self.clone(),
-            input: input.map_err(torch_error)?,
+            inputs: inputs.collect::<Result<_>>()?,
         })
     }
 }
 
-/// A module with the tensor that its passes take their input from.
+/// A module with the tensors that its passes take their inputs from.
 pub struct Runnable {
     module: Module,
-    input: tch::Tensor,
+    inputs: Vec<tch::Tensor>,
 }
 
 impl Runnable {
-    pub(super) fn pass(&mut self, input: &Tensor) -> Result<Tensors> {
+    pub(super) fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
         // Per pass, because the setting belongs to the thread and not to the module.
         let _inference = tch::no_grad_guard();
-        self.fill(input)?;
-        let argument = IValue::Tensor(self.input.shallow_clone());
+        let all = self.inputs.iter_mut().zip(inputs);
+        for (own, given) in all {
+            fill(own, given)?;
+        }
+        let arguments = self.inputs.iter();
+        let arguments: Vec<_> = arguments
+            .map(|own| IValue::Tensor(own.shallow_clone()))
+            .collect();
         let module = &self.module.module;
-        let output = module.forward_is(&[argument]).map_err(torch_error)?;
+        let output = module.forward_is(&arguments).map_err(torch_error)?;
 
         let mut tensors = Vec::new();
         collect(output, &mut tensors)?;
-        let declared = self.module.outputs;
-        if tensors.len() < declared {
-            return Err(Error::engine(format!(
-                "the module returned {} tensors, but the model declares {declared} outputs",
-                tensors.len(),
-            )));
+        if let Some(declared) = self.module.outputs {
+            if tensors.len() < declared {
+                return Err(Error::engine(format!(
+                    "the module returned {} tensors, but the model declares {declared} outputs",
+                    tensors.len(),
+                )));
+            }
+            tensors.truncate(declared);
         }
-        tensors.truncate(declared);
         tensors.iter().map(copy).collect()
     }
+}
 
-    /// Copies the input: a scripted module may write to its arguments.
-    fn fill(&mut self, input: &Tensor) -> Result<()> {
-        let shape = dimensions(&input.shape)?;
-        // SAFETY: `data` holds as many f32 as `shape` says, which `Tensor::new` checks. The view is
-        // only read from, and gone before this function returns.
-        let view = unsafe {
-            let data = input.data.as_ptr().cast();
-            tch::Tensor::f_from_blob(data, &shape, &[], Kind::Float, Device::Cpu)
-        };
-        self.input
-            .f_copy_(&view.map_err(torch_error)?)
-            .map_err(torch_error)
+/// Copies an input: a scripted module may write to its arguments.
+fn fill(own: &mut tch::Tensor, given: &Tensor) -> Result<()> {
+    let shape = dimensions(&given.shape)?;
+    // SAFETY: there are as many values as `shape` says, which `Tensor::new` checks, and they are of
+    // this kind. The view is only read from, and gone before this function returns.
+    let view = unsafe {
+        let data = given.data.bytes().as_ptr();
+        tch::Tensor::f_from_blob(data, &shape, &[], kind(given.data.dtype()), Device::Cpu)
+    };
+    own.f_copy_(&view.map_err(torch_error)?)
+        .map_err(torch_error)
+}
+
+fn kind(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::I64 => Kind::Int64,
+        Dtype::I32 => Kind::Int,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::I8 => Kind::Int8,
+        Dtype::Bool => Kind::Bool,
     }
 }
 
@@ -141,8 +166,11 @@ fn collect(value: IValue, tensors: &mut Vec<tch::Tensor>) -> Result<()> {
         IValue::Tuple(values) | IValue::GenericList(values) => values
             .into_iter()
             .try_for_each(|value| collect(value, tensors)),
+        IValue::GenericDict(entries) => entries
+            .into_iter()
+            .try_for_each(|(_, value)| collect(value, tensors)),
         other => Err(Error::unsupported(format!(
-            "the module returned something other than tensors, tuples and lists: {other:?}"
+            "the module returned something other than tensors in tuples, lists and dictionaries: {other:?}"
         ))),
     }
 }
@@ -153,9 +181,28 @@ fn copy(tensor: &tch::Tensor) -> Result<Tensor> {
         .into_iter()
         .map(|n| Ok(usize::try_from(n)?))
         .collect::<Result<Vec<_>>>()?;
-    let mut data = vec![0.0_f32; shape.iter().product()];
-    let count = data.len();
-    tensor.f_copy_data(&mut data, count).map_err(torch_error)?;
+    fn of<T: Element + Default + Clone>(tensor: &tch::Tensor) -> Result<Vec<T>> {
+        let mut values = vec![T::default(); tensor.numel()];
+        let count = values.len();
+        tensor
+            .f_copy_data(&mut values, count)
+            .map_err(torch_error)?;
+        Ok(values)
+    }
+    let data: Data = match tensor.kind() {
+        Kind::Float => of::<f32>(tensor)?.into(),
+        Kind::Double => of::<f64>(tensor)?.into(),
+        Kind::Int64 => of::<i64>(tensor)?.into(),
+        Kind::Int => of::<i32>(tensor)?.into(),
+        Kind::Uint8 => of::<u8>(tensor)?.into(),
+        Kind::Int8 => of::<i8>(tensor)?.into(),
+        Kind::Bool => of::<bool>(tensor)?.into(),
+        other => {
+            return Err(Error::unsupported(format!(
+                "the module returned values of {other:?}"
+            )));
+        }
+    };
     Tensor::new(&shape, data)
 }
 
@@ -174,7 +221,7 @@ mod tests {
         let mut tensors = Vec::new();
         collect(returned, &mut tensors)?;
         let values: Result<Vec<_>> = tensors.iter().map(copy).collect();
-        let values: Vec<f32> = values?.into_iter().flat_map(|tensor| tensor.data).collect();
+        let values: Vec<f64> = values?.iter().flat_map(|t| t.data.to_f64s()).collect();
         assert_eq!(values, [1.0, 2.0, 3.0]);
         assert!(collect(IValue::Int(1), &mut Vec::new()).is_err());
         Ok(())

@@ -17,12 +17,12 @@ use super::{
 /// runs the same graph.
 pub(super) const PASSES_BEFORE: usize = 2;
 
-pub(super) fn inspect(runnable: &mut Runnable, input: &Tensor) -> Result<Arithmetic> {
+pub(super) fn inspect(runnable: &mut Runnable, inputs: &[Tensor]) -> Result<Arithmetic> {
     for _ in 0..PASSES_BEFORE {
-        runnable.pass(input)?;
+        runnable.pass(inputs)?;
     }
     let trace = Trace::begin()?;
-    runnable.pass(input)?;
+    runnable.pass(inputs)?;
     let calls = trace.end()?;
     Ok(Arithmetic {
         source: format!(
@@ -36,14 +36,14 @@ pub(super) fn inspect(runnable: &mut Runnable, input: &Tensor) -> Result<Arithme
 pub(super) fn profile(
     engine: &Engine,
     model: &Model,
-    input: &Tensor,
+    inputs: &[Tensor],
     passes: usize,
 ) -> Result<Profile> {
-    let mut runnable = Module::load(engine, model)?.prepare(&input.shape)?;
+    let mut runnable = Module::load(engine, model)?.prepare(&model.input_shapes())?;
     let mut profiled = Vec::new();
     for _ in 0..passes {
         let trace = Trace::begin()?;
-        let (_, span) = observe(|| runnable.pass(input))?;
+        let (_, span) = observe(|| runnable.pass(inputs))?;
         let times = self_times(&trace.end()?);
         profiled.push((span, times, settings::executed_graph_nodes()?));
     }

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use firstpass_probe::{
-    Description, Format, Knobs, Model, Quantization, THREADS, Tensor, TensorSpec, read_tensors,
-    write_tensors,
+    Data, Description, Format, Knobs, Model, OutputSpec, Quantization, THREADS, Tensor, TensorSpec,
+    read_tensors, write_tensors,
 };
 
 use super::{
@@ -184,19 +184,18 @@ impl Layered {
             .artifact(FORMAT)
             .context("the model has no ONNX file")?;
         subject.verify(&plain.path)?;
-        let graph = Graph::read(&plain.path, &plain.input.name, &plain.input.shape)?;
+        let graph = Graph::read(&plain.path, &plain.inputs)?;
         let layers = graph.layers()?;
         ensure!(
             !layers.is_empty(),
             "{} has no QuantizeLinear whose shape is known",
             plain.path.display()
         );
-        let further = layers.iter().map(|layer| TensorSpec {
-            name: layer.output.clone(),
-            shape: layer.shape.clone(),
-        });
+        let further = layers
+            .iter()
+            .map(|layer| OutputSpec::new(&layer.output, &layer.shape[..]));
         let is_output = |name: &str| plain.outputs.iter().any(|output| output.name == name);
-        let further: Vec<TensorSpec> = further.filter(|spec| !is_output(&spec.name)).collect();
+        let further: Vec<OutputSpec> = further.filter(|spec| !is_output(&spec.name)).collect();
         let names: Vec<&str> = further.iter().map(|spec| spec.name.as_str()).collect();
         let path = folder.join("marked.onnx");
         std::fs::write(&path, graph.with_outputs(&names))
@@ -279,7 +278,7 @@ impl Layered {
                     .get(&layer.output)
                     .context("the referee gave all outputs")?;
                 let difference =
-                    |expected: &Tensor| Difference::of(&expected.data, &engine.data, layer.scale);
+                    |expected: &Tensor| Difference::between(expected, engine, layer.scale);
                 line.cumulative = Some(difference(expected));
                 let by_itself = |rules: &Knobs| -> Result<Option<Difference>> {
                     let alone = self.alone(layer, &referee.under(rules), &own.activations)?;
@@ -322,8 +321,9 @@ impl Layered {
         let mut data = Vec::new();
         for image in 0..images {
             for part in &parts {
-                let length = part.data.len() / images;
-                data.extend_from_slice(&part.data[image * length..][..length]);
+                let values = part.f32s().map_err(|e| anyhow!("{e}"))?;
+                let length = values.len() / images;
+                data.extend_from_slice(&values[image * length..][..length]);
             }
         }
         let input = Tensor::new(&shape, data).map_err(|e| anyhow!("{e}"))?;
@@ -333,14 +333,8 @@ impl Layered {
             name: layer.name.clone(),
             format: FORMAT,
             path,
-            input: TensorSpec {
-                name: ALONE.into(),
-                shape,
-            },
-            outputs: vec![TensorSpec {
-                name: layer.output.clone(),
-                shape: layer.shape.clone(),
-            }],
+            inputs: vec![TensorSpec::f32(ALONE, shape)],
+            outputs: vec![OutputSpec::new(&layer.output, &layer.shape[..])],
         };
         let alone = Pass {
             input: &file,
@@ -421,7 +415,7 @@ fn is_like(layer: &Layer, (quantization, values): &(Quantization, Tensor)) -> bo
 }
 
 /// Whether the outputs that `specs` name are there in both and the same, bit for bit.
-fn same_bits(specs: &[TensorSpec], a: &Tensors, b: &Tensors) -> bool {
+fn same_bits(specs: &[OutputSpec], a: &Tensors, b: &Tensors) -> bool {
     specs.iter().all(|spec| {
         let bits = |tensors: &Tensors| {
             let tensor = tensors.get(&spec.name)?;
@@ -443,8 +437,10 @@ fn below(folder: &str, tensors: HashMap<String, Tensor>) -> Tensors {
 /// The file of an input with every value multiplied.
 fn multiplied(input: &Path, gain: f32, folder: &Path) -> Result<PathBuf> {
     let (mut tensors, _) = read_tensors(input).map_err(|e| anyhow!("{e}"))?;
-    for value in tensors.values_mut().flat_map(|tensor| &mut tensor.data) {
-        *value *= gain;
+    for tensor in tensors.values_mut() {
+        if let Data::F32(values) = &mut tensor.data {
+            values.iter_mut().for_each(|value| *value *= gain);
+        }
     }
     let path = folder.join("multiplied.safetensors");
     let named = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
@@ -494,14 +490,10 @@ mod tests {
 
     #[test]
     fn one_bit_is_another_output() -> Result<()> {
-        let output = TensorSpec {
-            name: "a/b".into(),
-            shape: vec![2],
-        };
         let plain = below("0", tensors("0/a/b", &[0.0, 1.0])?);
         let same = below("output", tensors("output/a/b", &[0.0, 1.0])?);
         let other = below("output", tensors("output/a/b", &[-0.0, 1.0])?);
-        let specs = [output];
+        let specs = [OutputSpec::new("a/b", [2])];
         assert!(same_bits(&specs, &plain, &same));
         assert!(!same_bits(&specs, &plain, &other));
         assert!(!same_bits(&specs, &Tensors::new(), &Tensors::new()));

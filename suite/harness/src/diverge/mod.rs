@@ -7,7 +7,7 @@ mod measure;
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
-use firstpass_probe::Knobs;
+use firstpass_probe::{Knobs, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{beside::Beside, code::Code};
@@ -132,6 +132,18 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Of tensors of f32, dequantized with `scale`; one of another type differs in every value.
+    pub fn between(reference: &Tensor, other: &Tensor, scale: f32) -> Self {
+        match (reference.f32s(), other.f32s()) {
+            (Ok(reference), Ok(other)) => Self::of(reference, other, scale),
+            _ => Self {
+                values: reference.data.len(),
+                same: 0,
+                most_steps: u64::MAX,
+            },
+        }
+    }
+
     /// Of values that are dequantized with `scale`.
     pub fn of(reference: &[f32], other: &[f32], scale: f32) -> Self {
         let mut difference = Self {

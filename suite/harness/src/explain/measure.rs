@@ -269,7 +269,7 @@ mod tests {
     use super::*;
     use crate::explain::{read, tests::run};
 
-    const HELLO: &str = r#"{"message":"hello","protocol":2,"backend":"x","main_ns":1}"#;
+    const HELLO: &str = r#"{"message":"hello","protocol":3,"backend":"x","main_ns":1}"#;
     const DONE: &str = r#"{"message":"done","peak_memory_kib":9,"reference_ns":8}"#;
 
     /// A probe made of shell commands, which gives this profile and has no trials.
@@ -290,10 +290,7 @@ mod tests {
                 name: "m".into(),
                 format: Format::Onnx,
                 path: "m.onnx".into(),
-                input: TensorSpec {
-                    name: "x".into(),
-                    shape: vec![1],
-                },
+                inputs: vec![TensorSpec::f32("x", [1])],
                 outputs: Vec::new(),
             },
             knobs: Knobs::default(),

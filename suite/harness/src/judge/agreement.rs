@@ -1,6 +1,6 @@
 //! How far the outputs of one engine are from a reference.
 
-use firstpass_probe::Tensor;
+use firstpass_probe::{Data, Tensor};
 
 use crate::{
     detection::{BBox, Detection, match_boxes},
@@ -17,6 +17,9 @@ pub struct Agreement {
     pub same_bits: usize,
     /// Values of the other that are NaN or infinite while the reference's are not, or vice versa.
     pub not_finite: usize,
+    /// Tensors of the other that are of another shape or type than the reference's; their values
+    /// enter no other figure.
+    pub other_shape: usize,
     pub max_abs: f64,
     /// The largest difference relative to the root mean square of the reference.
     pub max_relative: f64,
@@ -79,8 +82,31 @@ pub fn compare(model: &ModelDescription, pairs: &[(&[Tensor], &[Tensor])]) -> Ve
         .collect()
 }
 
+/// By value; of tensors of one type.
+fn equal_bits(a: &Data, b: &Data) -> Vec<bool> {
+    match (a, b) {
+        (Data::F32(a), Data::F32(b)) => {
+            let both = a.iter().zip(b);
+            both.map(|(a, b)| a.to_bits() == b.to_bits()).collect()
+        }
+        (Data::F64(a), Data::F64(b)) => {
+            let both = a.iter().zip(b);
+            both.map(|(a, b)| a.to_bits() == b.to_bits()).collect()
+        }
+        (Data::I64(a), Data::I64(b)) => a.iter().zip(b).map(|(a, b)| a == b).collect(),
+        // Every other type is exact as a real number.
+        _ => {
+            let (a, b) = (a.to_f64s(), b.to_f64s());
+            a.iter()
+                .zip(&b)
+                .map(|(a, b)| a.to_bits() == b.to_bits())
+                .collect()
+        }
+    }
+}
+
 fn compare_output(spec: &OutputSpec, pairs: &[(&Tensor, &Tensor)]) -> Agreement {
-    let (mut values, mut same_bits, mut not_finite) = (0, 0, 0);
+    let (mut values, mut same_bits, mut not_finite, mut other_shape) = (0, 0, 0, 0);
     let (mut dot, mut reference_power, mut other_power, mut noise) = (0.0, 0.0, 0.0, 0.0);
     let mut max_abs = 0f64;
     let mut histogram = vec![0; HISTOGRAM + 1];
@@ -91,21 +117,31 @@ fn compare_output(spec: &OutputSpec, pairs: &[(&Tensor, &Tensor)]) -> Agreement 
         .flat_map(|s| std::iter::repeat_n(s.scale, s.elements))
         .collect();
     for (reference, other) in pairs {
-        for (index, (&a, &b)) in reference.data.iter().zip(&other.data).enumerate() {
+        if reference.shape != other.shape || reference.data.dtype() != other.data.dtype() {
+            other_shape += 1;
+            continue;
+        }
+        let equal = equal_bits(&reference.data, &other.data);
+        let both = reference
+            .data
+            .to_f64s()
+            .into_iter()
+            .zip(other.data.to_f64s());
+        for (index, ((x, y), equal)) in both.zip(equal).enumerate() {
             values += 1;
-            same_bits += usize::from(a.to_bits() == b.to_bits());
-            if !a.is_finite() || !b.is_finite() {
-                not_finite += usize::from(a.to_bits() != b.to_bits());
+            same_bits += usize::from(equal);
+            if !x.is_finite() || !y.is_finite() {
+                not_finite += usize::from(!equal);
                 continue;
             }
-            let (x, y) = (f64::from(a), f64::from(b));
             dot += x * y;
             reference_power += x * x;
             other_power += y * y;
             noise += (x - y) * (x - y);
             max_abs = max_abs.max((x - y).abs());
             if let Some(scale) = scales.get(index) {
-                let steps = steps_between(a, b, *scale, spec.activation);
+                // Only tensors of f32 have steps.
+                let steps = steps_between(x as f32, y as f32, *scale, spec.activation);
                 max_steps = max_steps.max(steps);
                 histogram[usize::try_from(steps).unwrap_or(HISTOGRAM).min(HISTOGRAM)] += 1;
             }
@@ -119,6 +155,7 @@ fn compare_output(spec: &OutputSpec, pairs: &[(&Tensor, &Tensor)]) -> Agreement 
         values,
         same_bits,
         not_finite,
+        other_shape,
         max_abs,
         max_relative: if rms > 0.0 { max_abs / rms } else { max_abs },
         sqnr_db: 10.0 * (reference_power / noise).log10(),
@@ -228,7 +265,7 @@ mod tests {
     fn spec(activation: Activation) -> OutputSpec {
         OutputSpec {
             name: "y".into(),
-            shape: vec![4],
+            shape: Some(vec![4]),
             activation,
             steps: vec![
                 StepSpec {
@@ -246,7 +283,7 @@ mod tests {
     fn tensor(data: &[f32]) -> Tensor {
         Tensor {
             shape: vec![data.len()],
-            data: data.to_vec(),
+            data: data.to_vec().into(),
         }
     }
 

@@ -64,6 +64,10 @@ pub fn judge(
         .filter(|a| a.not_finite > 0)
         .map(|a| format!("{}: {} values are not finite", a.output, a.not_finite))
         .collect();
+    let of_other_shape = agreements.iter().filter(|a| a.other_shape > 0);
+    faults.extend(
+        of_other_shape.map(|a| format!("{}: another shape or type than expected", a.output)),
+    );
     let declared = known.divergence(&model.name, format, cpu_flags);
     for agreement in agreements {
         let output = &agreement.output;
@@ -182,11 +186,13 @@ pub fn judge_arithmetic(
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
+    use firstpass_probe::Dtype;
+
     use super::*;
     use crate::{
         judge::agreement::Steps,
         known::{Divergence, Exception, FaceBounds},
-        model::{InputSpec, Preprocess},
+        model::InputSpec,
     };
 
     pub(crate) fn model(precision: Precision) -> ModelDescription {
@@ -197,15 +203,12 @@ pub(crate) mod tests {
             precision,
             golden: None,
             artifacts: BTreeMap::new(),
-            input: InputSpec {
+            inputs: vec![InputSpec {
                 name: "x".into(),
                 shape: vec![1, 3, 1, 1],
-                preprocess: Preprocess {
-                    mean: [0.0; 3],
-                    std: [1.0; 3],
-                    pad: 0,
-                },
-            },
+                dtype: Dtype::F32,
+                preprocess: None,
+            }],
             outputs: Vec::new(),
             detection: None,
             file: "".into(),
@@ -218,6 +221,7 @@ pub(crate) mod tests {
             values: of,
             same_bits: exact,
             not_finite: 0,
+            other_shape: 0,
             max_abs: 0.0,
             max_relative: 0.0,
             sqnr_db: 0.0,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use firstpass_probe::{Format, Knobs, Model, Tensor, TensorSpec, write_tensors};
+use firstpass_probe::{Format, Knobs, Model, OutputSpec, Tensor, TensorSpec, write_tensors};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
@@ -198,14 +198,8 @@ impl Written {
                 name: "case".into(),
                 format: Format::Onnx,
                 path,
-                input: TensorSpec {
-                    name: INPUT.into(),
-                    shape: case.shape.to_vec(),
-                },
-                outputs: vec![TensorSpec {
-                    name: OUTPUT.into(),
-                    shape: case.output_shape(),
-                }],
+                inputs: vec![TensorSpec::f32(INPUT, case.shape)],
+                outputs: vec![OutputSpec::new(OUTPUT, case.output_shape())],
             },
             input,
             saved: folder.join("outputs.safetensors"),
@@ -244,7 +238,7 @@ fn attempt(
             tried.failure = Some(format!("{reason:#}").replace(&format!("{folder}/"), ""));
         }
         Ok(found) => {
-            let difference = |of: &Tensor| Difference::of(&of.data, &found.data, written.scale);
+            let difference = |of: &Tensor| Difference::between(of, &found, written.scale);
             tried.difference = expected.first().map(|(_, of)| difference(of));
             let exact = expected.iter().filter(|(_, of)| difference(of).is_none());
             tried.exact_under = exact.map(|(rules, _)| (*rules).clone()).collect();

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use firstpass_onnx::decode;
-use firstpass_probe::{Format, Knobs, Model, Tensor, TensorSpec, write_tensors};
+use firstpass_probe::{Format, Knobs, Model, OutputSpec, Tensor, TensorSpec, write_tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -155,14 +155,8 @@ impl Standard {
             name: listed.name.clone(),
             format: Format::Onnx,
             path: folder.join("model.onnx"),
-            input: TensorSpec {
-                name: test.input.clone(),
-                shape: test.input_shape.clone(),
-            },
-            outputs: vec![TensorSpec {
-                name: test.output.clone(),
-                shape: test.output_shape.clone(),
-            }],
+            inputs: vec![TensorSpec::f32(&test.input, &test.input_shape[..])],
+            outputs: vec![OutputSpec::new(&test.output, &test.output_shape[..])],
         };
         let saved = folder.join("outputs.safetensors");
         let found = match once(probe, &model, &Knobs::default(), &file, &saved) {
@@ -175,7 +169,8 @@ impl Standard {
         };
         let found = found
             .get(&test.output)
-            .map_or(&[][..], |tensor| &tensor.data);
+            .and_then(|tensor| tensor.f32s().ok())
+            .unwrap_or_default();
         let allowed = |expected: f64| {
             if test.integers {
                 0.0

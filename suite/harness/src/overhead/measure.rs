@@ -362,7 +362,7 @@ fn sha256_of_outputs(saved: &Path, trial: &Trial) -> Result<String> {
         let tensor = tensors
             .get(&format!("0/{}", output.name))
             .with_context(|| format!("the probe gave no output {:?}", output.name))?;
-        values.extend_from_slice(&tensor.data);
+        values.extend_from_slice(tensor.f32s().map_err(|error| anyhow!("{error}"))?);
     }
     let all = Tensor::new(&[values.len()], values).map_err(|error| anyhow!("{error}"))?;
     Ok(all.sha256())

@@ -266,7 +266,7 @@ fn layers(explanation: &Explanation) -> Rows {
 fn work_of(models: &[ModelDescription], name: &str) -> Option<BTreeMap<String, u64>> {
     let model = models.iter().find(|model| model.name == name)?;
     let file = model.artifact(Format::Onnx)?;
-    let graph = Graph::read(&file.path, &file.input.name, &file.input.shape).ok()?;
+    let graph = Graph::read(&file.path, &file.inputs).ok()?;
     let work = graph.multiply_adds().into_iter();
     Some(work.map(|(name, count)| (name.to_owned(), count)).collect())
 }
