@@ -62,7 +62,9 @@ fn of_artifact(context: &Context, artifact: Artifact) -> Vec<Trial> {
 }
 
 fn observe(context: &Context, artifact: &Artifact) -> Result<Observed> {
-    context.subject.verify(&artifact.file.path)?;
+    context
+        .subject
+        .admit(&artifact.description, &artifact.file)?;
     let folder = tempfile::tempdir()?;
     let saved = folder.path().join("outputs.safetensors");
     let mut trial = context.trial(artifact, 1, 2)?;

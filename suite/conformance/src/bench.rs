@@ -22,7 +22,7 @@ pub fn bench<B: Backend>(probe: &'static str, folder: &'static str) {
     }
     let mut criterion = Criterion::default().configure_from_args();
     for artifact in context.artifacts::<B>() {
-        if let Err(error) = context.subject.verify(&artifact.file.path) {
+        if let Err(error) = context.subject.admit(&artifact.description, &artifact.file) {
             eprintln!("{}: {error:#}", B::NAME);
             continue;
         }

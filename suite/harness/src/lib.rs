@@ -5,6 +5,7 @@
 
 pub mod beside;
 pub mod campaign;
+pub mod classification;
 pub mod code;
 pub mod cure;
 pub mod detection;
@@ -19,6 +20,7 @@ pub mod model;
 pub mod observation;
 pub mod operators;
 pub mod overhead;
+pub mod own;
 pub mod page_cache;
 pub mod photo;
 pub mod placement;

@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use firstpass_harness::workspace::Workspace;
 
 use crate::commands::{
-    aa, cargo, compare, cure, diverge, doctor, explain, gate, operators, overhead, referee, report,
-    setup,
+    aa, cargo, check, compare, cure, diverge, doctor, explain, gate, init, operators, overhead,
+    referee, report, setup,
 };
 
 /// Do the engines agree, and what do the first passes cost?
@@ -24,6 +24,11 @@ struct Cli {
 enum Command {
     /// Sets up what is missing, measures every engine on every model, and writes the report
     Report(report::Arguments),
+    /// Does everything for a model of your own: agreement, first passes, where they spend their time,
+    /// and the settings that make them fast
+    Check(check::Arguments),
+    /// Writes a commented model.toml for a model of your own
+    Init(init::Arguments),
     /// Measures every engine against itself: what can this machine tell apart?
     Aa(aa::Arguments),
     /// Says what changed between two records beyond noise
@@ -62,6 +67,8 @@ fn main() -> ExitCode {
     let is_gate = matches!(cli.command, Command::Gate(_));
     let done = Workspace::find().and_then(|workspace| match cli.command {
         Command::Report(arguments) => report::run(&workspace, &arguments),
+        Command::Check(arguments) => check::run(&workspace, &arguments),
+        Command::Init(arguments) => init::run(&workspace, &arguments),
         Command::Aa(arguments) => aa::run(&workspace, &arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Gate(arguments) => gate::run(&workspace, &arguments),

@@ -6,10 +6,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use firstpass_probe::{Dtype, Format, Model, TensorSpec};
+use firstpass_probe::{Dtype, Format, Model};
 use serde::{Deserialize, Serialize};
 
-use crate::{detection::DetectionSpec, workspace::read_toml};
+use crate::{classification::ClassificationSpec, detection::DetectionSpec, workspace::read_toml};
 
 /// What a `model.toml` says; paths in it are relative to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +28,12 @@ pub struct ModelDescription {
     pub outputs: Vec<OutputSpec>,
     /// How boxes are read from the outputs, for a detector.
     pub detection: Option<DetectionSpec>,
+    /// Which output holds the scores of classes, for a classifier.
+    pub classification: Option<ClassificationSpec>,
+    /// SHA-256 by file, for files outside the fixtures: one that is listed must be that very file,
+    /// and a TorchScript file, which is a program, is run only where it is listed or with `--trust`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trusted: BTreeMap<PathBuf, String>,
     /// The `model.toml` itself.
     #[serde(skip)]
     pub file: PathBuf,
@@ -74,7 +80,7 @@ pub struct Preprocess {
 }
 
 /// One output, in the order of the model.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
     pub name: String,
@@ -82,10 +88,10 @@ pub struct OutputSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Vec<usize>>,
     /// What was applied after the last quantized tensor.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Activation::is_none")]
     pub activation: Activation,
     /// The quantization scale of consecutive runs of elements; empty for a float model.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepSpec>,
 }
 
@@ -96,6 +102,12 @@ pub enum Activation {
     #[default]
     None,
     Sigmoid,
+}
+
+impl Activation {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// So many elements share one quantization scale.
@@ -118,7 +130,7 @@ impl ModelDescription {
         Ok(model)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         ensure!(!self.artifacts.is_empty(), "it names no artifact");
         ensure!(!self.inputs.is_empty(), "it names no input");
         ensure!(!self.outputs.is_empty(), "it names no output");
@@ -163,7 +175,23 @@ impl ModelDescription {
         if let Some(detection) = &self.detection {
             detection.check(self)?;
         }
+        if let Some(classification) = &self.classification {
+            classification.check(self)?;
+        }
         Ok(())
+    }
+
+    /// Makes this the description in `file`: absolute paths to files below its folder become relative.
+    pub fn relative_to(&mut self, file: &Path) {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let shorten = |path: &PathBuf| path.strip_prefix(folder).map_or(path.clone(), Into::into);
+        for path in self.artifacts.values_mut().chain(&mut self.golden) {
+            *path = shorten(path);
+        }
+        let trusted = std::mem::take(&mut self.trusted).into_iter();
+        self.trusted = trusted.map(|(path, sum)| (shorten(&path), sum)).collect();
+        self.file = file;
     }
 
     /// A path that is relative to the `model.toml`.
@@ -190,15 +218,7 @@ impl ModelDescription {
             name: self.name.clone(),
             format,
             path: self.path(path),
-            inputs: self
-                .inputs
-                .iter()
-                .map(|input| TensorSpec {
-                    name: input.name.clone(),
-                    shape: input.shape.clone(),
-                    dtype: input.dtype,
-                })
-                .collect(),
+            inputs: self.inputs.iter().map(InputSpec::tensor).collect(),
             outputs: self
                 .outputs
                 .iter()

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use crate::{
     detection::BBox,
     model::{ModelDescription, Picture},
+    own::{UNNAMED, is_tensors, read_named},
     workspace::read_toml,
 };
 
-/// One photograph to run the models on.
+/// One photograph to run the models on, or a file of tensors in its place.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Photo {
     pub name: String,
@@ -98,16 +99,44 @@ impl Photo {
 }
 
 impl Photo {
+    /// Whether tensors lie in the file and no picture.
+    pub fn is_tensors(&self) -> bool {
+        is_tensors(&self.file)
+    }
+
     /// The inputs of a model, by name.
     ///
     /// # Errors
-    /// Fails on a file that cannot be read, and on a model that takes no pictures.
+    /// Fails on a file that cannot be read, on tensors that are not those that the model takes, and
+    /// on a picture for a model that takes none.
     pub fn inputs(&self, model: &ModelDescription) -> Result<Vec<(String, Tensor)>> {
+        if self.is_tensors() {
+            return self.tensors(model);
+        }
         let picture = self.letterboxed(model)?;
         let (Some(of), [input]) = (model.picture(), &model.inputs[..]) else {
             bail!("{} takes no pictures", model.name);
         };
         Ok(vec![(input.name.clone(), to_input(&picture, &of)?)])
+    }
+}
+
+impl Photo {
+    fn tensors(&self, model: &ModelDescription) -> Result<Vec<(String, Tensor)>> {
+        let mut found = read_named(&self.file)?;
+        let alone = model.inputs.len() == 1;
+        let inputs = model.inputs.iter().map(|input| {
+            let unnamed = if alone { found.remove(UNNAMED) } else { None };
+            let tensor = unnamed.or_else(|| found.remove(&input.name));
+            let tensor = tensor.with_context(|| {
+                format!("{} holds no array {:?}", self.file.display(), input.name)
+            })?;
+            tensor
+                .check_input(&input.tensor())
+                .map_err(|e| anyhow::anyhow!("{}: {e}", self.file.display()))?;
+            Ok((input.name.clone(), tensor))
+        });
+        inputs.collect()
     }
 }
 

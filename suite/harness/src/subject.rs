@@ -7,8 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_native::sha256_of_file;
-use firstpass_probe::{Tensor, read_tensors, write_tensors};
-use image::RgbImage;
+use firstpass_probe::{Format, Model, Tensor, read_tensors, write_tensors};
 use tempfile::TempDir;
 
 use crate::{
@@ -24,6 +23,8 @@ use crate::{
 pub struct Subject {
     pub models: Vec<ModelDescription>,
     pub photos: Vec<Photo>,
+    /// Whether programs outside the fixtures may be run: see [`Subject::admit`].
+    pub trust: bool,
     manifest: Manifest,
     fixtures: PathBuf,
 }
@@ -50,6 +51,7 @@ impl Subject {
         let subject = Self {
             models,
             photos,
+            trust: false,
             manifest: Manifest::read(&workspace.fixtures())?,
             fixtures: workspace.fixtures(),
         };
@@ -139,8 +141,42 @@ impl Subject {
         )
     }
 
-    /// Checks a file against the manifest. A file outside the fixtures is the user's own and not
-    /// checked: whoever names a model trusts it.
+    /// Checks, before an engine reads it, that a file of a model is what it should be: a file of the
+    /// fixtures the committed one, and one outside them that which its `model.toml` trusts. A
+    /// TorchScript file is a program, and must be trusted.
+    ///
+    /// # Errors
+    /// Fails where the file is missing, another, or not trusted.
+    pub fn admit(&self, model: &ModelDescription, file: &Model) -> Result<()> {
+        let path = &file.path;
+        if self.is_fixture(path)? {
+            return self.manifest.verify(path);
+        }
+        let listed = model
+            .trusted
+            .iter()
+            .find(|(name, _)| &model.path(name) == path);
+        if let Some((_, expected)) = listed {
+            let found = sha256_of_file(path)?;
+            ensure!(
+                found.eq_ignore_ascii_case(expected),
+                "{} has SHA-256 {found}, but {} trusts {expected}: the file was changed or damaged",
+                path.display(),
+                model.file.display()
+            );
+            return Ok(());
+        }
+        ensure!(
+            file.format != Format::TorchScript || self.trust,
+            "{} is a program that would be run with your rights: if you know where it comes from, say \
+             --trust, or list its SHA-256 in the [trusted] table of {}",
+            path.display(),
+            model.file.display()
+        );
+        Ok(())
+    }
+
+    /// Checks a file of the fixtures against the manifest; any other is the user's own.
     ///
     /// # Errors
     /// Fails where the file is missing or is not the committed one.
@@ -202,12 +238,14 @@ impl Subject {
         Ok(Some(golden).filter(|golden| !golden.is_empty()))
     }
 
-    /// The photographs letterboxed for a model.
+    /// Reads every input of a model once, so that what is wrong with one is said before anything is
+    /// measured.
     ///
     /// # Errors
-    /// Fails on a photograph that cannot be read.
-    pub fn pictures(&self, model: &ModelDescription) -> Result<Vec<RgbImage>> {
-        self.photos.iter().map(|p| p.letterboxed(model)).collect()
+    /// Fails on one that cannot be read or is not for this model.
+    pub fn check_inputs(&self, model: &ModelDescription) -> Result<()> {
+        let mut photos = self.photos.iter();
+        photos.try_for_each(|photo| photo.inputs(model).map(drop))
     }
 
     /// SHA-256 of every model file, by path relative to the workspace.

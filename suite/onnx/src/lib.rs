@@ -18,6 +18,8 @@ pub mod data_type {
     pub const INT8: i32 = 3;
     pub const INT32: i32 = 6;
     pub const INT64: i32 = 7;
+    pub const BOOL: i32 = 9;
+    pub const DOUBLE: i32 = 11;
 }
 
 /// `TensorProto.DataLocation.EXTERNAL`.
@@ -296,11 +298,23 @@ impl ValueInfoProto {
 
     /// The declared lengths; `None` where one of them is left open or none is declared.
     pub fn shape(&self) -> Option<Vec<usize>> {
-        let shape = self.tensor_type()?.shape.as_ref()?;
-        let lengths = shape.dim.iter();
-        lengths
-            .map(|dim| usize::try_from(dim.dim_value?).ok())
+        self.lengths()?
+            .into_iter()
+            .map(std::result::Result::ok)
             .collect()
+    }
+
+    /// Each declared length, or the name that the file gives to one that it leaves open (it may be
+    /// empty); `None` where no shape is declared.
+    pub fn lengths(&self) -> Option<Vec<std::result::Result<usize, String>>> {
+        let shape = self.tensor_type()?.shape.as_ref()?;
+        let length = |dim: &DimensionProto| {
+            let declared = dim.dim_value.and_then(|value| usize::try_from(value).ok());
+            // Some exporters write 0 or -1 for a length that is open.
+            let declared = declared.filter(|&length| length > 0);
+            declared.ok_or_else(|| dim.dim_param.clone().unwrap_or_default())
+        };
+        Some(shape.dim.iter().map(length).collect())
     }
 }
 

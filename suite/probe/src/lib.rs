@@ -33,5 +33,5 @@ pub use model::{Format, Model, OutputSpec, TensorSpec};
 pub use process::{ALLOCATOR, apply as apply_to_process};
 pub use profile::{OperatorTime, Profile, ProfiledOperator, ProfiledPass};
 pub use runner::{Session, run};
-pub use tensor::{Tensor, Tensors, read_tensors, write_tensors};
+pub use tensor::{Tensor, Tensors, read_tensors, write_tensors, write_tensors_with};
 pub use warm_up::WARM_UP;

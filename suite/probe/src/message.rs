@@ -50,7 +50,8 @@ pub struct Trial {
     /// file are run before the next.
     pub inputs: Vec<PathBuf>,
     pub passes: PassPlan,
-    /// Where the outputs of the first pass on each input go, as tensors `<input number>/<output>`.
+    /// Where the outputs of the first pass on each input go, as tensors
+    /// `<input number>/<output>`.
     pub outputs: Option<PathBuf>,
 }
 

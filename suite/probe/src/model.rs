@@ -38,11 +38,20 @@ pub struct Model {
     pub path: PathBuf,
     /// In the order in which [`crate::Backend::pass`] takes them.
     pub inputs: Vec<TensorSpec>,
-    /// In the order in which [`crate::Backend::pass`] returns them.
+    /// In the order in which [`crate::Backend::pass`] returns them; none where an engine that finds
+    /// outputs by their order is to give whatever the model returns.
     pub outputs: Vec<OutputSpec>,
 }
 
 impl Model {
+    /// The name of an output, also of one that is not declared.
+    pub fn output_name(&self, place: usize) -> String {
+        match self.outputs.get(place) {
+            Some(spec) => spec.name.clone(),
+            None => format!("output-{place}"),
+        }
+    }
+
     pub fn input_shapes(&self) -> Vec<Vec<usize>> {
         self.inputs.iter().map(|spec| spec.shape.clone()).collect()
     }

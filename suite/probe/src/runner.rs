@@ -88,6 +88,9 @@ fn check_inputs(model: &Model, inputs: &[Tensor]) -> Result<()> {
 }
 
 fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
+    if model.outputs.is_empty() {
+        return Ok(());
+    }
     let as_declared = |(output, spec): (&Tensor, &OutputSpec)| {
         spec.shape
             .as_ref()
@@ -278,10 +281,11 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
     }
     if let Some(path) = &trial.outputs {
         let named = saved.iter().flat_map(|(number, outputs)| {
-            let specs = trial.model.outputs.iter();
-            specs
-                .zip(outputs)
-                .map(move |(spec, tensor)| (format!("{number}/{}", spec.name), tensor))
+            let outputs = outputs.iter().enumerate();
+            outputs.map(move |(place, tensor)| {
+                let name = trial.model.output_name(place);
+                (format!("{number}/{name}"), tensor)
+            })
         });
         write_tensors(path, named).map_err(|e| e.in_phase(Phase::Output))?;
     }

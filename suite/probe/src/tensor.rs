@@ -151,6 +151,18 @@ pub fn write_tensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
 ) -> Result<()> {
+    write_tensors_with(path, tensors, None)
+}
+
+/// [`write_tensors`] with metadata, which [`read_tensors`] gives back.
+///
+/// # Errors
+/// Likewise.
+pub fn write_tensors_with<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<()> {
     let context = |e: Error| e.context(format!("cannot write the tensors to {}", path.display()));
     let mut views = Vec::new();
     for (name, tensor) in tensors {
@@ -160,7 +172,7 @@ pub fn write_tensors<'a>(
             .map_err(|e| context(Error::from(e)))?;
         views.push((name, view));
     }
-    safetensors::serialize_to_file(views, None, path).map_err(|e| context(Error::from(e)))
+    safetensors::serialize_to_file(views, metadata, path).map_err(|e| context(Error::from(e)))
 }
 
 #[cfg(test)]

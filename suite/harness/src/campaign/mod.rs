@@ -206,7 +206,7 @@ fn jobs<'a>(
                     cold_files: false,
                     entry: 0,
                 };
-                if let Err(error) = subject.verify(&artifact.path) {
+                if let Err(error) = subject.admit(model, &artifact) {
                     let mut process = Process::new(0);
                     process.outcome = Outcome::Failed(Error::input(format!("{error:#}")));
                     eprintln!("{}: {error:#}", backend.name);

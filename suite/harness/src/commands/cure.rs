@@ -114,7 +114,27 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let singles = singles(workspace, &backends);
+    try_settings(
+        workspace,
+        &backends,
+        &subject,
+        of,
+        &record,
+        arguments.combined_only,
+    )?;
+    Ok(record)
+}
+
+/// Measures the settings of these backends on this subject, beside a record.
+pub fn try_settings(
+    workspace: &Workspace,
+    backends: &[Backend],
+    subject: &Subject,
+    of: &measure::Arguments,
+    record: &Path,
+    combined_only: bool,
+) -> Result<()> {
+    let singles = singles(workspace, backends);
     if singles.values().all(Vec::is_empty) {
         bail!("no backend that runs here has a setting to try");
     }
@@ -141,12 +161,12 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         })
     };
     let folder = record.join(cure::FOLDER);
-    let (first, share) = if arguments.combined_only {
+    let (first, share) = if combined_only {
         (folder.join(cure::ONE_AT_A_TIME), 1.0)
     } else {
         let settings = preset(SCREENING, singles)?;
         let first = folder.join(cure::ONE_AT_A_TIME);
-        let first = campaign::run(workspace, &backends, &subject, &settings, &first)?;
+        let first = campaign::run(workspace, backends, subject, &settings, &first)?;
         (first, 1.0 - SCREENING)
     };
 
@@ -161,12 +181,12 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         .collect();
     campaign::run(
         workspace,
-        &backends,
-        &subject,
+        backends,
+        subject,
         &preset(share, variants)?,
         &folder.join(cure::COMBINED),
     )?;
-    Ok(record)
+    Ok(())
 }
 
 /// The named models, or the first int8 model of each format that a backend reads: a setting is

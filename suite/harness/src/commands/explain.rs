@@ -48,6 +48,9 @@ pub struct Arguments {
     /// it [default: 10m]
     #[arg(long, value_name = "TIME")]
     budget: Option<Time>,
+    /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
+    #[arg(long)]
+    trust: bool,
     /// The record beside which the profiles are kept [default: that of reports/README.md]
     #[arg(long, value_name = "RECORD")]
     from: Option<PathBuf>,
@@ -64,11 +67,12 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             .next()
             .context("the fixtures have no photograph; give one with --image")?,
     };
-    let subject = Subject::new(
+    let mut subject = Subject::new(
         workspace,
         models(workspace, &arguments.models)?,
         vec![photo],
     )?;
+    subject.trust = arguments.trust;
     let settings = Settings {
         rounds: arguments.rounds,
         passes: arguments.passes,

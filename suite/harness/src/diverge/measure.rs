@@ -92,7 +92,7 @@ pub fn measure(
                 let file = model.artifact(format);
                 let file =
                     file.with_context(|| format!("the model has no {} file", format.key()))?;
-                subject.verify(&file.path)?;
+                subject.admit(model, &file)?;
                 layered.recorded(&pass, &file).context("it reads no ONNX")?
             };
             let rules = rules.get(&(engine.name.clone(), format));
@@ -183,7 +183,7 @@ impl Layered {
         let plain = model
             .artifact(FORMAT)
             .context("the model has no ONNX file")?;
-        subject.verify(&plain.path)?;
+        subject.admit(model, &plain)?;
         let graph = Graph::read(&plain.path, &plain.inputs)?;
         let layers = graph.layers()?;
         ensure!(

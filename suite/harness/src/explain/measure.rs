@@ -126,7 +126,7 @@ fn choose(subject: &Subject, description: &Description, model: &ModelDescription
     let chosen = formats
         .find_map(|format| model.artifact(*format))
         .context("the model has no file in a format that the engine reads")?;
-    subject.verify(&chosen.path)?;
+    subject.admit(model, &chosen)?;
     Ok(chosen)
 }
 

@@ -211,6 +211,8 @@ pub(crate) mod tests {
             }],
             outputs: Vec::new(),
             detection: None,
+            classification: None,
+            trusted: BTreeMap::new(),
             file: "".into(),
         }
     }

@@ -149,7 +149,7 @@ fn prepare<'a>(
     let (described, model) = format
         .and_then(|format| choose(&subject.models, format))
         .context("no model to measure is there in the format that its users would choose")?;
-    subject.verify(&model.path)?;
+    subject.admit(described, &model)?;
     let photo = subject.photos.first().context("there is no photograph")?;
     let mut contest = Contest {
         backend: &backend.name,

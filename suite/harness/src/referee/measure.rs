@@ -161,7 +161,7 @@ fn run_referee(
 ) -> Result<Outputs> {
     let file = formats.iter().find_map(|format| model.artifact(*format));
     let file = file.context("the referee reads no file of the model")?;
-    subject.verify(&file.path)?;
+    subject.admit(model, &file)?;
     let saved = inputs.folder().join("referee.safetensors");
     let photos = subject.photos.iter();
     let process = probe.trial(&Trial {

@@ -1,0 +1,329 @@
+//! `firstpass check`: everything about a model of the user's own.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_harness::{
+    campaign,
+    cure::{self, Cure},
+    explain,
+    machine::all_threads,
+    model::ModelDescription,
+    own::{self, UNNAMED, random_input, read_named},
+    photo::Photo,
+    placement::Placement,
+    record::{Settings, Target},
+    report,
+    subject::Subject,
+    workspace::{Backend, Workspace},
+};
+use firstpass_probe::{Cures, Knobs, Tensor, write_tensors, write_tensors_with};
+
+use crate::commands::{
+    cure::try_settings,
+    measure::{self, Time},
+    own as named, setup,
+};
+
+/// The time for all measuring, in s, and for a look.
+const BUDGET: f64 = 360.0;
+const QUICK_BUDGET: f64 = 60.0;
+
+/// The shares of the time for trying settings and for the report itself; the rest is for profiles.
+const CURE: f64 = 0.4;
+const REPORT: f64 = 0.45;
+
+/// Made-up inputs: one could hide that outputs do not depend on it.
+const RANDOM_INPUTS: u64 = 2;
+
+const TARGET: Target = Target {
+    steady: 0.03,
+    first_pass: 0.10,
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: named::Arguments,
+    /// A picture to run the model on; may be repeated [default: two made-up inputs]
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name;
+    /// may be repeated
+    #[arg(long = "sample", value_name = "FILE")]
+    samples: Vec<PathBuf>,
+    /// The outputs that the model should give: arrays by name of output, or by sample/output where
+    /// there are several samples
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Numbers of threads [default: 1 and all]
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    threads: Vec<usize>,
+    /// The time for all measuring, such as 90s, 5m or 1h; builds are not part of it [default: 6m]
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Time>,
+    /// A look within two minutes: agreement and first passes only, one thread
+    #[arg(long)]
+    quick: bool,
+    /// Keep each process on as many CPUs as it has threads
+    #[arg(long)]
+    pin: bool,
+    /// Where the report goes [default: reports/check/NAME]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// Succeeds where the report was written, whatever it says, and at least one engine ran the model.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    for file in arguments.samples.iter().chain(&arguments.golden) {
+        ensure!(
+            own::is_tensors(file),
+            "{} is no .npy, .npz or .safetensors file",
+            file.display()
+        );
+    }
+    // Without a library its engine is a row that says so; the others are measured.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let backends = measure::chosen_backends(workspace, &arguments.backends)?;
+    let (folder, subject) = subject(workspace, arguments)?;
+    let record = folder.join("records").join(campaign::record_name());
+    let whole = arguments.budget.map_or(
+        if arguments.quick {
+            QUICK_BUDGET
+        } else {
+            BUDGET
+        },
+        |Time(time)| time.as_secs_f64(),
+    );
+    let mut cures = Cures::default();
+    if !arguments.quick {
+        let of = arguments.measure(whole * CURE);
+        // What is tried is tried on one input.
+        match try_settings(workspace, &backends, &subject, &of, &record, false) {
+            Ok(()) => {
+                if let Some(cure) = cure::read(workspace, &record)? {
+                    cures = recommended(&cure);
+                    cure::apply(&cure, &folder.join("cures.toml"))?;
+                }
+            }
+            Err(error) => eprintln!("no settings were tried: {error:#}"),
+        }
+    }
+    let settings =
+        arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &cures)?;
+    let record = campaign::run(workspace, &backends, &subject, &settings, &record)?;
+    if !arguments.quick {
+        explain_it(workspace, &backends, &subject, whole, &cures, &record)?;
+    }
+    let record = record
+        .canonicalize()
+        .with_context(|| format!("there is no record {}", record.display()))?;
+    let analysis = report::write(workspace, &folder, &record)?;
+    println!("{}", report::summary(&analysis));
+    println!("report: {}", folder.join("README.md").display());
+    println!("record: {}", record.display());
+    let ran = analysis
+        .models()
+        .iter()
+        .flat_map(|model| analysis.rows(model));
+    Ok(if ran.into_iter().any(|row| row.outputs.is_some()) {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("error: no engine runs this model; the report says why");
+        ExitCode::FAILURE
+    })
+}
+
+impl Arguments {
+    fn measure(&self, budget_s: f64) -> measure::Arguments {
+        measure::Arguments {
+            backends: self.backends.clone(),
+            models: Vec::new(),
+            images: Vec::new(),
+            threads: self.threads.first().copied().into_iter().collect(),
+            budget: Some(Time(Duration::from_secs_f64(budget_s))),
+            processes: None,
+            passes: None,
+            pin: self.pin,
+            priority: None,
+            trust: self.model.trust,
+        }
+    }
+
+    fn settings(&self, budget_s: f64, cures: &Cures) -> Result<Settings> {
+        let threads = match (&self.threads[..], self.quick) {
+            ([], true) => vec![1],
+            ([], false) => vec![1, all_threads()],
+            (threads, _) => threads.to_vec(),
+        };
+        let variants = cures
+            .iter()
+            .filter(|(_, knobs)| **knobs != Knobs::default());
+        let variants = variants.map(|(backend, knobs)| (backend.to_owned(), vec![knobs.clone()]));
+        let of = measure::Arguments {
+            threads,
+            ..self.measure(budget_s)
+        };
+        of.settings(Settings {
+            processes: 20,
+            least_processes: 3,
+            passes: 40,
+            agreement_passes: 2,
+            skip_arithmetic: self.quick,
+            threads: Vec::new(),
+            budget_s,
+            process_budget_ms: if self.quick { 500 } else { 1500 },
+            target: TARGET,
+            placement: Placement::default(),
+            cold_files: false,
+            entries: 1,
+            variants: variants.collect::<BTreeMap<_, _>>(),
+            first_format_only: false,
+        })
+    }
+}
+
+fn explain_it(
+    workspace: &Workspace,
+    backends: &[Backend],
+    subject: &Subject,
+    whole: f64,
+    cures: &Cures,
+    record: &Path,
+) -> Result<()> {
+    let settings = explain::Settings {
+        rounds: 4,
+        passes: 12,
+        threads: 1,
+        budget_s: whole * (1.0 - CURE - REPORT),
+    };
+    explain::measure(workspace, backends, subject, settings, cures, record).map(drop)
+}
+
+fn recommended(cure: &Cure) -> Cures {
+    let mut cures = Cures::default();
+    for backend in cure.backends() {
+        let setting = cure.recommended(backend);
+        cures.insert(
+            backend,
+            setting.map(|s| s.knobs.clone()).unwrap_or_default(),
+        );
+    }
+    cures
+}
+
+/// The folder of the report, and the model with its inputs, which are kept there.
+fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Subject)> {
+    let own = &arguments.model;
+    let described = own
+        .described()
+        .map(|path| Subject::find_model(workspace, &path.to_string_lossy()));
+    let mut model = match described {
+        Some(model) => model?,
+        None => own.describe(workspace, &arguments.samples, !arguments.images.is_empty())?,
+    };
+    let folder = match &arguments.out {
+        Some(folder) => folder.clone(),
+        None => workspace.reports().join("check").join(&model.name),
+    };
+    let folder = std::path::absolute(&folder)?;
+    let inputs = folder.join("inputs");
+    fs::create_dir_all(&inputs).with_context(|| {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    })?;
+    let files = arguments.images.iter().chain(&arguments.samples);
+    let mut photos: Vec<Photo> = files.map(|file| Photo::from_file(file)).collect();
+    if photos.is_empty() {
+        for seed in 1..=RANDOM_INPUTS {
+            photos.push(made_up(&model, seed, &inputs)?);
+        }
+    }
+    if let Some(golden) = &arguments.golden {
+        let path = folder.join("golden.safetensors");
+        keep_golden(&model, &photos, golden, &path)?;
+        model.golden = Some(path);
+    }
+    if own.described().is_none() || arguments.golden.is_some() {
+        let path = folder.join("model.toml");
+        model.relative_to(&path);
+        fs::write(&path, own::to_toml(&model)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        model = ModelDescription::read(&path)?;
+    }
+    let mut subject = Subject::new(workspace, vec![model], photos)?;
+    subject.trust = own.trust;
+    // Read here what is needed at the end, so that it does not fail after the measuring.
+    for model in &subject.models {
+        subject.check_inputs(model)?;
+        subject.golden(model)?;
+    }
+    Ok((folder, subject))
+}
+
+/// Made-up inputs of a model, in a file.
+fn made_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Photo> {
+    let mut named = Vec::new();
+    for (number, input) in model.inputs.iter().enumerate() {
+        let tensor = random_input(&input.tensor(), seed * 1000 + number as u64)?;
+        named.push((input.name.clone(), tensor));
+    }
+    let path = folder.join(format!("random-{seed}.safetensors"));
+    let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_tensors(&path, all).map_err(|e| anyhow::anyhow!("{e}"))?;
+    Ok(Photo::from_file(&path))
+}
+
+/// Keeps the user's outputs in the form of golden ones, each with the checksums of the inputs that it
+/// belongs to.
+fn keep_golden(
+    model: &ModelDescription,
+    photos: &[Photo],
+    given: &Path,
+    path: &Path,
+) -> Result<()> {
+    let found = read_named(given)?;
+    let mut tensors: Vec<(String, &Tensor)> = Vec::new();
+    let mut metadata = std::collections::HashMap::new();
+    for photo in photos {
+        let of_output = |name: &str| {
+            let named = found.get(&format!("{}/{name}", photo.name));
+            let alone = (photos.len() == 1).then(|| found.get(name)).flatten();
+            let unnamed = (photos.len() == 1 && model.outputs.len() == 1)
+                .then(|| found.get(UNNAMED))
+                .flatten();
+            named.or(alone).or(unnamed)
+        };
+        for output in &model.outputs {
+            let tensor = of_output(&output.name).with_context(|| {
+                let there: Vec<&str> = found.keys().map(String::as_str).collect();
+                format!(
+                    "{} holds no array {:?} for {}; it holds {}",
+                    given.display(),
+                    output.name,
+                    photo.name,
+                    there.join(", ")
+                )
+            })?;
+            tensors.push((format!("{}/{}", photo.name, output.name), tensor));
+        }
+        let inputs = photo.inputs(model)?;
+        let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
+        metadata.insert(format!("input.{}", photo.name), sums.join(" "));
+    }
+    write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow::anyhow!("{e}"))
+}

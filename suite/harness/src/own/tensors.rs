@@ -1,0 +1,159 @@
+//! Tensors in the files that people keep them in: `.npy`, `.npz` and `.safetensors`.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Cursor, Read},
+    path::Path,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use firstpass_probe::{Data, Tensor, read_tensors};
+use npyz::{DType, NpyFile, Order, TypeChar};
+use zip::ZipArchive;
+
+/// The name of the one array of a `.npy` file.
+pub const UNNAMED: &str = "";
+
+/// The larger arrays of an archive are not read: a small file may unfold into a large one.
+const MOST_BYTES: u64 = 1 << 31;
+
+/// Whether a file is one of tensors, by its name.
+pub fn is_tensors(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    matches!(extension, Some("npy" | "npz" | "safetensors"))
+}
+
+/// Every tensor of a file, by name; that of a `.npy` file is called [`UNNAMED`].
+///
+/// # Errors
+/// Fails on a file that cannot be read, and on a type that no model takes.
+pub fn read_named(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let read = || match path.extension().and_then(|e| e.to_str()) {
+        Some("npy") => {
+            let file = BufReader::new(File::open(path)?);
+            Ok(BTreeMap::from([(UNNAMED.to_owned(), npy(file)?)]))
+        }
+        Some("npz") => npz(path),
+        _ => {
+            let (tensors, _) = read_tensors(path).map_err(|e| anyhow!("{e}"))?;
+            Ok(tensors.into_iter().collect())
+        }
+    };
+    read().with_context(|| format!("cannot read the tensors in {}", path.display()))
+}
+
+fn npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let mut archive = ZipArchive::new(File::open(path)?)?;
+    let mut tensors = BTreeMap::new();
+    for index in 0..archive.len() {
+        let file = archive.by_index(index)?;
+        let name = file.name()?.into_owned();
+        let mut bytes = Vec::new();
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        ensure!(
+            bytes.len() as u64 <= MOST_BYTES,
+            "{name} is larger than {MOST_BYTES} bytes"
+        );
+        let tensor = npy(Cursor::new(bytes)).with_context(|| name.clone())?;
+        tensors.insert(name.trim_end_matches(".npy").to_owned(), tensor);
+    }
+    Ok(tensors)
+}
+
+fn npy(file: impl Read) -> Result<Tensor> {
+    let array = NpyFile::new(file).context("it is no array as numpy.save writes it")?;
+    ensure!(
+        array.order() == Order::C,
+        "the array is in the order of Fortran; save numpy.ascontiguousarray(array)"
+    );
+    let shape = array
+        .shape()
+        .iter()
+        .map(|&length| Ok(usize::try_from(length)?))
+        .collect::<Result<Vec<_>>>()?;
+    let DType::Plain(of) = array.dtype() else {
+        bail!("the array is of records");
+    };
+    let data: Data = match (of.type_char(), of.size_field()) {
+        (TypeChar::Float, 4) => array.into_vec::<f32>()?.into(),
+        (TypeChar::Float, 8) => array.into_vec::<f64>()?.into(),
+        (TypeChar::Int, 8) => array.into_vec::<i64>()?.into(),
+        (TypeChar::Int, 4) => array.into_vec::<i32>()?.into(),
+        (TypeChar::Int, 1) => array.into_vec::<i8>()?.into(),
+        (TypeChar::Uint, 1) => array.into_vec::<u8>()?.into(),
+        (TypeChar::Bool, _) => array.into_vec::<bool>()?.into(),
+        _ => bail!("the array is of type {of}, which no model takes here"),
+    };
+    Tensor::new(&shape, data).map_err(|e| anyhow!("{e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::{ZipWriter, write::SimpleFileOptions};
+
+    use super::*;
+
+    /// As `numpy.save` writes it, version 1.0.
+    fn array(descr: &str, order: bool, shape: &str, values: &[u8]) -> Vec<u8> {
+        let order = if order { "True" } else { "False" };
+        let mut header =
+            format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
+        while (header.len() + 11) % 64 != 0 {
+            header.push(' ');
+        }
+        header.push('\n');
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(values);
+        bytes
+    }
+
+    #[test]
+    fn arrays_keep_type_shape_and_values() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.npy");
+        let values: Vec<u8> = [1_i64, -2].iter().flat_map(|v| v.to_le_bytes()).collect();
+        std::fs::write(&path, array("<i8", false, "(1, 2)", &values))?;
+        let found = read_named(&path)?;
+        let expected = Tensor::new(&[1, 2], vec![1_i64, -2]).map_err(|e| anyhow!("{e}"))?;
+        assert_eq!(found, BTreeMap::from([(UNNAMED.to_owned(), expected)]));
+        Ok(())
+    }
+
+    #[test]
+    fn archives_have_names() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.npz");
+        let mut archive = ZipWriter::new(File::create(&path)?);
+        for (name, descr, values) in [("a.npy", "|u1", &[7_u8][..]), ("b.npy", "|b1", &[1])] {
+            archive.start_file(name, SimpleFileOptions::default())?;
+            archive.write_all(&array(descr, false, "(1,)", values))?;
+        }
+        archive.finish()?;
+        let found = read_named(&path)?;
+        assert_eq!(found["a"].data, vec![7_u8].into());
+        assert_eq!(found["b"].data, vec![true].into());
+        Ok(())
+    }
+
+    #[test]
+    fn what_no_model_takes_is_named() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.npy");
+        for (bytes, words) in [
+            (array("<f2", false, "(1,)", &[0; 2]), "type"),
+            (array("<f4", true, "(1,)", &[0; 4]), "Fortran"),
+            (array("<f4", false, "(2,)", &[0; 4]), "x.npy"),
+            (b"\x93NUMPY nonsense".to_vec(), "numpy.save"),
+        ] {
+            std::fs::write(&path, bytes)?;
+            let error = format!("{:#}", read_named(&path).expect_err("must fail"));
+            assert!(error.contains(words), "{error}");
+        }
+        Ok(())
+    }
+}
