@@ -21,6 +21,9 @@ pub struct ModelDescription {
     pub precision: Precision,
     /// Outputs of the reference run, as written by the fixture generator.
     pub golden: Option<PathBuf>,
+    /// Who gave these outputs, for reports.
+    #[serde(default = "pytorch")]
+    pub golden_from: String,
     pub artifacts: BTreeMap<Format, PathBuf>,
     /// `[input]`, or `[[input]]` for each of several.
     #[serde(rename = "input", with = "one_or_many")]
@@ -37,6 +40,10 @@ pub struct ModelDescription {
     /// The `model.toml` itself.
     #[serde(skip)]
     pub file: PathBuf,
+}
+
+fn pytorch() -> String {
+    "PyTorch".into()
 }
 
 /// In what the model was meant to be computed.

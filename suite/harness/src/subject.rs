@@ -188,6 +188,14 @@ impl Subject {
         }
     }
 
+    /// Whether the model is one of the fixtures.
+    ///
+    /// # Errors
+    /// Fails where its description is no longer there.
+    pub fn is_of_fixtures(&self, model: &ModelDescription) -> Result<bool> {
+        self.is_fixture(&model.file)
+    }
+
     fn is_fixture(&self, path: &Path) -> Result<bool> {
         let absolute = path
             .canonicalize()

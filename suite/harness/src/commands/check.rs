@@ -257,6 +257,8 @@ fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Sub
         let path = folder.join("golden.safetensors");
         keep_golden(&model, &photos, golden, &path)?;
         model.golden = Some(path);
+        let name = golden.file_name().unwrap_or_default();
+        model.golden_from = name.to_string_lossy().into_owned();
     }
     if own.described().is_none() || arguments.golden.is_some() {
         let path = folder.join("model.toml");

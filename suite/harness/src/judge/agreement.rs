@@ -55,6 +55,16 @@ impl Steps {
 }
 
 impl Agreement {
+    /// One number for how far two outputs are apart: the largest relative error; a tensor of another
+    /// shape, or with other values that are not finite, is as far away as can be.
+    pub fn distance(&self) -> f64 {
+        if self.not_finite > 0 || self.other_shape > 0 {
+            f64::MAX
+        } else {
+            self.max_relative
+        }
+    }
+
     pub fn bit_equal(&self) -> bool {
         self.same_bits == self.values
     }

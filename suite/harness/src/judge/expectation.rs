@@ -31,11 +31,24 @@ pub enum Verdict {
     Declared { name: String, reason: String },
     /// Not as expected: each fault in words.
     Unexpected(Vec<String>),
+    /// It is what the others are compared with, for lack of golden outputs.
+    Reference,
+    /// It differs from an engine that the others are compared with, which may be the one at fault.
+    Differs(Vec<String>),
 }
 
 impl Verdict {
     pub fn is_expected(&self) -> bool {
         !matches!(self, Self::Unexpected(_))
+    }
+
+    /// The same where outputs were compared with those of another engine and not with golden ones.
+    #[must_use]
+    pub fn against_an_engine(self) -> Self {
+        match self {
+            Self::Unexpected(faults) => Self::Differs(faults),
+            other => other,
+        }
     }
 }
 
@@ -45,6 +58,8 @@ impl fmt::Display for Verdict {
             Self::Exact => f.write_str("exact"),
             Self::FloatRounding => f.write_str("equal up to f32 rounding"),
             Self::Declared { name, .. } => write!(f, "differs as declared ({name})"),
+            Self::Reference => f.write_str("the reference"),
+            Self::Differs(faults) => write!(f, "differs: {}", faults.join("; ")),
             Self::Unexpected(faults) => write!(f, "UNEXPECTED: {}", faults.join("; ")),
         }
     }
@@ -202,6 +217,7 @@ pub(crate) mod tests {
             description: String::new(),
             precision,
             golden: None,
+            golden_from: "PyTorch".into(),
             artifacts: BTreeMap::new(),
             inputs: vec![InputSpec {
                 name: "x".into(),

@@ -85,6 +85,7 @@ impl Own {
             description: String::new(),
             precision,
             golden: None,
+            golden_from: "golden".into(),
             artifacts,
             inputs,
             outputs,

@@ -37,13 +37,15 @@ pub fn to_toml(model: &ModelDescription) -> Result<String> {
     match &model.golden {
         Some(golden) => writeln!(
             out,
-            "# The outputs that the model should give.\n{}",
-            line("golden", golden)?
+            "# The outputs that the model should give, and who gave them.\n{}\n{}",
+            line("golden", golden)?,
+            line("golden-from", &model.golden_from)?
         )?,
         None => writeln!(
             out,
             "# The outputs that the model should give are kept here by \
-             `cargo firstpass check --golden FILE.npz`.\n# golden = \"golden.safetensors\""
+             `cargo firstpass check --golden FILE.npz`.\n# golden = \"golden.safetensors\"\n{}",
+            line("golden-from", &model.golden_from)?
         )?,
     }
     writeln!(

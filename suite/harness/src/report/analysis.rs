@@ -6,6 +6,7 @@ use anyhow::Result;
 use firstpass_probe::{Arithmetic, Format};
 
 use crate::{
+    classification::ClassAgreement,
     cure::{self, Cure},
     detection::Detection,
     diverge::{self, Diverge},
@@ -43,6 +44,8 @@ pub struct Row {
     pub verdict: Option<Verdict>,
     /// Faces against those of the golden outputs.
     pub golden_faces: Option<DetectionAgreement>,
+    /// Classes against those of the golden outputs, for a classifier.
+    pub golden_classes: Option<ClassAgreement>,
     /// By photograph, for a detector.
     pub detections: BTreeMap<String, Vec<Detection>>,
     /// By number of threads.
@@ -84,7 +87,8 @@ pub struct Analysis {
     pub subject: Subject,
     /// By model, in the order of the models.
     pub rows: BTreeMap<String, Vec<Row>>,
-    pub golden: BTreeMap<String, Outputs>,
+    /// With whose outputs those of the engines are compared, by model.
+    pub references: BTreeMap<String, String>,
     pub repeatability: Vec<Repeatability>,
     /// What each backend declares.
     pub known: BTreeMap<String, Known>,
@@ -118,11 +122,17 @@ impl Analysis {
         // What is declared is declared over all photographs of the fixtures, not over some of them.
         let complete = subject.photos.len() >= Photo::fixtures(&workspace.fixtures())?.len();
         let mut rows = BTreeMap::new();
-        let mut golden = BTreeMap::new();
+        let mut references = BTreeMap::new();
         for model in &subject.models {
-            let reference = subject.golden(model)?;
+            let cells = cells(&record, model);
+            let golden = subject.golden(model)?;
+            let is_golden = golden.is_some();
+            let (reference, engine) = match golden {
+                Some(golden) => (Some(golden), None),
+                None => likeliest(&record, model, &cells)?.unzip(),
+            };
             let mut of_model = Vec::new();
-            for cell in cells(&record, model) {
+            for cell in cells {
                 let known = known.get(&cell.backend).cloned().unwrap_or_default();
                 of_model.push(row(
                     &record,
@@ -133,15 +143,24 @@ impl Analysis {
                     &latencies,
                 )?);
             }
-            if !complete {
+            if !complete && subject.is_of_fixtures(model)? {
                 of_model
                     .iter_mut()
                     .for_each(|row: &mut Row| row.verdict = None);
             }
-            rows.insert(model.name.clone(), of_model);
-            if let Some(reference) = reference {
-                golden.insert(model.name.clone(), reference);
+            if is_golden {
+                references.insert(model.name.clone(), model.golden_from.clone());
+            } else if let Some(engine) = &engine {
+                for row in &mut of_model {
+                    row.verdict = match row.verdict.take() {
+                        Some(_) if row.cell == *engine => Some(Verdict::Reference),
+                        verdict => verdict.map(Verdict::against_an_engine),
+                    };
+                }
+                let label = row_label(&record, model, engine);
+                references.insert(model.name.clone(), label);
             }
+            rows.insert(model.name.clone(), of_model);
         }
         let repeatability = repeatability::judge(record.observations());
         let overhead = overhead::read(&record.folder)?;
@@ -155,7 +174,7 @@ impl Analysis {
             record,
             subject,
             rows,
-            golden,
+            references,
             repeatability,
             known,
             overhead,
@@ -166,6 +185,12 @@ impl Analysis {
             cure,
             explain,
         })
+    }
+
+    /// Whose outputs those of the engines are compared with.
+    pub fn reference<'a>(&'a self, model: &'a ModelDescription) -> &'a str {
+        let known = self.references.get(&model.name);
+        known.map_or(model.golden_from.as_str(), String::as_str)
     }
 
     pub fn models(&self) -> &[ModelDescription] {
@@ -250,6 +275,35 @@ fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
     cells.into_values().collect()
 }
 
+/// The engine that the others are nearest to, with its outputs: without golden ones it is likelier than
+/// any other to be right. `None` where fewer than two gave outputs.
+fn likeliest(
+    record: &Record,
+    model: &ModelDescription,
+    cells: &[Cell],
+) -> Result<Option<(Outputs, Cell)>> {
+    let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
+    let mut found = Vec::new();
+    for cell in cells {
+        if let Some(outputs) = record.outputs(cell, &names)? {
+            found.push((outputs, cell));
+        }
+    }
+    if found.len() < 2 {
+        return Ok(None);
+    }
+    let distance = |a: &Outputs| -> f64 {
+        let others = found.iter().flat_map(|(b, _)| compare(model, &pairs(b, a)));
+        others.map(|a| a.distance()).sum()
+    };
+    let distances: Vec<f64> = found.iter().map(|(outputs, _)| distance(outputs)).collect();
+    let nearest = (0..found.len()).min_by(|&a, &b| distances[a].total_cmp(&distances[b]));
+    Ok(nearest.map(|place| {
+        let (outputs, cell) = found.swap_remove(place);
+        (outputs, cell.clone())
+    }))
+}
+
 fn row(
     record: &Record,
     model: &ModelDescription,
@@ -283,6 +337,20 @@ fn row(
             .fold(DetectionAgreement::default(), |all, one| all.and(&one))
     });
     let golden_faces = golden_faces.filter(|_| outputs.is_some());
+    let golden_classes = model
+        .classification
+        .as_ref()
+        .zip(golden)
+        .map(|(spec, golden)| {
+            golden
+                .iter()
+                .filter_map(|(image, tensors)| {
+                    let own = outputs.as_ref()?.get(image)?;
+                    Some(spec.compare(model, tensors, own))
+                })
+                .fold(ClassAgreement::default(), ClassAgreement::and)
+        });
+    let golden_classes = golden_classes.filter(|_| outputs.is_some());
     let flags = &record.run.machine.cpu_flags;
     // What is declared is declared over all photographs.
     let seen_all = outputs
@@ -321,6 +389,7 @@ fn row(
         agreement,
         verdict,
         golden_faces,
+        golden_classes,
         detections,
         latency: latencies
             .iter()

@@ -94,7 +94,7 @@ pub(super) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
     let plot = prefix.join(plot_path(Plot::FirstPasses, &model.name));
     [
         verdict.unwrap_or_default(),
-        table(summary_header(), summary_rows(analysis.rows(model))),
+        summary_table(analysis, model),
         image(&plot, &Plot::FirstPasses.description(model)),
     ]
     .join("\n\n")
@@ -107,12 +107,18 @@ fn verdict_section(analysis: &Analysis) -> String {
     parts.join("\n\n")
 }
 
-pub(super) fn summary_header() -> Vec<&'static str> {
-    vec![
-        "engine",
-        "convolutions",
-        "against PyTorch",
-        "same faces",
+fn summary_table(analysis: &Analysis, model: &ModelDescription) -> String {
+    table(
+        summary_header(analysis, model),
+        summary_rows(model, analysis.rows(model)),
+    )
+}
+
+pub(super) fn summary_header(analysis: &Analysis, model: &ModelDescription) -> Vec<String> {
+    let against = format!("against {}", analysis.reference(model));
+    let mut header = vec!["engine", "convolutions", &against];
+    header.extend(task(model));
+    header.extend([
         "threads",
         "class",
         "pass 1, ms",
@@ -120,30 +126,48 @@ pub(super) fn summary_header() -> Vec<&'static str> {
         "steady, ms",
         "pass 1 / steady",
         "cold start, ms",
-    ]
+    ]);
+    header.into_iter().map(String::from).collect()
+}
+
+/// What a model is for decides what is compared besides its outputs.
+fn task(model: &ModelDescription) -> Option<&'static str> {
+    match (&model.detection, &model.classification) {
+        (Some(_), _) => Some("same faces"),
+        (None, Some(_)) => Some("same class"),
+        (None, None) => None,
+    }
+}
+
+fn task_cell(row: &Row) -> String {
+    if let Some(faces) = &row.golden_faces {
+        return if faces.same_faces() {
+            format!("yes, {}", faces.matched)
+        } else {
+            format!("{} missed, {} extra", faces.missed, faces.extra)
+        };
+    }
+    match &row.golden_classes {
+        Some(classes) => format!(
+            "{} of {}, and the best few of {}",
+            classes.same_best, classes.classifications, classes.same_top
+        ),
+        None => "–".into(),
+    }
 }
 
 /// One line for each engine and number of threads.
-pub(super) fn summary_rows(rows: &[Row]) -> Vec<Vec<String>> {
+pub(super) fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
     let mut lines = Vec::new();
     for row in rows {
-        let head = vec![
+        let mut head = vec![
             row.label.clone(),
             arithmetic_cell(row),
             row.verdict
                 .as_ref()
                 .map_or_else(|| "–".into(), verdict_cell),
-            row.golden_faces.as_ref().map_or_else(
-                || "–".into(),
-                |f| {
-                    if f.same_faces() {
-                        format!("yes, {}", f.matched)
-                    } else {
-                        format!("{} missed, {} extra", f.missed, f.extra)
-                    }
-                },
-            ),
         ];
+        head.extend(task(model).map(|_| task_cell(row)));
         if row.latency.is_empty() {
             let mut line = head.clone();
             line.extend(["–"; 7].map(String::from));
@@ -161,7 +185,9 @@ pub(super) fn summary_rows(rows: &[Row]) -> Vec<Vec<String>> {
                     Some(false) => "⚠ other bits than by default".into(),
                     None => "–".into(),
                 };
-                line[3] = "–".into();
+                if let Some(cell) = line.get_mut(3) {
+                    *cell = "–".into();
+                }
             }
             line.extend([
                 threads.to_string(),
@@ -184,6 +210,7 @@ pub(super) fn summary_rows(rows: &[Row]) -> Vec<Vec<String>> {
 fn verdict_cell(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Unexpected(_) => "⚠ unexpected".into(),
+        Verdict::Differs(_) => "differs".into(),
         other => other.to_string(),
     }
 }
@@ -207,7 +234,7 @@ fn model_summary(
     let mut parts = vec![
         format!("### {}", model.title),
         model.description.clone(),
-        table(summary_header(), summary_rows(analysis.rows(model))),
+        summary_table(analysis, model),
     ];
     parts.extend(plot(Plot::FirstPasses, model, files));
     parts.join("\n\n")
@@ -216,8 +243,9 @@ fn model_summary(
 fn agreement_section(analysis: &Analysis) -> String {
     let mut parts = vec![
         "## Agreement".to_owned(),
-        "Raw outputs over all photographs, against PyTorch's own run of the same model \
-         (eager, one thread). A *step* is one quantization step of the tensor that was dequantized \
+        "Raw outputs over all inputs, against the golden outputs (of the fixtures: PyTorch's own run of \
+         the same model, eager, one thread) or, for lack of these, against the engine that the others \
+         are nearest to. A *step* is one quantization step of the tensor that was dequantized \
          into the output, before its sigmoid if it has one; SQNR is the signal to quantization \
          noise ratio; the relative error is in units of the root mean square of the output."
             .into(),
@@ -258,7 +286,7 @@ fn agreement_section(analysis: &Analysis) -> String {
             })
             .collect();
         if lines.is_empty() {
-            parts.push("There are no golden outputs for this model.".into());
+            parts.push("There is nothing to compare the outputs with.".into());
         } else {
             parts.push(table(header, lines));
         }
@@ -420,7 +448,7 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
         header.extend(analysis.photos().iter().map(|p| p.name.clone()));
         header.extend(
             [
-                "worst overlap with PyTorch's boxes",
+                "worst overlap with the reference's boxes",
                 "largest score difference",
             ]
             .map(String::from),

@@ -15,8 +15,8 @@ pub fn summary(analysis: &Analysis) -> String {
         let mut table = Table::new();
         table
             .load_style(UTF8_FULL_CONDENSED)
-            .set_header(summary_header());
-        table.add_rows(summary_rows(analysis.rows(model)));
+            .set_header(summary_header(analysis, model));
+        table.add_rows(summary_rows(model, analysis.rows(model)));
         text += &format!("\n{}\n{table}\n", model.title);
     }
     text + "\n" + &verdict::health(analysis) + "\n"

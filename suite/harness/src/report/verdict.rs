@@ -17,7 +17,7 @@ pub(super) fn paragraphs(analysis: &Analysis) -> Vec<String> {
         .iter()
         .map(|model| {
             let rows = analysis.rows(model);
-            let mut sentences = agreement(rows);
+            let mut sentences = agreement(analysis.reference(model), rows);
             sentences.extend(first_passes(rows));
             sentences.extend(unsteady(rows));
             sentences.extend(fastest(rows));
@@ -40,7 +40,7 @@ pub(super) fn health(analysis: &Analysis) -> String {
     format!("Not everything is as expected:\n\n{}", list.join("\n"))
 }
 
-fn agreement(rows: &[Row]) -> Vec<String> {
+fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
     let labels = |wanted: &dyn Fn(&Verdict) -> bool| -> Vec<&str> {
         rows.iter()
             .filter(|r| r.verdict.as_ref().is_some_and(wanted))
@@ -52,7 +52,7 @@ fn agreement(rows: &[Row]) -> Vec<String> {
     if !exact.is_empty() {
         let verb = if exact.len() == 1 { "gives" } else { "give" };
         sentences.push(format!(
-            "{} {verb} exactly the integers of PyTorch's own run.",
+            "{} {verb} exactly the integers of {reference}.",
             list(&exact)
         ));
     }
@@ -64,7 +64,7 @@ fn agreement(rows: &[Row]) -> Vec<String> {
             "agree"
         };
         sentences.push(format!(
-            "{} {verb} with PyTorch's own run up to the rounding of f32.",
+            "{} {verb} with {reference} up to the rounding of f32.",
             list(&rounded)
         ));
     }
@@ -86,6 +86,9 @@ fn agreement(rows: &[Row]) -> Vec<String> {
                     100.0 * exact
                 ));
             }
+            Some(Verdict::Differs(how)) => {
+                sentences.push(format!("{} differs: {}.", row.label, how.join("; ")));
+            }
             Some(Verdict::Unexpected(_)) => {
                 sentences.push(format!("⚠ {} is **not as expected**.", row.label));
             }
@@ -102,12 +105,12 @@ fn agreement(rows: &[Row]) -> Vec<String> {
         .collect()
     };
     if !faces(true).is_empty() && faces(false).is_empty() {
-        sentences.push("All find the same faces as PyTorch.".into());
+        sentences.push(format!("All find the same faces as {reference}."));
     }
     for row in faces(false) {
         if let Some(found) = &row.golden_faces {
             sentences.push(format!(
-                "Of the {} faces that PyTorch finds {} misses {}, and it finds {} more.",
+                "Of the {} faces that {reference} finds {} misses {}, and it finds {} more.",
                 found.matched + found.missed,
                 row.label,
                 found.missed,

@@ -241,6 +241,7 @@ mod tests {
             agreement: None,
             verdict: None,
             golden_faces: None,
+            golden_classes: None,
             detections: BTreeMap::new(),
             latency,
             cured: BTreeMap::new(),
