@@ -188,11 +188,16 @@ impl ModelDescription {
         Ok(())
     }
 
-    /// Makes this the description in `file`: absolute paths to files below its folder become relative.
-    pub fn relative_to(&mut self, file: &Path) {
+    /// Makes this the description in another `file`: paths to what lies below its folder are relative
+    /// to it, all others absolute.
+    pub fn move_to(&mut self, file: &Path) {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
         let folder = file.parent().unwrap_or(Path::new(""));
-        let shorten = |path: &PathBuf| path.strip_prefix(folder).map_or(path.clone(), Into::into);
+        let from = self.file.parent().unwrap_or(Path::new("")).to_path_buf();
+        let shorten = |path: &PathBuf| {
+            let path = from.join(path);
+            path.strip_prefix(folder).map_or(path.clone(), Into::into)
+        };
         for path in self.artifacts.values_mut().chain(&mut self.golden) {
             *path = shorten(path);
         }

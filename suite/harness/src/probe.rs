@@ -17,6 +17,12 @@ use firstpass_probe::{
     Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
 };
 use nix::sys::signal::Signal;
+#[cfg(target_os = "linux")]
+use rustix::{
+    io::Errno,
+    process::{Pid, Resource, Rlimit, prlimit},
+};
+use sysinfo::System;
 
 use crate::{
     observation::{Outcome, Process},
@@ -34,6 +40,9 @@ pub struct Probe {
     pub knobs: Vec<Knob>,
     /// After this a silent process is killed.
     pub timeout: Duration,
+    /// A process that wants more memory of its own fails to get it. Memory that is only mapped, such as
+    /// a library or a model file, does not count.
+    pub memory_bytes: u64,
     /// Where its processes run, and how urgently.
     pub placement: Placement,
 }
@@ -79,6 +88,33 @@ pub fn once(
     Ok(named.collect())
 }
 
+/// All that the machine has but a tenth: a model that wants more would take the machine down with it.
+fn most_memory() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory();
+    system.total_memory() / 10 * 9
+}
+
+#[cfg(target_os = "linux")]
+fn limit_memory(child: &Child, bytes: u64) -> Result<()> {
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    let set = prlimit(Some(Pid::from_child(child)), Resource::Data, limit);
+    match set {
+        // It has ended already.
+        Ok(_) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).context("cannot limit the memory of a process"),
+    }
+}
+
+/// Only Linux sets limits of another process.
+#[cfg(not(target_os = "linux"))]
+fn limit_memory(_: &Child, _: u64) -> Result<()> {
+    Ok(())
+}
+
 /// Longer than the slowest model that is known needs for its first two passes.
 pub const TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -117,6 +153,7 @@ impl Probe {
             environment: environment(workspace, backend),
             knobs: Vec::new(),
             timeout: TIMEOUT,
+            memory_bytes: most_memory(),
             placement: Placement::default(),
         })
     }
@@ -128,6 +165,7 @@ impl Probe {
             environment: Vec::new(),
             knobs: Vec::new(),
             timeout: TIMEOUT,
+            memory_bytes: most_memory(),
             placement: Placement::default(),
         }
     }
@@ -243,6 +281,12 @@ impl Probe {
             .spawning(knobs.threads(), || (monotonic_ns(), command.spawn()))?;
         let mut process = Process::new(spawned_ns);
         let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
+        if let Err(error) = limit_memory(&child, self.memory_bytes) {
+            return Err(match child.kill().and_then(|()| child.wait()) {
+                Ok(_) => error,
+                Err(other) => error.context(other),
+            });
+        }
 
         let mut answers = Answers::default();
         let ended = self.hear(&mut child, &mut process, &mut answers);
@@ -506,12 +550,14 @@ mod tests {
 
     /// A probe made of shell commands, which misbehaves as it is told.
     fn shell(script: &str, timeout: Duration) -> Process {
+        limited(script, timeout, most_memory())
+    }
+
+    fn limited(script: &str, timeout: Duration, memory_bytes: u64) -> Process {
         let probe = Probe {
-            binary: "/bin/sh".into(),
-            environment: Vec::new(),
-            knobs: Vec::new(),
             timeout,
-            placement: Placement::default(),
+            memory_bytes,
+            ..Probe::at(Path::new("/bin/sh"))
         };
         probe
             .run(&["-c".into(), script.into()], &Knobs::default())
@@ -522,6 +568,20 @@ mod tests {
     const HELLO: &str = r#"echo '{"message":"hello","protocol":3,"backend":"x","main_ns":1}'; "#;
     const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7,"reference_ns":8}'; "#;
     const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_probe_that_wants_more_memory_than_it_may_have_does_not_get_it() {
+        // A shell keeps what it reads in memory.
+        let script =
+            format!("sleep 0.2; x=$(head -c 100000000 /dev/zero | tr '\\0' a); {HELLO}{DONE}");
+        assert_eq!(limited(&script, LONG, 1 << 30).outcome, Outcome::Completed);
+        let process = limited(&script, LONG, 50 << 20);
+        assert!(
+            matches!(process.outcome, Outcome::Crashed { .. }),
+            "{process:?}"
+        );
+    }
 
     #[test]
     fn hears_a_probe_out() {

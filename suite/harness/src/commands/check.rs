@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -15,16 +14,14 @@ use firstpass_harness::{
     cure::{self, Cure},
     explain,
     machine::all_threads,
-    model::ModelDescription,
-    own::{self, UNNAMED, random_input, read_named},
-    photo::Photo,
+    own::{self, Inputs, lay_out},
     placement::Placement,
     record::{Settings, Target},
     report,
     subject::Subject,
     workspace::{Backend, Workspace},
 };
-use firstpass_probe::{Cures, Knobs, Tensor, write_tensors, write_tensors_with};
+use firstpass_probe::{Cures, Knobs};
 
 use crate::commands::{
     cure::try_settings,
@@ -39,9 +36,6 @@ const QUICK_BUDGET: f64 = 60.0;
 /// The shares of the time for trying settings and for the report itself; the rest is for profiles.
 const CURE: f64 = 0.4;
 const REPORT: f64 = 0.45;
-
-/// Made-up inputs: one could hide that outputs do not depend on it.
-const RANDOM_INPUTS: u64 = 2;
 
 const TARGET: Target = Target {
     steady: 0.03,
@@ -227,11 +221,9 @@ fn recommended(cure: &Cure) -> Cures {
 /// The folder of the report, and the model with its inputs, which are kept there.
 fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Subject)> {
     let own = &arguments.model;
-    let described = own
-        .described()
-        .map(|path| Subject::find_model(workspace, &path.to_string_lossy()));
-    let mut model = match described {
-        Some(model) => model?,
+    let described = own.described();
+    let model = match described {
+        Some(path) => Subject::find_model(workspace, &path.to_string_lossy())?,
         None => own.describe(workspace, &arguments.samples, !arguments.images.is_empty())?,
     };
     let folder = match &arguments.out {
@@ -239,93 +231,10 @@ fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Sub
         None => workspace.reports().join("check").join(&model.name),
     };
     let folder = std::path::absolute(&folder)?;
-    let inputs = folder.join("inputs");
-    fs::create_dir_all(&inputs).with_context(|| {
-        format!(
-            "cannot write to {}; give a writable folder with --out",
-            folder.display()
-        )
-    })?;
-    let files = arguments.images.iter().chain(&arguments.samples);
-    let mut photos: Vec<Photo> = files.map(|file| Photo::from_file(file)).collect();
-    if photos.is_empty() {
-        for seed in 1..=RANDOM_INPUTS {
-            photos.push(made_up(&model, seed, &inputs)?);
-        }
-    }
-    if let Some(golden) = &arguments.golden {
-        let path = folder.join("golden.safetensors");
-        keep_golden(&model, &photos, golden, &path)?;
-        model.golden = Some(path);
-        let name = golden.file_name().unwrap_or_default();
-        model.golden_from = name.to_string_lossy().into_owned();
-    }
-    if own.described().is_none() || arguments.golden.is_some() {
-        let path = folder.join("model.toml");
-        model.relative_to(&path);
-        fs::write(&path, own::to_toml(&model)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        model = ModelDescription::read(&path)?;
-    }
-    let mut subject = Subject::new(workspace, vec![model], photos)?;
-    subject.trust = own.trust;
-    // Read here what is needed at the end, so that it does not fail after the measuring.
-    for model in &subject.models {
-        subject.check_inputs(model)?;
-        subject.golden(model)?;
-    }
+    let inputs = Inputs {
+        files: [&arguments.images[..], &arguments.samples[..]].concat(),
+        golden: arguments.golden.clone(),
+    };
+    let subject = lay_out(workspace, model, &inputs, &folder, own.trust)?;
     Ok((folder, subject))
-}
-
-/// Made-up inputs of a model, in a file.
-fn made_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Photo> {
-    let mut named = Vec::new();
-    for (number, input) in model.inputs.iter().enumerate() {
-        let tensor = random_input(&input.tensor(), seed * 1000 + number as u64)?;
-        named.push((input.name.clone(), tensor));
-    }
-    let path = folder.join(format!("random-{seed}.safetensors"));
-    let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&path, all).map_err(|e| anyhow::anyhow!("{e}"))?;
-    Ok(Photo::from_file(&path))
-}
-
-/// Keeps the user's outputs in the form of golden ones, each with the checksums of the inputs that it
-/// belongs to.
-fn keep_golden(
-    model: &ModelDescription,
-    photos: &[Photo],
-    given: &Path,
-    path: &Path,
-) -> Result<()> {
-    let found = read_named(given)?;
-    let mut tensors: Vec<(String, &Tensor)> = Vec::new();
-    let mut metadata = std::collections::HashMap::new();
-    for photo in photos {
-        let of_output = |name: &str| {
-            let named = found.get(&format!("{}/{name}", photo.name));
-            let alone = (photos.len() == 1).then(|| found.get(name)).flatten();
-            let unnamed = (photos.len() == 1 && model.outputs.len() == 1)
-                .then(|| found.get(UNNAMED))
-                .flatten();
-            named.or(alone).or(unnamed)
-        };
-        for output in &model.outputs {
-            let tensor = of_output(&output.name).with_context(|| {
-                let there: Vec<&str> = found.keys().map(String::as_str).collect();
-                format!(
-                    "{} holds no array {:?} for {}; it holds {}",
-                    given.display(),
-                    output.name,
-                    photo.name,
-                    there.join(", ")
-                )
-            })?;
-            tensors.push((format!("{}/{}", photo.name, output.name), tensor));
-        }
-        let inputs = photo.inputs(model)?;
-        let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
-        metadata.insert(format!("input.{}", photo.name), sums.join(" "));
-    }
-    write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow::anyhow!("{e}"))
 }

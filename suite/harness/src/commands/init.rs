@@ -39,7 +39,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         out.display()
     );
     let mut model = arguments.model.describe(workspace, &[], false)?;
-    model.relative_to(&out);
+    model.move_to(&out);
     let text = own::to_toml(&model)?;
     std::fs::write(&out, text).with_context(|| format!("cannot write {}", out.display()))?;
     ModelDescription::read(&out)?;

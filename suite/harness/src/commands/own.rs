@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use firstpass_harness::{
     model::{ModelDescription, Preprocess},
-    own::{Found, NamedShape, Own, random_input},
-    probe::{Probe, once},
+    own::{NamedShape, Own},
     workspace::Workspace,
 };
-use firstpass_probe::{Format, Knobs, write_tensors};
 
 /// Mean and deviation of ImageNet, which most models of pictures are normalised by.
 const IMAGENET: Preprocess = Preprocess {
@@ -85,72 +83,6 @@ impl Arguments {
             preprocess: pictures.then_some(preprocess),
             trust: self.trust,
         };
-        own.describe(|model| self.outputs_of_torchscript(workspace, model))
-    }
-
-    /// Runs the model once on made-up inputs, on the first engine that reads such a file.
-    fn outputs_of_torchscript(
-        &self,
-        workspace: &Workspace,
-        model: &ModelDescription,
-    ) -> Result<Vec<Found>> {
-        const FORMAT: Format = Format::TorchScript;
-        let file = model
-            .artifact(FORMAT)
-            .context("it is no TorchScript file")?;
-        ensure!(
-            self.trust,
-            "to find the outputs of {} it has to be run, and it is a program that would be run with \
-             your rights: say --trust if you know where it comes from",
-            file.path.display()
-        );
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let inputs = folder.path().join("inputs.safetensors");
-        let mut named = Vec::new();
-        for (number, input) in model.inputs.iter().enumerate() {
-            named.push((
-                input.name.clone(),
-                random_input(&input.tensor(), number as u64)?,
-            ));
-        }
-        let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-        write_tensors(&inputs, all).map_err(|e| anyhow::anyhow!("{e}"))?;
-        let mut reasons = Vec::new();
-        for backend in workspace.engines()? {
-            eprintln!(
-                "{}: building the probe, to see what the model returns",
-                backend.name
-            );
-            let probe = match Probe::build(workspace, &backend) {
-                Ok(probe) => probe,
-                Err(error) => {
-                    reasons.push(format!("{}: {error:#}", backend.name));
-                    continue;
-                }
-            };
-            match probe.describe() {
-                Ok(description) if description.formats.contains(&FORMAT) => {}
-                Ok(_) => continue,
-                Err(outcome) => {
-                    reasons.push(format!("{}: {outcome}", backend.name));
-                    continue;
-                }
-            }
-            let saved = folder.path().join("outputs.safetensors");
-            let found = once(&probe, &file, &Knobs::default(), &inputs, &saved)
-                .with_context(|| format!("{} cannot run {}", backend.name, file.path.display()))?;
-            let mut found: Vec<Found> = found
-                .into_iter()
-                .map(|(name, tensor)| (name, tensor.shape))
-                .collect();
-            // Of the same length but for the number at the end.
-            found.sort_by_key(|(name, _)| (name.len(), name.clone()));
-            return Ok(found);
-        }
-        bail!(
-            "no engine that reads TorchScript runs here{}{}",
-            if reasons.is_empty() { "" } else { ": " },
-            reasons.join("; ")
-        )
+        own.describe(workspace)
     }
 }

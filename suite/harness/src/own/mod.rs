@@ -1,5 +1,7 @@
 //! Models of the user's own: from files and a few words on the command line to a `model.toml`.
 
+mod layout;
+mod outputs;
 mod random;
 mod shape;
 mod signature;
@@ -15,8 +17,12 @@ use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, Format, Tensor, TensorSpec};
 
-use crate::model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec};
+use crate::{
+    model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec},
+    workspace::Workspace,
+};
 
+pub use layout::{Inputs, lay_out};
 pub use random::random_input;
 pub use shape::{NamedShape, read_shape};
 pub use signature::{Declared, Signature};
@@ -42,13 +48,17 @@ pub struct Own {
 pub type Found = (String, Vec<usize>);
 
 impl Own {
-    /// Describes the model. The outputs of a TorchScript file alone, which does not tell them, are
-    /// asked of `run`, with the description so far.
+    /// Describes the model. A TorchScript file alone does not tell its outputs: it is run once, on the
+    /// first engine that reads it.
     ///
     /// # Errors
     /// Fails on files that cannot be read or contradict each other, and where a shape is open that
     /// was not given: the message says how to give it.
-    pub fn describe(
+    pub fn describe(&self, workspace: &Workspace) -> Result<ModelDescription> {
+        self.describe_with(|model| outputs::outputs_of_torchscript(workspace, model, self.trust))
+    }
+
+    fn describe_with(
         &self,
         run: impl FnOnce(&ModelDescription) -> Result<Vec<Found>>,
     ) -> Result<ModelDescription> {

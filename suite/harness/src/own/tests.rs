@@ -75,7 +75,7 @@ fn describe(written: &Written, inputs: &[&str]) -> Result<ModelDescription> {
             .collect::<Result<_>>()?,
         ..Own::default()
     };
-    own.describe(|_| bail!("an ONNX file tells its outputs"))
+    own.describe_with(|_| bail!("an ONNX file tells its outputs"))
 }
 
 fn error(written: &Written, inputs: &[&str]) -> String {
