@@ -30,22 +30,24 @@ pub struct Backend {
 }
 
 impl Workspace {
-    /// Finds the workspace from the crate's own folder, as cargo gives it at run time, so that a
-    /// checkout may be moved.
+    /// Finds the workspace from the folder of the crate that runs, as cargo gives it at run time, so that
+    /// a checkout may be moved; else, in a crate outside of it, from where this crate was compiled.
     ///
     /// # Errors
     /// Fails where the folders `backends` and `fixtures` are not found.
     pub fn find() -> Result<Self> {
-        let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        for root in manifest_dir.ancestors() {
-            if root.join("backends").is_dir() && root.join("fixtures").is_dir() {
-                return Ok(Self { root: root.into() });
+        let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let compiled = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        for folder in running.iter().chain([&compiled]) {
+            for root in folder.ancestors() {
+                if root.join("backends").is_dir() && root.join("fixtures").is_dir() {
+                    return Ok(Self { root: root.into() });
+                }
             }
         }
         bail!(
             "no folders `backends` and `fixtures` above {}; run `cargo firstpass` inside a checkout",
-            manifest_dir.display()
+            running.unwrap_or(compiled).display()
         )
     }
 

@@ -34,22 +34,29 @@ struct Job {
 /// Runs all tests: those of the suite itself, then the suite on each backend.
 pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let members = [
-        "probe",
-        "onnx",
-        "native",
-        "statistics",
-        "harness",
-        "conformance",
+        "firstpass-probe",
+        "firstpass-onnx",
+        "firstpass-native",
+        "firstpass-statistics",
+        "firstpass-harness",
+        "firstpass-conformance",
+        "firstpass",
     ];
     let selection = members
         .iter()
-        .flat_map(|m| ["--package".into(), format!("firstpass-{m}")]);
+        .flat_map(|member| ["--package".to_owned(), (*member).to_owned()]);
     let mut jobs = vec![Job {
         name: "suite".into(),
         selection: selection.collect(),
         environment: Vec::new(),
     }];
     jobs.extend(backend_jobs(workspace, workspace.backends()?));
+    // A user's crate: it builds and measures in its turn, so it comes after the engines.
+    jobs.push(Job {
+        name: "examples".into(),
+        selection: vec!["--package".into(), "own-model".into()],
+        environment: Vec::new(),
+    });
     let tested = run_all(
         workspace,
         &["test", "--release", "--no-fail-fast"],

@@ -42,6 +42,11 @@ impl Verdict {
         !matches!(self, Self::Unexpected(_))
     }
 
+    /// Whether outputs differ more than they should.
+    pub fn is_difference(&self) -> bool {
+        matches!(self, Self::Unexpected(_) | Self::Differs(_))
+    }
+
     /// The same where outputs were compared with those of another engine and not with golden ones.
     #[must_use]
     pub fn against_an_engine(self) -> Self {
