@@ -63,6 +63,7 @@ fn phases(knobs: &Knobs) -> Result<[Span; 3]> {
             model: faceboxes(INT8),
             knobs: knobs.clone(),
             inputs: vec![input.into()],
+            shapes: Vec::new(),
             passes: PassPlan::exactly(1),
             outputs: None,
         })

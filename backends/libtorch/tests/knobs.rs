@@ -287,6 +287,7 @@ fn threads_beside_each_other_are_honoured_or_refused() -> Result<()> {
         model: model(INT8),
         knobs: knobs(&[("inter-threads", "2")]),
         inputs: vec![image],
+        shapes: Vec::new(),
         passes: PassPlan {
             at_least: 1,
             at_most: 1,

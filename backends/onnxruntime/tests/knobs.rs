@@ -187,6 +187,7 @@ impl Bench {
             model: self.model.clone(),
             knobs: knobs.clone(),
             inputs: vec![self.input.clone()],
+            shapes: Vec::new(),
             passes: PassPlan::exactly(PASSES),
             outputs,
         })

@@ -93,6 +93,7 @@ impl Context {
             model: artifact.file.clone(),
             knobs: Knobs::default().with(THREADS, threads),
             inputs,
+            shapes: Vec::new(),
             passes: PassPlan::exactly(passes),
             outputs: None,
         })

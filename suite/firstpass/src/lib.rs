@@ -140,7 +140,13 @@ impl Check {
         backends.retain(|b| self.engines.is_empty() || self.engines.contains(&b.name));
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let model = self.own.describe(&workspace)?;
-        let subject = lay_out(&workspace, model, &self.inputs, folder.path(), self.own.trust)?;
+        let subject = lay_out(
+            &workspace,
+            model,
+            &self.inputs,
+            folder.path(),
+            self.own.trust,
+        )?;
         let settings = Settings {
             processes: 20,
             least_processes: 5,
@@ -166,7 +172,10 @@ impl Check {
         let analysis = Analysis::new(&workspace, record)?;
         let rows = analysis.rows.values().flatten();
         if rows.into_iter().all(|row| row.outputs.is_none()) {
-            bail!("no engine runs this model:\n{}", analysis.faults().join("\n"));
+            bail!(
+                "no engine runs this model:\n{}",
+                analysis.faults().join("\n")
+            );
         }
         Ok(Measured {
             analysis,
@@ -202,7 +211,9 @@ impl Measured {
         };
         let checks = gate::judge(&self.analysis.record, None, &limits);
         ensure!(!checks.is_empty(), "no first pass was measured");
-        let broken = checks.iter().filter(|check| check.verdict == Verdict::Broken);
+        let broken = checks
+            .iter()
+            .filter(|check| check.verdict == Verdict::Broken);
         let broken: Vec<String> = broken
             .map(|check| {
                 let name = &check.cell.backend;

@@ -29,6 +29,7 @@ pub mod python;
 pub mod record;
 pub mod referee;
 pub mod report;
+pub mod shapes;
 pub mod subject;
 pub mod surroundings;
 pub mod workspace;

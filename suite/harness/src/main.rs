@@ -31,6 +31,8 @@ enum Command {
     Init(init::Arguments),
     /// Measures every engine against itself: what can this machine tell apart?
     Aa(aa::Arguments),
+    /// Measures series in which the shape of the inputs changes: does an engine warm up again?
+    Measure(shapes::Arguments),
     /// Says what changed between two records beyond noise
     Compare(compare::Arguments),
     /// Judges limits on first passes and steady times; the exit code is the verdict
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&workspace, &arguments),
         Command::Init(arguments) => init::run(&workspace, &arguments),
         Command::Aa(arguments) => aa::run(&workspace, &arguments),
+        Command::Measure(arguments) => shapes::run(&workspace, &arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Gate(arguments) => gate::run(&workspace, &arguments),
         Command::Cure(arguments) => cure::run(&workspace, &arguments),

@@ -86,6 +86,9 @@ pub struct Process {
     pub started: Option<Span>,
     pub loaded: Option<Span>,
     pub prepared: Option<Span>,
+    /// Each time that it was prepared for inputs of other shapes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepared_again: Vec<Span>,
     /// The pass on zeros before the first real one, where a knob asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmed_up: Option<Span>,
@@ -146,6 +149,7 @@ impl Process {
             started: None,
             loaded: None,
             prepared: None,
+            prepared_again: Vec::new(),
             warmed_up: None,
             passes: Vec::new(),
             peak_memory_kib: None,

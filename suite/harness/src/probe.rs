@@ -75,6 +75,7 @@ pub fn once(
         model: model.clone(),
         knobs: knobs.clone(),
         inputs: vec![input.into()],
+        shapes: Vec::new(),
         passes: PassPlan::exactly(1),
         outputs: Some(saved.into()),
     });
@@ -365,6 +366,7 @@ impl Probe {
                 Message::Loaded { span } => process.loaded = Some(span),
                 Message::Prepared { span } => process.prepared = Some(span),
                 Message::WarmedUp { span } => process.warmed_up = Some(span),
+                Message::PreparedAgain { span } => process.prepared_again.push(span),
                 Message::Pass(pass) => process.passes.push(pass),
                 Message::Description(description) => answers.description = Some(description),
                 Message::Arithmetic(arithmetic) => answers.arithmetic = Some(arithmetic),

@@ -49,10 +49,33 @@ pub struct Trial {
     /// Safetensors files with a tensor for each of the model's inputs, by name. All passes on one
     /// file are run before the next.
     pub inputs: Vec<PathBuf>,
+    /// By file, the shapes of the model's inputs in it; none where they are those that the model
+    /// declares. At a file of other shapes than the one before the model is prepared again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<Vec<Vec<usize>>>,
     pub passes: PassPlan,
     /// Where the outputs of the first pass on each input go, as tensors
     /// `<input number>/<output>`.
     pub outputs: Option<PathBuf>,
+}
+
+impl Trial {
+    /// The model as a file of inputs has it: with its shapes.
+    pub fn model_for(&self, input: usize) -> Model {
+        let mut model = self.model.clone();
+        if let Some(shapes) = self.shapes.get(input) {
+            for (spec, shape) in model.inputs.iter_mut().zip(shapes) {
+                spec.shape.clone_from(shape);
+            }
+        }
+        if model.inputs != self.model.inputs {
+            // What is declared is declared for the declared shapes.
+            for output in &mut model.outputs {
+                output.shape = None;
+            }
+        }
+        model
+    }
 }
 
 /// How many passes to run on each input.
@@ -91,6 +114,8 @@ pub enum Message {
     Loaded { span: Span },
     /// The model is ready to run.
     Prepared { span: Span },
+    /// The model is ready to run on inputs of other shapes than before.
+    PreparedAgain { span: Span },
     /// The model has run once on zeros, because a knob asked for it.
     WarmedUp { span: Span },
     /// One pass; the first of them makes the first outputs.

@@ -24,6 +24,8 @@ use crate::{
 pub struct Session<B: Backend> {
     prepared: B::Prepared,
     model: Model,
+    /// Kept only where the model is to be prepared again: it may hold the weights a second time.
+    loaded: Option<B::Loaded>,
 }
 
 impl<B: Backend> Session<B> {
@@ -33,13 +35,14 @@ impl<B: Backend> Session<B> {
     /// As the steps of [`Backend`]; the error names the step.
     pub fn open(model: &Model, knobs: &Knobs) -> Result<Self> {
         let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
-        Self::load(&engine, model, knobs, |_| Ok(()))
+        Self::load(&engine, model, knobs, false, |_| Ok(()))
     }
 
     fn load(
         engine: &B::Engine,
         model: &Model,
         knobs: &Knobs,
+        keep: bool,
         mut say: impl FnMut(&Message) -> Result<()>,
     ) -> Result<Self> {
         let (loaded, span) = step(Phase::Load, || B::load(engine, model))?;
@@ -55,7 +58,23 @@ impl<B: Backend> Session<B> {
         Ok(Self {
             prepared,
             model: model.clone(),
+            loaded: keep.then_some(loaded),
         })
+    }
+
+    /// Prepares the model again where `model` has other shapes of inputs than before.
+    fn reshape(&mut self, model: &Model) -> Result<Option<Span>> {
+        let shapes = model.input_shapes();
+        if shapes == self.model.input_shapes() {
+            return Ok(None);
+        }
+        let Some(loaded) = &self.loaded else {
+            return Err(Error::input("the loaded model was not kept").in_phase(Phase::Prepare));
+        };
+        let (prepared, span) = step(Phase::Prepare, || B::prepare(loaded, &shapes))?;
+        self.prepared = prepared;
+        self.model = model.clone();
+        Ok(Some(span))
     }
 
     /// One pass on inputs that are checked first, with outputs that are checked after.
@@ -248,20 +267,29 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
     let (engine, span) = step(Phase::Start, || start::<B>(&trial.knobs))?;
     channel.send(&Message::Started { span })?;
 
+    let models: Vec<Model> = (0..trial.inputs.len())
+        .map(|n| trial.model_for(n))
+        .collect();
     let inputs: Result<Vec<Tensors>> = trial
         .inputs
         .iter()
-        .map(|path| read_inputs(&trial.model, path))
+        .zip(&models)
+        .map(|(path, model)| read_inputs(model, path))
         .collect();
     let inputs = inputs.map_err(|e| e.in_phase(Phase::Request))?;
 
-    let mut session = Session::<B>::load(&engine, &trial.model, &trial.knobs, |message| {
+    let first = models.first().unwrap_or(&trial.model);
+    let keep = !trial.shapes.is_empty();
+    let mut session = Session::<B>::load(&engine, first, &trial.knobs, keep, |message| {
         channel.send(message)
     })?;
 
     let budget = Duration::from_millis(trial.passes.budget_ms);
     let mut saved = Vec::new();
-    for (number, inputs) in inputs.iter().enumerate() {
+    for (number, (inputs, model)) in inputs.iter().zip(&models).enumerate() {
+        if let Some(span) = session.reshape(model)? {
+            channel.send(&Message::PreparedAgain { span })?;
+        }
         let began = monotonic_ns();
         for pass in 0..trial.passes.at_most {
             let spent = Duration::from_nanos(monotonic_ns() - began);

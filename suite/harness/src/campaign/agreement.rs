@@ -127,6 +127,7 @@ pub(super) fn observe(
                 model: job.artifact.clone(),
                 knobs: job.cell.knobs.clone(),
                 inputs: files,
+                shapes: Vec::new(),
                 passes: PassPlan {
                     at_least: 1,
                     at_most: passes,

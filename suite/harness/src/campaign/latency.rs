@@ -151,6 +151,7 @@ pub(super) fn observe(
                     model: job.artifact.clone(),
                     knobs: job.cell.knobs.clone(),
                     inputs: vec![input],
+                    shapes: Vec::new(),
                     passes: plan,
                     outputs: None,
                 })

@@ -17,3 +17,4 @@ pub mod own;
 pub mod referee;
 pub mod report;
 pub mod setup;
+pub mod shapes;

@@ -205,6 +205,7 @@ impl Task {
                     model: self.model.clone(),
                     knobs,
                     inputs: vec![self.input.clone()],
+                    shapes: Vec::new(),
                     passes: PassPlan::exactly(settings.passes),
                     outputs: None,
                 });

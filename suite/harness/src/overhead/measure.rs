@@ -197,6 +197,7 @@ fn passes_in_time(probe: &Probe, contest: &Contest, settings: Settings) -> Resul
         model: contest.model.clone(),
         knobs: Knobs::default().with(THREADS, settings.threads),
         inputs: vec![contest.input.clone()],
+        shapes: Vec::new(),
         passes: PassPlan::exactly(LEAST_PASSES),
         outputs: None,
     });
@@ -269,6 +270,7 @@ impl Contest<'_> {
             model: self.model.clone(),
             knobs: Knobs::default().with(THREADS, settings.threads),
             inputs: vec![self.input.clone()],
+            shapes: Vec::new(),
             passes: PassPlan::exactly(self.passes),
             outputs: None,
         };

@@ -170,6 +170,7 @@ fn run_referee(
         inputs: photos
             .map(|photo| inputs.file(photo, model))
             .collect::<Result<_>>()?,
+        shapes: Vec::new(),
         passes: PassPlan::exactly(1),
         outputs: Some(saved.clone()),
     });

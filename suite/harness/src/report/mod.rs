@@ -13,6 +13,7 @@ mod overhead;
 mod picture;
 mod plots;
 mod referee;
+mod shapes;
 mod snippets;
 mod splice;
 mod story;
@@ -38,6 +39,7 @@ pub use explain::explanations_on_terminal;
 pub use hosts::hosts;
 pub use operators::operators_on_terminal;
 pub use referee::referee_on_terminal;
+pub use shapes::{shapes_on_terminal, write_shapes};
 pub use splice::{Block, splice};
 pub use terminal::summary;
 
