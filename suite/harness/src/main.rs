@@ -9,7 +9,7 @@ use firstpass_harness::workspace::Workspace;
 
 use crate::commands::{
     aa, cargo, check, compare, cure, diverge, doctor, explain, gate, init, operators, overhead,
-    referee, report, setup,
+    referee, report, setup, shapes,
 };
 
 /// Do the engines agree, and what do the first passes cost?
