@@ -289,7 +289,7 @@ fn convolve_integers(
         Ok(Channel {
             input: quantization.scale,
             weight: weights.scale(channel),
-            per_tensor: weights.scales.len() == 1,
+            scales: weights.scales.len(),
             bias: bias(channel)?,
         })
     });

@@ -32,11 +32,12 @@ pub enum Arithmetic {
     /// `fixed + qa·(sa/so) + qb·(sb/so)` with the zero points in `fixed`; quantizing divides by `s`.
     /// ONNX Runtime, MLAS `quantize.cpp` (MlasRequantizeOutput), `qladd.cpp`.
     QLinear,
-    /// Fixed point, as tract computes QLinearConv: the bias is an i32, and with one scale of the weights
-    /// the sum is multiplied by `(sa·sw)/so` exactly, as a number of 31 fractional bits, and rounded once;
-    /// with one scale a channel, in f32. An addition is of floats, `((qa−za)·sa + (qb−zb)·sb) · (1/so)`;
-    /// quantizing multiplies by `1/s`. tract-core, `ops/matmul/quant.rs` (requant), `ops/quant.rs`
-    /// (scale); tract-linalg, `generic/rounding.rs` (Scaler).
+    /// As tract computes QLinearConv: the bias is an i32, and with one scale of the weights the sum is
+    /// multiplied by `(sa·sw)/so` exactly, in fixed point of 31 bits, and rounded once; with one scale a
+    /// channel it is multiplied in f32, by a factor that depends on how many there are
+    /// ([`tract_factor`]). An addition is of floats, `((qa−za)·sa + (qb−zb)·sb) · (1/so)`; quantizing
+    /// multiplies by `1/s`. tract-core, `ops/matmul/quant.rs` (requant), `ops/quant.rs` (Scale);
+    /// tract-linalg, `generic/rounding.rs` (Scaler).
     FixedPoint,
     /// What the graph means: real numbers, in f64, with a single rounding at the end.
     Exact,
@@ -195,8 +196,8 @@ pub struct Channel {
     pub input: f32,
     /// Of the weights.
     pub weight: f32,
-    /// Whether all channels have the same.
-    pub per_tensor: bool,
+    /// How many scales the weights have: one for all channels, or one for each.
+    pub scales: usize,
     pub bias: Bias,
 }
 
@@ -248,24 +249,21 @@ impl Requantizer {
                     Bias::Float(bias) => bias,
                     Bias::Int(bias) => bias as f32 * accumulator,
                 };
-                let with_bias = if channel.per_tensor {
+                let with_bias = if channel.scales == 1 {
                     bias.mul_add(1.0 / accumulator, sum as f32)
                 } else {
                     sum as f32 + bias / accumulator
                 };
                 f64::from(with_bias * factor)
             }
-            Arithmetic::QLinear | Arithmetic::FixedPoint => {
-                let bias = match channel.bias {
-                    Bias::Float(bias) => (bias / accumulator).round_ties_even() as i32,
-                    Bias::Int(bias) => bias,
-                };
-                let sum = sum.wrapping_add(bias);
-                if self.arithmetic == Arithmetic::FixedPoint && channel.per_tensor {
+            Arithmetic::QLinear => f64::from(with_integer_bias(sum, channel) as f32 * factor),
+            Arithmetic::FixedPoint => {
+                let sum = with_integer_bias(sum, channel);
+                if channel.scales == 1 {
                     // 53 bits hold the product of a factor of 24 and a sum below 2^29.
                     f64::from(sum) * f64::from(factor)
                 } else {
-                    f64::from(sum as f32 * factor)
+                    f64::from(sum as f32 * tract_factor(channel, self.output.scale))
                 }
             }
             Arithmetic::Exact => real_sum(sum, channel) / f64::from(self.output.scale),
@@ -309,6 +307,30 @@ impl Requantizer {
     }
 }
 
+/// With the bias as an i32, as QLinearConv has it.
+fn with_integer_bias(sum: i32, channel: &Channel) -> i32 {
+    let bias = match channel.bias {
+        Bias::Float(bias) => (bias / (channel.input * channel.weight)).round_ties_even() as i32,
+        Bias::Int(bias) => bias,
+    };
+    sum.wrapping_add(bias)
+}
+
+/// tract's `sa·sw/so`. Its optimizer folds the three constants in an order that depends on how many
+/// channels there are, and each order rounds to other f32: below 16 they are folded as they are written
+/// (tract-core, `model/typed.rs`, `wire_node`). Else a division becomes a multiplication by `1/so`
+/// (`ops/math/mod.rs`, `declutter_div`), which below 32 channels is multiplied with `sa` first
+/// (`declutter_mul_const_mul_const`); from 32 on the product `sa·sw` is another operator by then, which
+/// that rule does not see (`ops/binary.rs`, `find_most_efficient_config`).
+fn tract_factor(channel: &Channel, output: f32) -> f32 {
+    let Channel { input, weight, .. } = *channel;
+    match channel.scales {
+        ..16 => (weight * input) / output,
+        16..32 => weight * (input * (1.0 / output)),
+        32.. => (weight * input) * (1.0 / output),
+    }
+}
+
 /// The real number that a sum of products stands for, with its bias.
 pub fn real_sum(sum: i32, channel: &Channel) -> f64 {
     let accumulator = f64::from(channel.input) * f64::from(channel.weight);
@@ -336,7 +358,7 @@ mod tests {
         let channel = Channel {
             input: 1.0,
             weight: 1.0,
-            per_tensor: true,
+            scales: 1,
             bias: Bias::Int(0),
         };
         let rule = |arithmetic| {
@@ -351,6 +373,45 @@ mod tests {
         let sum = (1 << 24) + (1 << 16) + 1;
         assert_eq!(rule(Arithmetic::FixedPoint).sum(sum, &channel), 129);
         assert_eq!(rule(Arithmetic::QLinear).sum(sum, &channel), 128);
+    }
+
+    /// What tract 0.23.9 gives in two layers of FaceBoxes, of 24 and of 384 channels, where the order in
+    /// which `sa·sw/so` is folded decides; as it is written, both are halves in f32 and go to the even.
+    #[test]
+    fn the_factor_of_a_channel_is_folded_in_the_order_of_tract() {
+        let scales = |bits: [u32; 3]| bits.map(f32::from_bits);
+        let first = scales([0x3ccf_c103, 0x3b95_3ba5, 0x3d42_301a]);
+        let second = scales([0x3d28_ee00, 0x3985_4f4a, 0x3bd4_c62d]);
+        let of = |arithmetic, sum, [input, weight, scale]: [f32; 3], scales| {
+            let rule = Requantizer::new(
+                arithmetic,
+                Rounding::HalfEven,
+                Bounds::NONE,
+                output(scale, 60),
+            );
+            let bias = Bias::Int(0);
+            rule.sum(
+                sum,
+                &Channel {
+                    input,
+                    weight,
+                    scales,
+                    bias,
+                },
+            )
+        };
+        let found = |scales| {
+            [
+                of(Arithmetic::FixedPoint, -4310, first, scales),
+                of(Arithmetic::FixedPoint, 1548, second, scales),
+            ]
+        };
+        assert_eq!(
+            [15, 16, 31, 32].map(found),
+            [[50, 62], [49, 62], [49, 62], [50, 63]]
+        );
+        assert_eq!(of(Arithmetic::QLinear, -4310, first, 24), 50);
+        assert_eq!(of(Arithmetic::QLinear, 1548, second, 384), 62);
     }
 
     fn output(scale: f32, zero: i32) -> Quantization {
@@ -423,7 +484,7 @@ mod tests {
             let channel = Channel {
                 input: 0.5,
                 weight: 0.25,
-                per_tensor: false,
+                scales: 8,
                 bias: Bias::Float(1.0),
             };
             // 0.125 · 12 + 1 = 2.5: five steps.
@@ -439,7 +500,7 @@ mod tests {
         let channel = Channel {
             input: 1.0,
             weight: 1.0,
-            per_tensor: true,
+            scales: 1,
             bias: Bias::Float(0.4),
         };
         let of = |arithmetic| requantizer(arithmetic, Rounding::HalfEven).sum(1, &channel);
