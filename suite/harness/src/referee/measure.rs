@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use firstpass_probe::{ALLOCATOR, Format, Knob, Knobs, PassPlan, THREADS, Trial, WARM_UP};
 
-use super::{BESIDE, Comparison, RefereeRun, VERSION};
+use super::{BESIDE, Comparison, F32_SUMS, RefereeRun, VERSION};
 use crate::{
     beside::Recorder,
     campaign::{progress, read_outputs},
@@ -106,10 +106,10 @@ const MOST_SETTINGS: usize = 2;
 /// Every value of a referee's own knobs by itself and every two of them together; those that have their
 /// default are not named, and the first has only these.
 pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
-    let of_process = [THREADS, ALLOCATOR, WARM_UP];
+    let no_rules = [THREADS, ALLOCATOR, WARM_UP, F32_SUMS];
     let own = knobs
         .iter()
-        .filter(|knob| !of_process.contains(&knob.name.as_str()));
+        .filter(|knob| !no_rules.contains(&knob.name.as_str()));
     let all = own.fold(vec![Knobs::default()], |all, knob| {
         let with = |value: &String| -> Vec<Knobs> {
             let set = |rules: &Knobs| {
@@ -228,6 +228,7 @@ mod tests {
             Knob::choice("rounding", &["even", "away"], ""),
             Knob::choice(WARM_UP, &["none", "full"], ""),
             Knob::choice("sums", &["exact", "pairs", "quads"], ""),
+            Knob::choice(F32_SUMS, &["off", "lowest", "highest"], ""),
             Knob::choice("bias", &["float", "int"], ""),
         ];
         let rules = rules(&knobs);
