@@ -78,13 +78,15 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// Where several values of a knob explain an engine as well, the first of them is believed: what the
+    /// file says, then what the ONNX standard has an operator for, then what single libraries do.
     pub fn knobs() -> Vec<Knob> {
         vec![
             Knob::choice(
                 ARITHMETIC,
-                &["as-written", "fbgemm", "qlinear", "fixed-point", "exact"],
-                "how sums are scaled: fbgemm's way, QLinearConv's in f32 or in fixed point, or in real \
-                 numbers; as written: fbgemm's where biases are floats, QLinearConv's in f32 where they \
+                &["as-written", "qlinear", "fbgemm", "fixed-point", "exact"],
+                "how sums are scaled: QLinearConv's way in f32, fbgemm's, QLinearConv's in fixed point, or \
+                 in real numbers; as written: fbgemm's where biases are floats, QLinearConv's in f32 where they \
                  are integers",
             ),
             Knob::choice(

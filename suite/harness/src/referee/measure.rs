@@ -104,7 +104,8 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
 const MOST_SETTINGS: usize = 2;
 
 /// Every value of a referee's own knobs by itself and every two of them together; those that have their
-/// default are not named, and the first has only these.
+/// default are not named, and the first has only these. A value that the referee names before another
+/// comes before it, which decides between rules that agree as well.
 pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
     let no_rules = [THREADS, ALLOCATOR, WARM_UP, F32_SUMS];
     let own = knobs
@@ -235,7 +236,9 @@ mod tests {
         // None, four by themselves, and five pairs of different knobs.
         assert_eq!(rules.len(), 1 + 4 + 5);
         let names: Vec<String> = rules.iter().map(name).collect();
-        assert_eq!(names[0], "default");
+        assert_eq!(names[..2], ["default", "rounding=away"]);
+        let place = |name: &str| names.iter().position(|n| n == name);
+        assert!(place("sums=pairs") < place("sums=quads"));
         assert!(
             names.contains(&"rounding=away, sums=quads".to_owned()),
             "{names:?}"
