@@ -4,10 +4,13 @@
 //! the place where the file itself rounds, and rounds there by one rule at a time ([`rules`]): whose
 //! rule gives an engine's bits is how that engine computes.
 
+mod any_order;
 mod array;
+mod conv;
 mod convolution;
 mod graph;
 mod operators;
+mod requantize;
 mod rules;
 mod value;
 

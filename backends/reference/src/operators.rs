@@ -8,9 +8,10 @@ use firstpass_probe::{Error, Result};
 
 use crate::{
     array::Array,
-    convolution::{MAX_PRODUCTS, Span, Window},
+    conv::convolve,
     graph::Context,
-    rules::{Bias, Bounds, Channel, Quantization, Requantizer, Sums},
+    requantize::{Bounds, Quantization, Requantizer},
+    rules::Arithmetic,
     value::{Dequantized, Exact, Integers, Pending, Value},
 };
 
@@ -33,7 +34,7 @@ pub const NAMES: [&str; 14] = [
 ];
 
 /// The inputs of a node; an optional one may be left out.
-type Inputs<'a> = &'a [Option<Value>];
+pub type Inputs<'a> = &'a [Option<Value>];
 
 /// Computes one of [`NAMES`].
 ///
@@ -46,7 +47,7 @@ pub fn compute(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result
         "QuantizeLinear" => quantize(node, inputs, context),
         "DequantizeLinear" => dequantize(node, inputs),
         "Conv" => convolve(node, inputs, context),
-        "Add" => add(inputs),
+        "Add" => add(inputs, context),
         "Relu" => clamp(
             inputs,
             Bounds {
@@ -83,7 +84,7 @@ pub fn compute(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result
     }
 }
 
-fn input<'a>(inputs: Inputs<'a>, position: usize) -> Result<&'a Value> {
+pub fn input<'a>(inputs: Inputs<'a>, position: usize) -> Result<&'a Value> {
     let input = inputs.get(position).and_then(Option::as_ref);
     input.ok_or_else(|| Error::engine(format!("its input {position} is missing")))
 }
@@ -97,7 +98,7 @@ fn whole<'a>(inputs: Inputs<'a>, position: usize) -> Result<&'a [i64]> {
     }
 }
 
-fn float(array: Array<f32>) -> Value {
+pub fn float(array: Array<f32>) -> Value {
     Value::Float(Arc::new(array))
 }
 
@@ -148,10 +149,10 @@ fn quantize(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result<Va
         limits,
     };
     let requantizer =
-        |bounds| Requantizer::new(context.arithmetic, context.rules.rounding, bounds, output);
+        |arithmetic, bounds| Requantizer::new(arithmetic, context.rules.rounding, bounds, output);
     let array = match input(inputs, 0)? {
         Value::Pending(pending) => {
-            let rule = requantizer(pending.bounds);
+            let rule = requantizer(context.arithmetic, pending.bounds);
             match &pending.exact {
                 Exact::Convolution { sums, channels } => {
                     let [_, count, height, width] = sums.image_dims()?;
@@ -177,8 +178,22 @@ fn quantize(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result<Va
             }
         }
         other => {
-            let rule = requantizer(Bounds::NONE);
-            other.float()?.map(|value| rule.quantize(value))
+            let values = other.float()?;
+            let rule = |arithmetic| requantizer(arithmetic, Bounds::NONE);
+            match context.rules.end {
+                None => {
+                    let rule = rule(context.arithmetic);
+                    values.map(|value| rule.quantize(value))
+                }
+                Some(end) => {
+                    // Engines multiply by 1/s or divide by s.
+                    let [by_inverse, by_division] =
+                        [Arithmetic::FixedPoint, Arithmetic::QLinear].map(rule);
+                    values.map(|value| {
+                        end.of(by_inverse.quantize(value), by_division.quantize(value))
+                    })
+                }
+            }
         }
     };
     Ok(Value::Quantized(Arc::new(Integers { array, limits })))
@@ -211,158 +226,7 @@ fn dequantize(node: &NodeProto, inputs: Inputs<'_>) -> Result<Value> {
     })))
 }
 
-fn convolve(node: &NodeProto, inputs: Inputs<'_>, context: Context) -> Result<Value> {
-    let (activations, weights) = (input(inputs, 0)?, input(inputs, 1)?);
-    let window = window(node)?;
-    if let (Value::Dequantized(activations), Value::Dequantized(weights)) = (activations, weights)
-        && weights.axis == 0
-    {
-        return convolve_integers(inputs, activations, weights, window, context);
-    }
-    let (activations, weights) = (activations.float()?, weights.float()?);
-    let sums = window.sums(&*activations, &*weights, context.threads)?;
-    let [_, channels, height, width] = sums.image_dims()?;
-    let bias = match inputs.get(2).and_then(Option::as_ref) {
-        None => vec![0.0; channels],
-        Some(bias) => bias.float()?.values.clone(),
-    };
-    check_bias(bias.len(), channels)?;
-    let values = sums.values.iter().enumerate().map(|(at, sum)| {
-        let channel = at / (height * width) % channels;
-        (sum + f64::from(bias[channel])) as f32
-    });
-    Ok(float(Array {
-        values: values.collect(),
-        dims: sums.dims.clone(),
-    }))
-}
-
-fn convolve_integers(
-    inputs: Inputs<'_>,
-    activations: &Dequantized,
-    weights: &Dequantized,
-    window: Window,
-    context: Context,
-) -> Result<Value> {
-    let quantization = activations.quantization()?;
-    let centred = weights.centred()?;
-    let [channels, group_inputs, rows, columns] = centred.image_dims()?;
-    let products = group_inputs * rows * columns;
-    if products > MAX_PRODUCTS {
-        return Err(Error::unsupported(format!(
-            "sums of {products} products may overflow"
-        )));
-    }
-    let is_depthwise = group_inputs == 1 && window.groups == channels;
-    let saturates = match context.rules.sums {
-        Sums::Exact => false,
-        Sums::DepthwisePairs => is_depthwise,
-        Sums::Pairs => true,
-    };
-    let sums = if saturates {
-        let raw = activations.integers.array.map(|value| value as i16);
-        let zero = quantization.zero as i16;
-        window.sums_of_saturating_pairs(&raw, zero, &centred, context.threads)?
-    } else {
-        window.sums(&activations.centred()?, &centred, context.threads)?
-    };
-    let bias = |channel: usize| -> Result<Bias> {
-        match inputs.get(2).and_then(Option::as_ref) {
-            None => Ok(Bias::Float(0.0)),
-            Some(Value::Float(bias)) => {
-                check_bias(bias.values.len(), channels)?;
-                Ok(Bias::Float(bias.values[channel]))
-            }
-            Some(Value::Dequantized(bias)) => {
-                let values = &bias.integers.array.values;
-                check_bias(values.len(), channels)?;
-                check_bias_scale(
-                    bias.scale(channel),
-                    quantization.scale * weights.scale(channel),
-                )?;
-                Ok(Bias::Int(values[channel]))
-            }
-            Some(_) => Err(Error::unsupported("its bias is no constant")),
-        }
-    };
-    let channels = (0..channels).map(|channel| {
-        Ok(Channel {
-            input: quantization.scale,
-            weight: weights.scale(channel),
-            per_tensor: weights.scales.len() == 1,
-            bias: bias(channel)?,
-        })
-    });
-    Ok(Value::Pending(Arc::new(Pending {
-        exact: Exact::Convolution {
-            sums: Arc::new(sums),
-            channels: Arc::new(channels.collect::<Result<_>>()?),
-        },
-        bounds: Bounds::NONE,
-    })))
-}
-
-fn check_bias(values: usize, channels: usize) -> Result<()> {
-    if values == channels {
-        Ok(())
-    } else {
-        Err(Error::engine(format!(
-            "its bias has {values} values for {channels} channels"
-        )))
-    }
-}
-
-/// An integer bias counts in steps of the sums that it is added to. Exporters compute the product of
-/// the scales in f32 or in f64.
-fn check_bias_scale(scale: f32, expected: f32) -> Result<()> {
-    if (scale - expected).abs() <= expected * 1e-6 {
-        Ok(())
-    } else {
-        Err(Error::unsupported(format!(
-            "its bias has the scale {scale}; the product of those of input and weights is {expected}"
-        )))
-    }
-}
-
-fn window(node: &NodeProto) -> Result<Window> {
-    if !matches!(
-        node.text("auto_pad").unwrap_or(b"NOTSET"),
-        b"NOTSET" | b"VALID"
-    ) {
-        return Err(Error::unsupported("padding must be explicit"));
-    }
-    let ints = |name: &str, count: usize, default: i64| -> Result<Vec<usize>> {
-        let given = node
-            .ints(name)
-            .map_or_else(|| vec![default; count], <[i64]>::to_vec);
-        let ints: Option<Vec<usize>> = given.iter().map(|&v| usize::try_from(v).ok()).collect();
-        ints.filter(|ints| ints.len() == count)
-            .ok_or_else(|| Error::unsupported(format!("it has {name} {given:?}")))
-    };
-    let (strides, dilations, pads) = (
-        ints("strides", 2, 1)?,
-        ints("dilations", 2, 1)?,
-        ints("pads", 4, 0)?,
-    );
-    let groups = usize::try_from(node.int("group")?.unwrap_or(1)).unwrap_or(0);
-    if groups == 0 || strides.contains(&0) || dilations.contains(&0) {
-        return Err(Error::engine(
-            "groups, strides and dilations are at least 1",
-        ));
-    }
-    let span = |axis: usize| Span {
-        stride: strides[axis],
-        dilation: dilations[axis],
-        padding: [pads[axis], pads[axis + 2]],
-    };
-    Ok(Window {
-        vertical: span(0),
-        horizontal: span(1),
-        groups,
-    })
-}
-
-fn add(inputs: Inputs<'_>) -> Result<Value> {
+fn add(inputs: Inputs<'_>, context: Context) -> Result<Value> {
     let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
     let same = |a: &[usize], b: &[usize]| {
         if a == b {
@@ -371,7 +235,8 @@ fn add(inputs: Inputs<'_>) -> Result<Value> {
             Err(Error::unsupported(format!("{a:?} and {b:?} are added")))
         }
     };
-    if let (Value::Dequantized(a), Value::Dequantized(b)) = (a, b) {
+    // Of two numbers there is only one sum in f32.
+    if let (Value::Dequantized(a), Value::Dequantized(b), None) = (a, b, context.rules.end) {
         same(&a.integers.array.dims, &b.integers.array.dims)?;
         return Ok(Value::Pending(Arc::new(Pending {
             exact: Exact::Addition([Arc::clone(a), Arc::clone(b)]),

@@ -1,14 +1,13 @@
-//! The rules by which engines turn exact sums into integers, one at a time.
-//!
-//! A quantized value `q` stands for the real number `scale · (q − zero)`. A convolution or addition of
-//! quantized values is an exact sum; engines differ in how they scale, round and store it. Every rule
-//! here is one function of plain numbers.
+//! The rules by which engines turn exact sums into integers: what they are, and the knobs that set them.
 
 use firstpass_probe::{Error, Knob, Knobs, Result};
+
+use crate::any_order::End;
 
 const ARITHMETIC: &str = "arithmetic";
 const ROUNDING: &str = "rounding";
 const SUMS: &str = "sums";
+const F32_SUMS: &str = "f32-sums";
 
 /// What an interpretation follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +16,10 @@ pub struct Rules {
     pub arithmetic: Option<Arithmetic>,
     pub rounding: Rounding,
     pub sums: Sums,
+    /// Where there is one, everything is computed on dequantized f32, as an engine without integer
+    /// kernels does, and convolutions give that end of what their sums may be in any order. It is one of
+    /// results only where no other result goes into them: for a single layer.
+    pub end: Option<End>,
 }
 
 /// In which numbers, and in which order, a sum is scaled.
@@ -32,11 +35,12 @@ pub enum Arithmetic {
     /// `fixed + qa·(sa/so) + qb·(sb/so)` with the zero points in `fixed`; quantizing divides by `s`.
     /// ONNX Runtime, MLAS `quantize.cpp` (MlasRequantizeOutput), `qladd.cpp`.
     QLinear,
-    /// Fixed point, as tract computes QLinearConv: the bias is an i32, and with one scale of the weights
-    /// the sum is multiplied by `(sa·sw)/so` exactly, as a number of 31 fractional bits, and rounded once;
-    /// with one scale a channel, in f32. An addition is of floats, `((qa−za)·sa + (qb−zb)·sb) · (1/so)`;
-    /// quantizing multiplies by `1/s`. tract-core, `ops/matmul/quant.rs` (requant), `ops/quant.rs`
-    /// (scale); tract-linalg, `generic/rounding.rs` (Scaler).
+    /// As tract computes QLinearConv: the bias is an i32, and with one scale of the weights the sum is
+    /// multiplied by `(sa·sw)/so` exactly, in fixed point of 31 bits, and rounded once; with one scale a
+    /// channel it is multiplied in f32, by a factor that depends on how many there are
+    /// (`tract_factor`). An addition is of floats, `((qa−za)·sa + (qb−zb)·sb) · (1/so)`; quantizing
+    /// multiplies by `1/s`. tract-core, `ops/matmul/quant.rs` (requant), `ops/quant.rs` (Scale);
+    /// tract-linalg, `generic/rounding.rs` (Scaler).
     FixedPoint,
     /// What the graph means: real numbers, in f64, with a single rounding at the end.
     Exact,
@@ -68,18 +72,21 @@ impl Default for Rules {
             arithmetic: None,
             rounding: Rounding::HalfEven,
             sums: Sums::Exact,
+            end: None,
         }
     }
 }
 
 impl Rules {
+    /// Where several values of a knob explain an engine as well, the first of them is believed: what the
+    /// file says, then what the ONNX standard has an operator for, then what single libraries do.
     pub fn knobs() -> Vec<Knob> {
         vec![
             Knob::choice(
                 ARITHMETIC,
-                &["as-written", "fbgemm", "qlinear", "fixed-point", "exact"],
-                "how sums are scaled: fbgemm's way, QLinearConv's in f32 or in fixed point, or in real \
-                 numbers; as written: fbgemm's where biases are floats, QLinearConv's in f32 where they \
+                &["as-written", "qlinear", "fbgemm", "fixed-point", "exact"],
+                "how sums are scaled: QLinearConv's way in f32, fbgemm's, QLinearConv's in fixed point, or \
+                 in real numbers; as written: fbgemm's where biases are floats, QLinearConv's in f32 where they \
                  are integers",
             ),
             Knob::choice(
@@ -92,6 +99,12 @@ impl Rules {
                 &["exact", "depthwise-pairs", "pairs"],
                 "whether depthwise convolutions, or all, add pairs of products with saturation to 16 \
                  bits",
+            ),
+            Knob::choice(
+                F32_SUMS,
+                &["off", "lowest", "highest"],
+                "of a single layer in dequantized f32, the lowest or the highest integers that sums in any \
+                 order can give",
             ),
         ]
     }
@@ -124,6 +137,12 @@ impl Rules {
                 Some("pairs") => Sums::Pairs,
                 Some(other) => return unknown(SUMS, other),
             },
+            end: match knobs.get(F32_SUMS) {
+                None | Some("off") => None,
+                Some("lowest") => Some(End::Lowest),
+                Some("highest") => Some(End::Highest),
+                Some(other) => return unknown(F32_SUMS, other),
+            },
         })
     }
 }
@@ -135,317 +154,5 @@ impl Rounding {
             Self::HalfEven => value.round_ties_even(),
             Self::HalfAway => value.round(),
         }
-    }
-}
-
-/// How a tensor is quantized: one scale and zero point, of a type of one byte.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quantization {
-    /// A normal positive number.
-    pub scale: f32,
-    pub zero: i32,
-    /// The smallest and the largest value of the type.
-    pub limits: (i32, i32),
-}
-
-/// The real numbers that an activation lets through: Relu and Clip.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bounds {
-    pub low: f32,
-    pub high: f32,
-}
-
-impl Bounds {
-    pub const NONE: Self = Self {
-        low: f32::NEG_INFINITY,
-        high: f32::INFINITY,
-    };
-
-    /// Those after `next` was applied as well.
-    pub fn then(self, next: Self) -> Self {
-        Self {
-            low: self.low.clamp(next.low, next.high),
-            high: self.high.clamp(next.low, next.high),
-        }
-    }
-}
-
-/// A rule made ready for one output tensor.
-#[derive(Debug, Clone, Copy)]
-pub struct Requantizer {
-    pub arithmetic: Arithmetic,
-    pub rounding: Rounding,
-    pub output: Quantization,
-    low: f64,
-    high: f64,
-}
-
-/// The bias of a channel.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bias {
-    Float(f32),
-    /// In steps of the product of the scales of input and weights.
-    Int(i32),
-}
-
-/// The scales of a channel of a convolution.
-#[derive(Debug, Clone, Copy)]
-pub struct Channel {
-    /// Of the input.
-    pub input: f32,
-    /// Of the weights.
-    pub weight: f32,
-    /// Whether all channels have the same.
-    pub per_tensor: bool,
-    pub bias: Bias,
-}
-
-impl Requantizer {
-    pub fn new(
-        arithmetic: Arithmetic,
-        rounding: Rounding,
-        bounds: Bounds,
-        output: Quantization,
-    ) -> Self {
-        let all = Self {
-            arithmetic,
-            rounding,
-            output,
-            low: f64::from(output.limits.0),
-            high: f64::from(output.limits.1),
-        };
-        Self {
-            low: f64::from(all.quantize(bounds.low)),
-            high: f64::from(all.quantize(bounds.high)),
-            ..all
-        }
-    }
-
-    /// The integer for a number of steps above the zero point. NaN becomes the lowest.
-    fn store(&self, steps: f64) -> i32 {
-        let value = self.rounding.round(steps) + f64::from(self.output.zero);
-        value.max(self.low).min(self.high) as i32
-    }
-
-    /// QuantizeLinear.
-    pub fn quantize(&self, value: f32) -> i32 {
-        let scale = self.output.scale;
-        self.store(match self.arithmetic {
-            Arithmetic::Fbgemm | Arithmetic::FixedPoint => f64::from(value * (1.0 / scale)),
-            Arithmetic::QLinear => f64::from(value / scale),
-            Arithmetic::Exact => f64::from(value) / f64::from(scale),
-        })
-    }
-
-    /// A sum of products of a convolution, its bias not yet added.
-    pub fn sum(&self, sum: i32, channel: &Channel) -> i32 {
-        let Channel { input, weight, .. } = *channel;
-        let accumulator = input * weight;
-        let factor = accumulator / self.output.scale;
-        self.store(match self.arithmetic {
-            Arithmetic::Fbgemm => {
-                let bias = match channel.bias {
-                    Bias::Float(bias) => bias,
-                    Bias::Int(bias) => bias as f32 * accumulator,
-                };
-                let with_bias = if channel.per_tensor {
-                    bias.mul_add(1.0 / accumulator, sum as f32)
-                } else {
-                    sum as f32 + bias / accumulator
-                };
-                f64::from(with_bias * factor)
-            }
-            Arithmetic::QLinear | Arithmetic::FixedPoint => {
-                let bias = match channel.bias {
-                    Bias::Float(bias) => (bias / accumulator).round_ties_even() as i32,
-                    Bias::Int(bias) => bias,
-                };
-                let sum = sum.wrapping_add(bias);
-                if self.arithmetic == Arithmetic::FixedPoint && channel.per_tensor {
-                    // 53 bits hold the product of a factor of 24 and a sum below 2^29.
-                    f64::from(sum) * f64::from(factor)
-                } else {
-                    f64::from(sum as f32 * factor)
-                }
-            }
-            Arithmetic::Exact => real_sum(sum, channel) / f64::from(self.output.scale),
-        })
-    }
-
-    /// Two quantized values.
-    pub fn add(&self, values: [i32; 2], inputs: [Quantization; 2]) -> i32 {
-        let [a, b] = inputs;
-        self.store(match self.arithmetic {
-            Arithmetic::Fbgemm => {
-                let real = |value: i32, q: Quantization| {
-                    (value as f32).mul_add(q.scale, -q.scale * q.zero as f32)
-                };
-                f64::from((real(values[0], a) + real(values[1], b)) * (1.0 / self.output.scale))
-            }
-            Arithmetic::FixedPoint => {
-                let real = |value: i32, q: Quantization| (value - q.zero) as f32 * q.scale;
-                f64::from((real(values[0], a) + real(values[1], b)) * (1.0 / self.output.scale))
-            }
-            Arithmetic::QLinear => {
-                let [to_a, to_b] = [a.scale / self.output.scale, b.scale / self.output.scale];
-                let zero = self.output.zero as f32;
-                let fixed = zero - (to_a * a.zero as f32 + to_b * b.zero as f32);
-                let sum = fixed + values[0] as f32 * to_a + values[1] as f32 * to_b;
-                // The zero point is in the sum already; that of the output is an integer, so that it
-                // changes no rounding but by the precision of f32.
-                return self.store_absolute(f64::from(sum));
-            }
-            Arithmetic::Exact => {
-                let real =
-                    |value: i32, q: Quantization| f64::from(q.scale) * f64::from(value - q.zero);
-                (real(values[0], a) + real(values[1], b)) / f64::from(self.output.scale)
-            }
-        })
-    }
-
-    /// The integer for a number that includes the zero point.
-    fn store_absolute(&self, value: f64) -> i32 {
-        self.rounding.round(value).max(self.low).min(self.high) as i32
-    }
-}
-
-/// The real number that a sum of products stands for, with its bias.
-pub fn real_sum(sum: i32, channel: &Channel) -> f64 {
-    let accumulator = f64::from(channel.input) * f64::from(channel.weight);
-    let bias = match channel.bias {
-        Bias::Float(bias) => f64::from(bias),
-        Bias::Int(bias) => f64::from(bias) * accumulator,
-    };
-    accumulator * f64::from(sum) + bias
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: [Arithmetic; 4] = [
-        Arithmetic::Fbgemm,
-        Arithmetic::QLinear,
-        Arithmetic::FixedPoint,
-        Arithmetic::Exact,
-    ];
-
-    /// The product is rounded once: in f32, 16777217 would become 16777216 before it is scaled.
-    #[test]
-    fn fixed_point_keeps_every_bit_of_a_sum() {
-        let channel = Channel {
-            input: 1.0,
-            weight: 1.0,
-            per_tensor: true,
-            bias: Bias::Int(0),
-        };
-        let rule = |arithmetic| {
-            let output = Quantization {
-                scale: 131_072.0,
-                zero: 0,
-                limits: (0, 255),
-            };
-            Requantizer::new(arithmetic, Rounding::HalfEven, Bounds::NONE, output)
-        };
-        // 128.5 steps and a little: 128 where the little is lost.
-        let sum = (1 << 24) + (1 << 16) + 1;
-        assert_eq!(rule(Arithmetic::FixedPoint).sum(sum, &channel), 129);
-        assert_eq!(rule(Arithmetic::QLinear).sum(sum, &channel), 128);
-    }
-
-    fn output(scale: f32, zero: i32) -> Quantization {
-        Quantization {
-            scale,
-            zero,
-            limits: (0, 255),
-        }
-    }
-
-    fn requantizer(arithmetic: Arithmetic, rounding: Rounding) -> Requantizer {
-        Requantizer::new(arithmetic, rounding, Bounds::NONE, output(0.5, 10))
-    }
-
-    #[test]
-    fn halves_go_where_the_rule_says() {
-        use Rounding::{HalfAway, HalfEven};
-        for (value, even, away) in [
-            (0.25, 10, 11),
-            (0.75, 12, 12),
-            (-0.25, 10, 9),
-            (-0.75, 8, 8),
-        ] {
-            for arithmetic in ALL {
-                assert_eq!(requantizer(arithmetic, HalfEven).quantize(value), even);
-                assert_eq!(requantizer(arithmetic, HalfAway).quantize(value), away);
-            }
-        }
-    }
-
-    #[test]
-    fn values_stay_within_type_and_bounds() {
-        let all = requantizer(Arithmetic::Exact, Rounding::HalfEven);
-        for (value, expected) in [
-            (1e30, 255),
-            (-1e30, 0),
-            (f32::NAN, 0),
-            (f32::INFINITY, 255),
-            (f32::NEG_INFINITY, 0),
-        ] {
-            assert_eq!(all.quantize(value), expected, "{value}");
-        }
-        let relu = Bounds {
-            low: 0.0,
-            high: 6.0,
-        };
-        let clipped = Requantizer::new(
-            Arithmetic::Fbgemm,
-            Rounding::HalfEven,
-            relu,
-            output(0.5, 10),
-        );
-        assert_eq!([clipped.quantize(-3.0), clipped.quantize(7.0)], [10, 22]);
-        assert_eq!(
-            relu.then(Bounds {
-                low: 1.0,
-                high: 9.0
-            }),
-            Bounds {
-                low: 1.0,
-                high: 6.0
-            }
-        );
-    }
-
-    #[test]
-    fn where_nothing_is_rounded_all_rules_agree() {
-        for arithmetic in ALL {
-            let rule = requantizer(arithmetic, Rounding::HalfEven);
-            let channel = Channel {
-                input: 0.5,
-                weight: 0.25,
-                per_tensor: false,
-                bias: Bias::Float(1.0),
-            };
-            // 0.125 · 12 + 1 = 2.5: five steps.
-            assert_eq!(rule.sum(12, &channel), 15);
-            let inputs = [output(0.5, 3), output(1.0, 7)];
-            // 0.5 · (8 − 3) + (9 − 7) = 4.5: nine steps.
-            assert_eq!(rule.add([8, 9], inputs), 19);
-        }
-    }
-
-    #[test]
-    fn an_integer_bias_is_rounded_first() {
-        let channel = Channel {
-            input: 1.0,
-            weight: 1.0,
-            per_tensor: true,
-            bias: Bias::Float(0.4),
-        };
-        let of = |arithmetic| requantizer(arithmetic, Rounding::HalfEven).sum(1, &channel);
-        // 1.4 / 0.5 = 2.8 against 1 / 0.5 = 2.
-        assert_eq!(of(Arithmetic::Exact), 13);
-        assert_eq!(of(Arithmetic::Fbgemm), 13);
-        assert_eq!(of(Arithmetic::QLinear), 12);
     }
 }

@@ -7,7 +7,7 @@ use firstpass_probe::{Error, Result};
 
 use crate::{
     array::Array,
-    rules::{Bounds, Channel, Quantization, real_sum},
+    requantize::{Bounds, Channel, Quantization, real_sum},
 };
 
 /// A value, as exact as it is known.

@@ -67,6 +67,32 @@ def constant_dequantization(name: str) -> None:
     )  # fmt: skip
 
 
+def channels_last(name: str, height: int) -> None:
+    """Two convolutions of integers, whose result is turned to channels last."""
+
+    def node(kernel: int, weights: str, x: str, y: str) -> NodeProto:
+        inputs = [x, "s", "z", weights, "s", "wz", "s", "z"]
+        return helper.make_node("QLinearConv", inputs, [y], kernel_shape=[kernel, kernel])
+
+    nodes = [
+        node(1, "pointwise", "x", "a"),
+        node(3, "spatial", "a", "b"),
+        helper.make_node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1]),
+    ]
+
+    def weights(*size: int) -> np.ndarray:
+        return rng.integers(-9, 10, size).astype(np.int8)
+
+    model(
+        name, nodes, [1, 4, height, 8], [1, height - 2, 6, 3], TensorProto.UINT8,
+        s=np.float32(0.5), z=np.uint8(128), wz=np.int8(0),
+        pointwise=weights(4, 4, 1, 1), spatial=weights(3, 4, 3, 3),
+    )  # fmt: skip
+
+
 convolution("qlinearconv-depthwise", [1, 64, 60, 80])
 float_convolution("conv-depthwise", [1, 64, 60, 80])
 constant_dequantization("dequantizelinear-i16")
+channels_last("qlinearconv-channels-last", 7)
+# As high as it has channels.
+channels_last("qlinearconv-channels-last-silent", 4)

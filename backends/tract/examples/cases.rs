@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tract_nnef::internal::Framework;
 use tract_onnx::{prelude::*, tract_core::internal::bail};
 
 /// Passes of which the fastest counts.
@@ -15,6 +16,7 @@ const PASSES: usize = 5;
 /// Fails where a case is not as the README says any more.
 fn main() -> TractResult<()> {
     constant_dequantization()?;
+    channels_last_in_nnef()?;
     slow_convolution()
 }
 
@@ -34,6 +36,29 @@ fn constant_dequantization() -> TractResult<()> {
         Ok(_) => bail!("{name} is typed: tract is mended"),
         Err(error) => println!("{name}: {error:#}"),
     }
+    Ok(())
+}
+
+/// The model as it is after being written as NNEF and read again.
+fn through_nnef(name: &str) -> TractResult<TypedModel> {
+    let nnef = tract_nnef::nnef();
+    let written = nnef.write_to_tar(&typed(name)?.into_decluttered()?, Vec::new())?;
+    nnef.model_for_read(&mut &written[..])
+}
+
+fn channels_last_in_nnef() -> TractResult<()> {
+    let name = "qlinearconv-channels-last.onnx";
+    match through_nnef(name) {
+        Ok(_) => bail!("{name} is read as NNEF: tract is mended"),
+        Err(error) => println!("{name}: {error:#}"),
+    }
+    let name = "qlinearconv-channels-last-silent.onnx";
+    let shape = |graph: TypedModel| graph.output_fact(0).map(|fact| fact.shape.clone());
+    let (plain, read) = (shape(typed(name)?)?, shape(through_nnef(name)?)?);
+    if plain == read {
+        bail!("{name} is the same through NNEF: tract is mended");
+    }
+    println!("{name}: through NNEF it gives {read:?} instead of {plain:?}");
     Ok(())
 }
 

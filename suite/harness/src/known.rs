@@ -54,8 +54,8 @@ pub struct DeclaredTests {
     pub reason: String,
 }
 
-/// How an engine differs in a kind of small graphs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// How an engine differs in a kind of small graphs, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeclaredVerdict {
     WithinOneStep,

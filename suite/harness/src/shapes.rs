@@ -14,7 +14,7 @@ use crate::{
     campaign::progress,
     judge::latency::{Latency, summarise},
     model::ModelDescription,
-    observation::{Cell, Observation, Process, Purpose},
+    observation::{Cell, Observation, Purpose},
     own::{random_input, read_shape},
     probe::{Probe, start},
     subject::Subject,
@@ -276,6 +276,7 @@ mod tests {
     use firstpass_probe::{Format, Pass, Span};
 
     use super::*;
+    use crate::observation::Process;
 
     #[test]
     fn a_shape_is_that_of_the_last_axes() -> Result<()> {

@@ -1,28 +1,28 @@
 //! Running engines and a referee so that every activation is seen, and comparing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
 use firstpass_probe::{
-    Data, Description, Format, Knobs, Model, OutputSpec, Quantization, THREADS, Tensor, TensorSpec,
-    read_tensors, write_tensors,
+    Description, Format, Knobs, Model, OutputSpec, Quantization, Tensor, TensorSpec, write_tensors,
 };
 
 use super::{
-    Difference, DivergeRun, LayerDifference, Means, Observation, Settings, VERSION, align::align,
+    AnyOrder, Difference, DivergeRun, LayerDifference, Means, Observation, Settings, VERSION,
+    align::align,
+    pass::{Pass, Tensors, multiplied, same_bits},
 };
 use crate::{
     beside::{Beside, Recorder},
     campaign::progress,
     code::{Code, sources_sha256},
     graph::{Graph, Layer},
-    machine::all_threads,
     model::ModelDescription,
-    probe::{Probe, once, start},
-    referee,
+    probe::start,
+    referee::{self, F32_SUMS},
     subject::{InputFiles, Subject},
     workspace::{Backend, Workspace},
 };
@@ -157,25 +157,13 @@ struct Layered {
     marked: Model,
 }
 
-/// Tensors by name.
-type Tensors = BTreeMap<String, Tensor>;
-
 /// What an engine computed on the way.
 struct Seen {
     /// By the names of the layers' outputs; without those that were not found.
     activations: Tensors,
     observation: Observation,
-}
-
-/// How a pass is run.
-#[derive(Clone, Copy)]
-struct Pass<'a> {
-    probe: &'a Probe,
-    /// Without the number of threads, which is all.
-    knobs: &'a Knobs,
-    input: &'a Path,
-    /// For files that are of no use after it.
-    folder: &'a Path,
+    /// Whether it added up any convolution in floats.
+    in_floats: bool,
 }
 
 impl Layered {
@@ -222,6 +210,7 @@ impl Layered {
                 same_outputs: same_bits(&self.plain.outputs, &plain, &activations),
             },
             activations,
+            in_floats: pass.is_in_floats(&self.plain),
         })
     }
 
@@ -249,6 +238,7 @@ impl Layered {
                 by: Means::Recording,
                 same_outputs: same_bits(&file.outputs, &plain, &outputs),
             },
+            in_floats: pass.is_in_floats(file),
         })
     }
 
@@ -271,6 +261,7 @@ impl Layered {
                 cumulative: None,
                 isolated: None,
                 simplest: None,
+                any_order: None,
                 failure: None,
             };
             if let Some(engine) = own.activations.get(&layer.output) {
@@ -280,9 +271,10 @@ impl Layered {
                 let difference =
                     |expected: &Tensor| Difference::between(expected, engine, layer.scale);
                 line.cumulative = Some(difference(expected));
+                let alone =
+                    |rules: &Knobs| self.alone(layer, &referee.under(rules), &own.activations);
                 let by_itself = |rules: &Knobs| -> Result<Option<Difference>> {
-                    let alone = self.alone(layer, &referee.under(rules), &own.activations)?;
-                    Ok(alone.as_ref().map(difference))
+                    Ok(alone(rules)?.as_ref().map(difference))
                 };
                 if layer.inputs.is_empty() {
                     // The input of the graph is the same for both.
@@ -294,6 +286,19 @@ impl Layered {
                     line.simplest = simplest(referee.knobs, all_rules, |rules| {
                         Ok(by_itself(rules)?.is_some_and(|found| found.is_none()))
                     })?;
+                    if own.in_floats {
+                        let [lowest, highest] = ["lowest", "highest"]
+                            .map(|end| alone(&Knobs::default().with(F32_SUMS, end)));
+                        let ends = lowest?.zip(highest?);
+                        if let Some((lowest, highest)) = ends {
+                            let values = |of: &Tensor| -> Result<Vec<f32>> {
+                                Ok(of.f32s().map_err(|e| anyhow!("{e}"))?.to_vec())
+                            };
+                            let ends = [&values(&lowest)?[..], &values(&highest)?[..]];
+                            let found = AnyOrder::of(ends, &values(engine)?, layer.scale);
+                            line.any_order = Some(found);
+                        }
+                    }
                 }
             } else {
                 line.failure = Some(NOT_FOUND.into());
@@ -368,40 +373,6 @@ fn simplest(
     Ok(None)
 }
 
-impl<'a> Pass<'a> {
-    fn under(&self, knobs: &'a Knobs) -> Self {
-        Self { knobs, ..*self }
-    }
-
-    fn knobs(&self) -> Knobs {
-        self.knobs.clone().with(THREADS, all_threads())
-    }
-
-    /// The outputs of a pass, by name.
-    fn outputs(&self, model: &Model) -> Result<Tensors> {
-        let saved = self.folder.join("outputs.safetensors");
-        let outputs = once(self.probe, model, &self.knobs(), self.input, &saved);
-        outputs.with_context(|| model.name.clone())
-    }
-
-    /// The outputs of a pass, by name, and what the engine recorded in it, in order.
-    fn recording(&self, model: &Model) -> Result<(Tensors, Vec<(Quantization, Tensor)>)> {
-        let saved = self.folder.join("recording.safetensors");
-        let quantizations = self
-            .probe
-            .activations(model, &self.knobs(), self.input, &saved)
-            .map_err(|outcome| anyhow!("{outcome}"))?;
-        let (mut tensors, _) = read_tensors(&saved).map_err(|e| anyhow!("{e}"))?;
-        let recorded = quantizations.into_iter().enumerate();
-        let recorded = recorded.map(|(number, quantization)| {
-            let values = tensors.remove(&format!("activation/{number}"));
-            Ok((quantization, values.context("the probe wrote all of them")?))
-        });
-        let recorded = recorded.collect::<Result<_>>()?;
-        Ok((below("output", tensors), recorded))
-    }
-}
-
 /// Why a layer was not compared.
 const NOT_FOUND: &str =
     "no recorded tensor is certainly its result, by order, shape, scale and zero point";
@@ -414,48 +385,9 @@ fn is_like(layer: &Layer, (quantization, values): &(Quantization, Tensor)) -> bo
         && layer.zero_point == quantization.zero_point
 }
 
-/// Whether the outputs that `specs` name are there in both and the same, bit for bit.
-fn same_bits(specs: &[OutputSpec], a: &Tensors, b: &Tensors) -> bool {
-    specs.iter().all(|spec| {
-        let bits = |tensors: &Tensors| {
-            let tensor = tensors.get(&spec.name)?;
-            Some((tensor.shape.clone(), tensor.sha256()))
-        };
-        bits(a).is_some() && bits(a) == bits(b)
-    })
-}
-
-/// The tensors of a file whose names begin with `folder/`, by the rest of them.
-fn below(folder: &str, tensors: HashMap<String, Tensor>) -> Tensors {
-    let named = tensors.into_iter().filter_map(|(key, tensor)| {
-        let name = key.strip_prefix(folder)?.strip_prefix('/')?;
-        Some((name.to_owned(), tensor))
-    });
-    named.collect()
-}
-
-/// The file of an input with every value multiplied.
-fn multiplied(input: &Path, gain: f32, folder: &Path) -> Result<PathBuf> {
-    let (mut tensors, _) = read_tensors(input).map_err(|e| anyhow!("{e}"))?;
-    for tensor in tensors.values_mut() {
-        if let Data::F32(values) = &mut tensor.data {
-            values.iter_mut().for_each(|value| *value *= gain);
-        }
-    }
-    let path = folder.join("multiplied.safetensors");
-    let named = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
-    Ok(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tensors(name: &str, values: &[f32]) -> Result<HashMap<String, Tensor>> {
-        let tensor = Tensor::new(&[values.len()], values.to_vec()).map_err(|e| anyhow!("{e}"))?;
-        Ok(HashMap::from([(name.to_owned(), tensor)]))
-    }
 
     #[test]
     fn the_simplest_exact_rules_are_found_near_the_best() -> Result<()> {
@@ -485,18 +417,6 @@ mod tests {
         assert_eq!(found(&a_pairs, &[&b_pairs])?.0, Some(b_pairs.clone()));
         assert_eq!(found(&none, &[&b_pairs])?.0, None);
         assert_eq!(found(&none, &[&b])?.0, Some(b));
-        Ok(())
-    }
-
-    #[test]
-    fn one_bit_is_another_output() -> Result<()> {
-        let plain = below("0", tensors("0/a/b", &[0.0, 1.0])?);
-        let same = below("output", tensors("output/a/b", &[0.0, 1.0])?);
-        let other = below("output", tensors("output/a/b", &[-0.0, 1.0])?);
-        let specs = [OutputSpec::new("a/b", [2])];
-        assert!(same_bits(&specs, &plain, &same));
-        assert!(!same_bits(&specs, &plain, &other));
-        assert!(!same_bits(&specs, &Tensors::new(), &Tensors::new()));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 mod align;
 mod measure;
+mod pass;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -76,6 +77,10 @@ pub struct LayerDifference {
     /// is a cause of a difference that is there without it. `None` where none was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simplest: Option<Knobs>,
+    /// Of an engine that adds up in floats: against what sums in f32 may give of its own inputs of the
+    /// layer, in any order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub any_order: Option<AnyOrder>,
     /// Why there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -92,8 +97,17 @@ impl LayerDifference {
             cumulative: None,
             isolated: None,
             simplest: None,
+            any_order: None,
             failure: Some(reason),
         }
+    }
+
+    /// How many values are neither the referee's nor such as another order of additions gives; `None`
+    /// where the layer by itself is not known.
+    pub fn unexplained(&self) -> Option<usize> {
+        let isolated = self.isolated.as_ref()?;
+        let differ = isolated.values - isolated.same;
+        Some(self.any_order.map_or(differ, |any| differ.min(any.outside)))
     }
 
     /// Whether it says why nothing is known of the engine, and not of one layer.
@@ -175,6 +189,35 @@ impl Difference {
     }
 }
 
+/// A quantized tensor against the lowest and the highest integers that sums in f32 may give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnyOrder {
+    pub values: usize,
+    /// Those that no order of additions gives.
+    pub outside: usize,
+    /// Those for which orders may give different integers: the freedom that is left to an engine.
+    pub free: usize,
+}
+
+impl AnyOrder {
+    /// Of values that are dequantized with `scale`, between the `[lowest, highest]`.
+    pub fn of([lowest, highest]: [&[f32]; 2], engine: &[f32], scale: f32) -> Self {
+        let mut found = Self {
+            values: engine.len(),
+            outside: 0,
+            free: 0,
+        };
+        let steps = |from: f32, to: f32| ((to - from) / scale).round();
+        for ((&low, &high), &value) in lowest.iter().zip(highest).zip(engine) {
+            // What is no number is between none.
+            let is_within = steps(low, value) >= 0.0 && steps(value, high) >= 0.0;
+            found.outside += usize::from(!is_within);
+            found.free += usize::from(steps(low, high) != 0.0);
+        }
+        found
+    }
+}
+
 /// All that was compared.
 #[derive(Debug, Clone)]
 pub struct Diverge {
@@ -206,5 +249,43 @@ mod tests {
             let found = Difference::of(&[1.0], &[other], 0.1);
             assert_eq!((found.same, found.most_steps), (0, u64::MAX));
         }
+    }
+
+    /// One value is off by a step where all orders give the same integer, and one where they do not.
+    #[test]
+    fn a_step_is_explained_only_where_orders_differ() {
+        let [lowest, highest] = [[0.0, 0.5, 1.0, 1.5], [0.0, 0.5, 1.5, 1.5]];
+        let of = |engine: [f32; 4]| AnyOrder::of([&lowest, &highest], &engine, 0.5);
+        let expected = |outside| AnyOrder {
+            values: 4,
+            outside,
+            free: 1,
+        };
+        assert_eq!(of([0.0, 0.5, 1.0, 1.5]), expected(0));
+        assert_eq!(of([0.0, 0.5, 1.5, 1.5]), expected(0));
+        assert_eq!(of([0.0, 1.0, 1.5, 1.5]), expected(1));
+        assert_eq!(of([0.0, 0.5, 2.0, 1.0]), expected(2));
+        assert_eq!(of([f32::NAN, 0.5, f32::INFINITY, 1.5]), expected(2));
+    }
+
+    #[test]
+    fn what_differs_is_explained_where_no_value_is_outside() {
+        let line = |same, outside: Option<usize>| LayerDifference {
+            isolated: Some(Difference {
+                values: 10,
+                same,
+                most_steps: 1,
+            }),
+            any_order: outside.map(|outside| AnyOrder {
+                values: 10,
+                outside,
+                free: 1,
+            }),
+            ..LayerDifference::none(String::new())
+        };
+        assert_eq!(line(8, None).unexplained(), Some(2));
+        assert_eq!(line(8, Some(0)).unexplained(), Some(0));
+        assert_eq!(line(8, Some(1)).unexplained(), Some(1));
+        assert_eq!(LayerDifference::none(String::new()).unexplained(), None);
     }
 }

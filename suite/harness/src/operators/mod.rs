@@ -242,19 +242,61 @@ pub fn judge(tried: &[Tried]) -> Vec<(&'static str, Verdict)> {
     KINDS.iter().filter_map(of_kind).collect()
 }
 
-/// Every verdict that is not as declared in the `known.toml` of its backend, in words: what is not
-/// declared is to be exact, and what is declared must still be so.
+/// So many cases of each kind show every divergence that is declared: the tests try as many.
+pub const ENOUGH: usize = 8;
+
+/// The verdicts that are not as declared, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is not declared is to be exact, and what is declared must still be so.
+    pub faults: Vec<String>,
+    /// What is declared and did not occur, of fewer cases than [`ENOUGH`]: that says nothing.
+    pub unseen: Vec<String>,
+}
+
+impl Findings {
+    /// Adds what is to be said of a verdict on so many cases of a kind.
+    fn add(
+        &mut self,
+        engine: &str,
+        kind: &str,
+        verdict: &Verdict,
+        declared: Option<DeclaredVerdict>,
+        cases: usize,
+    ) {
+        let found = verdict.declared();
+        if found == declared {
+            return;
+        }
+        let words = match verdict {
+            Verdict::Unsupported { words, .. } => format!(" ({words})"),
+            _ => String::new(),
+        };
+        let expected = declared.map_or("exact".to_owned(), |d| d.to_string());
+        let text = format!("{engine}: {kind}: {verdict}{words}, but declared {expected}");
+        if cases < ENOUGH && found < declared {
+            self.unseen.push(text);
+        } else {
+            self.faults.push(text);
+        }
+    }
+}
+
+/// Every verdict that is not as declared in the `known.toml` of its backend.
 ///
 /// # Errors
 /// Fails where a `known.toml` cannot be read.
-pub fn faults(workspace: &Workspace, operators: &Operators) -> Result<Vec<String>> {
+pub fn findings(workspace: &Workspace, operators: &Operators) -> Result<Findings> {
     let absent = operators
         .absent
         .iter()
         .filter(|(_, absence)| absence.is_fault);
-    let mut faults: Vec<String> = absent
-        .map(|(engine, absence)| format!("{engine}: {}", absence.reason))
-        .collect();
+    let mut findings = Findings {
+        faults: absent
+            .map(|(engine, absence)| format!("{engine}: {}", absence.reason))
+            .collect(),
+        unseen: Vec::new(),
+    };
     for backend in workspace.engines()? {
         let Some(tried) = operators.tried.get(&backend.name) else {
             continue;
@@ -267,23 +309,13 @@ pub fn faults(workspace: &Workspace, operators: &Operators) -> Result<Vec<String
         };
         for (kind, verdict) in judge(tried) {
             let declared = known.operator(kind).map(|operator| operator.verdict);
-            if verdict.declared() != declared {
-                let declared = declared.map_or("exact".to_owned(), |d| d.to_string());
-                let words = match &verdict {
-                    Verdict::Unsupported { words, .. } => format!(" ({words})"),
-                    _ => String::new(),
-                };
-                faults.push(format!(
-                    "{}: {kind}: {verdict}{words}, but declared {declared}",
-                    backend.name
-                ));
-            }
+            findings.add(&backend.name, kind, &verdict, declared, operators.run.cases);
         }
         for test in operators.standard.get(&backend.name).into_iter().flatten() {
             let declared = known.standard_test(&test.name).is_some();
             match (&test.outcome, declared) {
                 (Outcome::LeftOut(_), _) | (Outcome::Passed, false) => {}
-                (Outcome::Passed, true) => faults.push(format!(
+                (Outcome::Passed, true) => findings.faults.push(format!(
                     "{}: {} passes now: remove the declaration",
                     backend.name, test.name
                 )),
@@ -291,12 +323,14 @@ pub fn faults(workspace: &Workspace, operators: &Operators) -> Result<Vec<String
                 (outcome, false) => {
                     let outcome = outcome.to_string();
                     let outcome = outcome.lines().next().unwrap_or_default();
-                    faults.push(format!("{}: {}: {outcome}", backend.name, test.name));
+                    findings
+                        .faults
+                        .push(format!("{}: {}: {outcome}", backend.name, test.name));
                 }
             }
         }
     }
-    Ok(faults)
+    Ok(findings)
 }
 
 #[cfg(test)]
@@ -338,6 +372,47 @@ mod tests {
         assert_eq!(verdict(&one), "exact (`rounding=b`)");
         let none = [tried(9, 1, &[a]), tried(9, 1, &[b])];
         assert_eq!(verdict(&none), "≤ 1 step, 90.00 % the same");
+    }
+
+    /// Few cases may miss what is declared, and never excuse what is worse.
+    #[test]
+    fn what_is_declared_must_occur_where_enough_was_tried() {
+        use DeclaredVerdict::{Unsupported, WithinOneStep, Wrong};
+        let exact = Verdict::Exact {
+            rules: Knobs::default(),
+        };
+        let near = Verdict::WithinOneStep {
+            same: 9,
+            values: 10,
+        };
+        let wrong = Verdict::Wrong {
+            cases: 1,
+            of: 2,
+            most_steps: 7,
+        };
+        let counts = |verdict: &Verdict, declared, cases| {
+            let mut found = Findings::default();
+            found.add("x", "Conv", verdict, declared, cases);
+            (found.faults.len(), found.unseen.len())
+        };
+        for (verdict, declared) in [
+            (&exact, Some(WithinOneStep)),
+            (&exact, Some(Wrong)),
+            (&near, Some(Wrong)),
+            (&wrong, Some(Unsupported)),
+        ] {
+            assert_eq!(
+                counts(verdict, declared, ENOUGH - 1),
+                (0, 1),
+                "{declared:?}"
+            );
+            assert_eq!(counts(verdict, declared, ENOUGH), (1, 0), "{declared:?}");
+        }
+        for cases in [1, ENOUGH] {
+            assert_eq!(counts(&near, None, cases), (1, 0));
+            assert_eq!(counts(&wrong, Some(WithinOneStep), cases), (1, 0));
+            assert_eq!(counts(&near, Some(WithinOneStep), cases), (0, 0));
+        }
     }
 
     #[test]

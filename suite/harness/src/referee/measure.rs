@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use firstpass_probe::{ALLOCATOR, Format, Knob, Knobs, PassPlan, THREADS, Trial, WARM_UP};
 
-use super::{BESIDE, Comparison, RefereeRun, VERSION};
+use super::{BESIDE, Comparison, F32_SUMS, RefereeRun, VERSION};
 use crate::{
     beside::Recorder,
     campaign::{progress, read_outputs},
@@ -104,12 +104,13 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
 const MOST_SETTINGS: usize = 2;
 
 /// Every value of a referee's own knobs by itself and every two of them together; those that have their
-/// default are not named, and the first has only these.
+/// default are not named, and the first has only these. A value that the referee names before another
+/// comes before it, which decides between rules that agree as well.
 pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
-    let of_process = [THREADS, ALLOCATOR, WARM_UP];
+    let no_rules = [THREADS, ALLOCATOR, WARM_UP, F32_SUMS];
     let own = knobs
         .iter()
-        .filter(|knob| !of_process.contains(&knob.name.as_str()));
+        .filter(|knob| !no_rules.contains(&knob.name.as_str()));
     let all = own.fold(vec![Knobs::default()], |all, knob| {
         let with = |value: &String| -> Vec<Knobs> {
             let set = |rules: &Knobs| {
@@ -229,13 +230,16 @@ mod tests {
             Knob::choice("rounding", &["even", "away"], ""),
             Knob::choice(WARM_UP, &["none", "full"], ""),
             Knob::choice("sums", &["exact", "pairs", "quads"], ""),
+            Knob::choice(F32_SUMS, &["off", "lowest", "highest"], ""),
             Knob::choice("bias", &["float", "int"], ""),
         ];
         let rules = rules(&knobs);
         // None, four by themselves, and five pairs of different knobs.
         assert_eq!(rules.len(), 1 + 4 + 5);
         let names: Vec<String> = rules.iter().map(name).collect();
-        assert_eq!(names[0], "default");
+        assert_eq!(names[..2], ["default", "rounding=away"]);
+        let place = |name: &str| names.iter().position(|n| n == name);
+        assert!(place("sums=pairs") < place("sums=quads"));
         assert!(
             names.contains(&"rounding=away, sums=quads".to_owned()),
             "{names:?}"

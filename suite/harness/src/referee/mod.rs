@@ -16,6 +16,10 @@ pub use measure::{measure, rules};
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 1;
 
+/// The knob of a referee that is no rule: for a single layer it gives the lowest or the highest that sums
+/// in f32 may be.
+pub const F32_SUMS: &str = "f32-sums";
+
 /// Where it is kept.
 pub const BESIDE: Beside = Beside {
     name: "referee",
@@ -98,22 +102,29 @@ pub struct Engine {
     pub verdicts: Vec<Verdict>,
 }
 
-/// The engines on each model. All outputs count together; of rules that agree as well, those with the
-/// fewest settings come first.
+/// The engines on each model. All outputs count together. Of rules that agree as well, those with the
+/// fewest settings come first, so that the file as it is written comes before all; then those that were
+/// tried first, which is the order in which the referee names them: what the standard defines before what
+/// a library does.
 pub fn judge(comparisons: &[Comparison]) -> BTreeMap<&str, Vec<Engine>> {
-    let mut verdicts: BTreeMap<(&str, &str, Format), BTreeMap<&Knobs, Verdict>> = BTreeMap::new();
-    for comparison in comparisons {
+    // With the place of the first comparison.
+    type OfRules<'a> = BTreeMap<&'a Knobs, (usize, Verdict)>;
+    let mut verdicts: BTreeMap<(&str, &str, Format), OfRules> = BTreeMap::new();
+    for (place, comparison) in comparisons.iter().enumerate() {
         let engine = (
             comparison.model.as_str(),
             comparison.backend.as_str(),
             comparison.format,
         );
         let verdict = verdicts.entry(engine).or_default();
-        let verdict = verdict.entry(&comparison.rules).or_insert_with(|| Verdict {
-            rules: comparison.rules.clone(),
-            values: 0,
-            same: 0,
-            most_steps: 0,
+        let (_, verdict) = verdict.entry(&comparison.rules).or_insert_with(|| {
+            let none = Verdict {
+                rules: comparison.rules.clone(),
+                values: 0,
+                same: 0,
+                most_steps: 0,
+            };
+            (place, none)
         });
         verdict.values += comparison.values;
         verdict.same += comparison.same;
@@ -121,15 +132,15 @@ pub fn judge(comparisons: &[Comparison]) -> BTreeMap<&str, Vec<Engine>> {
     }
     let mut engines: BTreeMap<&str, Vec<Engine>> = BTreeMap::new();
     for ((model, backend, format), verdicts) in verdicts {
-        let mut verdicts: Vec<Verdict> = verdicts.into_values().collect();
-        verdicts.sort_by_key(|verdict| {
+        let mut verdicts: Vec<(usize, Verdict)> = verdicts.into_values().collect();
+        verdicts.sort_by_key(|(place, verdict)| {
             let settings = verdict.rules.iter_except_threads().count();
-            (std::cmp::Reverse(verdict.same), settings)
+            (std::cmp::Reverse(verdict.same), settings, *place)
         });
         engines.entry(model).or_default().push(Engine {
             backend: backend.into(),
             format,
-            verdicts,
+            verdicts: verdicts.into_iter().map(|(_, verdict)| verdict).collect(),
         });
     }
     engines
@@ -171,5 +182,24 @@ pub(crate) mod tests {
         assert!(best[0].is_exact());
         assert_eq!(best[1].rules, Knobs::default());
         assert_eq!(judged["m"][0].verdicts[2].share(), 0.9);
+    }
+
+    /// Not those whose name comes first in the alphabet.
+    #[test]
+    fn of_rules_that_agree_as_well_the_first_that_was_tried_counts() {
+        let [q, f] = ["qlinear", "fixed-point"];
+        let tried = [
+            comparison("a", &[], 9),
+            comparison("a", &[("arithmetic", q)], 10),
+            comparison("a", &[("arithmetic", f)], 10),
+            comparison("a", &[("arithmetic", f), ("sums", "pairs")], 10),
+            comparison("a", &[("arithmetic", q), ("sums", "pairs")], 10),
+        ];
+        let judged = judge(&tried);
+        let rules: Vec<&Knobs> = judged["m"][0].verdicts.iter().map(|v| &v.rules).collect();
+        let expected: Vec<&Knobs> = [1, 2, 3, 4, 0]
+            .map(|place: usize| &tried[place].rules)
+            .into();
+        assert_eq!(rules, expected);
     }
 }

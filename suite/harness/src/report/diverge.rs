@@ -11,11 +11,9 @@ use firstpass_probe::Knobs;
 
 use crate::{
     diverge::{Difference, Diverge, LayerDifference, Means},
-    judge::{cure::name, latency::Figure},
-    known::Known,
+    judge::cure::name,
     model::ModelDescription,
     report::{
-        analysis::Analysis,
         markdown::{image, table},
         plots::draw_divergence,
     },
@@ -29,73 +27,8 @@ const NAMED: usize = 16;
 
 const PLOT: &str = "plots/divergence.svg";
 
-/// The section on the fixture whose activations use all of their range.
-pub(super) fn saturation(analysis: &Analysis) -> String {
-    let title = "## Who saturates on this machine?";
-    let Some(diverge) = &analysis.saturation else {
-        return format!(
-            "{title}\n\nNot asked for this record: `cargo firstpass saturation` does that."
-        );
-    };
-    let Rows { header, rows } = simplest(diverge);
-    let engines = summary(diverge);
-    [
-        title.to_owned(),
-        format!(
-            "Kernels that add two products in 16 bits overflow where activations use all of 0 to 255, \
-             and not where they stay within 7 bits, for which PyTorch's default calibrates. {} is the \
-             same model without that reserve, here on `{}`{}. A layer that is exact by itself only with \
-             a setting of `sums` saturates.",
-            diverge.run.model,
-            diverge.run.photo,
-            setting(diverge)
-        ),
-        table(header, rows),
-        table(engines.header, engines.rows),
-        "The switch that makes sums exact, and its cost: the steady time with it over that without, of \
-         the settings that were measured for this record (95 % intervals)."
-            .into(),
-        table(["engine", "switch", "steady", "why"], switches(analysis)),
-    ]
-    .join("\n\n")
-}
-
-/// What makes each engine's sums exact, with its cost where that was measured.
-fn switches(analysis: &Analysis) -> Vec<Vec<String>> {
-    let of = |(engine, known): (&String, &Known)| {
-        let exact = known.exact_sums.as_ref()?;
-        let setting = exact.setting.as_ref();
-        let cost = setting.and_then(|(knob, value)| {
-            let wanted = Knobs::default().with(knob, value);
-            let mut ablations = analysis
-                .cure
-                .iter()
-                .flat_map(|c| &c.one_at_a_time.ablations);
-            let ablation = ablations.find(|ablation| ablation.backend == *engine)?;
-            let setting = ablation.settings.iter().find(|s| s.knobs == wanted)?;
-            setting.against.get(&Figure::Steady)
-        });
-        Some(vec![
-            engine.clone(),
-            setting.map_or_else(
-                || "none".into(),
-                |(knob, value)| format!("`{knob}={value}`"),
-            ),
-            cost.map_or_else(
-                || "–".into(),
-                |c| {
-                    let (low, high) = c.interval;
-                    format!("{:.2}× ({low:.2}–{high:.2}), {}", c.ratio, c.verdict)
-                },
-            ),
-            exact.reason.clone(),
-        ])
-    };
-    analysis.known.iter().filter_map(of).collect()
-}
-
 /// For each engine, and each of the simplest rules of its layers: how many layers, and which.
-fn simplest(diverge: &Diverge) -> Rows {
+pub(super) fn simplest(diverge: &Diverge) -> Rows {
     let header = ["engine", "exact under", "layers", "which"];
     let mut rows = Vec::new();
     for (engine, layers) in &diverge.layers {
@@ -108,6 +41,9 @@ fn simplest(diverge: &Diverge) -> Rows {
                 }
                 // The input of the graph, which was compared under one set of rules only.
                 (None, Some(isolated)) if isolated.is_none() => continue,
+                (None, Some(_)) if layer.unexplained() == Some(0) => {
+                    (usize::MAX - 1, "f32 sums in any order".into())
+                }
                 _ => (usize::MAX, "no rule that was tried".into()),
             };
             let labels = by_rules.entry((settings, rules)).or_default();
@@ -129,9 +65,9 @@ fn simplest(diverge: &Diverge) -> Rows {
 }
 
 /// A table before it has a form.
-struct Rows {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
+pub(super) struct Rows {
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
 }
 
 pub(super) fn section(
@@ -161,6 +97,8 @@ pub(super) fn section(
     ];
     let Rows { header, rows } = summary(diverge);
     parts.push(table(header, rows));
+    let engines = diverge.layers.iter();
+    parts.extend(engines.filter_map(|(engine, layers)| any_order(engine, layers)));
     let Rows { header, rows } = simplest(diverge);
     if !rows.is_empty() {
         parts.push(
@@ -188,7 +126,7 @@ pub(super) fn section(
 }
 
 /// What was not as it is by default.
-fn setting(diverge: &Diverge) -> String {
+pub(super) fn setting(diverge: &Diverge) -> String {
     let settings = &diverge.run.settings;
     let mut text = String::new();
     if settings.gain != 1.0 {
@@ -259,6 +197,11 @@ pub fn divergence_on_terminal(diverge: &Diverge) -> String {
         table.to_string()
     };
     let mut text = drawn(summary(diverge)) + "\n" + &observation(diverge);
+    for (engine, layers) in &diverge.layers {
+        if let Some(sentences) = any_order(engine, layers) {
+            text += &format!("\n\n{sentences}");
+        }
+    }
     text += "\n\n";
     text += &drawn(simplest(diverge));
     for (engine, layers) in &diverge.layers {
@@ -292,7 +235,7 @@ fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
     ))
 }
 
-fn summary(diverge: &Diverge) -> Rows {
+pub(super) fn summary(diverge: &Diverge) -> Rows {
     let header = [
         "engine",
         "seen by",
@@ -329,9 +272,8 @@ fn summary(diverge: &Diverge) -> Rows {
         if compared < layers.len() {
             counted += &format!("; {} unknown", layers.len() - compared);
         }
-        let (same, values) = isolated.fold((0, 0), |(same, values), difference| {
-            (same + difference.same, values + difference.values)
-        });
+        let values: usize = isolated.map(|difference| difference.values).sum();
+        let unexplained: usize = layers.iter().filter_map(LayerDifference::unexplained).sum();
         vec![
             engine.clone(),
             layers
@@ -347,13 +289,45 @@ fn summary(diverge: &Diverge) -> Rows {
             layers
                 .last()
                 .map_or_else(|| "–".into(), |l| shown(&l.cumulative)),
-            percent(same as f64 / values.max(1) as f64),
+            percent((values - unexplained) as f64 / values.max(1) as f64),
         ]
     });
     Rows {
         header: header.map(String::from).to_vec(),
         rows: rows.collect(),
     }
+}
+
+/// What the order of additions in f32 explains of an engine that adds up so, and what it leaves free.
+fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<String> {
+    let judged = layers.iter().filter_map(|layer| {
+        let isolated = layer.isolated.as_ref()?;
+        Some((isolated.values - isolated.same, layer.any_order?))
+    });
+    let (mut differ, mut unexplained, mut free, mut values) = (0, 0, 0, 0);
+    for (differences, any) in judged {
+        differ += differences;
+        unexplained += differences.min(any.outside);
+        free += any.free;
+        values += any.values;
+    }
+    if values == 0 {
+        return None;
+    }
+    let explained = differ - unexplained;
+    let mut text = format!(
+        "{engine} adds up in f32. Of the {differ} values that differ by themselves, {explained} are such as \
+         sums in f32 give of the engine's own inputs in some order of additions ({}). The order decides \
+         little: it can change {} of the {values} values at all.",
+        percent(explained as f64 / differ.max(1) as f64),
+        percent(free as f64 / values as f64),
+    );
+    let is_explained = |layer: &LayerDifference| layer.unexplained() == Some(0);
+    if layers.iter().all(is_explained) {
+        text += " As every layer is explained by itself, so is the whole run, which is these layers one \
+                 after the other, and with it the heads.";
+    }
+    Some(text)
 }
 
 /// The layers with the largest share of values that differ by their own doing.
@@ -422,7 +396,7 @@ mod tests {
     use super::*;
     use crate::{
         code::Code,
-        diverge::{DivergeRun, Observation, Settings, VERSION},
+        diverge::{AnyOrder, DivergeRun, Observation, Settings, VERSION},
     };
 
     fn layer(name: &str, cumulative: usize, isolated: usize) -> LayerDifference {
@@ -444,6 +418,7 @@ mod tests {
             cumulative: difference(cumulative),
             isolated: difference(isolated),
             simplest: (isolated == 1000).then(Knobs::default),
+            any_order: None,
             failure: None,
         }
     }
@@ -537,6 +512,57 @@ mod tests {
                 "no rule that was tried / 1 / d (Conv)",
             ]
         );
+    }
+
+    #[test]
+    fn the_order_of_additions_explains_what_lies_within() {
+        let judged = |name, isolated, outside| LayerDifference {
+            any_order: Some(AnyOrder {
+                values: 1000,
+                outside,
+                free: 2,
+            }),
+            ..layer(name, 900, isolated)
+        };
+        let explained = [judged("a", 1000, 0), judged("b", 999, 0)];
+        let text = any_order("x", &explained).expect("it adds up in floats");
+        for expected in [
+            "Of the 1 values that differ by themselves, 1 are",
+            "(100 %)",
+            "0.20 % of the 2000 values",
+            "so is the whole run",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        let of = |layers: &[LayerDifference]| {
+            let diverge = Diverge {
+                layers: BTreeMap::from([("x".into(), layers.to_vec())]),
+                ..diverge()
+            };
+            let last = |rows: Rows| rows.rows[0].last().cloned().unwrap_or_default();
+            let causes: Vec<String> = simplest(&diverge)
+                .rows
+                .into_iter()
+                .map(|row| row[1].clone())
+                .collect();
+            (last(summary(&diverge)), causes)
+        };
+        let (share, causes) = of(&explained);
+        assert_eq!(share, "100 %");
+        assert_eq!(causes, ["`default`", "f32 sums in any order"]);
+        let not = [judged("a", 990, 4)];
+        let text = any_order("x", &not).expect("it adds up in floats");
+        assert!(
+            text.contains("10 values that differ by themselves, 6 are"),
+            "{text}"
+        );
+        assert!(!text.contains("so is the whole run"), "{text}");
+        let (share, causes) = of(&not);
+        assert_eq!(
+            (&share[..], &causes[0][..]),
+            ("99.60 %", "no rule that was tried")
+        );
+        assert_eq!(any_order("x", &[layer("a", 900, 999)]), None);
     }
 
     #[test]

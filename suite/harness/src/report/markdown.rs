@@ -25,7 +25,7 @@ use crate::{
         picture::pictured_model,
         picture_path, plot_path,
         plots::Plot,
-        referee,
+        referee, saturation,
         verdict::{self, milliseconds, times},
     },
     workspace::Workspace,
@@ -70,7 +70,7 @@ pub(super) fn render(
         analysis.models(),
         files,
     ));
-    sections.push(diverge::saturation(analysis));
+    sections.push(saturation::section(analysis));
     sections.push(operators::section(analysis.operators.as_ref()));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));

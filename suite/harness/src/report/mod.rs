@@ -13,6 +13,7 @@ mod overhead;
 mod picture;
 mod plots;
 mod referee;
+mod saturation;
 mod shapes;
 mod snippets;
 mod splice;
