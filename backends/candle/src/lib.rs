@@ -2,7 +2,9 @@
 
 mod geometry;
 mod kernels;
+mod lifetimes;
 mod memory;
+mod observer;
 mod ops;
 mod plan;
 mod prepared;
@@ -21,9 +23,9 @@ use memmap2::Mmap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
+use ops::ConvKind;
 use plan::Plan;
-use prepared::ConvKind;
-pub use prepared::{Convolution, Prepared};
+pub use prepared::{Convolution, Data, Prepared};
 pub use settings::{Buffers, ModelFile, Packing, Settings};
 
 /// candle, by `candle-core`.
@@ -116,9 +118,10 @@ impl Backend for Candle {
     fn load(engine: &Engine, model: &Model) -> Result<Loaded> {
         let path = &model.path;
         let load = || {
-            let graph = onnx::decode(read(path, engine.settings.model_file)?)?;
+            let bytes = read(path, engine.settings.model_file)?;
+            let graph = onnx::decode_with_opset(bytes)?;
             let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
-            Plan::new(&graph, &model.input.name, &outputs)
+            Plan::new(&graph, &[&model.input.name], &outputs)
         };
         let plan =
             load().map_err(|e: Error| e.context(format!("cannot load {}", path.display())))?;
@@ -129,17 +132,17 @@ impl Backend for Candle {
     }
 
     fn prepare(loaded: &Loaded, shape: &[usize]) -> Result<Prepared> {
-        Prepared::new(&loaded.engine, &loaded.plan, shape)
+        Prepared::new(&loaded.engine, &loaded.plan, &[shape.to_vec()])
     }
 
     fn pass(prepared: &mut Prepared, input: &Tensor) -> Result<Tensors> {
-        prepared.pass(&input.data)
+        prepared.pass(&[&input.data])
     }
 
     fn inspect(engine: &Engine, model: &Model, input: &Tensor) -> Result<Arithmetic> {
         let mut prepared = Self::prepare(&Self::load(engine, model)?, &input.shape)?;
         // Only steps that run are worth counting.
-        prepared.pass(&input.data)?;
+        prepared.pass(&[&input.data])?;
         let mut arithmetic = Arithmetic {
             source: "the list of steps that this backend compiled for the model and ran".into(),
             ..Arithmetic::default()
@@ -160,7 +163,7 @@ impl Backend for Candle {
         let mut profiled = Vec::with_capacity(passes);
         for _ in 0..passes {
             let mut times = Vec::with_capacity(prepared.operators().count());
-            let (_, span) = observe(|| prepared.observed_pass(&input.data, &mut times))?;
+            let (_, span) = observe(|| prepared.observed_pass(&[&input.data], &mut times))?;
             let counts = BTreeMap::from([
                 ("buffer bytes".into(), prepared.memory_bytes() as u64),
                 ("packed convolutions".into(), prepared.packed() as u64),
