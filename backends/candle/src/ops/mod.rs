@@ -35,11 +35,12 @@ pub use operation::{ConvKind, Fact, Inputs, Operation, Operator, Storage, axis_o
 pub use pool::Pool;
 pub use quantize::{Quantize, QuantizeHost};
 pub use quantized::{
-    AddOfQuantized, ConvOfQuantized, Moving, ProductOfQuantized, ToFloats, ToQuantized,
+    AddOfQuantized, ConvOfQuantized, Moving, ProductOfQuantized, TableOfQuantized, ToFloats,
+    ToQuantized,
 };
 pub use shape::Shaping;
 pub use slicing::Split;
-pub use table::{OPERATORS, is_moving};
+pub use table::{OPERATORS, is_function, is_moving};
 pub use unary::Clamp;
 
 use direct_conv::DirectConv;

@@ -8,7 +8,7 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::{
-    Dequantize, IntAdd, IntConv, Quantize,
+    CHUNK, Dequantize, IntAdd, IntConv, Quantize,
     access::map,
     addition,
     broadcast::broadcast,
@@ -18,10 +18,12 @@ use super::{
         Compiled, ConvKind, Inputs, Operation, Operator, Storage, Writing, buffer, channels_last,
         expect_type, first, image,
     },
+    parallel::{for_each_part, part},
     range,
 };
 use crate::{
     geometry::{Geometry, volume},
+    kernels::{self, Isa},
     plan::{Bounds, Quantization, QuantizedConv},
 };
 
@@ -235,6 +237,44 @@ impl Operator for Addition {
             }
         }
         Ok(out.clone())
+    }
+}
+
+/// A function of u8 into u8, by a table of its values.
+#[derive(Debug)]
+pub struct TableOfQuantized(Arc<[u8; 256]>);
+
+impl TableOfQuantized {
+    /// From the real numbers of the 256 integers; there are as many.
+    pub fn new(numbers: &[f32], bounds: Bounds, output: Quantization) -> Self {
+        let mut table = [0; 256];
+        let range = range(bounds, output);
+        kernels::quantize(
+            Isa::Reference,
+            output.inverse_scale(),
+            range,
+            numbers,
+            &mut table,
+        );
+        Self(Arc::new(table))
+    }
+}
+
+impl Operation for TableOfQuantized {
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let table = Arc::clone(&self.0);
+        let run = move |inputs: &[&Tensor], out: &Tensor| {
+            map(first(inputs)?, out, |input: &[u8], out: &mut [u8]| {
+                for_each_part(out, CHUNK, |number, out| {
+                    for (out, &input) in out.iter_mut().zip(part(input, CHUNK, number)) {
+                        *out = table[usize::from(input)];
+                    }
+                });
+                Ok(())
+            })
+        };
+        let name = "int-table";
+        Ok(Compiled::quantized(Writing { name, run }, inputs.dims()?))
     }
 }
 

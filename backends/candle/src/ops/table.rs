@@ -133,3 +133,39 @@ pub fn is_moving(node: &Node<'_>) -> bool {
         _ => false,
     }
 }
+
+/// Whether a node computes each value of its output from the values at the same place in its inputs.
+pub fn is_function(node: &Node<'_>) -> bool {
+    matches!(
+        node.op_type.as_str(),
+        "Abs"
+            | "Add"
+            | "Ceil"
+            | "Div"
+            | "Elu"
+            | "Erf"
+            | "Exp"
+            | "Floor"
+            | "Gelu"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "LeakyRelu"
+            | "Log"
+            | "Max"
+            | "Min"
+            | "Mish"
+            | "Mul"
+            | "Neg"
+            | "Pow"
+            | "Reciprocal"
+            | "Round"
+            | "Selu"
+            | "Sigmoid"
+            | "Sign"
+            | "Softplus"
+            | "Softsign"
+            | "Sqrt"
+            | "Sub"
+            | "Tanh"
+    )
+}

@@ -12,14 +12,14 @@ use super::{
     Bounds, Node, Quantization, QuantizedConv, Value,
     constants::{DequantizedConstant, Grid},
     quantized::{GivenBias, activations, conv, linear, with_bias},
-    walk::{Known, Walk, parse},
+    walk::{Known, Walk, fold, parse},
 };
 use crate::{
     geometry::Geometry,
-    onnx::{Values, data_type},
+    onnx::{Constant, Values, data_type},
     ops::{
         AddOfQuantized, Clamp, ConvOfQuantized, Moving, Operation, Pool, ProductOfQuantized,
-        ToQuantized, is_moving,
+        TableOfQuantized, ToQuantized, is_moving,
     },
 };
 
@@ -45,6 +45,8 @@ pub(super) enum PendingOperator {
     },
     Add([(Value, Quantization); 2]),
     MaxPool(Value, Quantization, Pool),
+    /// A function of one value: its real number for each of the 256 integers.
+    Function(Value, Quantization, Arc<Constant>),
     /// It moves values, all of the same quantization; inputs that are no such values are parameters.
     Moving(Vec<Option<Value>>, Quantization),
 }
@@ -57,6 +59,43 @@ impl PendingOperator {
 }
 
 impl<'a> Walk<'a> {
+    /// An operator on one dequantized value, and perhaps constants, as a function of 256 integers.
+    fn function(&self, node: Node<'a>) -> Result<Option<Known<'a>>> {
+        let mut source = None;
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for position in 0..node.input.len() {
+            let known = self.input(&node, position)?;
+            let (from, numbers) = match &known {
+                Known::Dequantized(value, of) => ((*value, *of), Arc::new(numbers(*of))),
+                Known::Pending(pending) => match &pending.operator {
+                    PendingOperator::Function(value, of, numbers)
+                        if pending.bounds == Bounds::NONE =>
+                    {
+                        ((*value, *of), Arc::clone(numbers))
+                    }
+                    _ => return Ok(None),
+                },
+                Known::Constant(constant) if matches!(constant.dims[..], [] | [1]) => {
+                    inputs.push(Some(known));
+                    continue;
+                }
+                _ => return Ok(None),
+            };
+            if *source.get_or_insert(from) != from {
+                return Ok(None);
+            }
+            inputs.push(Some(Known::Constant(numbers)));
+        }
+        let Some((value, of)) = source else {
+            return Ok(None);
+        };
+        let numbers = fold(&node, parse(&node, 0)?.as_ref(), &inputs)?;
+        Ok(numbers.map(|numbers| {
+            let operator = PendingOperator::Function(value, of, Arc::new(numbers));
+            pending(node, 0, operator)
+        }))
+    }
+
     /// Where an operator only moves dequantized values it may do so with integers.
     pub(super) fn moving_or_written(&mut self, node: Node<'a>, index: usize) -> Result<Known<'a>> {
         if is_moving(&node) {
@@ -167,6 +206,13 @@ impl<'a> Walk<'a> {
                 let inputs = inputs.iter().map(|&(value, _)| Some(value));
                 (Box::new(operation), inputs.collect())
             }
+            PendingOperator::Function(input, _, numbers) => {
+                let Values::F32(numbers) = &numbers.values else {
+                    return Ok(None);
+                };
+                let operation = TableOfQuantized::new(numbers, bounds, output);
+                (Box::new(operation), vec![Some(*input)])
+            }
             PendingOperator::MaxPool(input, of, pool) if is_same(*of, output) => {
                 (Box::new(pool.on_integers()), vec![Some(*input)])
             }
@@ -266,7 +312,14 @@ impl<'a> Walk<'a> {
                 }
                 self.written(node, 0)
             }
-            _ => self.written(node, 0),
+            _ => self.function_or_written(node),
+        }
+    }
+
+    pub(super) fn function_or_written(&mut self, node: Node<'a>) -> Result<Known<'a>> {
+        match self.function(node)? {
+            Some(function) => Ok(function),
+            None => self.written(node, 0),
         }
     }
 
@@ -340,6 +393,15 @@ fn pending(node: Node<'_>, index: usize, operator: PendingOperator) -> Known<'_>
         operator,
         bounds: Bounds::NONE,
     }))
+}
+
+/// The real numbers that the 256 integers stand for.
+fn numbers(of: Quantization) -> Constant {
+    let real = |integer: u8| (f32::from(integer) - f32::from(of.zero)) * of.scale;
+    Constant {
+        dims: vec![256],
+        values: Values::F32((0..=u8::MAX).map(real).collect()),
+    }
 }
 
 /// Whether quantizing to the one what was dequantized from the other changes nothing: the scale must be

@@ -19,7 +19,7 @@ use crate::{
     onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed},
     ops::{
         Binary, BinaryFunction, Clamp, Fact, Inputs, OPERATORS, Operation, Shaping, Split,
-        ToFloats, is_moving,
+        ToFloats, is_function, is_moving,
     },
 };
 
@@ -218,6 +218,7 @@ impl<'a> Walk<'a> {
             "Add" => self.add(node),
             "MaxPool" => self.max_pool(node),
             "Min" | "Max" | "Sum" if node.input.len() != 2 => self.chain(node),
+            _ if is_function(&node) => self.function_or_written(node),
             _ => self.moving_or_written(node, index),
         }
     }
@@ -415,7 +416,7 @@ pub(super) fn parse(node: &Node<'_>, index: usize) -> Result<Box<dyn Operation>>
 }
 
 /// What an operator computes where all its inputs are constants.
-fn fold(
+pub(super) fn fold(
     node: &Node<'_>,
     operation: &dyn Operation,
     known: &[Option<Known<'_>>],

@@ -247,6 +247,40 @@ fn what_only_moves_values_moves_integers() -> Result<()> {
 }
 
 #[test]
+fn functions_of_one_value_are_tables() -> Result<()> {
+    let values: Vec<f32> = (0..240).map(|i| f32::from(i as u8) * 0.05 - 6.0).collect();
+    let shape = [1, 4, 6, 10];
+    let of = |function: fn(Graph) -> Graph| function(Graph::new().quantized("x", "x.d", 0.05, 120));
+    let cases: [fn(Graph) -> Graph; 3] = [
+        |graph| graph.node("Sigmoid", &["x.d"], "f"),
+        |graph| {
+            graph
+                .node("HardSigmoid", &["x.d"], "h")
+                .node("Mul", &["x.d", "h"], "f")
+        },
+        |graph| {
+            let graph = graph
+                .floats("half", &[], &[0.5])
+                .node("Sub", &["x.d", "half"], "h");
+            graph.node("Tanh", &["h"], "t").node("Relu", &["t"], "f")
+        },
+    ];
+    for case in cases {
+        let (floats, _) = run(&of(case).node("Identity", &["f"], "y"), &shape, &values)?;
+        let graph = of(case).quantized("f", "y", 0.02, 30);
+        let (found, names) = run(&graph, &shape, &values)?;
+        assert_eq!(names, ["quantize", "int-table", "dequantize"]);
+        let expected: Vec<f32> = floats
+            .iter()
+            .map(|value| (value * (1.0 / 0.02_f32)).round_ties_even() + 30.0)
+            .map(|step| (step.clamp(0.0, 255.0) - 30.0) * 0.02)
+            .collect();
+        assert_eq!(found, expected);
+    }
+    Ok(())
+}
+
+#[test]
 fn quantized_operands_are_broadcast() -> Result<()> {
     let graph = input()
         .node_with("ReduceMax", &["x.d"], "most", &[("axes", &[2, 3])])
