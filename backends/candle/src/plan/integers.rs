@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
                     }
                     _ => return Ok(None),
                 },
-                Known::Constant(constant) if matches!(constant.dims[..], [] | [1]) => {
+                Known::Constant(constant) if constant.dims.is_empty() => {
                     inputs.push(Some(known));
                     continue;
                 }
@@ -89,8 +89,9 @@ impl<'a> Walk<'a> {
         let Some((value, of)) = source else {
             return Ok(None);
         };
-        let numbers = fold(&node, parse(&node, 0)?.as_ref(), &inputs)?;
-        Ok(numbers.map(|numbers| {
+        // What cannot be computed from these has its error where it is computed as written.
+        let numbers = fold(&node, parse(&node, 0)?.as_ref(), &inputs);
+        Ok(numbers.ok().flatten().map(|numbers| {
             let operator = PendingOperator::Function(value, of, Arc::new(numbers));
             pending(node, 0, operator)
         }))
@@ -310,7 +311,7 @@ impl<'a> Walk<'a> {
                     };
                     return Ok(pending(node, 0, operator));
                 }
-                self.written(node, 0)
+                self.function_or_written(node)
             }
             _ => self.function_or_written(node),
         }
