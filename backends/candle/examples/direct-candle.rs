@@ -23,7 +23,7 @@ fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
     let mut passes_ns = Vec::new();
     for _ in 0..trial.passes.at_most {
         let began = Instant::now();
-        let found = prepared.pass(input.f32s()?)?;
+        let found = prepared.pass(&[input.f32s()?])?;
         passes_ns.push(u64::try_from(began.elapsed().as_nanos())?);
         outputs = found;
     }

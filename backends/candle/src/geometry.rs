@@ -1,9 +1,13 @@
-//! Where the window of a convolution reads.
+//! Where the window of a convolution or a pooling reads.
 
 use firstpass_probe::{Error, Result};
 
 /// No tensor of a model that is run may hold more values: a damaged file must not exhaust memory.
 const MAX_VALUES: usize = 1 << 28;
+/// Nor any that is computed from constants when the model is loaded or prepared.
+const MAX_FOLDED: usize = 1 << 24;
+/// No side of an image may be padded with more values, which keeps sizes sane as well.
+const MAX_PADDING: usize = 1 << 12;
 
 /// The number of values in a tensor of shape `dims`.
 ///
@@ -16,7 +20,21 @@ pub fn volume(dims: &[usize]) -> Result<usize> {
         .ok_or_else(|| Error::unsupported(format!("a tensor of shape {dims:?} is too large")))
 }
 
-/// The window of a convolution along one axis.
+/// Fails on a shape that is too large for a tensor that is computed from constants.
+///
+/// # Errors
+/// Fails above [`MAX_FOLDED`].
+pub fn check_folded(dims: &[usize]) -> Result<()> {
+    if volume(dims)? <= MAX_FOLDED {
+        Ok(())
+    } else {
+        Err(Error::unsupported(format!(
+            "a constant of shape {dims:?} is too large"
+        )))
+    }
+}
+
+/// The window along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub kernel: usize,
@@ -30,7 +48,7 @@ pub struct Span {
 
 impl Span {
     /// Values from the first tap to the last.
-    fn reach(&self) -> Option<usize> {
+    pub fn reach(&self) -> Option<usize> {
         self.kernel
             .checked_sub(1)?
             .checked_mul(self.dilation)?
@@ -39,15 +57,27 @@ impl Span {
 
     /// The number of positions of the window over `size` values; `None` where it does not fit.
     pub fn positions(&self, size: usize) -> Option<usize> {
-        let reach = self.reach()?;
-        // A window wholly inside the padding is of no use; the limit keeps sizes sane as well.
-        if self.before >= reach.max(2) || self.after >= reach.max(2) {
+        Some(self.room(size)?.checked_div(self.stride)? + 1)
+    }
+
+    /// The same where a last window may reach beyond the padding, if it begins before it.
+    pub fn positions_rounded_up(&self, size: usize) -> Option<usize> {
+        let positions = self
+            .room(size)?
+            .checked_next_multiple_of(self.stride)?
+            .checked_div(self.stride)?
+            + 1;
+        let last_begins_inside = (positions - 1) * self.stride < size + self.before;
+        Some(positions - usize::from(!last_begins_inside))
+    }
+
+    /// By how much the window can be moved.
+    fn room(&self, size: usize) -> Option<usize> {
+        if self.before > MAX_PADDING || self.after > MAX_PADDING {
             return None;
         }
-        let room = size
-            .checked_add(self.before + self.after)?
-            .checked_sub(reach)?;
-        Some(room.checked_div(self.stride)? + 1)
+        size.checked_add(self.before + self.after)?
+            .checked_sub(self.reach()?)
     }
 
     /// The index that `tap` reads at `position`; `None` in the padding.
@@ -69,12 +99,18 @@ impl Span {
         start.min(end)..end
     }
 
+    /// Padding on both sides together with which there are as many positions as strides in `size`.
+    fn same(&self, size: usize) -> Option<usize> {
+        let last = size.div_ceil(self.stride).checked_sub(1)? * self.stride;
+        Some(last.checked_add(self.reach()?)?.saturating_sub(size))
+    }
+
     fn is_pointwise(&self) -> bool {
         (self.kernel, self.stride, self.before, self.after) == (1, 1, 0, 0)
     }
 }
 
-/// The window of a convolution over an image.
+/// The window over an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub vertical: Span,
@@ -105,8 +141,92 @@ impl Window {
         self.vertical
             .positions(height)
             .zip(self.horizontal.positions(width))
+            .ok_or_else(|| self.does_not_fit(height, width))
+    }
+
+    /// [`Self::output`] where a last window may reach beyond the padding.
+    ///
+    /// # Errors
+    /// Fails where the window does not fit.
+    pub fn output_rounded_up(&self, height: usize, width: usize) -> Result<(usize, usize)> {
+        self.vertical
+            .positions_rounded_up(height)
+            .zip(self.horizontal.positions_rounded_up(width))
+            .ok_or_else(|| self.does_not_fit(height, width))
+    }
+
+    fn does_not_fit(&self, height: usize, width: usize) -> Error {
+        Error::unsupported(format!("{self:?} does not fit {height}x{width} pixels"))
+    }
+}
+
+/// How an image is padded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// Top, left, bottom, right.
+    Explicit([usize; 4]),
+    /// So that there is a position for every stride that begins in the image, where an odd value is
+    /// added at the end.
+    SameUpper,
+    /// Likewise, at the beginning.
+    SameLower,
+}
+
+/// What a node says of its window but for the size of the kernel, which a convolution has from its
+/// weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    pub strides: [usize; 2],
+    pub dilations: [usize; 2],
+    pub padding: Padding,
+}
+
+impl Geometry {
+    /// Everywhere and without padding.
+    pub const POINTWISE: Self = Self {
+        strides: [1; 2],
+        dilations: [1; 2],
+        padding: Padding::Explicit([0; 4]),
+    };
+
+    /// The window of `kernel` over an image of `size`.
+    ///
+    /// # Errors
+    /// Fails where the padding cannot be computed.
+    pub fn window(&self, kernel: [usize; 2], size: [usize; 2]) -> Result<Window> {
+        let span = |axis: usize| {
+            let span = Span {
+                kernel: kernel[axis],
+                stride: self.strides[axis],
+                dilation: self.dilations[axis],
+                before: 0,
+                after: 0,
+            };
+            let (before, after) = match self.padding {
+                Padding::Explicit(pads) => (pads[axis], pads[axis + 2]),
+                Padding::SameUpper => {
+                    let total = span.same(size[axis])?;
+                    (total / 2, total.div_ceil(2))
+                }
+                Padding::SameLower => {
+                    let total = span.same(size[axis])?;
+                    (total.div_ceil(2), total / 2)
+                }
+            };
+            Some(Span {
+                before,
+                after,
+                ..span
+            })
+        };
+        span(0)
+            .zip(span(1))
+            .map(|(vertical, horizontal)| Window {
+                vertical,
+                horizontal,
+            })
             .ok_or_else(|| {
-                Error::unsupported(format!("{self:?} does not fit {height}x{width} pixels"))
+                Error::unsupported(format!("{self:?} of {kernel:?} does not fit {size:?}"))
             })
     }
 }
@@ -123,6 +243,7 @@ mod tests {
             (5, 3, 2, 4, 3, 11),
             (1, 2, 1, 0, 0, 5),
             (2, 1, 3, 0, 3, 4),
+            (2, 1, 1, 5, 7, 3),
         ] {
             let span = Span {
                 kernel,
@@ -143,6 +264,56 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn padding_is_computed_from_the_size() -> Result<()> {
+        let same = |padding: Padding| Geometry {
+            strides: [2, 3],
+            dilations: [1, 2],
+            padding,
+        };
+        // 9 rows in steps of 2 are 5 positions, the last of which ends at 8 + 3; of 7 columns the
+        // windows of 5 values begin at 0, 3 and 6.
+        for (padding, expected) in [
+            (Padding::SameUpper, [(1, 1), (2, 2)]),
+            (Padding::SameLower, [(1, 1), (2, 2)]),
+        ] {
+            let window = same(padding).window([3, 3], [9, 7])?;
+            let spans = [window.vertical, window.horizontal];
+            assert_eq!(spans.map(|span| (span.before, span.after)), expected);
+            assert_eq!(window.output(9, 7)?, (5, 3));
+        }
+        // An odd number is unequally divided.
+        let sides = |padding| -> Result<_> {
+            let window = same(padding).window([2, 1], [9, 7])?;
+            Ok((window.vertical.before, window.vertical.after))
+        };
+        assert_eq!(sides(Padding::SameUpper)?, (0, 1));
+        assert_eq!(sides(Padding::SameLower)?, (1, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_last_window_may_reach_beyond_the_end_but_not_begin_there() {
+        let span = Span {
+            kernel: 2,
+            stride: 2,
+            dilation: 1,
+            before: 0,
+            after: 0,
+        };
+        assert_eq!(span.positions(5), Some(2));
+        assert_eq!(span.positions_rounded_up(5), Some(3));
+        assert_eq!(span.positions_rounded_up(4), Some(2));
+        // The third window would begin in the padding.
+        let padded = Span {
+            kernel: 1,
+            stride: 3,
+            after: 1,
+            ..span
+        };
+        assert_eq!(padded.positions_rounded_up(3), Some(1));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 mod geometry;
 mod kernels;
+mod lifetimes;
 mod memory;
+mod observer;
 mod ops;
 mod plan;
 mod prepared;
@@ -14,16 +16,16 @@ use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 
 use firstpass_onnx::{self as onnx, Bytes};
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, THREADS,
-    Tensor, Tensors, observe,
+    Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result,
+    THREADS, Tensor, Tensors, observe,
 };
 use memmap2::Mmap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
+use ops::ConvKind;
 use plan::Plan;
-use prepared::ConvKind;
-pub use prepared::{Convolution, Prepared};
+pub use prepared::{Convolution, Prepared, Values};
 pub use settings::{Buffers, ModelFile, Packing, Settings};
 
 /// candle, by `candle-core`.
@@ -116,12 +118,11 @@ impl Backend for Candle {
     fn load(engine: &Engine, model: &Model) -> Result<Loaded> {
         let path = &model.path;
         let load = || {
-            let graph = onnx::decode(read(path, engine.settings.model_file)?)?;
+            let bytes = read(path, engine.settings.model_file)?;
+            let graph = onnx::decode_with_opset(bytes)?;
             let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
-            let [input] = &model.inputs[..] else {
-                return Err(Error::unsupported("it runs models of one input"));
-            };
-            Plan::new(&graph, &input.name, &outputs)
+            let inputs: Vec<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
+            Plan::new(&graph, &inputs, &outputs)
         };
         let plan =
             load().map_err(|e: Error| e.context(format!("cannot load {}", path.display())))?;
@@ -132,20 +133,17 @@ impl Backend for Candle {
     }
 
     fn prepare(loaded: &Loaded, shapes: &[Vec<usize>]) -> Result<Prepared> {
-        let shape = shapes
-            .first()
-            .ok_or_else(|| Error::input("there is no shape for the input"))?;
-        Prepared::new(&loaded.engine, &loaded.plan, shape)
+        Prepared::new(&loaded.engine, &loaded.plan, shapes)
     }
 
     fn pass(prepared: &mut Prepared, inputs: &[Tensor]) -> Result<Tensors> {
-        prepared.pass(one(inputs)?)
+        prepared.observed_pass(&values(inputs)?, &mut ())
     }
 
     fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
         let mut prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
         // Only steps that run are worth counting.
-        prepared.pass(one(inputs)?)?;
+        Self::pass(&mut prepared, inputs)?;
         let mut arithmetic = Arithmetic {
             source: "the list of steps that this backend compiled for the model and ran".into(),
             ..Arithmetic::default()
@@ -168,10 +166,11 @@ impl Backend for Candle {
         passes: usize,
     ) -> Result<Profile> {
         let mut prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
+        let inputs = values(inputs)?;
         let mut profiled = Vec::with_capacity(passes);
         for _ in 0..passes {
             let mut times = Vec::with_capacity(prepared.operators().count());
-            let (_, span) = observe(|| prepared.observed_pass(one(inputs)?, &mut times))?;
+            let (_, span) = observe(|| prepared.observed_pass(&inputs, &mut times))?;
             let counts = BTreeMap::from([
                 ("buffer bytes".into(), prepared.memory_bytes() as u64),
                 ("packed convolutions".into(), prepared.packed() as u64),
@@ -183,14 +182,21 @@ impl Backend for Candle {
     }
 }
 
-fn one(inputs: &[Tensor]) -> Result<&[f32]> {
-    match inputs {
-        [input] => input.f32s(),
-        _ => Err(Error::input(format!(
-            "{} inputs instead of one",
-            inputs.len()
+/// The values of inputs as the executor takes them.
+fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
+    let inputs = inputs.iter().map(|input| match &input.data {
+        Data::F32(values) => Ok(Values::F32(values)),
+        Data::I64(values) => Ok(Values::I64(values)),
+        Data::I32(values) => Ok(Values::I32(values)),
+        Data::U8(values) => Ok(Values::U8(values)),
+        // ONNX keeps truth values in bytes, and so does the executor.
+        Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
+        Data::F64(_) | Data::I8(_) => Err(Error::unsupported(format!(
+            "an input of {}",
+            input.data.dtype().key()
         ))),
-    }
+    });
+    inputs.collect()
 }
 
 /// The bytes of a file.

@@ -4,12 +4,15 @@
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor};
-use firstpass_probe::Result;
+use firstpass_probe::{Error, Result};
 
 use crate::{geometry::volume, plan::Value, settings::Buffers};
 
 /// The smallest page of the processors that this crate runs on.
 const PAGE: usize = 4096;
+
+/// More is not taken for a model: a damaged file must not exhaust memory.
+const MAX_BYTES: usize = 1 << 34;
 
 /// A value that needs memory.
 pub struct Request {
@@ -57,9 +60,13 @@ pub fn take(requests: &[Request], buffers: Buffers) -> Result<(HashMap<Value, Te
         }
     }
     let mut tensors = HashMap::with_capacity(requests.len());
-    let mut bytes = 0;
+    let bytes = blocks.iter();
+    let bytes = bytes.map(|block| block.length * block.dtype.size_in_bytes());
+    let bytes = bytes.sum();
+    if bytes > MAX_BYTES {
+        return Err(Error::unsupported(format!("{bytes} bytes of buffers")));
+    }
     for block in blocks {
-        bytes += block.length * block.dtype.size_in_bytes();
         let memory = Tensor::zeros(block.length, block.dtype, &Device::Cpu)?;
         if buffers != Buffers::Lazy {
             memory.inplace_op1(&Touch(buffers))?;
@@ -89,6 +96,9 @@ impl InplaceOp1 for Touch {
         let memory: &mut [u8] = match storage {
             CpuStorage::U8(values) => values,
             CpuStorage::F32(values) => bytemuck::cast_slice_mut(values),
+            CpuStorage::F64(values) => bytemuck::cast_slice_mut(values),
+            CpuStorage::I32(values) => bytemuck::cast_slice_mut(values),
+            CpuStorage::I64(values) => bytemuck::cast_slice_mut(values),
             _ => candle_core::bail!("this type of buffer is never taken"),
         };
         #[cfg(target_os = "linux")]

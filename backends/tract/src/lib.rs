@@ -83,7 +83,7 @@ impl Backend for Tract {
         runnable.pass(inputs)
     }
 
-    fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
+    fn inspect(engine: &Engine, model: &Model, _: &[Tensor]) -> Result<Arithmetic> {
         let runnable = Loaded::read(&engine.0, model)?.prepare(&model.input_shapes())?;
         graph::count(runnable.plan())
     }

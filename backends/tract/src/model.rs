@@ -100,7 +100,7 @@ fn read_onnx(model: &Model, path: &Path) -> Result<InferenceModel> {
             graph.node(other.node).name
         )));
     }
-    graph.select_input_outlets(&inputs).map_err(tract_error)?;
+    graph.set_input_outlets(&inputs).map_err(tract_error)?;
     graph.select_output_outlets(&outputs).map_err(tract_error)?;
     Ok(graph)
 }
@@ -217,8 +217,8 @@ fn copy(value: &TValue) -> Result<Tensor> {
         // What tract keeps sizes in; here all of them are known.
         DatumType::TDim => {
             let sizes = of::<TDim>(value)?;
-            let sizes: TractResult<Vec<i64>> = sizes.iter().map(TDim::to_i64).collect();
-            sizes.map_err(tract_error)?.into()
+            let known = |size: &TDim| size.to_i64().map_err(|e| tract_error(e.into()));
+            sizes.iter().map(known).collect::<Result<Vec<_>>>()?.into()
         }
         other => {
             return Err(Error::unsupported(format!(

@@ -29,7 +29,7 @@ fn noise(shape: &[usize]) -> Result<Tensor> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 24) as f32 * 4.0 - 2.0
     });
-    Tensor::new(shape, values.collect())
+    Tensor::new(shape, values.collect::<Vec<f32>>())
 }
 
 fn settings(knob: &Knob) -> Vec<String> {

@@ -246,8 +246,9 @@ impl TensorProto {
         Ok(match self.data_type {
             data_type::FLOAT if is_raw => Values::F32(little_endian(raw, f32::from_le_bytes)?),
             data_type::FLOAT => Values::F32(self.float_data.clone()),
-            data_type::UINT8 if is_raw => Values::U8(raw.to_vec()),
-            data_type::UINT8 => Values::U8(narrow(&self.int32_data)?),
+            // Truth values are bytes too.
+            data_type::UINT8 | data_type::BOOL if is_raw => Values::U8(raw.to_vec()),
+            data_type::UINT8 | data_type::BOOL => Values::U8(narrow(&self.int32_data)?),
             data_type::INT8 if is_raw => Values::I8(Int8s(raw.clone())),
             data_type::INT8 => Values::I8(narrow::<i8>(&self.int32_data)?.into()),
             data_type::INT32 if is_raw => Values::I32(little_endian(raw, i32::from_le_bytes)?),
@@ -339,6 +340,10 @@ impl NodeProto {
         self.attribute(name)?.f
     }
 
+    pub fn floats(&self, name: &str) -> Option<&[f32]> {
+        self.attribute(name).map(|a| a.floats.as_slice())
+    }
+
     pub fn text(&self, name: &str) -> Option<&[u8]> {
         self.attribute(name)?.s.as_deref()
     }
@@ -375,12 +380,23 @@ pub fn malformed(what: impl std::fmt::Display) -> Error {
 /// # Errors
 /// Fails on bytes that are no ONNX model.
 pub fn decode(bytes: Bytes) -> Result<GraphProto> {
+    decode_with_opset(bytes).map(|(graph, _)| graph)
+}
+
+/// The graph in the bytes of a model file, and the version of ONNX's own operator set that it is of.
+///
+/// # Errors
+/// Fails on bytes that are no ONNX model.
+pub fn decode_with_opset(bytes: Bytes) -> Result<(GraphProto, i64)> {
     let model = ModelProto::decode(bytes)
         .map_err(|e| Error::from(e).context("the file is not an ONNX model"))?;
-    if model.opset_import.is_empty() {
-        return Err(malformed("it names no operator set"));
-    }
-    model.graph.ok_or_else(|| malformed("it holds no graph"))
+    let mut imported = model.opset_import.iter();
+    let own = imported.find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
+    let opset = own.or(model.opset_import.first());
+    let opset = opset.ok_or_else(|| malformed("it names no operator set"))?;
+    let version = opset.version;
+    let graph = model.graph.ok_or_else(|| malformed("it holds no graph"))?;
+    Ok((graph, version))
 }
 
 #[cfg(test)]

@@ -59,6 +59,13 @@ impl AttributeProto {
         }
     }
 
+    pub fn float(name: &str, value: f32) -> Self {
+        Self {
+            f: Some(value),
+            ..Self::of(name, attribute_type::FLOAT)
+        }
+    }
+
     pub fn text(name: &str, value: &str) -> Self {
         Self {
             s: Some(value.into()),
@@ -139,7 +146,7 @@ mod tests {
     use firstpass_probe::Result;
 
     use super::*;
-    use crate::{Constant, Values, decode};
+    use crate::{Constant, Values, decode_with_opset};
 
     #[test]
     fn what_is_written_is_read_again() -> Result<()> {
@@ -155,7 +162,8 @@ mod tests {
             output: vec![f32_value("y", None)],
             ..GraphProto::default()
         };
-        let read = decode(encode(made, 13).into())?;
+        let (read, opset) = decode_with_opset(encode(made, 13).into())?;
+        assert_eq!(opset, 13);
         let conv = &read.node[0];
         assert_eq!(
             (conv.ints("pads"), conv.int("group")?),

@@ -1,79 +1,71 @@
-//! The operators that candle lacks, as its custom operators. They write into tensors that exist
-//! already: candle has no arena, and every tensor that it allocates costs page faults.
+//! What nodes compute: with functions of candle where it has them, and where it has not, or its own
+//! would run on threads of its own, as custom operators. These write into tensors that exist already:
+//! candle has no arena, and every tensor that it allocates costs page faults.
 
-mod conv;
-mod elementwise;
-mod float_conv;
+mod access;
+mod binary;
+mod broadcast;
+mod cast;
+mod channels;
+mod compare;
+mod convolution;
+mod direct_conv;
+mod int_add;
+mod int_conv;
+mod matmul;
+mod operation;
+mod padding;
 mod parallel;
+mod pool;
 mod quantize;
+mod quantized;
+mod resize;
+mod rows;
+mod shape;
 mod sigmoid;
+mod slicing;
+mod table;
+mod unary;
 
-pub use conv::IntConv;
-pub use elementwise::{BiasClamp, Clamp, Fill, FloatAdd, IntAdd};
-pub use float_conv::DirectConv;
-pub use quantize::{Dequantize, Quantize, QuantizeHost};
-pub use sigmoid::Sigmoid;
+pub use binary::{Binary, Function as BinaryFunction};
+pub use convolution::Weights;
+pub use int_conv::IntConv;
+pub use matmul::Gemm;
+pub use operation::{ConvKind, Fact, Inputs, Operation, Operator, Storage, axis_of, flat};
+pub use pool::Pool;
+pub use quantize::{Quantize, QuantizeHost};
+pub use quantized::{
+    AddOfQuantized, ConvOfQuantized, Moving, ProductOfQuantized, TableOfQuantized, ToFloats,
+    ToQuantized,
+};
+pub use shape::Shaping;
+pub use slicing::Split;
+pub use table::{OPERATORS, is_function, is_moving};
+pub use unary::Clamp;
 
-use candle_core::{CpuStorage, Layout, Result, WithDType};
+use direct_conv::DirectConv;
+use int_add::{BiasClamp, IntAdd};
+use quantize::Dequantize;
 
 use crate::{
     kernels::{self, Range},
     plan::{Bounds, Quantization},
 };
+use candle_core::{Result, Tensor};
 
 /// Values that one task of an elementwise operator treats: large against the cost of a task.
 const CHUNK: usize = 1 << 15;
 
-/// The values of a tensor that has to be contiguous.
-fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    let all = storage.as_slice::<T>()?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&all[start..end]),
-        None => candle_core::bail!("the tensor is not contiguous: {layout:?}"),
-    }
-}
-
-/// A type of values that tensors are written in; candle has no such access of its own.
-trait Written: WithDType {
-    fn all(storage: &mut CpuStorage) -> Option<&mut [Self]>;
-}
-
-impl Written for u8 {
-    fn all(storage: &mut CpuStorage) -> Option<&mut [Self]> {
-        match storage {
-            CpuStorage::U8(values) => Some(values),
-            _ => None,
-        }
-    }
-}
-
-impl Written for f32 {
-    fn all(storage: &mut CpuStorage) -> Option<&mut [Self]> {
-        match storage {
-            CpuStorage::F32(values) => Some(values),
-            _ => None,
-        }
-    }
-}
-
-/// See [`values`].
-fn values_mut<'a, T: Written>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [T]> {
-    let Some(all) = T::all(storage) else {
-        candle_core::bail!("the tensor to write to is not of {:?}", T::DTYPE);
-    };
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&mut all[start..end]),
-        None => candle_core::bail!("the tensor is not contiguous: {layout:?}"),
-    }
-}
-
-/// Fails where an operator was given a tensor of another size than it was made for.
-fn check_length(what: &str, found: usize, expected: usize) -> Result<()> {
-    if found == expected {
+/// Copies values from the host.
+///
+/// # Errors
+/// Fails where there are not as many as the tensor holds.
+pub fn fill<T: access::Written>(tensor: &Tensor, values: &[T]) -> Result<()> {
+    access::write(tensor, |out: &mut [T]| {
+        access::check_length("the input", values.len(), out.len())?;
+        out.copy_from_slice(values);
         Ok(())
-    } else {
-        candle_core::bail!("{what} holds {found} values, not {expected}")
-    }
+    })
 }
 
 /// The u8 values that bounds on real numbers leave: clamping before and after rounding is the
@@ -93,11 +85,7 @@ pub fn range(bounds: Bounds, output: Quantization) -> Range {
 }
 
 /// The arithmetic of an addition of quantized tensors.
-pub fn addition(
-    inputs: [Quantization; 2],
-    bounds: Bounds,
-    output: Quantization,
-) -> kernels::Addition {
+fn addition(inputs: [Quantization; 2], bounds: Bounds, output: Quantization) -> kernels::Addition {
     kernels::Addition {
         scales: inputs.map(|input| input.scale),
         offsets: inputs.map(|input| input.scale * -f32::from(input.zero)),

@@ -1,9 +1,9 @@
 //! Between floats in the order of ONNX (NCHW) and u8 in the order of the kernels (NHWC).
 
 use super::{
-    CHUNK, check_length,
+    CHUNK,
+    access::{check_length, values, values_mut},
     parallel::{for_each_part, part},
-    values, values_mut,
 };
 use crate::{
     kernels::{self, Isa, Range},

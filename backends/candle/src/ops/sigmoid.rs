@@ -1,41 +1,13 @@
-//! The logistic function, in the arithmetic of libtorch.
+//! The logistic and the exponential function.
 
-use super::{
-    CHUNK, check_length,
-    parallel::{for_each_part, part},
-    values, values_mut,
-};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
-
-pub struct Sigmoid;
-
-impl InplaceOp2 for Sigmoid {
-    fn name(&self) -> &'static str {
-        "sigmoid"
-    }
-
-    fn cpu_fwd(
-        &self,
-        out: &mut CpuStorage,
-        out_layout: &Layout,
-        input: &CpuStorage,
-        input_layout: &Layout,
-    ) -> Result<()> {
-        let out = values_mut::<f32>(out, out_layout)?;
-        let input = values::<f32>(input, input_layout)?;
-        check_length("the input", input.len(), out.len())?;
-        for_each_part(out, CHUNK, |number, out| {
-            for (out, &input) in out.iter_mut().zip(part(input, CHUNK, number)) {
-                *out = 1.0 / (1.0 + exp(-input));
-            }
-        });
-        Ok(())
-    }
+/// The arithmetic of libtorch, whichever machine runs it.
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
 /// The exponential function as SLEEF's `expf_u10` computes it, which libtorch vectorises: the
 /// function of the system's C library differs from it, and between machines, in the last bit.
-fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     /// ln 2 in two parts, of which the first has few bits.
     const LN_2_HIGH: f32 = 0.693_145_75;
     const LN_2_LOW: f32 = 1.428_606_8e-6;

@@ -1,20 +1,27 @@
-//! What a graph computes, step by step, before its input has a shape.
+//! What a graph computes, step by step, before its inputs have shapes.
 
-mod recognise;
+mod constants;
+mod integers;
+mod node;
+mod quantized;
+mod walk;
 
-use std::sync::Arc;
-
+use candle_core::{DType, Tensor};
 use firstpass_probe::Result;
 
+pub use constants::tensor_of;
+pub use node::Node;
+
 use crate::{
-    geometry::Window,
-    onnx::{Constant, GraphProto, Int8s},
+    onnx::{GraphProto, Int8s},
+    ops::Operation,
 };
 
-/// A run-time tensor: the input of the graph is 0.
+/// A run-time tensor.
 pub type Value = usize;
 
-/// Scale and zero point of a u8 tensor.
+/// Scale and zero point of a u8 tensor. One of i8 is held as u8, both it and its zero point 128
+/// higher: it stands for the same real numbers, and is rounded and clamped alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantization {
     /// A normal positive number.
@@ -60,10 +67,9 @@ pub enum Bias {
     Int32(Vec<i32>),
 }
 
-/// A convolution of u8 activations with i8 weights into u8.
-#[derive(Debug)]
+/// A convolution of u8 activations with i8 weights into u8, or a product with a matrix of weights.
+#[derive(Debug, Clone)]
 pub struct QuantizedConv {
-    pub window: Window,
     pub groups: usize,
     /// `[channel][channel of the group][row][column]`.
     pub weights: Int8s,
@@ -90,62 +96,14 @@ impl WeightScales {
     }
 }
 
-/// A convolution on floats.
-#[derive(Debug)]
-pub struct FloatConv {
-    pub window: Window,
-    pub groups: usize,
-    /// `[channel][channel of the group][row][column]`.
-    pub weights: Arc<Constant>,
-    /// By channel.
-    pub bias: Vec<f32>,
-}
-
-/// What one step computes.
-#[derive(Debug)]
-pub enum Operation {
-    Quantize(Quantization),
-    Dequantize(Quantization),
-    QuantizedConv {
-        conv: Arc<QuantizedConv>,
-        bounds: Bounds,
-        output: Quantization,
-    },
-    QuantizedAdd {
-        inputs: [Quantization; 2],
-        bounds: Bounds,
-        output: Quantization,
-    },
-    Conv {
-        conv: FloatConv,
-        bounds: Bounds,
-    },
-    Add {
-        bounds: Bounds,
-    },
-    Clamp(Bounds),
-    Sigmoid,
-    Transpose(Vec<usize>),
-    /// As ONNX writes it: -1 is computed, 0 is copied unless `allow_zero`.
-    Reshape {
-        dims: Vec<i64>,
-        allow_zero: bool,
-    },
-    Flatten {
-        axis: i64,
-    },
-    Concat {
-        axis: i64,
-    },
-}
-
 /// One step with what it reads and writes.
 #[derive(Debug)]
 pub struct Step {
     /// The node of the graph, for messages.
     pub label: String,
-    pub operation: Operation,
-    pub inputs: Vec<Value>,
+    pub operation: Box<dyn Operation>,
+    /// `None` for those that the node leaves out.
+    pub inputs: Vec<Option<Value>>,
     pub output: Value,
 }
 
@@ -155,16 +113,24 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The number of values.
     pub values: usize,
+    /// The inputs of the graph, which are the first values, with their types.
+    pub inputs: Vec<(String, DType)>,
+    pub constants: Vec<(Value, Tensor)>,
     pub outputs: Vec<Value>,
 }
 
 impl Plan {
-    /// Recognises what `graph` computes from `input` to `outputs`, which are names.
+    /// Recognises what `graph`, of ONNX's operator set `opset`, computes from `inputs` to `outputs`,
+    /// which are names.
     ///
     /// # Errors
     /// Names the node and operator that is not implemented, or that is quantized in a way for
-    /// which there is no integer form: nothing quantized is computed on floats instead.
-    pub fn new(graph: &GraphProto, input: &str, outputs: &[&str]) -> Result<Self> {
-        recognise::plan(graph, input, outputs)
+    /// which there is no integer form.
+    pub fn new(
+        (graph, opset): &(GraphProto, i64),
+        inputs: &[&str],
+        outputs: &[&str],
+    ) -> Result<Self> {
+        walk::plan(graph, *opset, inputs, outputs)
     }
 }

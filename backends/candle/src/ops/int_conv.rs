@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{check_length, parallel::for_each_part, range, values, values_mut};
+use super::{
+    access::{check_length, values, values_mut},
+    parallel::for_each_part,
+    range,
+};
 use crate::{
     geometry::{Span, Window},
     kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, QUAD, Requantization, Rows},
@@ -58,15 +62,15 @@ impl IntConv {
         conv: Arc<QuantizedConv>,
         bounds: Bounds,
         output_quantization: Quantization,
-        input: [usize; 4],
-        output: [usize; 4],
+        window: Window,
+        [input, output]: [[usize; 4]; 2],
     ) -> Self {
         Self {
             isa,
             bounds,
             output_quantization,
             kernel: OnceLock::new(),
-            window: conv.window,
+            window,
             padding: vec![conv.input.zero; input[3]],
             conv,
             input,
@@ -115,7 +119,7 @@ impl IntConv {
                 let Window {
                     vertical,
                     horizontal,
-                } = conv.window;
+                } = self.window;
                 let kernel = Depthwise::pack(
                     self.isa,
                     weights,
@@ -125,7 +129,7 @@ impl IntConv {
                 );
                 return Kernel::Depthwise(kernel);
             }
-            let taps = conv.window.taps();
+            let taps = self.window.taps();
             let group_inputs = self.input[3] / conv.groups;
             let group_channels = channels / conv.groups;
             let segments = self.segments();

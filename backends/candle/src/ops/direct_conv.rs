@@ -1,6 +1,10 @@
 //! Convolution on floats for windows and groups on which candle's own is slow or impossible.
 
-use super::{check_length, elementwise::clamp, parallel::for_each_part, values, values_mut};
+use super::{
+    access::{check_length, values, values_mut},
+    parallel::for_each_part,
+    unary::clamp,
+};
 use crate::{geometry::Window, plan::Bounds};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 

@@ -1,0 +1,73 @@
+//! Addition of quantized tensors, and what follows a convolution on floats.
+
+use super::{
+    CHUNK,
+    access::{check_length, values, values_mut},
+    parallel::{for_each_part, part},
+    unary::clamp,
+};
+use crate::{
+    kernels::{self, Addition, Isa},
+    plan::Bounds,
+};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp3, Layout, Result};
+
+/// Adds quantized tensors.
+pub struct IntAdd {
+    pub isa: Isa,
+    pub addition: Addition,
+}
+
+impl InplaceOp3 for IntAdd {
+    fn name(&self) -> &'static str {
+        "int-add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        out_layout: &Layout,
+        left: &CpuStorage,
+        left_layout: &Layout,
+        right: &CpuStorage,
+        right_layout: &Layout,
+    ) -> Result<()> {
+        let out = values_mut::<u8>(out, out_layout)?;
+        let left = values::<u8>(left, left_layout)?;
+        let right = values::<u8>(right, right_layout)?;
+        check_length("the left operand", left.len(), out.len())?;
+        check_length("the right operand", right.len(), out.len())?;
+        for_each_part(out, CHUNK, |number, out| {
+            let (left, right) = (part(left, CHUNK, number), part(right, CHUNK, number));
+            kernels::add(self.isa, &self.addition, left, right, out);
+        });
+        Ok(())
+    }
+}
+
+/// Adds a bias to every plane of an NCHW tensor and clamps, in place.
+pub struct BiasClamp {
+    /// By channel.
+    pub bias: Vec<f32>,
+    /// Pixels of a plane.
+    pub pixels: usize,
+    pub bounds: Bounds,
+}
+
+impl InplaceOp1 for BiasClamp {
+    fn name(&self) -> &'static str {
+        "bias-clamp"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let planes = values_mut::<f32>(storage, layout)?;
+        let Bounds { low, high } = self.bounds;
+        for_each_part(planes, self.pixels, |plane, pixels| {
+            let bias = self.bias[plane % self.bias.len()];
+            for pixel in pixels {
+                *pixel = clamp(*pixel + bias, low, high);
+            }
+        });
+        Ok(())
+    }
+}
