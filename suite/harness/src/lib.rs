@@ -30,3 +30,4 @@ pub mod report;
 pub mod subject;
 pub mod surroundings;
 pub mod workspace;
+pub mod zoo;

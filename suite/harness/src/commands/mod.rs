@@ -14,3 +14,4 @@ pub mod overhead;
 pub mod referee;
 pub mod report;
 pub mod setup;
+pub mod zoo;

@@ -26,6 +26,7 @@ use crate::{
     referee::{self, Referee},
     subject::Subject,
     workspace::Workspace,
+    zoo::{self, Zoo},
 };
 
 /// One engine reading one file of a model: a row of most tables.
@@ -102,6 +103,8 @@ pub struct Analysis {
     pub cure: Option<Cure>,
     /// Where the first passes spend their time, likewise.
     pub explain: Option<Explain>,
+    /// Other models, likewise.
+    pub zoo: Option<Zoo>,
 }
 
 impl Analysis {
@@ -151,6 +154,7 @@ impl Analysis {
         let saturation = diverge::read(diverge::SATURATION, &record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
         let explain = explain::read(&record.folder)?;
+        let zoo = zoo::read(&record.folder)?;
         Ok(Self {
             record,
             subject,
@@ -165,6 +169,7 @@ impl Analysis {
             saturation,
             cure,
             explain,
+            zoo,
         })
     }
 
