@@ -27,6 +27,10 @@ referee *arguments:
     cargo firstpass referee {{arguments}}
     cargo firstpass diverge {{arguments}}
 
+# Measure other models as well: torchvision's quantized ones and another detector
+zoo *arguments:
+    cargo firstpass zoo {{arguments}}
+
 # Say what changed between two records beyond noise
 compare before after *arguments:
     cargo firstpass compare {{before}} {{after}} {{arguments}}

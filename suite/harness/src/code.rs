@@ -81,6 +81,18 @@ fn hashed(workspace: &Workspace, lines: Vec<String>, files: Vec<PathBuf>) -> Res
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
+/// SHA-256 over the files of a folder and over others, without what Python has compiled.
+///
+/// # Errors
+/// Fails where one cannot be read.
+pub fn folder_sha256(workspace: &Workspace, folder: &Path, others: &[PathBuf]) -> Result<String> {
+    let mut files = others.to_vec();
+    collect(folder, &mut files)?;
+    files.retain(|file| file.components().all(|c| c.as_os_str() != "__pycache__"));
+    files.sort();
+    hashed(workspace, Vec::new(), files)
+}
+
 fn measured_files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let root = workspace.root();
     let mut files = vec![root.join("fixtures/manifest.toml")];

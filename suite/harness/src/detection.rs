@@ -33,7 +33,8 @@ pub struct Detection {
 pub struct DetectionSpec {
     /// The output with four offsets a prior.
     pub boxes: String,
-    /// The output with one score a prior.
+    /// The output with one score a prior, or with one for each of some classes, of which a face is
+    /// the last.
     pub scores: String,
     /// What the offsets of centre and of size are multiplied by.
     pub variances: [f32; 2],
@@ -51,6 +52,26 @@ pub struct Level {
     pub stride: usize,
     /// Sides of the square priors of each cell, in pixels.
     pub sizes: Vec<f32>,
+    /// Of each size, as many priors in a row and in a column of a cell; one where nothing is said.
+    /// A single one is in the middle of its cell, the first of several in its upper left corner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub densities: Vec<usize>,
+}
+
+impl Level {
+    /// Each size, and the places of its priors in a cell, from 0 to 1, row by row.
+    fn places(&self) -> impl Iterator<Item = (f32, f32, f32)> {
+        self.sizes.iter().enumerate().flat_map(|(index, &side)| {
+            let density = self.densities.get(index).copied().unwrap_or(1);
+            let place = move |step: usize| match density {
+                1 => 0.5,
+                _ => step as f32 / density as f32,
+            };
+            (0..density).flat_map(move |row| {
+                (0..density).map(move |column| (side, place(column), place(row)))
+            })
+        })
+    }
 }
 
 /// A prior box: a square, by centre and side, in pixels.
@@ -102,16 +123,17 @@ impl BBox {
 }
 
 impl DetectionSpec {
-    /// The priors for an image, in the order of the outputs: level, row, column, size.
+    /// The priors for an image, in the order of the outputs: level, row, column, size, place in the
+    /// cell.
     pub fn priors(&self, (height, width): (usize, usize)) -> Vec<Prior> {
         let mut priors = Vec::new();
         for level in &self.level {
             for row in 0..height.div_ceil(level.stride) {
                 for column in 0..width.div_ceil(level.stride) {
-                    let centre = |cell: usize| (cell as f32 + 0.5) * level.stride as f32;
-                    priors.extend(level.sizes.iter().map(|&side| Prior {
-                        x: centre(column),
-                        y: centre(row),
+                    let at = |cell: usize, place: f32| (cell as f32 + place) * level.stride as f32;
+                    priors.extend(level.places().map(|(side, x, y)| Prior {
+                        x: at(column, x),
+                        y: at(row, y),
                         side,
                     }));
                 }
@@ -125,20 +147,31 @@ impl DetectionSpec {
             self.level.iter().all(|l| l.stride > 0),
             "the stride of a detection level must be positive"
         );
+        ensure!(
+            self.level
+                .iter()
+                .all(|l| l.densities.is_empty() || l.densities.len() == l.sizes.len()),
+            "a detection level must have as many densities as sizes, or none"
+        );
         let picture = model.picture().context(
             "[detection] is for a model of pictures: give its input a [input.preprocess]",
         )?;
         let priors = self.priors((picture.height, picture.width)).len();
-        for (name, per_prior) in [(&self.boxes, 4), (&self.scores, 1)] {
-            let output = model.outputs.iter().find(|o| &o.name == name);
-            let shape = output.and_then(|o| o.shape.as_ref());
-            let elements = shape.map(|shape| shape.iter().product::<usize>());
-            ensure!(
-                elements == Some(priors * per_prior),
-                "[detection] expects an output {name:?} of {per_prior} x {priors} values, but \
-                 finds {elements:?}"
-            );
-        }
+        let elements = |name: &String| {
+            let output = model.outputs.iter().find(|o| &o.name == name)?;
+            Some(output.shape.as_ref()?.iter().product::<usize>())
+        };
+        let (boxes, scores) = (elements(&self.boxes), elements(&self.scores));
+        ensure!(
+            boxes == Some(priors * 4),
+            "[detection] expects an output {:?} of 4 x {priors} values, but finds {boxes:?}",
+            self.boxes
+        );
+        ensure!(
+            scores.is_some_and(|count| count > 0 && priors > 0 && count % priors == 0),
+            "[detection] expects an output {:?} of a multiple of {priors} values, but finds {scores:?}",
+            self.scores
+        );
         Ok(())
     }
 
@@ -154,15 +187,19 @@ impl DetectionSpec {
         else {
             return Vec::new();
         };
-        let found = self
-            .priors((picture.height, picture.width))
+        let priors = self.priors((picture.height, picture.width));
+        // Other engines may give outputs of other shapes; `check` has seen only the described ones.
+        let classes = (scores.len() / priors.len().max(1)).max(1);
+        let found = priors
             .iter()
             .zip(boxes.as_chunks::<4>().0)
-            .zip(scores)
-            .filter(|(_, score)| **score >= self.score_threshold)
-            .map(|((prior, offsets), &score)| Detection {
-                bbox: decode(prior, offsets, self.variances),
-                score,
+            .zip(scores.chunks_exact(classes))
+            .filter_map(|((prior, offsets), scores)| {
+                let score = *scores.last()?;
+                (score >= self.score_threshold).then(|| Detection {
+                    bbox: decode(prior, offsets, self.variances),
+                    score,
+                })
             })
             .collect();
         suppress(found, self.nms_iou)
@@ -267,10 +304,12 @@ mod tests {
                 Level {
                     stride: 32,
                     sizes: vec![32.0, 48.0],
+                    densities: vec![],
                 },
                 Level {
                     stride: 64,
                     sizes: vec![100.0],
+                    densities: vec![],
                 },
             ],
         }
@@ -328,6 +367,25 @@ mod tests {
                 side: 100.0
             }
         );
+    }
+
+    #[test]
+    fn dense_priors_begin_in_the_corner_of_their_cell() {
+        let mut spec = spec();
+        spec.level.truncate(1);
+        spec.level[0].densities = vec![2, 1];
+        let priors = spec.priors((32, 64));
+        let places: Vec<(f32, f32, f32)> = priors.iter().map(|p| (p.x, p.y, p.side)).collect();
+        let first = [
+            (0.0, 0.0, 32.0),
+            (16.0, 0.0, 32.0),
+            (0.0, 16.0, 32.0),
+            (16.0, 16.0, 32.0),
+            (16.0, 16.0, 48.0),
+            (32.0, 0.0, 32.0),
+        ];
+        assert_eq!(places.len(), 2 * 5);
+        assert_eq!(places[..6], first);
     }
 
     #[test]

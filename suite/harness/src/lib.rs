@@ -33,3 +33,4 @@ pub mod shapes;
 pub mod subject;
 pub mod surroundings;
 pub mod workspace;
+pub mod zoo;

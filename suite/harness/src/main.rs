@@ -9,7 +9,7 @@ use firstpass_harness::workspace::Workspace;
 
 use crate::commands::{
     aa, cargo, check, compare, cure, diverge, doctor, explain, gate, init, operators, overhead,
-    referee, report, setup, shapes,
+    referee, report, setup, shapes, zoo,
 };
 
 /// Do the engines agree, and what do the first passes cost?
@@ -56,6 +56,9 @@ enum Command {
     Saturation(diverge::Arguments),
     /// Tries small quantized graphs on every engine, operator by operator, against the referee
     Operators(operators::Arguments),
+    /// Measures other models as well, torchvision's quantized ones and another detector: do their first
+    /// passes take as long?
+    Zoo(zoo::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
     /// Says for each engine what was found, where, in which version, and what to do if it is missing
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Diverge(arguments) => diverge::run(&workspace, &arguments),
         Command::Saturation(arguments) => diverge::saturation(&workspace, &arguments),
         Command::Operators(arguments) => operators::run(&workspace, &arguments),
+        Command::Zoo(arguments) => zoo::run(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&workspace),
     });

@@ -21,6 +21,7 @@ use crate::{
     observation::{Cell, Observation},
     overhead,
     placement::Placement,
+    zoo,
 };
 
 /// Raised when the meaning of a record changes. `reports/records/README.md` describes the format.
@@ -254,6 +255,7 @@ impl Recorder {
                 beside.take_over(&folder, &self.folder, &self.run.code)?;
             }
             cure::take_over(&folder, &self.folder, &self.run.code)?;
+            zoo::take_over(&folder, &self.folder, &self.run.code)?;
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot replace {}", folder.display()))?;
         }

@@ -1,6 +1,7 @@
 //! What the commands that measure have in common.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_harness::{
-    campaign,
+    campaign, cure,
     photo::Photo,
     placement::Placement,
     record::Settings,
@@ -17,6 +18,8 @@ use firstpass_harness::{
     subject::Subject,
     workspace::{Backend, Workspace},
 };
+
+use firstpass_probe::Knobs;
 
 use crate::commands::setup;
 
@@ -118,14 +121,7 @@ impl Arguments {
             let models = models.map(|name| Subject::find_model(workspace, name));
             models.collect::<Result<_>>()?
         };
-        let photos = if self.images.is_empty() {
-            let mut fixtures = Photo::fixtures(&workspace.fixtures())?;
-            fixtures.truncate(photos);
-            fixtures
-        } else {
-            let images = self.images.iter();
-            images.map(|file| Photo::from_file(file)).collect()
-        };
+        let photos = self.photos(workspace, photos)?;
         let mut subject = Subject::new(workspace, models, photos)?;
         subject.trust = self.trust;
         // Read here what is needed at the end, so that it does not fail after the measuring.
@@ -134,6 +130,17 @@ impl Arguments {
             subject.golden(model)?;
         }
         Ok(subject)
+    }
+
+    /// The named photographs, or at most so many of the fixtures'.
+    pub fn photos(&self, workspace: &Workspace, most: usize) -> Result<Vec<Photo>> {
+        if !self.images.is_empty() {
+            let images = self.images.iter();
+            return Ok(images.map(|file| Photo::from_file(file)).collect());
+        }
+        let mut fixtures = Photo::fixtures(&workspace.fixtures())?;
+        fixtures.truncate(most);
+        Ok(fixtures)
     }
 }
 
@@ -169,6 +176,17 @@ pub fn reported(workspace: &Workspace, option: &str) -> Result<PathBuf> {
         )
     })?;
     Ok(folder.join(source))
+}
+
+/// The recommended settings of each backend, measured beside its defaults; a quick look has them as
+/// well.
+pub fn cured(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
+    let cures = cure::chosen(workspace)?;
+    let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
+    let all = backends.iter().map(of);
+    Ok(all
+        .filter(|(_, knobs)| knobs[0] != Knobs::default())
+        .collect())
 }
 
 /// Sets up what is missing, measures, and returns the folder of the record.

@@ -18,3 +18,4 @@ pub mod referee;
 pub mod report;
 pub mod setup;
 pub mod shapes;
+pub mod zoo;

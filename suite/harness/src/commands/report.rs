@@ -9,14 +9,13 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use firstpass_harness::{
-    campaign, cure,
+    campaign,
     machine::all_threads,
     placement::Placement,
     record::{Settings, Target},
     report,
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
-use firstpass_probe::Knobs;
 
 use crate::commands::measure;
 
@@ -141,18 +140,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     };
     let subject = of.chosen_subject(workspace, photos)?;
     let mut settings = of.settings(arguments.preset())?;
-    settings.variants = variants(workspace, &backends)?;
+    settings.variants = measure::cured(workspace, &backends)?;
     let record = folder.join("records").join(campaign::record_name());
     measure::run(workspace, &backends, &subject, &settings, &record)
-}
-
-/// The recommended settings of each backend, measured beside its defaults; a quick look has them as
-/// well.
-fn variants(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
-    let cures = cure::chosen(workspace)?;
-    let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
-    let all = backends.iter().map(of);
-    Ok(all
-        .filter(|(_, knobs)| knobs[0] != Knobs::default())
-        .collect())
 }

@@ -13,3 +13,4 @@ pub mod latency;
 pub mod noise_floor;
 pub mod overhead;
 pub mod repeatability;
+pub mod zoo;

@@ -27,6 +27,7 @@ use crate::{
     referee::{self, Referee},
     subject::Subject,
     workspace::Workspace,
+    zoo::{self, Zoo},
 };
 
 /// One engine reading one file of a model: a row of most tables.
@@ -106,6 +107,8 @@ pub struct Analysis {
     pub cure: Option<Cure>,
     /// Where the first passes spend their time, likewise.
     pub explain: Option<Explain>,
+    /// Other models, likewise.
+    pub zoo: Option<Zoo>,
 }
 
 impl Analysis {
@@ -170,6 +173,7 @@ impl Analysis {
         let saturation = diverge::read(diverge::SATURATION, &record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
         let explain = explain::read(&record.folder)?;
+        let zoo = zoo::read(&record.folder)?;
         Ok(Self {
             record,
             subject,
@@ -184,6 +188,7 @@ impl Analysis {
             saturation,
             cure,
             explain,
+            zoo,
         })
     }
 

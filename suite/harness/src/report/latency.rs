@@ -437,7 +437,7 @@ fn trust_section(analysis: &Analysis) -> Option<String> {
 }
 
 /// `46.1 (45.8–46.9)`
-fn interval(estimate: Option<&Estimate>, number: impl Fn(f64) -> String) -> String {
+pub(super) fn interval(estimate: Option<&Estimate>, number: impl Fn(f64) -> String) -> String {
     match estimate {
         None => "–".into(),
         Some(e) => match e.interval {

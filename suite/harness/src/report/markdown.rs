@@ -27,6 +27,7 @@ use crate::{
         plots::Plot,
         referee, saturation,
         verdict::{self, milliseconds, times},
+        zoo,
     },
     workspace::Workspace,
 };
@@ -76,6 +77,7 @@ pub(super) fn render(
     sections.extend(latency::sections(analysis, files));
     sections.push(explain::section(analysis, files));
     sections.push(overhead::section(analysis.overhead.as_ref()));
+    sections.extend(analysis.zoo.as_ref().map(zoo::section));
     sections.push(repeatability_section(analysis));
     sections.push(arithmetic_section(analysis));
     sections.extend(incident_section(analysis));

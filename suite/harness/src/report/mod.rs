@@ -20,6 +20,7 @@ mod splice;
 mod story;
 mod terminal;
 mod verdict;
+mod zoo;
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,13 @@ use std::{
 use anyhow::{Context, Result, bail};
 use firstpass_probe::Knobs;
 
-use crate::{code::Code, cure::Cure, record::Record, workspace::Workspace};
+use crate::{
+    code::Code,
+    cure::Cure,
+    record::{Record, Settings},
+    workspace::Workspace,
+    zoo::{Zoo, sources_sha256},
+};
 use plots::Plot;
 
 pub use analysis::Analysis;
@@ -43,6 +50,7 @@ pub use referee::referee_on_terminal;
 pub use shapes::{shapes_on_terminal, write_shapes};
 pub use splice::{Block, splice};
 pub use terminal::summary;
+pub use zoo::zoo_summary;
 
 /// The text around the generated part of a report that is written for the first time.
 const TEMPLATE: &str = "\
@@ -83,6 +91,9 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
     }
     if let Some(cure) = &analysis.cure {
         files.extend(cure::files(workspace, cure)?);
+    }
+    if let Some(zoo) = &analysis.zoo {
+        files.extend(zoo::files(zoo)?);
     }
     files.extend(story::files(folder, analysis)?);
     let block = markdown::render(workspace, analysis, &files)?;
@@ -172,6 +183,17 @@ pub fn write_cures(workspace: &Workspace, cure: &Cure, folder: &Path) -> Result<
     Ok(folder.join(cure::PAGE))
 }
 
+/// Writes the page of other models into `folder`, with its plot; returns the page.
+///
+/// # Errors
+/// Fails where the folder cannot be written.
+pub fn write_zoo(zoo: &Zoo, folder: &Path) -> Result<PathBuf> {
+    for (path, bytes) in zoo::files(zoo)? {
+        write_file(&folder.join(path), &bytes)?;
+    }
+    Ok(folder.join(zoo::PAGE))
+}
+
 /// Writes a file and the folders that it lies in.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let unwritable = || format!("cannot write {}", path.display());
@@ -213,23 +235,26 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             ));
         }
     }
-    if analysis.record.run.code.measured_sha256 != Code::observe(workspace)?.measured_sha256 {
+    let code = Code::observe(workspace)?;
+    if analysis.record.run.code.measured_sha256 != code.measured_sha256 {
         stale.push(format!(
             "{} was measured with other code: a backend, the probe, a dependency or a fixture has \
              changed since",
             record.display()
         ));
     }
-    let measured = &analysis.record.run.settings.variants;
-    let none = Knobs::default();
-    let differs = |(backend, knobs): (&str, &Knobs)| {
-        let known = measured.get(backend).and_then(|variants| variants.first());
-        known.unwrap_or(&none) != knobs
-    };
-    if crate::cure::chosen(workspace)?.iter().any(differs) {
+    if !has_chosen_settings(workspace, &analysis.record.run.settings)? {
         stale.push(format!(
             "{} was measured with other settings than those of cures.toml",
             record.display()
+        ));
+    }
+    if let Some(zoo) = &analysis.zoo
+        && let Some(reason) = stale_zoo(workspace, zoo, &code)?
+    {
+        stale.push(format!(
+            "{} {reason}: `cargo firstpass zoo` measures again",
+            zoo.record.folder.display()
         ));
     }
     let compared = [
@@ -277,6 +302,31 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
         stale.join("\n  "),
         record.display()
     )
+}
+
+/// Whether the settings measured beside the defaults are those of `cures.toml`.
+fn has_chosen_settings(workspace: &Workspace, settings: &Settings) -> Result<bool> {
+    let none = Knobs::default();
+    let is_measured = |(backend, knobs): (&str, &Knobs)| {
+        let variants = settings.variants.get(backend);
+        let measured = variants.and_then(|variants| variants.first());
+        measured.unwrap_or(&none) == knobs
+    };
+    Ok(crate::cure::chosen(workspace)?.iter().all(is_measured))
+}
+
+/// Why the record of other models is out of date, if it is.
+fn stale_zoo(workspace: &Workspace, zoo: &Zoo, code: &Code) -> Result<Option<&'static str>> {
+    let run = &zoo.record.run;
+    Ok(if run.code.measured_sha256 != code.measured_sha256 {
+        Some("was measured with other code")
+    } else if zoo.made.sources_sha256 != sources_sha256(workspace)? {
+        Some("is of models that another program made")
+    } else if !has_chosen_settings(workspace, &run.settings)? {
+        Some("was measured with other settings than those of cures.toml")
+    } else {
+        None
+    })
 }
 
 fn plot_path(plot: Plot, model: &str) -> PathBuf {

@@ -8,6 +8,7 @@ mod first_pass_distribution;
 mod first_passes;
 pub(super) mod pareto;
 mod phases;
+mod zoo;
 
 use anyhow::Result;
 use plotters::prelude::*;
@@ -18,6 +19,7 @@ use crate::{
 };
 pub(super) use divergence::draw as draw_divergence;
 pub(super) use explained::draw as draw_explained;
+pub(super) use zoo::draw as draw_zoo;
 
 use canvas::{Anchor, Canvas, INK, LINE, Point, WIDTH, width};
 
