@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets::ASCII_MARKDOWN};
-use firstpass_probe::ErrorKind;
+use firstpass_probe::{ErrorKind, Format};
 use firstpass_statistics::{Spread, bootstrap::Estimate};
 
 use crate::{
@@ -62,21 +62,36 @@ pub(super) fn render(
         sections.push(model_summary(analysis, model, files));
     }
     sections.push(agreement_section(analysis));
-    sections.push(referee::section(
-        analysis.referee.as_ref(),
-        analysis.models(),
-    ));
-    sections.push(diverge::section(
-        analysis.diverge.as_ref(),
-        analysis.models(),
-        files,
-    ));
-    sections.push(saturation::section(analysis));
-    sections.push(operators::section(analysis.operators.as_ref()));
+    // What is not there is not asked of models of the user's own: these commands are of the fixtures.
+    let mut of_fixtures = false;
+    for model in analysis.models() {
+        of_fixtures |= analysis.subject.is_of_fixtures(model)?;
+    }
+    if of_fixtures || analysis.referee.is_some() {
+        sections.push(referee::section(
+            analysis.referee.as_ref(),
+            analysis.models(),
+        ));
+    }
+    if of_fixtures || analysis.diverge.is_some() {
+        sections.push(diverge::section(
+            analysis.diverge.as_ref(),
+            analysis.models(),
+            files,
+        ));
+    }
+    if of_fixtures || analysis.saturation.is_some() {
+        sections.push(saturation::section(analysis));
+    }
+    if of_fixtures || analysis.operators.is_some() {
+        sections.push(operators::section(analysis.operators.as_ref()));
+    }
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
     sections.push(explain::section(analysis, files));
-    sections.push(overhead::section(analysis.overhead.as_ref()));
+    if of_fixtures || analysis.overhead.is_some() {
+        sections.push(overhead::section(analysis.overhead.as_ref()));
+    }
     sections.extend(analysis.zoo.as_ref().map(zoo::section));
     sections.push(repeatability_section(analysis));
     sections.push(arithmetic_section(analysis));
@@ -238,8 +253,33 @@ fn model_summary(
         model.description.clone(),
         summary_table(analysis, model),
     ];
+    parts.extend(without_file(analysis, model));
     parts.extend(plot(Plot::FirstPasses, model, files));
     parts.join("\n\n")
+}
+
+/// The engines that have no row because the model has no file that they read.
+fn without_file(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
+    let lines: Vec<String> = analysis
+        .record
+        .backends
+        .iter()
+        .filter_map(|(name, backend)| {
+            let formats = &backend.description.as_ref()?.formats;
+            let reads = |format: &Format| model.artifacts.contains_key(format);
+            if formats.iter().any(reads) {
+                return None;
+            }
+            let keys: Vec<&str> = formats.iter().map(|format| format.key()).collect();
+            Some(format!("{name} reads {}", keys.join(" or ")))
+        })
+        .collect();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "No row, because the model has no file of that format: {}.",
+            lines.join("; ")
+        )
+    })
 }
 
 fn agreement_section(analysis: &Analysis) -> String {
