@@ -2,7 +2,7 @@
 //! becomes slow, or when an engine no longer gives the outputs that it should.
 //!
 //! ```no_run
-//! #[test]
+//! // With #[test] before it, in `tests/first_pass.rs`:
 //! fn the_first_pass_stays_fast() -> firstpass::Result<()> {
 //!     let measured = firstpass::Check::new("model.onnx")
 //!         .input("image=1x3x224x224:f32")

@@ -378,23 +378,27 @@ pub(crate) mod tests {
 
     #[test]
     fn floats_may_differ_by_rounding_only() {
-        let float = |max_relative| Agreement {
+        let float = |max_relative, max_abs| Agreement {
             steps: None,
             max_relative,
+            max_abs,
             ..agreement(0, 0, 1)
         };
-        let judge_float = |max_relative| {
+        let judge_float = |max_relative, max_abs| {
             judge(
                 &model(Precision::Fp32),
                 Format::Onnx,
-                &[float(max_relative)],
+                &[float(max_relative, max_abs)],
                 None,
                 &Known::default(),
                 &[],
             )
         };
-        assert_eq!(judge_float(1e-6), Verdict::FloatRounding);
-        assert!(!judge_float(1e-3).is_expected());
+        assert_eq!(judge_float(1e-6, 1e-6), Verdict::FloatRounding);
+        assert!(!judge_float(1e-3, 1e-3).is_expected());
+        // Of a score of 1e-5 only the first digits are computed.
+        assert_eq!(judge_float(1e-2, 1e-7), Verdict::FloatRounding);
+        assert!(!judge_float(1e-2, 1e-6).is_expected());
     }
 
     #[test]
