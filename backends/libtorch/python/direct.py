@@ -75,7 +75,7 @@ def main():
     torch = import_torch()
     trial = json.loads(sys.argv[1])["trial"]
     model = trial["model"]
-    image = read_tensor(trial["inputs"][0], model["input"]["name"])
+    image = read_tensor(trial["inputs"][0], model["inputs"][0]["name"])
 
     torch.backends.quantized.engine = "fbgemm"
     torch.set_num_threads(int(trial["knobs"].get("threads", 1)))

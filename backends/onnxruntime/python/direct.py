@@ -30,7 +30,7 @@ def read_tensor(path, name):
 def main():
     trial = json.loads(sys.argv[1])["trial"]
     model = trial["model"]
-    image = read_tensor(trial["inputs"][0], model["input"]["name"])
+    image = read_tensor(trial["inputs"][0], model["inputs"][0]["name"])
 
     # As the backend sets them, where they are not the defaults of both.
     onnxruntime.set_default_logger_severity(3)
@@ -45,7 +45,7 @@ def main():
         model["path"], options, providers=["CPUExecutionProvider"]
     )
     names = [output["name"] for output in model["outputs"]]
-    feed = {model["input"]["name"]: image}
+    feed = {model["inputs"][0]["name"]: image}
 
     passes_ns = []
     for _ in range(trial["passes"]["at_most"]):
