@@ -91,6 +91,7 @@ fn every_field_of_the_committed_record_is_documented() -> Result<()> {
         "diverge",
         "saturation",
         "operators",
+        "zoo",
         "cure/one-at-a-time",
         "cure/combined",
     ];
