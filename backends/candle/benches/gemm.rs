@@ -52,7 +52,8 @@ fn shapes() -> Result<BTreeSet<Shape>> {
     let model = common::faceboxes(MODEL);
     let engine = Engine::new(Settings::default())?;
     let prepared = Candle::prepare(&Candle::load(&engine, &model)?, &model.input_shapes())?;
-    let pointwise = prepared.convolutions().filter_map(|convolution| {
+    let convolutions = prepared.convolutions()?;
+    let pointwise = convolutions.into_iter().filter_map(|convolution| {
         let [[_, _, _, k], [number, height, width, channels]] = convolution.shapes();
         let rows = number * height * width;
         // One with groups is many small products.

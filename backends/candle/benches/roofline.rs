@@ -46,7 +46,7 @@ fn convolutions(criterion: &mut Criterion, kernels: Isa) -> Result<()> {
     })?;
     let prepared = Candle::prepare(&Candle::load(&engine, &model)?, &model.input_shapes())?;
     let mut seen = BTreeSet::new();
-    for convolution in prepared.convolutions() {
+    for convolution in prepared.convolutions()? {
         let name = name(&convolution);
         let group = format!("{}/{}", convolution.operator(), kernels.name());
         if !seen.insert((group.clone(), name.clone())) {

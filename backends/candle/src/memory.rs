@@ -84,7 +84,7 @@ fn overlap(a: &RangeInclusive<usize>, b: &RangeInclusive<usize>) -> bool {
     a.start() <= b.end() && b.start() <= a.end()
 }
 
-/// Has the system give every page of a block, whose contents are of no interest yet.
+/// See [`touch`].
 struct Touch(Buffers);
 
 impl InplaceOp1 for Touch {
@@ -101,25 +101,30 @@ impl InplaceOp1 for Touch {
             CpuStorage::I64(values) => bytemuck::cast_slice_mut(values),
             _ => candle_core::bail!("this type of buffer is never taken"),
         };
-        #[cfg(target_os = "linux")]
-        {
-            use nix::sys::mman::MmapAdvise::{MADV_HUGEPAGE, MADV_POPULATE_WRITE};
-            if self.0 == Buffers::HugePages {
-                // A kernel without them says so, and the pages are of the usual size.
-                let _ = advise(memory, MADV_HUGEPAGE);
-            }
-            // One call takes half the time of a fault a page. Linux has it since 5.14.
-            if advise(memory, MADV_POPULATE_WRITE).is_ok() {
-                return Ok(());
-            }
-        }
-        #[cfg(not(target_os = "linux"))]
-        let Self(_) = self;
-        for byte in memory.iter_mut().step_by(PAGE) {
-            // The compiler must not know that it is 0 already.
-            *std::hint::black_box(byte) = 0;
-        }
+        touch(memory, self.0);
         Ok(())
+    }
+}
+
+/// Has the system give every page of `memory`, whose contents are of no interest yet.
+pub fn touch(memory: &mut [u8], buffers: Buffers) {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::mman::MmapAdvise::{MADV_HUGEPAGE, MADV_POPULATE_WRITE};
+        if buffers == Buffers::HugePages {
+            // A kernel without them says so, and the pages are of the usual size.
+            let _ = advise(memory, MADV_HUGEPAGE);
+        }
+        // One call takes half the time of a fault a page. Linux has it since 5.14.
+        if advise(memory, MADV_POPULATE_WRITE).is_ok() {
+            return;
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = buffers;
+    for byte in memory.iter_mut().step_by(PAGE) {
+        // The compiler must not know that it is 0 already.
+        *std::hint::black_box(byte) = 0;
     }
 }
 

@@ -1,6 +1,6 @@
 //! A plan made ready for inputs of some shapes, and its execution.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use firstpass_probe::{Error, Result};
@@ -12,9 +12,9 @@ use crate::{
     lifetimes::Lifetimes,
     memory::{self, Request},
     observer::Observer,
-    ops::{self, ConvKind, Fact, Inputs, Operator, Storage},
+    ops::{self, Chain, ConvKind, Fact, Inputs, IntConv, Operator, Storage},
     plan::{Plan, Step, Value},
-    settings::{Packing, Settings},
+    settings::{Buffers, Packing, Settings},
 };
 
 /// Values that may be computed from constants in all: a damaged file must not exhaust memory.
@@ -26,6 +26,8 @@ pub struct Prepared {
     pool: Option<Arc<ThreadPool>>,
     inputs: Vec<Input>,
     steps: Vec<Compiled>,
+    /// All steps, by those that run together.
+    groups: Vec<Group>,
     /// What does not depend on the inputs, where a step reads it.
     constants: Vec<Option<Tensor>>,
     /// What is computed so far; empty between passes.
@@ -80,6 +82,13 @@ fn copy(tensor: &Tensor) -> Result<firstpass_probe::Tensor> {
     firstpass_probe::Tensor::new(tensor.dims(), data)
 }
 
+/// Steps that run together.
+struct Group {
+    steps: Range<usize>,
+    /// How, where there are several.
+    chain: Option<Chain>,
+}
+
 /// A step with its operator.
 pub(crate) struct Compiled {
     label: String,
@@ -121,14 +130,17 @@ impl Prepared {
     pub(crate) fn new(engine: &Engine, plan: &Plan, shapes: &[Vec<usize>]) -> Result<Self> {
         let Compilation { facts, mut steps } = Compilation::new(engine.settings, plan, shapes)?;
         let mut lifetimes = Lifetimes::of(&steps, plan.values, &plan.outputs);
+        let groups = groups(&steps, &lifetimes);
         let mut requests = Vec::new();
-        for (number, (step, storage)) in steps.iter().enumerate() {
+        for group in &groups {
+            // Of a chain only the last step writes into a buffer, and does so from the first on.
+            let (step, storage) = &steps[group.steps.end - 1];
             if let (Storage::Buffer(dims), Some(fact)) = (storage, &facts[step.output]) {
                 requests.push(Request {
                     value: step.output,
                     dtype: fact.dtype,
                     dims: dims.clone(),
-                    steps: number..=lifetimes.last_read_of_buffer[step.output],
+                    steps: group.steps.start..=lifetimes.last_read_of_buffer[step.output],
                 });
             }
         }
@@ -138,6 +150,17 @@ impl Prepared {
             step.done = std::mem::take(&mut lifetimes.values_done[number]);
         }
         let steps: Vec<Compiled> = steps.into_iter().map(|(step, _)| step).collect();
+        if engine.settings.buffers != Buffers::Lazy {
+            let reserve = || {
+                for chain in groups.iter().filter_map(|group| group.chain.as_ref()) {
+                    chain.reserve(|memory| memory::touch(memory, engine.settings.buffers));
+                }
+            };
+            match &engine.pool {
+                Some(pool) => drop(pool.broadcast(|_| reserve())),
+                None => reserve(),
+            }
+        }
         let is_read = |value: &Value| {
             let reads = |step: &Compiled| !step.reads_host && step.inputs.contains(value);
             steps.iter().any(reads) || plan.outputs.contains(value)
@@ -160,6 +183,7 @@ impl Prepared {
             inputs,
             constants: constants.collect(),
             steps,
+            groups,
             values: vec![None; plan.values],
             outputs: plan.outputs.clone(),
             memory_bytes,
@@ -226,32 +250,20 @@ impl Prepared {
                 self.values[value] = Some(tensor.clone());
             }
         }
-        for step in &self.steps {
-            let run = || match (step.reads_host, step.operator.as_quantize(), &step.out) {
-                (true, Some(operator), Some(out)) => {
-                    let input = step.inputs[0];
-                    let Values::F32(values) = inputs[input] else {
-                        return Err(Error::input("an input of f32 is of another type"));
-                    };
-                    out.inplace_op1(&ops::QuantizeHost {
-                        operator,
-                        input: values,
-                        dims: &self.inputs[input].shape,
-                    })?;
-                    Ok(out.clone())
-                }
-                _ => {
-                    let inputs = step.inputs.iter();
-                    let inputs: Result<Vec<&Tensor>> =
-                        inputs.map(|&value| self.computed(value)).collect();
-                    Ok(step.operator.run(&inputs?, step.out.as_ref())?)
+        for Group { steps, chain } in &self.groups {
+            let steps = &self.steps[steps.clone()];
+            let [.., last] = steps else {
+                continue;
+            };
+            let output = match chain {
+                Some(chain) => self.run_chain(chain, steps, observer),
+                None => {
+                    let output = observer.step(last, || self.run_step(last, inputs));
+                    output.map_err(|e| e.context(&last.label))
                 }
             };
-            let output = observer
-                .step(step, run)
-                .map_err(|e: Error| e.context(&step.label))?;
-            self.values[step.output] = Some(output);
-            for &value in &step.done {
+            self.values[last.output] = Some(output?);
+            for &value in steps.iter().flat_map(|step| &step.done) {
                 self.values[value] = None;
             }
         }
@@ -259,6 +271,49 @@ impl Prepared {
         outputs
             .map(|&value| self.computed(value).cloned())
             .collect()
+    }
+
+    fn run_step(&self, step: &Compiled, inputs: &[Values<'_>]) -> Result<Tensor> {
+        match (step.reads_host, step.operator.as_quantize(), &step.out) {
+            (true, Some(operator), Some(out)) => {
+                let input = step.inputs[0];
+                let Values::F32(values) = inputs[input] else {
+                    return Err(Error::input("an input of f32 is of another type"));
+                };
+                out.inplace_op1(&ops::QuantizeHost {
+                    operator,
+                    input: values,
+                    dims: &self.inputs[input].shape,
+                })?;
+                Ok(out.clone())
+            }
+            _ => {
+                let inputs = step.inputs.iter();
+                let inputs: Result<Vec<&Tensor>> =
+                    inputs.map(|&value| self.computed(value)).collect();
+                Ok(step.operator.run(&inputs?, step.out.as_ref())?)
+            }
+        }
+    }
+
+    fn run_chain(
+        &self,
+        chain: &Chain,
+        steps: &[Compiled],
+        observer: &mut impl Observer,
+    ) -> Result<Tensor> {
+        let ([first, ..], [.., last]) = (steps, steps) else {
+            return Err(Error::engine("a chain of no steps"));
+        };
+        let mut run = || {
+            let input = self.computed(first.inputs[0])?;
+            let out = last.out.as_ref();
+            let out = out.ok_or_else(|| Error::engine("a chain without a buffer"))?;
+            let convolutions: Vec<&IntConv> = convolutions_of(steps).collect();
+            observer.chain(steps, |meter| chain.run(&convolutions, input, out, meter))?;
+            Ok(out.clone())
+        };
+        run().map_err(|e: Error| e.context(format!("{} to {}", first.label, last.label)))
     }
 
     fn computed(&self, value: Value) -> Result<&Tensor> {
@@ -275,14 +330,21 @@ impl Prepared {
     }
 
     /// The convolutions on integers in the order of execution.
-    pub fn convolutions(&self) -> impl Iterator<Item = Convolution<'_>> {
-        self.steps.iter().filter_map(|step| {
-            Some(Convolution {
+    ///
+    /// # Errors
+    /// Fails where their outputs do not fit into memory.
+    pub fn convolutions(&self) -> Result<Vec<Convolution<'_>>> {
+        let convolutions = self.steps.iter().filter_map(|step| {
+            let operator = step.operator.as_int_conv()?;
+            let [_, output] = operator.shapes();
+            let out = Tensor::zeros(&output, DType::U8, &Device::Cpu);
+            Some(out.map(|out| Convolution {
                 layer: &step.label,
-                operator: step.operator.as_int_conv()?,
-                out: step.out.as_ref()?,
-            })
-        })
+                operator,
+                out,
+            }))
+        });
+        Ok(convolutions.collect::<candle_core::Result<_>>()?)
     }
 
     /// Bytes of the buffers that the operators of this backend write into.
@@ -292,11 +354,49 @@ impl Prepared {
 
     /// The number of integer convolutions whose weights are packed.
     pub(crate) fn packed(&self) -> usize {
-        let convolutions = self.convolutions();
-        convolutions
-            .filter(|conv| conv.operator.is_packed())
-            .count()
+        let convolutions = convolutions_of(&self.steps);
+        convolutions.filter(|conv| conv.is_packed()).count()
     }
+}
+
+fn convolutions_of(steps: &[Compiled]) -> impl Iterator<Item = &IntConv> {
+    let operators = steps.iter();
+    operators.filter_map(|step| step.operator.as_int_conv())
+}
+
+/// Puts convolutions together each of which alone reads the output of the one before.
+fn groups(steps: &[(Compiled, Storage)], lifetimes: &Lifetimes) -> Vec<Group> {
+    let joins = |number: &usize| -> bool {
+        let ((before, _), (step, _)) = (&steps[number - 1], &steps[*number]);
+        let (Some(first), Some(second)) =
+            (before.operator.as_int_conv(), step.operator.as_int_conv())
+        else {
+            return false;
+        };
+        step.inputs == [before.output]
+            && lifetimes.last_read_of_buffer[before.output] == *number
+            && Chain::joins(first, second)
+    };
+    let mut groups = Vec::new();
+    let mut start = 0;
+    while start < steps.len() {
+        let end = (start + 1..steps.len()).take_while(joins).last();
+        let group = start..end.unwrap_or(start) + 1;
+        let members = steps[group.clone()].iter();
+        let convolutions: Vec<&IntConv> = members
+            .filter_map(|(step, _)| step.operator.as_int_conv())
+            .collect();
+        start = group.end;
+        groups.push(Group {
+            chain: if group.len() > 1 {
+                Chain::new(&convolutions)
+            } else {
+                None
+            },
+            steps: group,
+        });
+    }
+    groups
 }
 
 /// What the steps of a plan are for inputs of some shapes.
@@ -402,11 +502,12 @@ impl Compilation {
     }
 }
 
-/// A convolution on integers of a prepared model, which can be run alone: benchmarks need that.
+/// A convolution on integers of a prepared model with an output of its own, which can be run alone:
+/// benchmarks need that.
 pub struct Convolution<'a> {
     layer: &'a str,
     operator: &'a ops::IntConv,
-    out: &'a Tensor,
+    out: Tensor,
 }
 
 impl Convolution<'_> {
@@ -430,7 +531,7 @@ impl Convolution<'_> {
         self.operator.multiply_adds()
     }
 
-    /// Computes it on the calling thread; the result stays in the buffers of the model.
+    /// Computes it on the calling thread.
     ///
     /// # Errors
     /// Fails on an input that does not hold u8 of the shape that [`Self::shapes`] tells.

@@ -152,6 +152,7 @@ impl Depthwise {
             rows,
             columns: horizontal.kernel,
         };
+        let requantization = &requantization.of_weights(weights);
         let (packed, requantization) = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 if channels >= PANEL => {

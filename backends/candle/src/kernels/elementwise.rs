@@ -21,9 +21,14 @@ pub fn add(isa: Isa, addition: &Addition, left: &[u8], right: &[u8], out: &mut [
     match isa {
         Isa::Reference => add_each(addition, left, right, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512Vnni => {
+        Isa::Avx2 => {
             // SAFETY: this instruction set is chosen only where it was detected.
             unsafe { add_avx2(addition, left, right, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => {
+            // SAFETY: as above.
+            unsafe { add_avx512(addition, left, right, out) }
         }
     }
 }
@@ -31,6 +36,12 @@ pub fn add(isa: Isa, addition: &Addition, left: &[u8], right: &[u8], out: &mut [
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn add_avx2(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
+    add_each(addition, left, right, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn add_avx512(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
     add_each(addition, left, right, out);
 }
 
@@ -51,9 +62,14 @@ pub fn quantize(isa: Isa, inverse_scale: f32, range: Range, values: &[f32], out:
     match isa {
         Isa::Reference => quantize_each(inverse_scale, range, values, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512Vnni => {
+        Isa::Avx2 => {
             // SAFETY: this instruction set is chosen only where it was detected.
             unsafe { quantize_avx2(inverse_scale, range, values, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => {
+            // SAFETY: as above.
+            unsafe { quantize_avx512(inverse_scale, range, values, out) }
         }
     }
 }
@@ -61,6 +77,12 @@ pub fn quantize(isa: Isa, inverse_scale: f32, range: Range, values: &[f32], out:
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn quantize_avx2(inverse_scale: f32, range: Range, values: &[f32], out: &mut [u8]) {
+    quantize_each(inverse_scale, range, values, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn quantize_avx512(inverse_scale: f32, range: Range, values: &[f32], out: &mut [u8]) {
     quantize_each(inverse_scale, range, values, out);
 }
 

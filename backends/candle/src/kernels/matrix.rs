@@ -6,7 +6,7 @@ use super::{Isa, Requantization, reference};
 use super::{avx2, vnni};
 
 /// Channels of one vector of sums, or of two that are half as long.
-pub(super) const PANEL: usize = 16;
+pub const PANEL: usize = 16;
 /// Activations that the vector kernels multiply together: they read whole ones.
 pub const QUAD: usize = 4;
 
@@ -118,6 +118,7 @@ impl Matrix {
             channels * segments * segment,
             "weights are [channel][segment][k]"
         );
+        let requantization = &requantization.of_weights(weights);
         let (packed, requantization) = match isa {
             Isa::Reference => (Packed::Reference(weights.to_vec()), requantization.clone()),
             #[cfg(target_arch = "x86_64")]

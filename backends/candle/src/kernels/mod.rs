@@ -17,7 +17,7 @@ mod vnni;
 
 pub use depthwise::{Columns, Depthwise, Input};
 pub use elementwise::{Addition, add, channels_last, quantize};
-pub use matrix::{Matrix, Output, QUAD, Rows};
+pub use matrix::{Matrix, Output, PANEL, QUAD, Rows};
 
 /// The instruction set that the integer kernels use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,9 +113,47 @@ pub struct Requantization {
     /// By output channel: scale of the accumulator over scale of the output.
     pub factor: Vec<f32>,
     pub range: Range,
+    /// Whether no sum of the packed weights with u8 can leave what i32 holds once it is scaled, so that
+    /// it may be rounded before it is clamped.
+    bounded: bool,
 }
 
 impl Requantization {
+    pub fn new(
+        correction: Vec<i32>,
+        bias: Vec<f32>,
+        bias_factor: f32,
+        factor: Vec<f32>,
+        range: Range,
+    ) -> Self {
+        Self {
+            correction,
+            bias,
+            bias_factor,
+            factor,
+            range,
+            bounded: false,
+        }
+    }
+
+    /// The same for `weights`, which are `[channel][product]`.
+    fn of_weights(&self, weights: &[i8]) -> Self {
+        const LIMIT: f64 = (1_u32 << 30) as f64;
+        let products = weights.len() / self.bias.len().max(1);
+        let mut channels = weights.chunks_exact(products.max(1)).enumerate();
+        let bounded = channels.all(|(channel, weights)| {
+            let products = weights.iter().map(|w| i64::from(w.unsigned_abs()) * 255);
+            let sum = products.sum::<i64>() + i64::from(self.correction[channel].unsigned_abs());
+            let bias = f64::from(self.bias[channel]) * f64::from(self.bias_factor);
+            // Not so for NaN.
+            (sum as f64 + bias.abs()) * f64::from(self.factor[channel]).abs() < LIMIT
+        });
+        Self {
+            bounded,
+            ..self.clone()
+        }
+    }
+
     /// Those of `channels`, one after the other; zeros for `None`.
     pub fn select(&self, channels: &[Option<usize>]) -> Self {
         fn select<T: Copy + Default>(all: &[T], channels: &[Option<usize>]) -> Vec<T> {

@@ -9,13 +9,12 @@ use super::{
 use crate::geometry::Span;
 
 fn range() -> impl Strategy<Value = Range> {
-    (0..=255_u8, any::<bool>()).prop_map(|(zero, relu)| {
-        let zero = f32::from(zero);
-        Range {
-            zero,
-            low: if relu { zero } else { 0.0 },
-            high: 255.0,
-        }
+    let zero = prop_oneof![Just(0), any::<u8>()];
+    let high = prop_oneof![Just(u8::MAX), any::<u8>()];
+    (zero, any::<bool>(), high).prop_map(|(zero, relu, high)| Range {
+        zero: f32::from(zero),
+        low: if relu { f32::from(zero) } else { 0.0 },
+        high: f32::from(if relu { high.max(zero) } else { high }),
     })
 }
 
@@ -26,18 +25,16 @@ fn requantization(channels: usize, products: usize) -> impl Strategy<Value = Req
         vec(-100_000..100_000_i32, channels),
         vec(-1e6..1e6_f32, channels),
         prop_oneof![Just(1.0_f32), 0.001..10.0_f32],
-        vec(spread * 1e-4..spread * 1e-2, channels),
+        prop_oneof![
+            4 => vec(spread * 1e-4..spread * 1e-2, channels),
+            // Beyond what i32 holds.
+            1 => vec(prop_oneof![1e3..1e6_f32, Just(f32::MAX), Just(f32::NAN)], channels),
+        ],
         range(),
     )
-        .prop_map(
-            |(correction, bias, bias_factor, factor, range)| Requantization {
-                correction,
-                bias,
-                bias_factor,
-                factor,
-                range,
-            },
-        )
+        .prop_map(|(correction, bias, bias_factor, factor, range)| {
+            Requantization::new(correction, bias, bias_factor, factor, range)
+        })
 }
 
 #[derive(Debug)]
@@ -290,17 +287,17 @@ fn extreme_sums_are_exact() {
             out_stride: 1,
             weights: vec![weight; MAX_PRODUCTS],
             values: vec![255; MAX_PRODUCTS.next_multiple_of(4)],
-            requantization: Requantization {
-                correction: vec![0],
-                bias: vec![0.0],
-                bias_factor: 1.0,
-                factor: vec![100.0 / i32::MAX as f32],
-                range: Range {
+            requantization: Requantization::new(
+                vec![0],
+                vec![0.0],
+                1.0,
+                vec![100.0 / i32::MAX as f32],
+                Range {
                     zero: 128.0,
                     low: 0.0,
                     high: 255.0,
                 },
-            },
+            ),
         };
         let expected = if weight < 0 { 128 - 100 } else { 128 + 99 };
         for isa in Isa::available() {

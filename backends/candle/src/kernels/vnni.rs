@@ -6,10 +6,10 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm_loadu_si128, _mm_mask_storeu_epi8, _mm256_loadu_si256,
-    _mm256_mask_storeu_epi8, _mm512_add_epi32, _mm512_adds_epi16, _mm512_castsi128_si512,
-    _mm512_castsi256_si512, _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
-    _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4,
-    _mm512_inserti64x4, _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm256_mask_storeu_epi8, _mm512_add_epi32, _mm512_adds_epi16, _mm512_alignr_epi32,
+    _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_cvtepi32_ps, _mm512_cvtps_epi32,
+    _mm512_cvtusepi16_epi8, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_inserti32x4, _mm512_inserti64x4, _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_storeu_epi8, _mm512_max_epi16, _mm512_max_epi32, _mm512_max_epu8, _mm512_min_ps,
     _mm512_mul_ps, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_set1_epi8, _mm512_set1_epi16,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_si512,
@@ -18,8 +18,8 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    Requantization,
-    depthwise::{Column, Columns, Tile},
+    Range, Requantization,
+    depthwise::{Column, Columns, Source, Tile},
     matrix::{Output, PANEL, QUAD, Rows},
 };
 
@@ -95,6 +95,7 @@ pub unsafe fn matrix(
     rows: &Rows<'_>,
     out: &mut Output<'_>,
 ) {
+    let plain = is_plain(requantization);
     for first in (0..rows.count).step_by(TILE) {
         let tile = first..rows.count.min(first + TILE);
         let mut packed = packed;
@@ -112,10 +113,11 @@ pub unsafe fn matrix(
             // SAFETY: the caller says that the rows hold the quads. All of these need 24 vectors of
             // sums or fewer, some of weights and one of activations: there are 32.
             unsafe {
-                match vectors {
-                    4 => panel.multiply::<4, 6>(rows, tile.clone(), out),
-                    2 => panel.multiply::<2, 8>(rows, tile.clone(), out),
-                    _ => panel.multiply::<1, 8>(rows, tile.clone(), out),
+                match (vectors, plain) {
+                    (4, true) => panel.multiply::<4, 6, true>(rows, tile.clone(), out),
+                    (4, false) => panel.multiply::<4, 6, false>(rows, tile.clone(), out),
+                    (2, _) => panel.multiply::<2, 8, false>(rows, tile.clone(), out),
+                    _ => panel.multiply::<1, 8, false>(rows, tile.clone(), out),
                 }
             }
             packed = others;
@@ -144,14 +146,14 @@ impl Panel<'_> {
     /// All segments of the rows hold as many quads.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn multiply<const VECTORS: usize, const ROWS: usize>(
+    unsafe fn multiply<const VECTORS: usize, const ROWS: usize, const PLAIN: bool>(
         &self,
         rows: &Rows<'_>,
         tile: std::ops::Range<usize>,
         out: &mut Output<'_>,
     ) {
         let weights = self.weights.as_chunks::<VECTORS>().0;
-        let finish = Finish::<VECTORS>::new(self.requantization, self.channel);
+        let finish = Finish::<VECTORS, PLAIN>::new(self.requantization, self.channel);
         let width = (VECTORS * PANEL).min(self.channels - self.channel);
         for first in tile.clone().step_by(ROWS) {
             let block = rows.block::<ROWS>(first);
@@ -198,14 +200,30 @@ pub fn depthwise(
     columns: &mut Columns,
     out: &mut [u8],
 ) {
+    if is_plain(requantization) {
+        depthwise_blocks::<true>(weights, blocks, requantization, tile, columns, out);
+    } else {
+        depthwise_blocks::<false>(weights, blocks, requantization, tile, columns, out);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn depthwise_blocks<const PLAIN: bool>(
+    weights: &[[Quad; 4]],
+    blocks: &[(usize, usize)],
+    requantization: &Requantization,
+    tile: &Tile<'_>,
+    columns: &mut Columns,
+    out: &mut [u8],
+) {
     let taps = tile.rows.len().div_ceil(QUAD) * tile.kernel;
     let of_block = weights.chunks_exact(taps).enumerate();
     for (&(channel, width), (number, weights)) in blocks.iter().zip(of_block) {
-        let finish = Finish::<4>::new(requantization, number * BYTES);
+        let finish = Finish::<4, PLAIN>::new(requantization, number * BYTES);
         match width {
-            64 => depthwise_block::<1>(weights, &finish, channel, tile, columns, out),
-            32 => depthwise_block::<2>(weights, &finish, channel, tile, columns, out),
-            _ => depthwise_block::<4>(weights, &finish, channel, tile, columns, out),
+            64 => depthwise_block::<1, PLAIN>(weights, &finish, channel, tile, columns, out),
+            32 => depthwise_block::<2, PLAIN>(weights, &finish, channel, tile, columns, out),
+            _ => depthwise_block::<4, PLAIN>(weights, &finish, channel, tile, columns, out),
         }
     }
 }
@@ -218,14 +236,18 @@ pub fn depthwise(
 /// the window reads begins as many columns after that of the first tap as the tap is to its right.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn depthwise_block<const PIXELS: usize>(
+fn depthwise_block<const PIXELS: usize, const PLAIN: bool>(
     weights: &[[Quad; 4]],
-    finish: &Finish<4>,
+    finish: &Finish<4, PLAIN>,
     channel: usize,
     tile: &Tile<'_>,
     columns: &mut Columns,
     out: &mut [u8],
 ) {
+    if let (Ok(weights), 1, 1 | 2) = (weights.try_into(), tile.dilation, tile.stride) {
+        three_columns::<PIXELS, PLAIN>(weights, finish, channel, tile, out);
+        return;
+    }
     let width = BYTES / PIXELS;
     let reach = (tile.kernel - 1) * tile.dilation;
     let phases = tile.stride.min(reach + 1);
@@ -258,38 +280,91 @@ fn depthwise_block<const PIXELS: usize>(
         }
     };
     let pixels = out.chunks_mut(PIXELS * tile.channels).enumerate();
-    if let [left, middle, right] = weights {
-        // By far the most frequent window, with its weights in registers.
-        let mut of_tap = [[_mm512_setzero_si512(); 4]; 3];
-        for (to, from) in of_tap.iter_mut().zip([left, middle, right]) {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = from.load();
+    for (vector, out) in pixels {
+        let mut sums = finish.correction;
+        for (tap, weights) in weights.iter().enumerate() {
+            let start = start(tap);
+            for lane in 0..4 {
+                let values = vector_at(start, vector, lane);
+                sums[lane] = _mm512_dpbusd_epi32(sums[lane], values, weights[lane].load());
             }
         }
-        let starts = [start(0), start(1), start(2)];
+        store_pixels::<PIXELS>(finish.bytes(&sums), channel, tile.channels, out);
+    }
+}
+
+/// [`depthwise_block`] for by far the most frequent windows, of three columns beside each other that
+/// move by one or two: each column is rearranged once and stays in registers for all that read it.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn three_columns<const PIXELS: usize, const PLAIN: bool>(
+    weights: &[[Quad; 4]; 3],
+    finish: &Finish<4, PLAIN>,
+    channel: usize,
+    tile: &Tile<'_>,
+    out: &mut [u8],
+) {
+    let columns = TileColumns::<PIXELS>::new(tile, tile.rows, channel);
+    let pixels = out.chunks_mut(PIXELS * tile.channels).enumerate();
+    let add = |sums: &mut [__m512i; 4], values: &[__m512i; 4], tap: usize| {
+        for lane in 0..4 {
+            let weights = weights[tap][lane].load();
+            sums[lane] = _mm512_dpbusd_epi32(sums[lane], values[lane], weights);
+        }
+    };
+    if tile.stride == 2 {
+        // Columns 0, 2, 4, ... of the windows; those between are read by one pixel only.
+        let mut even = columns.quads(0);
         for (vector, out) in pixels {
+            let first = vector * PIXELS * 2;
+            let next = columns.quads(first + 2 * PIXELS);
             let mut sums = finish.correction;
-            for (weights, &start) in of_tap.iter().zip(&starts) {
-                for lane in 0..4 {
-                    let values = vector_at(start, vector, lane);
-                    sums[lane] = _mm512_dpbusd_epi32(sums[lane], values, weights[lane]);
-                }
-            }
+            add(&mut sums, &even, 0);
+            add(&mut sums, &columns.quads(first + 1), 1);
+            add(&mut sums, &moved::<PIXELS, 1>(&even, &next), 2);
+            even = next;
             store_pixels::<PIXELS>(finish.bytes(&sums), channel, tile.channels, out);
         }
     } else {
+        let mut these = columns.quads(0);
+        let mut next = columns.quads(PIXELS);
         for (vector, out) in pixels {
             let mut sums = finish.correction;
-            for (tap, weights) in weights.iter().enumerate() {
-                let start = start(tap);
-                for lane in 0..4 {
-                    let values = vector_at(start, vector, lane);
-                    sums[lane] = _mm512_dpbusd_epi32(sums[lane], values, weights[lane].load());
-                }
+            add(&mut sums, &these, 0);
+            add(&mut sums, &moved::<PIXELS, 1>(&these, &next), 1);
+            if PIXELS == 1 {
+                let last = columns.quads(vector + 2);
+                add(&mut sums, &last, 2);
+                these = next;
+                next = last;
+            } else {
+                add(&mut sums, &moved::<PIXELS, 2>(&these, &next), 2);
+                these = next;
+                next = columns.quads((vector + 2) * PIXELS);
             }
             store_pixels::<PIXELS>(finish.bytes(&sums), channel, tile.channels, out);
         }
     }
+}
+
+/// The quads of the pixels that begin `BY` pixels after those of `these`, which `next` follow.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn moved<const PIXELS: usize, const BY: usize>(
+    these: &[__m512i; 4],
+    next: &[__m512i; 4],
+) -> [__m512i; 4] {
+    let mut moved = *next;
+    if BY < PIXELS {
+        for (moved, (these, next)) in moved.iter_mut().zip(these.iter().zip(next)) {
+            *moved = match PIXELS / BY {
+                // By a half or by a quarter of a vector.
+                2 => _mm512_alignr_epi32::<8>(*next, *these),
+                _ => _mm512_alignr_epi32::<4>(*next, *these),
+            };
+        }
+    }
+    moved
 }
 
 /// Writes the bytes of some pixels, which begin at `channel`; of the last ones there may be fewer.
@@ -301,10 +376,16 @@ fn store_pixels<const PIXELS: usize>(
     channels: usize,
     out: &mut [u8],
 ) {
+    let width = BYTES / PIXELS;
+    // There is nothing between these pixels.
+    if channels == width && out.len() == BYTES {
+        // SAFETY: the bytes that are written are there.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes) };
+        return;
+    }
     let mut values = [0; BYTES];
     // SAFETY: the array has the 64 bytes that are written.
     unsafe { _mm512_storeu_si512(values.as_mut_ptr().cast(), bytes) };
-    let width = BYTES / PIXELS;
     for (pixel, values) in out
         .chunks_exact_mut(channels)
         .zip(values.chunks_exact(width))
@@ -325,55 +406,98 @@ fn interleave<const PIXELS: usize>(
     planes: &mut [Column],
 ) {
     let length = planes.len() / 4;
-    let width = BYTES / PIXELS;
-    let padding = Column([tile.padding[0]; 64]);
-    // What is read for rows that the window does not have is multiplied by zero.
-    let sources: [_; QUAD] =
-        std::array::from_fn(|row| tile.source(rows.get(row).copied().flatten(), channel));
-    let inside = tile.inside();
-    // The first column of the tile that is no padding is the first of the sources.
-    let of_phase = |position: usize| position * tile.stride + phase;
+    let columns = TileColumns::<PIXELS>::new(tile, rows, channel);
     for vector in 0..length {
-        let columns: [usize; PIXELS] =
-            std::array::from_fn(|pixel| of_phase(vector * PIXELS + pixel));
-        let is_inside = inside.contains(&columns[0]) && inside.contains(&columns[PIXELS - 1]);
-        let mut values = [_mm512_setzero_si512(); QUAD];
-        if is_inside {
-            for (values, source) in values.iter_mut().zip(&sources) {
-                let start = (columns[0] - inside.start) * source.step;
-                let step = tile.stride * source.step;
-                assert!(start + (PIXELS - 1) * step + width <= source.values.len());
-                // SAFETY: as asserted, the source has as many bytes at all of the columns.
-                *values = unsafe { gather::<PIXELS>(source.values.as_ptr().add(start), step) };
-            }
-        } else {
-            for (values, source) in values.iter_mut().zip(&sources) {
-                let mut bytes = padding;
-                for (bytes, column) in bytes.0.chunks_exact_mut(width).zip(columns) {
-                    if inside.contains(&column) {
-                        let start = (column - inside.start) * source.step;
-                        bytes.copy_from_slice(&source.values[start..][..width]);
-                    }
-                }
-                *values = load(&bytes);
-            }
+        let first = vector * PIXELS * tile.stride + phase;
+        for (lane, quads) in columns.quads(first).into_iter().enumerate() {
+            let column = &mut planes[lane * length + vector];
+            // SAFETY: a column has 64 bytes and, by its type, their alignment.
+            unsafe { _mm512_store_si512(column.0.as_mut_ptr().cast(), quads) };
         }
+    }
+}
+
+/// Columns of up to four rows of a tile, for the channels of a block.
+struct TileColumns<'a, const PIXELS: usize> {
+    sources: [Source<'a>; QUAD],
+    /// The columns that are no padding, the first of which is the first of the sources.
+    inside: std::ops::Range<usize>,
+    stride: usize,
+    padding: u8,
+}
+
+impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
+    const WIDTH: usize = BYTES / PIXELS;
+
+    /// For the channels from `channel` on. What is read for rows that the window does not have is
+    /// multiplied by zero.
+    fn new(tile: &Tile<'a>, rows: &[Option<&'a [u8]>], channel: usize) -> Self {
+        let this = Self {
+            sources: std::array::from_fn(|row| {
+                tile.source(rows.get(row).copied().flatten(), channel)
+            }),
+            inside: tile.inside(),
+            stride: tile.stride,
+            padding: tile.padding[0],
+        };
+        let last = this.inside.len().saturating_sub(1);
+        let mut sources = this.sources.iter();
+        assert!(
+            this.inside.is_empty()
+                || sources.all(|s| last * s.step + Self::WIDTH <= s.values.len()),
+            "the channels of all columns"
+        );
+        this
+    }
+
+    /// The pixels from column `first` of the tile on, `stride` columns apart, as four vectors of quads.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn quads(&self, first: usize) -> [__m512i; 4] {
+        let last = first + (PIXELS - 1) * self.stride;
+        let values = if self.inside.start <= first && last < self.inside.end {
+            let mut values = [_mm512_setzero_si512(); QUAD];
+            for (values, source) in values.iter_mut().zip(&self.sources) {
+                let start = (first - self.inside.start) * source.step;
+                // SAFETY: as asserted, the source has as many bytes at all columns that are inside.
+                *values = unsafe {
+                    gather::<PIXELS>(source.values.as_ptr().add(start), self.stride * source.step)
+                };
+            }
+            values
+        } else {
+            self.at_border(first)
+        };
         let [first, second, third, fourth] = values;
         let low = _mm512_unpacklo_epi8(first, second);
         let high = _mm512_unpackhi_epi8(first, second);
         let low_behind = _mm512_unpacklo_epi8(third, fourth);
         let high_behind = _mm512_unpackhi_epi8(third, fourth);
-        let quads = [
+        [
             _mm512_unpacklo_epi16(low, low_behind),
             _mm512_unpackhi_epi16(low, low_behind),
             _mm512_unpacklo_epi16(high, high_behind),
             _mm512_unpackhi_epi16(high, high_behind),
-        ];
-        for (lane, quads) in quads.into_iter().enumerate() {
-            let column = &mut planes[lane * length + vector];
-            // SAFETY: a column has 64 bytes and, by its type, their alignment.
-            unsafe { _mm512_store_si512(column.0.as_mut_ptr().cast(), quads) };
-        }
+        ]
+    }
+
+    /// The rows of [`Self::quads`] where some of the pixels are padding.
+    #[cold]
+    #[inline(never)]
+    #[target_feature(enable = "avx512f")]
+    fn at_border(&self, first: usize) -> [__m512i; QUAD] {
+        self.sources.map(|source| {
+            let mut bytes = Column([self.padding; BYTES]);
+            let pixels = bytes.0.chunks_exact_mut(Self::WIDTH).enumerate();
+            for (pixel, bytes) in pixels {
+                let column = first + pixel * self.stride;
+                if self.inside.contains(&column) {
+                    let start = (column - self.inside.start) * source.step;
+                    bytes.copy_from_slice(&source.values[start..][..Self::WIDTH]);
+                }
+            }
+            load(&bytes)
+        })
     }
 }
 
@@ -394,6 +518,7 @@ unsafe fn gather<const PIXELS: usize>(first: *const u8, step: usize) -> __m512i 
     // SAFETY: the caller says so.
     unsafe {
         match PIXELS {
+            _ if step == BYTES / PIXELS => _mm512_loadu_si512(first.cast()),
             1 => _mm512_loadu_si512(first.cast()),
             2 => {
                 let half = |place: usize| _mm256_loadu_si256(first.add(place * step).cast());
@@ -410,8 +535,9 @@ unsafe fn gather<const PIXELS: usize>(first: *const u8, step: usize) -> __m512i 
     }
 }
 
-/// The requantization of the channels of a panel; see [`Requantization`].
-struct Finish<const VECTORS: usize> {
+/// The requantization of the channels of a panel; see [`Requantization`]. `PLAIN` is one that is nothing
+/// but rounding and saturation: with the zero point 0, the whole range, and sums that stay within i32.
+struct Finish<const VECTORS: usize, const PLAIN: bool> {
     /// What sums of products begin with.
     correction: [__m512i; VECTORS],
     bias: [__m512; VECTORS],
@@ -425,7 +551,13 @@ struct Finish<const VECTORS: usize> {
     low: u8,
 }
 
-impl<const VECTORS: usize> Finish<VECTORS> {
+/// Whether [`Finish`] may be plain.
+fn is_plain(requantization: &Requantization) -> bool {
+    let Range { zero, low, high } = requantization.range;
+    requantization.bounded && (zero, low, high) == (0.0, 0.0, 255.0)
+}
+
+impl<const VECTORS: usize, const PLAIN: bool> Finish<VECTORS, PLAIN> {
     /// For the lanes from `first` on.
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -455,8 +587,8 @@ impl<const VECTORS: usize> Finish<VECTORS> {
         finish
     }
 
-    /// Rounded numbers from sums that began with the correction, without the zero point: at most what
-    /// the output may be, but perhaps less. NaN is the least.
+    /// Rounded numbers from sums that began with the correction, without the zero point: perhaps less
+    /// than what the output may be, and more only where saturation makes up for it. NaN is the least.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn rounded(&self, sums: &[__m512i; VECTORS]) -> [__m512i; VECTORS] {
@@ -464,12 +596,14 @@ impl<const VECTORS: usize> Finish<VECTORS> {
         for (vector, rounded) in rounded.iter_mut().enumerate() {
             let sums = _mm512_cvtepi32_ps(*rounded);
             let real = _mm512_fmadd_ps(self.bias[vector], self.bias_factor, sums);
-            let scaled = _mm512_mul_ps(real, self.factor[vector]);
-            // Of a number and NaN it gives the second operand.
-            let clamped = _mm512_min_ps(self.high, scaled);
+            let mut scaled = _mm512_mul_ps(real, self.factor[vector]);
+            if !PLAIN {
+                // Of a number and NaN it gives the second operand.
+                scaled = _mm512_min_ps(self.high, scaled);
+            }
             // Rounds half to even, which nothing in a Rust program may change. What i32 does not hold
             // becomes its least number.
-            *rounded = _mm512_cvtps_epi32(clamped);
+            *rounded = _mm512_cvtps_epi32(scaled);
         }
         rounded
     }
@@ -489,13 +623,13 @@ impl<const VECTORS: usize> Finish<VECTORS> {
         } else if let [a, b] = rounded[..] {
             let words = self.words(a, b);
             let words = _mm512_max_epi16(words, _mm512_set1_epi16(self.low.into()));
-            let bytes = _mm512_cvtepi16_epi8(words);
+            let bytes = _mm512_cvtusepi16_epi8(words);
             // SAFETY: as above.
             unsafe { _mm256_mask_storeu_epi8(to, mask as u32, bytes) };
         } else if let [a] = rounded[..] {
             let numbers = _mm512_add_epi32(a, _mm512_set1_epi32(self.zero.into()));
             let numbers = _mm512_max_epi32(numbers, _mm512_set1_epi32(self.low.into()));
-            let bytes = _mm512_cvtepi32_epi8(numbers);
+            let bytes = _mm512_cvtusepi32_epi8(numbers);
             // SAFETY: as above.
             unsafe { _mm_mask_storeu_epi8(to, mask as u16, bytes) };
         }
@@ -505,7 +639,11 @@ impl<const VECTORS: usize> Finish<VECTORS> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn words(&self, a: __m512i, b: __m512i) -> __m512i {
-        _mm512_adds_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(self.zero))
+        let words = _mm512_packs_epi32(a, b);
+        if PLAIN {
+            return words;
+        }
+        _mm512_adds_epi16(words, _mm512_set1_epi16(self.zero))
     }
 
     /// The values of the output from rounded numbers.
@@ -513,11 +651,14 @@ impl<const VECTORS: usize> Finish<VECTORS> {
     #[target_feature(enable = "avx512f,avx512bw")]
     fn pack(&self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
         let bytes = _mm512_packus_epi16(self.words(a, b), self.words(c, d));
+        if PLAIN {
+            return bytes;
+        }
         _mm512_max_epu8(bytes, _mm512_set1_epi8(self.low.cast_signed()))
     }
 }
 
-impl Finish<4> {
+impl<const PLAIN: bool> Finish<4, PLAIN> {
     /// [`Requantization::apply`] on sums that began with the correction.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]

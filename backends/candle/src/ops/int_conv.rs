@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     cell::RefCell,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     geometry::{Span, Window},
-    kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, QUAD, Requantization, Rows},
+    kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, PANEL, QUAD, Requantization, Rows},
     plan::{Bias, Bounds, Quantization, QuantizedConv},
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
@@ -38,6 +39,14 @@ enum Kernel {
     Windows(Vec<Matrix>, Vec<usize>),
     /// One weight for every tap and channel.
     Depthwise(Depthwise),
+}
+
+/// Some rows of an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Strip<'a> {
+    pub values: &'a [u8],
+    /// The number of the first row in the image.
+    pub first: usize,
 }
 
 /// A convolution whose weights are packed when [`IntConv::kernel`] is first asked for.
@@ -133,15 +142,21 @@ impl IntConv {
             let group_inputs = self.input[3] / conv.groups;
             let group_channels = channels / conv.groups;
             let segments = self.segments();
+            let together = groups_together(conv.groups, group_channels);
             let k = group_inputs * taps;
-            let groups = weights.chunks_exact(group_channels * k).enumerate();
-            let matrices = groups.map(|(group, weights)| {
-                let first = group * group_channels;
-                let channels: Vec<_> = (first..first + group_channels).map(Some).collect();
+            let groups = weights
+                .chunks_exact(together * group_channels * k)
+                .enumerate();
+            let matrices = groups.map(|(number, weights)| {
+                let first = number * together * group_channels;
+                let channels: Vec<_> = (first..first + together * group_channels)
+                    .map(Some)
+                    .collect();
                 let part = requantization.select(&channels);
                 let weights = taps_first(weights, group_inputs, taps);
+                let weights = block_diagonal(weights, together, group_inputs);
                 let count = segments.len();
-                Matrix::pack(self.isa, &weights, count, k / count, &part)
+                Matrix::pack(self.isa, &weights, count, together * k / count, &part)
             });
             let mut matrices: Vec<Matrix> = matrices.collect();
             if self.window.is_pointwise()
@@ -197,78 +212,156 @@ impl IntConv {
         });
     }
 
-    fn windows(&self, matrices: &[Matrix], segments: &[usize], input: &[u8], out: &mut [u8]) {
-        let in_channels = self.input[3];
-        let [_, height, width, channels] = self.output;
+    /// A row of the output from lines of `input` with their padding.
+    fn windows(
+        &self,
+        (matrices, segments): (&[Matrix], &[usize]),
+        input: &Strip<'_>,
+        row: usize,
+        out: &mut [u8],
+    ) {
+        let [_, in_height, _, in_channels] = self.input;
+        let [_, _, width, channels] = self.output;
         let Window {
             vertical,
             horizontal,
         } = self.window;
         let line_length = self.line();
-        for_each_part(out, width * channels, |number, out| {
-            let (image, row) = (number / height, number % height);
-            LINES.with_borrow_mut(|lines| {
-                // Kernels read whole quads, the last of which may begin at the very last value.
-                let length = vertical.kernel * line_length + QUAD;
-                lines.resize(lines.len().max(length), 0);
-                let of_tap = lines.chunks_exact_mut(line_length).take(vertical.kernel);
-                for (tap, line) in of_tap.enumerate() {
-                    self.copy_line(input, image, vertical.source(row, tap, self.input[1]), line);
-                }
-                let inputs = in_channels / matrices.len();
-                let mut channel = 0;
-                for (group, matrix) in matrices.iter().enumerate() {
-                    let rows = Rows {
-                        values: &lines[group * inputs..length],
-                        stride: horizontal.stride * in_channels,
-                        count: width,
-                        segments,
-                    };
-                    let mut out = Output {
-                        values: &mut out[channel..],
-                        stride: channels,
-                    };
-                    matrix.multiply(&rows, &mut out);
-                    channel += matrix.channels();
-                }
-            });
+        LINES.with_borrow_mut(|lines| {
+            // Kernels read whole quads, the last of which may begin at the very last value.
+            let length = vertical.kernel * line_length + QUAD;
+            lines.resize(lines.len().max(length), 0);
+            let of_tap = lines.chunks_exact_mut(line_length).take(vertical.kernel);
+            for (tap, line) in of_tap.enumerate() {
+                let source = vertical.source(row, tap, in_height);
+                self.copy_line(source.map(|row| self.row_of(input, row)), line);
+            }
+            let inputs = in_channels / matrices.len();
+            let mut channel = 0;
+            for (group, matrix) in matrices.iter().enumerate() {
+                let rows = Rows {
+                    values: &lines[group * inputs..length],
+                    stride: horizontal.stride * in_channels,
+                    count: width,
+                    segments,
+                };
+                let mut out = Output {
+                    values: &mut out[channel..],
+                    stride: channels,
+                };
+                matrix.multiply(&rows, &mut out);
+                channel += matrix.channels();
+            }
         });
     }
 
-    /// A line of an image with its padding; `None` is all padding.
-    fn copy_line(&self, input: &[u8], image: usize, row: Option<usize>, out: &mut [u8]) {
-        let [_, height, width, channels] = self.input;
+    /// A row of an image with its padding; `None` is all padding.
+    fn copy_line(&self, row: Option<&[u8]>, out: &mut [u8]) {
         let Some(row) = row else {
             out.fill(self.padding[0]);
             return;
         };
-        let length = width * channels;
-        let line = &input[(image * height + row) * length..][..length];
-        let (before, rest) = out.split_at_mut(self.window.horizontal.before * channels);
-        let (inside, after) = rest.split_at_mut(length);
+        let (before, rest) = out.split_at_mut(self.window.horizontal.before * self.input[3]);
+        let (inside, after) = rest.split_at_mut(row.len());
         before.fill(self.padding[0]);
-        inside.copy_from_slice(line);
+        inside.copy_from_slice(row);
         after.fill(self.padding[0]);
     }
 
-    fn depthwise(&self, kernel: &Depthwise, input: &[u8], out: &mut [u8]) {
-        let [_, in_height, in_width, channels] = self.input;
-        let [_, height, width, _] = self.output;
+    /// A row of the output.
+    fn depthwise(&self, kernel: &Depthwise, input: &Strip<'_>, row: usize, out: &mut [u8]) {
+        let [_, in_height, in_width, _] = self.input;
         let vertical = self.window.vertical;
-        for_each_part(out, width * channels, |line, out| {
-            let (image, row) = (line / height, line % height);
-            let rows = (0..vertical.kernel).map(|tap| {
-                let in_row = vertical.source(row, tap, in_height)?;
-                let start = (image * in_height + in_row) * in_width * channels;
-                Some(&input[start..][..in_width * channels])
-            });
-            let rows: Vec<Option<&[u8]>> = rows.collect();
-            let input = Input {
-                rows: &rows,
-                width: in_width,
-                padding: &self.padding,
-            };
-            COLUMNS.with_borrow_mut(|columns| kernel.row(&input, columns, out));
+        let rows = (0..vertical.kernel).map(|tap| {
+            let source = vertical.source(row, tap, in_height)?;
+            Some(self.row_of(input, source))
+        });
+        let rows: Vec<Option<&[u8]>> = rows.collect();
+        let input = Input {
+            rows: &rows,
+            width: in_width,
+            padding: &self.padding,
+        };
+        COLUMNS.with_borrow_mut(|columns| kernel.row(&input, columns, out));
+    }
+
+    fn row_of<'a>(&self, input: &Strip<'a>, row: usize) -> &'a [u8] {
+        let [_, _, width, channels] = self.input;
+        let length = width * channels;
+        &input.values[(row - input.first) * length..][..length]
+    }
+
+    /// The values of a row of the output.
+    pub fn row_length(&self) -> usize {
+        let [_, _, width, channels] = self.output;
+        width * channels
+    }
+
+    /// The rows of the input from which rows of the output are computed.
+    pub fn reads(&self, rows: Range<usize>) -> Range<usize> {
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let Span {
+            kernel,
+            stride,
+            dilation,
+            before,
+            ..
+        } = self.window.vertical;
+        let height = self.input[1];
+        let first = rows.start * stride;
+        let last = (rows.end - 1) * stride + (kernel - 1) * dilation;
+        let start = first.saturating_sub(before).min(height);
+        start..(last + 1).saturating_sub(before).clamp(start, height)
+    }
+
+    /// Computes rows of the output of one image on the calling thread. `input` holds those that
+    /// [`Self::reads`] tells.
+    pub fn compute(&self, input: &Strip<'_>, rows: Range<usize>, out: &mut [u8]) {
+        let length = self.row_length();
+        match self.kernel() {
+            Kernel::Pointwise(matrix) => {
+                let [_, _, width, in_channels] = self.input;
+                let from = (rows.start - input.first) * width * in_channels;
+                let count = rows.len() * width;
+                let rows = Rows {
+                    values: &input.values[from..][..count * in_channels],
+                    stride: in_channels,
+                    count,
+                    segments: &[0],
+                };
+                let mut out = Output {
+                    values: out,
+                    stride: self.output[3],
+                };
+                matrix.multiply(&rows, &mut out);
+            }
+            Kernel::Windows(matrices, segments) => {
+                for (row, out) in rows.zip(out.chunks_exact_mut(length)) {
+                    self.windows((matrices, segments), input, row, out);
+                }
+            }
+            Kernel::Depthwise(kernel) => {
+                for (row, out) in rows.zip(out.chunks_exact_mut(length)) {
+                    self.depthwise(kernel, input, row, out);
+                }
+            }
+        }
+    }
+
+    /// Calls `work` with an image of the input, the number of a row, and that row of the output.
+    fn for_each_row(
+        &self,
+        input: &[u8],
+        out: &mut [u8],
+        work: impl Fn(&Strip<'_>, usize, &mut [u8]) + Send + Sync,
+    ) {
+        let image: usize = self.input[1..].iter().product();
+        let height = self.output[1];
+        for_each_part(out, self.row_length(), |number, out| {
+            let values = &input[number / height * image..][..image];
+            work(&Strip { values, first: 0 }, number % height, out);
         });
     }
 }
@@ -297,8 +390,16 @@ impl InplaceOp2 for IntConv {
         check_length("the output", out.len(), self.output.iter().product())?;
         match self.kernel() {
             Kernel::Pointwise(matrix) => self.pointwise(matrix, input, out),
-            Kernel::Windows(matrices, segments) => self.windows(matrices, segments, input, out),
-            Kernel::Depthwise(kernel) => self.depthwise(kernel, input, out),
+            Kernel::Windows(matrices, segments) => {
+                self.for_each_row(input, out, |input, row, out| {
+                    self.windows((matrices, segments), input, row, out);
+                });
+            }
+            Kernel::Depthwise(kernel) => {
+                self.for_each_row(input, out, |input, row, out| {
+                    self.depthwise(kernel, input, row, out);
+                });
+            }
         }
         Ok(())
     }
@@ -319,6 +420,33 @@ fn taps_first(weights: &[i8], inputs: usize, taps: usize) -> Cow<'_, [i8]> {
         }
     }
     reordered.into()
+}
+
+/// How many groups are computed as one product of matrices: the channels of vectors that a single group
+/// leaves empty are free.
+fn groups_together(groups: usize, channels: usize) -> usize {
+    let most = groups.min(PANEL / channels.clamp(1, PANEL));
+    let mut numbers = (1..=most).rev();
+    numbers
+        .find(|&number| groups.is_multiple_of(number))
+        .unwrap_or(1)
+}
+
+/// The weights of groups, `[group][channel][tap][input]`, for the inputs of all of them together. Those of
+/// other groups count for nothing.
+fn block_diagonal(weights: Cow<'_, [i8]>, groups: usize, inputs: usize) -> Cow<'_, [i8]> {
+    if groups == 1 {
+        return weights;
+    }
+    let mut together = vec![0; weights.len() * groups];
+    let of_group = weights.len() / groups / inputs;
+    let runs = weights
+        .chunks_exact(inputs)
+        .zip(together.chunks_exact_mut(groups * inputs));
+    for (number, (from, to)) in runs.enumerate() {
+        to[number / of_group * inputs..][..inputs].copy_from_slice(from);
+    }
+    together.into()
 }
 
 /// The arithmetic of the output, in the order of operations of fbgemm for a float bias: per
@@ -358,13 +486,12 @@ fn requantization(
             vec![0.0; channels]
         }
     };
-    Requantization {
+    let factor = (0..channels).map(|channel| scale(channel) / output.scale);
+    Requantization::new(
         correction,
         bias,
         bias_factor,
-        factor: (0..channels)
-            .map(|channel| scale(channel) / output.scale)
-            .collect(),
-        range: range(bounds, output),
-    }
+        factor.collect(),
+        range(bounds, output),
+    )
 }

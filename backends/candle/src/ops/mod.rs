@@ -6,6 +6,7 @@ mod access;
 mod binary;
 mod broadcast;
 mod cast;
+mod chain;
 mod channels;
 mod compare;
 mod convolution;
@@ -28,6 +29,7 @@ mod table;
 mod unary;
 
 pub use binary::{Binary, Function as BinaryFunction};
+pub use chain::{Chain, Meter};
 pub use convolution::Weights;
 pub use int_conv::IntConv;
 pub use matmul::Gemm;

@@ -1,0 +1,43 @@
+//! What a probe says, down to its judgement as a measured process.
+
+#![no_main]
+
+use std::io::Cursor;
+
+use firstpass_harness::{
+    judge::{disturbance, latency},
+    observation::{Cell, Observation, Purpose},
+    probe::overheard,
+    surroundings::Surroundings,
+};
+use firstpass_probe::{Format, Knobs};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let observation = Observation {
+        cell: Cell {
+            backend: "engine".into(),
+            model: "model".into(),
+            format: Format::Onnx,
+            knobs: Knobs::default(),
+            cold_files: false,
+            entry: 0,
+        },
+        purpose: Purpose::Latency,
+        round: 0,
+        images: vec!["image".into()],
+        surroundings: Surroundings {
+            load_average: 0.0,
+            wall_ms: 0.0,
+            others_cpu_ms: None,
+            steal_ms: None,
+            iowait_ms: None,
+            temperature_c: None,
+            frequency_mhz: None,
+        },
+        eviction: None,
+        process: overheard(Cursor::new(bytes.to_vec())),
+    };
+    let _ = latency::summarise([&observation]);
+    let _ = disturbance::summarise([&observation]);
+});
