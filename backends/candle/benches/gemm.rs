@@ -94,13 +94,13 @@ fn bench(criterion: &mut Criterion, shape: Shape) {
         high: 255.0,
     };
     let factor = 1.0 / (k as f32 * 16.0);
-    let requantization = Requantization {
-        correction: vec![0; channels],
-        bias: vec![0.0; channels],
-        bias_factor: 1.0,
-        factor: vec![factor; channels],
+    let requantization = Requantization::new(
+        vec![0; channels],
+        vec![0.0; channels],
+        1.0,
+        vec![factor; channels],
         range,
-    };
+    );
     let matrix = Matrix::pack(Isa::detect(), &weights, 1, k, &requantization);
     let rows_of = Rows {
         values: &activations,

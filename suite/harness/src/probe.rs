@@ -290,7 +290,10 @@ impl Probe {
         }
 
         let mut answers = Answers::default();
-        let ended = self.hear(&mut child, &mut process, &mut answers);
+        let ended = match child.stdout.take() {
+            Some(stdout) => hear(stdout, self.timeout, &mut process, &mut answers),
+            None => Ok(None),
+        };
         process.outcome = match ended {
             Ok(None) => {
                 let status = wait(&mut child, GRACE)?;
@@ -312,80 +315,87 @@ impl Probe {
         process.stderr = tail(&mut stderr)?;
         Ok((process, answers))
     }
+}
 
-    /// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault.
-    fn hear(
-        &self,
-        child: &mut Child,
-        process: &mut Process,
-        answers: &mut Answers,
-    ) -> Result<Option<Outcome>, Outcome> {
-        let Some(stdout) = child.stdout.take() else {
-            return Ok(None);
-        };
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stdout);
-            loop {
-                let mut line = Vec::new();
-                match reader
-                    .by_ref()
-                    .take(LONGEST_LINE)
-                    .read_until(b'\n', &mut line)
-                {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) if sender.send(line).is_err() => break,
-                    Ok(_) => {}
-                }
-            }
-        });
-        let deadline = Instant::now() + self.timeout;
+/// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault.
+fn hear(
+    stdout: impl Read + Send + 'static,
+    timeout: Duration,
+    process: &mut Process,
+    answers: &mut Answers,
+) -> Result<Option<Outcome>, Outcome> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stdout);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = match lines.recv_timeout(left) {
-                Ok(line) => line,
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => return Err(timed_out(self.timeout, process)),
-            };
-            let Ok(message) = serde_json::from_slice(&line) else {
-                return Err(garbled(&line, process));
-            };
-            match message {
-                Message::Hello {
-                    protocol, main_ns, ..
-                } => {
-                    if protocol != PROTOCOL {
-                        return Err(Outcome::Failed(Error::unsupported(format!(
-                            "the probe speaks protocol {protocol}, this harness {PROTOCOL}; \
-                             build both from one checkout"
-                        ))));
-                    }
-                    process.main_ns = Some(main_ns);
-                }
-                Message::Started { span } => process.started = Some(span),
-                Message::Loaded { span } => process.loaded = Some(span),
-                Message::Prepared { span } => process.prepared = Some(span),
-                Message::WarmedUp { span } => process.warmed_up = Some(span),
-                Message::PreparedAgain { span } => process.prepared_again.push(span),
-                Message::Pass(pass) => process.passes.push(pass),
-                Message::Description(description) => answers.description = Some(description),
-                Message::Arithmetic(arithmetic) => answers.arithmetic = Some(arithmetic),
-                Message::Profile(profile) => answers.profile = Some(profile),
-                Message::Activations { quantizations } => {
-                    answers.quantizations = Some(quantizations);
-                }
-                Message::Done {
-                    peak_memory_kib,
-                    reference_ns,
-                } => {
-                    process.peak_memory_kib = Some(peak_memory_kib);
-                    process.last_reference_ns = Some(reference_ns);
-                    return Ok(Some(Outcome::Completed));
-                }
-                Message::Failed(error) => return Ok(Some(Outcome::Failed(error))),
+            let mut line = Vec::new();
+            match reader
+                .by_ref()
+                .take(LONGEST_LINE)
+                .read_until(b'\n', &mut line)
+            {
+                Ok(0) | Err(_) => break,
+                Ok(_) if sender.send(line).is_err() => break,
+                Ok(_) => {}
             }
         }
+    });
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = match lines.recv_timeout(left) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => return Err(timed_out(timeout, process)),
+        };
+        let Ok(message) = serde_json::from_slice(&line) else {
+            return Err(garbled(&line, process));
+        };
+        match message {
+            Message::Hello {
+                protocol, main_ns, ..
+            } => {
+                if protocol != PROTOCOL {
+                    return Err(Outcome::Failed(Error::unsupported(format!(
+                        "the probe speaks protocol {protocol}, this harness {PROTOCOL}; \
+                         build both from one checkout"
+                    ))));
+                }
+                process.main_ns = Some(main_ns);
+            }
+            Message::Started { span } => process.started = Some(span),
+            Message::Loaded { span } => process.loaded = Some(span),
+            Message::Prepared { span } => process.prepared = Some(span),
+            Message::WarmedUp { span } => process.warmed_up = Some(span),
+            Message::PreparedAgain { span } => process.prepared_again.push(span),
+            Message::Pass(pass) => process.passes.push(pass),
+            Message::Description(description) => answers.description = Some(description),
+            Message::Arithmetic(arithmetic) => answers.arithmetic = Some(arithmetic),
+            Message::Profile(profile) => answers.profile = Some(profile),
+            Message::Activations { quantizations } => {
+                answers.quantizations = Some(quantizations);
+            }
+            Message::Done {
+                peak_memory_kib,
+                reference_ns,
+            } => {
+                process.peak_memory_kib = Some(peak_memory_kib);
+                process.last_reference_ns = Some(reference_ns);
+                return Ok(Some(Outcome::Completed));
+            }
+            Message::Failed(error) => return Ok(Some(Outcome::Failed(error))),
+        }
     }
+}
+
+/// What a process is known by that said this and then ended.
+pub fn overheard(said: impl Read + Send + 'static) -> Process {
+    let mut process = Process::new(0);
+    process.outcome = match hear(said, TIMEOUT, &mut process, &mut Answers::default()) {
+        Ok(Some(outcome)) | Err(outcome) => outcome,
+        Ok(None) => silent_end(ExitStatus::default(), &process),
+    };
+    process
 }
 
 /// Builds an example of the backend as [`Probe::build`] builds its probe, so that both are linked

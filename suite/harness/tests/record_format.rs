@@ -13,7 +13,7 @@ use firstpass_harness::{
     report::Block,
     workspace::Workspace,
 };
-use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_probe::{Format, Knobs, Peak, Profile, ProfiledOperator, ProfiledPass, Span};
 use serde_json::Value;
 
 /// The keys below these are names of things, not fields.
@@ -147,6 +147,10 @@ fn every_field_of_a_profile_is_documented() -> Result<()> {
                 self_ns: vec![1],
                 minor_faults: vec![1],
                 counts: BTreeMap::from([("nodes of the graph".into(), 1)]),
+            }],
+            peaks: vec![Peak {
+                instructions: String::new(),
+                multiply_adds_per_s: 1,
             }],
         }),
         passes: vec![Span::default()],

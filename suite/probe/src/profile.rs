@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Span;
+use crate::{Peak, Span};
 
 /// Some first passes of a model, operator by operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Profile {
     pub operators: Vec<ProfiledOperator>,
     /// In the order in which they ran.
     pub passes: Vec<ProfiledPass>,
+    /// What the core that computed the passes multiplies and adds at most, measured behind them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peaks: Vec<Peak>,
 }
 
 /// One operator of the executed graph.

@@ -10,10 +10,10 @@ use std::{
 
 use crate::{
     Backend, Description, Error, Knob, Knobs, Message, Model, OutputSpec, PROTOCOL, Pass, Phase,
-    Request, Result, Span, Tensor, Tensors, Trial,
+    Profile, Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    process, read_tensors,
+    peaks, process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
@@ -231,7 +231,10 @@ fn profile<B: Backend>(
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
     let run = || B::profile(&engine, model, &inputs, passes);
     let (profile, _) = step(Phase::Profile, run)?;
-    channel.send(&Message::Profile(profile))
+    channel.send(&Message::Profile(Profile {
+        peaks: peaks(),
+        ..profile
+    }))
 }
 
 fn activations<B: Backend>(

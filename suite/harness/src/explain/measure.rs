@@ -315,6 +315,7 @@ mod tests {
             source: "a hook".into(),
             operators: Vec::new(),
             passes: vec![ProfiledPass::default(); passes],
+            ..Profile::default()
         }
     }
 

@@ -191,6 +191,7 @@ pub(crate) mod tests {
                 minor_faults: vec![1],
                 counts: BTreeMap::from([("nodes".into(), 3)]),
             }],
+            ..Profile::default()
         });
         let mut plain = process(Variant::Plain, 0);
         plain.knobs = Knobs::default().with("fusion", "off");

@@ -79,6 +79,8 @@ pub struct Explanation {
     pub fault_ms: Option<Spread>,
     /// Profiled over plain processes, within rounds.
     pub profiler: Profiler,
+    /// What a core multiplies and adds a second at most, by its instructions: medians over processes.
+    pub peaks: Vec<(String, f64)>,
 }
 
 /// What the hooks cost.
@@ -123,6 +125,11 @@ impl Explanation {
         } else {
             self.backend.clone()
         }
+    }
+
+    /// The way in which a core multiplies and adds the most, and how much.
+    pub fn peak(&self) -> Option<&(String, f64)> {
+        self.peaks.iter().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     pub fn is_cured(&self) -> bool {
@@ -238,6 +245,20 @@ fn later(passes: usize) -> Range<usize> {
     passes / 2..passes
 }
 
+fn peaks(profiles: &[&Profile]) -> Vec<(String, f64)> {
+    let mut by_instructions: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for peak in profiles.iter().flat_map(|profile| &profile.peaks) {
+        let of_instructions = by_instructions.entry(&peak.instructions);
+        of_instructions
+            .or_default()
+            .push(peak.multiply_adds_per_s as f64);
+    }
+    let medians = by_instructions.into_iter();
+    medians
+        .filter_map(|(name, values)| Some((name.to_owned(), median(values)?)))
+        .collect()
+}
+
 /// Judges every backend that was profiled.
 pub fn judge(explain: &Explain) -> Judged {
     let mut judged = Judged::default();
@@ -343,6 +364,7 @@ fn explanation(
         operators: largest_first(operators),
         counts: counts(&profiles),
         profiler: profiler(processes),
+        peaks: peaks(&profiles),
         whole,
         outside,
     })
@@ -550,6 +572,8 @@ fn milliseconds(ns: u64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use firstpass_probe::Peak;
+
     use super::*;
     use crate::explain::tests::{operator, process, run};
 
@@ -583,6 +607,17 @@ pub(crate) mod tests {
             source: "a hook".into(),
             operators: vec![operator("first", "conv"), operator("last", "quantize")],
             passes: passes.collect(),
+            peaks: vec![
+                peak("slow", 40_000_000_000),
+                peak("fast", 99_000_000_000 + round * 500_000_000),
+            ],
+        }
+    }
+
+    fn peak(instructions: &str, multiply_adds_per_s: u64) -> Peak {
+        Peak {
+            instructions: instructions.into(),
+            multiply_adds_per_s,
         }
     }
 
@@ -619,6 +654,13 @@ pub(crate) mod tests {
 
     fn close(found: f64, expected: f64) {
         assert!((found - expected).abs() < 0.01, "{found}, not {expected}");
+    }
+
+    #[test]
+    fn the_peak_is_the_median_of_the_fastest_instructions() {
+        let found = explanation_of(profile);
+        assert_eq!(found.peak(), Some(&("fast".into(), 100e9)));
+        assert_eq!(found.peaks.len(), 2);
     }
 
     #[test]
@@ -764,6 +806,7 @@ pub(crate) mod tests {
                 source: "a hook".into(),
                 operators: (0..20).map(|n| operator(&format!("{n}"), "conv")).collect(),
                 passes: passes.collect(),
+                peaks: Vec::new(),
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufReader, Cursor, Read},
+    io::{Cursor, Read},
     path::Path,
 };
 
@@ -31,8 +31,8 @@ pub fn is_tensors(path: &Path) -> bool {
 pub fn read_named(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let read = || match path.extension().and_then(|e| e.to_str()) {
         Some("npy") => {
-            let file = BufReader::new(File::open(path)?);
-            Ok(BTreeMap::from([(UNNAMED.to_owned(), npy(file)?)]))
+            let array = npy(&read_limited(File::open(path)?)?)?;
+            Ok(BTreeMap::from([(UNNAMED.to_owned(), array)]))
         }
         Some("npz") => npz(path),
         _ => {
@@ -49,20 +49,43 @@ fn npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     for index in 0..archive.len() {
         let file = archive.by_index(index)?;
         let name = file.name()?.into_owned();
-        let mut bytes = Vec::new();
-        file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-        ensure!(
-            bytes.len() as u64 <= MOST_BYTES,
-            "{name} is larger than {MOST_BYTES} bytes"
-        );
-        let tensor = npy(Cursor::new(bytes)).with_context(|| name.clone())?;
+        let tensor = read_limited(file).and_then(|bytes| npy(&bytes));
+        let tensor = tensor.with_context(|| name.clone())?;
         tensors.insert(name.trim_end_matches(".npy").to_owned(), tensor);
     }
     Ok(tensors)
 }
 
-fn npy(file: impl Read) -> Result<Tensor> {
-    let array = NpyFile::new(file).context("it is no array as numpy.save writes it")?;
+fn read_limited(file: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= MOST_BYTES,
+        "it is larger than {MOST_BYTES} bytes"
+    );
+    Ok(bytes)
+}
+
+/// Whether the header of an array is as long as it says: its reader takes memory for it beforehand. See
+/// numpy's `numpy.lib.format` for the layout.
+fn has_header(bytes: &[u8]) -> bool {
+    let length = match bytes {
+        [_, _, _, _, _, _, 1, _, length @ ..] => {
+            let length = length.first_chunk().copied();
+            length.map(|length| u32::from(u16::from_le_bytes(length)))
+        }
+        [_, _, _, _, _, _, _, _, length @ ..] => {
+            length.first_chunk().copied().map(u32::from_le_bytes)
+        }
+        _ => None,
+    };
+    length.is_some_and(|length| length as usize <= bytes.len())
+}
+
+fn npy(bytes: &[u8]) -> Result<Tensor> {
+    let no_array = "it is no array as numpy.save writes it";
+    ensure!(has_header(bytes), "{no_array}");
+    let array = NpyFile::new(Cursor::new(bytes)).context(no_array)?;
     ensure!(
         array.order() == Order::C,
         "the array is in the order of Fortran; save numpy.ascontiguousarray(array)"
@@ -72,6 +95,12 @@ fn npy(file: impl Read) -> Result<Tensor> {
         .iter()
         .map(|&length| Ok(usize::try_from(length)?))
         .collect::<Result<Vec<_>>>()?;
+    let mut lengths = shape.iter();
+    let elements = lengths.try_fold(1_usize, |product, &length| product.checked_mul(length));
+    ensure!(
+        elements.is_some_and(|elements| elements <= bytes.len()),
+        "the file is too short for an array of shape {shape:?}"
+    );
     let DType::Plain(of) = array.dtype() else {
         bail!("the array is of records");
     };
@@ -149,6 +178,12 @@ mod tests {
             (array("<f4", true, "(1,)", &[0; 4]), "Fortran"),
             (array("<f4", false, "(2,)", &[0; 4]), "x.npy"),
             (b"\x93NUMPY nonsense".to_vec(), "numpy.save"),
+            // What fuzzing found: memory was taken for a header or an array that is not there.
+            (
+                b"\x93NUMPY\x02\x00\x00\x00\x00\x54{}".to_vec(),
+                "numpy.save",
+            ),
+            (array("<f4", false, "(99999, 99999)", &[0; 4]), "short"),
         ] {
             std::fs::write(&path, bytes)?;
             let error = format!("{:#}", read_named(&path).expect_err("must fail"));

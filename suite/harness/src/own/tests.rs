@@ -184,3 +184,19 @@ fn what_is_written_as_toml_is_read_again() -> Result<()> {
     assert_eq!(serde_json::to_value(&read)?, serde_json::to_value(&model)?);
     Ok(())
 }
+
+/// Detections have tables within their table.
+#[test]
+fn every_description_of_the_fixtures_survives_being_written() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("model.toml");
+    let models = crate::subject::Subject::fixture_models(&Workspace::find()?)?;
+    assert!(!models.is_empty());
+    for mut model in models {
+        model.move_to(&path);
+        fs::write(&path, to_toml(&model)?)?;
+        let read = ModelDescription::read(&path)?;
+        assert_eq!(serde_json::to_value(&read)?, serde_json::to_value(&model)?);
+    }
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! A `model.toml` with comments, for people to go on writing.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -68,7 +68,7 @@ pub fn to_toml(model: &ModelDescription) -> Result<String> {
     } else {
         writeln!(out, "[trusted]")?;
         for (path, sum) in &model.trusted {
-            let pair = std::collections::BTreeMap::from([(path, sum)]);
+            let pair = BTreeMap::from([(path, sum)]);
             write!(out, "{}", toml::to_string(&pair)?)?;
         }
     }
@@ -98,15 +98,14 @@ pub fn to_toml(model: &ModelDescription) -> Result<String> {
              # top = 5"
         )?;
     }
+    // With their names, which tables within them repeat.
     if let Some(classification) = &model.classification {
-        writeln!(
-            out,
-            "\n[classification]\n{}",
-            toml::to_string(classification)?
-        )?;
+        let table = BTreeMap::from([("classification", classification)]);
+        write!(out, "\n{}", toml::to_string(&table)?)?;
     }
     if let Some(detection) = &model.detection {
-        writeln!(out, "\n[detection]\n{}", toml::to_string(detection)?)?;
+        let table = BTreeMap::from([("detection", detection)]);
+        write!(out, "\n{}", toml::to_string(&table)?)?;
     }
     Ok(text)
 }
@@ -138,6 +137,6 @@ fn write_output(out: &mut String, output: &OutputSpec) -> Result<()> {
 }
 
 fn line(key: &str, value: impl Serialize) -> Result<String> {
-    let pair = std::collections::BTreeMap::from([(key, value)]);
+    let pair = BTreeMap::from([(key, value)]);
     Ok(toml::to_string(&pair)?.trim_end().to_owned())
 }

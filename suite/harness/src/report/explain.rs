@@ -17,7 +17,7 @@ use crate::{
         cure::name,
         explain::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
     },
-    model::ModelDescription,
+    model::{ModelDescription, Precision},
     report::{
         analysis::Analysis,
         markdown::{image, table},
@@ -65,9 +65,11 @@ pub(super) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -
                 sentence(explanation)
             ));
             let tables = tables(explanation).into_iter();
-            let work = work_of(analysis.models(), name);
-            let tables = tables.chain(work.and_then(|work| throughput(explanation, &work)));
+            let throughput = throughput_of(analysis.models(), explanation);
+            let (speeds, roof) = throughput.map(|t| (t.table, t.roof)).unzip();
+            let tables = tables.chain(speeds);
             parts.extend(tables.map(|rows| table(rows.header, rows.rows)));
+            parts.extend(roof.flatten());
             let path = plot_path(explanation);
             if files.contains_key(&path) {
                 let alt = format!(
@@ -261,28 +263,41 @@ fn layers(explanation: &Explanation) -> Rows {
     }
 }
 
-/// The multiplications with addition of each convolution of a model, by its node; `None` for a model
-/// without an ONNX file.
-fn work_of(models: &[ModelDescription], name: &str) -> Option<BTreeMap<String, u64>> {
-    let model = models.iter().find(|model| model.name == name)?;
-    let file = model.artifact(Format::Onnx)?;
-    let graph = Graph::read(&file.path, &file.inputs).ok()?;
-    let work = graph.multiply_adds().into_iter();
-    Some(work.map(|(name, count)| (name.to_owned(), count)).collect())
+/// How fast convolutions are in the steady state.
+struct Throughput {
+    /// The longest, and all together.
+    table: Rows,
+    /// What a core could do at most.
+    roof: Option<String>,
 }
 
-/// How fast convolutions are in the steady state: the longest, and all together. `None` where the engine
-/// names its layers otherwise than the file.
-fn throughput(explanation: &Explanation, work: &BTreeMap<String, u64>) -> Option<Rows> {
+/// `None` for a model without an ONNX file, and where the engine names its layers otherwise than the
+/// file.
+fn throughput_of(models: &[ModelDescription], explanation: &Explanation) -> Option<Throughput> {
+    let mut models = models.iter();
+    let model = models.find(|model| model.name == explanation.model)?;
+    let file = model.artifact(Format::Onnx)?;
+    let graph = Graph::read(&file.path, &file.inputs).ok()?;
+    // The peak is of one core, and of integers.
+    let is_below_peak = model.precision == Precision::Int8 && explanation.threads == 1;
+    throughput(explanation, &graph.multiply_adds(), is_below_peak)
+}
+
+/// Of the multiplications with addition of each convolution, by its node.
+fn throughput(
+    explanation: &Explanation,
+    work: &BTreeMap<&str, u64>,
+    is_below_peak: bool,
+) -> Option<Throughput> {
     if explanation.is_cured() {
         return None;
     }
     let mut found: Vec<(&str, u64, f64)> = Vec::new();
-    for (node, count) in work {
+    for (&node, count) in work {
         let times = explanation.operators.iter().filter(|(operator, _)| {
             // An engine may add something to the name of a node, but not a whole word before it.
             operator.layer.split(['"', ' ']).any(|word| {
-                word.strip_prefix(node.as_str())
+                word.strip_prefix(node)
                     .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
             })
         });
@@ -296,31 +311,59 @@ fn throughput(explanation: &Explanation, work: &BTreeMap<String, u64>) -> Option
         return None;
     }
     found.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let peak = explanation.peak().filter(|_| is_below_peak);
     let row = |name: String, count: u64, steady: f64| {
-        vec![
+        let per_s = count as f64 / steady * 1e3;
+        let mut row = vec![
             name,
             format!("{:.1}", count as f64 / 1e6),
             milliseconds(steady),
-            format!("{:.1}", count as f64 / steady / 1e6),
-        ]
+            format!("{:.1}", per_s / 1e9),
+        ];
+        row.extend(peak.map(|(_, peak)| format!("{:.0} %", per_s / peak * 100.0)));
+        row
     };
     let all = found.iter().fold((0, 0.0), |(count, time), found| {
         (count + found.1, time + found.2)
     });
     let shown = found.iter().take(LAYERS);
-    let header = [
+    let mut header = vec![
         "convolution, steady",
         "million multiply-adds",
         "ms",
         "billions a second",
     ];
-    Some(Rows {
-        header: header.map(String::from).to_vec(),
+    header.extend(peak.map(|_| "of the peak"));
+    let table = Rows {
+        header: header.into_iter().map(String::from).collect(),
         rows: shown
             .map(|(name, count, steady)| row(shortened(name), *count, *steady))
             .chain([row(format!("**all {}**", found.len()), all.0, all.1)])
             .collect(),
-    })
+    };
+    let roof = peak.map(|(instructions, peak)| {
+        let others = explanation.peaks.iter();
+        let others = others
+            .filter(|(name, _)| name != instructions)
+            .map(|(name, peak)| format!("{:.0} by `{name}`", peak / 1e9));
+        let others: Vec<String> = others.collect();
+        let least = all.0 as f64 / peak * 1e3;
+        format!(
+            "The peak is what one core multiplies and adds in registers, without loads, stores and \
+             requantization, measured behind the passes of each process: {:.0} billion products of u8 \
+             and i8 a second by `{instructions}`{}. At that rate the convolutions would take {} ms: \
+             they take {:.1} times as long.",
+            peak / 1e9,
+            if others.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", others.join(", "))
+            },
+            milliseconds(least),
+            all.1 / least,
+        )
+    });
+    Some(Throughput { table, roof })
 }
 
 fn times_header() -> Vec<String> {
@@ -535,6 +578,31 @@ mod tests {
         assert_eq!(rows.len(), KINDS + 3);
         assert_eq!(rows[KINDS][..2], ["*other operators*", "2.00"]);
         assert_eq!(layers(&judged.explanations[0]).rows.len(), LAYERS);
+    }
+
+    #[test]
+    fn convolutions_are_compared_with_the_peak() {
+        let judged = judge(&explain(processes(profile)));
+        // 20 ms of a peak of 100 billion a second hold 2 billion.
+        let work = BTreeMap::from([("first", 1_000_000_000)]);
+        let found = throughput(&judged.explanations[0], &work, true).expect("all layers are named");
+        let row = ["first", "1000.0", "20.0", "50.0", "50 %"];
+        assert_eq!(found.table.rows[0], row);
+        let roof = found.roof.expect("there is a peak");
+        assert!(
+            roof.contains("would take 10.0 ms: they take 2.0 times"),
+            "{roof}"
+        );
+        assert!(
+            roof.contains("100 billion") && roof.contains("40 by `slow`"),
+            "{roof}"
+        );
+
+        let found = throughput(&judged.explanations[0], &work, false).expect("as before");
+        assert_eq!(found.table.rows[0], row[..4]);
+        assert!(found.roof.is_none());
+        let unknown = BTreeMap::from([("another", 1)]);
+        assert!(throughput(&judged.explanations[0], &unknown, true).is_none());
     }
 
     #[test]
