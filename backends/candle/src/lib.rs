@@ -120,7 +120,10 @@ impl Backend for Candle {
         let load = || {
             let bytes = read(path, engine.settings.model_file)?;
             let graph = onnx::decode_with_opset(bytes)?;
-            let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
+            let mut outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
+            if outputs.is_empty() {
+                outputs = graph.0.output.iter().map(|o| o.name.as_str()).collect();
+            }
             let inputs: Vec<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
             Plan::new(&graph, &inputs, &outputs)
         };

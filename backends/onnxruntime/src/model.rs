@@ -28,10 +28,18 @@ impl Runnable {
         let session = builder.commit_from_file(&file).map_err(|error| {
             Error::from(error).context(format!("cannot load {}", file.display()))
         })?;
+        let mut outputs: Vec<String> = model.outputs.iter().map(|spec| spec.name.clone()).collect();
+        if outputs.is_empty() {
+            outputs = session
+                .outputs()
+                .iter()
+                .map(|o| o.name().to_owned())
+                .collect();
+        }
         let runnable = Self {
             session: Rc::new(RefCell::new(session)),
             inputs: model.inputs.iter().map(|spec| spec.name.clone()).collect(),
-            outputs: model.outputs.iter().map(|spec| spec.name.clone()).collect(),
+            outputs,
         };
         runnable.check_names()?;
         Ok(runnable)

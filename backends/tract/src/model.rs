@@ -10,6 +10,7 @@ use prost::Message;
 use tract_onnx::{
     prelude::*,
     tract_core::{
+        internal::{Approximation, ensure, format_err},
         model::TypedNode,
         ops::OpState,
         plan::{self, EvalContext, SimplePlan},
@@ -101,7 +102,10 @@ fn read_onnx(model: &Model, path: &Path) -> Result<InferenceModel> {
         )));
     }
     graph.set_input_outlets(&inputs).map_err(tract_error)?;
-    graph.select_output_outlets(&outputs).map_err(tract_error)?;
+    // Without declared outputs they are those of the file.
+    if !outputs.is_empty() {
+        graph.select_output_outlets(&outputs).map_err(tract_error)?;
+    }
     Ok(graph)
 }
 
@@ -147,15 +151,59 @@ fn dequantized(model: &Model) -> Result<PathBuf> {
 /// The graph that tract makes of the model for inputs of these shapes, from a file of its own format.
 fn read_nnef(model: &Model, shapes: &[Vec<usize>]) -> Result<TypedModel> {
     let nnef = nnef();
-    let path = prepared_file::ready(model, "nnef.tar", shapes, || {
+    let path = prepared_file::ready(model, "checked.nnef.tar", shapes, || {
         let graph = read_onnx(model, &model.path)?;
-        let written = typed(graph, model, shapes)
-            .and_then(TypedModel::into_decluttered)
-            .and_then(|graph| nnef.write_to_tar(&graph, Vec::new()));
-        written.map_err(|error| tract_error(error).context("tract cannot write this model as NNEF"))
+        let graph = typed(graph, model, shapes).and_then(TypedModel::into_decluttered);
+        let graph = graph.map_err(tract_error)?;
+        let bytes = nnef
+            .write_to_tar(&graph, Vec::new())
+            .map_err(|error| tract_error(error).context("tract cannot write this model as NNEF"))?;
+        let again = nnef.model_for_read(&mut &bytes[..]);
+        let checked = again.and_then(|again| check_same(graph, again));
+        checked.map_err(|error| {
+            tract_error(error).context(
+                "tract reads this model back from NNEF as another one; leave prepared-file off",
+            )
+        })?;
+        Ok(bytes)
     })?;
     nnef.model_for_path(&path)
         .map_err(|error| tract_error(error).context(format!("cannot load {}", path.display())))
+}
+
+/// Fails where two graphs, which should be one, compute other outputs from some input: tract writes some
+/// operators so that they mean something else when they are read again.
+fn check_same(written: TypedModel, read: TypedModel) -> TractResult<()> {
+    let inputs = written.input_outlets()?.iter();
+    let inputs = inputs.map(|outlet| some_values(written.outlet_fact(*outlet)?));
+    let inputs = inputs.collect::<TractResult<TVec<TValue>>>()?;
+    let outputs = written.into_runnable()?.run(inputs.clone())?;
+    let others = read.into_runnable()?.run(inputs)?;
+    ensure!(
+        outputs.len() == others.len(),
+        "{} outputs, not {}",
+        others.len(),
+        outputs.len()
+    );
+    for (output, other) in outputs.iter().zip(&others) {
+        output.close_enough(other, Approximation::Approximate)?;
+    }
+    Ok(())
+}
+
+/// Values no two neighbours of which are the same, and which are places in any tensor where they are
+/// integers.
+fn some_values(fact: &TypedFact) -> TractResult<TValue> {
+    let shape = fact.shape.as_concrete();
+    let shape = shape.ok_or_else(|| format_err!("an input of open shape: {fact:?}"))?;
+    let count: usize = shape.iter().product();
+    let of = if fact.datum_type.is_float() { 101 } else { 2 };
+    let values: Vec<f32> = (0..count).map(|at| (at * 37 % of) as f32).collect();
+    let values = tract_onnx::prelude::Tensor::from_shape(shape, &values)?;
+    Ok(values
+        .cast_to_dt(fact.datum_type)?
+        .into_owned()
+        .into_tvalue())
 }
 
 /// A plan with the state that its passes reuse.

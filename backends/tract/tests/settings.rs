@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use firstpass_conformance::largest_steps;
 use firstpass_probe::{
-    Backend, Error, Format, Knob, KnobValues, Knobs, Model, OutputSpec, Result, Session, Tensor,
-    TensorSpec,
+    Backend, Dtype, Error, Format, Knob, KnobValues, Knobs, Model, OutputSpec, Result, Session,
+    Tensor, TensorSpec,
 };
 use firstpass_tract::Tract;
 
@@ -138,6 +138,31 @@ fn settings_that_say_nothing_together_are_refused() {
             .with(name, value);
         assert!(Tract::start(&knobs).is_err(), "{name}={value}");
     }
+}
+
+/// tract reads what it has written of this case as another graph, and says nothing.
+#[test]
+fn a_file_of_another_graph_is_refused() -> Result<()> {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let model = Model {
+        name: "case".into(),
+        format: Format::OnnxQoperator,
+        path: cases.join("qlinearconv-channels-last-silent.onnx"),
+        inputs: vec![TensorSpec {
+            name: "x".into(),
+            shape: vec![1, 4, 4, 8],
+            dtype: Dtype::U8,
+        }],
+        outputs: Vec::new(),
+    };
+    let load = |file: &str| {
+        let engine = Tract::start(&Knobs::default().with("prepared-file", file))?;
+        Tract::prepare(&Tract::load(&engine, &model)?, &model.input_shapes()).map(drop)
+    };
+    load("off")?;
+    let error = load("nnef").expect_err("it is another graph").to_string();
+    assert!(error.contains("as another one"), "{error}");
+    Ok(())
 }
 
 #[test]

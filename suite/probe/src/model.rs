@@ -38,8 +38,8 @@ pub struct Model {
     pub path: PathBuf,
     /// In the order in which [`crate::Backend::pass`] takes them.
     pub inputs: Vec<TensorSpec>,
-    /// In the order in which [`crate::Backend::pass`] returns them; none where an engine that finds
-    /// outputs by their order is to give whatever the model returns.
+    /// In the order in which [`crate::Backend::pass`] returns them; none where the engine is to give all
+    /// that the file returns.
     pub outputs: Vec<OutputSpec>,
 }
 
