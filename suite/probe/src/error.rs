@@ -120,7 +120,8 @@ impl fmt::Display for Error {
         match self.phase {
             Some(Phase::WarmUp) => write!(f, "{kind} in warm-up: ")?,
             Some(phase) => write!(f, "{kind} in {}: ", format!("{phase:?}").to_lowercase())?,
-            None => write!(f, "{kind}: ")?,
+            // Not from a probe: the words say what is wrong, of a file for example.
+            None => {}
         }
         f.write_str(&self.chain.join(": "))
     }

@@ -11,7 +11,7 @@ use firstpass_harness::{
 };
 
 use crate::commands::{
-    measure::{chosen_backends, reported},
+    measure::{Time, chosen_backends, reported},
     setup,
 };
 
@@ -20,9 +20,12 @@ pub struct Arguments {
     /// Only this backend (a folder of backends/); may be repeated
     #[arg(long = "backend", value_name = "NAME")]
     backends: Vec<String>,
-    /// Fresh processes of each variant
+    /// Fresh processes of each variant, at least
     #[arg(long, value_name = "N", default_value_t = 20)]
     rounds: usize,
+    /// Time that the engines share equally, for further rounds of those that pass fast: 90s, 10m
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Time>,
     /// Passes of each process; the second half of them counts as steady
     #[arg(long, value_name = "N", default_value_t = 40)]
     passes: usize,
@@ -52,6 +55,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         .transpose()?;
     let settings = Settings {
         rounds: arguments.rounds,
+        budget_s: (arguments.budget).map_or(0.0, |Time(time)| time.as_secs_f64()),
         passes: arguments.passes,
         threads: arguments.threads,
         python: !arguments.no_python,

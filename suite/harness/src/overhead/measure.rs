@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -249,9 +249,24 @@ fn python(workspace: &Workspace, backend: &Backend) -> Option<Result<Runner>> {
 fn run_rounds(contests: &mut [Contest], settings: Settings, recorder: &mut Recorder) -> Result<()> {
     let processes: usize = contests.iter().map(|c| c.contestants.len()).sum();
     let bar = progress("overhead", processes * settings.rounds);
-    for round in 0..settings.rounds {
-        for contest in &mut *contests {
+    let share = Duration::from_secs_f64(settings.budget_s / contests.len().max(1) as f64);
+    let mut used = vec![Duration::ZERO; contests.len()];
+    for round in 0.. {
+        let mut has_run = false;
+        for (contest, used) in contests.iter_mut().zip(&mut used) {
+            if round >= settings.rounds {
+                if *used >= share || contest.contestants.len() < 2 {
+                    continue;
+                }
+                bar.inc_length(contest.contestants.len() as u64);
+            }
+            let began = Instant::now();
             contest.run_round(round, settings, &bar, recorder)?;
+            *used += began.elapsed();
+            has_run = true;
+        }
+        if !has_run {
+            break;
         }
     }
     bar.finish_and_clear();

@@ -28,10 +28,14 @@ pub const BESIDE: Beside = Beside {
 };
 
 /// How much is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Processes of each variant.
+    /// Processes of each variant, at least.
     pub rounds: usize,
+    /// The time that all engines share equally, in s: one that passes fast gets further rounds until its
+    /// share is used up, whatever they say.
+    #[serde(default)]
+    pub budget_s: f64,
     /// Passes of each process.
     pub passes: usize,
     pub threads: usize,
@@ -167,6 +171,7 @@ mod tests {
             },
             settings: Settings {
                 rounds: 1,
+                budget_s: 0.0,
                 passes: 2,
                 threads: 1,
                 python: true,
