@@ -51,6 +51,10 @@ bench *arguments:
 fixtures python torch18_python:
     cd fixtures && {{python}} -m generate --torch18-python {{torch18_python}}
 
+# Fuzz what reads others' files: every target, or those named, so many seconds each (cargo-fuzz, nightly)
+fuzz seconds *targets:
+    suite/fuzz/run {{seconds}} {{targets}}
+
 # What continuous integration checks
 check:
     .ci/run

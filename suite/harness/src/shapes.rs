@@ -10,9 +10,13 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_probe::{Knobs, Model, PassPlan, THREADS, TensorSpec, Trial, write_tensors};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     campaign::progress,
+    code::Code,
     judge::latency::{Latency, summarise},
+    machine::Machine,
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
     own::{random_input, read_shape},
@@ -25,8 +29,27 @@ use crate::{
 /// Where every process is kept, a JSON line each.
 pub const FILE: &str = "shapes.jsonl";
 
+/// Beside it: what the measuring was.
+const RUN: &str = "shapes.json";
+
+/// Raised when the meaning of these files changes.
+const VERSION: u32 = 1;
+
+/// [`RUN`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShapesRun {
+    pub version: u32,
+    /// When it began, in UTC.
+    pub date: String,
+    pub machine: Machine,
+    pub code: Code,
+    #[serde(flatten)]
+    pub settings: Settings,
+    pub shapes: Vec<String>,
+}
+
 /// How much is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Processes of each engine.
     pub rounds: usize,
@@ -90,7 +113,7 @@ pub struct Found {
 }
 
 /// Measures every model on every backend that has a file for it, interleaved, and keeps every process in
-/// the file [`FILE`] of `folder`.
+/// the file [`FILE`] of `folder`, beside what the measuring was.
 ///
 /// # Errors
 /// Fails where the inputs cannot be made or the folder cannot be written. An engine that fails is told
@@ -102,8 +125,21 @@ pub fn measure(
     shapes: &[Shape],
     settings: Settings,
     folder: &Path,
-) -> Result<Vec<Found>> {
+) -> Result<(ShapesRun, Vec<Found>)> {
     fs::create_dir_all(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
+    let run = ShapesRun {
+        version: VERSION,
+        date: jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
+        machine: Machine::observe(),
+        code: Code::observe(workspace)?,
+        settings,
+        shapes: shapes.iter().map(|shape| shape.text.clone()).collect(),
+    };
+    let path = folder.join(RUN);
+    fs::write(&path, serde_json::to_string_pretty(&run)? + "\n")
+        .with_context(|| format!("cannot write {}", path.display()))?;
     let path = folder.join(FILE);
     let mut file =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -160,7 +196,7 @@ pub fn measure(
     }
     bar.finish_and_clear();
     found.extend(series.iter().map(|one| one.found(shapes.len())));
-    Ok(found)
+    Ok((run, found))
 }
 
 struct Series {

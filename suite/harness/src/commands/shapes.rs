@@ -83,7 +83,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         Some(folder) => folder.clone(),
         None => workspace.reports().join("quick"),
     };
-    let found = shapes::measure(
+    let (run, found) = shapes::measure(
         workspace,
         &backends,
         &subject,
@@ -92,7 +92,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         &folder,
     )?;
     println!("{}", report::shapes_on_terminal(&arguments.shapes, &found));
-    let page = report::write_shapes(&arguments.shapes, &found, settings, &folder)?;
+    let page = report::write_shapes(&arguments.shapes, &found, &run, &folder)?;
     println!("page: {}", page.display());
     println!("measurements: {}", folder.join(FILE).display());
     let whole = found.iter().any(|f| f.failure.is_none());

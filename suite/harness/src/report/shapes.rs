@@ -12,7 +12,7 @@ use crate::{
         verdict::{milliseconds, times},
         write_file,
     },
-    shapes::{Found, Settings, Shape},
+    shapes::{Found, Shape, ShapesRun},
 };
 
 /// Beside the record of the measurements.
@@ -47,9 +47,10 @@ pub fn shapes_on_terminal(shapes: &[Shape], found: &[Found]) -> String {
 pub fn write_shapes(
     shapes: &[Shape],
     found: &[Found],
-    settings: Settings,
+    run: &ShapesRun,
     folder: &Path,
 ) -> Result<PathBuf> {
+    let settings = run.settings;
     let names: Vec<&str> = shapes.iter().map(|shape| shape.text.as_str()).collect();
     let lines: Vec<String> = sentences(shapes, found)
         .into_iter()
@@ -57,12 +58,16 @@ pub fn write_shapes(
         .collect();
     let text = format!(
         "# A new shape\n\nEach of {} fresh processes ran {} passes on made-up inputs of each shape, {}, \
-         with {} thread{}. Medians over processes.\n\n{}\n\n{}\n",
+         with {} thread{}. Medians over processes; {}, {} cores, {}, code {}.\n\n{}\n\n{}\n",
         settings.rounds,
         settings.passes,
         names.join(", then "),
         settings.threads,
         if settings.threads == 1 { "" } else { "s" },
+        run.machine.cpu,
+        run.machine.cores,
+        run.date,
+        run.code.commit.as_deref().unwrap_or("without a commit"),
         table(HEADER, rows(shapes, found)),
         lines.join("\n")
     );

@@ -261,7 +261,9 @@ pub(super) fn times(ratio: f64) -> String {
 /// Three significant digits, in ms.
 pub(super) fn milliseconds(ms: f64) -> String {
     // What rounds to nothing has no sign.
-    match if ms.abs() < 0.005 { 0.0 } else { ms } {
+    match if ms.abs() < 0.0005 { 0.0 } else { ms } {
+        // Small models pass in some microseconds.
+        ms if ms != 0.0 && ms.abs() < 0.1 => format!("{ms:.3}"),
         ms if ms.abs() < 10.0 => format!("{ms:.2}"),
         ms if ms.abs() < 100.0 => format!("{ms:.1}"),
         ms => format!("{ms:.0}"),
