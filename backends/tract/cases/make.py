@@ -67,6 +67,21 @@ def constant_dequantization(name: str) -> None:
     )  # fmt: skip
 
 
+def softmax(name: str) -> None:
+    """Softmax of dequantized values, quantized again, as ONNX Runtime's quantizer writes it."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Softmax", ["d"], ["p"], axis=-1),
+        helper.make_node("QuantizeLinear", ["p", "ps", "pz"], ["pq"]),
+        helper.make_node("DequantizeLinear", ["pq", "ps", "pz"], ["y"]),
+    ]
+    model(
+        name, nodes, [1, 4, 2], [1, 4, 2],
+        s=np.float32(0.05), z=np.uint8(128), ps=np.float32(1 / 255), pz=np.uint8(0),
+    )  # fmt: skip
+
+
 def channels_last(name: str, height: int) -> None:
     """Two convolutions of integers, whose result is turned to channels last."""
 
@@ -93,6 +108,7 @@ def channels_last(name: str, height: int) -> None:
 convolution("qlinearconv-depthwise", [1, 64, 60, 80])
 float_convolution("conv-depthwise", [1, 64, 60, 80])
 constant_dequantization("dequantizelinear-i16")
+softmax("softmax-quantized")
 channels_last("qlinearconv-channels-last", 7)
 # As high as it has channels.
 channels_last("qlinearconv-channels-last-silent", 4)
