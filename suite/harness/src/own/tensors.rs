@@ -66,25 +66,31 @@ fn read_limited(file: impl Read) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether the header of an array is as long as it says: its reader takes memory for it beforehand. See
-/// numpy's `numpy.lib.format` for the layout.
-fn has_header(bytes: &[u8]) -> bool {
-    let length = match bytes {
-        [_, _, _, _, _, _, 1, _, length @ ..] => {
-            let length = length.first_chunk().copied();
-            length.map(|length| u32::from(u16::from_le_bytes(length)))
+/// The longest header that numpy reads by default.
+const LONGEST_HEADER: usize = 10_000;
+
+/// The header of an array, where it is as long as it says and is not of records: its reader takes memory for
+/// it beforehand, and time that doubles with each bracket. See numpy's `numpy.lib.format` for the layout.
+fn header(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = match bytes {
+        [_, _, _, _, _, _, 1, _, rest @ ..] => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (u16::from_le_bytes(*length).into(), rest)
         }
-        [_, _, _, _, _, _, _, _, length @ ..] => {
-            length.first_chunk().copied().map(u32::from_le_bytes)
+        [_, _, _, _, _, _, _, _, rest @ ..] => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (u32::from_le_bytes(*length) as usize, rest)
         }
-        _ => None,
+        _ => return None,
     };
-    length.is_some_and(|length| length as usize <= bytes.len())
+    let header = rest.get(..length).filter(|_| length <= LONGEST_HEADER)?;
+    let brackets = header.iter().filter(|byte| b"([{".contains(byte));
+    (brackets.count() <= 2).then_some(header)
 }
 
 fn npy(bytes: &[u8]) -> Result<Tensor> {
     let no_array = "it is no array as numpy.save writes it";
-    ensure!(has_header(bytes), "{no_array}");
+    ensure!(header(bytes).is_some(), "{no_array}, or one of records");
     let array = NpyFile::new(Cursor::new(bytes)).context(no_array)?;
     ensure!(
         array.order() == Order::C,
@@ -184,6 +190,7 @@ mod tests {
                 "numpy.save",
             ),
             (array("<f4", false, "(99999, 99999)", &[0; 4]), "short"),
+            (array("<f4", false, &"[".repeat(60), &[0; 4]), "numpy.save"),
         ] {
             std::fs::write(&path, bytes)?;
             let error = format!("{:#}", read_named(&path).expect_err("must fail"));
