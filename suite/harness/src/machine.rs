@@ -5,6 +5,12 @@ use std::{collections::BTreeMap, process::Command};
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
 
+/// Now, in UTC, as every record tells when it was begun.
+pub fn now() -> String {
+    let now = jiff::Timestamp::now();
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// The circumstances of one run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {

@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_probe::{Knobs, Model, PassPlan, THREADS, TensorSpec, Trial, write_tensors};
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
     campaign::progress,
     code::Code,
     judge::latency::{Latency, summarise},
-    machine::Machine,
+    machine::{Machine, now},
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
     own::{random_input, read_shape},
@@ -129,9 +128,7 @@ pub fn measure(
     fs::create_dir_all(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
     let run = ShapesRun {
         version: VERSION,
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string(),
+        date: now(),
         machine: Machine::observe(),
         code: Code::observe(workspace)?,
         settings,

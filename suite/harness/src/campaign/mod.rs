@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     code::Code,
-    machine::Machine,
+    machine::{Machine, now},
     model::ModelDescription,
     observation::{Cell, Observation, Outcome, Process, Purpose},
     page_cache::{Eviction, Files},
@@ -89,9 +89,7 @@ pub fn run(
         workspace.root(),
         Run {
             version: VERSION,
-            date: jiff::Timestamp::now()
-                .strftime("%Y-%m-%dT%H:%M:%SZ")
-                .to_string(),
+            date: now(),
             machine: Machine::observe(),
             code: Code::observe(workspace)?,
             settings: settings.clone(),

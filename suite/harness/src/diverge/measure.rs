@@ -54,9 +54,7 @@ pub fn measure(
     let photo = subject.photos.first().context("there is no photograph")?;
     let run = DivergeRun {
         version: VERSION,
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string(),
+        date: crate::machine::now(),
         code: Code::observe(workspace)?,
         referees: BTreeMap::from([(referee.name.clone(), sources_sha256(workspace, referee)?)]),
         model: model.name.clone(),

@@ -14,7 +14,7 @@ use crate::{
     beside::Recorder,
     campaign::progress,
     code::Code,
-    machine::{Machine, load_average},
+    machine::{Machine, load_average, now},
     model::ModelDescription,
     probe::{Probe, start},
     record::Record,
@@ -69,9 +69,7 @@ pub fn measure(
     let photo = subject.photos.first().context("there is no photograph")?;
     let run = ExplainRun {
         version: VERSION,
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string(),
+        date: now(),
         machine: Machine::observe(),
         code,
         settings,

@@ -64,9 +64,7 @@ pub fn measure(
     let referee = referee.context("no backend of this workspace is a referee")?;
     let run = OperatorsRun {
         version: VERSION,
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string(),
+        date: crate::machine::now(),
         code: Code::observe(workspace)?,
         referees: BTreeMap::from([(referee.name.clone(), sources_sha256(workspace, referee)?)]),
         cases: settings.cases,

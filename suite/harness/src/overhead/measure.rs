@@ -17,7 +17,7 @@ use crate::{
     beside::Recorder,
     campaign::{LEAST_PASSES, progress},
     code::Code,
-    machine::{Machine, load_average},
+    machine::{Machine, load_average, now},
     model::{ModelDescription, Precision},
     photo::Photo,
     probe::{Probe, TIMEOUT, build_example},
@@ -85,9 +85,7 @@ pub fn measure(
     let subject = Subject::new(workspace, models, photos)?;
     let run = OverheadRun {
         version: VERSION,
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string(),
+        date: now(),
         machine: Machine::observe(),
         code: Code::observe(workspace)?,
         settings,

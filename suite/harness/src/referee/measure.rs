@@ -43,9 +43,7 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
     let subject = Subject::of(workspace, &kept)?;
     let run = RefereeRun {
         version: VERSION,
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string(),
+        date: crate::machine::now(),
         code: Code::observe(workspace)?,
         referees: referees
             .iter()
