@@ -3,7 +3,8 @@
 
 use std::{collections::HashMap, ops::RangeInclusive};
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor};
+use bytemuck::{Pod, Zeroable};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 use firstpass_probe::{Error, Result};
 
 use crate::{geometry::volume, plan::Value, settings::Buffers};
@@ -13,6 +14,29 @@ const PAGE: usize = 4096;
 
 /// More is not taken for a model: a damaged file must not exhaust memory.
 const MAX_BYTES: usize = 1 << 34;
+
+/// What a core fetches at once, and as long as the longest vector: vectors that lie in two lines take
+/// twice as long.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct CacheLine([u8; LINE]);
+
+const LINE: usize = 64;
+
+/// Memory that is kept, from the beginning of a cache line on.
+#[derive(Default)]
+pub struct Room(Vec<CacheLine>);
+
+impl Room {
+    /// The first `length` bytes or more, with what was written there.
+    pub fn at_least(&mut self, length: usize) -> &mut [u8] {
+        let lines = length.div_ceil(LINE);
+        if self.0.len() < lines {
+            self.0.resize(lines, CacheLine::zeroed());
+        }
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
 
 /// A value that needs memory.
 pub struct Request {
@@ -67,17 +91,32 @@ pub fn take(requests: &[Request], buffers: Buffers) -> Result<(HashMap<Value, Te
         return Err(Error::unsupported(format!("{bytes} bytes of buffers")));
     }
     for block in blocks {
-        let memory = Tensor::zeros(block.length, block.dtype, &Device::Cpu)?;
+        let memory = Tensor::zeros(block.length + LINE, block.dtype, &Device::Cpu)?;
+        let line = first_line(&memory);
         if buffers != Buffers::Lazy {
             memory.inplace_op1(&Touch(buffers))?;
         }
         for (index, _) in block.used {
             let Request { value, dims, .. } = &requests[index];
-            let tensor = memory.narrow(0, 0, lengths[index])?;
+            let tensor = memory.narrow(0, line, lengths[index])?;
             tensors.insert(*value, tensor.reshape(dims.as_slice())?);
         }
     }
     Ok((tensors, bytes))
+}
+
+/// The first value that a cache line begins with.
+fn first_line(memory: &Tensor) -> usize {
+    let (storage, _) = memory.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        return 0;
+    };
+    match storage {
+        CpuStorage::U8(values) => values.as_ptr().align_offset(LINE),
+        CpuStorage::F32(values) => values.as_ptr().align_offset(LINE),
+        // No kernel reads vectors of these.
+        _ => 0,
+    }
 }
 
 fn overlap(a: &RangeInclusive<usize>, b: &RangeInclusive<usize>) -> bool {

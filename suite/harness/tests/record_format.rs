@@ -150,7 +150,8 @@ fn every_field_of_a_profile_is_documented() -> Result<()> {
             }],
             peaks: vec![Peak {
                 instructions: String::new(),
-                multiply_adds_per_s: 1,
+                multiply_adds: 1,
+                rounds_ns: vec![1],
             }],
         }),
         passes: vec![Span::default()],

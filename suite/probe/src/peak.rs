@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct Peak {
     /// The instruction set and the instruction.
     pub instructions: String,
-    /// Of the fastest of many short rounds on the calling thread.
-    pub multiply_adds_per_s: u64,
+    /// What each round multiplies and adds.
+    pub multiply_adds: u64,
+    /// Rounds of about a millisecond on the calling thread, in ns. They differ as the clock of the core
+    /// does, and as the machine is shared.
+    pub rounds_ns: Vec<u64>,
 }
 
 /// One for each way that this processor has, the slowest first; none on other architectures than x86-64.
@@ -27,11 +30,11 @@ mod x86 {
 
     use super::Peak;
 
-    /// Times that the instructions of a function below are repeated in a call.
-    const ROUNDS: u32 = 10_000;
+    /// Times that the instructions of a function below are repeated in a round.
+    const REPEATS: u32 = 500_000;
 
-    /// Calls, some of which nothing disturbs.
-    const CALLS: usize = 200;
+    /// As many as see the clock of the core move.
+    const ROUNDS: usize = 100;
 
     /// A way to multiply and add.
     pub struct Way {
@@ -76,17 +79,15 @@ mod x86 {
 
     pub fn peaks() -> Vec<Peak> {
         let peaks = ways().into_iter().map(|way| {
-            let times = (0..CALLS).map(|_| {
+            let rounds = (0..ROUNDS).map(|_| {
                 let began = Instant::now();
                 std::hint::black_box((way.run)());
-                began.elapsed().as_nanos()
+                u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
             });
-            let fastest = times.min().unwrap_or(1).max(1);
-            let products = u128::from(ROUNDS * SUMS) * u128::from(way.lanes * way.products);
             Peak {
                 instructions: way.name.into(),
-                multiply_adds_per_s: u64::try_from(products * 1_000_000_000 / fastest)
-                    .unwrap_or(u64::MAX),
+                multiply_adds: u64::from(REPEATS * SUMS) * u64::from(way.lanes * way.products),
+                rounds_ns: rounds.collect(),
             }
         });
         peaks.collect()
@@ -118,7 +119,7 @@ mod x86 {
                         "vmovd eax, xmm11",
                         "vzeroupper",
                         inout("eax") $ones => sum,
-                        inout("rcx") u64::from(ROUNDS) => _,
+                        inout("rcx") u64::from(REPEATS) => _,
                         clobber_abi("sysv64"),
                         options(nomem, nostack),
                     );
@@ -199,7 +200,7 @@ mod x86 {
         #[test]
         fn every_product_is_added() {
             for way in ways() {
-                let products = vec![1_u8; (ROUNDS * way.products) as usize];
+                let products = vec![1_u8; (REPEATS * way.products) as usize];
                 let reference: u32 = products.into_iter().map(u32::from).sum();
                 assert_eq!((way.run)(), reference, "{}", way.name);
             }

@@ -10,10 +10,12 @@ use super::{
     vnni,
 };
 
-/// Columns of the input that a vector kernel rearranges before it multiplies them: with those of two
-/// or four rows below each other they stay in the first-level cache.
+/// Bytes that a tile reads of the input: they stay in the first-level cache for all blocks of channels.
 #[cfg(target_arch = "x86_64")]
-const TILE: usize = 64;
+const TILE_BYTES: usize = 48 << 10;
+/// Columns of a tile where that were fewer: each tile begins with work of its own.
+#[cfg(target_arch = "x86_64")]
+const TILE_COLUMNS: usize = 64;
 /// A vector kernel may compute as many pixels at the same time.
 #[cfg(target_arch = "x86_64")]
 const PIXELS: usize = 4;
@@ -270,7 +272,8 @@ impl Depthwise {
             ..
         } = self.horizontal;
         let reach = (kernel - 1) * dilation + 1;
-        let pixels = (TILE.saturating_sub(reach) / stride + 1).next_multiple_of(PIXELS);
+        let columns = (TILE_BYTES / (self.rows * self.channels)).max(TILE_COLUMNS);
+        let pixels = (columns.saturating_sub(reach) / stride + 1).next_multiple_of(PIXELS);
         for (number, out) in out.chunks_mut(pixels * self.channels).enumerate() {
             let tile = Tile {
                 rows: input.rows,

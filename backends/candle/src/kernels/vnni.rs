@@ -110,14 +110,15 @@ pub unsafe fn matrix(
                 channels,
                 requantization,
             };
-            // SAFETY: the caller says that the rows hold the quads. All of these need 24 vectors of
-            // sums or fewer, some of weights and one of activations: there are 32.
+            // SAFETY: the caller says that the rows hold the quads.
             unsafe {
                 match (vectors, plain) {
                     (4, true) => panel.multiply::<4, 6, true>(rows, tile.clone(), out),
                     (4, false) => panel.multiply::<4, 6, false>(rows, tile.clone(), out),
-                    (2, _) => panel.multiply::<2, 8, false>(rows, tile.clone(), out),
-                    _ => panel.multiply::<1, 8, false>(rows, tile.clone(), out),
+                    (2, true) => panel.multiply::<2, 8, true>(rows, tile.clone(), out),
+                    (2, false) => panel.multiply::<2, 8, false>(rows, tile.clone(), out),
+                    (_, true) => panel.multiply::<1, 12, true>(rows, tile.clone(), out),
+                    (_, false) => panel.multiply::<1, 12, false>(rows, tile.clone(), out),
                 }
             }
             packed = others;
@@ -140,11 +141,12 @@ struct Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// Computes its channels for the rows of `tile`, `ROWS` at a time.
+    /// Computes its channels for the rows of `tile`, `ROWS` at a time. Their sums, the weights of a
+    /// quad and one activation are to fit into 32 vectors.
     ///
     /// # Safety
     /// All segments of the rows hold as many quads.
-    #[inline]
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn multiply<const VECTORS: usize, const ROWS: usize, const PLAIN: bool>(
         &self,
@@ -152,8 +154,8 @@ impl Panel<'_> {
         tile: std::ops::Range<usize>,
         out: &mut Output<'_>,
     ) {
-        let weights = self.weights.as_chunks::<VECTORS>().0;
         let finish = Finish::<VECTORS, PLAIN>::new(self.requantization, self.channel);
+        let weights = self.weights.as_chunks::<VECTORS>().0;
         let width = (VECTORS * PANEL).min(self.channels - self.channel);
         for first in tile.clone().step_by(ROWS) {
             let block = rows.block::<ROWS>(first);
@@ -377,10 +379,10 @@ fn store_pixels<const PIXELS: usize>(
     out: &mut [u8],
 ) {
     let width = BYTES / PIXELS;
-    // There is nothing between these pixels.
-    if channels == width && out.len() == BYTES {
+    // Between the pixels there may be other channels.
+    if (PIXELS == 1 || channels == width) && out.len() >= channel + BYTES {
         // SAFETY: the bytes that are written are there.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes) };
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(channel).cast(), bytes) };
         return;
     }
     let mut values = [0; BYTES];
@@ -430,12 +432,11 @@ impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
     const WIDTH: usize = BYTES / PIXELS;
 
     /// For the channels from `channel` on. What is read for rows that the window does not have is
-    /// multiplied by zero.
+    /// multiplied by zero: it is the last row again, which is read anyway.
     fn new(tile: &Tile<'a>, rows: &[Option<&'a [u8]>], channel: usize) -> Self {
+        let row = |row: usize| rows.get(row).or(rows.last()).copied().flatten();
         let this = Self {
-            sources: std::array::from_fn(|row| {
-                tile.source(rows.get(row).copied().flatten(), channel)
-            }),
+            sources: std::array::from_fn(|number| tile.source(row(number), channel)),
             inside: tile.inside(),
             stride: tile.stride,
             padding: tile.padding[0],

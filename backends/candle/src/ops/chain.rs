@@ -15,6 +15,7 @@ use super::{
     int_conv::Strip,
     parallel::for_each_part,
 };
+use crate::memory::Room;
 
 /// Bytes that a thread holds between the convolutions of a chain: they stay in the second-level cache
 /// with the weights and with a part of input and output.
@@ -25,7 +26,7 @@ const LEAST_BYTES: usize = 1 << 18;
 
 thread_local! {
     /// The rows that are held, kept from chain to chain and from pass to pass.
-    static HELD: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static HELD: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What looks on while the convolutions of a chain run.
@@ -146,17 +147,14 @@ impl Chain {
     /// Takes the memory that the calling thread holds rows in, and gives it to `touch`.
     pub fn reserve(&self, touch: impl Fn(&mut [u8])) {
         HELD.with_borrow_mut(|held| {
-            for (held, touched) in self.take(held).iter_mut().zip(&self.held) {
-                touch(&mut held[..*touched]);
+            for (held, &length) in self.take(held).iter_mut().zip(&self.held) {
+                touch(&mut held.at_least(length)[..length]);
             }
         });
     }
 
-    fn take<'a>(&self, held: &'a mut Vec<Vec<u8>>) -> &'a mut [Vec<u8>] {
-        held.resize_with(held.len().max(self.held.len()), Vec::new);
-        for (held, &length) in held.iter_mut().zip(&self.held) {
-            held.resize(held.len().max(length), 0);
-        }
+    fn take<'a>(&self, held: &'a mut Vec<Room>) -> &'a mut [Room] {
+        held.resize_with(held.len().max(self.held.len()), Room::default);
         &mut held[..self.held.len()]
     }
 
@@ -212,7 +210,7 @@ impl Chain {
         input: &[u8],
         rows: Range<usize>,
         out: &mut [u8],
-        held: &mut [Vec<u8>],
+        held: &mut [Room],
         meter: &impl Meter,
     ) {
         let (last, others) = (
@@ -235,14 +233,14 @@ impl Chain {
                 .zip(before.iter().zip(&parts));
             for (number, ((conv, held), (before, part))) in stages.enumerate() {
                 let length = conv.row_length();
+                // A band may begin where a few rows more are held than were reserved.
+                let held = held.at_least(part.held.len() * length);
                 // What is still read of the rows that are there comes to the front.
                 let kept = part.held.start..part.computed.start;
                 if !kept.is_empty() {
                     let at = (kept.start - before.start) * length;
                     held.copy_within(at..at + kept.len() * length, 0);
                 }
-                // A band may begin where a few rows more are held than were reserved.
-                held.resize(held.len().max(part.held.len() * length), 0);
                 let at = kept.len() * length;
                 let new = &mut held[at..at + part.computed.len() * length];
                 meter.measure(number, || conv.compute(&input, part.computed.clone(), new));

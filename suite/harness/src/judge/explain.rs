@@ -79,8 +79,19 @@ pub struct Explanation {
     pub fault_ms: Option<Spread>,
     /// Profiled over plain processes, within rounds.
     pub profiler: Profiler,
-    /// What a core multiplies and adds a second at most, by its instructions: medians over processes.
-    pub peaks: Vec<(String, f64)>,
+    /// What a core multiplies and adds a second at most, by its instructions.
+    pub peaks: Vec<Peak>,
+}
+
+/// What a core multiplies and adds a second with some instructions, as medians over processes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Peak {
+    pub instructions: String,
+    /// The median of the rounds of a process: at the clock that passes ran at, whose times are medians
+    /// as well.
+    pub usual: f64,
+    /// The fastest round of a process.
+    pub highest: f64,
 }
 
 /// What the hooks cost.
@@ -128,8 +139,8 @@ impl Explanation {
     }
 
     /// The way in which a core multiplies and adds the most, and how much.
-    pub fn peak(&self) -> Option<&(String, f64)> {
-        self.peaks.iter().max_by(|a, b| a.1.total_cmp(&b.1))
+    pub fn peak(&self) -> Option<&Peak> {
+        self.peaks.iter().max_by(|a, b| a.usual.total_cmp(&b.usual))
     }
 
     pub fn is_cured(&self) -> bool {
@@ -245,18 +256,27 @@ fn later(passes: usize) -> Range<usize> {
     passes / 2..passes
 }
 
-fn peaks(profiles: &[&Profile]) -> Vec<(String, f64)> {
-    let mut by_instructions: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+fn peaks(profiles: &[&Profile]) -> Vec<Peak> {
+    // By instructions, the usual and the highest of each process.
+    let mut found: BTreeMap<&str, Vec<[f64; 2]>> = BTreeMap::new();
     for peak in profiles.iter().flat_map(|profile| &profile.peaks) {
-        let of_instructions = by_instructions.entry(&peak.instructions);
-        of_instructions
-            .or_default()
-            .push(peak.multiply_adds_per_s as f64);
+        let per_s = peak.rounds_ns.iter();
+        let per_s = per_s.map(|&ns| peak.multiply_adds as f64 * 1e9 / ns.max(1) as f64);
+        let highest = per_s.clone().fold(0.0, f64::max);
+        if let Some(usual) = median(per_s) {
+            let of_instructions = found.entry(&peak.instructions);
+            of_instructions.or_default().push([usual, highest]);
+        }
     }
-    let medians = by_instructions.into_iter();
-    medians
-        .filter_map(|(name, values)| Some((name.to_owned(), median(values)?)))
-        .collect()
+    let peaks = found.into_iter().filter_map(|(instructions, processes)| {
+        let of_processes = |figure: usize| median(processes.iter().map(|process| process[figure]));
+        Some(Peak {
+            instructions: instructions.into(),
+            usual: of_processes(0)?,
+            highest: of_processes(1)?,
+        })
+    });
+    peaks.collect()
 }
 
 /// Judges every backend that was profiled.
@@ -572,7 +592,6 @@ fn milliseconds(ns: u64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use firstpass_probe::Peak;
 
     use super::*;
     use crate::explain::tests::{operator, process, run};
@@ -607,17 +626,16 @@ pub(crate) mod tests {
             source: "a hook".into(),
             operators: vec![operator("first", "conv"), operator("last", "quantize")],
             passes: passes.collect(),
-            peaks: vec![
-                peak("slow", 40_000_000_000),
-                peak("fast", 99_000_000_000 + round * 500_000_000),
-            ],
+            peaks: vec![peak("slow", 40_000), peak("fast", 99_000 + round * 500)],
         }
     }
 
-    fn peak(instructions: &str, multiply_adds_per_s: u64) -> Peak {
-        Peak {
+    /// Usually as many multiply-adds in a microsecond, and once twice as many.
+    fn peak(instructions: &str, multiply_adds: u64) -> firstpass_probe::Peak {
+        firstpass_probe::Peak {
             instructions: instructions.into(),
-            multiply_adds_per_s,
+            multiply_adds,
+            rounds_ns: vec![1000, 500, 1000, 1100, 900],
         }
     }
 
@@ -657,9 +675,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_peak_is_the_median_of_the_fastest_instructions() {
+    fn the_peak_is_the_usual_one_of_the_fastest_instructions() {
         let found = explanation_of(profile);
-        assert_eq!(found.peak(), Some(&("fast".into(), 100e9)));
+        let expected = Peak {
+            instructions: "fast".into(),
+            usual: 100e9,
+            highest: 200e9,
+        };
+        assert_eq!(found.peak(), Some(&expected));
         assert_eq!(found.peaks.len(), 2);
     }
 

@@ -15,7 +15,7 @@ use crate::{
     graph::Graph,
     judge::{
         cure::name,
-        explain::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
+        explain::{Count, Explanation, FIRST, Failure, Judged, Part, Peak, judge},
     },
     model::{ModelDescription, Precision},
     report::{
@@ -320,7 +320,7 @@ fn throughput(
             milliseconds(steady),
             format!("{:.1}", per_s / 1e9),
         ];
-        row.extend(peak.map(|(_, peak)| format!("{:.0} %", per_s / peak * 100.0)));
+        row.extend(peak.map(|peak| format!("{:.0} %", per_s / peak.usual * 100.0)));
         row
     };
     let all = found.iter().fold((0, 0.0), |(count, time), found| {
@@ -341,29 +341,36 @@ fn throughput(
             .chain([row(format!("**all {}**", found.len()), all.0, all.1)])
             .collect(),
     };
-    let roof = peak.map(|(instructions, peak)| {
-        let others = explanation.peaks.iter();
-        let others = others
-            .filter(|(name, _)| name != instructions)
-            .map(|(name, peak)| format!("{:.0} by `{name}`", peak / 1e9));
-        let others: Vec<String> = others.collect();
-        let least = all.0 as f64 / peak * 1e3;
-        format!(
-            "The peak is what one core multiplies and adds in registers, without loads, stores and \
-             requantization, measured behind the passes of each process: {:.0} billion products of u8 \
-             and i8 a second by `{instructions}`{}. At that rate the convolutions would take {} ms: \
-             they take {:.1} times as long.",
-            peak / 1e9,
-            if others.is_empty() {
-                String::new()
-            } else {
-                format!(" ({})", others.join(", "))
-            },
-            milliseconds(least),
-            all.1 / least,
-        )
-    });
+    let roof = peak.map(|peak| roof(explanation, peak, all));
     Some(Throughput { table, roof })
+}
+
+/// What a core could do at most, and how much longer all convolutions take: their multiply-adds and ms.
+fn roof(explanation: &Explanation, peak: &Peak, (count, time): (u64, f64)) -> String {
+    let others = explanation.peaks.iter();
+    let others = others.filter(|other| other.instructions != peak.instructions);
+    let others =
+        others.map(|other| format!("{:.0} by `{}`", other.usual / 1e9, other.instructions));
+    let others: Vec<String> = others.collect();
+    let least = |per_s: f64| count as f64 / per_s * 1e3;
+    format!(
+        "The peak is what one core multiplies and adds in registers, without loads, stores and \
+         requantization, measured behind the passes of each process: {:.0} billion products of u8 \
+         and i8 a second by `{}`{}. At that rate the convolutions would take {} ms: they take {:.1} \
+         times as long. Both are medians, at the clock that the core usually had. The fastest round of \
+         a process reached {:.0} billion; against that they take {:.1} times as long.",
+        peak.usual / 1e9,
+        peak.instructions,
+        if others.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", others.join(", "))
+        },
+        milliseconds(least(peak.usual)),
+        time / least(peak.usual),
+        peak.highest / 1e9,
+        time / least(peak.highest),
+    )
 }
 
 fn times_header() -> Vec<String> {
