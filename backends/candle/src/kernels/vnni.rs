@@ -157,6 +157,11 @@ impl Panel<'_> {
         let finish = Finish::<VECTORS, PLAIN>::new(self.requantization, self.channel);
         let weights = self.weights.as_chunks::<VECTORS>().0;
         let width = (VECTORS * PANEL).min(self.channels - self.channel);
+        let stride = out.stride;
+        // Once for all rows: what is checked for each costs as much as it stores.
+        let out = &mut out.values[self.channel..];
+        assert!((tile.end - 1) * stride + width <= out.len(), "room for all rows");
+        let out = out.as_mut_ptr();
         for first in tile.clone().step_by(ROWS) {
             let block = rows.block::<ROWS>(first);
             let mut sums = [finish.correction; ROWS];
@@ -182,8 +187,8 @@ impl Panel<'_> {
             for (number, sums) in sums.iter().enumerate() {
                 // A block that is not full has computed its last row several times.
                 if first + number < tile.end {
-                    let out = out.row(first + number, self.channels);
-                    finish.store(sums, &mut out[self.channel..][..width]);
+                    // SAFETY: as asserted, there is as much room in all rows of the tile.
+                    unsafe { finish.store(sums, out.add((first + number) * stride), width) };
                 }
             }
         }
@@ -609,30 +614,32 @@ impl<const VECTORS: usize, const PLAIN: bool> Finish<VECTORS, PLAIN> {
         rounded
     }
 
-    /// Writes the channels of a panel, or as many as `out` has.
+    /// Writes the first `width` channels of a panel.
+    ///
+    /// # Safety
+    /// There is room for them behind `to`, and the panel has as many.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn store(&self, sums: &[__m512i; VECTORS], out: &mut [u8]) {
+    unsafe fn store(&self, sums: &[__m512i; VECTORS], to: *mut u8, width: usize) {
         let rounded = self.rounded(sums);
-        assert!((1..=VECTORS * PANEL).contains(&out.len()));
-        let mask = u64::MAX >> (BYTES - out.len());
-        let to = out.as_mut_ptr().cast();
-        if let [a, b, c, d] = rounded[..] {
-            let bytes = self.pack([a, b, c, d]);
-            // SAFETY: as many bytes are written as `out` has.
-            unsafe { _mm512_mask_storeu_epi8(to, mask, bytes) };
-        } else if let [a, b] = rounded[..] {
-            let words = self.words(a, b);
-            let words = _mm512_max_epi16(words, _mm512_set1_epi16(self.low.into()));
-            let bytes = _mm512_cvtusepi16_epi8(words);
-            // SAFETY: as above.
-            unsafe { _mm256_mask_storeu_epi8(to, mask as u32, bytes) };
-        } else if let [a] = rounded[..] {
-            let numbers = _mm512_add_epi32(a, _mm512_set1_epi32(self.zero.into()));
-            let numbers = _mm512_max_epi32(numbers, _mm512_set1_epi32(self.low.into()));
-            let bytes = _mm512_cvtusepi32_epi8(numbers);
-            // SAFETY: as above.
-            unsafe { _mm_mask_storeu_epi8(to, mask as u16, bytes) };
+        let mask = u64::MAX >> (BYTES - width);
+        let to = to.cast();
+        // SAFETY: the mask has as many bits as bytes may be written.
+        unsafe {
+            if let [a, b, c, d] = rounded[..] {
+                let bytes = self.pack([a, b, c, d]);
+                _mm512_mask_storeu_epi8(to, mask, bytes);
+            } else if let [a, b] = rounded[..] {
+                let words = self.words(a, b);
+                let words = _mm512_max_epi16(words, _mm512_set1_epi16(self.low.into()));
+                let bytes = _mm512_cvtusepi16_epi8(words);
+                _mm256_mask_storeu_epi8(to, mask as u32, bytes);
+            } else if let [a] = rounded[..] {
+                let numbers = _mm512_add_epi32(a, _mm512_set1_epi32(self.zero.into()));
+                let numbers = _mm512_max_epi32(numbers, _mm512_set1_epi32(self.low.into()));
+                let bytes = _mm512_cvtusepi32_epi8(numbers);
+                _mm_mask_storeu_epi8(to, mask as u16, bytes);
+            }
         }
     }
 

@@ -34,6 +34,9 @@ struct Task {
     input: PathBuf,
     /// Those that did not fail yet.
     variants: Vec<Variant>,
+    /// How many it has had, and the time that they took.
+    rounds: usize,
+    spent: Duration,
 }
 
 /// What a process measured.
@@ -106,6 +109,8 @@ pub fn measure(
                         knobs,
                         input: input.clone(),
                         variants: vec![Variant::Profiled, Variant::Plain],
+                        rounds: 0,
+                        spent: Duration::ZERO,
                     }));
                 }
                 Err(reason) => {
@@ -128,42 +133,52 @@ fn choose(subject: &Subject, description: &Description, model: &ModelDescription
     Ok(chosen)
 }
 
-/// In every round all tasks run in a new order, and both processes of a task one right after the
-/// other, so that what disturbs the machine disturbs them alike.
+/// Every task has one round, and then the tasks share the time of the budget: the profile of an engine
+/// whose first passes take seconds does not take the time of the others. Both processes of a round run
+/// one right after the other, so that what disturbs the machine disturbs them alike.
 fn run_rounds(tasks: &mut [Task], settings: Settings, recorder: &mut Recorder) -> Result<()> {
     let bar = progress("explain", 2 * tasks.len() * settings.rounds);
     let budget = Duration::from_secs_f64(settings.budget_s);
     let began = Instant::now();
-    for round in 0..settings.rounds {
-        tasks.shuffle(&mut rand::rng());
-        for task in &mut *tasks {
-            if round > 0 && began.elapsed() >= budget {
-                break;
-            }
-            bar.set_message(format!(
-                "round {}: {}, {}",
-                round + 1,
-                task.backend,
-                task.model.name
-            ));
-            task.variants.shuffle(&mut rand::rng());
-            for variant in task.variants.clone() {
-                let line = task.observe(variant, round, settings);
-                if line.failure.is_some() {
-                    // It is a line already; failing again would only take time.
-                    task.variants.retain(|v| *v != variant);
-                }
-                bar.suspend(|| write(recorder, &task.backend, &line))?;
-                bar.inc(1);
-            }
-            if !task.variants.contains(&Variant::Profiled) {
-                // Plain passes alone explain nothing.
-                task.variants.clear();
-            }
+    tasks.shuffle(&mut rand::rng());
+    while let Some(task) = next(tasks, settings.rounds) {
+        if task.rounds > 0 && began.elapsed() >= budget {
+            break;
         }
+        bar.set_message(format!(
+            "round {}: {}, {}",
+            task.rounds + 1,
+            task.backend,
+            task.model.name
+        ));
+        let task_began = Instant::now();
+        task.variants.shuffle(&mut rand::rng());
+        for variant in task.variants.clone() {
+            let line = task.observe(variant, task.rounds, settings);
+            if line.failure.is_some() {
+                // It is a line already; failing again would only take time.
+                task.variants.retain(|v| *v != variant);
+            }
+            bar.suspend(|| write(recorder, &task.backend, &line))?;
+            bar.inc(1);
+        }
+        if !task.variants.contains(&Variant::Profiled) {
+            // Plain passes alone explain nothing.
+            task.variants.clear();
+        }
+        task.rounds += 1;
+        task.spent += task_began.elapsed();
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// Of the tasks that have rounds left, one that has had none, or else that which has had the least time.
+fn next(tasks: &mut [Task], rounds: usize) -> Option<&mut Task> {
+    let left = tasks
+        .iter_mut()
+        .filter(|task| task.rounds < rounds && !task.variants.is_empty());
+    left.min_by_key(|task| (task.rounds > 0, task.spent))
 }
 
 impl Task {
@@ -295,6 +310,8 @@ mod tests {
             knobs: Knobs::default(),
             input: "input".into(),
             variants: vec![Variant::Profiled, Variant::Plain],
+            rounds: 0,
+            spent: Duration::ZERO,
         })
     }
 
@@ -315,6 +332,31 @@ mod tests {
             passes: vec![ProfiledPass::default(); passes],
             ..Profile::default()
         }
+    }
+
+    #[test]
+    fn tasks_share_the_time() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut tasks = Vec::new();
+        for (backend, rounds, seconds) in [("slow", 1, 9), ("fast", 4, 1), ("done", 5, 0)] {
+            tasks.push(Task {
+                backend: backend.into(),
+                rounds,
+                spent: Duration::from_secs(seconds),
+                ..task(dir.path(), &profile(1))?
+            });
+        }
+        let chosen = |tasks: &mut [Task]| next(tasks, 5).map(|task| task.backend.clone());
+        assert_eq!(chosen(&mut tasks).as_deref(), Some("fast"));
+        tasks[1].spent = Duration::from_secs(10);
+        assert_eq!(chosen(&mut tasks).as_deref(), Some("slow"));
+        // The first round of each comes first.
+        tasks[1].rounds = 0;
+        assert_eq!(chosen(&mut tasks).as_deref(), Some("fast"));
+        tasks[1].variants.clear();
+        tasks[0].rounds = 5;
+        assert_eq!(chosen(&mut tasks), None);
+        Ok(())
     }
 
     #[test]
