@@ -251,7 +251,7 @@ pub fn depthwise(
 ) {
     let pairs = tile.rows.len().div_ceil(2);
     let columns = columns.take(pairs * tile.width);
-    let of_block = weights.chunks_exact(pairs * tile.kernel);
+    let of_block = weights.chunks_exact(pairs * tile.horizontal.kernel);
     for (block, (&offset, weights)) in offsets.iter().zip(of_block).enumerate() {
         let of_pair = columns.chunks_exact_mut(tile.width);
         for (rows, columns) in tile.rows.chunks(2).zip(of_pair) {
@@ -265,11 +265,15 @@ pub fn depthwise(
         // Interleaved pairs have other channels in a register than panels.
         let correction = halves(finish[0].correction, finish[1].correction);
         let (first, second) = columns.split_at(tile.width);
-        if let (Ok(weights), 3, 1) = (<&[_; 6]>::try_from(weights), tile.kernel, tile.dilation) {
+        if let (Ok(weights), 3, 1) = (
+            <&[_; 6]>::try_from(weights),
+            tile.horizontal.kernel,
+            tile.horizontal.dilation,
+        ) {
             // By far the most frequent window, in straight code.
             for (number, out) in out.chunks_exact_mut(tile.channels).enumerate() {
                 let [mut low, mut high] = correction;
-                let window = number * tile.stride;
+                let window = number * tile.horizontal.stride;
                 let columns = [&first[window..][..3], &second[window..][..3]];
                 for (weights, columns) in weights.as_chunks::<3>().0.iter().zip(columns) {
                     for (weights, column) in weights.iter().zip(columns) {
@@ -281,11 +285,11 @@ pub fn depthwise(
         } else {
             for (number, out) in out.chunks_exact_mut(tile.channels).enumerate() {
                 let [mut low, mut high] = correction;
-                let of_pair = weights.chunks_exact(tile.kernel);
+                let of_pair = weights.chunks_exact(tile.horizontal.kernel);
                 for (weights, columns) in of_pair.zip(columns.chunks_exact(tile.width)) {
-                    let columns = columns[number * tile.stride..]
+                    let columns = columns[number * tile.horizontal.stride..]
                         .iter()
-                        .step_by(tile.dilation);
+                        .step_by(tile.horizontal.dilation);
                     for (weights, column) in weights.iter().zip(columns) {
                         [low, high] = weights.add([low, high], column);
                     }
@@ -330,14 +334,14 @@ fn interleave(tile: &Tile<'_>, rows: &[Option<&[u8]>], offset: usize, columns: &
     assert!(
         sources
             .iter()
-            .all(|s| s.values.len() >= last * s.step + PANEL)
+            .all(|source| source.len() >= last * tile.channels + PANEL)
     );
     for (number, column) in columns.iter_mut().enumerate() {
         let mut values = [_mm256_setzero_si256(); 2];
         for (values, source) in values.iter_mut().zip(&sources) {
             // SAFETY: the source has 16 values from the start of every column on, up to the last.
             *values = unsafe {
-                let values = source.values.as_ptr().add(number * source.step);
+                let values = source.as_ptr().add(number * tile.channels);
                 _mm256_cvtepu8_epi16(_mm_loadu_si128(values.cast()))
             };
         }

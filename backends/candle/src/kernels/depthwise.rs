@@ -10,12 +10,14 @@ use super::{
     vnni,
 };
 
-/// Bytes that a tile reads of the input: they stay in the first-level cache for all blocks of channels.
+/// Columns of the input that a vector kernel rearranges before it multiplies them: with those of two
+/// or four rows below each other they stay in the first-level cache.
+#[cfg(target_arch = "x86_64")]
+const TILE: usize = 64;
+/// Bytes that are read at most of the input where columns are rearranged in registers: they stay in the
+/// first-level cache for all blocks of channels.
 #[cfg(target_arch = "x86_64")]
 const TILE_BYTES: usize = 48 << 10;
-/// Columns of a tile where that were fewer: each tile begins with work of its own.
-#[cfg(target_arch = "x86_64")]
-const TILE_COLUMNS: usize = 64;
 /// A vector kernel may compute as many pixels at the same time.
 #[cfg(target_arch = "x86_64")]
 const PIXELS: usize = 4;
@@ -27,7 +29,7 @@ pub struct Input<'a> {
     pub rows: &'a [Option<&'a [u8]>],
     /// Columns of such a row.
     pub width: usize,
-    /// What padding reads: the zero point, once for every channel.
+    /// What padding reads: the zero point, as often as a row has values.
     pub padding: &'a [u8],
 }
 
@@ -43,20 +45,7 @@ pub(super) struct Tile<'a> {
     pub(super) width: usize,
     /// Columns of the whole input.
     input_width: usize,
-    /// Taps of the window in a row.
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) dilation: usize,
-}
-
-/// What the columns of a tile that are no padding read of one row.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    /// From the first such column on.
-    pub(super) values: &'a [u8],
-    /// From column to column; 0 where all read the same.
-    pub(super) step: usize,
+    pub(super) horizontal: Span,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -68,23 +57,12 @@ impl<'a> Tile<'a> {
         start..at(self.input_width.cast_signed()).cast_unsigned()
     }
 
-    /// The channels from `offset` on in the columns that are no padding, if there is one.
-    pub(super) fn source(&self, row: Option<&'a [u8]>, offset: usize) -> Source<'a> {
-        match row {
-            Some(row) => {
-                let column = self.first.max(0).cast_unsigned();
-                Source {
-                    values: row
-                        .get(column * self.channels + offset..)
-                        .unwrap_or_default(),
-                    step: self.channels,
-                }
-            }
-            None => Source {
-                values: self.padding,
-                step: 0,
-            },
-        }
+    /// What the columns that are no padding read of a row, from the first of them on, beginning with the
+    /// channel `offset`.
+    pub(super) fn source(&self, row: Option<&'a [u8]>, offset: usize) -> &'a [u8] {
+        let column = self.first.max(0).cast_unsigned();
+        let from = column * self.channels + offset;
+        row.unwrap_or(self.padding).get(from..).unwrap_or_default()
     }
 }
 
@@ -200,8 +178,8 @@ impl Depthwise {
     /// Computes one row of outputs, channels last. `columns` is room that no value is read from.
     pub fn row(&self, input: &Input<'_>, columns: &mut Columns, out: &mut [u8]) {
         assert_eq!(input.rows.len(), self.rows, "one row a tap");
-        assert_eq!(input.padding.len(), self.channels, "all channels");
         let length = input.width * self.channels;
+        assert_eq!(input.padding.len(), length, "a row");
         let mut rows = input.rows.iter().flatten();
         assert!(rows.all(|row| row.len() == length), "whole rows");
         assert!(out.len().is_multiple_of(self.channels), "whole pixels");
@@ -219,7 +197,7 @@ impl Depthwise {
             }
             #[cfg(target_arch = "x86_64")]
             Packed::Avx2 { weights, offsets } => {
-                self.for_each_tile(input, out, |tile, out| {
+                self.for_each_tile(input, out, TILE, |tile, out| {
                     // SAFETY: weights are packed for this instruction set only where it was
                     // detected.
                     unsafe {
@@ -229,7 +207,12 @@ impl Depthwise {
             }
             #[cfg(target_arch = "x86_64")]
             Packed::Vnni { weights, blocks } => {
-                self.for_each_tile(input, out, |tile, out| {
+                let of_bytes = TILE_BYTES / (self.rows * self.channels);
+                let columns_of_tile = match vnni::in_registers(self.rows, &self.horizontal) {
+                    true => of_bytes.max(TILE),
+                    false => TILE,
+                };
+                self.for_each_tile(input, out, columns_of_tile, |tile, out| {
                     // SAFETY: as above.
                     unsafe {
                         vnni::depthwise(weights, blocks, &self.requantization, tile, columns, out);
@@ -253,15 +236,17 @@ impl Depthwise {
             .source(column, tap, row.len() / self.channels)
         {
             Some(at) => &row[at * self.channels..][..self.channels],
-            None => input.padding,
+            None => &input.padding[..self.channels],
         }
     }
 
+    /// Calls `work` with tiles of about as many columns of the input.
     #[cfg(target_arch = "x86_64")]
     fn for_each_tile(
         &self,
         input: &Input<'_>,
         out: &mut [u8],
+        columns: usize,
         mut work: impl FnMut(&Tile<'_>, &mut [u8]),
     ) {
         let Span {
@@ -272,7 +257,6 @@ impl Depthwise {
             ..
         } = self.horizontal;
         let reach = (kernel - 1) * dilation + 1;
-        let columns = (TILE_BYTES / (self.rows * self.channels)).max(TILE_COLUMNS);
         let pixels = (columns.saturating_sub(reach) / stride + 1).next_multiple_of(PIXELS);
         for (number, out) in out.chunks_mut(pixels * self.channels).enumerate() {
             let tile = Tile {
@@ -282,9 +266,7 @@ impl Depthwise {
                 first: (number * pixels * stride).cast_signed() - before.cast_signed(),
                 width: (out.len() / self.channels - 1) * stride + reach,
                 input_width: input.width,
-                kernel,
-                stride,
-                dilation,
+                horizontal: self.horizontal,
             };
             work(&tile, out);
         }

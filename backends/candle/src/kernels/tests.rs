@@ -135,7 +135,12 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 fn depthwise_case() -> impl Strategy<Value = DepthwiseCase> {
-    let sizes = (vec(any::<bool>(), 1..7), span(), 1..180_usize, 0..150_usize);
+    let sizes = (
+        vec(any::<bool>(), 1..13),
+        span(),
+        1..180_usize,
+        0..150_usize,
+    );
     sizes.prop_flat_map(|(rows, horizontal, channels, more)| {
         // At least one window fits.
         let reach = (horizontal.kernel - 1) * horizontal.dilation + 1;
@@ -181,7 +186,7 @@ impl DepthwiseCase {
         let input = Input {
             rows: &rows,
             width: self.width,
-            padding: &vec![self.zero; channels],
+            padding: &vec![self.zero; channels * self.width],
         };
         let positions = self.horizontal.positions(self.width).unwrap_or(0);
         let mut out = vec![0; positions * channels];

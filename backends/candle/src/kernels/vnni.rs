@@ -5,13 +5,15 @@
 //! order, part p of vector v holds the channels from `16 p + 4 v` on; see [`position`].
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm_mask_storeu_epi8, _mm256_loadu_si256,
-    _mm256_mask_storeu_epi8, _mm512_add_epi32, _mm512_adds_epi16, _mm512_alignr_epi32,
-    _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_cvtepi32_ps, _mm512_cvtps_epi32,
-    _mm512_cvtusepi16_epi8, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_inserti32x4, _mm512_inserti64x4, _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_storeu_epi8, _mm512_max_epi16, _mm512_max_epi32, _mm512_max_epu8, _mm512_min_ps,
-    _mm512_mul_ps, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_set1_epi8, _mm512_set1_epi16,
+    __m512, __m512i, _mm_loadu_si128, _mm_mask_storeu_epi8, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm256_mask_storeu_epi8, _mm256_storeu_si256, _mm512_add_epi32, _mm512_adds_epi16,
+    _mm512_alignr_epi32, _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_castsi512_si128,
+    _mm512_castsi512_si256, _mm512_cvtepi32_ps, _mm512_cvtps_epi32, _mm512_cvtusepi16_epi8,
+    _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32,
+    _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti32x4, _mm512_inserti64x4,
+    _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_epi8,
+    _mm512_max_epi16, _mm512_max_epi32, _mm512_max_epu8, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_packs_epi32, _mm512_packus_epi16, _mm512_set1_epi8, _mm512_set1_epi16,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_si512,
     _mm512_storeu_si512, _mm512_unpackhi_epi8, _mm512_unpackhi_epi16, _mm512_unpacklo_epi8,
     _mm512_unpacklo_epi16,
@@ -19,9 +21,10 @@ use std::arch::x86_64::{
 
 use super::{
     Range, Requantization,
-    depthwise::{Column, Columns, Source, Tile},
+    depthwise::{Column, Columns, Tile},
     matrix::{Output, PANEL, QUAD, Rows},
 };
+use crate::geometry::Span;
 
 /// Rows of activations whose results are finished before those of the next begin: they stay in the
 /// second-level cache while they meet every panel. A multiple of the rows of all blocks.
@@ -160,7 +163,10 @@ impl Panel<'_> {
         let stride = out.stride;
         // Once for all rows: what is checked for each costs as much as it stores.
         let out = &mut out.values[self.channel..];
-        assert!((tile.end - 1) * stride + width <= out.len(), "room for all rows");
+        assert!(
+            (tile.end - 1) * stride + width <= out.len(),
+            "room for all rows"
+        );
         let out = out.as_mut_ptr();
         for first in tile.clone().step_by(ROWS) {
             let block = rows.block::<ROWS>(first);
@@ -223,7 +229,7 @@ fn depthwise_blocks<const PLAIN: bool>(
     columns: &mut Columns,
     out: &mut [u8],
 ) {
-    let taps = tile.rows.len().div_ceil(QUAD) * tile.kernel;
+    let taps = tile.rows.len().div_ceil(QUAD) * tile.horizontal.kernel;
     let of_block = weights.chunks_exact(taps).enumerate();
     for (&(channel, width), (number, weights)) in blocks.iter().zip(of_block) {
         let finish = Finish::<4, PLAIN>::new(requantization, number * BYTES);
@@ -251,16 +257,18 @@ fn depthwise_block<const PIXELS: usize, const PLAIN: bool>(
     columns: &mut Columns,
     out: &mut [u8],
 ) {
-    if let (Ok(weights), 1, 1 | 2) = (weights.try_into(), tile.dilation, tile.stride) {
+    if in_registers(tile.rows.len(), &tile.horizontal)
+        && let Ok(weights) = weights.try_into()
+    {
         three_columns::<PIXELS, PLAIN>(weights, finish, channel, tile, out);
         return;
     }
     let width = BYTES / PIXELS;
-    let reach = (tile.kernel - 1) * tile.dilation;
-    let phases = tile.stride.min(reach + 1);
+    let reach = (tile.horizontal.kernel - 1) * tile.horizontal.dilation;
+    let phases = tile.horizontal.stride.min(reach + 1);
     let vectors = (out.len() / tile.channels).div_ceil(PIXELS);
     // Vectors of a plane, and of the four planes of a phase.
-    let plane = vectors + (reach / tile.stride).div_ceil(PIXELS);
+    let plane = vectors + (reach / tile.horizontal.stride).div_ceil(PIXELS);
     let fours = tile.rows.chunks(QUAD);
     let columns = columns.take(fours.len() * phases * 4 * plane);
     for (rows, columns) in fours.zip(columns.chunks_exact_mut(phases * 4 * plane)) {
@@ -271,9 +279,12 @@ fn depthwise_block<const PIXELS: usize, const PLAIN: bool>(
     let columns = &*columns;
     // Where the vector begins that a tap reads for the first pixels, in bytes.
     let start = |tap: usize| {
-        let (four, right) = (tap / tile.kernel, tap % tile.kernel * tile.dilation);
-        let phase = four * phases + right % tile.stride;
-        phase * 4 * plane * BYTES + right / tile.stride * width
+        let (four, right) = (
+            tap / tile.horizontal.kernel,
+            tap % tile.horizontal.kernel * tile.horizontal.dilation,
+        );
+        let phase = four * phases + right % tile.horizontal.stride;
+        phase * 4 * plane * BYTES + right / tile.horizontal.stride * width
     };
     assert!((0..weights.len()).all(|tap| {
         let last = start(tap) + (vectors - 1 + 3 * plane) * BYTES;
@@ -300,6 +311,11 @@ fn depthwise_block<const PIXELS: usize, const PLAIN: bool>(
     }
 }
 
+/// Whether the columns of windows are rearranged in registers, by [`three_columns`].
+pub fn in_registers(rows: usize, horizontal: &Span) -> bool {
+    rows <= QUAD && (horizontal.kernel, horizontal.dilation) == (3, 1) && horizontal.stride <= 2
+}
+
 /// [`depthwise_block`] for by far the most frequent windows, of three columns beside each other that
 /// move by one or two: each column is rearranged once and stays in registers for all that read it.
 #[inline]
@@ -319,7 +335,7 @@ fn three_columns<const PIXELS: usize, const PLAIN: bool>(
             sums[lane] = _mm512_dpbusd_epi32(sums[lane], values[lane], weights);
         }
     };
-    if tile.stride == 2 {
+    if tile.horizontal.stride == 2 {
         // Columns 0, 2, 4, ... of the windows; those between are read by one pixel only.
         let mut even = columns.quads(0);
         for (vector, out) in pixels {
@@ -384,20 +400,36 @@ fn store_pixels<const PIXELS: usize>(
     out: &mut [u8],
 ) {
     let width = BYTES / PIXELS;
-    // Between the pixels there may be other channels.
-    if (PIXELS == 1 || channels == width) && out.len() >= channel + BYTES {
-        // SAFETY: the bytes that are written are there.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(channel).cast(), bytes) };
+    let last = (PIXELS - 1) * channels + channel;
+    if out.len() < last + width {
+        let mut values = [0; BYTES];
+        // SAFETY: the array has the 64 bytes that are written.
+        unsafe { _mm512_storeu_si512(values.as_mut_ptr().cast(), bytes) };
+        let pixels = out.chunks_exact_mut(channels);
+        for (pixel, values) in pixels.zip(values.chunks_exact(width)) {
+            pixel[channel..][..width].copy_from_slice(values);
+        }
         return;
     }
-    let mut values = [0; BYTES];
-    // SAFETY: the array has the 64 bytes that are written.
-    unsafe { _mm512_storeu_si512(values.as_mut_ptr().cast(), bytes) };
-    for (pixel, values) in out
-        .chunks_exact_mut(channels)
-        .zip(values.chunks_exact(width))
-    {
-        pixel[channel..][..width].copy_from_slice(values);
+    let first = out.as_mut_ptr();
+    let to = |pixel: usize| first.wrapping_add(pixel * channels + channel);
+    // SAFETY: the bytes that are written are there, up to those of the last pixel.
+    unsafe {
+        match PIXELS {
+            // Nothing lies between the pixels.
+            _ if channels == width => _mm512_storeu_si512(to(0).cast(), bytes),
+            1 => _mm512_storeu_si512(to(0).cast(), bytes),
+            2 => {
+                _mm256_storeu_si256(to(0).cast(), _mm512_castsi512_si256(bytes));
+                _mm256_storeu_si256(to(1).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+            }
+            _ => {
+                _mm_storeu_si128(to(0).cast(), _mm512_castsi512_si128(bytes));
+                _mm_storeu_si128(to(1).cast(), _mm512_extracti32x4_epi32::<1>(bytes));
+                _mm_storeu_si128(to(2).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
+                _mm_storeu_si128(to(3).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
+            }
+        }
     }
 }
 
@@ -415,7 +447,7 @@ fn interleave<const PIXELS: usize>(
     let length = planes.len() / 4;
     let columns = TileColumns::<PIXELS>::new(tile, rows, channel);
     for vector in 0..length {
-        let first = vector * PIXELS * tile.stride + phase;
+        let first = vector * PIXELS * tile.horizontal.stride + phase;
         for (lane, quads) in columns.quads(first).into_iter().enumerate() {
             let column = &mut planes[lane * length + vector];
             // SAFETY: a column has 64 bytes and, by its type, their alignment.
@@ -426,9 +458,10 @@ fn interleave<const PIXELS: usize>(
 
 /// Columns of up to four rows of a tile, for the channels of a block.
 struct TileColumns<'a, const PIXELS: usize> {
-    sources: [Source<'a>; QUAD],
+    sources: [&'a [u8]; QUAD],
     /// The columns that are no padding, the first of which is the first of the sources.
     inside: std::ops::Range<usize>,
+    channels: usize,
     stride: usize,
     padding: u8,
 }
@@ -443,14 +476,15 @@ impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
         let this = Self {
             sources: std::array::from_fn(|number| tile.source(row(number), channel)),
             inside: tile.inside(),
-            stride: tile.stride,
+            channels: tile.channels,
+            stride: tile.horizontal.stride,
             padding: tile.padding[0],
         };
         let last = this.inside.len().saturating_sub(1);
         let mut sources = this.sources.iter();
         assert!(
             this.inside.is_empty()
-                || sources.all(|s| last * s.step + Self::WIDTH <= s.values.len()),
+                || sources.all(|s| last * this.channels + Self::WIDTH <= s.len()),
             "the channels of all columns"
         );
         this
@@ -463,11 +497,11 @@ impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
         let last = first + (PIXELS - 1) * self.stride;
         let values = if self.inside.start <= first && last < self.inside.end {
             let mut values = [_mm512_setzero_si512(); QUAD];
+            let start = (first - self.inside.start) * self.channels;
             for (values, source) in values.iter_mut().zip(&self.sources) {
-                let start = (first - self.inside.start) * source.step;
                 // SAFETY: as asserted, the source has as many bytes at all columns that are inside.
                 *values = unsafe {
-                    gather::<PIXELS>(source.values.as_ptr().add(start), self.stride * source.step)
+                    gather::<PIXELS>(source.as_ptr().add(start), self.stride * self.channels)
                 };
             }
             values
@@ -498,8 +532,8 @@ impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
             for (pixel, bytes) in pixels {
                 let column = first + pixel * self.stride;
                 if self.inside.contains(&column) {
-                    let start = (column - self.inside.start) * source.step;
-                    bytes.copy_from_slice(&source.values[start..][..Self::WIDTH]);
+                    let start = (column - self.inside.start) * self.channels;
+                    bytes.copy_from_slice(&source[start..][..Self::WIDTH]);
                 }
             }
             load(&bytes)

@@ -57,7 +57,7 @@ pub struct IntConv {
     output_quantization: Quantization,
     kernel: OnceLock<Kernel>,
     window: Window,
-    /// What padding reads: the zero point, once for every channel.
+    /// A row of padding, which is the zero point.
     padding: Vec<u8>,
     /// Number, height, width and channels.
     input: [usize; 4],
@@ -80,7 +80,7 @@ impl IntConv {
             output_quantization,
             kernel: OnceLock::new(),
             window,
-            padding: vec![conv.input.zero; input[3]],
+            padding: vec![conv.input.zero; input[2] * input[3]],
             conv,
             input,
             output,
@@ -258,14 +258,14 @@ impl IntConv {
     /// A row of an image with its padding; `None` is all padding.
     fn copy_line(&self, row: Option<&[u8]>, out: &mut [u8]) {
         let Some(row) = row else {
-            out.fill(self.padding[0]);
+            out.fill(self.conv.input.zero);
             return;
         };
         let (before, rest) = out.split_at_mut(self.window.horizontal.before * self.input[3]);
         let (inside, after) = rest.split_at_mut(row.len());
-        before.fill(self.padding[0]);
+        before.fill(self.conv.input.zero);
         inside.copy_from_slice(row);
-        after.fill(self.padding[0]);
+        after.fill(self.conv.input.zero);
     }
 
     /// A row of the output.
