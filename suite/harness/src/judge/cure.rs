@@ -206,8 +206,9 @@ pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
 
 /// Which combinations are worth measuring, from the settings one at a time, of each promising knob its
 /// best value: the best by themselves; the best with each other one, and the best two with each other
-/// one, because knobs that cure the same are of no use together; the best all at once, all but one, and
-/// all with a warm-up pass.
+/// one, because knobs that cure the same are of no use together; the best all at once, and all but one.
+/// With a warm-up pass the best, the best two, and the best all at once: so that a goal which takes one is
+/// not reached by many knobs only.
 pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
     let mut best: BTreeMap<String, (f64, Knobs)> = BTreeMap::new();
     for setting in ablations.iter().flat_map(|a| &a.settings) {
@@ -239,10 +240,13 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
         kept.filter(|(at, _)| Some(*at) != left_out)
             .fold(Knobs::default(), |all, (_, knobs)| all.and(knobs))
     };
+    let warmed = |knobs: Knobs| knobs.with(firstpass_probe::WARM_UP, "full");
     let mut found: BTreeSet<Knobs> = singles.iter().take(BEST_SINGLES).cloned().collect();
     if let [first, second, others @ ..] = &singles[..] {
         let both = first.clone().and(second);
         found.insert(both.clone());
+        found.insert(warmed(first.clone()));
+        found.insert(warmed(both.clone()));
         for other in others {
             found.insert(first.clone().and(other));
             found.insert(both.clone().and(other));
@@ -250,7 +254,7 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
         found.insert(all_but(None));
         found.extend((0..together.len()).map(|at| all_but(Some(at))));
     }
-    found.insert(all_but(None).with(firstpass_probe::WARM_UP, "full"));
+    found.insert(warmed(all_but(None)));
     found.into_iter().collect()
 }
 
@@ -640,6 +644,7 @@ mod tests {
                 "a=better",
                 "a=better, b=good",
                 "a=better, b=good, warm-up=full",
+                "a=better, warm-up=full",
                 "b=good"
             ]
         );
