@@ -23,7 +23,7 @@ pub struct Arguments {
     /// Fresh processes of each variant, at least
     #[arg(long, value_name = "N", default_value_t = 20)]
     rounds: usize,
-    /// Time that the engines share equally, for further rounds of those that pass fast: 90s, 10m
+    /// Time for further rounds of the engines whose figures are not precise yet: 90s, 10m
     #[arg(long, value_name = "TIME")]
     budget: Option<Time>,
     /// Passes of each process; the second half of them counts as steady

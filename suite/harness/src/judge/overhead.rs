@@ -16,6 +16,10 @@ pub const ALLOWED: f64 = 0.02;
 /// What measuring costs beside a pass may be this share of the shortest steady pass.
 pub const ALLOWED_BESIDE: f64 = 0.005;
 
+/// Intervals that reach so far to both sides are precise: what is within or beyond is told by then, unless
+/// it is just at the border.
+const PRECISE: f64 = ALLOWED / 2.0;
+
 /// Of the steady passes of a process the fastest quarter is compared. All variants do the same
 /// work, so that a disturbance only ever makes one slower (Chen and Revels, "Robust benchmarking in
 /// noisy environments", 2016).
@@ -82,6 +86,19 @@ pub fn judge(overhead: &Overhead) -> Vec<Cost> {
         .iter()
         .filter_map(|(backend, processes)| cost(backend, processes))
         .collect()
+}
+
+/// Whether the probe is compared as precisely as is worth the time, with everything that was measured
+/// beside it. This asks for widths only and not for verdicts, so that stopping by it favours none.
+pub fn is_precise(backend: &str, processes: &[OverheadProcess]) -> bool {
+    let Some(cost) = cost(backend, processes) else {
+        return false;
+    };
+    let precise = |against: &Against| {
+        let half_width = against.ratio.relative_half_width();
+        against.ratio.processes >= FEWEST_ROUNDS && half_width.is_some_and(|half| half <= PRECISE)
+    };
+    !cost.against.is_empty() && cost.against.iter().all(precise)
 }
 
 fn cost(backend: &str, processes: &[OverheadProcess]) -> Option<Cost> {
@@ -222,6 +239,32 @@ mod tests {
         ] {
             assert_eq!(judged(share).against[0].verdict, expected, "{share}");
         }
+    }
+
+    #[test]
+    fn rounds_that_agree_are_precise_when_there_are_enough() {
+        // The probe takes this much longer than the engine called directly, round by round.
+        let precise = |shares: &[f64]| {
+            let processes: Vec<OverheadProcess> = shares
+                .iter()
+                .enumerate()
+                .flat_map(|(round, share)| {
+                    let probe = (20e6 * (1.0 + share)) as u64;
+                    [
+                        process(Variant::Direct, round, 20_000_000),
+                        process(Variant::Probe, round, probe),
+                    ]
+                })
+                .collect();
+            is_precise("x", &processes)
+        };
+        assert!(!precise(&[]));
+        assert!(!precise(&[0.0; FEWEST_ROUNDS - 1]));
+        assert!(precise(&[0.0; FEWEST_ROUNDS]));
+        // However slow it is.
+        assert!(precise(&[0.5; FEWEST_ROUNDS]));
+        let apart = [0.0, 0.1].repeat(FEWEST_ROUNDS);
+        assert!(!precise(&apart));
     }
 
     #[test]

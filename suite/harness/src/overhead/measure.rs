@@ -15,8 +15,9 @@ use rand::seq::SliceRandom;
 use super::{BESIDE, OverheadProcess, OverheadRun, Settings, VERSION, Variant, program::Program};
 use crate::{
     beside::Recorder,
-    campaign::{LEAST_PASSES, progress},
+    campaign::progress,
     code::Code,
+    judge::overhead::is_precise,
     machine::{Machine, load_average, now},
     model::{ModelDescription, Precision},
     photo::Photo,
@@ -27,8 +28,12 @@ use crate::{
     workspace::{Backend, Workspace},
 };
 
-/// A process of a slow engine does as many passes as fit into this.
-const PROCESS_TIME: Duration = Duration::from_millis(2500);
+/// A process of a slow engine does as many passes as fit into this: its processes differ more than their
+/// passes, and more of them tell more.
+const PROCESS_TIME: Duration = Duration::from_millis(1500);
+
+/// But so many, for a steady half.
+const LEAST_PASSES: usize = 6;
 
 /// So many readings of the clock are timed together.
 const CLOCK_READINGS: u32 = 100_000;
@@ -42,6 +47,12 @@ struct Contest<'a> {
     input: PathBuf,
     /// Of each process.
     passes: usize,
+    /// How many it has had, the time that they took, and what was measured.
+    rounds: usize,
+    used: Duration,
+    lines: Vec<OverheadProcess>,
+    /// Whether more would tell no more.
+    is_precise: bool,
 }
 
 /// How one variant is run.
@@ -155,6 +166,10 @@ fn prepare<'a>(
         input: inputs.file(photo, described)?,
         model,
         passes: settings.passes,
+        rounds: 0,
+        used: Duration::ZERO,
+        lines: Vec::new(),
+        is_precise: false,
     };
     contest.passes = passes_in_time(&probe, &contest, settings)?;
     let engine = description.engine.version;
@@ -243,42 +258,47 @@ fn python(workspace: &Workspace, backend: &Backend) -> Option<Result<Runner>> {
 }
 
 /// In every round the variants of a backend run one right after the other, in a new order, so that
-/// what disturbs the machine disturbs them alike.
+/// what disturbs the machine disturbs them alike. What the budget leaves goes to the backends whose
+/// figures are not precise yet.
 fn run_rounds(contests: &mut [Contest], settings: Settings, recorder: &mut Recorder) -> Result<()> {
     let processes: usize = contests.iter().map(|c| c.contestants.len()).sum();
     let bar = progress("overhead", processes * settings.rounds);
-    let share = Duration::from_secs_f64(settings.budget_s / contests.len().max(1) as f64);
-    let mut used = vec![Duration::ZERO; contests.len()];
-    for round in 0.. {
-        let mut has_run = false;
-        for (contest, used) in contests.iter_mut().zip(&mut used) {
-            if round >= settings.rounds {
-                if *used >= share || contest.contestants.len() < 2 {
-                    continue;
-                }
-                bar.inc_length(contest.contestants.len() as u64);
+    let budget = Duration::from_secs_f64(settings.budget_s);
+    let began = Instant::now();
+    while let Some(contest) = next(contests, settings.rounds) {
+        if contest.rounds >= settings.rounds {
+            if began.elapsed() >= budget {
+                break;
             }
-            let began = Instant::now();
-            contest.run_round(round, settings, &bar, recorder)?;
-            *used += began.elapsed();
-            has_run = true;
+            bar.inc_length(contest.contestants.len() as u64);
         }
-        if !has_run {
-            break;
-        }
+        let round_began = Instant::now();
+        contest.run_round(settings, &bar, recorder)?;
+        contest.rounds += 1;
+        contest.used += round_began.elapsed();
+        contest.is_precise = is_precise(contest.backend, &contest.lines);
     }
     bar.finish_and_clear();
     Ok(())
 }
 
+/// The contest whose turn it is until all have had as many rounds as are wanted; then, of those that are
+/// not precise yet, the one that has had the least time.
+fn next<'a, 'b>(contests: &'a mut [Contest<'b>], rounds: usize) -> Option<&'a mut Contest<'b>> {
+    let open = contests.iter_mut().filter(|contest| {
+        contest.rounds < rounds || (contest.contestants.len() > 1 && !contest.is_precise)
+    });
+    open.min_by_key(|contest| (contest.rounds.min(rounds), contest.used))
+}
+
 impl Contest<'_> {
     fn run_round(
         &mut self,
-        round: usize,
         settings: Settings,
         bar: &ProgressBar,
         recorder: &mut Recorder,
     ) -> Result<()> {
+        let round = self.rounds;
         let trial = Trial {
             model: self.model.clone(),
             knobs: Knobs::default().with(THREADS, settings.threads),
@@ -309,6 +329,7 @@ impl Contest<'_> {
                 bar.suspend(|| eprintln!("{}, {variant:?}: {reason}", self.backend));
             }
             recorder.write(self.backend, &line)?;
+            self.lines.push(line);
             bar.inc(1);
         }
         self.contestants
@@ -425,4 +446,52 @@ fn clock_read_ns() -> f64 {
     let began = monotonic_ns();
     let last = (0..CLOCK_READINGS).fold(began, |_, _| monotonic_ns());
     (last - began) as f64 / f64::from(CLOCK_READINGS)
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::TensorSpec;
+
+    use super::*;
+
+    fn contest(backend: &str, rounds: usize, used_s: u64) -> Contest<'_> {
+        let runner = || Runner::Probe {
+            probe: Probe::at(Path::new("probe")),
+            engine: "1".into(),
+        };
+        Contest {
+            backend,
+            contestants: vec![(Variant::Probe, runner()), (Variant::Direct, runner())],
+            model: Model {
+                name: "m".into(),
+                format: Format::Onnx,
+                path: "m.onnx".into(),
+                inputs: vec![TensorSpec::f32("x", [1])],
+                outputs: Vec::new(),
+            },
+            input: "input".into(),
+            passes: 6,
+            rounds,
+            used: Duration::from_secs(used_s),
+            lines: Vec::new(),
+            is_precise: false,
+        }
+    }
+
+    #[test]
+    fn the_time_left_goes_to_what_is_not_precise() {
+        let mut contests = [contest("slow", 2, 40), contest("fast", 3, 4)];
+        let turn = |contests: &mut [Contest]| next(contests, 3).map(|c| c.backend.to_owned());
+        assert_eq!(
+            turn(&mut contests).as_deref(),
+            Some("slow"),
+            "a round behind"
+        );
+        contests[0].rounds = 3;
+        assert_eq!(turn(&mut contests).as_deref(), Some("fast"), "less time");
+        contests[1].is_precise = true;
+        assert_eq!(turn(&mut contests).as_deref(), Some("slow"));
+        contests[0].contestants.pop();
+        assert_eq!(turn(&mut contests), None, "nothing to compare with");
+    }
 }

@@ -32,8 +32,8 @@ pub const BESIDE: Beside = Beside {
 pub struct Settings {
     /// Processes of each variant, at least.
     pub rounds: usize,
-    /// The time that all engines share equally, in s: one that passes fast gets further rounds until its
-    /// share is used up, whatever they say.
+    /// The time for all rounds, in s. What those above leave of it goes to the engines whose figures are
+    /// not precise yet, whatever these say.
     #[serde(default)]
     pub budget_s: f64,
     /// Passes of each process.
