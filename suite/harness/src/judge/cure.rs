@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firstpass_probe::{Description, Knob, Knobs, THREADS};
 use firstpass_statistics::{
+    bootstrap::Estimate,
     comparison::{Comparison, Verdict},
     median, quantile,
 };
@@ -51,6 +52,15 @@ const FARTHEST_BREAK_EVEN: f64 = 1e6;
 
 /// Of the bootstrap of break-even points.
 const DRAWS: usize = 1000;
+
+/// What settings are compared by.
+const FIGURES: [Figure; 5] = [
+    Figure::Steady,
+    Figure::FirstPass,
+    Figure::SecondPass,
+    Figure::ColdStart,
+    Figure::ThreeAnswers,
+];
 
 /// What a setting does to the outputs, compared with those of the default.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +127,17 @@ impl Setting {
         self.against.get(&figure).map(|c| c.verdict)
     }
 
+    /// Whether a figure is slower than with another setting, by ratios within rounds.
+    fn is_told_worse_than(&self, other: &Self) -> bool {
+        let (Some(own), Some(other)) = (&self.latency, &other.latency) else {
+            return true;
+        };
+        FIGURES.iter().any(|&figure| {
+            let comparison = own.compare(other, figure);
+            comparison.is_some_and(|c| c.verdict == Verdict::Slower)
+        })
+    }
+
     /// Every figure, the outputs and the memory are as they were.
     pub fn does_nothing(&self) -> bool {
         let figures = [
@@ -170,12 +191,25 @@ impl Setting {
     /// Which of the three goals are reached: pass 1, pass 2, cold start.
     pub fn goals(&self) -> Option<[bool; 3]> {
         let (first, second, cold) = self.goal_figures()?;
-        Some([
-            first <= FIRST_GOAL,
-            second <= SECOND_GOAL,
-            cold <= COLD_START_GOAL,
-        ])
+        Some(within_goals([first, second, cold]))
     }
+
+    /// Which of the goals are reached as far as can be told from the noise.
+    fn goals_in_reach(&self) -> Option<[bool; 3]> {
+        let latency = self.latency.as_ref()?;
+        let low = |estimate: &Estimate| estimate.interval.map_or(estimate.median, |(low, _)| low);
+        let cold = self.against.get(&Figure::ColdStart)?;
+        Some(within_goals([
+            low(latency.first_over_steady.as_ref()?),
+            low(latency.second_over_steady.as_ref()?),
+            cold.interval.0,
+        ]))
+    }
+}
+
+fn within_goals(figures: [f64; 3]) -> [bool; 3] {
+    let goals = [FIRST_GOAL, SECOND_GOAL, COLD_START_GOAL];
+    std::array::from_fn(|at| figures[at] <= goals[at])
 }
 
 /// The settings in the order of their knobs; *default* for none.
@@ -258,9 +292,11 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
     found.into_iter().collect()
 }
 
-/// The setting to recommend: of those that are harmless and hardly slower to three answers than the
-/// fastest, those that reach most of the goals; of these, the one with the fewest knobs of those about as
-/// fast as the fastest. `None` where nothing beats the default.
+/// The setting to recommend. The best is, of those that are harmless and hardly slower to three answers
+/// than the fastest, the fastest of those that reach most of the goals. But a further knob is worth its
+/// trouble only where what it gives can be told from the noise: recommended is the setting with the fewest
+/// knobs that may reach as many goals and than which the best is not better in any figure, as far as that
+/// can be told. `None` where nothing beats the default.
 pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
     // Faster to the first or to the third answer, and to neither slower.
     let faster = |s: &&Setting| {
@@ -277,11 +313,15 @@ pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
     let fastest = |of: &[&Setting]| of.iter().map(|s| answers(s)).reduce(f64::min);
     let limit = fastest(&candidates)? * WORTH_A_GOAL;
     candidates.retain(|s| answers(s) <= limit);
-    let reached = |s: &Setting| s.goals().map_or(0, |g| g.iter().filter(|r| **r).count());
-    let most = candidates.iter().map(|s| reached(s)).max()?;
-    candidates.retain(|s| reached(s) == most);
-    let limit = fastest(&candidates)? * ABOUT_AS_FAST;
-    candidates.retain(|s| answers(s) <= limit);
+    let count = |goals: Option<[bool; 3]>| goals.map_or(0, |g| g.iter().filter(|r| **r).count());
+    let reached = |s: &Setting| count(s.goals());
+    let best = *candidates.iter().min_by(|a, b| {
+        reached(b)
+            .cmp(&reached(a))
+            .then(answers(a).total_cmp(&answers(b)))
+    })?;
+    candidates
+        .retain(|s| count(s.goals_in_reach()) >= reached(best) && !s.is_told_worse_than(best));
     let size = |s: &Setting| s.knobs.iter_except_threads().count();
     candidates.into_iter().min_by(|a, b| {
         size(a)
@@ -307,10 +347,6 @@ pub fn shortest_first_pass(ablation: &Ablation) -> Option<&Setting> {
             .then(time(a).total_cmp(&time(b)))
     })
 }
-
-/// Settings whose times to three answers differ by less are about as fast, which is the resolution of
-/// first passes: fewer knobs win.
-const ABOUT_AS_FAST: f64 = 1.05;
 
 /// So much longer to three answers may a setting take that reaches more of the goals.
 const WORTH_A_GOAL: f64 = 1.15;
@@ -363,14 +399,7 @@ pub fn judge(record: &Record, models: &[ModelDescription]) -> anyhow::Result<Vec
             .collect();
         let settings = others.into_iter().map(|other| {
             let latency = latency_of(other);
-            let figures = [
-                Figure::Steady,
-                Figure::FirstPass,
-                Figure::SecondPass,
-                Figure::ColdStart,
-                Figure::ThreeAnswers,
-            ];
-            let against = figures
+            let against = FIGURES
                 .into_iter()
                 .filter_map(|f| Some((f, latency?.compare(default, f)?)));
             let peak = |l: &Latency| l.peak_memory_mib.as_ref().map(|m| m.median);
@@ -626,6 +655,18 @@ mod tests {
         ]);
         let found = recommended(&judged).map(Setting::name);
         assert_eq!(found.as_deref(), Some("a=x"));
+    }
+
+    #[test]
+    fn a_knob_whose_use_can_be_told_is_recommended() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=x", 20.0, 10.0, "same"),
+            ("a=x,b=y", 15.0, 10.0, "same"),
+            ("a=x,b=y,c=z", 14.9, 10.0, "same"),
+        ]);
+        let found = recommended(&judged).map(Setting::name);
+        assert_eq!(found.as_deref(), Some("a=x, b=y"));
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub fn judge(
                 "{output}: a divergence in steps is declared, but the output has none"
             )),
             (None, Some(steps)) if steps.max > 0 => faults.push(format!(
-                "{output}: differs by up to {} steps, {:.1} % exact, and no divergence is declared",
+                "{output}: differs by up to {} steps, {:.1} % exact",
                 steps.max,
                 100.0 * steps.share_within(0)
             )),

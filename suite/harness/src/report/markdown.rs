@@ -180,9 +180,7 @@ pub(super) fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<St
         let mut head = vec![
             row.label.clone(),
             arithmetic_cell(row),
-            row.verdict
-                .as_ref()
-                .map_or_else(|| "–".into(), verdict_cell),
+            verdict_cell(row).unwrap_or_else(|| "–".into()),
         ];
         head.extend(task(model).map(|_| task_cell(row)));
         if row.latency.is_empty() {
@@ -224,11 +222,32 @@ pub(super) fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<St
     lines
 }
 
-fn verdict_cell(verdict: &Verdict) -> String {
-    match verdict {
+fn verdict_cell(row: &Row) -> Option<String> {
+    Some(match row.verdict.as_ref()? {
         Verdict::Unexpected(_) => "⚠ unexpected".into(),
-        Verdict::Differs(_) => "differs".into(),
+        Verdict::Differs(_) => match row.agreement.as_deref().and_then(extent) {
+            Some(extent) => format!("differs by {extent}"),
+            None => "differs".into(),
+        },
         other => other.to_string(),
+    })
+}
+
+/// How far the outputs are off that are off the most; `None` where that is no number.
+fn extent(agreements: &[Agreement]) -> Option<String> {
+    if agreements.iter().any(|a| a.other_shape + a.not_finite > 0) {
+        return None;
+    }
+    let steps = agreements.iter().map(|a| Some(a.steps.as_ref()?.max));
+    match steps.collect::<Option<Vec<u64>>>() {
+        Some(steps) => match steps.into_iter().max()? {
+            1 => Some("1 step".into()),
+            most => Some(format!("up to {most} steps")),
+        },
+        None => {
+            let relative = agreements.iter().map(|a| a.max_relative);
+            Some(format!("up to {:.0e} rel.", relative.fold(0.0, f64::max)))
+        }
     }
 }
 
@@ -322,7 +341,7 @@ fn agreement_section(analysis: &Analysis) -> String {
                         "∞".into()
                     },
                     format!("{:.6}", a.cosine),
-                    row.verdict.as_ref().map_or_else(String::new, verdict_cell),
+                    verdict_cell(row).unwrap_or_default(),
                 ]);
                 line
             })
@@ -346,7 +365,12 @@ fn error_cells(a: &Agreement, int8: bool) -> Vec<String> {
             percent(steps.share_within(1)),
             steps.max.to_string(),
         ],
-        (None, true) => vec!["–".into(); 3],
+        // An integer model whose outputs are computed from several quantized tensors, or in floats.
+        (None, true) => vec![
+            "–".into(),
+            "–".into(),
+            format!("{:.0e} rel.", a.max_relative),
+        ],
         (None, false) => vec![
             format!("{:.1e}", a.max_abs),
             format!("{:.1e}", a.max_relative),
@@ -835,4 +859,50 @@ fn share(part: usize, of: usize) -> String {
     } else {
         part as f64 / of as f64
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::Tensor;
+
+    use super::*;
+    use crate::model::{OutputSpec, StepSpec};
+
+    /// Of outputs 1 and this, with steps of this scale or none.
+    fn agreement(other: f32, scale: Option<f64>) -> anyhow::Result<Agreement> {
+        let spec = OutputSpec {
+            name: "x".into(),
+            steps: scale
+                .map(|scale| StepSpec { elements: 1, scale })
+                .into_iter()
+                .collect(),
+            ..OutputSpec::default()
+        };
+        let mut model = crate::judge::expectation::tests::model(Precision::Int8);
+        model.outputs = vec![spec];
+        let tensors = [1.0, other].map(|value| [Tensor::new(&[1], vec![value])]);
+        let [[Ok(reference)], [Ok(other)]] = tensors else {
+            anyhow::bail!("one value has the shape [1]");
+        };
+        let mut found = compare(&model, &[(&[reference], &[other])]);
+        Ok(found.remove(0))
+    }
+
+    #[test]
+    fn a_difference_says_how_large_it_is() -> anyhow::Result<()> {
+        let one = agreement(1.25, Some(0.25))?;
+        let three = agreement(0.25, Some(0.25))?;
+        let in_floats = agreement(1.5, None)?;
+        let extent = |agreements: &[&Agreement]| {
+            let agreements: Vec<Agreement> = agreements.iter().copied().cloned().collect();
+            extent(&agreements)
+        };
+        assert_eq!(extent(&[&one]).as_deref(), Some("1 step"));
+        assert_eq!(extent(&[&one, &three]).as_deref(), Some("up to 3 steps"));
+        let relative = Some("up to 5e-1 rel.");
+        assert_eq!(extent(&[&one, &in_floats]).as_deref(), relative);
+        assert_eq!(error_cells(&in_floats, true)[2], "5e-1 rel.");
+        assert_eq!(extent(&[&agreement(f32::NAN, Some(0.25))?]), None);
+        Ok(())
+    }
 }
