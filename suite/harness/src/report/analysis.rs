@@ -223,6 +223,16 @@ impl Analysis {
             .filter(|o| !o.process.completed())
     }
 
+    /// Those of them whose cell runs by default, but not with its settings: what is no fault, but no cure.
+    pub fn without_cure(&self) -> impl Iterator<Item = &Observation> {
+        self.incidents().filter(|o| self.runs_by_default(&o.cell))
+    }
+
+    fn runs_by_default(&self, cell: &Cell) -> bool {
+        let mut others = self.record.observations();
+        !cell.is_default() && others.any(|o| o.cell == cell.default_of() && o.process.completed())
+    }
+
     /// Everything that is not as expected, in words: empty where all is well.
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> = self
@@ -246,7 +256,9 @@ impl Analysis {
                 faults.push(format!("{label} on {}: {fault}", r.model));
             }
         }
-        faults.extend(self.incidents().map(|o| {
+        let incidents = self.incidents();
+        let incidents = incidents.filter(|o| !self.runs_by_default(&o.cell));
+        faults.extend(incidents.map(|o| {
             format!(
                 "{} on {}: {}",
                 o.cell.backend, o.cell.model, o.process.outcome
@@ -443,5 +455,36 @@ fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) -> String {
         cell.backend.clone()
     } else {
         format!("{} ({})", cell.backend, cell.format.key())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::Error;
+
+    use super::*;
+    use crate::{judge::latency::tests::observation, observation::Outcome};
+
+    #[test]
+    fn a_setting_that_does_not_run_is_no_fault_where_the_default_does() -> Result<()> {
+        let mut works = observation(0, &[1.0]);
+        works.cell = works.cell.default_of();
+        works.process.outcome = Outcome::Completed;
+        let mut cured = works.clone();
+        cured.process.outcome = Outcome::Failed(Error::unsupported("x"));
+        cured.cell.knobs = cured.cell.knobs.with("fusion", "off");
+        let workspace = Workspace::find()?;
+        let counts = |observations: &[&Observation]| -> Result<[usize; 2]> {
+            let observations = observations.iter().copied().cloned().collect();
+            let record = crate::record::tests::record(observations);
+            let analysis = Analysis::new(&workspace, record)?;
+            Ok([analysis.faults().len(), analysis.without_cure().count()])
+        };
+        assert_eq!(counts(&[&works, &cured])?, [0, 1]);
+        assert_eq!(counts(&[&cured])?, [1, 0]);
+        let mut fails = works.clone();
+        fails.process.outcome = Outcome::Failed(Error::unsupported("x"));
+        assert_eq!(counts(&[&fails, &cured])?, [2, 0]);
+        Ok(())
     }
 }

@@ -32,6 +32,9 @@ use crate::{
     workspace::Workspace,
 };
 
+/// Characters of an engine's own words that are shown among other things; all of them are in the record.
+const MOST_OF_A_REASON: usize = 240;
+
 /// A table of markdown.
 pub(super) fn table<H: Into<String>>(
     header: impl IntoIterator<Item = H>,
@@ -273,6 +276,7 @@ fn model_summary(
         summary_table(analysis, model),
     ];
     parts.extend(without_file(analysis, model));
+    parts.extend(without_cure(analysis, model));
     parts.extend(plot(Plot::FirstPasses, model, files));
     parts.join("\n\n")
 }
@@ -297,6 +301,37 @@ fn without_file(analysis: &Analysis, model: &ModelDescription) -> Option<String>
         format!(
             "No row, because the model has no file of that format: {}.",
             lines.join("; ")
+        )
+    })
+}
+
+/// The rows that have no cured figures because the engine does not run with these settings.
+fn without_cure(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
+    let of_model = analysis
+        .without_cure()
+        .filter(|o| o.cell.model == model.name);
+    let reasons: BTreeMap<String, String> = of_model
+        .map(|o| {
+            let mut rows = analysis.rows(model).iter();
+            let row = rows.find(|row| {
+                (&row.cell.backend, row.cell.format) == (&o.cell.backend, o.cell.format)
+            });
+            let label = row.map_or(&o.cell.backend, |row| &row.label);
+            let mut outcome = o.process.outcome.to_string();
+            if let Some((cut, _)) = outcome.char_indices().nth(MOST_OF_A_REASON) {
+                outcome.truncate(cut);
+                outcome.push('…');
+            }
+            (label.clone(), outcome)
+        })
+        .collect();
+    let lines = reasons.into_iter();
+    let lines = lines.map(|(label, outcome)| format!("- {label}: {outcome}"));
+    let lines: Vec<String> = lines.collect();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "With the settings that `cures.toml` recommends these do not run:\n\n{}",
+            lines.join("\n")
         )
     })
 }
