@@ -92,6 +92,8 @@ pub struct Peak {
     pub usual: f64,
     /// The fastest round of a process.
     pub highest: f64,
+    /// The median of the rounds of each process.
+    by_process: Vec<f64>,
 }
 
 /// What the hooks cost.
@@ -141,6 +143,18 @@ impl Explanation {
     /// The way in which a core multiplies and adds the most, and how much.
     pub fn peak(&self) -> Option<&Peak> {
         self.peaks.iter().max_by(|a, b| a.usual.total_cmp(&b.usual))
+    }
+
+    /// How many times as long as at the peak some operators take for as many multiply-adds, in the process
+    /// that was disturbed the least: what disturbs only ever makes slower.
+    pub fn least_over_peak(&self, operators: &[&Part], multiply_adds: u64) -> Option<f64> {
+        let peaks = self.peak()?.by_process.iter().enumerate();
+        let ratios = peaks.map(|(process, per_s)| {
+            let times = operators.iter().map(|part| part.times.get(process));
+            let ms: Option<f64> = times.map(|levels| Some(levels?.steady)).sum();
+            Some(ms? / 1e3 * per_s / multiply_adds as f64)
+        });
+        ratios.flatten().reduce(f64::min)
     }
 
     pub fn is_cured(&self) -> bool {
@@ -274,6 +288,7 @@ fn peaks(profiles: &[&Profile]) -> Vec<Peak> {
             instructions: instructions.into(),
             usual: of_processes(0)?,
             highest: of_processes(1)?,
+            by_process: processes.iter().map(|[usual, _]| *usual).collect(),
         })
     });
     peaks.collect()
@@ -681,6 +696,7 @@ pub(crate) mod tests {
             instructions: "fast".into(),
             usual: 100e9,
             highest: 200e9,
+            by_process: (0..5).map(|round| 99e9 + 5e8 * f64::from(round)).collect(),
         };
         assert_eq!(found.peak(), Some(&expected));
         assert_eq!(found.peaks.len(), 2);

@@ -292,7 +292,7 @@ fn throughput(
     if explanation.is_cured() {
         return None;
     }
-    let mut found: Vec<(&str, u64, f64)> = Vec::new();
+    let mut found: Vec<(&str, u64, &Part)> = Vec::new();
     for (&node, count) in work {
         let times = explanation.operators.iter().filter(|(operator, _)| {
             // An engine may add something to the name of a node, but not a whole word before it.
@@ -302,15 +302,15 @@ fn throughput(
             })
         });
         // Where an engine has several operators for a node, the longest is the convolution.
-        let steady = times.map(|(_, part)| part.steady()).fold(0.0, f64::max);
-        if steady > 0.0 {
-            found.push((node, *count, steady));
+        let longest = times.max_by(|a, b| a.1.steady().total_cmp(&b.1.steady()));
+        if let Some((_, part)) = longest.filter(|(_, part)| part.steady() > 0.0) {
+            found.push((node, *count, part));
         }
     }
     if found.len() < work.len() {
         return None;
     }
-    found.sort_by(|a, b| b.2.total_cmp(&a.2));
+    found.sort_by(|a, b| b.2.steady().total_cmp(&a.2.steady()));
     let peak = explanation.peak().filter(|_| is_below_peak);
     let row = |name: String, count: u64, steady: f64| {
         let per_s = count as f64 / steady * 1e3;
@@ -324,7 +324,7 @@ fn throughput(
         row
     };
     let all = found.iter().fold((0, 0.0), |(count, time), found| {
-        (count + found.1, time + found.2)
+        (count + found.1, time + found.2.steady())
     });
     let shown = found.iter().take(LAYERS);
     let mut header = vec![
@@ -337,16 +337,24 @@ fn throughput(
     let table = Rows {
         header: header.into_iter().map(String::from).collect(),
         rows: shown
-            .map(|(name, count, steady)| row(shortened(name), *count, *steady))
+            .map(|(name, count, part)| row(shortened(name), *count, part.steady()))
             .chain([row(format!("**all {}**", found.len()), all.0, all.1)])
             .collect(),
     };
-    let roof = peak.map(|peak| roof(explanation, peak, all));
+    let parts: Vec<&Part> = found.iter().map(|(_, _, part)| *part).collect();
+    let least = explanation.least_over_peak(&parts, all.0);
+    let roof = peak.map(|peak| roof(explanation, peak, all, least));
     Some(Throughput { table, roof })
 }
 
-/// What a core could do at most, and how much longer all convolutions take: their multiply-adds and ms.
-fn roof(explanation: &Explanation, peak: &Peak, (count, time): (u64, f64)) -> String {
+/// What a core could do at most, and how much longer all convolutions take: their multiply-adds and ms, and
+/// how many times as long in the process that was disturbed the least.
+fn roof(
+    explanation: &Explanation,
+    peak: &Peak,
+    (count, time): (u64, f64),
+    least_disturbed: Option<f64>,
+) -> String {
     let others = explanation.peaks.iter();
     let others = others.filter(|other| other.instructions != peak.instructions);
     let others =
@@ -357,8 +365,8 @@ fn roof(explanation: &Explanation, peak: &Peak, (count, time): (u64, f64)) -> St
         "The peak is what one core multiplies and adds in registers, without loads, stores and \
          requantization, measured behind the passes of each process: {:.0} billion products of u8 \
          and i8 a second by `{}`{}. At that rate the convolutions would take {} ms: they take {:.1} \
-         times as long. Both are medians, at the clock that the core usually had. The fastest round of \
-         a process reached {:.0} billion; against that they take {:.1} times as long.",
+         times as long{}. Both are medians, at the clock that the core usually had. The fastest round \
+         of a process reached {:.0} billion; against that they take {:.1} times as long.",
         peak.usual / 1e9,
         peak.instructions,
         if others.is_empty() {
@@ -368,6 +376,9 @@ fn roof(explanation: &Explanation, peak: &Peak, (count, time): (u64, f64)) -> St
         },
         milliseconds(least(peak.usual)),
         time / least(peak.usual),
+        least_disturbed.map_or_else(String::new, |times| {
+            format!(", and {times:.1} times in the process that was disturbed the least")
+        }),
         peak.highest / 1e9,
         time / least(peak.highest),
     )
@@ -602,6 +613,14 @@ mod tests {
         );
         assert!(
             roof.contains("100 billion") && roof.contains("40 by `slow`"),
+            "{roof}"
+        );
+        assert!(
+            roof.contains("2.0 times as long, and 2.0 times in the process"),
+            "{roof}"
+        );
+        assert!(
+            roof.contains("reached 200 billion; against that they take 4.0 times"),
             "{roof}"
         );
 
