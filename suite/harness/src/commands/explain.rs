@@ -38,7 +38,7 @@ pub struct Arguments {
     /// Threads that one pass may use
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Fresh processes of each engine on each model, profiled and plain
+    /// Most fresh processes of each engine on each model, profiled and plain: they share the budget
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
     /// Passes of each process; the later half of them counts as steady

@@ -146,15 +146,21 @@ impl Explanation {
     }
 
     /// How many times as long as at the peak some operators take for as many multiply-adds, in the process
-    /// that was disturbed the least: what disturbs only ever makes slower.
+    /// that was disturbed the least: in which they took the least time, because what disturbs only ever
+    /// makes slower. It is not the least ratio, which would be of a process whose peak was disturbed.
+    /// `None` where not every process has a peak.
     pub fn least_over_peak(&self, operators: &[&Part], multiply_adds: u64) -> Option<f64> {
-        let peaks = self.peak()?.by_process.iter().enumerate();
-        let ratios = peaks.map(|(process, per_s)| {
+        let peaks = &self.peak()?.by_process;
+        if peaks.len() != self.processes {
+            return None;
+        }
+        let of_process = peaks.iter().enumerate().map(|(process, per_s)| {
             let times = operators.iter().map(|part| part.times.get(process));
             let ms: Option<f64> = times.map(|levels| Some(levels?.steady)).sum();
-            Some(ms? / 1e3 * per_s / multiply_adds as f64)
+            Some((ms?, *per_s))
         });
-        ratios.flatten().reduce(f64::min)
+        let (ms, per_s) = of_process.flatten().min_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some(ms / 1e3 * per_s / multiply_adds as f64)
     }
 
     pub fn is_cured(&self) -> bool {
@@ -607,7 +613,6 @@ fn milliseconds(ns: u64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-
     use super::*;
     use crate::explain::tests::{operator, process, run};
 
@@ -700,6 +705,28 @@ pub(crate) mod tests {
         };
         assert_eq!(found.peak(), Some(&expected));
         assert_eq!(found.peaks.len(), 2);
+    }
+
+    #[test]
+    fn the_least_disturbed_process_is_the_one_with_the_least_time() {
+        // Round 2 takes the least time, and the peak of round 0 is the lowest.
+        let found = explanation_of(|round| {
+            let mut profile = profile(round);
+            for pass in &mut profile.passes {
+                for ns in &mut pass.self_ns {
+                    *ns *= if round == 2 { 1 } else { 3 };
+                }
+                pass.span.wall_ns *= 3;
+            }
+            if round == 0 {
+                profile.peaks = vec![peak("fast", 1_000)];
+            }
+            profile
+        });
+        let parts: Vec<&Part> = found.operators.iter().map(|(_, part)| part).collect();
+        let ms: f64 = parts.iter().map(|part| part.times[2].steady).sum();
+        let least = found.least_over_peak(&parts, 1_000_000_000);
+        close(least.expect("every process has a peak"), ms / 10.0);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     },
     known::Known,
     model::ModelDescription,
-    observation::{Cell, Observation, Purpose},
+    observation::{Cell, Observation, Outcome, Purpose},
     operators::{self, Operators},
     overhead::{self, Overhead},
     photo::Photo,
@@ -223,14 +223,23 @@ impl Analysis {
             .filter(|o| !o.process.completed())
     }
 
-    /// Those of them whose cell runs by default, but not with its settings: what is no fault, but no cure.
+    /// Those of them in which the engine refuses settings that are no cure for this file.
     pub fn without_cure(&self) -> impl Iterator<Item = &Observation> {
-        self.incidents().filter(|o| self.runs_by_default(&o.cell))
+        self.incidents().filter(|o| self.is_refused(o))
     }
 
-    fn runs_by_default(&self, cell: &Cell) -> bool {
-        let mut others = self.record.observations();
-        !cell.is_default() && others.any(|o| o.cell == cell.default_of() && o.process.completed())
+    /// Whether the engine itself says that it does not run with the settings of the cell, never does, and
+    /// runs by default. Anything else, such as a crash or what works only sometimes, is a fault.
+    fn is_refused(&self, observation: &Observation) -> bool {
+        let cell = &observation.cell;
+        let completes = |cell: &Cell| {
+            let mut others = self.record.observations();
+            others.any(|o| o.cell == *cell && o.process.completed())
+        };
+        !cell.is_default()
+            && matches!(observation.process.outcome, Outcome::Failed(_))
+            && !completes(cell)
+            && completes(&cell.default_of())
     }
 
     /// Everything that is not as expected, in words: empty where all is well.
@@ -257,7 +266,7 @@ impl Analysis {
             }
         }
         let incidents = self.incidents();
-        let incidents = incidents.filter(|o| !self.runs_by_default(&o.cell));
+        let incidents = incidents.filter(|o| !self.is_refused(o));
         faults.extend(incidents.map(|o| {
             format!(
                 "{} on {}: {}",
@@ -268,7 +277,8 @@ impl Analysis {
     }
 }
 
-fn label(backend: &str, model: &str, format: Format, analysis: &Analysis) -> String {
+/// How a backend is called in the rows of a model.
+pub(super) fn label(backend: &str, model: &str, format: Format, analysis: &Analysis) -> String {
     let rows = analysis.rows.get(model).map_or(&[][..], Vec::as_slice);
     rows.iter()
         .find(|r| r.cell.backend == backend && r.cell.format == format)
@@ -463,7 +473,7 @@ mod tests {
     use firstpass_probe::Error;
 
     use super::*;
-    use crate::{judge::latency::tests::observation, observation::Outcome};
+    use crate::judge::latency::tests::observation;
 
     #[test]
     fn a_setting_that_does_not_run_is_no_fault_where_the_default_does() -> Result<()> {
@@ -485,6 +495,16 @@ mod tests {
         let mut fails = works.clone();
         fails.process.outcome = Outcome::Failed(Error::unsupported("x"));
         assert_eq!(counts(&[&fails, &cured])?, [2, 0]);
+        // What works only sometimes, or ends without a word, is no refusal.
+        let mut sometimes = cured.clone();
+        sometimes.process.outcome = Outcome::Completed;
+        assert_eq!(counts(&[&works, &cured, &sometimes])?, [1, 0]);
+        let mut crashed = cured.clone();
+        crashed.process.outcome = Outcome::Crashed {
+            how: "signal 11".into(),
+            after: crashed.process.stage(),
+        };
+        assert_eq!(counts(&[&works, &crashed])?, [1, 0]);
         Ok(())
     }
 }

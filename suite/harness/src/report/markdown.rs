@@ -20,7 +20,7 @@ use crate::{
     observation::Outcome,
     record::Settings,
     report::{
-        analysis::{Analysis, Row},
+        analysis::{Analysis, Row, label},
         diverge, explain, latency, operators, overhead,
         picture::pictured_model,
         picture_path, plot_path,
@@ -31,9 +31,6 @@ use crate::{
     },
     workspace::Workspace,
 };
-
-/// Characters of an engine's own words that are shown among other things; all of them are in the record.
-const MOST_OF_A_REASON: usize = 240;
 
 /// A table of markdown.
 pub(super) fn table<H: Into<String>>(
@@ -312,17 +309,9 @@ fn without_cure(analysis: &Analysis, model: &ModelDescription) -> Option<String>
         .filter(|o| o.cell.model == model.name);
     let reasons: BTreeMap<String, String> = of_model
         .map(|o| {
-            let mut rows = analysis.rows(model).iter();
-            let row = rows.find(|row| {
-                (&row.cell.backend, row.cell.format) == (&o.cell.backend, o.cell.format)
-            });
-            let label = row.map_or(&o.cell.backend, |row| &row.label);
-            let mut outcome = o.process.outcome.to_string();
-            if let Some((cut, _)) = outcome.char_indices().nth(MOST_OF_A_REASON) {
-                outcome.truncate(cut);
-                outcome.push('…');
-            }
-            (label.clone(), outcome)
+            let cell = &o.cell;
+            let label = label(&cell.backend, &cell.model, cell.format, analysis);
+            (label, zoo::words(&o.process.outcome.to_string()))
         })
         .collect();
     let lines = reasons.into_iter();

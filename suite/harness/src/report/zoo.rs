@@ -199,7 +199,7 @@ fn rounded_down(cosine: f64) -> String {
 }
 
 /// The first line, not too long.
-fn words(text: &str) -> String {
+pub(super) fn words(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     if line.chars().count() <= WORDS {
         return line.into();
