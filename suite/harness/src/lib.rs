@@ -32,5 +32,6 @@ pub mod report;
 pub mod shapes;
 pub mod subject;
 pub mod surroundings;
+mod unhurried;
 pub mod workspace;
 pub mod zoo;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    io::{BufRead, Read, Seek, SeekFrom},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -27,6 +27,7 @@ use sysinfo::System;
 use crate::{
     observation::{Outcome, Process},
     placement::Placement,
+    unhurried::Unhurried,
     workspace::{Backend, Workspace},
 };
 
@@ -291,7 +292,12 @@ impl Probe {
 
         let mut answers = Answers::default();
         let ended = match child.stdout.take() {
-            Some(stdout) => hear(stdout, self.timeout, &mut process, &mut answers),
+            Some(stdout) => hear(
+                Unhurried::new(stdout).buffered(),
+                self.timeout,
+                &mut process,
+                &mut answers,
+            ),
             None => Ok(None),
         };
         process.outcome = match ended {
@@ -319,17 +325,16 @@ impl Probe {
 
 /// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault.
 fn hear(
-    stdout: impl Read + Send + 'static,
+    mut said: impl BufRead + Send + 'static,
     timeout: Duration,
     process: &mut Process,
     answers: &mut Answers,
 ) -> Result<Option<Outcome>, Outcome> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut reader = BufReader::new(stdout);
         loop {
             let mut line = Vec::new();
-            match reader
+            match said
                 .by_ref()
                 .take(LONGEST_LINE)
                 .read_until(b'\n', &mut line)
@@ -389,7 +394,7 @@ fn hear(
 }
 
 /// What a process is known by that said this and then ended.
-pub fn overheard(said: impl Read + Send + 'static) -> Process {
+pub fn overheard(said: impl BufRead + Send + 'static) -> Process {
     let mut process = Process::new(0);
     process.outcome = match hear(said, TIMEOUT, &mut process, &mut Answers::default()) {
         Ok(Some(outcome)) | Err(outcome) => outcome,

@@ -68,7 +68,7 @@ pub unsafe fn matrix(
 ) {
     for first in (0..rows.count).step_by(ROWS) {
         let count = ROWS.min(rows.count - first);
-        let block = rows.block::<ROWS>(first);
+        let block = rows.block::<ROWS>(first, count);
         let are_small = largest_bits(rows, first..first + count, quads * QUAD) <= SMALL;
         let panels = packed.chunks_exact(quads * rows.segments.len());
         for (panel, weights) in panels.enumerate() {

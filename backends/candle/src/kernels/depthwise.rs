@@ -97,17 +97,13 @@ enum Packed {
         offsets: Vec<usize>,
     },
     #[cfg(target_arch = "x86_64")]
-    Vnni {
-        weights: Vec<[vnni::Quad; 4]>,
-        blocks: Vec<(usize, usize)>,
-    },
+    Vnni(vnni::Blocks),
 }
 
 /// Weights packed for an instruction set.
 pub struct Depthwise {
     packed: Packed,
-    /// Rows of the window.
-    rows: usize,
+    vertical: Span,
     horizontal: Span,
     channels: usize,
     /// Of the blocks one after the other where there are some.
@@ -115,21 +111,20 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    /// Packs `weights`, which are `[channel][row][column]`, for windows of `rows` rows.
+    /// Packs `weights`, which are `[channel][row][column]`.
     pub fn pack(
         isa: Isa,
         weights: &[i8],
-        rows: usize,
-        horizontal: Span,
+        [vertical, horizontal]: [Span; 2],
         requantization: &Requantization,
     ) -> Self {
         let channels = requantization.bias.len();
-        let taps = rows * horizontal.kernel;
+        let taps = vertical.kernel * horizontal.kernel;
         assert_eq!(weights.len(), channels * taps, "weights are [channel][tap]");
         #[cfg(target_arch = "x86_64")]
         let window = Weights {
             weights,
-            rows,
+            rows: vertical.kernel,
             columns: horizontal.kernel,
         };
         let requantization = &requantization.of_weights(weights);
@@ -151,10 +146,15 @@ impl Depthwise {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni if channels >= PANEL => {
                 let (blocks, lanes) = vnni::blocks(channels);
-                let packed = Packed::Vnni {
-                    weights: window.quads(&lanes),
-                    blocks,
+                let below = match vnni::in_pairs(&vertical, &horizontal) {
+                    true => window.quads(&lanes, 1),
+                    false => Vec::new(),
                 };
+                let packed = Packed::Vnni(vnni::Blocks {
+                    weights: window.quads(&lanes, 0),
+                    below,
+                    blocks,
+                });
                 (packed, requantization.select(&lanes))
             }
             _ => {
@@ -168,24 +168,40 @@ impl Depthwise {
         };
         Self {
             packed,
-            rows,
+            vertical,
             horizontal,
             channels,
             requantization,
         }
     }
 
-    /// Computes one row of outputs, channels last. `columns` is room that no value is read from.
-    pub fn row(&self, input: &Input<'_>, columns: &mut Columns, out: &mut [u8]) {
-        assert_eq!(input.rows.len(), self.rows, "one row a tap");
+    /// How many rows of outputs [`Self::rows`] computes at the same time.
+    pub fn together(&self) -> usize {
+        match &self.packed {
+            #[cfg(target_arch = "x86_64")]
+            Packed::Vnni(weights) if !weights.below.is_empty() => 2,
+            _ => 1,
+        }
+    }
+
+    /// Computes one row of outputs, channels last, or two where they are computed together and the
+    /// input has the row that only the second of them reads. `columns` is room that no value is read
+    /// from.
+    pub fn rows(&self, input: &Input<'_>, columns: &mut Columns, out: &mut [u8]) {
+        let count = (input.rows.len() + 1).checked_sub(self.vertical.kernel);
+        let count = count.filter(|count| (1..=self.together()).contains(count));
+        let count = count.expect("one row a tap, and one more for a second row of outputs");
         let length = input.width * self.channels;
         assert_eq!(input.padding.len(), length, "a row");
         let mut rows = input.rows.iter().flatten();
         assert!(rows.all(|row| row.len() == length), "whole rows");
-        assert!(out.len().is_multiple_of(self.channels), "whole pixels");
+        assert!(
+            out.len().is_multiple_of(count * self.channels),
+            "whole pixels"
+        );
         match &self.packed {
             Packed::Reference(weights) => {
-                let mut taps = Vec::with_capacity(self.rows * self.horizontal.kernel);
+                let mut taps = Vec::with_capacity(input.rows.len() * self.horizontal.kernel);
                 for (column, out) in out.chunks_exact_mut(self.channels).enumerate() {
                     taps.clear();
                     for row in input.rows {
@@ -197,7 +213,7 @@ impl Depthwise {
             }
             #[cfg(target_arch = "x86_64")]
             Packed::Avx2 { weights, offsets } => {
-                self.for_each_tile(input, out, TILE, |tile, out| {
+                self.for_each_tile(input, [out, &mut []], TILE, |tile, out, _| {
                     // SAFETY: weights are packed for this instruction set only where it was
                     // detected.
                     unsafe {
@@ -206,16 +222,17 @@ impl Depthwise {
                 });
             }
             #[cfg(target_arch = "x86_64")]
-            Packed::Vnni { weights, blocks } => {
-                let of_bytes = TILE_BYTES / (self.rows * self.channels);
-                let columns_of_tile = match vnni::in_registers(self.rows, &self.horizontal) {
+            Packed::Vnni(weights) => {
+                let of_bytes = TILE_BYTES / (input.rows.len() * self.channels);
+                let columns_of_tile = match vnni::in_registers(input.rows.len(), &self.horizontal) {
                     true => of_bytes.max(TILE),
                     false => TILE,
                 };
-                self.for_each_tile(input, out, columns_of_tile, |tile, out| {
+                let (out, below) = out.split_at_mut(out.len() / count);
+                self.for_each_tile(input, [out, below], columns_of_tile, |tile, out, below| {
                     // SAFETY: as above.
                     unsafe {
-                        vnni::depthwise(weights, blocks, &self.requantization, tile, columns, out);
+                        vnni::depthwise(weights, &self.requantization, tile, columns, out, below);
                     }
                 });
             }
@@ -240,14 +257,15 @@ impl Depthwise {
         }
     }
 
-    /// Calls `work` with tiles of about as many columns of the input.
+    /// Calls `work` with tiles of about as many columns of the input, and of two rows of outputs, the
+    /// second of which may be empty.
     #[cfg(target_arch = "x86_64")]
     fn for_each_tile(
         &self,
         input: &Input<'_>,
-        out: &mut [u8],
+        [out, below]: [&mut [u8]; 2],
         columns: usize,
-        mut work: impl FnMut(&Tile<'_>, &mut [u8]),
+        mut work: impl FnMut(&Tile<'_>, &mut [u8], Option<&mut [u8]>),
     ) {
         let Span {
             kernel,
@@ -258,6 +276,7 @@ impl Depthwise {
         } = self.horizontal;
         let reach = (kernel - 1) * dilation + 1;
         let pixels = (columns.saturating_sub(reach) / stride + 1).next_multiple_of(PIXELS);
+        let mut below = below.chunks_mut(pixels * self.channels);
         for (number, out) in out.chunks_mut(pixels * self.channels).enumerate() {
             let tile = Tile {
                 rows: input.rows,
@@ -268,7 +287,7 @@ impl Depthwise {
                 input_width: input.width,
                 horizontal: self.horizontal,
             };
-            work(&tile, out);
+            work(&tile, out, below.next());
         }
     }
 }
@@ -301,8 +320,8 @@ impl Weights<'_> {
     }
 
     /// For every block of four vectors, then for every four rows, then for every column. `lanes` has
-    /// the channel of every lane. Missing rows are zero.
-    fn quads(&self, lanes: &[Option<usize>]) -> Vec<[vnni::Quad; 4]> {
+    /// the channel of every lane. Missing rows are zero, as are `before` rows before the first.
+    fn quads(&self, lanes: &[Option<usize>], before: usize) -> Vec<[vnni::Quad; 4]> {
         let mut packed = Vec::new();
         for vectors in lanes.as_chunks::<PANEL>().0.as_chunks::<4>().0 {
             for row in (0..self.rows).step_by(QUAD) {
@@ -310,7 +329,9 @@ impl Weights<'_> {
                     packed.push(vectors.map(|lanes| {
                         vnni::Quad::new(&lanes.map(|channel| {
                             std::array::from_fn(|number| {
-                                channel.map_or(0, |channel| self.of(channel, row + number, column))
+                                let row = (row + number).checked_sub(before);
+                                let at = channel.zip(row);
+                                at.map_or(0, |(channel, row)| self.of(channel, row, column))
                             })
                         }))
                     }));

@@ -37,14 +37,13 @@ impl Rows<'_> {
         }
     }
 
-    /// `N` rows from `first` on. Beyond the last row it is the last once more.
+    /// `N` rows from `first` on. Beyond `count` of them it is the last once more.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) fn block<const N: usize>(&self, first: usize) -> Block<'_, N> {
-        let start = |row: usize| (first + row).min(self.count - 1) * self.stride;
+    pub(super) fn block<const N: usize>(&self, first: usize, count: usize) -> Block<'_, N> {
         Block {
-            values: self.values,
-            starts: std::array::from_fn(start),
+            values: &self.values[first * self.stride..],
+            starts: std::array::from_fn(|row| row.min(count - 1) * self.stride),
         }
     }
 }

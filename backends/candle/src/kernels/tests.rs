@@ -110,8 +110,9 @@ impl MatrixCase {
 
 #[derive(Debug)]
 struct DepthwiseCase {
-    /// Which rows of the window are not in the padding.
+    /// Which rows are not in the padding, of those that the windows of two rows of outputs read.
     rows: Vec<bool>,
+    vertical: Span,
     horizontal: Span,
     /// Columns of the input.
     width: usize,
@@ -136,7 +137,7 @@ fn span() -> impl Strategy<Value = Span> {
 
 fn depthwise_case() -> impl Strategy<Value = DepthwiseCase> {
     let sizes = (
-        vec(any::<bool>(), 1..13),
+        vec(any::<bool>(), 2..14),
         span(),
         1..180_usize,
         0..150_usize,
@@ -147,7 +148,14 @@ fn depthwise_case() -> impl Strategy<Value = DepthwiseCase> {
         let width = (reach + more)
             .saturating_sub(horizontal.before + horizontal.after)
             .max(1);
-        let taps = rows.len() * horizontal.kernel;
+        let vertical = Span {
+            kernel: rows.len() - 1,
+            stride: 1,
+            dilation: 1,
+            before: 0,
+            after: 0,
+        };
+        let taps = vertical.kernel * horizontal.kernel;
         (
             vec(any::<i8>(), channels * taps),
             vec(any::<u8>(), channels * width * rows.len()),
@@ -157,6 +165,7 @@ fn depthwise_case() -> impl Strategy<Value = DepthwiseCase> {
             .prop_map(
                 move |(weights, values, zero, requantization)| DepthwiseCase {
                     rows: rows.clone(),
+                    vertical,
                     horizontal,
                     width,
                     zero,
@@ -174,8 +183,7 @@ impl DepthwiseCase {
         let kernel = Depthwise::pack(
             isa,
             &self.weights,
-            self.rows.len(),
-            self.horizontal,
+            [self.vertical, self.horizontal],
             &self.requantization,
         );
         let rows = self.values.chunks_exact(channels * self.width);
@@ -183,14 +191,21 @@ impl DepthwiseCase {
             .zip(&self.rows)
             .map(|(row, there)| there.then_some(row))
             .collect();
-        let input = Input {
-            rows: &rows,
-            width: self.width,
-            padding: &vec![self.zero; channels * self.width],
-        };
-        let positions = self.horizontal.positions(self.width).unwrap_or(0);
-        let mut out = vec![0; positions * channels];
-        kernel.row(&input, columns, &mut out);
+        let padding = vec![self.zero; channels * self.width];
+        let length = self.horizontal.positions(self.width).unwrap_or(0) * channels;
+        let mut out = vec![0; 2 * length];
+        let together = kernel.together();
+        for (first, out) in (0..2)
+            .step_by(together)
+            .zip(out.chunks_mut(together * length))
+        {
+            let input = Input {
+                rows: &rows[first..][..self.vertical.kernel + together - 1],
+                width: self.width,
+                padding: &padding,
+            };
+            kernel.rows(&input, columns, out);
+        }
         out
     }
 }

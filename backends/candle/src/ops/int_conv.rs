@@ -129,13 +129,8 @@ impl IntConv {
                     vertical,
                     horizontal,
                 } = self.window;
-                let kernel = Depthwise::pack(
-                    self.isa,
-                    weights,
-                    vertical.kernel,
-                    horizontal,
-                    &requantization,
-                );
+                let kernel =
+                    Depthwise::pack(self.isa, weights, [vertical, horizontal], &requantization);
                 return Kernel::Depthwise(kernel);
             }
             let taps = self.window.taps();
@@ -268,21 +263,22 @@ impl IntConv {
         after.fill(self.conv.input.zero);
     }
 
-    /// A row of the output.
-    fn depthwise(&self, kernel: &Depthwise, input: &Strip<'_>, row: usize, out: &mut [u8]) {
+    /// As many rows of the output as are computed together, or fewer.
+    fn depthwise(&self, kernel: &Depthwise, input: &Strip<'_>, rows: Range<usize>, out: &mut [u8]) {
         let [_, in_height, in_width, _] = self.input;
         let vertical = self.window.vertical;
-        let rows = (0..vertical.kernel).map(|tap| {
-            let source = vertical.source(row, tap, in_height)?;
+        // What more than one row reads lies below each other without gaps.
+        let read = (0..vertical.kernel + rows.len() - 1).map(|tap| {
+            let source = vertical.source(rows.start, tap, in_height)?;
             Some(self.row_of(input, source))
         });
-        let rows: Vec<Option<&[u8]>> = rows.collect();
+        let read: Vec<Option<&[u8]>> = read.collect();
         let input = Input {
-            rows: &rows,
+            rows: &read,
             width: in_width,
             padding: &self.padding,
         };
-        COLUMNS.with_borrow_mut(|columns| kernel.row(&input, columns, out));
+        COLUMNS.with_borrow_mut(|columns| kernel.rows(&input, columns, out));
     }
 
     fn row_of<'a>(&self, input: &Strip<'a>, row: usize) -> &'a [u8] {
@@ -343,26 +339,27 @@ impl IntConv {
                 }
             }
             Kernel::Depthwise(kernel) => {
-                for (row, out) in rows.zip(out.chunks_exact_mut(length)) {
-                    self.depthwise(kernel, input, row, out);
+                let together = kernel.together();
+                let outs = out.chunks_mut(together * length);
+                for (first, out) in rows.clone().step_by(together).zip(outs) {
+                    let rows = first..rows.end.min(first + together);
+                    self.depthwise(kernel, input, rows, out);
                 }
             }
         }
     }
 
-    /// Calls `work` with an image of the input, the number of a row, and that row of the output.
-    fn for_each_row(
-        &self,
-        input: &[u8],
-        out: &mut [u8],
-        work: impl Fn(&Strip<'_>, usize, &mut [u8]) + Send + Sync,
-    ) {
-        let image: usize = self.input[1..].iter().product();
-        let height = self.output[1];
-        for_each_part(out, self.row_length(), |number, out| {
-            let values = &input[number / height * image..][..image];
-            work(&Strip { values, first: 0 }, number % height, out);
-        });
+    /// Computes the output of whole images, `rows` rows of it at a time.
+    fn images(&self, input: &[u8], out: &mut [u8], rows: usize) {
+        let images = input.chunks_exact(self.input[1..].iter().product());
+        let outs = out.chunks_exact_mut(self.output[1..].iter().product());
+        for (values, out) in images.zip(outs) {
+            for_each_part(out, rows * self.row_length(), |number, out| {
+                let first = number * rows;
+                let rows = first..first + out.len() / self.row_length();
+                self.compute(&Strip { values, first: 0 }, rows, out);
+            });
+        }
     }
 }
 
@@ -390,16 +387,8 @@ impl InplaceOp2 for IntConv {
         check_length("the output", out.len(), self.output.iter().product())?;
         match self.kernel() {
             Kernel::Pointwise(matrix) => self.pointwise(matrix, input, out),
-            Kernel::Windows(matrices, segments) => {
-                self.for_each_row(input, out, |input, row, out| {
-                    self.windows((matrices, segments), input, row, out);
-                });
-            }
-            Kernel::Depthwise(kernel) => {
-                self.for_each_row(input, out, |input, row, out| {
-                    self.depthwise(kernel, input, row, out);
-                });
-            }
+            Kernel::Windows(..) => self.images(input, out, 1),
+            Kernel::Depthwise(kernel) => self.images(input, out, kernel.together()),
         }
         Ok(())
     }
