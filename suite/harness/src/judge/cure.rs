@@ -330,6 +330,23 @@ pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
     })
 }
 
+/// Where nothing is recommended, the promising setting that seems fastest to three answers, though that
+/// cannot be told from the noise.
+pub fn untold(ablation: &Ablation) -> Option<&Setting> {
+    if recommended(ablation).is_some() {
+        return None;
+    }
+    let answers = |s: &Setting| s.against.get(&Figure::ThreeAnswers).map(|c| c.ratio);
+    let promising = ablation.settings.iter().filter(|s| {
+        let starts = [Figure::ColdStart, Figure::ThreeAnswers];
+        let untold = |f| s.verdict(f) == Some(Verdict::Inconclusive);
+        s.is_promising() && starts.into_iter().all(untold)
+    });
+    let seeming = promising.filter_map(|s| Some((s, answers(s).filter(|ratio| *ratio < 1.0)?)));
+    let best = seeming.min_by(|a, b| a.1.total_cmp(&b.1));
+    best.map(|(setting, _)| setting)
+}
+
 /// Of the settings that are harmless and take no longer to three answers than the default, the fastest
 /// whose pass 1 is short enough, and pass 2 as well if there is one: what a short first pass costs where
 /// the recommended setting has none.
@@ -632,6 +649,26 @@ mod tests {
         let judged = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 100.0, 10.0, "same")]);
         assert!(recommended(&judged).is_none());
         assert_eq!(combinations(&[&judged]).len(), 1, "only a warm-up pass");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_no_recommendation_and_is_named() {
+        let cells = [
+            ("", 100.0, 10.0, "same"),
+            ("a=maybe", 60.0, 10.0, "same"),
+            ("b=less", 80.0, 10.0, "same"),
+        ];
+        let mut judged = ablation(&cells);
+        assert!(untold(&judged).is_none(), "it is told");
+        let all = judged.settings.iter_mut();
+        for comparison in all.flat_map(|s| s.against.values_mut()) {
+            comparison.verdict = Verdict::Inconclusive;
+        }
+        assert!(recommended(&judged).is_none());
+        assert_eq!(
+            untold(&judged).map(Setting::name).as_deref(),
+            Some("a=maybe")
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     judge::{
         cure::{
             Ablation, BreakEven, FIRST_GOAL, OutputChange, SECOND_GOAL, STEADY_ALLOWANCE, Setting,
-            name, recommended, shortest_first_pass,
+            name, recommended, shortest_first_pass, untold,
         },
         explain::{Explanation, judge},
         latency::{Figure, Latency},
@@ -115,7 +115,10 @@ pub fn cure_summary(cure: &Cure) -> String {
     for ablation in cure.decisive() {
         let mut line = vec![ablation.backend.clone(), ablation.model.clone()];
         match recommended(ablation) {
-            None => line.push("nothing: no setting is faster with the same outputs".into()),
+            None => line.push(match untold(ablation) {
+                None => "nothing: no setting is faster with the same outputs".into(),
+                Some(setting) => format!("nothing: {} seems faster, untold", setting.name()),
+            }),
             Some(setting) => {
                 line.push(setting.name());
                 line.extend(SHOWN.map(|f| ratio(setting.against.get(&f).copied())));
@@ -179,9 +182,19 @@ fn recommendation(ablation: &Ablation, explained: &[Explanation]) -> String {
     };
     let Some(setting) = recommended(ablation) else {
         let mut text =
-            "**Nothing to recommend**: no setting is faster to the first or to the third \
+            "**Nothing to recommend**: no setting is told to be faster to the first or to the third \
                         answer, and to neither slower, with the same outputs and steady time."
                 .to_owned();
+        if let Some(setting) = untold(ablation) {
+            let against = |figure: Figure| ratio(setting.against.get(&figure).copied());
+            text += &format!(
+                " `{}` seems to be, which cannot be told from the noise: cold start {}, three answers {}. \
+                 A longer `--budget` may tell.",
+                setting.name(),
+                against(Figure::ColdStart),
+                against(Figure::ThreeAnswers),
+            );
+        }
         let median = |estimate: &Option<Estimate>| estimate.as_ref().map(|e| e.median);
         if let (Some(first), Some(second)) = (
             median(&ablation.default.first_over_steady),
