@@ -117,7 +117,7 @@ pub fn cure_summary(cure: &Cure) -> String {
         match recommended(ablation) {
             None => line.push(match untold(ablation) {
                 None => "nothing: no setting is faster with the same outputs".into(),
-                Some(setting) => format!("nothing: {} seems faster, untold", setting.name()),
+                Some(setting) => format!("nothing for sure: {} may be faster", setting.name()),
             }),
             Some(setting) => {
                 line.push(setting.name());
