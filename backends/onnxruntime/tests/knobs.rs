@@ -9,15 +9,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use firstpass_harness::{
-    model::{ModelDescription, Precision},
-    subject::{InputFiles, Subject},
-    workspace::Workspace,
-};
 use firstpass_onnxruntime::{OnnxRuntime, session_builder};
 use firstpass_probe::{
     Arithmetic, Backend, Error, ErrorKind, Format, Knobs, Message, Model, Pass, PassPlan, Profile,
     Request, THREADS, Tensor, Trial, WARM_UP, read_tensors,
+};
+use firstpass_trial::{
+    model::{ModelDescription, Precision},
+    workload::{InputFiles, Subject},
+    workspace::Workspace,
 };
 use libtest_mimic::{Arguments, Trial as Test};
 use ort::AsPointer;
@@ -283,7 +283,7 @@ impl Bench {
         };
         let (default, found) = (outputs("default")?, outputs("found")?);
         let pairs = [(&default[..], &found[..])];
-        for agreement in firstpass_harness::judge::agreement::compare(&self.description, &pairs) {
+        for agreement in firstpass_trial::agreement::compare(&self.description, &pairs) {
             let steps = agreement.steps.as_ref().context("no steps")?;
             ensure!(steps.max <= 6, "{agreement:?}");
             ensure!(agreement.cosine > 0.99, "{agreement:?}");

@@ -3,18 +3,16 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, anyhow};
-use firstpass_harness::{
-    campaign::read_outputs,
-    judge::{
-        agreement::{DetectionAgreement, compare, compare_detections},
-        expectation, repeatability,
-    },
+use firstpass_probe::Backend;
+use firstpass_trial::{
+    agreement::{DetectionAgreement, compare, compare_detections},
+    expectation,
     machine::{Machine, all_threads},
     observation::{Cell, Observation, Purpose},
-    record::Outputs,
-    surroundings::Surroundings,
+    outputs::{Outputs, read_outputs},
+    repeatability,
+    system_counters::Surroundings,
 };
-use firstpass_probe::Backend;
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
@@ -101,7 +99,7 @@ fn observation(
     artifact: &Artifact,
     threads: usize,
     images: Vec<String>,
-    process: firstpass_harness::observation::Process,
+    process: firstpass_trial::observation::Process,
 ) -> Observation {
     Observation {
         cell: Cell {
@@ -138,7 +136,7 @@ fn outputs_are_expected(
     check(golden.len() == observed.outputs.len(), || {
         "photographs without golden outputs".into()
     })?;
-    let pairs = firstpass_harness::judge::agreement::pairs(&golden, &observed.outputs);
+    let pairs = firstpass_trial::agreement::pairs(&golden, &observed.outputs);
     let agreement = compare(&artifact.description, &pairs);
     let model = &artifact.description;
     let faces = model.detection.as_ref().map(|spec| {

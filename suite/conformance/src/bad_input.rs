@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use firstpass_harness::observation::{Outcome, Process};
 use firstpass_probe::{
     Backend, Data, Error, ErrorKind, Phase, Tensor, read_tensors, write_tensors,
 };
+use firstpass_trial::observation::{Outcome, Process};
 use libtest_mimic::{Failed, Trial as Test};
 
 use crate::{

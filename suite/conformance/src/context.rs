@@ -6,14 +6,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use firstpass_harness::{
+use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial};
+use firstpass_trial::{
     known::Known,
     model::ModelDescription,
-    probe::Probe,
-    subject::{InputFiles, Subject},
+    process::Probe,
+    workload::{InputFiles, Subject},
     workspace::{Backend, Workspace},
 };
-use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial};
 
 /// The backend, the fixtures, and a place for files.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Context {
         self.artifacts::<B>()
             .into_iter()
             .find(|a| {
-                a.description.precision == firstpass_harness::model::Precision::Int8
+                a.description.precision == firstpass_trial::model::Precision::Int8
                     && B::FORMATS.first() == Some(&a.file.format)
             })
             .context("the fixtures hold no int8 model for this backend")

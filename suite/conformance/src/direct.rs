@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use firstpass_harness::overhead::{Answer, request};
 use firstpass_probe::{Error, Result, Tensor, Trial, read_tensors};
+use firstpass_trial::direct_program::{Answer, request};
 
 /// What a plain loop over the engine gave.
 pub struct Direct {

@@ -14,15 +14,14 @@ mod steps;
 use std::process::ExitCode;
 
 use firstpass_probe::{Backend, ErrorKind};
+use firstpass_trial::observation::Outcome;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use firstpass_harness::observation::Outcome;
+use crate::context::Context;
 
 pub use bench::bench;
 pub use direct::{Direct, direct};
 pub use steps::{largest_steps, largest_steps_from_golden};
-
-use crate::context::Context;
 
 /// Set by `firstpass test`: an engine that cannot run is then a failure.
 const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";

@@ -1,7 +1,7 @@
 //! Properties of a backend as a library, in one process, on generated images.
 
-use firstpass_harness::{model::Activation, photo::to_input};
 use firstpass_probe::{Backend, Knobs, Session, Tensor, Tensors};
+use firstpass_trial::{model::Activation, sample::to_input};
 use libtest_mimic::{Failed, Trial};
 use proptest::{
     prelude::*,
@@ -61,9 +61,9 @@ impl Picture {
     }
 }
 
-fn image(width: usize, height: usize) -> firstpass_harness::photo::RgbImage {
+fn image(width: usize, height: usize) -> firstpass_trial::sample::RgbImage {
     // A model's input is far smaller than 2³² pixels a side.
-    firstpass_harness::photo::RgbImage::new(
+    firstpass_trial::sample::RgbImage::new(
         u32::try_from(width).unwrap_or(u32::MAX),
         u32::try_from(height).unwrap_or(u32::MAX),
     )

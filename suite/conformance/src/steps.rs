@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow};
-use firstpass_harness::{
-    judge::agreement::{Agreement, compare},
-    subject::Subject,
+use firstpass_probe::{Backend, Knobs, Session, Tensor};
+use firstpass_trial::{
+    agreement::{Agreement, compare},
+    workload::Subject,
     workspace::Workspace,
 };
-use firstpass_probe::{Backend, Knobs, Session, Tensor};
 
 /// The largest difference in each output of a quantized model of the fixtures, in quantization steps.
 ///

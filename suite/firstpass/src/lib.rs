@@ -22,14 +22,12 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use firstpass_harness::{
-    campaign,
-    judge::gate::{self, Limits, Times, Verdict},
-    own::{Inputs, Own, lay_out},
-    placement::Placement,
+    compare::gate::{self, Limits, Times, Verdict},
     record::{Settings, Target},
-    report::Analysis,
-    workspace::Workspace,
+    studies::first_passes::{analysis::Analysis, measure as campaign},
+    user_model::{Inputs, Own, lay_out},
 };
+use firstpass_trial::{affinity::Placement, workspace::Workspace};
 use tempfile::TempDir;
 
 /// Errors say what failed, where, and what to do next.

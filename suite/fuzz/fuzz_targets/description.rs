@@ -3,7 +3,8 @@
 #![no_main]
 
 use firstpass_fuzz::Folder;
-use firstpass_harness::{model::ModelDescription, own::to_toml};
+use firstpass_harness::user_model::to_toml;
+use firstpass_trial::model::ModelDescription;
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {

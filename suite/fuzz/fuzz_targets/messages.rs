@@ -4,13 +4,13 @@
 
 use std::io::Cursor;
 
-use firstpass_harness::{
-    judge::{disturbance, latency},
-    observation::{Cell, Observation, Purpose},
-    probe::overheard,
-    surroundings::Surroundings,
-};
+use firstpass_harness::studies::first_passes::judge::{disturbance, latency};
 use firstpass_probe::{Format, Knobs};
+use firstpass_trial::{
+    observation::{Cell, Observation, Purpose},
+    process::overheard,
+    system_counters::Surroundings,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

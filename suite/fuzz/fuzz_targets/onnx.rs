@@ -3,7 +3,7 @@
 #![no_main]
 
 use firstpass_fuzz::{Folder, inputs};
-use firstpass_harness::{graph::Graph, own::Signature};
+use firstpass_harness::{graph::Graph, user_model::Signature};
 use firstpass_onnx::{Constant, decode};
 use libfuzzer_sys::fuzz_target;
 

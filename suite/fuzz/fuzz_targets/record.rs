@@ -4,9 +4,11 @@
 
 use firstpass_fuzz::Folder;
 use firstpass_harness::{
-    judge::{disturbance, gate, latency, repeatability},
+    compare::gate,
     record::Record,
+    studies::first_passes::judge::{disturbance, latency},
 };
+use firstpass_trial::repeatability;
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use firstpass_harness::own::Signature;
+use firstpass_harness::user_model::Signature;
 use firstpass_probe::TensorSpec;
 use tempfile::TempDir;
 

@@ -390,7 +390,7 @@ fn is_around(node: &NodeProto) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{subject::Subject, workspace::Workspace};
+    use firstpass_trial::{workload::Subject, workspace::Workspace};
 
     fn fixture() -> Result<Graph> {
         let model = Subject::find_model(&Workspace::find()?, "faceboxes-int8-per-channel")?;

@@ -3,35 +3,13 @@
 //!
 //! Measuring ([`campaign`]) and judging ([`judge`]) meet only in a [`record`].
 
-pub mod beside;
-pub mod campaign;
-pub mod classification;
-pub mod code;
-pub mod cure;
-pub mod detection;
-pub mod diverge;
-pub mod explain;
+pub mod commands;
+pub mod compare;
 pub mod graph;
-pub mod judge;
-pub mod known;
-pub mod machine;
-pub mod manifest;
-pub mod model;
-pub mod observation;
-pub mod operators;
-pub mod overhead;
-pub mod own;
-pub mod page_cache;
-pub mod photo;
-pub mod placement;
-pub mod probe;
+pub mod page;
+mod progress;
 pub mod python;
 pub mod record;
-pub mod referee;
 pub mod report;
-pub mod shapes;
-pub mod subject;
-pub mod surroundings;
-mod unhurried;
-pub mod workspace;
-pub mod zoo;
+pub mod studies;
+pub mod user_model;

@@ -1,16 +1,21 @@
 //! The command line.
 
-mod commands;
-
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use firstpass_harness::workspace::Workspace;
-
-use crate::commands::{
-    aa, cargo, check, compare, cure, diverge, doctor, explain, gate, init, operators, overhead,
-    referee, report, setup, shapes, zoo,
+use firstpass_harness::{
+    commands::{cargo, doctor},
+    compare::{compare_command as compare, gate_command as gate},
+    report::command as report,
+    studies::{
+        diverge::command as diverge, explain::command as explain, first_passes::aa,
+        operators::command as operators, overhead::command as overhead,
+        referee::command as referee, shapes::command as shapes, tune::command as cure,
+        zoo::command as zoo,
+    },
+    user_model::{check, init},
 };
+use firstpass_trial::{setup, workspace::Workspace};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
@@ -99,4 +104,16 @@ fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_no_contradiction() {
+        Cli::command().debug_assert();
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use firstpass_harness::workspace::{Backend, Workspace};
+use firstpass_trial::workspace::{Backend, Workspace};
 
 /// The Rust and C++ sources below a folder.
 fn sources(folder: &Path) -> Result<Vec<(PathBuf, String)>> {

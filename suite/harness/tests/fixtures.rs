@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use firstpass_harness::{
-    judge::agreement::{against_known_faces, compare, pairs},
+use firstpass_trial::{
+    agreement::{against_known_faces, compare, pairs},
     manifest::Manifest,
     model::{ModelDescription, Precision},
-    record::Outputs,
-    subject::Subject,
+    outputs::Outputs,
+    workload::Subject,
     workspace::Workspace,
 };
 

@@ -7,13 +7,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use firstpass_harness::{
-    code::Code,
-    explain::{self, ExplainProcess, ExplainRun, Variant},
-    machine::Machine,
-    report::Block,
-    workspace::Workspace,
+    page::Block,
+    record::code::Code,
+    studies::explain::{self, ExplainProcess, ExplainRun, Variant},
 };
 use firstpass_probe::{Format, Knobs, Peak, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_trial::{machine::Machine, workspace::Workspace};
 use serde_json::Value;
 
 /// The keys below these are names of things, not fields.

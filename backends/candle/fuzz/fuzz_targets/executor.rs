@@ -4,7 +4,7 @@
 
 use firstpass_candle::{Candle, Engine};
 use firstpass_fuzz::{Folder, inputs};
-use firstpass_harness::own::{Signature, random_input};
+use firstpass_harness::user_model::{Signature, random_input};
 use firstpass_probe::{Backend, Format, Knobs, Model, Result};
 use libfuzzer_sys::fuzz_target;
 

@@ -7,12 +7,13 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-use firstpass_harness::{
-    probe::{cargo, environment, features},
+use firstpass_trial::{
+    process::{cargo, environment, features},
+    setup,
     workspace::{Backend, Workspace},
 };
 
-use crate::commands::{operators, setup};
+use crate::studies::operators::command as operators;
 
 /// Set for the tests: an engine that cannot run is a failure then, and not an ignored test.
 const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use firstpass_harness::{
-    probe::Probe,
-    workspace::{Backend, Workspace},
-};
 use firstpass_native::Status;
 use firstpass_probe::Description;
+use firstpass_trial::{
+    process::Probe,
+    workspace::{Backend, Workspace},
+};
 
 /// Succeeds where every engine runs.
 pub fn run(workspace: &Workspace) -> Result<ExitCode> {

@@ -6,52 +6,41 @@ use std::{
 };
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets::ASCII_MARKDOWN};
 use firstpass_probe::{ErrorKind, Format};
 use firstpass_statistics::{Spread, bootstrap::Estimate};
-
-use crate::{
-    judge::{
-        agreement::{Agreement, HISTOGRAM, against_known_faces, compare, pairs},
-        expectation::Verdict,
-        repeatability::Repeatability,
-    },
+use firstpass_trial::{
+    agreement::{Agreement, HISTOGRAM, against_known_faces, compare, pairs},
+    expectation::Verdict,
     model::{ModelDescription, Precision},
     observation::Outcome,
-    record::Settings,
-    report::{
-        analysis::{Analysis, Row, label},
-        diverge, explain, latency, operators, overhead,
-        picture::pictured_model,
-        picture_path, plot_path,
-        plots::Plot,
-        referee, saturation,
-        verdict::{self, milliseconds, times},
-        zoo,
-    },
+    repeatability::Repeatability,
     workspace::Workspace,
 };
 
-/// A table of markdown.
-pub(super) fn table<H: Into<String>>(
-    header: impl IntoIterator<Item = H>,
-    rows: impl IntoIterator<Item = Vec<String>>,
-) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(ASCII_MARKDOWN)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
-    // A bar would end the cell.
-    table.add_rows(rows.into_iter().map(|row| {
-        row.into_iter()
-            .map(|cell| cell.replace('|', "\\|").replace('\n', " "))
-            .collect::<Vec<_>>()
-    }));
-    table.trim_fmt()
-}
+use crate::{
+    page::{
+        markdown::{image, table},
+        numbers::{milliseconds, percent, times},
+    },
+    record::Settings,
+    report::{picture_path, plot_path},
+    studies::{
+        diverge::{report as diverge, saturation},
+        explain::report as explain,
+        first_passes::{
+            analysis::{Analysis, Row, label},
+            picture::pictured_model,
+            plots::{Plot, plot},
+            report as latency, verdict,
+        },
+        operators::report as operators,
+        overhead::report as overhead,
+        referee::report as referee,
+        zoo::report as zoo,
+    },
+};
 
-pub(super) fn render(
+pub(crate) fn render(
     workspace: &Workspace,
     analysis: &Analysis,
     files: &BTreeMap<PathBuf, Vec<u8>>,
@@ -102,7 +91,7 @@ pub(super) fn render(
 
 /// What the README of the project shows: the verdict on one model, its table and its plot, whose
 /// path begins with `prefix`.
-pub(super) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
+pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
     let Some(model) = pictured_model(analysis).or(analysis.models().first()) else {
         return String::new();
     };
@@ -131,7 +120,7 @@ fn summary_table(analysis: &Analysis, model: &ModelDescription) -> String {
     )
 }
 
-pub(super) fn summary_header(analysis: &Analysis, model: &ModelDescription) -> Vec<String> {
+pub(crate) fn summary_header(analysis: &Analysis, model: &ModelDescription) -> Vec<String> {
     let against = format!("against {}", analysis.reference(model));
     let mut header = vec!["engine", "convolutions", &against];
     header.extend(task(model));
@@ -174,7 +163,7 @@ fn task_cell(row: &Row) -> String {
 }
 
 /// One line for each engine and number of threads.
-pub(super) fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
+pub(crate) fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
     let mut lines = Vec::new();
     for row in rows {
         let mut head = vec![
@@ -824,7 +813,7 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
             format!("`{}`", &sha256.get(..16).unwrap_or(sha256)),
         ]
     });
-    let record = crate::subject::relative(workspace, &analysis.record.folder);
+    let record = firstpass_trial::workload::relative(workspace, &analysis.record.folder);
     format!(
         "## Where it comes from\n\nEvery figure is computed from the record in `{}`: each pass of \
          each process is there.\n\n{}\n\n{}\n\n{}",
@@ -842,20 +831,6 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
 }
 
 /// A plot of a model, where there is one.
-pub(super) fn plot(
-    plot: Plot,
-    model: &ModelDescription,
-    files: &BTreeMap<PathBuf, Vec<u8>>,
-) -> Option<String> {
-    let path = plot_path(plot, &model.name);
-    let drawn = files.contains_key(&path);
-    drawn.then(|| image(&path, &plot.description(model)))
-}
-
-pub(super) fn image(path: &Path, alt: &str) -> String {
-    format!("![{alt}]({})", path.display())
-}
-
 fn placement(settings: &Settings) -> String {
     let pinned = if settings.placement.pin {
         "each process pinned to as many CPUs as it has threads"
@@ -865,15 +840,6 @@ fn placement(settings: &Settings) -> String {
     match settings.placement.nice {
         Some(nice) => format!("{pinned}, nice value {nice}"),
         None => pinned.into(),
-    }
-}
-
-fn percent(share: f64) -> String {
-    // Rounding up to 100 % would hide the values that differ.
-    if share < 1.0 {
-        format!("{:.1} %", (share * 1000.0).floor() / 10.0)
-    } else {
-        "100 %".into()
     }
 }
 
@@ -890,7 +856,7 @@ mod tests {
     use firstpass_probe::Tensor;
 
     use super::*;
-    use crate::model::{OutputSpec, StepSpec};
+    use firstpass_trial::model::{OutputSpec, StepSpec};
 
     /// Of outputs 1 and this, with steps of this scale or none.
     fn agreement(other: f32, scale: Option<f64>) -> anyhow::Result<Agreement> {
@@ -902,7 +868,7 @@ mod tests {
                 .collect(),
             ..OutputSpec::default()
         };
-        let mut model = crate::judge::expectation::tests::model(Precision::Int8);
+        let mut model = firstpass_trial::model::ModelDescription::for_tests(Precision::Int8);
         model.outputs = vec![spec];
         let tensors = [1.0, other].map(|value| [Tensor::new(&[1], vec![value])]);
         let [[Ok(reference)], [Ok(other)]] = tensors else {

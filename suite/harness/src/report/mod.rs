@@ -1,26 +1,9 @@
 //! Reports: a pure rendering of records. No engine runs here.
 
-mod analysis;
-mod changes;
-mod cure;
-mod diverge;
-mod explain;
-mod hosts;
-mod latency;
+pub mod command;
 mod markdown;
-mod operators;
-mod overhead;
-mod picture;
-mod plots;
-mod referee;
-mod saturation;
-mod shapes;
-mod snippets;
-mod splice;
 mod story;
-mod terminal;
-mod verdict;
-mod zoo;
+pub mod terminal;
 
 use std::{
     collections::BTreeMap,
@@ -29,28 +12,22 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use firstpass_probe::Knobs;
+use firstpass_trial::workspace::Workspace;
 
 use crate::{
-    code::Code,
-    cure::Cure,
-    record::{Record, Settings},
-    workspace::Workspace,
-    zoo::{Zoo, sources_sha256},
+    page::{Block, splice, write_file},
+    record::{Record, Settings, code::Code},
+    studies::{
+        diverge, explain,
+        first_passes::{
+            analysis::Analysis,
+            picture::{self, picture_path},
+            plots::{Plot, plot_path},
+        },
+        tune,
+        zoo::{self, Zoo, sources_sha256},
+    },
 };
-use plots::Plot;
-
-pub use analysis::Analysis;
-pub use changes::{cell_name, changes_as_markdown, changes_on_terminal};
-pub use cure::cure_summary;
-pub use diverge::divergence_on_terminal;
-pub use explain::explanations_on_terminal;
-pub use hosts::hosts;
-pub use operators::operators_on_terminal;
-pub use referee::referee_on_terminal;
-pub use shapes::{shapes_on_terminal, write_shapes};
-pub use splice::{Block, splice};
-pub use terminal::summary;
-pub use zoo::zoo_summary;
 
 /// The text around the generated part of a report that is written for the first time.
 const TEMPLATE: &str = "\
@@ -80,20 +57,20 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
             }
         }
     }
-    for (path, svg) in diverge::plots(analysis.diverge.as_ref())? {
+    for (path, svg) in diverge::report::plots(analysis.diverge.as_ref())? {
         files.insert(path, svg.into_bytes());
     }
-    for (path, svg) in explain::plots(analysis)? {
+    for (path, svg) in explain::report::plots(analysis)? {
         files.insert(path, svg.into_bytes());
     }
     for (photo, jpeg) in picture::pictures(analysis)? {
         files.insert(picture_path(&photo), jpeg);
     }
     if let Some(cure) = &analysis.cure {
-        files.extend(cure::files(workspace, cure)?);
+        files.extend(tune::report::files(workspace, cure)?);
     }
     if let Some(zoo) = &analysis.zoo {
-        files.extend(zoo::files(zoo)?);
+        files.extend(zoo::report::files(zoo)?);
     }
     files.extend(story::files(folder, analysis)?);
     let block = markdown::render(workspace, analysis, &files)?;
@@ -117,7 +94,7 @@ fn pages(
     rendered: &Rendered,
 ) -> Result<Vec<Page>> {
     let mut pages = vec![page(folder, record, TEMPLATE, &rendered.block)?];
-    if crate::subject::relative(workspace, folder) == Path::new("reports") {
+    if firstpass_trial::workload::relative(workspace, folder) == Path::new("reports") {
         let prefix = Path::new("reports");
         let excerpt = markdown::excerpt(analysis, prefix);
         pages.push(page(workspace.root(), record, "", &excerpt)?);
@@ -170,37 +147,6 @@ pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Anal
         write_file(&page.path, page.expected.as_bytes()).with_context(what_next)?;
     }
     Ok(analysis)
-}
-
-/// Writes the page of what settings do into `folder`, with its plots; returns the page.
-///
-/// # Errors
-/// Fails where the folder cannot be written.
-pub fn write_cures(workspace: &Workspace, cure: &Cure, folder: &Path) -> Result<PathBuf> {
-    for (path, bytes) in cure::files(workspace, cure)? {
-        write_file(&folder.join(path), &bytes)?;
-    }
-    Ok(folder.join(cure::PAGE))
-}
-
-/// Writes the page of other models into `folder`, with its plot; returns the page.
-///
-/// # Errors
-/// Fails where the folder cannot be written.
-pub fn write_zoo(zoo: &Zoo, folder: &Path) -> Result<PathBuf> {
-    for (path, bytes) in zoo::files(zoo)? {
-        write_file(&folder.join(path), &bytes)?;
-    }
-    Ok(folder.join(zoo::PAGE))
-}
-
-/// Writes a file and the folders that it lies in.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let unwritable = || format!("cannot write {}", path.display());
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).with_context(unwritable)?;
-    }
-    std::fs::write(path, bytes).with_context(unwritable)
 }
 
 /// Checks that the report in `folder` is what its record renders to, and that the record was made
@@ -276,7 +222,7 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             .map(|o| ("operators", &o.run.referees)),
     ];
     for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
-        let sources = crate::code::sources_sha256(workspace, backend)?;
+        let sources = crate::record::code::sources_sha256(workspace, backend)?;
         for (command, referees) in compared.iter().flatten() {
             if referees.get(&backend.name) != Some(&sources) {
                 stale.push(format!(
@@ -312,7 +258,9 @@ fn has_chosen_settings(workspace: &Workspace, settings: &Settings) -> Result<boo
         let measured = variants.and_then(|variants| variants.first());
         measured.unwrap_or(&none) == knobs
     };
-    Ok(crate::cure::chosen(workspace)?.iter().all(is_measured))
+    Ok(crate::studies::tune::chosen(workspace)?
+        .iter()
+        .all(is_measured))
 }
 
 /// Why the record of other models is out of date, if it is.
@@ -327,12 +275,4 @@ fn stale_zoo(workspace: &Workspace, zoo: &Zoo, code: &Code) -> Result<Option<&'s
     } else {
         None
     })
-}
-
-fn plot_path(plot: Plot, model: &str) -> PathBuf {
-    Path::new("plots").join(format!("{}-{model}.svg", plot.name()))
-}
-
-fn picture_path(photo: &str) -> PathBuf {
-    Path::new("pictures").join(format!("{photo}.jpg"))
 }

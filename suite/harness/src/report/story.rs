@@ -13,21 +13,23 @@
 //!
 //! All are of the fewest threads that were measured.
 
-use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use firstpass_statistics::bootstrap::Estimate;
 
 use crate::{
-    judge::{
-        cure::name,
-        explain::{FIRST, Judged, judge},
-        latency::{Figure, Latency},
-    },
-    report::{
-        analysis::Analysis,
-        latency::ratio,
-        verdict::{milliseconds, times},
+    page::numbers::{milliseconds, ratio, setting as name, times},
+    studies::{
+        explain::judge::{FIRST, Judged, judge},
+        first_passes::{
+            analysis::Analysis,
+            judge::latency::{Figure, Latency},
+        },
     },
 };
 
@@ -38,7 +40,7 @@ const SOURCE: &str = ".in.md";
 ///
 /// # Errors
 /// Fails on a placeholder that means nothing; one whose figure was not measured becomes a dash.
-pub(super) fn files(folder: &Path, analysis: &Analysis) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+pub(crate) fn files(folder: &Path, analysis: &Analysis) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(files);

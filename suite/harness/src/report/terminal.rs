@@ -2,10 +2,9 @@
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
-use crate::report::{
-    analysis::Analysis,
-    markdown::{summary_header, summary_rows},
-    verdict,
+use crate::{
+    report::markdown::{summary_header, summary_rows},
+    studies::first_passes::{analysis::Analysis, verdict},
 };
 
 /// What a reader wants first: one table a model, and whether all is as expected.

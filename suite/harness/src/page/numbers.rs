@@ -1,0 +1,63 @@
+//! Numbers and settings in the words that every page uses.
+
+use firstpass_probe::Knobs;
+use firstpass_statistics::comparison::{Comparison, Verdict};
+
+/// `1.24×`, `12×`.
+pub(crate) fn times(ratio: f64) -> String {
+    if ratio < 10.0 {
+        format!("{ratio:.2}×")
+    } else {
+        format!("{ratio:.0}×")
+    }
+}
+
+/// Three significant digits, in ms.
+pub(crate) fn milliseconds(ms: f64) -> String {
+    // What rounds to nothing has no sign.
+    match if ms.abs() < 0.0005 { 0.0 } else { ms } {
+        // Small models pass in some microseconds.
+        ms if ms != 0.0 && ms.abs() < 0.1 => format!("{ms:.3}"),
+        ms if ms.abs() < 10.0 => format!("{ms:.2}"),
+        ms if ms.abs() < 100.0 => format!("{ms:.1}"),
+        ms => format!("{ms:.0}"),
+    }
+}
+
+/// `0.70× (0.66–0.75), faster`
+pub(crate) fn ratio(comparison: Option<Comparison>) -> String {
+    match comparison {
+        None => "–".into(),
+        Some(c) if c.interval.1.is_finite() => format!(
+            "{} ({}–{}), {}",
+            times(c.ratio),
+            times(c.interval.0),
+            times(c.interval.1),
+            c.verdict
+        ),
+        Some(c) => format!("{}, {}", times(c.ratio), Verdict::Inconclusive),
+    }
+}
+
+/// The settings in the order of their knobs; *default* for none.
+pub fn setting(knobs: &Knobs) -> String {
+    let pairs: Vec<String> = knobs
+        .iter_except_threads()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if pairs.is_empty() {
+        "default".into()
+    } else {
+        pairs.join(", ")
+    }
+}
+
+/// `99.9 %`, rounded down: rounding up to 100 % would hide the values that differ.
+pub(crate) fn percent(share: f64) -> String {
+    // Rounding up to 100 % would hide the values that differ.
+    if share < 1.0 {
+        format!("{:.1} %", (share * 1000.0).floor() / 10.0)
+    } else {
+        "100 %".into()
+    }
+}

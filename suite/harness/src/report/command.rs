@@ -1,0 +1,144 @@
+//! `firstpass report`: the main job.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use firstpass_trial::{affinity::Placement, machine::all_threads, workspace::Workspace};
+
+use crate::{
+    compare::hosts::hosts,
+    record::{Settings, Target},
+    report::{self, terminal},
+    studies::first_passes::{arguments as measure, measure as campaign},
+};
+
+/// Photographs of the fixtures that a quick report looks at.
+const QUICK_PHOTOS: usize = 3;
+
+/// A cell is known well enough when the 95 % intervals of its figures are this narrow.
+const TARGET: Target = Target {
+    steady: 0.03,
+    first_pass: 0.10,
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// A look within two minutes: fewer processes, passes and photographs, one thread; written to reports/quick
+    #[arg(long)]
+    quick: bool,
+    /// Measure nothing; fail if the report is out of date with its record or the code
+    #[arg(long, conflicts_with_all = ["quick", "from"])]
+    check: bool,
+    /// Measure nothing; render this record. Given several times, for records of several hosts, it
+    /// sets them side by side in hosts.md
+    #[arg(long, value_name = "RECORD", conflicts_with = "quick")]
+    from: Vec<PathBuf>,
+    /// Measure each cold start with cold files as well: model, library and probe are taken out of
+    /// the page cache before each process
+    #[arg(long)]
+    cold_files: bool,
+    /// Where the report goes [default: reports, or reports/quick for what is not the whole]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    measure: measure::Arguments,
+}
+
+impl Arguments {
+    /// Whether all engines are measured on all fixtures, so that the report is *the* report.
+    fn is_whole(&self) -> bool {
+        let of = &self.measure;
+        !self.quick && of.backends.is_empty() && of.models.is_empty() && of.images.is_empty()
+    }
+
+    fn folder(&self, workspace: &Workspace) -> PathBuf {
+        match &self.out {
+            Some(folder) => folder.clone(),
+            None if self.is_whole() => workspace.reports(),
+            None => workspace.reports().join("quick"),
+        }
+    }
+
+    fn preset(&self) -> Settings {
+        let whole = Settings {
+            processes: 30,
+            least_processes: 5,
+            passes: 60,
+            agreement_passes: 2,
+            skip_arithmetic: false,
+            threads: vec![1, all_threads()],
+            budget_s: 600.0,
+            process_budget_ms: 2000,
+            target: TARGET,
+            placement: Placement::default(),
+            cold_files: self.cold_files,
+            entries: 1,
+            variants: BTreeMap::new(),
+            first_format_only: false,
+        };
+        if self.quick {
+            return Settings {
+                processes: 5,
+                least_processes: 3,
+                passes: 20,
+                // Two show a pass that depends on the one before, but take twice the time.
+                agreement_passes: 1,
+                skip_arithmetic: true,
+                threads: vec![1],
+                budget_s: 90.0,
+                process_budget_ms: 500,
+                ..whole
+            };
+        }
+        whole
+    }
+}
+
+/// Succeeds where the report was written, whatever it says; `--check` where it is up to date.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let folder = arguments.folder(workspace);
+    let folder = std::path::absolute(&folder)?;
+    if arguments.check {
+        report::check(workspace, &folder)?;
+        println!("{} is up to date", folder.join("README.md").display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let record = match &arguments.from[..] {
+        [] => measure(workspace, arguments, &folder)?,
+        [record] => record.clone(),
+        records => {
+            let page = hosts(records, &folder)?;
+            println!("report: {}", page.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let record = record
+        .canonicalize()
+        .with_context(|| format!("there is no record {}", record.display()))?;
+    let analysis = report::write(workspace, &folder, &record)?;
+    println!("{}", terminal::summary(&analysis));
+    println!("report: {}", folder.join("README.md").display());
+    println!("record: {}", record.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
+    // What the user named is checked before anything that takes time.
+    let of = &arguments.measure;
+    let backends = of.chosen_backends(workspace)?;
+    let photos = if arguments.quick {
+        QUICK_PHOTOS
+    } else {
+        usize::MAX
+    };
+    let subject = of.chosen_subject(workspace, photos)?;
+    let mut settings = of.settings(arguments.preset())?;
+    settings.variants = measure::cured(workspace, &backends)?;
+    let record = folder.join("records").join(campaign::record_name());
+    measure::run(workspace, &backends, &subject, &settings, &record)
+}

@@ -1,0 +1,124 @@
+//! `firstpass diverge`: in which layer does an engine begin to differ?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_probe::Knobs;
+use firstpass_trial::{
+    model::{ModelDescription, Precision},
+    sample::Photo,
+    setup,
+    workload::Subject,
+    workspace::Workspace,
+};
+
+use crate::{
+    record::sidecar::Beside,
+    studies::{
+        diverge::{self, BESIDE, SATURATION, Settings, report::divergence_on_terminal},
+        first_passes::arguments::{chosen_backends, reported},
+    },
+};
+
+/// The model on which engines may saturate, below the fixtures.
+const FULL_RANGE: &str = "saturation/faceboxes-int8-full-range/model.toml";
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// A name of fixtures/models, or the path of a model.toml of your own [default: the first int8
+    /// model of the fixtures; of saturation: the fixture whose activations use all of their range]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// A photograph of your own instead of the first of the fixtures
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Multiply every value of the input: with 4, activations leave the range that they were calibrated
+    /// for, where some kernels saturate
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    gain: f32,
+    /// Set a knob of the engines, such as exact-int8=on; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    knobs: Vec<String>,
+    /// The record beside which the comparison is kept, and from whose `firstpass referee` the rules are
+    /// taken [default: that of reports/README.md]
+    #[arg(long, value_name = "RECORD")]
+    from: Option<PathBuf>,
+}
+
+/// Succeeds where the comparison was written, whatever it says.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let model = match &arguments.model {
+        Some(name) => Subject::find_model(workspace, name)?,
+        None => Subject::fixture_models(workspace)?
+            .into_iter()
+            .find(|model| model.precision == Precision::Int8)
+            .context("the fixtures have no int8 model; name one with --model")?,
+    };
+    compare(workspace, arguments, model, BESIDE)
+}
+
+/// The same of the fixture whose activations use all of their range.
+pub fn saturation(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let model = match &arguments.model {
+        Some(name) => Subject::find_model(workspace, name)?,
+        None => {
+            let file = workspace.fixtures().join(FULL_RANGE);
+            Subject::find_model(workspace, &file.to_string_lossy())?
+        }
+    };
+    compare(workspace, arguments, model, SATURATION)
+}
+
+fn compare(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    model: ModelDescription,
+    beside: Beside,
+) -> Result<ExitCode> {
+    let engines = chosen_backends(workspace, &arguments.backends)?;
+    let mut knobs = Knobs::default();
+    for setting in &arguments.knobs {
+        let (name, value) = setting
+            .split_once('=')
+            .with_context(|| format!("--set takes NAME=VALUE, not {setting:?}"))?;
+        knobs = knobs.with(name, value);
+    }
+    ensure!(
+        arguments.gain.is_finite() && arguments.gain > 0.0,
+        "--gain must be a positive number"
+    );
+    let settings = Settings {
+        gain: arguments.gain,
+        knobs,
+    };
+    let photo = match &arguments.image {
+        Some(file) => Photo::from_file(file),
+        None => Photo::fixtures(&workspace.fixtures())?
+            .into_iter()
+            .next()
+            .context("the fixtures have no photograph; give one with --image")?,
+    };
+    let subject = Subject::new(workspace, vec![model], vec![photo])?;
+    let record = match &arguments.from {
+        Some(record) => record.clone(),
+        None => reported(workspace, "--from")?,
+    };
+    // Without a library its engine is a line that says so; the others are compared.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let folder = diverge::measure(workspace, &engines, &subject, settings, beside, &record)?;
+    let compared =
+        diverge::read(beside, &record)?.context("the comparison was removed meanwhile")?;
+    println!("{}", divergence_on_terminal(&compared));
+    println!("comparisons: {}", folder.display());
+    println!(
+        "`cargo firstpass report --from {}` puts them into a report",
+        record.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,600 @@
+//! The part of the report that says in which layer engines begin to differ.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use firstpass_probe::Knobs;
+use firstpass_trial::model::ModelDescription;
+
+use crate::{
+    page::{
+        markdown::{image, table},
+        numbers::setting as name,
+    },
+    studies::diverge::{Difference, Diverge, LayerDifference, Means, plot::draw},
+};
+
+/// So many layers that differ by themselves are named.
+const SHOWN: usize = 8;
+
+/// So many layers that need the same rules are named; of more only the first and the last.
+const NAMED: usize = 16;
+
+const PLOT: &str = "plots/divergence.svg";
+
+/// For each engine, and each of the simplest rules of its layers: how many layers, and which.
+pub(crate) fn simplest(diverge: &Diverge) -> Rows {
+    let header = ["engine", "exact under", "layers", "which"];
+    let mut rows = Vec::new();
+    for (engine, layers) in &diverge.layers {
+        let mut by_rules: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
+        for layer in layers.iter().filter(|layer| layer.isolated.is_some()) {
+            let (settings, rules) = match (&layer.simplest, &layer.isolated) {
+                (Some(rules), _) => {
+                    let settings = rules.iter_except_threads().count();
+                    (settings, format!("`{}`", name(rules)))
+                }
+                // The input of the graph, which was compared under one set of rules only.
+                (None, Some(isolated)) if isolated.is_none() => continue,
+                (None, Some(_)) if layer.unexplained() == Some(0) => {
+                    (usize::MAX - 1, "f32 sums in any order".into())
+                }
+                _ => (usize::MAX, "no rule that was tried".into()),
+            };
+            let labels = by_rules.entry((settings, rules)).or_default();
+            labels.push(label(layer));
+        }
+        for ((_, rules), labels) in by_rules {
+            let which = if labels.len() > NAMED {
+                format!("{} … {}", labels[0], labels[labels.len() - 1])
+            } else {
+                labels.join(", ")
+            };
+            rows.push(vec![engine.clone(), rules, labels.len().to_string(), which]);
+        }
+    }
+    Rows {
+        header: header.map(String::from).into(),
+        rows,
+    }
+}
+
+/// A table before it has a form.
+pub(crate) struct Rows {
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+pub(crate) fn section(
+    diverge: Option<&Diverge>,
+    models: &[ModelDescription],
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+) -> String {
+    let title = "## In which layer do engines begin to differ?";
+    let Some(diverge) = diverge else {
+        return format!(
+            "{title}\n\nNot compared for this record: `cargo firstpass diverge` does that."
+        );
+    };
+    let found = models.iter().find(|m| m.name == diverge.run.model);
+    let model = found.map_or(diverge.run.model.as_str(), |m| m.title.as_str());
+    let mut parts = vec![
+        title.to_owned(),
+        format!(
+            "Every quantized activation of {model} on `{}`, in each engine and as the referee computes it \
+             under the rules that give the engine's outputs best. *By itself*, a layer is compared with \
+             what the referee makes of the engine's own inputs of that layer: what differs there is \
+             the layer's own doing. In the whole run, differences of earlier layers come in as well.{}",
+            diverge.run.photo,
+            setting(diverge)
+        ),
+        observation(diverge),
+    ];
+    let Rows { header, rows } = summary(diverge);
+    parts.push(table(header, rows));
+    let engines = diverge.layers.iter();
+    parts.extend(engines.filter_map(|(engine, layers)| any_order(engine, layers)));
+    let Rows { header, rows } = simplest(diverge);
+    if !rows.is_empty() {
+        parts.push(
+            "By intervention: the simplest rules under which layers are exact by themselves. Each setting \
+             is the cause of a difference that is there without it."
+                .into(),
+        );
+        parts.push(table(header, rows));
+    }
+    if files.contains_key(Path::new(PLOT)) {
+        let alt = "share of values that differ from the referee's, by layer, of every engine";
+        parts.push(image(Path::new(PLOT), alt));
+    }
+    for (engine, layers) in &diverge.layers {
+        let Rows { header, rows } = worst(layers);
+        if !rows.is_empty() {
+            parts.push(format!(
+                "The layers of {engine} that differ most by themselves:"
+            ));
+            parts.push(table(header, rows));
+        }
+        parts.extend(not_compared(engine, layers));
+    }
+    parts.join("\n\n")
+}
+
+/// What was not as it is by default.
+pub(crate) fn setting(diverge: &Diverge) -> String {
+    let settings = &diverge.run.settings;
+    let mut text = String::new();
+    if settings.gain != 1.0 {
+        text += &format!(
+            " Every value of the input was multiplied by {}.",
+            settings.gain
+        );
+    }
+    if settings.knobs != Knobs::default() {
+        text += &format!(" The engines ran with `{}`.", name(&settings.knobs));
+    }
+    text
+}
+
+/// How activations were seen, and whether that changed anything.
+fn observation(diverge: &Diverge) -> String {
+    let mut text = String::from(
+        "Engines that read the file give these activations as further outputs, which are marked in a \
+         copy of it. In others they are recorded by the engine's own hook, and matched in order with \
+         the layers of the same shape, scale and zero point.",
+    );
+    let observed = diverge.layers.iter().filter_map(|(engine, layers)| {
+        let observation = layers.iter().find_map(|layer| layer.observation)?;
+        Some((engine.as_str(), observation.same_outputs))
+    });
+    let (same, changed): (Vec<_>, Vec<_>) = observed.partition(|(_, same)| *same);
+    let names = |engines: Vec<(&str, bool)>| {
+        let names: Vec<&str> = engines.into_iter().map(|(engine, _)| engine).collect();
+        names.join(", ")
+    };
+    if !same.is_empty() {
+        text += &format!(
+            " Observing changed nothing in {}: the model's own outputs have the very bits of a plain \
+             pass.",
+            names(same)
+        );
+    }
+    if !changed.is_empty() {
+        text += &format!(
+            " **Observing changed the model's own outputs in {}**: what is compared there is another \
+             computation than a plain pass.",
+            names(changed)
+        );
+    }
+    text
+}
+
+pub(crate) fn plots(diverge: Option<&Diverge>) -> Result<Vec<(PathBuf, String)>> {
+    let Some(diverge) = diverge else {
+        return Ok(Vec::new());
+    };
+    let engines: Vec<(&str, &[LayerDifference])> = diverge
+        .layers
+        .iter()
+        .filter(|(_, layers)| layers.iter().any(|layer| layer.cumulative.is_some()))
+        .map(|(name, layers)| (name.as_str(), layers.as_slice()))
+        .collect();
+    let svg = draw("engines against the referee", &engines)?;
+    Ok(svg.map(|svg| (PLOT.into(), svg)).into_iter().collect())
+}
+
+/// The same for the terminal.
+pub fn divergence_on_terminal(diverge: &Diverge) -> String {
+    let drawn = |Rows { header, rows }: Rows| {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_header(header);
+        table.add_rows(rows);
+        table.to_string()
+    };
+    let mut text = drawn(summary(diverge)) + "\n" + &observation(diverge);
+    for (engine, layers) in &diverge.layers {
+        if let Some(sentences) = any_order(engine, layers) {
+            text += &format!("\n\n{sentences}");
+        }
+    }
+    text += "\n\n";
+    text += &drawn(simplest(diverge));
+    for (engine, layers) in &diverge.layers {
+        let worst = worst(layers);
+        if !worst.rows.is_empty() {
+            text += &format!("\n\n{engine}, layers that differ most by themselves\n");
+            text += &drawn(worst);
+        }
+        if let Some(sentence) = not_compared(engine, layers) {
+            text += &format!("\n\n{sentence}");
+        }
+    }
+    text
+}
+
+/// Which layers were not compared, and why.
+fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
+    let failed = layers.iter().filter(|layer| !layer.is_of_engine());
+    let failed = failed.filter_map(|layer| Some((label(layer), layer.failure.as_ref()?)));
+    let failed: Vec<(String, &String)> = failed.collect();
+    let (_, reason) = failed.first()?;
+    let mut names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    names.truncate(SHOWN);
+    let more = match failed.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "Not compared in {engine}: {}{more} ({reason}).",
+        names.join(", ")
+    ))
+}
+
+pub(crate) fn summary(diverge: &Diverge) -> Rows {
+    let header = [
+        "engine",
+        "seen by",
+        "rules of the referee",
+        "layers exact by themselves",
+        "first that is not",
+        "first that differs in the whole run",
+        "at the last layer",
+        "values explained",
+    ];
+    let rows = diverge.layers.iter().map(|(engine, layers)| {
+        let unknown = layers.iter().find(|layer| layer.is_of_engine());
+        if let Some(reason) = unknown.and_then(|layer| layer.failure.as_ref()) {
+            let mut row = vec![engine.clone(), reason.clone()];
+            row.resize(header.len(), "–".into());
+            return row;
+        }
+        let differs = |difference: &Option<Difference>| {
+            difference
+                .as_ref()
+                .is_some_and(|difference| !difference.is_none())
+        };
+        let first = |of: fn(&LayerDifference) -> &Option<Difference>| {
+            let found = layers.iter().position(|layer| differs(of(layer)));
+            found.map_or_else(
+                || "none".into(),
+                |at| format!("{}: {}", at + 1, label(&layers[at])),
+            )
+        };
+        let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
+        let compared = isolated.clone().count();
+        let exact = isolated.clone().filter(|found| found.is_none()).count();
+        let mut counted = format!("{exact} of {compared}");
+        if compared < layers.len() {
+            counted += &format!("; {} unknown", layers.len() - compared);
+        }
+        let values: usize = isolated.map(|difference| difference.values).sum();
+        let unexplained: usize = layers.iter().filter_map(LayerDifference::unexplained).sum();
+        vec![
+            engine.clone(),
+            layers
+                .iter()
+                .find_map(|layer| layer.observation)
+                .map_or_else(|| "–".into(), |seen| means(seen.by).into()),
+            layers
+                .first()
+                .map_or_else(|| "–".into(), |l| format!("`{}`", name(&l.rules))),
+            counted,
+            first(|layer| &layer.isolated),
+            first(|layer| &layer.cumulative),
+            layers
+                .last()
+                .map_or_else(|| "–".into(), |l| shown(&l.cumulative)),
+            percent((values - unexplained) as f64 / values.max(1) as f64),
+        ]
+    });
+    Rows {
+        header: header.map(String::from).to_vec(),
+        rows: rows.collect(),
+    }
+}
+
+/// What the order of additions in f32 explains of an engine that adds up so, and what it leaves free.
+fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<String> {
+    let judged = layers.iter().filter_map(|layer| {
+        let isolated = layer.isolated.as_ref()?;
+        Some((isolated.values - isolated.same, layer.any_order?))
+    });
+    let (mut differ, mut unexplained, mut free, mut values) = (0, 0, 0, 0);
+    for (differences, any) in judged {
+        differ += differences;
+        unexplained += differences.min(any.outside);
+        free += any.free;
+        values += any.values;
+    }
+    if values == 0 {
+        return None;
+    }
+    let explained = differ - unexplained;
+    let mut text = format!(
+        "{engine} adds up in f32. Of the {differ} values that differ by themselves, {explained} are such as \
+         sums in f32 give of the engine's own inputs in some order of additions ({}). The order decides \
+         little: it can change {} of the {values} values at all.",
+        percent(explained as f64 / differ.max(1) as f64),
+        percent(free as f64 / values as f64),
+    );
+    let is_explained = |layer: &LayerDifference| layer.unexplained() == Some(0);
+    if layers.iter().all(is_explained) {
+        text += " As every layer is explained by itself, so is the whole run, which is these layers one \
+                 after the other, and with it the heads.";
+    }
+    Some(text)
+}
+
+/// The layers with the largest share of values that differ by their own doing.
+fn worst(layers: &[LayerDifference]) -> Rows {
+    let share = |layer: &LayerDifference| layer.isolated.as_ref().map_or(0.0, Difference::share);
+    let mut worst: Vec<(usize, &LayerDifference)> = layers
+        .iter()
+        .enumerate()
+        .filter(|(_, layer)| share(layer) > 0.0)
+        .collect();
+    worst.sort_by(|(_, a), (_, b)| share(b).total_cmp(&share(a)));
+    worst.truncate(SHOWN);
+    let header = ["layer", "operator", "by itself", "in the whole run"];
+    Rows {
+        header: header.map(String::from).to_vec(),
+        rows: worst
+            .into_iter()
+            .map(|(place, layer)| {
+                vec![
+                    format!("{}: {}", place + 1, layer.layer),
+                    layer.operator.clone(),
+                    shown(&layer.isolated),
+                    shown(&layer.cumulative),
+                ]
+            })
+            .collect(),
+    }
+}
+
+fn means(means: Means) -> &'static str {
+    match means {
+        Means::MarkedOutputs => "marked outputs",
+        Means::Recording => "its own hook",
+    }
+}
+
+fn label(layer: &LayerDifference) -> String {
+    format!("{} ({})", layer.layer, layer.operator)
+}
+
+fn shown(difference: &Option<Difference>) -> String {
+    match difference {
+        None => "–".into(),
+        Some(difference) if difference.is_none() => "exact".into(),
+        Some(difference) => format!(
+            "{} differ, ≤ {} steps",
+            percent(difference.share()),
+            difference.most_steps
+        ),
+    }
+}
+
+/// Nothing and all are exact.
+fn percent(share: f64) -> String {
+    match 100.0 * share {
+        all if all >= 100.0 => "100 %".into(),
+        none if none <= 0.0 => "0 %".into(),
+        little if little < 0.01 => "< 0.01 %".into(),
+        nearly if nearly > 99.99 => "> 99.99 %".into(),
+        some => format!("{some:.2} %"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        record::code::Code,
+        studies::diverge::{AnyOrder, DivergeRun, Observation, Settings, VERSION},
+    };
+
+    fn layer(name: &str, cumulative: usize, isolated: usize) -> LayerDifference {
+        let difference = |same| {
+            Some(Difference {
+                values: 1000,
+                same,
+                most_steps: u64::from(same < 1000),
+            })
+        };
+        LayerDifference {
+            layer: name.into(),
+            operator: "Conv".into(),
+            rules: Knobs::default(),
+            observation: Some(Observation {
+                by: Means::MarkedOutputs,
+                same_outputs: true,
+            }),
+            cumulative: difference(cumulative),
+            isolated: difference(isolated),
+            simplest: (isolated == 1000).then(Knobs::default),
+            any_order: None,
+            failure: None,
+        }
+    }
+
+    fn diverge() -> Diverge {
+        let recorded = |layer| LayerDifference {
+            observation: Some(Observation {
+                by: Means::Recording,
+                same_outputs: false,
+            }),
+            ..layer
+        };
+        let not_found = LayerDifference {
+            cumulative: None,
+            isolated: None,
+            failure: Some("no tensor is like it".into()),
+            ..layer("b", 0, 0)
+        };
+        let after = LayerDifference {
+            isolated: None,
+            ..layer("c", 1000, 0)
+        };
+        Diverge {
+            run: DivergeRun {
+                version: VERSION,
+                date: String::new(),
+                code: Code {
+                    commit: None,
+                    measured_sha256: String::new(),
+                },
+                referees: BTreeMap::new(),
+                model: "m".into(),
+                photo: "photo".into(),
+                settings: Settings {
+                    gain: 4.0,
+                    knobs: Knobs::default(),
+                },
+            },
+            layers: BTreeMap::from([
+                (
+                    "x".into(),
+                    vec![
+                        layer("a", 1000, 1000),
+                        layer("b", 990, 990),
+                        layer("c", 900, 1000),
+                    ],
+                ),
+                (
+                    "y".into(),
+                    vec![LayerDifference::none("it reads no ONNX".into())],
+                ),
+                (
+                    "z".into(),
+                    [layer("a", 1000, 1000), not_found, after]
+                        .map(recorded)
+                        .into(),
+                ),
+            ]),
+        }
+    }
+
+    #[test]
+    fn layers_are_counted_by_the_simplest_rules() {
+        let needing = |name: &str, rules: Knobs| LayerDifference {
+            simplest: Some(rules),
+            ..layer(name, 0, 0)
+        };
+        let pairs = Knobs::default().with("sums", "pairs");
+        let diverge = Diverge {
+            layers: BTreeMap::from([(
+                "x".into(),
+                vec![
+                    needing("a", pairs.clone()),
+                    needing("b", Knobs::default()),
+                    needing("c", pairs),
+                    layer("d", 0, 0),
+                ],
+            )]),
+            ..diverge()
+        };
+        let rows: Vec<String> = simplest(&diverge)
+            .rows
+            .into_iter()
+            .map(|row| row[1..].join(" / "))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "`default` / 1 / b (Conv)",
+                "`sums=pairs` / 2 / a (Conv), c (Conv)",
+                "no rule that was tried / 1 / d (Conv)",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_order_of_additions_explains_what_lies_within() {
+        let judged = |name, isolated, outside| LayerDifference {
+            any_order: Some(AnyOrder {
+                values: 1000,
+                outside,
+                free: 2,
+            }),
+            ..layer(name, 900, isolated)
+        };
+        let explained = [judged("a", 1000, 0), judged("b", 999, 0)];
+        let text = any_order("x", &explained).expect("it adds up in floats");
+        for expected in [
+            "Of the 1 values that differ by themselves, 1 are",
+            "(100 %)",
+            "0.20 % of the 2000 values",
+            "so is the whole run",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        let of = |layers: &[LayerDifference]| {
+            let diverge = Diverge {
+                layers: BTreeMap::from([("x".into(), layers.to_vec())]),
+                ..diverge()
+            };
+            let last = |rows: Rows| rows.rows[0].last().cloned().unwrap_or_default();
+            let causes: Vec<String> = simplest(&diverge)
+                .rows
+                .into_iter()
+                .map(|row| row[1].clone())
+                .collect();
+            (last(summary(&diverge)), causes)
+        };
+        let (share, causes) = of(&explained);
+        assert_eq!(share, "100 %");
+        assert_eq!(causes, ["`default`", "f32 sums in any order"]);
+        let not = [judged("a", 990, 4)];
+        let text = any_order("x", &not).expect("it adds up in floats");
+        assert!(
+            text.contains("10 values that differ by themselves, 6 are"),
+            "{text}"
+        );
+        assert!(!text.contains("so is the whole run"), "{text}");
+        let (share, causes) = of(&not);
+        assert_eq!(
+            (&share[..], &causes[0][..]),
+            ("99.60 %", "no rule that was tried")
+        );
+        assert_eq!(any_order("x", &[layer("a", 900, 999)]), None);
+    }
+
+    #[test]
+    fn the_first_layers_that_differ_are_named() -> Result<()> {
+        let diverge = diverge();
+        let files = plots(Some(&diverge))?;
+        assert_eq!(files.len(), 1);
+        let files = files
+            .into_iter()
+            .map(|(path, svg)| (path, svg.into_bytes()));
+        let text = section(Some(&diverge), &[], &files.collect());
+        for expected in [
+            "2 of 3",
+            "2: b (Conv)",
+            "10.00 % differ, ≤ 1 steps",
+            "99.67 %",
+            "it reads no ONNX",
+            "Observing changed nothing in x:",
+            "Observing changed the model's own outputs in z**",
+            "| its own hook ",
+            "1 of 1; 2 unknown",
+            "Not compared in z: b (Conv) (no tensor is like it).",
+            "multiplied by 4",
+            "The layers of x that differ most by themselves",
+            "| 2: b ",
+            "(plots/divergence.svg)",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        assert!(!text.contains("The layers of y"), "{text}");
+        assert!(divergence_on_terminal(&diverge).contains("2: b (Conv)"));
+        let without = section(None, &[], &BTreeMap::new());
+        assert!(without.contains("`cargo firstpass diverge`"));
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! The part of the report that says whose kernels saturate.
+
+use firstpass_probe::Knobs;
+use firstpass_trial::known::Known;
+
+use crate::{
+    page::markdown::table,
+    studies::{
+        diverge::report::{Rows, setting, simplest, summary},
+        first_passes::{analysis::Analysis, judge::latency::Figure},
+    },
+};
+
+/// The section on the fixture whose activations use all of their range.
+pub(crate) fn section(analysis: &Analysis) -> String {
+    let title = "## Who saturates on this machine?";
+    let Some(diverge) = &analysis.saturation else {
+        return format!(
+            "{title}\n\nNot asked for this record: `cargo firstpass saturation` does that."
+        );
+    };
+    let Rows { header, rows } = simplest(diverge);
+    let engines = summary(diverge);
+    [
+        title.to_owned(),
+        format!(
+            "Kernels that add two products in 16 bits overflow where activations use all of 0 to 255, \
+             and not where they stay within 7 bits, for which PyTorch's default calibrates. {} is the \
+             same model without that reserve, here on `{}`{}. A layer that is exact by itself only with \
+             a setting of `sums` saturates.",
+            diverge.run.model,
+            diverge.run.photo,
+            setting(diverge)
+        ),
+        table(header, rows),
+        table(engines.header, engines.rows),
+        "The switch that makes sums exact, and its cost: the steady time with it over that without, of \
+         the settings that were measured for this record (95 % intervals)."
+            .into(),
+        table(["engine", "switch", "steady", "why"], switches(analysis)),
+    ]
+    .join("\n\n")
+}
+
+/// What makes each engine's sums exact, with its cost where that was measured.
+fn switches(analysis: &Analysis) -> Vec<Vec<String>> {
+    let of = |(engine, known): (&String, &Known)| {
+        let exact = known.exact_sums.as_ref()?;
+        let setting = exact.setting.as_ref();
+        let cost = setting.and_then(|(knob, value)| {
+            let wanted = Knobs::default().with(knob, value);
+            let mut ablations = analysis
+                .cure
+                .iter()
+                .flat_map(|c| &c.one_at_a_time.ablations);
+            let ablation = ablations.find(|ablation| ablation.backend == *engine)?;
+            let setting = ablation.settings.iter().find(|s| s.knobs == wanted)?;
+            setting.against.get(&Figure::Steady)
+        });
+        Some(vec![
+            engine.clone(),
+            setting.map_or_else(
+                || "none".into(),
+                |(knob, value)| format!("`{knob}={value}`"),
+            ),
+            cost.map_or_else(
+                || "–".into(),
+                |c| {
+                    let (low, high) = c.interval;
+                    format!("{:.2}× ({low:.2}–{high:.2}), {}", c.ratio, c.verdict)
+                },
+            ),
+            exact.reason.clone(),
+        ])
+    };
+    analysis.known.iter().filter_map(of).collect()
+}

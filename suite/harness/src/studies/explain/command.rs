@@ -1,0 +1,119 @@
+//! `firstpass explain`: where do the first passes spend their time?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_trial::{
+    model::{ModelDescription, Precision},
+    sample::Photo,
+    setup,
+    workload::Subject,
+    workspace::Workspace,
+};
+
+use crate::studies::{
+    explain::{self, Settings, judge::FEWEST_PASSES, report::explanations_on_terminal},
+    first_passes::arguments::{Time, chosen_backends, reported},
+    tune as cure,
+};
+
+/// In seconds.
+const BUDGET: f64 = 600.0;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// A name of fixtures/models, or the path of a model.toml of your own; may be repeated
+    /// [default: the first int8 model of the fixtures]
+    #[arg(long = "model", value_name = "NAME|PATH")]
+    models: Vec<String>,
+    /// A photograph of your own instead of the first of the fixtures
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Threads that one pass may use
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Most fresh processes of each engine on each model, profiled and plain: they share the budget
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Passes of each process; the later half of them counts as steady
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    passes: usize,
+    /// The time for all measuring, such as 90s, 5m or 1h; builds and the first round are not part of
+    /// it [default: 10m]
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Time>,
+    /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
+    #[arg(long)]
+    trust: bool,
+    /// The record beside which the profiles are kept [default: that of reports/README.md]
+    #[arg(long, value_name = "RECORD")]
+    from: Option<PathBuf>,
+}
+
+/// Succeeds where the profiles were written, whatever they say.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    // What the user named is checked before anything that takes time.
+    let backends = chosen_backends(workspace, &arguments.backends)?;
+    let photo = match &arguments.image {
+        Some(file) => Photo::from_file(file),
+        None => Photo::fixtures(&workspace.fixtures())?
+            .into_iter()
+            .next()
+            .context("the fixtures have no photograph; give one with --image")?,
+    };
+    let mut subject = Subject::new(
+        workspace,
+        models(workspace, &arguments.models)?,
+        vec![photo],
+    )?;
+    subject.trust = arguments.trust;
+    let settings = Settings {
+        rounds: arguments.rounds,
+        passes: arguments.passes,
+        threads: arguments.threads,
+        budget_s: arguments
+            .budget
+            .map_or(BUDGET, |Time(time)| time.as_secs_f64()),
+    };
+    ensure!(
+        settings.rounds > 0 && settings.threads > 0 && settings.passes >= FEWEST_PASSES,
+        "--rounds and --threads must be at least 1, and --passes at least {FEWEST_PASSES}"
+    );
+    let record = match &arguments.from {
+        Some(record) => record.clone(),
+        None => reported(workspace, "--from")?,
+    };
+    // Without a library its engine is a line that says so; the others are profiled.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let cures = cure::chosen(workspace)?;
+    let folder = explain::measure(workspace, &backends, &subject, settings, &cures, &record)?;
+    let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
+    println!("{}", explanations_on_terminal(&explained));
+    println!("profiles: {}", folder.display());
+    println!(
+        "`cargo firstpass report --from {}` puts them into a report",
+        record.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn models(workspace: &Workspace, names: &[String]) -> Result<Vec<ModelDescription>> {
+    if !names.is_empty() {
+        let models = names.iter();
+        return models
+            .map(|name| Subject::find_model(workspace, name))
+            .collect();
+    }
+    let fixtures = Subject::fixture_models(workspace)?.into_iter();
+    let first = fixtures
+        .into_iter()
+        .find(|model| model.precision == Precision::Int8)
+        .context("the fixtures have no int8 model; name one with --model")?;
+    Ok(vec![first])
+}

@@ -1,0 +1,906 @@
+//! Where the first passes spend their time: their excess over the steady state, by operator.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter::Sum,
+    ops::Range,
+};
+
+use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_statistics::{
+    Spread,
+    comparison::{Comparison, FIRST_RESOLUTION, Rule, STEADY_RESOLUTION, paired},
+    mean, median,
+    steady::DELTA,
+};
+
+use crate::studies::explain::{Explain, ExplainProcess, Variant};
+
+/// So many passes are set against the steady state.
+pub const FIRST: usize = 3;
+
+/// With fewer passes the first would be part of the steady half.
+pub const FEWEST_PASSES: usize = 2 * FIRST;
+
+/// All that was measured, judged.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// By backend, then by model, then by setting, the default first.
+    pub explanations: Vec<Explanation>,
+    pub failures: Vec<Failure>,
+}
+
+/// What was not profiled, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub backend: String,
+    /// `None` where it was none at all.
+    pub model: Option<String>,
+    /// Nothing for the default.
+    pub knobs: Knobs,
+    pub variant: Variant,
+    pub reason: String,
+}
+
+/// The first passes of one model on one engine.
+#[derive(Debug)]
+pub struct Explanation {
+    pub backend: String,
+    pub model: String,
+    pub format: Option<Format>,
+    pub threads: usize,
+    /// What was set besides: a cure, or nothing.
+    pub knobs: Knobs,
+    /// The engine's hook, in words.
+    pub source: String,
+    /// Profiled ones.
+    pub processes: usize,
+    /// Of each process.
+    pub passes: usize,
+    /// The whole pass. Its steady state is the sum of those of its parts, so that their excesses add
+    /// up to its own; the median of steady passes is higher by what disturbs one operator or other.
+    pub whole: Part,
+    /// Which of the first passes are slower than the median of the later ones by more than passes
+    /// of one level differ.
+    slow: Vec<bool>,
+    /// The part of it that no operator took.
+    pub outside: Part,
+    /// Operators of one kind together, that with the largest excess first.
+    pub kinds: Vec<(String, Part)>,
+    /// Each operator by itself, that with the largest excess first.
+    pub operators: Vec<(ProfiledOperator, Part)>,
+    /// What else the engine told about its state.
+    pub counts: Vec<Count>,
+    /// For each of the first passes which share of its excess is explained, in each process;
+    /// `None` where the pass is hardly slower than the steady state.
+    pub explained: Vec<Option<Spread>>,
+    /// What an excess page fault of an operator goes with, in ms; `None` where that is not well
+    /// determined.
+    pub fault_ms: Option<Spread>,
+    /// Profiled over plain processes, within rounds.
+    pub profiler: Profiler,
+    /// What a core multiplies and adds a second at most, by its instructions.
+    pub peaks: Vec<Peak>,
+}
+
+/// What a core multiplies and adds a second with some instructions, as medians over processes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Peak {
+    pub instructions: String,
+    /// The median of the rounds of a process: at the clock that passes ran at, whose times are medians
+    /// as well.
+    pub usual: f64,
+    /// The fastest round of a process.
+    pub highest: f64,
+    /// The median of the rounds of each process.
+    by_process: Vec<f64>,
+}
+
+/// What the hooks cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Profiler {
+    pub first: Option<Comparison>,
+    pub steady: Option<Comparison>,
+}
+
+/// A count that the engine tells after each pass, as the median over processes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Count {
+    pub name: String,
+    /// `None` where the engine does not tell.
+    pub before: Option<f64>,
+    /// After each of the first passes, and after the last.
+    pub after: Vec<Option<f64>>,
+}
+
+/// What some operators took, or all else, in every process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// In ms, one for each process.
+    times: Vec<Levels>,
+    /// Minor page faults; empty where the hook does not tell them.
+    faults: Vec<Levels>,
+}
+
+/// A figure in the first passes of a process and in its steady state.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Levels {
+    first: [f64; FIRST],
+    /// The median over the later half of the passes.
+    steady: f64,
+}
+
+impl Explanation {
+    /// The backend, and whether its cure was set.
+    pub fn label(&self) -> String {
+        if self.is_cured() {
+            format!("{}, cured", self.backend)
+        } else {
+            self.backend.clone()
+        }
+    }
+
+    /// The way in which a core multiplies and adds the most, and how much.
+    pub fn peak(&self) -> Option<&Peak> {
+        self.peaks.iter().max_by(|a, b| a.usual.total_cmp(&b.usual))
+    }
+
+    /// How many times as long as at the peak some operators take for as many multiply-adds, in the process
+    /// that was disturbed the least: in which they took the least time, because what disturbs only ever
+    /// makes slower. It is not the least ratio, which would be of a process whose peak was disturbed.
+    /// `None` where not every process has a peak.
+    pub fn least_over_peak(&self, operators: &[&Part], multiply_adds: u64) -> Option<f64> {
+        let peaks = &self.peak()?.by_process;
+        if peaks.len() != self.processes {
+            return None;
+        }
+        let of_process = peaks.iter().enumerate().map(|(process, per_s)| {
+            let times = operators.iter().map(|part| part.times.get(process));
+            let ms: Option<f64> = times.map(|levels| Some(levels?.steady)).sum();
+            Some((ms?, *per_s))
+        });
+        let (ms, per_s) = of_process.flatten().min_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some(ms / 1e3 * per_s / multiply_adds as f64)
+    }
+
+    pub fn is_cured(&self) -> bool {
+        self.knobs != Knobs::default()
+    }
+
+    /// Which share of the excess of a pass a part has; `None` where the pass is hardly slower than
+    /// the steady state.
+    pub fn share(&self, part: &Part, pass: usize) -> Option<f64> {
+        let index = pass.checked_sub(1)?;
+        if !*self.slow.get(index)? {
+            return None;
+        }
+        let pairs = part.times.iter().zip(&self.whole.times);
+        let shares = pairs.map(|(part, whole)| part.excess(pass) / whole.excess(pass));
+        median(shares.filter(|share| share.is_finite()))
+    }
+}
+
+impl Part {
+    /// In a pass, from 1; in ms.
+    pub fn time(&self, pass: usize) -> f64 {
+        spread(&self.times, |l| l.at(pass)).map_or(0.0, |s| s.median)
+    }
+
+    /// In ms.
+    pub fn steady(&self) -> f64 {
+        spread(&self.times, |l| l.steady).map_or(0.0, |s| s.median)
+    }
+
+    /// What a pass takes beyond the steady state, in ms.
+    pub fn excess(&self, pass: usize) -> Spread {
+        spread(&self.times, |l| l.excess(pass)).unwrap_or(NONE)
+    }
+
+    /// The minor page faults of a pass; `None` where they are not told.
+    pub fn faults(&self, pass: usize) -> Option<f64> {
+        Some(spread(&self.faults, |l| l.at(pass))?.median)
+    }
+
+    /// Those beyond the steady state.
+    pub fn excess_faults(&self, pass: usize) -> Option<f64> {
+        Some(spread(&self.faults, |l| l.excess(pass))?.median)
+    }
+
+    /// Several parts as one.
+    pub fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        parts.into_iter().cloned().reduce(|a, b| Self {
+            times: add(&a.times, &b.times),
+            faults: add(&a.faults, &b.faults),
+        })
+    }
+
+    fn all_excess(&self) -> f64 {
+        (1..=FIRST).map(|pass| self.excess(pass).median).sum()
+    }
+}
+
+const NONE: Spread = Spread {
+    median: 0.0,
+    low: 0.0,
+    high: 0.0,
+};
+
+fn spread(levels: &[Levels], figure: impl Fn(&Levels) -> f64) -> Option<Spread> {
+    Spread::of(levels.iter().map(figure))
+}
+
+fn add(a: &[Levels], b: &[Levels]) -> Vec<Levels> {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| [*a, *b].into_iter().sum())
+        .collect()
+}
+
+impl Levels {
+    fn of(series: &[f64]) -> Self {
+        let mut first = [0.0; FIRST];
+        for (level, value) in first.iter_mut().zip(series) {
+            *level = *value;
+        }
+        let steady = median(series[later(series.len())].iter().copied());
+        Self {
+            first,
+            steady: steady.unwrap_or(0.0),
+        }
+    }
+
+    fn at(&self, pass: usize) -> f64 {
+        let value = pass.checked_sub(1).and_then(|index| self.first.get(index));
+        value.copied().unwrap_or(self.steady)
+    }
+
+    fn excess(&self, pass: usize) -> f64 {
+        self.at(pass) - self.steady
+    }
+}
+
+impl Sum for Levels {
+    fn sum<I: Iterator<Item = Self>>(levels: I) -> Self {
+        levels.fold(Self::default(), |mut sum, level| {
+            for (sum, value) in sum.first.iter_mut().zip(level.first) {
+                *sum += value;
+            }
+            sum.steady += level.steady;
+            sum
+        })
+    }
+}
+
+/// The passes that count as steady.
+fn later(passes: usize) -> Range<usize> {
+    passes / 2..passes
+}
+
+fn peaks(profiles: &[&Profile]) -> Vec<Peak> {
+    // By instructions, the usual and the highest of each process.
+    let mut found: BTreeMap<&str, Vec<[f64; 2]>> = BTreeMap::new();
+    for peak in profiles.iter().flat_map(|profile| &profile.peaks) {
+        let per_s = peak.rounds_ns.iter();
+        let per_s = per_s.map(|&ns| peak.multiply_adds as f64 * 1e9 / ns.max(1) as f64);
+        let highest = per_s.clone().fold(0.0, f64::max);
+        if let Some(usual) = median(per_s) {
+            let of_instructions = found.entry(&peak.instructions);
+            of_instructions.or_default().push([usual, highest]);
+        }
+    }
+    let peaks = found.into_iter().filter_map(|(instructions, processes)| {
+        let of_processes = |figure: usize| median(processes.iter().map(|process| process[figure]));
+        Some(Peak {
+            instructions: instructions.into(),
+            usual: of_processes(0)?,
+            highest: of_processes(1)?,
+            by_process: processes.iter().map(|[usual, _]| *usual).collect(),
+        })
+    });
+    peaks.collect()
+}
+
+/// Judges every backend that was profiled.
+pub fn judge(explain: &Explain) -> Judged {
+    let mut judged = Judged::default();
+    for (backend, processes) in &explain.processes {
+        let failures = processes.iter().filter_map(|process| {
+            Some(Failure {
+                backend: backend.clone(),
+                model: process.model.clone(),
+                knobs: process.knobs.clone(),
+                variant: process.variant,
+                reason: process.failure.clone()?,
+            })
+        });
+        judged.failures.extend(failures);
+        let mut by_setting: BTreeMap<(&String, &Knobs), Vec<&ExplainProcess>> = BTreeMap::new();
+        for process in processes {
+            if let Some(model) = &process.model {
+                let setting = by_setting.entry((model, &process.knobs));
+                setting.or_default().push(process);
+            }
+        }
+        for ((model, knobs), processes) in by_setting {
+            judged
+                .explanations
+                .extend(explanation(backend, model, knobs, &processes));
+        }
+    }
+    judged
+}
+
+fn explanation(
+    backend: &str,
+    model: &str,
+    knobs: &Knobs,
+    processes: &[&ExplainProcess],
+) -> Option<Explanation> {
+    let profiled: Vec<(&ExplainProcess, &Profile)> = processes
+        .iter()
+        .filter_map(|p| Some((*p, p.profile.as_ref()?)))
+        .filter(|(_, profile)| profile.passes.len() >= FEWEST_PASSES)
+        .collect();
+    let profiles: Vec<&Profile> = profiled.iter().map(|(_, profile)| *profile).collect();
+    let &(first, of_first) = profiled.first()?;
+    let series = |figure: &dyn Fn(&ProfiledPass) -> f64| -> Vec<Levels> {
+        let figures = profiles
+            .iter()
+            .map(|profile| profile.passes.iter().map(figure).collect::<Vec<f64>>());
+        figures.map(|series| Levels::of(&series)).collect()
+    };
+    let walls = series(&|pass| milliseconds(pass.span.wall_ns));
+    let slowness = |pass| spread(&walls, |l| l.at(pass) / l.steady).map_or(1.0, |s| s.median);
+    let slow: Vec<bool> = (1..=FIRST)
+        .map(|pass| slowness(pass) > 1.0 + DELTA)
+        .collect();
+    let all_tell = profiles.iter().all(|profile| tells_faults(profile));
+    let outside = Part {
+        times: series(&|pass| {
+            milliseconds(pass.span.wall_ns) - milliseconds(pass.self_ns.iter().sum())
+        }),
+        faults: if all_tell {
+            series(&|pass| {
+                pass.span.minor_faults as f64 - pass.minor_faults.iter().sum::<u64>() as f64
+            })
+        } else {
+            Vec::new()
+        },
+    };
+    let operators = operators(&profiles, all_tell);
+    let inside = Part::together(operators.iter().map(|(_, part)| part));
+    let whole = Part {
+        times: inside.map_or_else(
+            || outside.times.clone(),
+            |inside| add(&inside.times, &outside.times),
+        ),
+        faults: series(&|pass| pass.span.minor_faults as f64),
+    };
+    let mut by_kind: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
+    for (operator, part) in &operators {
+        by_kind.entry(&operator.kind).or_default().push(part);
+    }
+    let kinds = by_kind
+        .into_iter()
+        .filter_map(|(kind, parts)| Some((kind.to_owned(), Part::together(parts)?)));
+    Some(Explanation {
+        backend: backend.into(),
+        model: model.into(),
+        format: first.format,
+        threads: first.threads,
+        knobs: knobs.clone(),
+        source: of_first.source.clone(),
+        processes: profiles.len(),
+        passes: of_first.passes.len(),
+        explained: (1..=FIRST)
+            .zip(&slow)
+            .map(|(pass, slow)| {
+                slow.then(|| explained(&profiles, &whole, &outside, pass))
+                    .flatten()
+            })
+            .collect(),
+        slow,
+        fault_ms: fault_ms(&operators, profiles.len()),
+        kinds: largest_first(kinds.collect()),
+        operators: largest_first(operators),
+        counts: counts(&profiles),
+        profiler: profiler(processes),
+        peaks: peaks(&profiles),
+        whole,
+        outside,
+    })
+}
+
+/// Every operator of any process. One that did not run in a process took no time there.
+fn operators(profiles: &[&Profile], with_faults: bool) -> Vec<(ProfiledOperator, Part)> {
+    let mut parts: BTreeMap<&ProfiledOperator, Part> = BTreeMap::new();
+    let nowhere = vec![Levels::default(); profiles.len()];
+    for (process, profile) in profiles.iter().enumerate() {
+        for (number, operator) in profile.operators.iter().enumerate() {
+            let part = parts.entry(operator).or_insert_with(|| Part {
+                times: nowhere.clone(),
+                faults: if with_faults {
+                    nowhere.clone()
+                } else {
+                    Vec::new()
+                },
+            });
+            let series = |values: &dyn Fn(&ProfiledPass) -> Option<f64>| -> Levels {
+                let passes = profile.passes.iter();
+                let series: Vec<f64> = passes.map(|p| values(p).unwrap_or(0.0)).collect();
+                Levels::of(&series)
+            };
+            // Each operator is there once; were one there twice, both would count.
+            let time = series(&|pass| Some(milliseconds(*pass.self_ns.get(number)?)));
+            part.times[process] = [part.times[process], time].into_iter().sum();
+            if let Some(levels) = part.faults.get_mut(process) {
+                let faults = series(&|pass| Some(*pass.minor_faults.get(number)? as f64));
+                *levels = [*levels, faults].into_iter().sum();
+            }
+        }
+    }
+    let parts = parts.into_iter();
+    parts
+        .map(|(operator, part)| (operator.clone(), part))
+        .collect()
+}
+
+fn tells_faults(profile: &Profile) -> bool {
+    let mut passes = profile.passes.iter();
+    passes.all(|pass| pass.minor_faults.len() == profile.operators.len())
+}
+
+fn largest_first<T>(mut parts: Vec<(T, Part)>) -> Vec<(T, Part)> {
+    parts.sort_by(|(_, a), (_, b)| b.all_excess().total_cmp(&a.all_excess()));
+    parts
+}
+
+/// The excess of a pass is explained as far as operators took it, and what lies outside of them
+/// where the engine's own counts say that it did something else than in the steady state.
+fn explained(profiles: &[&Profile], whole: &Part, outside: &Part, pass: usize) -> Option<Spread> {
+    let shares = profiles.iter().zip(&whole.times).zip(&outside.times);
+    Spread::of(shares.map(|((profile, whole), outside)| {
+        let unexplained = if is_witnessed(profile, pass) {
+            0.0
+        } else {
+            outside.excess(pass)
+        };
+        let share = unexplained / whole.excess(pass);
+        // Not a number where a process has no excess at all.
+        1.0 - share.abs().min(1.0)
+    }))
+}
+
+/// Whether a count of the engine changed in a pass otherwise than it does in the steady state.
+fn is_witnessed(profile: &Profile, pass: usize) -> bool {
+    let names: BTreeSet<&String> = profile
+        .passes
+        .iter()
+        .flat_map(|p| p.counts.keys())
+        .collect();
+    let change = |name: &str, index: usize| -> Option<i64> {
+        let after = *profile.passes.get(index)?.counts.get(name)?;
+        let before = match index.checked_sub(1) {
+            Some(previous) => *profile.passes.get(previous)?.counts.get(name)?,
+            None => before_first(profile, name)?,
+        };
+        Some(after.cast_signed().wrapping_sub(before.cast_signed()))
+    };
+    let told = names.into_iter().filter(|name| told_name(name).is_none());
+    told.into_iter().any(|name| {
+        let steady = later(profile.passes.len()).filter_map(|index| change(name, index));
+        let usual = median(steady.map(|change| change as f64)).unwrap_or(0.0);
+        let changed = pass.checked_sub(1).and_then(|index| change(name, index));
+        changed.is_some_and(|change| change as f64 != usual)
+    })
+}
+
+/// The end of the name of a count that is told before a pass.
+const BEFORE: &str = " before";
+
+/// The count that such a name belongs to.
+fn told_name(name: &str) -> Option<&str> {
+    name.strip_suffix(BEFORE)
+}
+
+fn before_first(profile: &Profile, name: &str) -> Option<u64> {
+    let counts = &profile.passes.first()?.counts;
+    counts.get(&format!("{name}{BEFORE}")).copied()
+}
+
+fn counts(profiles: &[&Profile]) -> Vec<Count> {
+    let passes = profiles.iter().flat_map(|profile| &profile.passes);
+    let names: BTreeSet<&String> = passes.flat_map(|pass| pass.counts.keys()).collect();
+    let names = names.into_iter().filter(|name| told_name(name).is_none());
+    names
+        .map(|name| {
+            let after = |pass: &dyn Fn(&Profile) -> Option<u64>| {
+                median(profiles.iter().filter_map(|p| Some(pass(p)? as f64)))
+            };
+            let first = (0..FIRST).map(|n| after(&|p| p.passes.get(n)?.counts.get(name).copied()));
+            let last = after(&|p| p.passes.last()?.counts.get(name).copied());
+            Count {
+                name: name.clone(),
+                before: after(&|p| before_first(p, name)),
+                after: first.chain([last]).collect(),
+            }
+        })
+        .collect()
+}
+
+/// What is asked of a regression that is believed: the share of the variance that it explains.
+const LEAST_R_SQUARED: f64 = 0.8;
+/// By which share its slopes may differ over processes, and without the operator of most faults.
+const SLOPE_TOLERANCE: f64 = 0.25;
+const FEWEST_OPERATORS: usize = 8;
+const FEWEST_PROCESSES: usize = 3;
+
+/// The excess time of the operators in pass 1 against their excess faults, in each process.
+fn fault_ms(operators: &[(ProfiledOperator, Part)], processes: usize) -> Option<Spread> {
+    let points = |process: usize| -> Option<Vec<(f64, f64)>> {
+        let points = operators.iter().map(|(_, part)| {
+            let faults = part.faults.get(process)?.excess(1);
+            Some((faults, part.times.get(process)?.excess(1)))
+        });
+        points.collect()
+    };
+    let slopes: Option<Vec<f64>> = (0..processes)
+        .map(|process| believed_slope(points(process)?))
+        .collect();
+    let slopes = slopes.filter(|slopes| slopes.len() >= FEWEST_PROCESSES)?;
+    let spread = Spread::of(slopes)?;
+    let narrow = |end: f64| (end / spread.median - 1.0).abs() <= SLOPE_TOLERANCE;
+    (spread.median > 0.0 && narrow(spread.low) && narrow(spread.high)).then_some(spread)
+}
+
+/// `None` where it hangs on a single point, or explains too little.
+fn believed_slope(mut points: Vec<(f64, f64)>) -> Option<f64> {
+    if points.iter().filter(|(x, _)| *x > 0.0).count() < FEWEST_OPERATORS {
+        return None;
+    }
+    let (slope, r_squared) = regression(&points)?;
+    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    points.pop();
+    let (without, _) = regression(&points)?;
+    let stable = (without / slope - 1.0).abs() <= SLOPE_TOLERANCE;
+    (stable && r_squared >= LEAST_R_SQUARED).then_some(slope)
+}
+
+/// The slope of the least squares, and the share of the variance that it explains.
+fn regression(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let x: Vec<f64> = points.iter().map(|p| p.0).collect();
+    let y: Vec<f64> = points.iter().map(|p| p.1).collect();
+    let (mean_x, mean_y) = (mean(&x)?, mean(&y)?);
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        let points = points.iter();
+        points.map(|(x, y)| f(x - mean_x, y - mean_y)).sum()
+    };
+    let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
+    (xx > 0.0 && yy > 0.0).then(|| (xy / xx, xy * xy / (xx * yy)))
+}
+
+fn profiler(processes: &[&ExplainProcess]) -> Profiler {
+    let by_round = |variant: Variant, figure: &dyn Fn(&Levels) -> f64| -> BTreeMap<usize, f64> {
+        let of_variant = processes.iter().filter(|p| p.variant == variant);
+        of_variant
+            .filter(|p| p.failure.is_none())
+            .map(|process| {
+                let spans: Vec<Span> = match &process.profile {
+                    Some(profile) => profile.passes.iter().map(|pass| pass.span).collect(),
+                    None => process.passes.clone(),
+                };
+                let times: Vec<f64> = spans.iter().map(|s| milliseconds(s.wall_ns)).collect();
+                (process.round, figure(&Levels::of(&times)))
+            })
+            .collect()
+    };
+    let compared = |figure: &dyn Fn(&Levels) -> f64, resolution: f64| {
+        paired(
+            &by_round(Variant::Profiled, figure),
+            &by_round(Variant::Plain, figure),
+            Rule::interleaved(resolution),
+        )
+    };
+    Profiler {
+        first: compared(&|levels| levels.at(1), FIRST_RESOLUTION),
+        steady: compared(&|levels| levels.steady, STEADY_RESOLUTION),
+    }
+}
+
+fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::studies::explain::tests::{operator, process, run};
+
+    const MS: u64 = 1_000_000;
+
+    /// Twelve passes of a convolution, a first-pass quantization and what lies between them: 100,
+    /// 60 and then 30 ms. In pass 2 the engine rewrites its graph.
+    pub(crate) fn profile(round: u64) -> Profile {
+        let passes = (0..12).map(|n: u64| {
+            let (conv, quantize, outside) = match n {
+                0 => (50, 40, 10),
+                1 => (20, 5, 35),
+                _ => (20, 5, 5),
+            };
+            let noise = (round + n) % 3 * 1000;
+            ProfiledPass {
+                span: Span {
+                    wall_ns: (conv + quantize + outside) * MS + noise,
+                    minor_faults: if n == 0 { 1000 } else { 10 },
+                    ..Span::default()
+                },
+                self_ns: vec![conv * MS, quantize * MS + noise],
+                minor_faults: if n == 0 { vec![700, 200] } else { vec![5, 5] },
+                counts: BTreeMap::from([
+                    ("nodes".into(), if n == 0 { 10 } else { 400 }),
+                    ("passes run".into(), n + 1),
+                ]),
+            }
+        });
+        Profile {
+            source: "a hook".into(),
+            operators: vec![operator("first", "conv"), operator("last", "quantize")],
+            passes: passes.collect(),
+            peaks: vec![peak("slow", 40_000), peak("fast", 99_000 + round * 500)],
+        }
+    }
+
+    /// Usually as many multiply-adds in a microsecond, and once twice as many.
+    fn peak(instructions: &str, multiply_adds: u64) -> firstpass_probe::Peak {
+        firstpass_probe::Peak {
+            instructions: instructions.into(),
+            multiply_adds,
+            rounds_ns: vec![1000, 500, 1000, 1100, 900],
+        }
+    }
+
+    /// Five rounds in which hooks slow the passes by a tenth.
+    pub(crate) fn processes(profile: impl Fn(u64) -> Profile) -> Vec<ExplainProcess> {
+        let mut processes = Vec::new();
+        for round in 0..5 {
+            let mut profiled = process(Variant::Profiled, round);
+            let mut plain = process(Variant::Plain, round);
+            let profile = profile(round as u64);
+            let spans = profile.passes.iter().map(|pass| Span {
+                wall_ns: pass.span.wall_ns * 10 / 11,
+                ..pass.span
+            });
+            plain.passes = spans.collect();
+            profiled.profile = Some(profile);
+            processes.extend([profiled, plain]);
+        }
+        processes
+    }
+
+    pub(crate) fn explain(processes: Vec<ExplainProcess>) -> Explain {
+        Explain {
+            run: run(),
+            processes: BTreeMap::from([("x".into(), processes)]),
+        }
+    }
+
+    fn explanation_of(profile: impl Fn(u64) -> Profile) -> Explanation {
+        let mut judged = judge(&explain(processes(profile)));
+        assert!(judged.failures.is_empty());
+        judged.explanations.remove(0)
+    }
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 0.01, "{found}, not {expected}");
+    }
+
+    #[test]
+    fn the_peak_is_the_usual_one_of_the_fastest_instructions() {
+        let found = explanation_of(profile);
+        let expected = Peak {
+            instructions: "fast".into(),
+            usual: 100e9,
+            highest: 200e9,
+            by_process: (0..5).map(|round| 99e9 + 5e8 * f64::from(round)).collect(),
+        };
+        assert_eq!(found.peak(), Some(&expected));
+        assert_eq!(found.peaks.len(), 2);
+    }
+
+    #[test]
+    fn the_least_disturbed_process_is_the_one_with_the_least_time() {
+        // Round 2 takes the least time, and the peak of round 0 is the lowest.
+        let found = explanation_of(|round| {
+            let mut profile = profile(round);
+            for pass in &mut profile.passes {
+                for ns in &mut pass.self_ns {
+                    *ns *= if round == 2 { 1 } else { 3 };
+                }
+                pass.span.wall_ns *= 3;
+            }
+            if round == 0 {
+                profile.peaks = vec![peak("fast", 1_000)];
+            }
+            profile
+        });
+        let parts: Vec<&Part> = found.operators.iter().map(|(_, part)| part).collect();
+        let ms: f64 = parts.iter().map(|part| part.times[2].steady).sum();
+        let least = found.least_over_peak(&parts, 1_000_000_000);
+        close(least.expect("every process has a peak"), ms / 10.0);
+    }
+
+    #[test]
+    fn the_excess_is_split_by_kind_and_outside() {
+        let found = explanation_of(profile);
+        let kinds: Vec<&str> = found.kinds.iter().map(|(kind, _)| kind.as_str()).collect();
+        assert_eq!(kinds, ["quantize", "conv"]);
+        let (quantize, conv) = (&found.kinds[0].1, &found.kinds[1].1);
+        for (part, times, steady) in [
+            (quantize, [40.0, 5.0, 5.0], 5.0),
+            (conv, [50.0, 20.0, 20.0], 20.0),
+            (&found.outside, [10.0, 35.0, 5.0], 5.0),
+            (&found.whole, [100.0, 60.0, 30.0], 30.0),
+        ] {
+            for (pass, time) in (1..).zip(times) {
+                close(part.time(pass), time);
+                close(part.excess(pass).median, time - steady);
+            }
+            close(part.steady(), steady);
+        }
+        close(found.share(conv, 1).expect("slow"), 30.0 / 70.0);
+        assert_eq!(found.share(conv, 3), None);
+        assert_eq!(found.operators[0].0, operator("last", "quantize"));
+        assert_eq!((found.processes, found.passes), (5, 12));
+    }
+
+    /// In each later pass another operator is disturbed: every operator has a steady state without
+    /// that, and the parts add up.
+    #[test]
+    fn a_disturbed_steady_state_leaves_shares_that_add_up() {
+        let found = explanation_of(|round| {
+            let mut profile = profile(round);
+            for (number, pass) in profile.passes.iter_mut().enumerate().skip(6) {
+                if number % 3 < 2 {
+                    pass.self_ns[number % 3] += 5 * MS;
+                    pass.span.wall_ns += 5 * MS;
+                }
+            }
+            profile
+        });
+        close(found.whole.steady(), 30.0);
+        let parts = found.kinds.iter().map(|(_, part)| part);
+        let parts = parts.chain([&found.outside]);
+        let shares: Option<Vec<f64>> = parts.map(|part| found.share(part, 1)).collect();
+        close(shares.expect("slow").iter().sum(), 1.0);
+    }
+
+    #[test]
+    fn faults_are_split_alike() {
+        let found = explanation_of(profile);
+        let conv = &found.kinds[1].1;
+        assert_eq!(
+            (conv.faults(1), conv.excess_faults(1)),
+            (Some(700.0), Some(695.0))
+        );
+        assert_eq!(found.outside.faults(1), Some(100.0));
+        let untold = explanation_of(|round| {
+            let mut profile = profile(round);
+            for pass in &mut profile.passes {
+                pass.minor_faults.clear();
+            }
+            profile
+        });
+        assert_eq!(untold.kinds[0].1.faults(1), None);
+        assert_eq!(untold.outside.faults(1), None);
+        assert_eq!(untold.whole.faults(1), Some(1000.0));
+    }
+
+    #[test]
+    fn what_lies_outside_is_explained_by_a_witness_only() {
+        let found = explanation_of(profile);
+        // 5 of 70 ms lie outside of operators; nothing tells what the graph was before pass 1.
+        close(found.explained[0].expect("slow").median, 65.0 / 70.0);
+        // All of the excess lies outside; the nodes changed. That the engine counts its passes says
+        // nothing.
+        close(found.explained[1].expect("slow").median, 1.0);
+        assert_eq!(found.explained[2], None);
+
+        let silent = explanation_of(|round| {
+            let mut profile = profile(round);
+            for pass in &mut profile.passes {
+                pass.counts.remove("nodes");
+            }
+            profile
+        });
+        close(silent.explained[1].expect("slow").median, 0.0);
+
+        let told = explanation_of(|round| {
+            let mut profile = profile(round);
+            profile.passes[0].counts.insert("nodes before".into(), 5);
+            profile
+        });
+        close(told.explained[0].expect("slow").median, 1.0);
+    }
+
+    #[test]
+    fn counts_are_told_before_and_after() {
+        let found = explanation_of(|round| {
+            let mut profile = profile(round);
+            profile.passes[0].counts.insert("nodes before".into(), 5);
+            profile
+        });
+        let nodes = Count {
+            name: "nodes".into(),
+            before: Some(5.0),
+            after: [10, 400, 400, 400].map(|n| Some(f64::from(n))).into(),
+        };
+        assert_eq!(found.counts[0], nodes);
+        assert_eq!(found.counts.len(), 2);
+    }
+
+    #[test]
+    fn what_the_hooks_cost_is_a_ratio_within_rounds() {
+        let profiler = explanation_of(profile).profiler;
+        for comparison in [profiler.first, profiler.steady] {
+            let comparison = comparison.expect("there are rounds");
+            assert!((comparison.ratio - 1.1).abs() < 1e-6, "{comparison:?}");
+            assert_eq!(comparison.samples, 5);
+        }
+    }
+
+    /// Twenty operators whose first passes cost 2 µs a fault and a little else.
+    fn faulting(cost_ns: impl Fn(u64) -> u64) -> impl Fn(u64) -> Profile {
+        move |round| {
+            let number = |n: u64| 50 * n + (n * n + round) % 7;
+            let passes = (0..12).map(|pass| {
+                let self_ns: Vec<u64> = (0..20)
+                    .map(|n| MS + if pass == 0 { cost_ns(number(n)) } else { 0 })
+                    .collect();
+                ProfiledPass {
+                    span: Span {
+                        wall_ns: self_ns.iter().sum(),
+                        ..Span::default()
+                    },
+                    minor_faults: (0..20)
+                        .map(|n| if pass == 0 { number(n) } else { 0 })
+                        .collect(),
+                    self_ns,
+                    counts: BTreeMap::new(),
+                }
+            });
+            Profile {
+                source: "a hook".into(),
+                operators: (0..20).map(|n| operator(&format!("{n}"), "conv")).collect(),
+                passes: passes.collect(),
+                peaks: Vec::new(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_has_a_cost_only_where_that_is_well_determined() {
+        let found = explanation_of(faulting(|faults| 2000 * faults + faults % 5 * 10_000));
+        close(found.fault_ms.expect("well determined").median, 0.002);
+        let other = explanation_of(faulting(|faults| faults * 7919 % 1000 * 3000));
+        assert_eq!(other.fault_ms, None);
+        assert_eq!(explanation_of(profile).fault_ms, None);
+    }
+
+    #[test]
+    fn failures_are_kept_and_odd_profiles_do_no_harm() {
+        let mut failed = process(Variant::Profiled, 0);
+        failed.failure = Some("no profile".into());
+        let mut ragged = process(Variant::Profiled, 1);
+        let mut odd = profile(0);
+        odd.passes[3].self_ns.clear();
+        odd.passes[0].minor_faults.push(1);
+        ragged.profile = Some(odd);
+        let mut short = process(Variant::Profiled, 2);
+        short.profile = Some(Profile::default());
+        let judged = judge(&explain(vec![failed, ragged, short]));
+        assert_eq!(judged.failures[0].reason, "no profile");
+        assert_eq!(judged.explanations.len(), 1);
+        assert_eq!(judged.explanations[0].processes, 1);
+        assert_eq!(judged.explanations[0].profiler.first, None);
+    }
+}

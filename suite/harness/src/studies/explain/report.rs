@@ -1,0 +1,643 @@
+//! The part of the report that says where the first passes spend their time.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use firstpass_probe::{Format, Knobs};
+use firstpass_statistics::{Spread, comparison::Comparison};
+use firstpass_trial::model::{ModelDescription, Precision};
+
+use crate::{
+    graph::Graph,
+    page::{
+        markdown::{image, table},
+        numbers::{milliseconds, setting as name},
+    },
+    studies::{
+        explain::{
+            Explain, Variant,
+            judge::{Count, Explanation, FIRST, Failure, Judged, Part, Peak, judge},
+            plot::draw,
+        },
+        first_passes::analysis::Analysis,
+    },
+};
+
+/// So many kinds of operators are shown each by itself.
+const KINDS: usize = 8;
+
+/// So many layers are shown.
+const LAYERS: usize = 5;
+
+/// A kind of operators with less of the excess is not named in what remains.
+const LEAST_SHARE: f64 = 0.05;
+
+/// The name of a layer is shortened to so many characters.
+const LAYER: usize = 60;
+
+/// A table before it has a form.
+struct Rows {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+pub(crate) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let title = "## Where do the first passes spend their time?";
+    let Some(explain) = &analysis.explain else {
+        return format!(
+            "{title}\n\nNot measured for this record: `cargo firstpass explain` does that."
+        );
+    };
+    let judged = judge(explain);
+    let mut parts = vec![title.to_owned(), introduction(explain)];
+    for name in models(&judged) {
+        parts.push(format!(
+            "### {}, by operator",
+            model_title(analysis.models(), name)
+        ));
+        for explanation in judged.explanations.iter().filter(|e| e.model == name) {
+            parts.push(format!(
+                "{} {}",
+                heading(explanation),
+                sentence(explanation)
+            ));
+            let tables = tables(explanation).into_iter();
+            let throughput = throughput_of(analysis.models(), explanation);
+            let (speeds, roof) = throughput.map(|t| (t.table, t.roof)).unzip();
+            let tables = tables.chain(speeds);
+            parts.extend(tables.map(|rows| table(rows.header, rows.rows)));
+            parts.extend(roof.flatten());
+            let path = plot_path(explanation);
+            if files.contains_key(&path) {
+                let alt = format!(
+                    "where {} spends the first passes of {}",
+                    explanation.label(),
+                    model_title(analysis.models(), name)
+                );
+                parts.push(image(&path, &alt));
+            }
+        }
+    }
+    let failures: Vec<String> = judged.failures.iter().map(failure).collect();
+    if !failures.is_empty() {
+        parts.push(failures.join("\n"));
+    }
+    parts.join("\n\n")
+}
+
+/// The plots of the section.
+pub(crate) fn plots(analysis: &Analysis) -> Result<Vec<(PathBuf, String)>> {
+    let Some(explain) = &analysis.explain else {
+        return Ok(Vec::new());
+    };
+    let mut plots = Vec::new();
+    for explanation in judge(explain).explanations {
+        let title = model_title(analysis.models(), &explanation.model);
+        if let Some(svg) = draw(title, &explanation)? {
+            plots.push((plot_path(&explanation), svg));
+        }
+    }
+    Ok(plots)
+}
+
+/// The same tables and sentences for the terminal.
+pub fn explanations_on_terminal(explain: &Explain) -> String {
+    let judged = judge(explain);
+    let mut text = String::new();
+    for explanation in &judged.explanations {
+        text += &format!("\n{} on {}\n", explanation.label(), explanation.model);
+        for rows in tables(explanation) {
+            let mut table = Table::new();
+            table
+                .load_style(UTF8_FULL_CONDENSED)
+                .set_header(rows.header);
+            table.add_rows(rows.rows);
+            text += &format!("{table}\n");
+        }
+        if explanation.is_cured() {
+            text += &format!("{}\n", name(&explanation.knobs));
+        }
+        text += &format!("{}\n", sentence(explanation));
+    }
+    for failed in &judged.failures {
+        text += &format!("\n{}\n", failure(failed));
+    }
+    text
+}
+
+fn introduction(explain: &Explain) -> String {
+    format!(
+        "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
+         a plain one that shows what the hooks cost; by default, and with the cure of cures.toml. Times are those of profiled passes, in ms: medians \
+         over processes, with the smallest and the largest in brackets; an operator has the time without \
+         that of those it calls. *Steady* is the median of the later half of the passes for each \
+         operator by itself and for what lies outside of them; the whole has the sum, a little less than \
+         the median of whole passes, some operator or other of which is always disturbed. The *excess* of \
+         a pass is what it takes beyond that. It is *explained* as far as operators take it, or what the engine tells of \
+         its state, such as the nodes of its graph, changed in that pass; what lies outside of all \
+         operators without such a witness is not explained.",
+        explain.run.settings.rounds, explain.run.settings.passes, explain.run.image,
+    )
+}
+
+fn models(judged: &Judged) -> Vec<&str> {
+    let names = judged.explanations.iter().map(|e| e.model.as_str());
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The title of a model of the record; the name of any other.
+fn model_title<'a>(models: &'a [ModelDescription], name: &'a str) -> &'a str {
+    let found = models.iter().find(|model| model.name == name);
+    found.map_or(name, |model| &model.title)
+}
+
+fn plot_path(explanation: &Explanation) -> PathBuf {
+    Path::new("plots").join(format!(
+        "explained-{}-{}{}.svg",
+        explanation.backend,
+        explanation.model,
+        if explanation.is_cured() { "-cured" } else { "" }
+    ))
+}
+
+fn heading(explanation: &Explanation) -> String {
+    if explanation.is_cured() {
+        format!(
+            "**{}** (`{}`): what remains. {}",
+            explanation.label(),
+            name(&explanation.knobs),
+            remains(explanation)
+        )
+    } else {
+        format!("**{}**.", explanation.backend)
+    }
+}
+
+/// What pass 1 takes beyond the steady state and where: the largest shares, and its page faults.
+pub(crate) fn remains(explanation: &Explanation) -> String {
+    let whole = &explanation.whole;
+    let excess = whole.excess(1).median;
+    let over = excess / whole.steady();
+    let mut text = format!(
+        "Pass 1 takes {} ms beyond the steady {} ms ({}{:.0} %)",
+        milliseconds(excess),
+        milliseconds(whole.steady()),
+        if over < 0.0 { "" } else { "+" },
+        100.0 * over,
+    );
+    let kinds = explanation
+        .kinds
+        .iter()
+        .map(|(kind, part)| (kind.as_str(), part));
+    let outside = ("no operator", &explanation.outside);
+    let mut shares: Vec<(&str, f64)> = kinds
+        .chain([outside])
+        .filter_map(|(kind, part)| Some((kind, explanation.share(part, 1)?)))
+        .filter(|(_, share)| *share >= LEAST_SHARE)
+        .collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let shares: Vec<String> = shares
+        .iter()
+        .map(|(kind, share)| format!("{kind} {:.0} %", 100.0 * share))
+        .collect();
+    if !shares.is_empty() {
+        text += &format!(", of which {}", shares.join(", "));
+    }
+    if let Some(faults) = whole.excess_faults(1) {
+        text += &format!("; it has {faults:.0} page faults more than a steady pass");
+    }
+    text + "."
+}
+
+/// Operators by kind; by layer only of the default, which has the most to tell.
+fn tables(explanation: &Explanation) -> Vec<Rows> {
+    let mut tables = vec![kinds(explanation)];
+    if !explanation.is_cured() {
+        tables.push(layers(explanation));
+    }
+    tables.extend(counts(explanation));
+    tables
+}
+
+fn kinds(explanation: &Explanation) -> Rows {
+    let (shown, others) = explanation
+        .kinds
+        .split_at(explanation.kinds.len().min(KINDS));
+    let others = Part::together(others.iter().map(|(_, part)| part));
+    let kinds = shown.iter().map(|(kind, part)| (kind.as_str(), part));
+    let others = others.iter().map(|part| ("*other operators*", part));
+    let rest = [
+        ("*outside all operators*", &explanation.outside),
+        ("**whole pass**", &explanation.whole),
+    ];
+    let mut header = vec!["operators".to_owned()];
+    header.extend(times_header());
+    Rows {
+        header,
+        rows: kinds
+            .chain(others)
+            .chain(rest)
+            .map(|(name, part)| [vec![name.to_owned()], times(explanation, part)].concat())
+            .collect(),
+    }
+}
+
+fn layers(explanation: &Explanation) -> Rows {
+    let shown = explanation.operators.iter().take(LAYERS);
+    let mut header = vec!["layer".to_owned(), "operator".to_owned()];
+    header.extend(times_header());
+    Rows {
+        header,
+        rows: shown
+            .map(|(operator, part)| {
+                let names = vec![shortened(&operator.layer), operator.kind.clone()];
+                [names, times(explanation, part)].concat()
+            })
+            .collect(),
+    }
+}
+
+/// How fast convolutions are in the steady state.
+struct Throughput {
+    /// The longest, and all together.
+    table: Rows,
+    /// What a core could do at most.
+    roof: Option<String>,
+}
+
+/// `None` for a model without an ONNX file, and where the engine names its layers otherwise than the
+/// file.
+fn throughput_of(models: &[ModelDescription], explanation: &Explanation) -> Option<Throughput> {
+    let mut models = models.iter();
+    let model = models.find(|model| model.name == explanation.model)?;
+    let file = model.artifact(Format::Onnx)?;
+    let graph = Graph::read(&file.path, &file.inputs).ok()?;
+    // The peak is of one core, and of integers.
+    let is_below_peak = model.precision == Precision::Int8 && explanation.threads == 1;
+    throughput(explanation, &graph.multiply_adds(), is_below_peak)
+}
+
+/// Of the multiplications with addition of each convolution, by its node.
+fn throughput(
+    explanation: &Explanation,
+    work: &BTreeMap<&str, u64>,
+    is_below_peak: bool,
+) -> Option<Throughput> {
+    if explanation.is_cured() {
+        return None;
+    }
+    let mut found: Vec<(&str, u64, &Part)> = Vec::new();
+    for (&node, count) in work {
+        let times = explanation.operators.iter().filter(|(operator, _)| {
+            // An engine may add something to the name of a node, but not a whole word before it.
+            operator.layer.split(['"', ' ']).any(|word| {
+                word.strip_prefix(node)
+                    .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+            })
+        });
+        // Where an engine has several operators for a node, the longest is the convolution.
+        let longest = times.max_by(|a, b| a.1.steady().total_cmp(&b.1.steady()));
+        if let Some((_, part)) = longest.filter(|(_, part)| part.steady() > 0.0) {
+            found.push((node, *count, part));
+        }
+    }
+    if found.len() < work.len() {
+        return None;
+    }
+    found.sort_by(|a, b| b.2.steady().total_cmp(&a.2.steady()));
+    let peak = explanation.peak().filter(|_| is_below_peak);
+    let row = |name: String, count: u64, steady: f64| {
+        let per_s = count as f64 / steady * 1e3;
+        let mut row = vec![
+            name,
+            format!("{:.1}", count as f64 / 1e6),
+            milliseconds(steady),
+            format!("{:.1}", per_s / 1e9),
+        ];
+        row.extend(peak.map(|peak| format!("{:.0} %", per_s / peak.usual * 100.0)));
+        row
+    };
+    let all = found.iter().fold((0, 0.0), |(count, time), found| {
+        (count + found.1, time + found.2.steady())
+    });
+    let shown = found.iter().take(LAYERS);
+    let mut header = vec![
+        "convolution, steady",
+        "million multiply-adds",
+        "ms",
+        "billions a second",
+    ];
+    header.extend(peak.map(|_| "of the peak"));
+    let table = Rows {
+        header: header.into_iter().map(String::from).collect(),
+        rows: shown
+            .map(|(name, count, part)| row(shortened(name), *count, part.steady()))
+            .chain([row(format!("**all {}**", found.len()), all.0, all.1)])
+            .collect(),
+    };
+    let parts: Vec<&Part> = found.iter().map(|(_, _, part)| *part).collect();
+    let least = explanation.least_over_peak(&parts, all.0);
+    let roof = peak.map(|peak| roof(explanation, peak, all, least));
+    Some(Throughput { table, roof })
+}
+
+/// What a core could do at most, and how much longer all convolutions take: their multiply-adds and ms, and
+/// how many times as long in the process that was disturbed the least.
+fn roof(
+    explanation: &Explanation,
+    peak: &Peak,
+    (count, time): (u64, f64),
+    least_disturbed: Option<f64>,
+) -> String {
+    let others = explanation.peaks.iter();
+    let others = others.filter(|other| other.instructions != peak.instructions);
+    let others =
+        others.map(|other| format!("{:.0} by `{}`", other.usual / 1e9, other.instructions));
+    let others: Vec<String> = others.collect();
+    let least = |per_s: f64| count as f64 / per_s * 1e3;
+    format!(
+        "The peak is what one core multiplies and adds in registers, without loads, stores and \
+         requantization, measured behind the passes of each process: {:.0} billion products of u8 \
+         and i8 a second by `{}`{}. At that rate the convolutions would take {} ms: they take {:.1} \
+         times as long{}. Both are medians, at the clock that the core usually had. The fastest round \
+         of a process reached {:.0} billion; against that they take {:.1} times as long.",
+        peak.usual / 1e9,
+        peak.instructions,
+        if others.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", others.join(", "))
+        },
+        milliseconds(least(peak.usual)),
+        time / least(peak.usual),
+        least_disturbed.map_or_else(String::new, |times| {
+            format!(", and {times:.1} times in the process that was disturbed the least")
+        }),
+        peak.highest / 1e9,
+        time / least(peak.highest),
+    )
+}
+
+fn times_header() -> Vec<String> {
+    let mut header: Vec<String> = (1..=FIRST).map(|pass| format!("pass {pass}")).collect();
+    let rest = ["steady", "excess of 1", "excess of 2", "faults of 1"];
+    header.extend(rest.map(String::from));
+    header
+}
+
+fn times(explanation: &Explanation, part: &Part) -> Vec<String> {
+    let mut cells: Vec<String> = (1..=FIRST)
+        .map(|pass| milliseconds(part.time(pass)))
+        .collect();
+    cells.push(milliseconds(part.steady()));
+    cells.extend([1, 2].map(|pass| excess(explanation, part, pass)));
+    let faults = part.faults(1);
+    cells.push(faults.map_or_else(|| "–".into(), |faults| format!("{faults:.0}")));
+    cells
+}
+
+fn excess(explanation: &Explanation, part: &Part, pass: usize) -> String {
+    let Spread { median, low, high } = part.excess(pass);
+    // An excess may be negative, so that a dash would be ambiguous.
+    let time = format!(
+        "{} ({} to {})",
+        milliseconds(median),
+        milliseconds(low),
+        milliseconds(high)
+    );
+    match explanation.share(part, pass) {
+        // What rounds to nothing has no sign.
+        Some(share) if share.abs() < 0.005 => format!("{time}, 0 %"),
+        Some(share) => format!("{time}, {:.0} %", 100.0 * share),
+        None => time,
+    }
+}
+
+/// What the engine tells about its state, where it tells anything.
+fn counts(explanation: &Explanation) -> Option<Rows> {
+    let Count { after, .. } = explanation.counts.first()?;
+    let mut header = vec![
+        "as the engine counts".to_owned(),
+        "before pass 1".to_owned(),
+    ];
+    header.extend((1..after.len()).map(|pass| format!("after pass {pass}")));
+    header.push("after the last".into());
+    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |n| format!("{n:.0}"));
+    let rows = explanation.counts.iter().map(|count| {
+        let mut row = vec![count.name.clone(), number(count.before)];
+        row.extend(count.after.iter().map(|value| number(*value)));
+        row
+    });
+    Some(Rows {
+        header,
+        rows: rows.collect(),
+    })
+}
+
+/// Which share is explained, and what the hooks cost.
+fn sentence(explanation: &Explanation) -> String {
+    let shares = (1..).zip(&explanation.explained).map(|(pass, explained)| {
+        explained.map_or_else(
+            || format!("pass {pass} is hardly slower than the steady state"),
+            |share| {
+                format!(
+                    "{} of the excess of pass {pass} is explained",
+                    percent(share)
+                )
+            },
+        )
+    });
+    let mut text = shares.collect::<Vec<_>>().join("; ");
+    if let Some(cost) = explanation.fault_ms {
+        text += &format!(
+            "; an excess page fault of an operator goes with {:.2} µs ({:.2}–{:.2}) of its excess in pass 1",
+            1000.0 * cost.median,
+            1000.0 * cost.low,
+            1000.0 * cost.high
+        );
+    }
+    let ratio = |comparison: Option<Comparison>| match comparison {
+        None => "an unknown time".to_owned(),
+        Some(c) if c.interval.1.is_finite() => {
+            format!("{:.3}× ({:.3}–{:.3})", c.ratio, c.interval.0, c.interval.1)
+        }
+        Some(c) => format!("{:.3}×", c.ratio),
+    };
+    let processes = explanation.processes;
+    format!(
+        "{text}. Profiled, pass 1 takes {} and a steady pass {} of what it takes without. {} process{} \
+         of {} passes; the hook is {}.",
+        ratio(explanation.profiler.first),
+        ratio(explanation.profiler.steady),
+        processes,
+        if processes == 1 { "" } else { "es" },
+        explanation.passes,
+        explanation.source.trim_end_matches('.'),
+    )
+}
+
+fn percent(Spread { median, low, high }: Spread) -> String {
+    let [median, low, high] = [median, low, high].map(|share| 100.0 * share);
+    format!("{median:.0} % ({low:.0}–{high:.0})")
+}
+
+fn failure(failure: &Failure) -> String {
+    let what = match failure.variant {
+        Variant::Profiled => "not profiled",
+        Variant::Plain => "not run without hooks",
+    };
+    let model = failure.model.as_deref();
+    let on = model.map_or_else(String::new, |model| format!(" on {model}"));
+    let with = if failure.knobs == Knobs::default() {
+        String::new()
+    } else {
+        format!(" with `{}`", name(&failure.knobs))
+    };
+    format!(
+        "- {}{on}{with} was {what}: {}",
+        failure.backend, failure.reason
+    )
+}
+
+/// The end of a long name tells layers apart.
+fn shortened(name: &str) -> String {
+    let length = name.chars().count();
+    if length <= LAYER {
+        return name.into();
+    }
+    let end: String = name.chars().skip(length + 1 - LAYER).collect();
+    format!("…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::explain::{
+        judge::tests::{explain, processes, profile},
+        tests::process,
+    };
+    use firstpass_trial::workspace::Workspace;
+
+    #[test]
+    fn the_terminal_shows_shares_counts_and_failures() {
+        let mut all = processes(profile);
+        let mut failed = process(Variant::Profiled, 0);
+        failed.model = Some("other".into());
+        failed.failure = Some("it has no profile".into());
+        all.push(failed);
+        let text = explanations_on_terminal(&explain(all));
+        for expected in [
+            "x on m",
+            "35.0 (35.0 to 35.0), 50 %",
+            "*outside all operators*",
+            "93 % (93–93) of the excess of pass 1 is explained",
+            "100 % (100–100) of the excess of pass 2 is explained",
+            "pass 3 is hardly slower",
+            "steady pass 1.100×",
+            "the hook is a hook",
+            "after pass 2",
+            "x on other was not profiled: it has no profile",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_report_has_tables_and_plots_or_says_what_to_do() -> Result<()> {
+        let workspace = Workspace::find()?;
+        let mut analysis = Analysis::new(&workspace, crate::record::tests::record(Vec::new()))?;
+        let without = section(&analysis, &BTreeMap::new());
+        assert!(without.contains("`cargo firstpass explain`"), "{without}");
+        assert!(plots(&analysis)?.is_empty());
+
+        analysis.explain = Some(explain(processes(profile)));
+        let files = plots(&analysis)?;
+        let path = Path::new("plots/explained-x-m.svg");
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].0, path);
+        let files = files
+            .into_iter()
+            .map(|(path, svg)| (path, svg.into_bytes()));
+        let with = section(&analysis, &files.collect());
+        for expected in [
+            "### m, by operator",
+            "| quantize ",
+            "| last  | quantize |",
+            "(plots/explained-x-m.svg)",
+            "of the excess of pass 1 is explained",
+        ] {
+            assert!(with.contains(expected), "{expected} in {with}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_kinds_beyond_the_largest_are_one_row() {
+        let judged = judge(&explain(processes(|round| {
+            let mut profile = profile(round);
+            for number in 0..KINDS {
+                let kind = format!("kind {number}");
+                profile
+                    .operators
+                    .push(crate::studies::explain::tests::operator("a layer", &kind));
+                for pass in &mut profile.passes {
+                    pass.self_ns.push(1_000_000);
+                }
+            }
+            profile
+        })));
+        let rows = kinds(&judged.explanations[0]).rows;
+        assert_eq!(rows.len(), KINDS + 3);
+        assert_eq!(rows[KINDS][..2], ["*other operators*", "2.00"]);
+        assert_eq!(layers(&judged.explanations[0]).rows.len(), LAYERS);
+    }
+
+    #[test]
+    fn convolutions_are_compared_with_the_peak() {
+        let judged = judge(&explain(processes(profile)));
+        // 20 ms of a peak of 100 billion a second hold 2 billion.
+        let work = BTreeMap::from([("first", 1_000_000_000)]);
+        let found = throughput(&judged.explanations[0], &work, true).expect("all layers are named");
+        let row = ["first", "1000.0", "20.0", "50.0", "50 %"];
+        assert_eq!(found.table.rows[0], row);
+        let roof = found.roof.expect("there is a peak");
+        assert!(
+            roof.contains("would take 10.0 ms: they take 2.0 times"),
+            "{roof}"
+        );
+        assert!(
+            roof.contains("100 billion") && roof.contains("40 by `slow`"),
+            "{roof}"
+        );
+        assert!(
+            roof.contains("2.0 times as long, and 2.0 times in the process"),
+            "{roof}"
+        );
+        assert!(
+            roof.contains("reached 200 billion; against that they take 4.0 times"),
+            "{roof}"
+        );
+
+        let found = throughput(&judged.explanations[0], &work, false).expect("as before");
+        assert_eq!(found.table.rows[0], row[..4]);
+        assert!(found.roof.is_none());
+        let unknown = BTreeMap::from([("another", 1)]);
+        assert!(throughput(&judged.explanations[0], &unknown, true).is_none());
+    }
+
+    #[test]
+    fn long_names_keep_their_end() {
+        assert_eq!(shortened("short"), "short");
+        let long = format!("{}end", "x".repeat(100));
+        let short = shortened(&long);
+        assert_eq!(short.chars().count(), LAYER);
+        assert!(short.starts_with('…') && short.ends_with("end"));
+    }
+}

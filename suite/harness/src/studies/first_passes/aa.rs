@@ -1,0 +1,145 @@
+//! `firstpass aa`: every engine against itself, which shows what this machine can tell apart.
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use firstpass_trial::{affinity::Placement, workspace::Workspace};
+
+use crate::{
+    record::{Record, Settings, Target},
+    studies::first_passes::{
+        arguments as measure,
+        judge::{
+            disturbance, latency,
+            noise_floor::{self, ANALYSES, NEEDED},
+        },
+        measure as campaign,
+    },
+};
+
+/// Of the ratios of the two entries. They are well below the resolutions, so that *no difference*
+/// can be said where there is none.
+const TARGET: Target = Target {
+    steady: 0.02,
+    first_pass: 0.06,
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Measure nothing; analyse this record of an earlier A/A run
+    #[arg(long, value_name = "RECORD")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    measure: measure::Arguments,
+}
+
+/// Succeeds where every engine differs from itself by nothing.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let folder = match &arguments.from {
+        Some(folder) => folder.clone(),
+        None => measure(workspace, arguments)?,
+    };
+    let record = Record::read(&folder)?;
+    print(&record)?;
+    println!("record: {}", folder.display());
+    let judged = noise_floor::judge(&latency::summarise(record.observations()));
+    let quiet = judged.iter().all(|of| of.no_difference() >= NEEDED);
+    Ok(if quiet {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
+    let of = &arguments.measure;
+    let backends = of.chosen_backends(workspace)?;
+    let mut subject = of.chosen_subject(workspace, 1)?;
+    if of.models.is_empty() {
+        // The machine is asked about, not the models: the first quantized one will do.
+        let int8 = |m: &firstpass_trial::model::ModelDescription| {
+            m.precision == firstpass_trial::model::Precision::Int8
+        };
+        let first = subject.models.iter().find(|m| int8(m)).cloned();
+        subject.models = first
+            .or_else(|| subject.models.first().cloned())
+            .into_iter()
+            .collect();
+    }
+    let settings = of.settings(Settings {
+        processes: 400,
+        least_processes: 10,
+        passes: 40,
+        agreement_passes: 0,
+        skip_arithmetic: true,
+        threads: vec![1],
+        budget_s: 480.0,
+        process_budget_ms: 1000,
+        target: TARGET,
+        placement: Placement::default(),
+        cold_files: false,
+        entries: 2,
+        variants: BTreeMap::new(),
+        first_format_only: true,
+    })?;
+    let folder = workspace.reports().join("quick/records");
+    let folder = folder.join(format!("{}-aa", campaign::record_name()));
+    measure::run(workspace, &backends, &subject, &settings, &folder)
+}
+
+fn print(record: &Record) -> Result<()> {
+    let judged = noise_floor::judge(&latency::summarise(record.observations()));
+    if judged.is_empty() {
+        bail!("no engine was measured against itself; what happened is above");
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "engine",
+        "figure",
+        "against itself",
+        "verdict",
+        "rounds",
+        "noise floor",
+        "“no difference”, repeated",
+    ]);
+    for of in &judged {
+        let c = &of.comparison;
+        table.add_row([
+            format!(
+                "{} on {}, {} thread(s)",
+                of.cell.backend,
+                of.cell.model,
+                of.cell.threads()
+            ),
+            of.figure.to_string(),
+            format!("{:.3}× ({:.3}–{:.3})", c.ratio, c.interval.0, c.interval.1),
+            c.verdict.to_string(),
+            c.samples.to_string(),
+            format!("{:.1} %", 100.0 * of.floor()),
+            format!("{} of {ANALYSES}", of.no_difference()),
+        ]);
+    }
+    println!("{table}");
+    for figure in latency::Figure::ALL {
+        let floors = judged.iter().filter(|of| of.figure == figure);
+        if let Some(worst) = floors.map(|of| of.floor()).reduce(f64::max) {
+            println!(
+                "noise floor of this machine, {figure}: {:.1} % (smaller differences cannot be told \
+                 from none with so many rounds)",
+                100.0 * worst
+            );
+        }
+    }
+    let summary = disturbance::summarise(record.observations());
+    println!(
+        "{} of {} processes were disturbed by something else on the machine",
+        summary.disturbed, summary.processes
+    );
+    println!(
+        "{:.0} % of the passes ran on a core that something else slowed; no figure contains them",
+        100.0 * summary.slowed_share()
+    );
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! What the commands that measure have in common.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_probe::Knobs;
+use firstpass_trial::{
+    affinity::Placement,
+    sample::Photo,
+    setup,
+    workload::Subject,
+    workspace::{Backend, Workspace},
+};
+
+use crate::{
+    page::Block,
+    record::Settings,
+    studies::{first_passes::measure as campaign, tune as cure},
+};
+
+#[derive(Args)]
+#[group(skip)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    pub backends: Vec<String>,
+    /// Only this model: a name of fixtures/models, or the path of a model.toml of your own; may be
+    /// repeated
+    #[arg(long = "model", value_name = "NAME|PATH")]
+    pub models: Vec<String>,
+    /// A photograph of your own instead of those of the fixtures; may be repeated
+    #[arg(long = "image", value_name = "FILE")]
+    pub images: Vec<PathBuf>,
+    /// Numbers of threads
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    pub threads: Vec<usize>,
+    /// The time for all measuring, such as 90s, 5m or 1h; builds are not part of it
+    #[arg(long, value_name = "TIME")]
+    pub budget: Option<Time>,
+    /// Most fresh processes of each engine on each model; fewer where that is enough
+    #[arg(long, value_name = "N")]
+    pub processes: Option<usize>,
+    /// Most passes of a process; slow models do fewer, but at least 10
+    #[arg(long, value_name = "N")]
+    pub passes: Option<usize>,
+    /// Keep each process on as many CPUs as it has threads
+    #[arg(long)]
+    pub pin: bool,
+    /// Run each process with this nice value, from -20 (most urgent; needs the right to it) to 19
+    #[arg(long, value_name = "NICE", allow_negative_numbers = true)]
+    pub priority: Option<i32>,
+    /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
+    #[arg(long)]
+    pub trust: bool,
+}
+
+/// A length of time as people write it.
+#[derive(Debug, Clone, Copy)]
+pub struct Time(pub Duration);
+
+impl FromStr for Time {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let time: jiff::SignedDuration = text
+            .parse()
+            .with_context(|| format!("{text:?} is no length of time, such as 90s, 5m or 1h"))?;
+        let time = time.unsigned_abs();
+        ensure!(time >= Duration::from_secs(1), "{text:?} is less than 1s");
+        Ok(Self(time))
+    }
+}
+
+impl Arguments {
+    /// A preset with what the user asked for instead.
+    pub fn settings(&self, preset: Settings) -> Result<Settings> {
+        let mut threads = self.threads.clone();
+        if threads.is_empty() {
+            threads.clone_from(&preset.threads);
+        }
+        threads.sort_unstable();
+        threads.dedup();
+        let processes = self.processes.unwrap_or(preset.processes);
+        let settings = Settings {
+            processes,
+            least_processes: preset.least_processes.min(processes),
+            passes: self.passes.unwrap_or(preset.passes),
+            threads,
+            budget_s: self
+                .budget
+                .map_or(preset.budget_s, |Time(time)| time.as_secs_f64()),
+            placement: Placement {
+                pin: self.pin,
+                nice: self.priority,
+            },
+            ..preset
+        };
+        ensure!(
+            settings.processes > 0 && settings.passes > 0 && !settings.threads.contains(&0),
+            "--processes, --passes and --threads must be at least 1"
+        );
+        // What the system does not permit is said before anything is measured.
+        settings.placement.spawning(1, || ())?;
+        Ok(settings)
+    }
+
+    pub fn chosen_backends(&self, workspace: &Workspace) -> Result<Vec<Backend>> {
+        chosen_backends(workspace, &self.backends)
+    }
+
+    /// The models and photographs, at most so many of the fixtures' photographs.
+    pub fn chosen_subject(&self, workspace: &Workspace, photos: usize) -> Result<Subject> {
+        let models = if self.models.is_empty() {
+            Subject::fixture_models(workspace)?
+        } else {
+            let models = self.models.iter();
+            let models = models.map(|name| Subject::find_model(workspace, name));
+            models.collect::<Result<_>>()?
+        };
+        let photos = self.photos(workspace, photos)?;
+        let mut subject = Subject::new(workspace, models, photos)?;
+        subject.trust = self.trust;
+        // Read here what is needed at the end, so that it does not fail after the measuring.
+        for model in &subject.models {
+            subject.check_inputs(model)?;
+            subject.golden(model)?;
+        }
+        Ok(subject)
+    }
+
+    /// The named photographs, or at most so many of the fixtures'.
+    pub fn photos(&self, workspace: &Workspace, most: usize) -> Result<Vec<Photo>> {
+        if !self.images.is_empty() {
+            let images = self.images.iter();
+            return Ok(images.map(|file| Photo::from_file(file)).collect());
+        }
+        let mut fixtures = Photo::fixtures(&workspace.fixtures())?;
+        fixtures.truncate(most);
+        Ok(fixtures)
+    }
+}
+
+/// The backends of these names, or all.
+pub fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Backend>> {
+    let all = workspace.backends()?;
+    for name in names {
+        let known: Vec<&str> = all.iter().map(|b| b.name.as_str()).collect();
+        ensure!(
+            known.contains(&name.as_str()),
+            "no backend {name:?}; there are: {}",
+            known.join(", ")
+        );
+    }
+    Ok(all
+        .into_iter()
+        .filter(|b| match names {
+            [] => !b.is_referee,
+            names => names.contains(&b.name),
+        })
+        .collect())
+}
+
+/// The record that the report of the workspace was made from; another is named with `option`.
+pub fn reported(workspace: &Workspace, option: &str) -> Result<PathBuf> {
+    let folder = workspace.reports();
+    let page = folder.join("README.md");
+    let text = std::fs::read_to_string(&page).unwrap_or_default();
+    let source = Block::source_of(&text).with_context(|| {
+        format!(
+            "{} names no record; run `cargo firstpass report` first, or give one with {option}",
+            page.display()
+        )
+    })?;
+    Ok(folder.join(source))
+}
+
+/// The recommended settings of each backend, measured beside its defaults; a quick look has them as
+/// well.
+pub fn cured(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
+    let cures = cure::chosen(workspace)?;
+    let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
+    let all = backends.iter().map(of);
+    Ok(all
+        .filter(|(_, knobs)| knobs[0] != Knobs::default())
+        .collect())
+}
+
+/// Sets up what is missing, measures, and returns the folder of the record.
+pub fn run(
+    workspace: &Workspace,
+    backends: &[Backend],
+    subject: &Subject,
+    settings: &Settings,
+    record: &Path,
+) -> Result<PathBuf> {
+    writable(record.parent().unwrap_or(record))?;
+    // Without a library its engine is a row that says so; the others are measured.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    campaign::run(workspace, backends, subject, settings, record)
+}
+
+/// Fails before minutes are spent on a record that cannot be written.
+fn writable(folder: &Path) -> Result<()> {
+    let unwritable = || {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    };
+    std::fs::create_dir_all(folder).with_context(unwritable)?;
+    tempfile::tempfile_in(folder).with_context(unwritable)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() -> Result<()> {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h", 3600), ("1m30s", 90)] {
+            assert_eq!(text.parse::<Time>()?.0, Duration::from_secs(seconds));
+        }
+        for wrong in ["", "5", "soon", "0s"] {
+            assert!(wrong.parse::<Time>().is_err(), "{wrong}");
+        }
+        Ok(())
+    }
+}

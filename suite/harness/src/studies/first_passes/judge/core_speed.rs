@@ -1,0 +1,133 @@
+//! Passes during which the core was slower than it is otherwise, as reference work beside each pass
+//! tells: another tenant ran on the same core, or its frequency was lower. Neither shows in steal,
+//! load or CPU time.
+//!
+//! These passes are left out of the figures, and stay in the record. What decides is the time of the
+//! reference work and never that of the pass, so that no slow pass of an engine is left out for
+//! being slow.
+
+use std::collections::BTreeMap;
+
+use firstpass_statistics::quantile;
+use firstpass_trial::observation::{Observation, Process};
+
+/// A core is slowed where the reference work takes so many times what it takes otherwise. Two
+/// hardware threads that share a core slow it by 1.4 and more; its own variation is below 1.1.
+pub const SLOWED: f64 = 1.2;
+
+/// The share of the reference times that are at most what the work takes on a core of our own.
+const QUIET: f64 = 0.1;
+
+/// What the reference work takes on a core of our own, in ns: by backend and number of threads,
+/// because the threads of some engines go on spinning when a pass is over.
+#[derive(Debug, Clone, Default)]
+pub struct CoreSpeed(BTreeMap<(String, usize), f64>);
+
+impl CoreSpeed {
+    pub fn of<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Self {
+        let mut times: BTreeMap<(String, usize), Vec<f64>> = BTreeMap::new();
+        for observation in observations {
+            let of_group = times.entry(key(observation)).or_default();
+            of_group.extend(references(&observation.process).into_iter().flatten());
+        }
+        let floors = times
+            .into_iter()
+            .filter_map(|(key, times)| Some((key, quantile(times, QUIET)?)));
+        Self(floors.collect())
+    }
+
+    /// Which passes of the process were slowed, before or after.
+    pub fn slowed_passes(&self, observation: &Observation) -> Vec<bool> {
+        let references = references(&observation.process);
+        let first = references.len() - 1 - observation.process.passes.len();
+        self.slowed(observation, &references[first..])
+    }
+
+    /// Whether any step before the first pass was slowed.
+    pub fn slowed_start(&self, observation: &Observation) -> bool {
+        let references = references(&observation.process);
+        let steps = references.len() - observation.process.passes.len();
+        let slowed = self.slowed(observation, &references[..steps]);
+        slowed.contains(&true)
+    }
+
+    /// By work: whether the reference before or after it says so. There is one more of them.
+    fn slowed(&self, observation: &Observation, references: &[Option<f64>]) -> Vec<bool> {
+        let floor = self.0.get(&key(observation)).copied();
+        let is_slow = |reference: Option<f64>| match (reference, floor) {
+            (Some(reference), Some(floor)) => reference > SLOWED * floor,
+            _ => false,
+        };
+        references
+            .windows(2)
+            .map(|pair| is_slow(pair[0]) || is_slow(pair[1]))
+            .collect()
+    }
+}
+
+fn key(observation: &Observation) -> (String, usize) {
+    let cell = &observation.cell;
+    (cell.backend.clone(), cell.threads())
+}
+
+/// The reference times in order: before each step, before each pass, and at the end. `None` where
+/// it was not measured.
+fn references(process: &Process) -> Vec<Option<f64>> {
+    let steps = [
+        process.started,
+        process.loaded,
+        process.prepared,
+        process.warmed_up,
+    ];
+    let before_steps = steps.into_iter().flatten().map(|span| span.reference_ns);
+    let before_passes = process.passes.iter().map(|pass| pass.span.reference_ns);
+    before_steps
+        .chain(before_passes)
+        .chain([process.last_reference_ns.unwrap_or(0)])
+        .map(|ns| (ns > 0).then_some(ns as f64))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::first_passes::judge::latency::tests::{observation, times};
+
+    /// A process whose reference work takes 10 µs, and 15 µs before the passes `slow`.
+    fn process(slow: &[usize]) -> Observation {
+        let mut observation = observation(0, &times(&[50.0], 10.0));
+        let process = &mut observation.process;
+        let steps = [
+            &mut process.started,
+            &mut process.loaded,
+            &mut process.prepared,
+        ];
+        for span in steps.into_iter().flatten() {
+            span.reference_ns = 10_000;
+        }
+        for (at, pass) in process.passes.iter_mut().enumerate() {
+            pass.span.reference_ns = if slow.contains(&at) { 15_000 } else { 10_000 };
+        }
+        process.last_reference_ns = Some(10_500);
+        observation
+    }
+
+    #[test]
+    fn the_work_on_both_sides_of_a_slow_reference_is_slowed() {
+        let disturbed = process(&[7]);
+        let speed = CoreSpeed::of([&disturbed, &process(&[])]);
+        let slowed = speed.slowed_passes(&disturbed);
+        let expected: Vec<bool> = (0..31).map(|at| at == 6 || at == 7).collect();
+        assert_eq!(slowed, expected);
+        assert!(!speed.slowed_start(&disturbed));
+        assert!(speed.slowed_start(&process(&[0])));
+    }
+
+    #[test]
+    fn a_record_without_references_has_none_slowed() {
+        let plain = observation(0, &times(&[50.0], 10.0));
+        let speed = CoreSpeed::of([&plain]);
+        assert!(!speed.slowed_passes(&plain).contains(&true));
+        assert!(!speed.slowed_start(&plain));
+    }
+}

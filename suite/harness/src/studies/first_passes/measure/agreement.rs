@@ -1,0 +1,162 @@
+//! What each engine runs for each model, and its outputs for every photograph.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use firstpass_probe::{PassPlan, THREADS, Trial};
+use firstpass_trial::{
+    observation::{Cell, Process, Purpose},
+    outputs::read_outputs,
+    workload::{InputFiles, Subject},
+};
+
+use crate::{
+    progress::progress,
+    record::{Line, Recorder, Settings},
+    studies::first_passes::measure::{Budget, Job, label},
+};
+
+/// After this share of the budget the rest of the models are looked at on one photograph only.
+const SHARE: f64 = 0.4;
+
+/// A slow engine passes over a photograph once only, in ms.
+const SECOND_PASS_WITHIN_MS: u64 = 1500;
+
+/// How fast an engine runs a file: by the cell with one thread.
+pub(crate) type Paces = BTreeMap<Cell, Pace>;
+
+/// The key of [`Paces`].
+pub(crate) fn paced(cell: &Cell) -> Cell {
+    Cell {
+        knobs: cell.knobs.clone().with(THREADS, 1),
+        cold_files: false,
+        entry: 0,
+        ..cell.clone()
+    }
+}
+
+/// What the processes of a cell are expected to take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pace {
+    /// Until the model is prepared.
+    start: Duration,
+    /// The first two passes together.
+    first_two: Duration,
+    /// A later pass.
+    pub pass: Duration,
+}
+
+impl Pace {
+    /// `None` where the process gave no outputs.
+    fn of(process: &Process) -> Option<Self> {
+        let passes: Vec<Duration> = process
+            .passes
+            .iter()
+            .map(|p| Duration::from_nanos(p.span.wall_ns))
+            .collect();
+        let first = *passes.first()?;
+        Some(Self {
+            start: Duration::from_nanos(process.cold_start_ns()?).saturating_sub(first),
+            first_two: passes.iter().take(2).sum(),
+            pass: *passes.iter().min()?,
+        })
+    }
+
+    pub fn process(&self, passes: usize) -> Duration {
+        let later = u32::try_from(passes.saturating_sub(2)).unwrap_or(u32::MAX);
+        self.start + self.first_two + self.pass.saturating_mul(later)
+    }
+}
+
+/// Observes each file of each model on each backend once.
+///
+/// Returns how fast they were, so that the time for what follows can be shared out.
+pub(crate) fn observe(
+    jobs: &[Job],
+    subject: &Subject,
+    settings: &Settings,
+    budget: &Budget,
+    inputs: &mut InputFiles,
+    recorder: &mut Recorder,
+) -> Result<Paces> {
+    let mut paces = Paces::new();
+    if settings.agreement_passes == 0 {
+        return Ok(paces);
+    }
+    let fewest_threads = jobs.iter().map(|j| j.cell.threads()).min();
+    let jobs: Vec<&Job> = jobs
+        .iter()
+        .filter(|j| Some(j.cell.threads()) == fewest_threads && !j.cell.cold_files)
+        .collect();
+    let mut seen: BTreeMap<Cell, Process> = BTreeMap::new();
+    let bar = progress("agreement", jobs.len());
+    for job in jobs {
+        bar.set_message(label(&job.cell));
+        let thrifty = budget.spent() > budget.all.mul_f64(SHARE);
+        let photos = &subject.photos[..if thrifty { 1 } else { subject.photos.len() }];
+        let files: Result<Vec<PathBuf>> = photos
+            .iter()
+            .map(|photo| inputs.file(photo, job.model))
+            .collect();
+        let files = files?;
+        // What a setting changes of it shows in the outputs.
+        let skip_arithmetic = settings.skip_arithmetic || !job.cell.is_default();
+        if let (Some(first), false) = (files.first(), skip_arithmetic) {
+            let cell = job.cell.clone();
+            let line = if thrifty {
+                Line::NoArithmetic {
+                    cell,
+                    reason: "not asked: the budget was short".into(),
+                }
+            } else {
+                match job.probe.inspect(&job.artifact, &job.cell.knobs, first) {
+                    Ok(arithmetic) => Line::Arithmetic { cell, arithmetic },
+                    Err(outcome) => Line::NoArithmetic {
+                        cell,
+                        reason: outcome.to_string(),
+                    },
+                }
+            };
+            recorder.write(&job.cell.backend, &line)?;
+        }
+        let saved = inputs.folder().join("outputs.safetensors");
+        let images: Vec<String> = photos.iter().map(|p| p.name.clone()).collect();
+        let passes = if thrifty {
+            1
+        } else {
+            settings.agreement_passes
+        };
+        let observation = job.observe(Purpose::Agreement, 0, &images, |probe| {
+            probe.trial(&Trial {
+                model: job.artifact.clone(),
+                knobs: job.cell.knobs.clone(),
+                inputs: files,
+                shapes: Vec::new(),
+                passes: PassPlan {
+                    at_least: 1,
+                    at_most: passes,
+                    budget_ms: SECOND_PASS_WITHIN_MS,
+                },
+                outputs: Some(saved.clone()),
+            })
+        });
+        let cell = &job.cell;
+        paces.extend(Pace::of(&observation.process).map(|pace| (paced(cell), pace)));
+        let default = seen.get(&cell.default_of()).filter(|_| !cell.is_default());
+        let is_known = default.and_then(|default| observation.process.same_bits(default));
+        let is_known = is_known == Some(true);
+        seen.insert(cell.clone(), observation.process.clone());
+        // The same bits as those of the default need no second file.
+        if observation.process.completed() && !is_known {
+            let names: Vec<String> = job.model.outputs.iter().map(|o| o.name.clone()).collect();
+            let outputs = read_outputs(&saved, &images, &names)?;
+            recorder.write_outputs(cell, &names, &outputs)?;
+        } else if !observation.process.completed() {
+            bar.suspend(|| eprintln!("{}: {}", label(cell), observation.process.outcome));
+        }
+        recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(paces)
+}

@@ -1,0 +1,320 @@
+//! A whole run: every backend on every model, in fresh processes, interleaved.
+
+mod agreement;
+mod latency;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use firstpass_native::Status;
+use firstpass_probe::{Description, Error, Knobs, Model, THREADS};
+use firstpass_trial::{
+    machine::{Machine, now},
+    model::ModelDescription,
+    observation::{Cell, Observation, Outcome, Process, Purpose},
+    page_cache::{Eviction, Files},
+    process::Probe,
+    system_counters::Surroundings,
+    workload::{InputFiles, Subject, relative},
+    workspace::{Backend, Workspace},
+};
+
+use crate::record::{Line, Recorder, Run, Settings, VERSION, code::Code};
+
+pub use crate::studies::first_passes::measure::latency::LEAST_PASSES;
+
+/// A backend whose engine has said what it is.
+struct Started {
+    name: String,
+    probe: Probe,
+    description: Description,
+    /// What is known of its native library.
+    library: Option<Status>,
+}
+
+/// One measured combination, ready to run.
+struct Job<'a> {
+    cell: Cell,
+    model: &'a ModelDescription,
+    artifact: Model,
+    probe: &'a Probe,
+    /// What its processes read from the disk.
+    files: Files,
+}
+
+/// The time for all measuring. Builds are not part of it: they are made once.
+struct Budget {
+    began: Instant,
+    all: Duration,
+}
+
+impl Budget {
+    fn spent(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn left(&self) -> Duration {
+        self.all.saturating_sub(self.spent())
+    }
+}
+
+/// The usual name of a record that is made now: `2026-11-24-amd-epyc-2-cores`.
+pub fn record_name() -> String {
+    let today = jiff::Timestamp::now().strftime("%Y-%m-%d");
+    format!("{today}-{}", Machine::observe().slug())
+}
+
+/// Measures and records in `folder`; returns it.
+///
+/// A backend that cannot be built or started, and a model file that is not the committed one, are
+/// rows of the record; the others are measured all the same.
+///
+/// # Errors
+/// Fails where a photograph cannot be read or the record cannot be written.
+pub fn run(
+    workspace: &Workspace,
+    backends: &[Backend],
+    subject: &Subject,
+    settings: &Settings,
+    folder: &Path,
+) -> Result<PathBuf> {
+    let began = Instant::now();
+    let mut recorder = Recorder::begin(
+        folder,
+        workspace.root(),
+        Run {
+            version: VERSION,
+            date: now(),
+            machine: Machine::observe(),
+            code: Code::observe(workspace)?,
+            settings: settings.clone(),
+            models: subject
+                .models
+                .iter()
+                .map(|m| relative(workspace, &m.file))
+                .collect(),
+            photos: subject
+                .photos
+                .iter()
+                .map(|p| relative(workspace, &p.file))
+                .collect(),
+            files: subject.checksums(workspace)?,
+            duration_s: None,
+        },
+    )?;
+    announce_interruption(recorder.folder());
+
+    let started = start_backends(workspace, backends, settings, &mut recorder)?;
+    let jobs = jobs(&started, subject, settings, &mut recorder)?;
+    let budget = Budget {
+        began: Instant::now(),
+        all: Duration::from_secs_f64(settings.budget_s),
+    };
+    let mut inputs = InputFiles::new()?;
+    let paces = agreement::observe(
+        &jobs,
+        subject,
+        settings,
+        &budget,
+        &mut inputs,
+        &mut recorder,
+    )?;
+    latency::observe(
+        &jobs,
+        subject,
+        settings,
+        &budget,
+        &paces,
+        &mut inputs,
+        &mut recorder,
+    )?;
+    recorder.finish(began.elapsed().as_secs_f64())
+}
+
+/// Builds each probe and asks its engine what it is.
+fn start_backends(
+    workspace: &Workspace,
+    backends: &[Backend],
+    settings: &Settings,
+    recorder: &mut Recorder,
+) -> Result<Vec<Started>> {
+    let mut started = Vec::new();
+    for backend in backends {
+        eprintln!("{}: building the probe", backend.name);
+        let described = Probe::build(workspace, backend)
+            .map_err(|error| format!("{error:#}"))
+            .and_then(|probe| match probe.describe() {
+                Ok(description) => Ok((probe, description)),
+                Err(outcome) => Err(outcome.to_string()),
+            });
+        match described {
+            Ok((mut probe, description)) => {
+                eprintln!("{}: version {}", backend.name, description.engine.version);
+                recorder.write(&backend.name, &Line::Description(description.clone()))?;
+                probe.placement = settings.placement.clone();
+                probe.knobs.clone_from(&description.knobs);
+                let library = backend.native.as_ref();
+                started.push(Started {
+                    name: backend.name.clone(),
+                    probe,
+                    description,
+                    library: library.map(|n| n.status(&workspace.native())),
+                });
+            }
+            Err(reason) => {
+                eprintln!("{}: {reason}", backend.name);
+                recorder.write(&backend.name, &Line::Unavailable { reason })?;
+            }
+        }
+    }
+    Ok(started)
+}
+
+/// Every combination of a started backend, a model, a format that both have, and a number of
+/// threads, whose model file is the committed one.
+fn jobs<'a>(
+    started: &'a [Started],
+    subject: &'a Subject,
+    settings: &Settings,
+    recorder: &mut Recorder,
+) -> Result<Vec<Job<'a>>> {
+    let mut jobs = Vec::new();
+    for backend in started {
+        for model in &subject.models {
+            let mut artifacts: Vec<Model> = backend
+                .description
+                .formats
+                .iter()
+                .filter_map(|format| model.artifact(*format))
+                .collect();
+            if settings.first_format_only {
+                artifacts.truncate(1);
+            }
+            for artifact in artifacts {
+                let cell = Cell {
+                    backend: backend.name.clone(),
+                    model: model.name.clone(),
+                    format: artifact.format,
+                    knobs: Knobs::default(),
+                    cold_files: false,
+                    entry: 0,
+                };
+                if let Err(error) = subject.admit(model, &artifact) {
+                    let mut process = Process::new(0);
+                    process.outcome = Outcome::Failed(Error::input(format!("{error:#}")));
+                    eprintln!("{}: {error:#}", backend.name);
+                    let observation = Observation {
+                        cell,
+                        purpose: Purpose::Agreement,
+                        round: 0,
+                        images: Vec::new(),
+                        surroundings: Surroundings::before().after(),
+                        eviction: None,
+                        process,
+                    };
+                    recorder.write(&backend.name, &Line::Observation(Box::new(observation)))?;
+                    continue;
+                }
+                let library = backend.library.as_ref();
+                let files = Files::of(&backend.probe.binary, library, &artifact.path);
+                for cell in cells(&cell, settings) {
+                    jobs.push(Job {
+                        cell,
+                        model,
+                        artifact: artifact.clone(),
+                        probe: &backend.probe,
+                        files: files.clone(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(jobs)
+}
+
+/// The cells of one file on one backend. With cold files a cold start is a matter of the disk, so
+/// that one number of threads says enough.
+fn cells(cell: &Cell, settings: &Settings) -> Vec<Cell> {
+    let of = |knobs: &Knobs, threads: usize, cold_files: bool, entry: usize| Cell {
+        knobs: knobs.clone().with(THREADS, threads),
+        cold_files,
+        entry,
+        ..cell.clone()
+    };
+    let mut variants = vec![Knobs::default()];
+    variants.extend(
+        settings
+            .variants
+            .get(&cell.backend)
+            .into_iter()
+            .flatten()
+            .cloned(),
+    );
+    let mut cells = Vec::new();
+    for &threads in &settings.threads {
+        for knobs in &variants {
+            let entries = 0..settings.entries;
+            cells.extend(entries.map(|entry| of(knobs, threads, false, entry)));
+        }
+    }
+    if let (Some(&fewest), true) = (settings.threads.iter().min(), settings.cold_files) {
+        cells.push(of(&variants[0], fewest, true, 0));
+    }
+    cells
+}
+
+impl Job<'_> {
+    /// Runs one process and observes what went on around it.
+    fn observe(
+        &self,
+        purpose: Purpose,
+        round: usize,
+        images: &[String],
+        work: impl FnOnce(&Probe) -> Process,
+    ) -> Observation {
+        let eviction: Option<Eviction> = self.cell.cold_files.then(|| self.files.evict());
+        let before = Surroundings::before();
+        let process = work(self.probe);
+        Observation {
+            cell: self.cell.clone(),
+            purpose,
+            round,
+            images: images.to_vec(),
+            surroundings: before.after(),
+            eviction,
+            process,
+        }
+    }
+}
+
+fn label(cell: &Cell) -> String {
+    let threads = cell.threads();
+    let knobs = cell.knobs.iter_except_threads();
+    let setting: String = knobs
+        .map(|(name, value)| format!(", {name}={value}"))
+        .collect();
+    format!(
+        "{} {} ({}), {threads} thread{}{}{setting}",
+        cell.backend,
+        cell.model,
+        cell.format.key(),
+        if threads == 1 { "" } else { "s" },
+        if cell.cold_files { ", cold files" } else { "" }
+    )
+}
+
+/// Says where the measurements are when the user interrupts the run.
+fn announce_interruption(folder: &Path) {
+    let folder = folder.display().to_string();
+    // A second handler in one process is refused, which only loses this hint.
+    let _ = ctrlc::set_handler(move || {
+        eprintln!(
+            "\ninterrupted; what was measured is in {folder}: \
+             `cargo firstpass report --from {folder}` shows it"
+        );
+        std::process::exit(130);
+    });
+}

@@ -1,0 +1,434 @@
+//! The part of the report about time: first passes, steady state, phases, noise.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use firstpass_statistics::{
+    Spread,
+    bootstrap::Estimate,
+    planted::{self, Truth},
+    steady::DELTA,
+};
+use firstpass_trial::observation::{Observation, Purpose};
+
+use crate::{
+    page::{
+        markdown::table,
+        numbers::{milliseconds, ratio, times},
+    },
+    record::Stop,
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        judge::{
+            disturbance,
+            flipping::flipping,
+            latency::{self, Figure, Latency, Phase, SHOWN_PASSES},
+        },
+        plots::{Plot, plot},
+    },
+};
+
+/// Lengths of the planted series that the report shows.
+const PLANTED_PASSES: [usize; 4] = [10, 50, 200, 1000];
+
+/// So many planted series of each kind and length.
+const PLANTED_SERIES: usize = 400;
+
+pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
+    let mut sections = vec![introduction(analysis)];
+    for model in analysis.models() {
+        for &threads in &analysis.record.run.settings.threads {
+            let latencies: Vec<(&Row, &Latency)> = analysis
+                .rows(model)
+                .iter()
+                .flat_map(|row| row.timed().map(move |(n, latency)| (n, row, latency)))
+                .filter(|(n, _, _)| *n == threads)
+                .map(|(_, row, latency)| (row, latency))
+                .collect();
+            if latencies.is_empty() {
+                continue;
+            }
+            sections.push(format!(
+                "### {}, {threads} thread{}",
+                model.title,
+                if threads == 1 { "" } else { "s" }
+            ));
+            sections.push(pass_table(&latencies));
+            sections.push(warm_up_table(analysis, &latencies));
+            sections.push(phase_table(&latencies));
+            sections.extend(pair_table(&latencies));
+            sections.extend(flips(analysis, &latencies));
+        }
+        sections.extend(cold_files(analysis, analysis.rows(model)));
+        for shown in [Plot::FirstPassDistribution, Plot::Phases] {
+            sections.extend(plot(shown, model, files));
+        }
+    }
+    sections.push(noise_section(analysis));
+    sections.extend(trust_section(analysis));
+    sections
+}
+
+fn introduction(analysis: &Analysis) -> String {
+    let settings = &analysis.record.run.settings;
+    format!(
+        "## First passes and steady state\n\nFresh processes of up to {} passes each, all engines \
+         interleaved in shuffled rounds. Medians over processes with 95 % intervals (bootstrap over \
+         processes, then passes), in ms. *Steady* is the mean of the passes from where the series of \
+         a process becomes steady: the last segment of a change-point analysis, with all later \
+         passes within {:.0} % of it. A process is *flat*, a *warm-up*, a *slowdown* (an earlier \
+         level was faster) or has *no steady state*; where processes differ the cell is \
+         *inconsistent*. *Warm-up cost* is what the passes before the steady state took beyond it. \
+         *Cold start* runs from the spawn of the process to its first outputs. A cell was measured \
+         until its intervals were narrow (±{:.0} % steady, ±{:.0} % pass 1), or until its share of \
+         the budget of {:.0} s was used up.",
+        settings.passes,
+        100.0 * DELTA,
+        100.0 * settings.target.steady,
+        100.0 * settings.target.first_pass,
+        settings.budget_s,
+    )
+}
+
+fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
+    let mut header = vec!["engine".to_owned()];
+    header.extend(SHOWN_PASSES.iter().map(|n| format!("pass {n}")));
+    header.extend(["steady", "pass 1 / steady", "pass 2 / steady"].map(String::from));
+    let lines = latencies.iter().map(|(row, latency)| {
+        let mut line = vec![row.label_of(latency)];
+        line.extend(
+            SHOWN_PASSES
+                .iter()
+                .map(|n| interval(latency.pass.get(n), milliseconds)),
+        );
+        line.extend([
+            interval(latency.steady.as_ref(), milliseconds),
+            interval(latency.first_over_steady.as_ref(), times),
+            interval(latency.second_over_steady.as_ref(), times),
+        ]);
+        line
+    });
+    table(header, lines.collect::<Vec<_>>())
+}
+
+fn warm_up_table(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> String {
+    let header = [
+        "engine",
+        "class",
+        "warm-up passes",
+        "warm-up cost",
+        "cold start",
+        "steady in",
+        "processes × passes",
+        "stopped, because",
+    ];
+    let lines = latencies.iter().map(|(row, latency)| {
+        vec![
+            row.label_of(latency),
+            latency.classes.to_string(),
+            interval(latency.warm_up_passes.as_ref(), |n| format!("{n:.0}")),
+            interval(latency.warm_up_cost.as_ref(), milliseconds),
+            interval(latency.cold_start.as_ref(), milliseconds),
+            format!(
+                "{} of {}",
+                latency.steady_processes(),
+                latency.processes.len()
+            ),
+            format!("{} × {}", latency.processes.len(), latency.passes),
+            stop(analysis, latency),
+        ]
+    });
+    table(header, lines.collect::<Vec<_>>())
+}
+
+fn stop(analysis: &Analysis, latency: &Latency) -> String {
+    let backend = analysis.record.backends.get(&latency.cell.backend);
+    let found = backend.and_then(|b| b.stops.iter().find(|(cell, _)| *cell == latency.cell));
+    match found.map(|(_, reason)| *reason) {
+        Some(Stop::Narrow) => "narrow enough",
+        Some(Stop::Processes) => "most processes",
+        Some(Stop::Budget) => "budget used up",
+        Some(Stop::Failed) => "⚠ a process failed",
+        None => "⚠ interrupted",
+    }
+    .into()
+}
+
+fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
+    let mut header = vec!["engine".to_owned()];
+    let warmed = |l: &Latency| l.phases.iter().any(|(phase, _)| *phase == Phase::WarmUp);
+    let warmed = latencies.iter().any(|(_, latency)| warmed(latency));
+    let shown: Vec<Phase> = Phase::ALL
+        .into_iter()
+        .filter(|phase| warmed || *phase != Phase::WarmUp)
+        .collect();
+    header.extend(shown.iter().map(ToString::to_string));
+    header.extend(
+        [
+            "CPU / wall, steady",
+            "page faults, pass 1",
+            "page faults, steady",
+            "peak memory, MiB",
+        ]
+        .map(String::from),
+    );
+    let lines = latencies.iter().map(|(row, latency)| {
+        let mut line = vec![row.label_of(latency)];
+        line.extend(phases(latency, &shown));
+        let median = |spread: Option<&Spread>, digits: usize| {
+            spread.map_or_else(|| "–".into(), |s| format!("{:.digits$}", s.median))
+        };
+        line.extend([
+            median(latency.steady_cpu_ratio.as_ref(), 2),
+            median(latency.first_faults.as_ref(), 0),
+            median(latency.steady_faults.as_ref(), 0),
+            median(latency.peak_memory_mib.as_ref(), 0),
+        ]);
+        line
+    });
+    table(header, lines.collect::<Vec<_>>())
+}
+
+fn phases<'a>(latency: &'a Latency, shown: &'a [Phase]) -> impl Iterator<Item = String> + 'a {
+    shown.iter().map(|phase| {
+        let found = latency.phases.iter().find(|(p, _)| p == phase);
+        found.map_or_else(|| "–".into(), |(_, time)| milliseconds(*time))
+    })
+}
+
+/// Each pair of engines, by ratios within rounds.
+fn pair_table(latencies: &[(&Row, &Latency)]) -> Option<String> {
+    let mut lines = Vec::new();
+    for (at, (row, latency)) in latencies.iter().enumerate() {
+        for (other_row, other) in &latencies[at + 1..] {
+            // Of the cured, only what its cure has brought is of interest.
+            let (first, second) = (latency.cell.is_default(), other.cell.is_default());
+            let same = other.cell.default_of() == latency.cell;
+            if !(first && (second || same)) {
+                continue;
+            }
+            let ((row, latency), (other_row, other)) = if second {
+                ((row, latency), (other_row, other))
+            } else {
+                ((other_row, other), (row, latency))
+            };
+            let mut line = vec![format!(
+                "{} against {}",
+                row.label_of(latency),
+                other_row.label_of(other)
+            )];
+            line.extend(
+                Figure::ALL
+                    .into_iter()
+                    .map(|figure| ratio(latency.compare(other, figure))),
+            );
+            lines.push(line);
+        }
+    }
+    let mut header = vec!["ratios within rounds".to_owned()];
+    header.extend(Figure::ALL.iter().map(ToString::to_string));
+    (!lines.is_empty()).then(|| table(header, lines))
+}
+
+fn flips(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> Option<String> {
+    let lines: Vec<String> = latencies
+        .iter()
+        .filter_map(|(row, latency)| {
+            let of_cell = |o: &&Observation| {
+                o.cell == latency.cell && o.purpose == Purpose::Latency && o.process.completed()
+            };
+            let observations: Vec<&Observation> =
+                analysis.record.observations().filter(of_cell).collect();
+            Some(format!(
+                "- **{}** flips: {}.",
+                row.label_of(latency),
+                flipping(&observations)?
+            ))
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// What a process with cold files goes through: it is over before its warm-up is.
+const COLD_PHASES: [Phase; 5] = [
+    Phase::ProcessStart,
+    Phase::EngineStart,
+    Phase::Load,
+    Phase::Prepare,
+    Phase::Pass1,
+];
+
+fn cold_files(analysis: &Analysis, rows: &[Row]) -> Option<String> {
+    let mut lines = Vec::new();
+    let mut notes: Vec<String> = Vec::new();
+    for row in rows {
+        let Some(cold) = &row.cold else { continue };
+        let warm = row.latency.get(&cold.cell.threads());
+        let evictions: Vec<_> = analysis
+            .record
+            .observations()
+            .filter(|o| o.cell == cold.cell)
+            .filter_map(|o| o.eviction.as_ref())
+            .collect();
+        let files = evictions.first().map_or(0, |e| e.files);
+        let bytes = evictions.first().map_or(0, |e| e.bytes);
+        let resident = evictions.iter().map(|e| e.resident_bytes).max().flatten();
+        let unknown = evictions.iter().any(|e| e.resident_bytes.is_none());
+        for reason in evictions.iter().flat_map(|e| &e.reasons) {
+            let note = format!("- {}: {reason}", row.label);
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        for (files_are, latency) in [("warm", warm), ("cold", Some(cold))] {
+            let Some(latency) = latency else { continue };
+            let mut line = vec![row.label.clone(), files_are.into()];
+            // A process with cold files is over before its warm-up is.
+            line.extend(phases(latency, &COLD_PHASES));
+            line.push(interval(latency.cold_start.as_ref(), milliseconds));
+            line.push(match (files_are, resident) {
+                ("warm", _) => "–".into(),
+                (_, Some(left)) if !unknown => format!(
+                    "{files} files, {:.1} MiB; {:.1} MiB stayed",
+                    mib(bytes),
+                    mib(left)
+                ),
+                _ => format!(
+                    "{files} files, {:.1} MiB; ⚠ unknown how much stayed",
+                    mib(bytes)
+                ),
+            });
+            lines.push(line);
+        }
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    let mut header = vec!["engine".to_owned(), "files".into()];
+    header.extend(COLD_PHASES.iter().map(ToString::to_string));
+    header.extend(["cold start", "taken out of the page cache"].map(String::from));
+    let mut parts = vec![
+        "*Cold files*: the model, the engine's library and the probe were taken out of the page \
+         cache before each process, as after a deployment or a long pause."
+            .to_owned(),
+        table(header, lines),
+    ];
+    if !notes.is_empty() {
+        parts.push(notes.join("\n"));
+    }
+    Some(parts.join("\n\n"))
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Whether the machine was quiet, said before anybody asks.
+pub(crate) fn disturbed(analysis: &Analysis) -> Option<String> {
+    let summary = disturbance::summarise(analysis.record.observations());
+    if !summary.is_disturbed() {
+        return None;
+    }
+    Some(format!(
+        "⚠ **This run was disturbed**: {} of {} processes, see [noise](#noise). Ratios within rounds \
+         hold; times are those of a busy machine.",
+        summary.disturbed, summary.processes
+    ))
+}
+
+fn noise_section(analysis: &Analysis) -> String {
+    let summary = disturbance::summarise(analysis.record.observations());
+    let cells = analysis.rows.iter().flat_map(|(model, rows)| {
+        let of = move |row: &Row, threads: usize| {
+            format!("{} on {model}, {threads} thread(s)", row.label)
+        };
+        rows.iter().flat_map(move |row| {
+            let latencies = row.latency.iter();
+            latencies
+                .filter(|(_, l)| l.too_few_undisturbed)
+                .map(move |(n, _)| of(row, *n))
+        })
+    });
+    let too_few: Vec<String> = cells.collect();
+    let mut parts = vec![
+        "### Noise".to_owned(),
+        format!(
+            "Beside each pass its CPU time, page faults and context switches are recorded, and for \
+             each process what the rest of the machine did. {} of {} processes were disturbed; \
+             none of them is left out. Before each pass a fixed piece of work is timed as well: on a \
+             shared machine another tenant can slow a core without showing in any counter. {:.0} % \
+             of the passes had a core that was slower by a fifth or more just before or after them; \
+             these are in the record and in the plots, but in no figure{}.",
+            summary.disturbed,
+            summary.processes,
+            100.0 * summary.slowed_share(),
+            if too_few.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    ", except those of {}, which have too few others",
+                    too_few.join(", ")
+                )
+            }
+        ),
+    ];
+    if !summary.kinds.is_empty() {
+        let lines = summary
+            .kinds
+            .iter()
+            .map(|(count, worst)| vec![count.to_string(), worst.to_string()]);
+        parts.push(table(
+            ["processes", "disturbed by, in the strongest case"],
+            lines.collect::<Vec<_>>(),
+        ));
+    }
+    if let Some(steal) = Spread::of(analysis.record.observations().filter_map(|o| {
+        let s = &o.surroundings;
+        Some(100.0 * s.steal_ms? / s.wall_ms.max(1.0))
+    })) {
+        parts.push(format!(
+            "Time that the hypervisor took, per process: {:.1} % of a CPU (median), {:.1} % at most.",
+            steal.median, steal.high
+        ));
+    }
+    parts.join("\n\n")
+}
+
+/// How far the detector can be trusted, on the noise of this very record.
+fn trust_section(analysis: &Analysis) -> Option<String> {
+    let latencies: Vec<&Latency> = analysis
+        .rows
+        .values()
+        .flatten()
+        .flat_map(|r| r.latency.values())
+        .collect();
+    let noise = latency::noise(latencies)?;
+    let mut header = vec!["planted".to_owned(), "right is".into()];
+    header.extend(PLANTED_PASSES.iter().map(|n| format!("{n} passes")));
+    let lines = Truth::ALL.into_iter().map(|truth| {
+        let mut line = vec![truth.to_string(), truth.expectation().into()];
+        line.extend(PLANTED_PASSES.iter().map(|passes| {
+            let right = planted::seen(truth, *passes, &noise, PLANTED_SERIES, 1);
+            format!("{:.1} %", 100.0 * right as f64 / PLANTED_SERIES as f64)
+        }));
+        line
+    });
+    Some(format!(
+        "### Can the detector be trusted?\n\n{PLANTED_SERIES} series of each kind and length, whose \
+         truth is known, with noise drawn from the steady passes of this record (standard deviation \
+         {:.1} % of a pass, with its tails): how many are seen rightly. With 10 passes, all that a \
+         slow engine gets, only large changes can be seen.\n\n{}",
+        100.0 * noise.level,
+        table(header, lines.collect::<Vec<_>>())
+    ))
+}
+
+/// `46.1 (45.8–46.9)`
+pub(crate) fn interval(estimate: Option<&Estimate>, number: impl Fn(f64) -> String) -> String {
+    match estimate {
+        None => "–".into(),
+        Some(e) => match e.interval {
+            Some((low, high)) => format!("{} ({}–{})", number(e.median), number(low), number(high)),
+            None => number(e.median),
+        },
+    }
+}

@@ -1,0 +1,105 @@
+//! `firstpass operators`: operator by operator, does every engine compute what the referee does?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_trial::{
+    setup,
+    workspace::{Backend, Workspace},
+};
+
+use crate::studies::{
+    first_passes::arguments::{chosen_backends, reported},
+    operators::{self, ENOUGH, Findings, KEPT, Operators, Settings, report::operators_on_terminal},
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Cases of each kind; the same in every run
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    cases: usize,
+    /// Write the smallest cases at fault into fixtures/operators, where every later run tries them
+    #[arg(long)]
+    keep: bool,
+    /// Write the smallest cases at fault as model files with inputs, for an engine's maintainers
+    #[arg(long, value_name = "FOLDER")]
+    export: Option<PathBuf>,
+    /// The record beside which the result is kept [default: that of reports/README.md]
+    #[arg(long, value_name = "RECORD")]
+    from: Option<PathBuf>,
+}
+
+/// Succeeds where every verdict is exact or declared, and what is declared occurs. Of fewer cases than
+/// tests try, what is declared need not occur.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let engines = chosen_backends(workspace, &arguments.backends)?;
+    ensure!(arguments.cases > 0, "--cases must be at least 1");
+    let record = match &arguments.from {
+        Some(record) => record.clone(),
+        None => reported(workspace, "--from")?,
+    };
+    // Without a library its engine is a column that says so; the others are tried.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let settings = Settings {
+        cases: arguments.cases,
+        shrink: true,
+    };
+    let folder = operators::measure(workspace, &engines, settings, &record)?;
+    let tried = operators::read(&record)?.context("the result was removed meanwhile")?;
+    println!("{}", operators_on_terminal(&tried));
+    if arguments.keep {
+        let count = operators::keep(&workspace.fixtures().join(KEPT), &tried.tried)?;
+        println!("{count} cases were written into fixtures/operators");
+    }
+    if let Some(folder) = &arguments.export {
+        let count = operators::export(folder, &tried.tried)?;
+        println!("{count} cases were written into {}", folder.display());
+    }
+    println!("cases: {}", folder.display());
+    println!(
+        "`cargo firstpass report --from {}` puts the table into a report",
+        record.display()
+    );
+    verdict(workspace, &tried)
+}
+
+/// The check that belongs to the tests: a prefix of the cases of a whole run, and nothing kept.
+pub fn check(workspace: &Workspace, engines: &[Backend]) -> Result<ExitCode> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let settings = Settings {
+        cases: ENOUGH,
+        shrink: false,
+    };
+    operators::measure(workspace, engines, settings, folder.path())?;
+    let tried = operators::read(folder.path())?.context("the result was removed meanwhile")?;
+    println!("{}", operators_on_terminal(&tried));
+    verdict(workspace, &tried)
+}
+
+fn verdict(workspace: &Workspace, tried: &Operators) -> Result<ExitCode> {
+    let Findings { faults, unseen } = operators::findings(workspace, tried)?;
+    if !unseen.is_empty() {
+        println!(
+            "with {} cases of each kind, fewer than the {ENOUGH} of the tests, these declared divergences \
+             did not occur, which is no fault:",
+            tried.run.cases
+        );
+        for text in &unseen {
+            println!("  {text}");
+        }
+    }
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    if faults.is_empty() {
+        println!("every verdict is exact or declared in known.toml");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}

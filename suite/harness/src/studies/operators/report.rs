@@ -1,0 +1,260 @@
+//! The part of the report that goes operator by operator.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+
+use crate::{
+    page::markdown::table,
+    studies::operators::{KINDS, Operators, Outcome, StandardTest, Tried, Verdict, judge},
+};
+
+pub(crate) fn section(operators: Option<&Operators>) -> String {
+    let title = "## Operator by operator";
+    let Some(operators) = operators else {
+        return format!(
+            "{title}\n\nNot tried for this record: `cargo firstpass operators` does that."
+        );
+    };
+    let (header, rows) = rows(operators);
+    let mut parts = vec![
+        title.to_owned(),
+        format!(
+            "Small quantized graphs, {} of each kind and those that once failed, the same in every run: \
+             random shapes, scales, zero points and weights, inputs over the whole range. Each engine is \
+             compared with the referee: *exact* is every value of every case, under the rule that is \
+             named or as the file is written. Verdicts that are not exact are declared in the \
+             `known.toml` of the backend with their cause, and tests fail when they change.",
+            operators.run.cases
+        ),
+        table(header, rows),
+    ];
+    let words = words(operators);
+    if !words.is_empty() {
+        parts.push("In the engines' own words, of the smallest case that was found:".into());
+        parts.push(words.join("\n"));
+    }
+    let (header, rows) = standard_rows(operators);
+    if !rows.is_empty() {
+        parts.push(
+            "The ONNX standard's own tests of the operators that our models use, as its Python package \
+             makes them: passed, of those that can be put to a probe (one input, of f32, u8 or i8)."
+                .into(),
+        );
+        parts.push(table(header, rows));
+        let failed = standard_words(operators);
+        if !failed.is_empty() {
+            parts.push(failed.join("\n"));
+        }
+    }
+    parts.join("\n\n")
+}
+
+/// The same table for the terminal.
+pub fn operators_on_terminal(operators: &Operators) -> String {
+    let (header, rows) = rows(operators);
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
+    table.add_rows(rows);
+    let words = words(operators).join("\n");
+    let (header, rows) = standard_rows(operators);
+    let mut standard = Table::new();
+    standard.load_style(UTF8_FULL_CONDENSED).set_header(header);
+    standard.add_rows(rows);
+    let failed = standard_words(operators).join("\n");
+    format!("{table}\n{words}\n{standard}\n{failed}")
+}
+
+/// An operator a row, an engine a column.
+fn standard_rows(operators: &Operators) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut header = vec!["operator".to_owned()];
+    header.extend(operators.standard.keys().cloned());
+    let all = || operators.standard.values().flatten();
+    let names: BTreeSet<&str> = all().map(|test| test.operator.as_str()).collect();
+    let rows = names.into_iter().map(|name| {
+        let mut row = vec![name.to_owned()];
+        row.extend(operators.standard.values().map(|tests| {
+            let of_operator = tests.iter().filter(|test| test.operator == name);
+            let put: Vec<&StandardTest> = of_operator
+                .filter(|test| !matches!(test.outcome, Outcome::LeftOut(_)))
+                .collect();
+            let passed = put.iter().filter(|t| t.outcome == Outcome::Passed).count();
+            format!("{passed} of {}", put.len())
+        }));
+        row
+    });
+    (header, rows.collect())
+}
+
+/// What engines say of the tests that they do not pass; those that say the same are named together.
+fn standard_words(operators: &Operators) -> Vec<String> {
+    let mut words = Vec::new();
+    for (engine, tests) in &operators.standard {
+        let mut by_words: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for test in tests {
+            if matches!(test.outcome, Outcome::Failed(_) | Outcome::Differs { .. }) {
+                let said = test.outcome.to_string();
+                let said = said.lines().next().unwrap_or_default().to_owned();
+                by_words.entry(said).or_default().push(&test.name);
+            }
+        }
+        for (said, names) in by_words {
+            let names = if names.len() > 12 {
+                format!("{} tests", names.len())
+            } else {
+                names.join(", ")
+            };
+            words.push(format!("- {engine} ({names}): `{said}`"));
+        }
+    }
+    words
+}
+
+/// A kind a row, an engine a column.
+fn rows(operators: &Operators) -> (Vec<String>, Vec<Vec<String>>) {
+    let verdicts: Vec<(&String, BTreeMap<&str, Verdict>)> = operators
+        .tried
+        .iter()
+        .map(|(engine, tried)| (engine, judge(tried).into_iter().collect()))
+        .collect();
+    let mut header = vec!["graph".to_owned()];
+    header.extend(verdicts.iter().map(|(engine, _)| (*engine).clone()));
+    let rows = KINDS.iter().map(|kind| {
+        let mut row = vec![kind.name.to_owned()];
+        row.extend(verdicts.iter().map(|(_, of)| {
+            let verdict = of.get(kind.name);
+            verdict.map_or_else(|| "–".into(), ToString::to_string)
+        }));
+        row
+    });
+    (header, rows.collect())
+}
+
+/// What engines say, of the smallest case where there is one.
+fn words(operators: &Operators) -> Vec<String> {
+    let absent = operators.absent.iter();
+    let mut words: Vec<String> = absent
+        .map(|(engine, absence)| format!("- {engine}: {}", absence.reason))
+        .collect();
+    for (engine, tried) in &operators.tried {
+        let mut by_words: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for kind in &KINDS {
+            let of_kind = || tried.iter().filter(|t| t.kind == kind.name);
+            let failed =
+                |shrunk: bool| of_kind().find(|t| t.shrunk == shrunk && t.failure.is_some());
+            let said = failed(true)
+                .or_else(|| failed(false))
+                .and_then(|t: &Tried| t.failure.as_deref());
+            if let Some(said) = said {
+                by_words.entry(said).or_default().push(kind.name);
+            }
+        }
+        for (said, kinds) in by_words {
+            let kinds = kinds.join("; ");
+            let said = said.lines().next().unwrap_or_default();
+            words.push(format!("- {engine} ({kinds}): `{said}`"));
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{
+        strategy::{Strategy, ValueTree},
+        test_runner::TestRunner,
+    };
+
+    use super::*;
+    use crate::{
+        record::code::Code,
+        studies::{
+            diverge::Difference,
+            operators::{Absence, OperatorsRun, VERSION},
+        },
+    };
+
+    fn operators() -> Operators {
+        let case = (KINDS[0].cases)().new_tree(&mut TestRunner::deterministic());
+        let exact = Tried {
+            kind: KINDS[0].name.into(),
+            case: case.expect("cases can be drawn").current(),
+            shrunk: false,
+            failure: None,
+            difference: Some(Difference {
+                values: 4,
+                same: 4,
+                most_steps: 0,
+            }),
+            exact_under: vec![firstpass_probe::Knobs::default()],
+        };
+        let failed = |shrunk: bool, words: &str| Tried {
+            kind: KINDS[1].name.into(),
+            shrunk,
+            failure: Some(words.into()),
+            difference: None,
+            exact_under: Vec::new(),
+            ..exact.clone()
+        };
+        let test = |name: &str, outcome: Outcome| StandardTest {
+            name: name.into(),
+            operator: "Relu".into(),
+            outcome,
+        };
+        Operators {
+            run: OperatorsRun {
+                version: VERSION,
+                date: String::new(),
+                code: Code {
+                    commit: None,
+                    measured_sha256: String::new(),
+                },
+                referees: BTreeMap::new(),
+                cases: 1,
+            },
+            tried: BTreeMap::from([(
+                "x".to_owned(),
+                vec![
+                    exact.clone(),
+                    failed(false, "a large case"),
+                    failed(true, "a small case\nand more"),
+                ],
+            )]),
+            standard: BTreeMap::from([(
+                "x".to_owned(),
+                vec![
+                    test("test_relu", Outcome::Passed),
+                    test("test_other", Outcome::Failed("no".into())),
+                    test("test_strings", Outcome::LeftOut("strings".into())),
+                ],
+            )]),
+            absent: BTreeMap::from([(
+                "y".to_owned(),
+                Absence {
+                    reason: "it reads no ONNX".into(),
+                    is_fault: false,
+                },
+            )]),
+        }
+    }
+
+    #[test]
+    fn every_kind_and_test_is_a_row_and_failures_are_quoted() {
+        let text = section(Some(&operators()));
+        for expected in [
+            "| quantize ",
+            "| exact ",
+            "| unsupported ",
+            "- y: it reads no ONNX",
+            "- x (relu, clip): `a small case`",
+            "| Relu     | 1 of 2 |",
+            "- x (test_other): `no`",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        assert!(!text.contains("a large case"), "{text}");
+        let terminal = operators_on_terminal(&operators());
+        assert!(terminal.contains("a small case") && terminal.contains("1 of 2"));
+        assert!(section(None).contains("`cargo firstpass operators`"));
+    }
+}

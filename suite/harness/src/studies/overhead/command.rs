@@ -1,0 +1,74 @@
+//! `firstpass overhead`: does measuring disturb?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use firstpass_trial::{setup, workload::Subject, workspace::Workspace};
+
+use crate::studies::{
+    first_passes::arguments::{Time, chosen_backends, reported},
+    overhead::{self, Settings},
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Fresh processes of each variant, at least
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    rounds: usize,
+    /// Time for further rounds of the engines whose figures are not precise yet: 90s, 10m
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Time>,
+    /// Passes of each process; the second half of them counts as steady
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    passes: usize,
+    /// Threads that one pass may use
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Leave the Python packages of the engines out
+    #[arg(long)]
+    no_python: bool,
+    /// A name of fixtures/models, or the path of a model.toml of your own [default: the first int8
+    /// model that there is in the engine's usual format]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// The record beside which the measurements are kept [default: that of reports/README.md]
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<PathBuf>,
+}
+
+/// Succeeds where the measurements were written, whatever they say.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    // What the user named is checked before anything that takes time.
+    let backends = chosen_backends(workspace, &arguments.backends)?;
+    let model = arguments
+        .model
+        .as_ref()
+        .map(|name| Subject::find_model(workspace, name))
+        .transpose()?;
+    let settings = Settings {
+        rounds: arguments.rounds,
+        budget_s: (arguments.budget).map_or(0.0, |Time(time)| time.as_secs_f64()),
+        passes: arguments.passes,
+        threads: arguments.threads,
+        python: !arguments.no_python,
+    };
+    ensure!(
+        settings.rounds > 0 && settings.passes > 1 && settings.threads > 0,
+        "--rounds and --threads must be at least 1, and --passes at least 2"
+    );
+    let record = match &arguments.record {
+        Some(record) => record.clone(),
+        None => reported(workspace, "--record")?,
+    };
+    // Without a library its engine is a line that says so; the others are measured.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let folder = overhead::measure(workspace, &backends, model, settings, &record)?;
+    println!("measurements: {}", folder.display());
+    Ok(ExitCode::SUCCESS)
+}

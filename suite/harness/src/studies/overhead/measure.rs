@@ -1,0 +1,499 @@
+//! Building what is compared, and running it in rounds.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use firstpass_probe::{
+    Format, Knobs, Model, PassPlan, Request, THREADS, Tensor, Trial, monotonic_ns, read_tensors,
+};
+use firstpass_trial::{
+    direct_program::Program,
+    machine::{Machine, load_average, now},
+    model::{ModelDescription, Precision},
+    process::{Probe, TIMEOUT, build_example},
+    sample::Photo,
+    workload::{InputFiles, Subject},
+    workspace::{Backend, Workspace},
+};
+use indicatif::ProgressBar;
+use rand::seq::SliceRandom;
+
+use crate::{
+    progress::progress,
+    python,
+    record::{Record, code::Code, sidecar::Recorder},
+    studies::overhead::{
+        BESIDE, OverheadProcess, OverheadRun, Settings, VERSION, Variant, judge::is_precise,
+    },
+};
+
+/// A process of a slow engine does as many passes as fit into this: its processes differ more than their
+/// passes, and more of them tell more.
+const PROCESS_TIME: Duration = Duration::from_millis(1500);
+
+/// But so many, for a steady half.
+const LEAST_PASSES: usize = 6;
+
+/// So many readings of the clock are timed together.
+const CLOCK_READINGS: u32 = 100_000;
+
+/// All variants of one backend, on one model file and one input.
+struct Contest<'a> {
+    backend: &'a str,
+    /// Those that can run; one that fails once is taken out.
+    contestants: Vec<(Variant, Runner)>,
+    model: Model,
+    input: PathBuf,
+    /// Of each process.
+    passes: usize,
+    /// How many it has had, the time that they took, and what was measured.
+    rounds: usize,
+    used: Duration,
+    lines: Vec<OverheadProcess>,
+    /// Whether more would tell no more.
+    is_precise: bool,
+}
+
+/// How one variant is run.
+enum Runner {
+    Probe { probe: Probe, engine: String },
+    Program(Program),
+}
+
+/// What a process measured.
+struct Measured {
+    engine: String,
+    passes_ns: Vec<u64>,
+    gaps_ns: Vec<u64>,
+    outputs_sha256: String,
+}
+
+/// Measures the variants of each backend and writes what was measured beside the record in the
+/// folder `record`; returns where.
+///
+/// The model is `model`, or for each backend the first int8 one of the fixtures that is there in
+/// the format that its users would choose. The input is the first photograph of the fixtures. What
+/// cannot be built or fails is a line with its reason; the others are measured all the same.
+///
+/// # Errors
+/// Fails where there is no record, and where the fixtures cannot be read or the measurements
+/// cannot be written.
+pub fn measure(
+    workspace: &Workspace,
+    backends: &[Backend],
+    model: Option<ModelDescription>,
+    settings: Settings,
+    record: &Path,
+) -> Result<PathBuf> {
+    // Read to be sure that it is one; nothing of it is needed.
+    Record::read(record)?;
+    let models = match model {
+        Some(model) => vec![model],
+        None => int8_models(workspace)?,
+    };
+    let photos = Photo::fixtures(&workspace.fixtures())?;
+    let subject = Subject::new(workspace, models, photos)?;
+    let run = OverheadRun {
+        version: VERSION,
+        date: now(),
+        machine: Machine::observe(),
+        code: Code::observe(workspace)?,
+        settings,
+        clock_read_ns: clock_read_ns(),
+    };
+    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
+    recorder.announce_interruption();
+
+    let mut inputs = InputFiles::new()?;
+    let mut contests = Vec::new();
+    for backend in backends {
+        let contest = prepare(
+            workspace,
+            backend,
+            &subject,
+            settings,
+            &mut inputs,
+            &mut recorder,
+        );
+        match contest {
+            Ok(contest) => contests.push(contest),
+            Err(reason) => {
+                eprintln!("{}: {reason:#}", backend.name);
+                let line = line(
+                    Variant::Probe,
+                    0,
+                    None,
+                    settings,
+                    load_average(),
+                    Err(reason),
+                );
+                recorder.write(&backend.name, &line)?;
+            }
+        }
+    }
+    run_rounds(&mut contests, settings, &mut recorder)?;
+    recorder.finish()
+}
+
+fn int8_models(workspace: &Workspace) -> Result<Vec<ModelDescription>> {
+    let mut models = Subject::fixture_models(workspace)?;
+    models.retain(|model| model.precision == Precision::Int8);
+    Ok(models)
+}
+
+/// Builds the probe of a backend, and of the other variants those that it has.
+fn prepare<'a>(
+    workspace: &Workspace,
+    backend: &'a Backend,
+    subject: &Subject,
+    settings: Settings,
+    inputs: &mut InputFiles,
+    recorder: &mut Recorder,
+) -> Result<Contest<'a>> {
+    eprintln!("{}: building what is compared", backend.name);
+    let probe = Probe::build(workspace, backend)?;
+    let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
+    let format = description.formats.first().copied();
+    let (described, model) = format
+        .and_then(|format| choose(&subject.models, format))
+        .context("no model to measure is there in the format that its users would choose")?;
+    subject.admit(described, &model)?;
+    let photo = subject.photos.first().context("there is no photograph")?;
+    let mut contest = Contest {
+        backend: &backend.name,
+        contestants: Vec::new(),
+        input: inputs.file(photo, described)?,
+        model,
+        passes: settings.passes,
+        rounds: 0,
+        used: Duration::ZERO,
+        lines: Vec::new(),
+        is_precise: false,
+    };
+    contest.passes = passes_in_time(&probe, &contest, settings)?;
+    let engine = description.engine.version;
+    let probe = Ok(Runner::Probe { probe, engine });
+    let others = [
+        (Variant::Direct, direct(workspace, backend)),
+        (
+            Variant::Python,
+            python(workspace, backend).filter(|_| settings.python),
+        ),
+    ];
+    let others = others
+        .into_iter()
+        .filter_map(|(variant, runner)| Some((variant, runner?)));
+    for (variant, runner) in [(Variant::Probe, probe)].into_iter().chain(others) {
+        match runner {
+            Ok(runner) => contest.contestants.push((variant, runner)),
+            Err(reason) => {
+                eprintln!("{}, {variant:?}: {reason:#}", backend.name);
+                let line = line(
+                    variant,
+                    0,
+                    Some(&contest.model),
+                    settings,
+                    load_average(),
+                    Err(reason),
+                );
+                recorder.write(&backend.name, &line)?;
+            }
+        }
+    }
+    Ok(contest)
+}
+
+/// As many passes as are wanted, or fewer of a slow engine: enough for a steady half.
+fn passes_in_time(probe: &Probe, contest: &Contest, settings: Settings) -> Result<usize> {
+    let process = probe.trial(&Trial {
+        model: contest.model.clone(),
+        knobs: Knobs::default().with(THREADS, settings.threads),
+        inputs: vec![contest.input.clone()],
+        shapes: Vec::new(),
+        passes: PassPlan::exactly(LEAST_PASSES),
+        outputs: None,
+    });
+    anyhow::ensure!(process.completed(), "{}", process.outcome);
+    let last = process.passes.last().map_or(1, |p| p.span.wall_ns.max(1));
+    let fitting = PROCESS_TIME.as_nanos() as usize / last as usize;
+    Ok(fitting.clamp(LEAST_PASSES.min(settings.passes), settings.passes))
+}
+
+fn choose(models: &[ModelDescription], format: Format) -> Option<(&ModelDescription, Model)> {
+    models
+        .iter()
+        .find_map(|model| Some((model, model.artifact(format)?)))
+}
+
+/// The example that calls the engine directly; `None` where the backend has none.
+fn direct(workspace: &Workspace, backend: &Backend) -> Option<Result<Runner>> {
+    // Executables of all packages lie in one folder, so that each needs a name of its own.
+    let name = format!("direct-{}", backend.name);
+    let source = backend.dir.join("examples").join(format!("{name}.rs"));
+    source.is_file().then(|| {
+        Ok(Runner::Program(Program {
+            binary: build_example(workspace, backend, &name)?,
+            arguments: Vec::new(),
+            environment: firstpass_trial::process::environment(workspace, backend),
+            timeout: TIMEOUT,
+        }))
+    })
+}
+
+/// The script that runs the engine's Python package; `None` where the backend has none.
+fn python(workspace: &Workspace, backend: &Backend) -> Option<Result<Runner>> {
+    let script = backend.dir.join("python").join("direct.py");
+    script.is_file().then(|| {
+        let folder = workspace.native().join(format!("python-{}", backend.name));
+        let requirements = backend.dir.join("python").join("requirements.txt");
+        Ok(Runner::Program(Program {
+            binary: python::set_up(&python::interpreter(), &folder, &requirements)?,
+            // Isolated: neither variables nor packages of the user change what is measured.
+            arguments: vec!["-I".into(), script.into()],
+            environment: Vec::new(),
+            timeout: TIMEOUT,
+        }))
+    })
+}
+
+/// In every round the variants of a backend run one right after the other, in a new order, so that
+/// what disturbs the machine disturbs them alike. What the budget leaves goes to the backends whose
+/// figures are not precise yet.
+fn run_rounds(contests: &mut [Contest], settings: Settings, recorder: &mut Recorder) -> Result<()> {
+    let processes: usize = contests.iter().map(|c| c.contestants.len()).sum();
+    let bar = progress("overhead", processes * settings.rounds);
+    let budget = Duration::from_secs_f64(settings.budget_s);
+    let began = Instant::now();
+    while let Some(contest) = next(contests, settings.rounds) {
+        if contest.rounds >= settings.rounds {
+            if began.elapsed() >= budget {
+                break;
+            }
+            bar.inc_length(contest.contestants.len() as u64);
+        }
+        let round_began = Instant::now();
+        contest.run_round(settings, &bar, recorder)?;
+        contest.rounds += 1;
+        contest.used += round_began.elapsed();
+        contest.is_precise = is_precise(contest.backend, &contest.lines);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// The contest whose turn it is until all have had as many rounds as are wanted; then, of those that are
+/// not precise yet, the one that has had the least time.
+fn next<'a, 'b>(contests: &'a mut [Contest<'b>], rounds: usize) -> Option<&'a mut Contest<'b>> {
+    let open = contests.iter_mut().filter(|contest| {
+        contest.rounds < rounds || (contest.contestants.len() > 1 && !contest.is_precise)
+    });
+    open.min_by_key(|contest| (contest.rounds.min(rounds), contest.used))
+}
+
+impl Contest<'_> {
+    fn run_round(
+        &mut self,
+        settings: Settings,
+        bar: &ProgressBar,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        let round = self.rounds;
+        let trial = Trial {
+            model: self.model.clone(),
+            knobs: Knobs::default().with(THREADS, settings.threads),
+            inputs: vec![self.input.clone()],
+            shapes: Vec::new(),
+            passes: PassPlan::exactly(self.passes),
+            outputs: None,
+        };
+        self.contestants.shuffle(&mut rand::rng());
+        let mut failed = Vec::new();
+        for (variant, runner) in &self.contestants {
+            bar.set_message(format!(
+                "round {}: {}, {variant:?}",
+                round + 1,
+                self.backend
+            ));
+            let line = line(
+                *variant,
+                round,
+                Some(&self.model),
+                settings,
+                load_average(),
+                runner.run(&trial),
+            );
+            if let Some(reason) = &line.failure {
+                // It is a line already; failing again would only take time.
+                failed.push(*variant);
+                bar.suspend(|| eprintln!("{}, {variant:?}: {reason}", self.backend));
+            }
+            recorder.write(self.backend, &line)?;
+            self.lines.push(line);
+            bar.inc(1);
+        }
+        self.contestants
+            .retain(|(variant, _)| !failed.contains(variant));
+        Ok(())
+    }
+}
+
+impl Runner {
+    fn run(&self, trial: &Trial) -> Result<Measured> {
+        let measured = match self {
+            Self::Probe { probe, engine } => run_probe(probe, engine, trial)?,
+            Self::Program(program) => {
+                let answer = program.ask(&Request::Trial(trial.clone()))?;
+                Measured {
+                    engine: answer.engine,
+                    passes_ns: answer.passes_ns,
+                    gaps_ns: Vec::new(),
+                    outputs_sha256: answer.outputs_sha256,
+                }
+            }
+        };
+        let (found, wanted) = (measured.passes_ns.len(), trial.passes.at_least);
+        anyhow::ensure!(found == wanted, "it ran {found} passes instead of {wanted}");
+        Ok(measured)
+    }
+}
+
+fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<Measured> {
+    // Written after the last pass.
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let saved = folder.path().join("outputs.safetensors");
+    let process = probe.trial(&Trial {
+        outputs: Some(saved.clone()),
+        ..trial.clone()
+    });
+    if !process.completed() {
+        let wrote = process.stderr.trim();
+        return Err(match wrote {
+            "" => anyhow!("{}", process.outcome),
+            _ => anyhow!("{}; it wrote: {wrote}", process.outcome),
+        });
+    }
+    // The probe keeps the outputs of the first pass; the last gave the same bits.
+    let mut pairs = process.passes.windows(2);
+    anyhow::ensure!(
+        pairs.all(|pair| pair[0].digest == pair[1].digest),
+        "its passes gave different outputs for the same input"
+    );
+    let spans: Vec<_> = process.passes.iter().map(|pass| pass.span).collect();
+    let gaps = spans
+        .windows(2)
+        .map(|pair| pair[1].start_ns.saturating_sub(pair[0].end_ns()));
+    Ok(Measured {
+        engine: engine.into(),
+        passes_ns: spans.iter().map(|span| span.wall_ns).collect(),
+        gaps_ns: gaps.collect(),
+        outputs_sha256: sha256_of_outputs(&saved, trial)?,
+    })
+}
+
+fn sha256_of_outputs(saved: &Path, trial: &Trial) -> Result<String> {
+    let (tensors, _) = read_tensors(saved).map_err(|error| anyhow!("{error}"))?;
+    let mut values = Vec::new();
+    for output in &trial.model.outputs {
+        let tensor = tensors
+            .get(&format!("0/{}", output.name))
+            .with_context(|| format!("the probe gave no output {:?}", output.name))?;
+        values.extend_from_slice(tensor.f32s().map_err(|error| anyhow!("{error}"))?);
+    }
+    let all = Tensor::new(&[values.len()], values).map_err(|error| anyhow!("{error}"))?;
+    Ok(all.sha256())
+}
+
+fn line(
+    variant: Variant,
+    round: usize,
+    model: Option<&Model>,
+    settings: Settings,
+    load_average: f64,
+    measured: Result<Measured>,
+) -> OverheadProcess {
+    let (measured, failure) = match measured {
+        Ok(measured) => (Some(measured), None),
+        Err(reason) => (None, Some(format!("{reason:#}"))),
+    };
+    let line = OverheadProcess {
+        variant,
+        round,
+        model: model.map(|model| model.name.clone()),
+        format: model.map(|model| model.format),
+        threads: settings.threads,
+        engine: None,
+        load_average,
+        passes_ns: Vec::new(),
+        gaps_ns: Vec::new(),
+        outputs_sha256: None,
+        failure,
+    };
+    match measured {
+        None => line,
+        Some(measured) => OverheadProcess {
+            engine: Some(measured.engine),
+            passes_ns: measured.passes_ns,
+            gaps_ns: measured.gaps_ns,
+            outputs_sha256: Some(measured.outputs_sha256),
+            ..line
+        },
+    }
+}
+
+/// The mean of many readings, in ns.
+fn clock_read_ns() -> f64 {
+    let began = monotonic_ns();
+    let last = (0..CLOCK_READINGS).fold(began, |_, _| monotonic_ns());
+    (last - began) as f64 / f64::from(CLOCK_READINGS)
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::TensorSpec;
+
+    use super::*;
+
+    fn contest(backend: &str, rounds: usize, used_s: u64) -> Contest<'_> {
+        let runner = || Runner::Probe {
+            probe: Probe::at(Path::new("probe")),
+            engine: "1".into(),
+        };
+        Contest {
+            backend,
+            contestants: vec![(Variant::Probe, runner()), (Variant::Direct, runner())],
+            model: Model {
+                name: "m".into(),
+                format: Format::Onnx,
+                path: "m.onnx".into(),
+                inputs: vec![TensorSpec::f32("x", [1])],
+                outputs: Vec::new(),
+            },
+            input: "input".into(),
+            passes: 6,
+            rounds,
+            used: Duration::from_secs(used_s),
+            lines: Vec::new(),
+            is_precise: false,
+        }
+    }
+
+    #[test]
+    fn the_time_left_goes_to_what_is_not_precise() {
+        let mut contests = [contest("slow", 2, 40), contest("fast", 3, 4)];
+        let turn = |contests: &mut [Contest]| next(contests, 3).map(|c| c.backend.to_owned());
+        assert_eq!(
+            turn(&mut contests).as_deref(),
+            Some("slow"),
+            "a round behind"
+        );
+        contests[0].rounds = 3;
+        assert_eq!(turn(&mut contests).as_deref(), Some("fast"), "less time");
+        contests[1].is_precise = true;
+        assert_eq!(turn(&mut contests).as_deref(), Some("slow"));
+        contests[0].contestants.pop();
+        assert_eq!(turn(&mut contests), None, "nothing to compare with");
+    }
+}

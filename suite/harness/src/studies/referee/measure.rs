@@ -1,0 +1,249 @@
+//! Running a referee under each of its rules, and comparing.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use firstpass_probe::{ALLOCATOR, Format, Knob, Knobs, PassPlan, THREADS, Trial, WARM_UP};
+use firstpass_trial::{
+    agreement::{Agreement, compare, pairs},
+    machine::all_threads,
+    model::{ModelDescription, Precision},
+    observation::{Cell, Purpose},
+    outputs::{Outputs, read_outputs},
+    process::{Probe, start},
+    workload::{InputFiles, Subject},
+    workspace::{Backend, Workspace},
+};
+
+use crate::{
+    page::numbers::setting as name,
+    progress::progress,
+    record::{
+        Record,
+        code::{Code, sources_sha256},
+        sidecar::Recorder,
+    },
+    studies::referee::{BESIDE, Comparison, F32_SUMS, RefereeRun, VERSION},
+};
+
+/// Compares the engines of a record with every referee of the workspace, on the record's int8 models
+/// and photographs; writes it beside the record and returns where.
+///
+/// # Errors
+/// Fails where there is no referee, where the record or the models cannot be read, and where a referee
+/// does not run under one of its rules.
+pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
+    let referees: Vec<Backend> = workspace
+        .backends()?
+        .into_iter()
+        .filter(|backend| backend.is_referee)
+        .collect();
+    ensure!(
+        !referees.is_empty(),
+        "no backend of this workspace is a referee"
+    );
+    let kept = Record::read(record)?;
+    let subject = kept.workload(workspace)?;
+    let run = RefereeRun {
+        version: VERSION,
+        date: firstpass_trial::machine::now(),
+        code: Code::observe(workspace)?,
+        referees: referees
+            .iter()
+            .map(|referee| Ok((referee.name.clone(), sources_sha256(workspace, referee)?)))
+            .collect::<Result<_>>()?,
+        photos: subject
+            .photos
+            .iter()
+            .map(|photo| photo.name.clone())
+            .collect(),
+    };
+    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
+    recorder.announce_interruption();
+    let mut inputs = InputFiles::new()?;
+    for referee in &referees {
+        let (probe, description) = start(workspace, referee)?;
+        let rules = rules(&description.knobs);
+        let int8 = subject
+            .models
+            .iter()
+            .filter(|m| m.precision == Precision::Int8);
+        let models = int8.filter(|m| {
+            description
+                .formats
+                .iter()
+                .any(|f| m.artifacts.contains_key(f))
+        });
+        let models: Vec<&ModelDescription> = models.collect();
+        let bar = progress("referee", models.len() * rules.len());
+        for model in models {
+            let engines = outputs_of_engines(&kept, model)?;
+            for rules in &rules {
+                bar.set_message(model.name.clone());
+                let outputs = run_referee(
+                    &probe,
+                    &description.formats,
+                    &subject,
+                    model,
+                    rules,
+                    &mut inputs,
+                )?;
+                for (cell, engine) in &engines {
+                    for comparison in comparisons(model, rules, cell, &outputs, engine) {
+                        recorder.write(&referee.name, &comparison)?;
+                    }
+                }
+                bar.inc(1);
+            }
+        }
+        bar.finish_and_clear();
+    }
+    recorder.finish()
+}
+
+/// Of one set of rules.
+const MOST_SETTINGS: usize = 2;
+
+/// Every value of a referee's own knobs by itself and every two of them together; those that have their
+/// default are not named, and the first has only these. A value that the referee names before another
+/// comes before it, which decides between rules that agree as well.
+pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
+    let no_rules = [THREADS, ALLOCATOR, WARM_UP, F32_SUMS];
+    let own = knobs
+        .iter()
+        .filter(|knob| !no_rules.contains(&knob.name.as_str()));
+    let all = own.fold(vec![Knobs::default()], |all, knob| {
+        let with = |value: &String| -> Vec<Knobs> {
+            let set = |rules: &Knobs| {
+                if *value == knob.default {
+                    rules.clone()
+                } else {
+                    rules.clone().with(&knob.name, value)
+                }
+            };
+            all.iter().map(set).collect()
+        };
+        knob.words().iter().flat_map(with).collect()
+    });
+    let few = |rules: &Knobs| rules.iter_except_threads().count() <= MOST_SETTINGS;
+    all.into_iter().filter(few).collect()
+}
+
+/// What each engine gave by default, by its cell: that of the fewest threads.
+fn outputs_of_engines(record: &Record, model: &ModelDescription) -> Result<Vec<(Cell, Outputs)>> {
+    let names: Vec<String> = model
+        .outputs
+        .iter()
+        .map(|output| output.name.clone())
+        .collect();
+    let mut cells: Vec<&Cell> = record
+        .observations()
+        .filter(|o| o.purpose == Purpose::Agreement && o.cell.model == model.name)
+        .map(|o| &o.cell)
+        .filter(|cell| cell.knobs.iter_except_threads().next().is_none())
+        .collect();
+    cells.sort_by_key(|cell| (cell.backend.clone(), cell.format, cell.threads()));
+    cells.dedup_by_key(|cell| (cell.backend.clone(), cell.format));
+    let mut found = Vec::new();
+    for cell in cells {
+        if let Some(outputs) = record.outputs(cell, &names)? {
+            found.push((cell.clone(), outputs));
+        }
+    }
+    Ok(found)
+}
+
+fn run_referee(
+    probe: &Probe,
+    formats: &[Format],
+    subject: &Subject,
+    model: &ModelDescription,
+    rules: &Knobs,
+    inputs: &mut InputFiles,
+) -> Result<Outputs> {
+    let file = formats.iter().find_map(|format| model.artifact(*format));
+    let file = file.context("the referee reads no file of the model")?;
+    subject.admit(model, &file)?;
+    let saved = inputs.folder().join("referee.safetensors");
+    let photos = subject.photos.iter();
+    let process = probe.trial(&Trial {
+        model: file,
+        knobs: rules.clone().with(THREADS, all_threads()),
+        inputs: photos
+            .map(|photo| inputs.file(photo, model))
+            .collect::<Result<_>>()?,
+        shapes: Vec::new(),
+        passes: PassPlan::exactly(1),
+        outputs: Some(saved.clone()),
+    });
+    ensure!(
+        process.completed(),
+        "the referee on {} with {}: {}",
+        model.name,
+        name(rules),
+        process.outcome
+    );
+    let photos: Vec<String> = subject
+        .photos
+        .iter()
+        .map(|photo| photo.name.clone())
+        .collect();
+    let names: Vec<String> = model
+        .outputs
+        .iter()
+        .map(|output| output.name.clone())
+        .collect();
+    read_outputs(&saved, &photos, &names)
+}
+
+fn comparisons(
+    model: &ModelDescription,
+    rules: &Knobs,
+    cell: &Cell,
+    referee: &Outputs,
+    engine: &Outputs,
+) -> Vec<Comparison> {
+    let agreement = compare(model, &pairs(referee, engine)).into_iter();
+    let comparison = |agreement: Agreement| {
+        let steps = agreement.steps?;
+        Some(Comparison {
+            model: model.name.clone(),
+            rules: rules.clone(),
+            backend: cell.backend.clone(),
+            format: cell.format,
+            output: agreement.output,
+            values: agreement.values,
+            same: steps.histogram.first().copied().unwrap_or(0),
+            most_steps: steps.max,
+        })
+    };
+    agreement.filter_map(comparison).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_is_tried_by_itself_and_with_each_other_once() {
+        let knobs = [
+            Knob::threads(""),
+            Knob::choice("rounding", &["even", "away"], ""),
+            Knob::choice(WARM_UP, &["none", "full"], ""),
+            Knob::choice("sums", &["exact", "pairs", "quads"], ""),
+            Knob::choice(F32_SUMS, &["off", "lowest", "highest"], ""),
+            Knob::choice("bias", &["float", "int"], ""),
+        ];
+        let rules = rules(&knobs);
+        // None, four by themselves, and five pairs of different knobs.
+        assert_eq!(rules.len(), 1 + 4 + 5);
+        let names: Vec<String> = rules.iter().map(name).collect();
+        assert_eq!(names[..2], ["default", "rounding=away"]);
+        let place = |name: &str| names.iter().position(|n| n == name);
+        assert!(place("sums=pairs") < place("sums=quads"));
+        assert!(
+            names.contains(&"rounding=away, sums=quads".to_owned()),
+            "{names:?}"
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! The part of the report that says whose arithmetic an engine's is.
+
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use firstpass_trial::model::ModelDescription;
+
+use crate::{
+    page::{markdown::table, numbers::setting as name},
+    studies::referee::{Engine, Referee, Verdict, judge},
+};
+
+/// A table before it has a form.
+struct Rows {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) -> String {
+    let title = "## Whose arithmetic is it?";
+    let Some(referee) = referee else {
+        return format!(
+            "{title}\n\nNot compared for this record: `cargo firstpass referee` does that."
+        );
+    };
+    let mut parts = vec![
+        title.to_owned(),
+        format!(
+            "A referee interprets the graph exactly, up to the places where the file itself rounds, and \
+             rounds there by one rule after the other. The rule that gives an engine's very outputs, \
+             over {} photographs, is how that engine computes; with all that is left unexplained, the \
+             best rule is shown. Shares are of values that are the same quantization step.",
+            referee.run.photos.len()
+        ),
+    ];
+    for (name, comparisons) in &referee.comparisons {
+        for (model, engines) in judge(comparisons) {
+            let found = models.iter().find(|m| m.name == model);
+            let title = found.map_or(model, |m| m.title.as_str());
+            parts.push(format!("### {title}, by the {name} backend"));
+            let Rows { header, rows } = rows(&engines);
+            parts.push(table(header, rows));
+        }
+    }
+    parts.join("\n\n")
+}
+
+/// The same tables for the terminal.
+pub fn referee_on_terminal(referee: &Referee) -> String {
+    let mut text = String::new();
+    for comparisons in referee.comparisons.values() {
+        for (model, engines) in judge(comparisons) {
+            let Rows { header, rows } = rows(&engines);
+            let mut table = Table::new();
+            table.load_style(UTF8_FULL_CONDENSED).set_header(header);
+            table.add_rows(rows);
+            text += &format!("\n{model}\n{table}\n");
+        }
+    }
+    text
+}
+
+/// An engine a row: the rules that agree best, then every single rule by itself.
+fn rows(engines: &[Engine]) -> Rows {
+    let mut singles: Vec<String> = Vec::new();
+    for verdict in engines.iter().flat_map(|engine| &engine.verdicts) {
+        let name = name(&verdict.rules);
+        if verdict.rules.iter_except_threads().count() <= 1 && !singles.contains(&name) {
+            singles.push(name);
+        }
+    }
+    singles.sort_by_key(|name| (name != "default", name.clone()));
+    let mut header = vec![
+        "engine".to_owned(),
+        "file".to_owned(),
+        "rules that agree best".to_owned(),
+        "with them".to_owned(),
+    ];
+    header.extend(singles.iter().map(|name| format!("`{name}`")));
+    let rows = engines.iter().map(|engine| {
+        let best = engine.verdicts.first();
+        let mut row = vec![
+            engine.backend.clone(),
+            engine.format.key().to_owned(),
+            best.map_or_else(|| "–".into(), |v| format!("`{}`", name(&v.rules))),
+            best.map_or_else(|| "–".into(), agreement),
+        ];
+        row.extend(singles.iter().map(|single| {
+            let verdict = engine.verdicts.iter().find(|v| name(&v.rules) == *single);
+            verdict.map_or_else(|| "–".into(), agreement)
+        }));
+        row
+    });
+    Rows {
+        header,
+        rows: rows.collect(),
+    }
+}
+
+fn agreement(verdict: &Verdict) -> String {
+    if verdict.is_exact() {
+        "**exact**".into()
+    } else {
+        // Nearly all is not all.
+        let share = (100.0 * verdict.share()).min(99.99);
+        format!("{share:.2} %, ≤ {} steps", verdict.most_steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        record::code::Code,
+        studies::referee::{RefereeRun, VERSION, tests::comparison},
+    };
+
+    #[test]
+    fn the_best_rules_are_named_and_every_single_rule_is_shown() {
+        let referee = Referee {
+            run: RefereeRun {
+                version: VERSION,
+                date: String::new(),
+                code: Code {
+                    commit: None,
+                    measured_sha256: String::new(),
+                },
+                referees: BTreeMap::new(),
+                photos: vec!["a".into(), "b".into()],
+            },
+            comparisons: BTreeMap::from([(
+                "judge".to_owned(),
+                vec![
+                    comparison("x", &[], 9),
+                    comparison("x", &[("rounding", "away")], 10),
+                    comparison("x", &[("rounding", "away"), ("sums", "pairs")], 3),
+                ],
+            )]),
+        };
+        let text = section(Some(&referee), &[]);
+        for expected in [
+            "### m, by the judge backend",
+            "over 2 photographs",
+            "| engine | file | rules that agree best | with them | `default`",
+            "**exact**",
+            "90.00 %, ≤ 1 steps",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        assert!(!text.contains("30.00"), "{text}");
+        assert!(referee_on_terminal(&referee).contains("rounding=away"));
+        assert!(section(None, &[]).contains("`cargo firstpass referee`"));
+    }
+}

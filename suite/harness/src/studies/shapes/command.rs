@@ -1,0 +1,104 @@
+//! `firstpass measure --shapes`: does a new shape make an engine warm up again?
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use firstpass_trial::{setup, workspace::Workspace};
+
+use crate::studies::{
+    first_passes::arguments as measure,
+    shapes::{self, FILE, Settings, Shape, report},
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The shapes, in the order in which each process runs them: of the whole first input, or only its
+    /// last axes, such as height and width
+    #[arg(
+        long,
+        required = true,
+        value_delimiter = ',',
+        value_name = "480x640,240x320"
+    )]
+    shapes: Vec<Shape>,
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// A name of fixtures/models, or the path of a model.toml of your own; may be repeated [default: all
+    /// models of the fixtures]
+    #[arg(long = "model", value_name = "NAME|PATH")]
+    models: Vec<String>,
+    /// Threads that one pass may use
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Fresh processes of each engine on each model
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Passes of each process on each shape
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    passes: usize,
+    /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
+    #[arg(long)]
+    trust: bool,
+    /// Where the page and the measurements go [default: reports/quick]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// Succeeds where an engine ran all shapes.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    ensure!(
+        arguments.shapes.len() > 1,
+        "give at least two shapes, such as --shapes 480x640,240x320"
+    );
+    ensure!(
+        arguments.threads > 0 && arguments.rounds > 0 && arguments.passes > 2,
+        "--threads and --rounds must be at least 1, and --passes at least 3"
+    );
+    let named = measure::Arguments {
+        backends: arguments.backends.clone(),
+        models: arguments.models.clone(),
+        images: Vec::new(),
+        threads: Vec::new(),
+        budget: None,
+        processes: None,
+        passes: None,
+        pin: false,
+        priority: None,
+        trust: arguments.trust,
+    };
+    let backends = named.chosen_backends(workspace)?;
+    let subject = named.chosen_subject(workspace, 0)?;
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let settings = Settings {
+        rounds: arguments.rounds,
+        passes: arguments.passes,
+        threads: arguments.threads,
+    };
+    let folder = match &arguments.out {
+        Some(folder) => folder.clone(),
+        None => workspace.reports().join("quick"),
+    };
+    let (run, found) = shapes::measure(
+        workspace,
+        &backends,
+        &subject,
+        &arguments.shapes,
+        settings,
+        &folder,
+    )?;
+    println!("{}", report::shapes_on_terminal(&arguments.shapes, &found));
+    let page = report::write_shapes(&arguments.shapes, &found, &run, &folder)?;
+    println!("page: {}", page.display());
+    println!("measurements: {}", folder.join(FILE).display());
+    let whole = found.iter().any(|f| f.failure.is_none());
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("error: no engine ran all shapes; the table has their own words");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,166 @@
+//! Which settings make the first passes fast: what was measured of them, kept beside a record.
+//!
+//! Two records lie in the folder [`FOLDER`] of a record: every setting by itself, and the promising
+//! ones together.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use firstpass_probe::Cures;
+use firstpass_trial::{workload::Subject, workspace::Workspace};
+
+use crate::{
+    record::{Record, code::Code},
+    studies::tune::judge::{Ablation, Setting, judge, recommended},
+};
+
+/// The folder inside of a record.
+pub const FOLDER: &str = "cure";
+
+/// The record of every setting by itself.
+pub const ONE_AT_A_TIME: &str = "one-at-a-time";
+
+/// The record of the promising settings together.
+pub const COMBINED: &str = "combined";
+
+/// All that was measured of settings, judged.
+#[derive(Debug)]
+pub struct Cure {
+    pub one_at_a_time: Measured,
+    /// `None` where the run was interrupted before.
+    pub combined: Option<Measured>,
+}
+
+/// One of the two records.
+#[derive(Debug)]
+pub struct Measured {
+    pub record: Record,
+    pub subject: Subject,
+    pub ablations: Vec<Ablation>,
+}
+
+impl Cure {
+    /// The ablations that a recommendation is made from: the combined settings where they were
+    /// measured.
+    pub fn decisive(&self) -> &[Ablation] {
+        let measured = self.combined.as_ref().unwrap_or(&self.one_at_a_time);
+        &measured.ablations
+    }
+
+    /// The backend's recommended setting, on the first model that it was tried on.
+    pub fn recommended(&self, backend: &str) -> Option<&Setting> {
+        let of_backend = |a: &&Ablation| a.backend == backend;
+        recommended(self.decisive().iter().find(of_backend)?)
+    }
+
+    /// The backends that were tried, in order.
+    pub fn backends(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self
+            .one_at_a_time
+            .ablations
+            .iter()
+            .map(|a| a.backend.as_str())
+            .collect();
+        names.dedup();
+        names
+    }
+}
+
+/// Reads and judges what was measured beside a record; `None` where nothing was.
+///
+/// # Errors
+/// Fails where a record or a model is there and cannot be read.
+pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
+    let folder = record.join(FOLDER);
+    let measured = |name: &str| -> Result<Option<Measured>> {
+        let folder = folder.join(name);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let record = Record::read(&folder)?;
+        let subject = record.workload(workspace)?;
+        let ablations = judge(&record, &subject.models)?;
+        Ok(Some(Measured {
+            record,
+            subject,
+            ablations,
+        }))
+    };
+    let Some(one_at_a_time) = measured(ONE_AT_A_TIME)? else {
+        return Ok(None);
+    };
+    Ok(Some(Cure {
+        one_at_a_time,
+        combined: measured(COMBINED)?,
+    }))
+}
+
+/// The settings that `cures.toml` recommends; none where there is no such file.
+///
+/// # Errors
+/// Fails where the file is there and cannot be read.
+pub fn chosen(workspace: &Workspace) -> Result<Cures> {
+    let path = workspace.cures();
+    if path.is_file() {
+        Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))
+    } else {
+        Ok(Cures::default())
+    }
+}
+
+/// Moves what was measured beside an older record to a newer one that was made by the same code.
+///
+/// # Errors
+/// Fails where the folder is there and cannot be moved.
+pub fn take_over(older: &Path, newer: &Path, code: &Code) -> Result<()> {
+    let made_by = |name: &str| -> Option<String> {
+        let record = Record::read(&older.join(FOLDER).join(name)).ok()?;
+        Some(record.run.code.measured_sha256)
+    };
+    if made_by(ONE_AT_A_TIME).as_deref() == Some(code.measured_sha256.as_str()) {
+        let (from, to) = (older.join(FOLDER), newer.join(FOLDER));
+        fs::rename(&from, &to).with_context(|| format!("cannot move {}", from.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes the recommended setting of each backend that has one. Backends that were not tried keep
+/// what the file says of them.
+///
+/// # Errors
+/// Fails where the file cannot be written, or is there and cannot be read.
+pub fn apply(cure: &Cure, path: &Path) -> Result<()> {
+    let mut cures = if path.is_file() {
+        Cures::read(path).map_err(|e| anyhow::anyhow!("{e}"))?
+    } else {
+        Cures::default()
+    };
+    for backend in cure.backends() {
+        let setting = cure.recommended(backend);
+        cures.insert(
+            backend,
+            setting.map(|s| s.knobs.clone()).unwrap_or_default(),
+        );
+    }
+    let head = format!(
+        "# Settings that make the first passes fast, by backend. Written by `cargo firstpass cure \
+         --apply`\n# from the measurements in {}; `cargo firstpass report` measures them beside the \
+         defaults,\n# and `firstpass_probe::Cures` reads them in a program of your own.\n",
+        shown(&cure.one_at_a_time.record.folder)
+    );
+    fs::write(path, head + &cures.to_toml())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The folder that holds both records, from the reports on: where a checkout lies is nobody's
+/// business.
+fn shown(folder: &Path) -> String {
+    let folder = folder.parent().unwrap_or(folder);
+    let parts: Vec<_> = folder.components().collect();
+    let from = parts.iter().position(|part| part.as_os_str() == "reports");
+    let shown: PathBuf = parts[from.unwrap_or(0)..].iter().collect();
+    shown.display().to_string()
+}

@@ -1,0 +1,369 @@
+//! Whether the first passes of other models take long as well, engine by engine.
+
+use std::collections::BTreeMap;
+
+use firstpass_probe::Format;
+use firstpass_trial::{
+    agreement::{Agreement, compare, pairs},
+    detection::Detection,
+    observation::{Cell, Observation, Process},
+    outputs::Outputs,
+};
+
+use crate::{
+    record::BackendRecord,
+    studies::{
+        first_passes::judge::latency::{Latency, summarise},
+        tune::judge::{FIRST_GOAL, SECOND_GOAL},
+        zoo::{Measured, MissingFile, Zoo},
+    },
+};
+
+/// One engine on one model.
+#[derive(Debug)]
+pub struct Row<'a> {
+    pub model: &'a Measured,
+    pub backend: &'a str,
+    /// As its users find the engine.
+    pub default: Timed,
+    /// With the recommended settings; `None` where there are none.
+    pub cured: Option<Timed>,
+    /// Of each output against the golden ones; `None` where there are none of either.
+    pub agreement: Option<Vec<Agreement>>,
+    /// By photograph, for a detector that gave outputs.
+    pub faces: BTreeMap<String, Vec<Detection>>,
+}
+
+/// What an engine took, or why that is not known, in its own words.
+#[derive(Debug)]
+pub enum Timed {
+    Measured(Box<Latency>),
+    Failed(String),
+}
+
+impl Timed {
+    pub fn latency(&self) -> Option<&Latency> {
+        match self {
+            Self::Measured(latency) => Some(latency),
+            Self::Failed(_) => None,
+        }
+    }
+
+    /// Passes 1 and 2 in units of the steady time.
+    fn over_steady(&self) -> Option<(f64, f64)> {
+        let latency = self.latency()?;
+        let first = latency.first_over_steady.as_ref()?.median;
+        Some((first, latency.second_over_steady.as_ref()?.median))
+    }
+}
+
+/// A row for each model and engine, by their names. Engines that did not start have none.
+pub fn judge(zoo: &Zoo) -> Vec<Row<'_>> {
+    let latencies = summarise(zoo.record.observations());
+    let mut models: Vec<&Measured> = zoo.models.iter().collect();
+    models.sort_by(|a, b| a.description.name.cmp(&b.description.name));
+    let engines: Vec<(&String, &BackendRecord)> = zoo
+        .record
+        .backends
+        .iter()
+        .filter(|(_, record)| record.unavailable.is_none())
+        .collect();
+    let pairs = models
+        .iter()
+        .flat_map(|model| engines.iter().map(move |engine| (*model, *engine)));
+    pairs
+        .map(|(model, (backend, record))| row(zoo, model, backend, record, &latencies))
+        .collect()
+}
+
+fn row<'a>(
+    zoo: &'a Zoo,
+    model: &'a Measured,
+    backend: &'a str,
+    record: &BackendRecord,
+    latencies: &[Latency],
+) -> Row<'a> {
+    let of_model = |cell: &Cell| cell.backend == backend && cell.model == model.description.name;
+    let timed = |wanted: &dyn Fn(&Cell) -> bool| -> Option<Timed> {
+        let latency = latencies.iter().find(|l| wanted(&l.cell));
+        let measured = latency.map(|l| Timed::Measured(Box::new(l.clone())));
+        measured.or_else(|| {
+            let observed = record.observations.iter().filter(|o| wanted(&o.cell));
+            words(observed).map(Timed::Failed)
+        })
+    };
+    let default = timed(&|cell| of_model(cell) && cell.is_default());
+    let outputs = outputs(zoo, model, record);
+    let golden = model.golden.as_ref().zip(outputs.as_ref());
+    let detection = model.description.detection.as_ref();
+    Row {
+        model,
+        backend,
+        default: default.unwrap_or_else(|| Timed::Failed(unread(zoo, model, record))),
+        cured: timed(&|cell| of_model(cell) && !cell.is_default()),
+        agreement: golden
+            .map(|(golden, outputs)| compare(&model.description, &pairs(golden, outputs))),
+        faces: detection
+            .into_iter()
+            .flat_map(|spec| outputs.iter().flatten().map(move |found| (spec, found)))
+            .map(|(spec, (photo, tensors))| {
+                (photo.clone(), spec.detect(&model.description, tensors))
+            })
+            .collect(),
+    }
+}
+
+/// Why a cell was not timed; `None` where it was never observed.
+fn words<'a>(observed: impl Iterator<Item = &'a Observation>) -> Option<String> {
+    let processes: Vec<&Process> = observed.map(|o| &o.process).collect();
+    let failed = processes.iter().find(|process| !process.completed());
+    match failed {
+        Some(process) => Some(process.outcome.to_string()),
+        None if processes.is_empty() => None,
+        None => Some("not timed: the budget was used up".into()),
+    }
+}
+
+/// Why there is nothing of a model that an engine was never asked for.
+fn unread(zoo: &Zoo, model: &Measured, record: &BackendRecord) -> String {
+    let formats = record.description.iter().flat_map(|d| &d.formats);
+    let keys = |formats: Vec<Format>| {
+        let keys: Vec<&str> = formats.iter().map(|f| f.key()).collect();
+        keys.join(", ")
+    };
+    let artifacts = &model.description.artifacts;
+    if formats.clone().any(|format| artifacts.contains_key(format)) {
+        return "not measured: the run was interrupted".into();
+    }
+    let name = &model.description.name;
+    let mut missing = zoo.made.missing.iter();
+    let missing = missing.find(|m| &m.model == name && m.file == MissingFile::Onnx);
+    let reason = missing.map_or_else(String::new, |m| format!(" ({})", m.reason));
+    format!(
+        "reads {}, and the model is there as {}{reason}",
+        keys(formats.copied().collect()),
+        keys(artifacts.keys().copied().collect())
+    )
+}
+
+/// Of the default cell.
+fn outputs(zoo: &Zoo, model: &Measured, record: &BackendRecord) -> Option<Outputs> {
+    let description = &model.description;
+    let names: Vec<String> = description.outputs.iter().map(|o| o.name.clone()).collect();
+    let mut cells = record.observations.iter().map(|o| &o.cell);
+    let cell = cells.find(|cell| cell.model == description.name && cell.is_default())?;
+    zoo.record.outputs(cell, &names).ok().flatten()
+}
+
+/// What is to be said of one engine over all models that it ran.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub backend: String,
+    /// Models that it ran and that have a steady state, and others.
+    pub told: usize,
+    pub untold: usize,
+    /// On how many pass 1 takes more than [`FIRST_GOAL`] times the steady time.
+    pub slow_first: usize,
+    /// On how many pass 2 takes more than [`SECOND_GOAL`] times the steady time.
+    pub slow_second: usize,
+    /// Pass 1 over steady: the least, the median and the greatest; `None` where nothing is told.
+    pub first: Option<Extent>,
+    /// The same with the recommended settings, and how many models are slow with them.
+    pub cured: Option<(Extent, usize)>,
+}
+
+/// The titles of the models with the least and the greatest ratio are named with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extent {
+    pub least: (f64, String),
+    pub median: f64,
+    pub greatest: (f64, String),
+}
+
+impl Extent {
+    fn of(ratios: &[(f64, &str)]) -> Option<Self> {
+        let named = |(ratio, title): &(f64, &str)| (*ratio, (*title).to_owned());
+        Some(Self {
+            least: ratios
+                .iter()
+                .min_by(|a, b| a.0.total_cmp(&b.0))
+                .map(named)?,
+            median: firstpass_statistics::median(ratios.iter().map(|r| r.0))?,
+            greatest: ratios
+                .iter()
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .map(named)?,
+        })
+    }
+}
+
+/// The answer of each engine, by name.
+pub fn answers(rows: &[Row]) -> Vec<Answer> {
+    let mut by_backend: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        by_backend.entry(row.backend).or_default().push(row);
+    }
+    by_backend
+        .into_iter()
+        .map(|(backend, rows)| answer(backend, &rows))
+        .collect()
+}
+
+fn answer(backend: &str, rows: &[&Row]) -> Answer {
+    let told: Vec<(f64, f64, &str)> = rows
+        .iter()
+        .filter_map(|row| {
+            let (first, second) = row.default.over_steady()?;
+            Some((first, second, row.model.description.title.as_str()))
+        })
+        .collect();
+    let first: Vec<(f64, &str)> = told.iter().map(|t| (t.0, t.2)).collect();
+    let cured: Vec<(f64, &str)> = rows
+        .iter()
+        .filter_map(|row| {
+            let (first, _) = row.cured.as_ref()?.over_steady()?;
+            Some((first, row.model.description.title.as_str()))
+        })
+        .collect();
+    let slow = |ratios: &[(f64, &str)]| ratios.iter().filter(|r| r.0 > FIRST_GOAL).count();
+    Answer {
+        backend: backend.into(),
+        told: told.len(),
+        untold: rows.len() - told.len(),
+        slow_first: slow(&first),
+        slow_second: told.iter().filter(|t| t.1 > SECOND_GOAL).count(),
+        first: Extent::of(&first),
+        cured: Extent::of(&cured).map(|extent| (extent, slow(&cured))),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use anyhow::Result;
+    use firstpass_probe::{Description, EngineInfo, Error, Knobs, THREADS};
+
+    use super::*;
+    use crate::{
+        record::tests::record,
+        studies::{
+            first_passes::judge::latency::tests::{observation, times},
+            zoo::{Made, Missing},
+        },
+    };
+    use firstpass_trial::observation::Outcome;
+
+    fn measured(name: &str) -> Result<Measured> {
+        let text = format!(
+            "name = {name:?}\ntitle = \"Model {name}\"\ndescription = \"\"\nprecision = \"int8\"\n\
+             artifacts = {{ torchscript = \"model.pt\" }}\n\
+             input = {{ name = \"image\", shape = [1, 3, 8, 8] }}\n\
+             outputs = [{{ name = \"logits\", shape = [1, 2] }}]\n"
+        );
+        Ok(Measured {
+            description: toml::from_str(&text)?,
+            golden: None,
+        })
+    }
+
+    fn cell(model: &str, cured: bool) -> Cell {
+        let knobs = Knobs::default().with(THREADS, 1);
+        Cell {
+            model: model.into(),
+            format: Format::TorchScript,
+            knobs: if cured { knobs.with("a", "b") } else { knobs },
+            ..observation(0, &[1.0]).cell
+        }
+    }
+
+    fn processes(cell: &Cell, first: f64, second: f64) -> Vec<Observation> {
+        (0..5)
+            .map(|round| Observation {
+                cell: cell.clone(),
+                ..observation(round, &times(&[first, second], 10.0))
+            })
+            .collect()
+    }
+
+    /// Two models that an engine runs, slow and fast, one on which it fails, and one in a format that
+    /// it does not read.
+    pub(crate) fn zoo() -> Result<Zoo> {
+        let mut observations = processes(&cell("b", false), 90.0, 40.0);
+        observations.extend(processes(&cell("b", true), 11.0, 10.0));
+        observations.extend(processes(&cell("a", false), 11.0, 10.0));
+        let mut failed = observation(0, &[]);
+        failed.cell = cell("c", false);
+        failed.process.outcome = Outcome::Failed(Error::engine("no such operator"));
+        observations.push(failed);
+        let mut record = record(observations);
+        for backend in record.backends.values_mut() {
+            backend.description = Some(Description {
+                engine: EngineInfo {
+                    version: "1.0".into(),
+                    binding: "x".into(),
+                    library: None,
+                    details: BTreeMap::new(),
+                },
+                formats: vec![Format::TorchScript],
+                knobs: Vec::new(),
+            });
+        }
+        let models = ["d", "c", "b", "a"].into_iter().map(measured);
+        let mut models = models.collect::<Result<Vec<_>>>()?;
+        let only_onnx = [(Format::Onnx, "model.onnx".into())];
+        models[0].description.artifacts = only_onnx.into();
+        Ok(Zoo {
+            record,
+            made: Made {
+                sources_sha256: String::new(),
+                missing: Vec::<Missing>::new(),
+            },
+            models,
+        })
+    }
+
+    #[test]
+    fn every_model_is_a_row_whatever_came_of_it() -> Result<()> {
+        let zoo = zoo()?;
+        let rows = judge(&zoo);
+        let names: Vec<&str> = rows
+            .iter()
+            .map(|r| r.model.description.name.as_str())
+            .collect();
+        assert_eq!(names, ["a", "b", "c", "d"]);
+        assert!(rows[0].default.latency().is_some() && rows[0].cured.is_none());
+        assert!(
+            rows[1]
+                .cured
+                .as_ref()
+                .is_some_and(|c| c.latency().is_some())
+        );
+        let words = |row: &Row| match &row.default {
+            Timed::Failed(words) => words.clone(),
+            Timed::Measured(_) => String::new(),
+        };
+        assert!(words(&rows[2]).contains("no such operator"));
+        let expected = "reads torchscript, and the model is there as onnx";
+        assert_eq!(words(&rows[3]), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn an_answer_is_over_the_models_that_an_engine_runs() -> Result<()> {
+        let zoo = zoo()?;
+        let answers = answers(&judge(&zoo));
+        let [answer] = &answers[..] else {
+            panic!("one engine has one answer: {answers:?}");
+        };
+        assert_eq!((answer.told, answer.untold), (2, 2));
+        assert_eq!((answer.slow_first, answer.slow_second), (1, 1));
+        let first = answer.first.as_ref().expect("two models were timed");
+        assert_eq!(
+            (&*first.least.1, &*first.greatest.1),
+            ("Model a", "Model b")
+        );
+        assert!((first.greatest.0 - 9.0).abs() < 0.1, "{first:?}");
+        let (cured, slow) = answer.cured.as_ref().expect("one was cured");
+        assert_eq!((*slow, &*cured.greatest.1), (0, "Model b"));
+        Ok(())
+    }
+}

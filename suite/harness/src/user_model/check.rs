@@ -1,0 +1,243 @@
+//! `firstpass check`: everything about a model of the user's own.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use firstpass_probe::{Cures, Knobs};
+use firstpass_trial::{
+    affinity::Placement,
+    machine::all_threads,
+    setup,
+    workload::Subject,
+    workspace::{Backend, Workspace},
+};
+
+use crate::{
+    record::{Settings, Target},
+    report::{self, terminal},
+    studies::{
+        explain,
+        first_passes::{
+            arguments::{self as measure, Time},
+            measure as campaign,
+        },
+        tune::{self as cure, Cure, command::try_settings},
+    },
+    user_model::{self as own, Inputs, arguments as named, lay_out},
+};
+
+/// The time for all measuring, in s, and for a look.
+const BUDGET: f64 = 360.0;
+const QUICK_BUDGET: f64 = 60.0;
+
+/// The shares of the time for trying settings and for the report itself; the rest is for profiles.
+const CURE: f64 = 0.4;
+const REPORT: f64 = 0.45;
+
+const TARGET: Target = Target {
+    steady: 0.03,
+    first_pass: 0.10,
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: named::Arguments,
+    /// A picture to run the model on; may be repeated [default: two made-up inputs]
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name;
+    /// may be repeated
+    #[arg(long = "sample", value_name = "FILE")]
+    samples: Vec<PathBuf>,
+    /// The outputs that the model should give: arrays by name of output, or by sample/output where
+    /// there are several samples
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
+    /// Only this backend (a folder of backends/); may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Numbers of threads [default: 1 and all]
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    threads: Vec<usize>,
+    /// The time for all measuring, such as 90s, 5m or 1h; builds are not part of it [default: 6m]
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Time>,
+    /// A look within two minutes: agreement and first passes only, one thread
+    #[arg(long)]
+    quick: bool,
+    /// Keep each process on as many CPUs as it has threads
+    #[arg(long)]
+    pin: bool,
+    /// Where the report goes [default: reports/check/NAME]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// Succeeds where the report was written, whatever it says, and at least one engine ran the model.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    for file in arguments.samples.iter().chain(&arguments.golden) {
+        ensure!(
+            own::is_tensors(file),
+            "{} is no .npy, .npz or .safetensors file",
+            file.display()
+        );
+    }
+    // Without a library its engine is a row that says so; the others are measured.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let backends = measure::chosen_backends(workspace, &arguments.backends)?;
+    let (folder, subject) = subject(workspace, arguments)?;
+    let record = folder.join("records").join(campaign::record_name());
+    let whole = arguments.budget.map_or(
+        if arguments.quick {
+            QUICK_BUDGET
+        } else {
+            BUDGET
+        },
+        |Time(time)| time.as_secs_f64(),
+    );
+    let mut cures = Cures::default();
+    if !arguments.quick {
+        let of = arguments.measure(whole * CURE);
+        // What is tried is tried on one input.
+        match try_settings(workspace, &backends, &subject, &of, &record, false) {
+            Ok(()) => {
+                if let Some(cure) = cure::read(workspace, &record)? {
+                    cures = recommended(&cure);
+                    cure::apply(&cure, &folder.join("cures.toml"))?;
+                }
+            }
+            Err(error) => eprintln!("no settings were tried: {error:#}"),
+        }
+    }
+    let settings =
+        arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &cures)?;
+    let record = campaign::run(workspace, &backends, &subject, &settings, &record)?;
+    if !arguments.quick {
+        explain_it(workspace, &backends, &subject, whole, &cures, &record)?;
+    }
+    let record = record
+        .canonicalize()
+        .with_context(|| format!("there is no record {}", record.display()))?;
+    let analysis = report::write(workspace, &folder, &record)?;
+    println!("{}", terminal::summary(&analysis));
+    println!("report: {}", folder.join("README.md").display());
+    println!("record: {}", record.display());
+    let ran = analysis
+        .models()
+        .iter()
+        .flat_map(|model| analysis.rows(model));
+    Ok(if ran.into_iter().any(|row| row.outputs.is_some()) {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("error: no engine runs this model; the report says why");
+        ExitCode::FAILURE
+    })
+}
+
+impl Arguments {
+    fn measure(&self, budget_s: f64) -> measure::Arguments {
+        measure::Arguments {
+            backends: self.backends.clone(),
+            models: Vec::new(),
+            images: Vec::new(),
+            threads: self.threads.first().copied().into_iter().collect(),
+            budget: Some(Time(Duration::from_secs_f64(budget_s))),
+            processes: None,
+            passes: None,
+            pin: self.pin,
+            priority: None,
+            trust: self.model.trust,
+        }
+    }
+
+    fn settings(&self, budget_s: f64, cures: &Cures) -> Result<Settings> {
+        let threads = match (&self.threads[..], self.quick) {
+            ([], true) => vec![1],
+            ([], false) => vec![1, all_threads()],
+            (threads, _) => threads.to_vec(),
+        };
+        let variants = cures
+            .iter()
+            .filter(|(_, knobs)| **knobs != Knobs::default());
+        let variants = variants.map(|(backend, knobs)| (backend.to_owned(), vec![knobs.clone()]));
+        let of = measure::Arguments {
+            threads,
+            ..self.measure(budget_s)
+        };
+        of.settings(Settings {
+            processes: 20,
+            least_processes: 3,
+            passes: 40,
+            agreement_passes: 2,
+            skip_arithmetic: self.quick,
+            threads: Vec::new(),
+            budget_s,
+            process_budget_ms: if self.quick { 500 } else { 1500 },
+            target: TARGET,
+            placement: Placement::default(),
+            cold_files: false,
+            entries: 1,
+            variants: variants.collect::<BTreeMap<_, _>>(),
+            first_format_only: false,
+        })
+    }
+}
+
+fn explain_it(
+    workspace: &Workspace,
+    backends: &[Backend],
+    subject: &Subject,
+    whole: f64,
+    cures: &Cures,
+    record: &Path,
+) -> Result<()> {
+    let settings = explain::Settings {
+        rounds: 4,
+        passes: 12,
+        threads: 1,
+        budget_s: whole * (1.0 - CURE - REPORT),
+    };
+    explain::measure(workspace, backends, subject, settings, cures, record).map(drop)
+}
+
+fn recommended(cure: &Cure) -> Cures {
+    let mut cures = Cures::default();
+    for backend in cure.backends() {
+        let setting = cure.recommended(backend);
+        cures.insert(
+            backend,
+            setting.map(|s| s.knobs.clone()).unwrap_or_default(),
+        );
+    }
+    cures
+}
+
+/// The folder of the report, and the model with its inputs, which are kept there.
+fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Subject)> {
+    let own = &arguments.model;
+    let described = own.described();
+    let model = match described {
+        Some(path) => Subject::find_model(workspace, &path.to_string_lossy())?,
+        None => own.describe(workspace, &arguments.samples, !arguments.images.is_empty())?,
+    };
+    let folder = match &arguments.out {
+        Some(folder) => folder.clone(),
+        None => workspace.reports().join("check").join(&model.name),
+    };
+    let folder = std::path::absolute(&folder)?;
+    let inputs = Inputs {
+        files: [&arguments.images[..], &arguments.samples[..]].concat(),
+        golden: arguments.golden.clone(),
+    };
+    let subject = lay_out(workspace, model, &inputs, &folder, own.trust)?;
+    Ok((folder, subject))
+}

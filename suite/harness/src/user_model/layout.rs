@@ -1,0 +1,131 @@
+//! The folder in which all is kept that belongs to a check: description, inputs, golden outputs.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use firstpass_probe::{Tensor, write_tensors, write_tensors_with};
+use firstpass_trial::{
+    model::ModelDescription, sample::Photo, workload::Subject, workspace::Workspace,
+};
+
+use crate::user_model::{UNNAMED, random_input, read_named, to_toml};
+
+/// Made-up inputs: one alone could hide that outputs do not depend on it.
+const RANDOM_INPUTS: u64 = 2;
+
+/// What a model is run on.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// Pictures and files of tensors; inputs are made up where there are none.
+    pub files: Vec<PathBuf>,
+    /// The outputs that the model should give: arrays by name of output, or by `sample/output` where
+    /// there are several inputs.
+    pub golden: Option<PathBuf>,
+}
+
+/// Writes what belongs to a model into `folder`: made-up inputs, golden outputs, and its `model.toml`
+/// where it has none yet or golden outputs were given.
+///
+/// # Errors
+/// Fails where the folder cannot be written, and on inputs and golden outputs that are not those of
+/// the model.
+pub fn lay_out(
+    workspace: &Workspace,
+    mut model: ModelDescription,
+    inputs: &Inputs,
+    folder: &Path,
+    trust: bool,
+) -> Result<Subject> {
+    let made_up = folder.join("inputs");
+    fs::create_dir_all(&made_up).with_context(|| {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    })?;
+    let mut photos: Vec<Photo> = inputs.files.iter().map(|f| Photo::from_file(f)).collect();
+    if photos.is_empty() {
+        for seed in 1..=RANDOM_INPUTS {
+            photos.push(make_up(&model, seed, &made_up)?);
+        }
+    }
+    if let Some(golden) = &inputs.golden {
+        let path = folder.join("golden.safetensors");
+        keep_golden(&model, &photos, golden, &path)?;
+        model.golden = Some(path);
+        let name = golden.file_name().unwrap_or_default();
+        model.golden_from = name.to_string_lossy().into_owned();
+    }
+    if model.file.as_os_str().is_empty() || inputs.golden.is_some() {
+        let path = folder.join("model.toml");
+        model.move_to(&path);
+        fs::write(&path, to_toml(&model)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        model = ModelDescription::read(&path)?;
+    }
+    let mut subject = Subject::new(workspace, vec![model], photos)?;
+    subject.trust = trust;
+    // Read here what is needed at the end, so that it does not fail after the measuring.
+    for model in &subject.models {
+        subject.check_inputs(model)?;
+        subject.golden(model)?;
+    }
+    Ok(subject)
+}
+
+/// Made-up inputs of a model, in a file.
+fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Photo> {
+    let mut named = Vec::new();
+    for (number, input) in model.inputs.iter().enumerate() {
+        let tensor = random_input(&input.tensor(), seed * 1000 + number as u64)?;
+        named.push((input.name.clone(), tensor));
+    }
+    let path = folder.join(format!("random-{seed}.safetensors"));
+    let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_tensors(&path, all).map_err(|e| anyhow!("{e}"))?;
+    Ok(Photo::from_file(&path))
+}
+
+/// Keeps the user's outputs in the form of golden ones, each with the checksums of the inputs that it
+/// belongs to.
+fn keep_golden(
+    model: &ModelDescription,
+    photos: &[Photo],
+    given: &Path,
+    path: &Path,
+) -> Result<()> {
+    let found = read_named(given)?;
+    let mut tensors: Vec<(String, &Tensor)> = Vec::new();
+    let mut metadata = HashMap::new();
+    for photo in photos {
+        let of_output = |name: &str| {
+            let named = found.get(&format!("{}/{name}", photo.name));
+            let alone = (photos.len() == 1).then(|| found.get(name)).flatten();
+            let unnamed = (photos.len() == 1 && model.outputs.len() == 1)
+                .then(|| found.get(UNNAMED))
+                .flatten();
+            named.or(alone).or(unnamed)
+        };
+        for output in &model.outputs {
+            let tensor = of_output(&output.name).with_context(|| {
+                let there: Vec<&str> = found.keys().map(String::as_str).collect();
+                format!(
+                    "{} holds no array {:?} for {}; it holds {}",
+                    given.display(),
+                    output.name,
+                    photo.name,
+                    there.join(", ")
+                )
+            })?;
+            tensors.push((format!("{}/{}", photo.name, output.name), tensor));
+        }
+        let inputs = photo.inputs(model)?;
+        let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
+        metadata.insert(format!("input.{}", photo.name), sums.join(" "));
+    }
+    write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow!("{e}"))
+}

@@ -1,0 +1,329 @@
+//! Models of the user's own: from files and a few words on the command line to a `model.toml`.
+
+pub mod arguments;
+pub mod check;
+pub mod init;
+mod layout;
+mod outputs;
+mod random;
+mod shape;
+mod signature;
+mod text;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use firstpass_native::sha256_of_file;
+use firstpass_probe::{Dtype, Format, Tensor};
+use firstpass_trial::{
+    model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec},
+    workspace::Workspace,
+};
+
+pub use firstpass_trial::tensor_files::{UNNAMED, is_tensors, read_named};
+pub use layout::{Inputs, lay_out};
+pub use random::random_input;
+pub use shape::{NamedShape, read_shape};
+pub use signature::{Declared, Signature};
+pub use text::to_toml;
+
+/// What a user says of a model of their own.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// One file of each format.
+    pub files: Vec<PathBuf>,
+    /// Shapes of inputs that the files leave open, and all inputs of a TorchScript file alone.
+    pub inputs: Vec<NamedShape>,
+    /// Files of tensors, whose shapes count where no other is given.
+    pub samples: Vec<PathBuf>,
+    /// How pictures become the one input.
+    pub preprocess: Option<Preprocess>,
+    /// Whether the user knows where a TorchScript file comes from.
+    pub trust: bool,
+}
+
+/// A shape of an output and its name, as an engine gives it.
+pub type Found = (String, Vec<usize>);
+
+impl Own {
+    /// Describes the model. A TorchScript file alone does not tell its outputs: it is run once, on the
+    /// first engine that reads it.
+    ///
+    /// # Errors
+    /// Fails on files that cannot be read or contradict each other, and where a shape is open that
+    /// was not given: the message says how to give it.
+    pub fn describe(&self, workspace: &Workspace) -> Result<ModelDescription> {
+        self.describe_with(|model| outputs::outputs_of_torchscript(workspace, model, self.trust))
+    }
+
+    fn describe_with(
+        &self,
+        run: impl FnOnce(&ModelDescription) -> Result<Vec<Found>>,
+    ) -> Result<ModelDescription> {
+        let mut artifacts = BTreeMap::new();
+        let mut trusted = BTreeMap::new();
+        let mut told: Option<Signature> = None;
+        let mut precision = Precision::Fp32;
+        for file in &self.files {
+            let signature = Signature::read(file)?;
+            let path = std::path::absolute(file)?;
+            if artifacts.insert(signature.format, path.clone()).is_some() {
+                bail!(
+                    "two files of the format {}; give one of each",
+                    signature.format.key()
+                );
+            }
+            if signature.precision == Precision::Int8 {
+                precision = Precision::Int8;
+            }
+            if signature.format == Format::TorchScript && self.trust {
+                trusted.insert(path, sha256_of_file(file)?);
+            }
+            if !signature.inputs.is_empty() && told.is_none() {
+                told = Some(signature);
+            }
+        }
+        let first = self.files.first().context("give a model file")?;
+        let inputs = self.inputs(told.as_ref())?;
+        let outputs = told.iter().flat_map(|told| &told.outputs);
+        let outputs = outputs.map(output).collect();
+        let mut model = ModelDescription {
+            name: name(first),
+            title: name(first),
+            description: String::new(),
+            precision,
+            golden: None,
+            golden_from: "golden".into(),
+            artifacts,
+            inputs,
+            outputs,
+            detection: None,
+            classification: None,
+            trusted,
+            file: PathBuf::new(),
+        };
+        if model.outputs.is_empty() {
+            let found = run(&model)?;
+            model.outputs = found
+                .into_iter()
+                .map(|(name, shape)| OutputSpec {
+                    name,
+                    shape: Some(shape),
+                    ..OutputSpec::default()
+                })
+                .collect();
+        }
+        model.check()?;
+        Ok(model)
+    }
+
+    fn inputs(&self, told: Option<&Signature>) -> Result<Vec<InputSpec>> {
+        let sample = self
+            .samples
+            .first()
+            .map(|path| read_named(path))
+            .transpose()?;
+        let sample = sample.unwrap_or_default();
+        let Some(told) = told else {
+            return self.inputs_of_torchscript(&sample);
+        };
+        for given in self.inputs.iter().filter_map(|given| given.name.as_ref()) {
+            ensure!(
+                told.inputs.iter().any(|input| &input.name == given),
+                "the model has no input {given:?}; it has {}",
+                names(&told.inputs)
+            );
+        }
+        let inputs = told.inputs.iter();
+        inputs
+            .map(|declared| {
+                let alone = told.inputs.len() == 1;
+                let given = self.inputs.iter().find(|given| match &given.name {
+                    Some(name) => *name == declared.name,
+                    None => alone,
+                });
+                let tensor = sample
+                    .get(&declared.name)
+                    .or_else(|| sample.get(UNNAMED).filter(|_| alone));
+                self.input(declared, given, tensor)
+            })
+            .collect()
+    }
+
+    fn input(
+        &self,
+        declared: &Declared,
+        given: Option<&NamedShape>,
+        sample: Option<&Tensor>,
+    ) -> Result<InputSpec> {
+        let name = &declared.name;
+        if let Some(dtype) = given.and_then(|given| given.dtype) {
+            ensure!(
+                dtype == declared.dtype,
+                "input {name:?} is of {} in the file, not of {}",
+                declared.dtype.key(),
+                dtype.key()
+            );
+        }
+        let wanted = given.map(|given| &given.shape);
+        let wanted = wanted.or_else(|| sample.map(|tensor| &tensor.shape));
+        let shape = match (wanted, &declared.lengths) {
+            (Some(wanted), Some(lengths)) => {
+                let fits = |(wanted, length): (&usize, &Result<usize, String>)| {
+                    length.as_ref().is_ok_and(|length| length == wanted) || length.is_err()
+                };
+                ensure!(
+                    wanted.len() == lengths.len() && wanted.iter().zip(lengths).all(fits),
+                    "input {name:?} is of shape {} in the file, not {wanted:?}",
+                    shown(lengths)
+                );
+                wanted.clone()
+            }
+            (Some(wanted), None) => wanted.clone(),
+            (None, Some(lengths)) => {
+                // The first axis is the batch, by a convention that nearly every file follows.
+                let closed = lengths
+                    .iter()
+                    .enumerate()
+                    .map(|(axis, length)| match length {
+                        Err(_) if axis == 0 && lengths.len() > 1 => Some(1),
+                        length => length.as_ref().ok().copied(),
+                    });
+                closed.collect::<Option<Vec<_>>>().with_context(|| {
+                    format!(
+                        "the file leaves the shape of input {name:?} open: {}; give it, for example \
+                         --input {name}={}",
+                        shown(lengths),
+                        example(lengths)
+                    )
+                })?
+            }
+            (None, None) => bail!(
+                "the file does not tell the shape of input {name:?}; give it, for example \
+                 --input {name}=1x3x224x224"
+            ),
+        };
+        Ok(InputSpec {
+            name: name.clone(),
+            shape,
+            dtype: declared.dtype,
+            preprocess: self.preprocess,
+        })
+    }
+
+    /// A TorchScript file tells nothing of its inputs, whose names do not matter to it either.
+    fn inputs_of_torchscript(&self, sample: &BTreeMap<String, Tensor>) -> Result<Vec<InputSpec>> {
+        let numbered = |number: usize, name: Option<&String>| match name {
+            Some(name) if name != UNNAMED => name.clone(),
+            _ => format!("input-{number}"),
+        };
+        let mut inputs = Vec::new();
+        for (number, given) in self.inputs.iter().enumerate() {
+            inputs.push(InputSpec {
+                name: numbered(number, given.name.as_ref()),
+                shape: given.shape.clone(),
+                dtype: given.dtype.unwrap_or_default(),
+                preprocess: self.preprocess,
+            });
+        }
+        if inputs.is_empty() {
+            for (number, (name, tensor)) in sample.iter().enumerate() {
+                inputs.push(InputSpec {
+                    name: numbered(number, Some(name)),
+                    shape: tensor.shape.clone(),
+                    dtype: tensor.data.dtype(),
+                    preprocess: self.preprocess,
+                });
+            }
+        }
+        ensure!(
+            !inputs.is_empty(),
+            "a TorchScript file does not tell its inputs; give them in the order of forward(), for \
+             example --input image=1x3x224x224:f32"
+        );
+        Ok(inputs)
+    }
+}
+
+fn output(declared: &Declared) -> OutputSpec {
+    let shape = declared.shape();
+    let elements = shape
+        .as_deref()
+        .map(|shape| shape.iter().product::<usize>());
+    let step = declared
+        .step
+        .filter(|_| declared.dtype == Dtype::F32)
+        .zip(elements);
+    let (activation, steps) = match step {
+        Some(((scale, activation), elements)) => (
+            activation,
+            vec![StepSpec {
+                elements,
+                scale: scale.into(),
+            }],
+        ),
+        None => Default::default(),
+    };
+    OutputSpec {
+        name: declared.name.clone(),
+        shape,
+        activation,
+        steps,
+    }
+}
+
+/// The name of a file without what would be awkward in a path or a table.
+fn name(file: &Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy());
+    let name: String = stem
+        .unwrap_or_default()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    if name.trim_matches('.').is_empty() {
+        "model".into()
+    } else {
+        name
+    }
+}
+
+fn names(declared: &[Declared]) -> String {
+    let names: Vec<String> = declared.iter().map(|d| format!("{:?}", d.name)).collect();
+    names.join(", ")
+}
+
+fn shown(lengths: &[Result<usize, String>]) -> String {
+    let lengths = lengths.iter().map(|length| match length {
+        Ok(length) => length.to_string(),
+        Err(name) if name.is_empty() => "?".into(),
+        Err(name) => name.clone(),
+    });
+    format!("[{}]", lengths.collect::<Vec<_>>().join(", "))
+}
+
+fn example(lengths: &[Result<usize, String>]) -> String {
+    let picture = lengths.len() == 4;
+    let lengths = lengths
+        .iter()
+        .enumerate()
+        .map(|(axis, length)| match length {
+            Ok(length) => length.to_string(),
+            Err(_) if axis == 0 => "1".into(),
+            Err(_) if picture && axis > 1 => "224".into(),
+            Err(_) if picture => "3".into(),
+            Err(_) => "128".into(),
+        });
+    lengths.collect::<Vec<_>>().join("x")
+}
+
+#[cfg(test)]
+mod tests;

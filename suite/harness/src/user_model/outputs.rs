@@ -1,0 +1,77 @@
+//! The outputs of a model whose file does not tell them.
+
+use anyhow::{Context, Result, bail, ensure};
+use firstpass_probe::{Format, Knobs, write_tensors};
+use firstpass_trial::{
+    model::ModelDescription,
+    process::{Probe, once},
+    workspace::Workspace,
+};
+
+use crate::user_model::{Found, random_input};
+
+/// Runs the model once on made-up inputs, on the first engine that reads such a file.
+pub(crate) fn outputs_of_torchscript(
+    workspace: &Workspace,
+    model: &ModelDescription,
+    trust: bool,
+) -> Result<Vec<Found>> {
+    const FORMAT: Format = Format::TorchScript;
+    let file = model
+        .artifact(FORMAT)
+        .context("it is no TorchScript file")?;
+    ensure!(
+        trust,
+        "to find the outputs of {} it has to be run, and it is a program that would be run with \
+         your rights: say --trust if you know where it comes from",
+        file.path.display()
+    );
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let inputs = folder.path().join("inputs.safetensors");
+    let mut named = Vec::new();
+    for (number, input) in model.inputs.iter().enumerate() {
+        named.push((
+            input.name.clone(),
+            random_input(&input.tensor(), number as u64)?,
+        ));
+    }
+    let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_tensors(&inputs, all).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let mut reasons = Vec::new();
+    for backend in workspace.engines()? {
+        eprintln!(
+            "{}: building the probe, to see what the model returns",
+            backend.name
+        );
+        let probe = match Probe::build(workspace, &backend) {
+            Ok(probe) => probe,
+            Err(error) => {
+                reasons.push(format!("{}: {error:#}", backend.name));
+                continue;
+            }
+        };
+        match probe.describe() {
+            Ok(description) if description.formats.contains(&FORMAT) => {}
+            Ok(_) => continue,
+            Err(outcome) => {
+                reasons.push(format!("{}: {outcome}", backend.name));
+                continue;
+            }
+        }
+        let saved = folder.path().join("outputs.safetensors");
+        let found = once(&probe, &file, &Knobs::default(), &inputs, &saved)
+            .with_context(|| format!("{} cannot run {}", backend.name, file.path.display()))?;
+        let mut found: Vec<Found> = found
+            .into_iter()
+            .map(|(name, tensor)| (name, tensor.shape))
+            .collect();
+        // Of the same length but for the number at the end.
+        found.sort_by_key(|(name, _)| (name.len(), name.clone()));
+        return Ok(found);
+    }
+    bail!(
+        "no engine that reads TorchScript runs here{}{}",
+        if reasons.is_empty() { "" } else { ": " },
+        reasons.join("; ")
+    )
+}

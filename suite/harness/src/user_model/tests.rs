@@ -1,0 +1,206 @@
+use std::fs;
+
+use firstpass_onnx::{
+    DimensionProto, GraphProto, ValueInfoProto, data_type,
+    write::{constant, encode, f32_value, node},
+};
+use firstpass_probe::TensorSpec;
+
+use crate::user_model::*;
+
+/// A value whose lengths have names, but for those that are numbers.
+fn open(name: &str, lengths: &[&str]) -> ValueInfoProto {
+    let mut value = f32_value(name, Some(&vec![1; lengths.len()]));
+    let tensor = value.r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
+    if let Some(shape) = tensor.and_then(|tensor| tensor.shape.as_mut()) {
+        shape.dim = lengths
+            .iter()
+            .map(|length| DimensionProto {
+                dim_value: length.parse().ok(),
+                dim_param: length.parse::<i64>().is_err().then(|| (*length).into()),
+            })
+            .collect();
+    }
+    value
+}
+
+fn of_type(mut value: ValueInfoProto, elements: i32) -> ValueInfoProto {
+    if let Some(tensor) = value.r#type.as_mut().and_then(|t| t.tensor_type.as_mut()) {
+        tensor.elem_type = elements;
+    }
+    value
+}
+
+/// An identity of each input, and a constant among the inputs as in old files.
+fn identities(inputs: Vec<ValueInfoProto>) -> GraphProto {
+    let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
+    GraphProto {
+        node: names
+            .iter()
+            .map(|name| node("Identity", &[name], &format!("{name}-out")))
+            .collect(),
+        output: inputs
+            .iter()
+            .map(|input| ValueInfoProto {
+                name: format!("{}-out", input.name),
+                ..input.clone()
+            })
+            .collect(),
+        initializer: vec![constant("old", &[1], &[0.0_f32])],
+        input: [inputs, vec![f32_value("old", Some(&[1]))]].concat(),
+        ..GraphProto::default()
+    }
+}
+
+struct Written {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn written(graph: GraphProto) -> Result<Written> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("my model.onnx");
+    fs::write(&path, encode(graph, 13))?;
+    Ok(Written {
+        _folder: folder,
+        path,
+    })
+}
+
+fn describe(written: &Written, inputs: &[&str]) -> Result<ModelDescription> {
+    let own = Own {
+        files: vec![written.path.clone()],
+        inputs: inputs
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<_>>()?,
+        ..Own::default()
+    };
+    own.describe_with(|_| bail!("an ONNX file tells its outputs"))
+}
+
+fn error(written: &Written, inputs: &[&str]) -> String {
+    match describe(written, inputs) {
+        Ok(_) => String::new(),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+#[test]
+fn a_file_tells_its_inputs_and_outputs() -> Result<()> {
+    let ids = of_type(open("ids", &["1", "7"]), data_type::INT64);
+    let graph = identities(vec![open("image", &["batch", "3", "32", "40"]), ids]);
+    let model = describe(&written(graph)?, &[])?;
+    assert_eq!(model.name, "my-model");
+    let inputs: Vec<_> = model.inputs.iter().map(InputSpec::tensor).collect();
+    assert_eq!(inputs[0], TensorSpec::f32("image", [1, 3, 32, 40]));
+    assert_eq!(
+        (inputs[1].dtype, &inputs[1].shape),
+        (Dtype::I64, &vec![1, 7])
+    );
+    assert_eq!(inputs.len(), 2, "a constant is no input");
+    let shapes: Vec<_> = model.outputs.iter().map(|o| o.shape.clone()).collect();
+    assert_eq!(shapes, [None, Some(vec![1, 7])]);
+    Ok(())
+}
+
+#[test]
+fn what_is_open_has_to_be_given_and_must_fit() -> Result<()> {
+    let file = written(identities(vec![open(
+        "image",
+        &["batch", "3", "height", "width"],
+    )]))?;
+    let missing = error(&file, &[]);
+    assert!(missing.contains("--input image=1x3x224x224"), "{missing}");
+    assert_eq!(describe(&file, &["2x3x8x9"])?.inputs[0].shape, [2, 3, 8, 9]);
+    for (given, words) in [
+        ("image=1x4x8x8", "[batch, 3, height, width]"),
+        ("image=3x8x8", "[batch, 3, height, width]"),
+        ("picture=1x3x8x8", "no input \"picture\""),
+        ("image=1x3x8x8:i64", "of f32 in the file"),
+    ] {
+        let found = error(&file, &[given]);
+        assert!(found.contains(words), "{given}: {found}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_type_that_no_engine_shares_is_refused() -> Result<()> {
+    let half = of_type(open("x", &["1"]), 10);
+    let found = error(&written(identities(vec![half]))?, &[]);
+    assert!(found.contains("ONNX type 10"), "{found}");
+    Ok(())
+}
+
+#[test]
+fn files_that_are_no_models_are_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.onnx");
+    for bytes in [&b""[..], b"PK\x03\x04 cut off", b"\x08\x07", b"<html>"] {
+        fs::write(&path, bytes)?;
+        let error = Signature::read(&path).expect_err("must be refused");
+        assert!(format!("{error:#}").contains("x.onnx"), "{error:#}");
+    }
+    assert!(Signature::read(Path::new("no/such.onnx")).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_quantized_output_has_steps() -> Result<()> {
+    let graph = GraphProto {
+        node: vec![
+            node("QuantizeLinear", &["x", "scale", "zero"], "q"),
+            node("DequantizeLinear", &["q", "scale", "zero"], "d"),
+            node("Sigmoid", &["d"], "s"),
+            node("Flatten", &["s"], "y"),
+        ],
+        initializer: vec![
+            constant("scale", &[], &[0.25_f32]),
+            constant("zero", &[], &[3_u8]),
+        ],
+        input: vec![f32_value("x", Some(&[1, 6]))],
+        output: vec![f32_value("y", Some(&[1, 6]))],
+        ..GraphProto::default()
+    };
+    let model = describe(&written(graph)?, &[])?;
+    assert_eq!(model.precision, Precision::Int8);
+    let output = &model.outputs[0];
+    assert_eq!(
+        output.activation,
+        firstpass_trial::model::Activation::Sigmoid
+    );
+    assert_eq!((output.steps[0].elements, output.steps[0].scale), (6, 0.25));
+    Ok(())
+}
+
+#[test]
+fn what_is_written_as_toml_is_read_again() -> Result<()> {
+    let file = written(identities(vec![
+        open("image", &["1", "3", "8", "8"]),
+        of_type(open("a \"quoted\" name", &["2"]), data_type::INT32),
+    ]))?;
+    let mut model = describe(&file, &[])?;
+    model.trusted.insert("model.pt".into(), "00ff".into());
+    let path = file.path.with_file_name("model.toml");
+    fs::write(&path, to_toml(&model)?)?;
+    let read = ModelDescription::read(&path)?;
+    assert_eq!(serde_json::to_value(&read)?, serde_json::to_value(&model)?);
+    Ok(())
+}
+
+/// Detections have tables within their table.
+#[test]
+fn every_description_of_the_fixtures_survives_being_written() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("model.toml");
+    let models = firstpass_trial::workload::Subject::fixture_models(&Workspace::find()?)?;
+    assert!(!models.is_empty());
+    for mut model in models {
+        model.move_to(&path);
+        fs::write(&path, to_toml(&model)?)?;
+        let read = ModelDescription::read(&path)?;
+        assert_eq!(serde_json::to_value(&read)?, serde_json::to_value(&model)?);
+    }
+    Ok(())
+}

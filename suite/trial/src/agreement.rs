@@ -1,0 +1,369 @@
+//! How far the outputs of one engine are from a reference.
+
+use firstpass_probe::{Data, Tensor};
+
+use crate::{
+    detection::{BBox, Detection, match_boxes},
+    model::{Activation, ModelDescription, OutputSpec},
+    outputs::Outputs,
+};
+
+/// The agreement on one output over a number of photographs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agreement {
+    pub output: String,
+    pub values: usize,
+    /// Values whose bits are the same.
+    pub same_bits: usize,
+    /// Values of the other that are NaN or infinite while the reference's are not, or vice versa.
+    pub not_finite: usize,
+    /// Tensors of the other that are of another shape or type than the reference's; their values
+    /// enter no other figure.
+    pub other_shape: usize,
+    pub max_abs: f64,
+    /// The largest difference relative to the root mean square of the reference.
+    pub max_relative: f64,
+    /// Signal to quantization noise, `10·log10(Σ ref² / Σ (ref − other)²)`; infinite where equal.
+    pub sqnr_db: f64,
+    pub cosine: f64,
+    /// In quantization steps, for an output of a quantized tensor.
+    pub steps: Option<Steps>,
+}
+
+/// Differences as whole quantization steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steps {
+    /// How many values differ by 0, 1, 2, … steps; the last entry counts [`HISTOGRAM`] and more.
+    pub histogram: Vec<usize>,
+    pub max: u64,
+}
+
+/// Entries of [`Steps::histogram`], less one.
+pub const HISTOGRAM: usize = 10;
+
+impl Steps {
+    /// The share of values that differ by at most so many steps.
+    pub fn share_within(&self, steps: usize) -> f64 {
+        let all: usize = self.histogram.iter().sum();
+        let within: usize = self.histogram.iter().take(steps + 1).sum();
+        if all == 0 {
+            1.0
+        } else {
+            within as f64 / all as f64
+        }
+    }
+}
+
+impl Agreement {
+    /// One number for how far two outputs are apart: the largest relative error; a tensor of another
+    /// shape, or with other values that are not finite, is as far away as can be.
+    pub fn distance(&self) -> f64 {
+        if self.not_finite > 0 || self.other_shape > 0 {
+            f64::MAX
+        } else {
+            self.max_relative
+        }
+    }
+
+    pub fn bit_equal(&self) -> bool {
+        self.same_bits == self.values
+    }
+}
+
+/// The outputs of two engines for the photographs that both have.
+pub fn pairs<'a>(reference: &'a Outputs, other: &'a Outputs) -> Vec<(&'a [Tensor], &'a [Tensor])> {
+    reference
+        .iter()
+        .filter_map(|(image, a)| Some((a.as_slice(), other.get(image)?.as_slice())))
+        .collect()
+}
+
+/// Compares every output over pairs of (reference, other) outputs, one pair a photograph.
+pub fn compare(model: &ModelDescription, pairs: &[(&[Tensor], &[Tensor])]) -> Vec<Agreement> {
+    let outputs = model.outputs.iter().enumerate();
+    outputs
+        .map(|(number, spec)| {
+            let of_output: Vec<(&Tensor, &Tensor)> = pairs
+                .iter()
+                .filter_map(|(a, b)| Some((a.get(number)?, b.get(number)?)))
+                .collect();
+            compare_output(spec, &of_output)
+        })
+        .collect()
+}
+
+/// By value; of tensors of one type.
+fn equal_bits(a: &Data, b: &Data) -> Vec<bool> {
+    match (a, b) {
+        (Data::F32(a), Data::F32(b)) => {
+            let both = a.iter().zip(b);
+            both.map(|(a, b)| a.to_bits() == b.to_bits()).collect()
+        }
+        (Data::F64(a), Data::F64(b)) => {
+            let both = a.iter().zip(b);
+            both.map(|(a, b)| a.to_bits() == b.to_bits()).collect()
+        }
+        (Data::I64(a), Data::I64(b)) => a.iter().zip(b).map(|(a, b)| a == b).collect(),
+        // Every other type is exact as a real number.
+        _ => {
+            let (a, b) = (a.to_f64s(), b.to_f64s());
+            a.iter()
+                .zip(&b)
+                .map(|(a, b)| a.to_bits() == b.to_bits())
+                .collect()
+        }
+    }
+}
+
+fn compare_output(spec: &OutputSpec, pairs: &[(&Tensor, &Tensor)]) -> Agreement {
+    let (mut values, mut same_bits, mut not_finite, mut other_shape) = (0, 0, 0, 0);
+    let (mut dot, mut reference_power, mut other_power, mut noise) = (0.0, 0.0, 0.0, 0.0);
+    let mut max_abs = 0f64;
+    let mut histogram = vec![0; HISTOGRAM + 1];
+    let mut max_steps = 0;
+    let scales: Vec<f64> = spec
+        .steps
+        .iter()
+        .flat_map(|s| std::iter::repeat_n(s.scale, s.elements))
+        .collect();
+    for (reference, other) in pairs {
+        if reference.shape != other.shape || reference.data.dtype() != other.data.dtype() {
+            other_shape += 1;
+            continue;
+        }
+        let equal = equal_bits(&reference.data, &other.data);
+        let both = reference
+            .data
+            .to_f64s()
+            .into_iter()
+            .zip(other.data.to_f64s());
+        for (index, ((x, y), equal)) in both.zip(equal).enumerate() {
+            values += 1;
+            same_bits += usize::from(equal);
+            if !x.is_finite() || !y.is_finite() {
+                not_finite += usize::from(!equal);
+                continue;
+            }
+            dot += x * y;
+            reference_power += x * x;
+            other_power += y * y;
+            noise += (x - y) * (x - y);
+            max_abs = max_abs.max((x - y).abs());
+            if let Some(scale) = scales.get(index) {
+                // Only tensors of f32 have steps.
+                let steps = steps_between(x as f32, y as f32, *scale, spec.activation);
+                max_steps = max_steps.max(steps);
+                histogram[usize::try_from(steps).unwrap_or(HISTOGRAM).min(HISTOGRAM)] += 1;
+            }
+        }
+    }
+    let rms =
+        (reference_power / f64::from(u32::try_from(values.max(1)).unwrap_or(u32::MAX))).sqrt();
+    let norms = (reference_power * other_power).sqrt();
+    Agreement {
+        output: spec.name.clone(),
+        values,
+        same_bits,
+        not_finite,
+        other_shape,
+        max_abs,
+        max_relative: if rms > 0.0 { max_abs / rms } else { max_abs },
+        sqnr_db: 10.0 * (reference_power / noise).log10(),
+        cosine: if norms > 0.0 { dot / norms } else { 1.0 },
+        steps: (!scales.is_empty()).then_some(Steps {
+            histogram,
+            max: max_steps,
+        }),
+    }
+}
+
+/// The difference in whole steps of the quantized tensor that lies before the activation.
+fn steps_between(a: f32, b: f32, scale: f64, activation: Activation) -> u64 {
+    let before = |value: f32| match activation {
+        Activation::None => f64::from(value),
+        Activation::Sigmoid => logit(value),
+    };
+    // A cast to an integer saturates; NaN would become 0, but counts as the most.
+    let steps = ((before(a) - before(b)).abs() / scale).round();
+    if steps.is_nan() {
+        u64::MAX
+    } else {
+        steps as u64
+    }
+}
+
+/// The inverse of the sigmoid, for scores at least 10⁻⁵ from 0 and 1; those nearer count as these.
+///
+/// Engines compute the sigmoid by approximations whose absolute error is about 10⁻⁷ (some give 0
+/// for every logit below −18), so that a score nearer to 0 or 1 no longer tells its logit.
+fn logit(score: f32) -> f64 {
+    let p = f64::from(score).clamp(1e-5, 1.0 - 1e-5);
+    p.ln() - (1.0 - p).ln()
+}
+
+/// The agreement of the faces found in one photograph.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetectionAgreement {
+    pub matched: usize,
+    /// Faces of the reference that the other did not find.
+    pub missed: usize,
+    /// Faces that only the other found.
+    pub extra: usize,
+    /// The worst overlap of a matched pair; `None` where no pair was matched.
+    pub least_iou: Option<f32>,
+    pub max_score_difference: f32,
+}
+
+impl DetectionAgreement {
+    pub fn same_faces(&self) -> bool {
+        self.missed == 0 && self.extra == 0
+    }
+
+    /// The agreement over two sets of photographs.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            matched: self.matched + other.matched,
+            missed: self.missed + other.missed,
+            extra: self.extra + other.extra,
+            least_iou: match (self.least_iou, other.least_iou) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+            max_score_difference: self.max_score_difference.max(other.max_score_difference),
+        }
+    }
+}
+
+/// Two boxes are of one face where they overlap by at least this (intersection over union), the
+/// criterion of PASCAL VOC.
+pub const SAME_FACE_IOU: f32 = 0.5;
+
+/// Compares the faces that two engines found in one photograph.
+pub fn compare_detections(reference: &[Detection], other: &[Detection]) -> DetectionAgreement {
+    let boxes = |all: &[Detection]| all.iter().map(|d| d.bbox).collect::<Vec<_>>();
+    let matching = match_boxes(&boxes(reference), &boxes(other), SAME_FACE_IOU);
+    DetectionAgreement {
+        matched: matching.pairs.len(),
+        missed: matching.missed.len(),
+        extra: matching.extra.len(),
+        least_iou: matching.pairs.iter().map(|p| p.2).reduce(f32::min),
+        max_score_difference: matching
+            .pairs
+            .iter()
+            .map(|&(i, j, _)| (reference[i].score - other[j].score).abs())
+            .fold(0.0, f32::max),
+    }
+}
+
+/// Found, missed and false faces against boxes that are known.
+pub fn against_known_faces(known: &[BBox], found: &[Detection]) -> (usize, usize, usize) {
+    let found: Vec<BBox> = found.iter().map(|d| d.bbox).collect();
+    let matching = match_boxes(known, &found, SAME_FACE_IOU);
+    (
+        matching.pairs.len(),
+        matching.missed.len(),
+        matching.extra.len(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::StepSpec;
+
+    fn spec(activation: Activation) -> OutputSpec {
+        OutputSpec {
+            name: "y".into(),
+            shape: Some(vec![4]),
+            activation,
+            steps: vec![
+                StepSpec {
+                    elements: 2,
+                    scale: 0.5,
+                },
+                StepSpec {
+                    elements: 2,
+                    scale: 0.1,
+                },
+            ],
+        }
+    }
+
+    fn tensor(data: &[f32]) -> Tensor {
+        Tensor {
+            shape: vec![data.len()],
+            data: data.to_vec().into(),
+        }
+    }
+
+    #[test]
+    fn equal_outputs_agree_fully() {
+        let a = tensor(&[1.0, -2.0, 0.3, 0.0]);
+        let agreement = compare_output(&spec(Activation::None), &[(&a, &a)]);
+        assert!(agreement.bit_equal());
+        assert_eq!(agreement.max_abs, 0.0);
+        assert_eq!(agreement.sqnr_db, f64::INFINITY);
+        assert!((agreement.cosine - 1.0).abs() < 1e-12);
+        assert_eq!(
+            agreement.steps.map(|s| (s.max, s.histogram[0])),
+            Some((0, 4))
+        );
+    }
+
+    #[test]
+    fn each_run_of_elements_has_its_own_step() {
+        let a = tensor(&[1.0, 1.0, 0.3, 0.0]);
+        let b = tensor(&[1.5, 1.0, 0.6, 0.0]);
+        let agreement = compare_output(&spec(Activation::None), &[(&a, &b)]);
+        let steps = agreement.steps.expect("the output is quantized");
+        assert_eq!(steps.max, 3);
+        assert_eq!(steps.histogram[..4], [2, 1, 0, 1]);
+        assert!((steps.share_within(0) - 0.5).abs() < 1e-12);
+        assert!((steps.share_within(1) - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn scores_are_compared_before_the_sigmoid() {
+        let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+        let a = tensor(&[sigmoid(-9.0), sigmoid(2.0), sigmoid(0.0), sigmoid(-34.0)]);
+        let b = tensor(&[sigmoid(-10.0), sigmoid(2.0), sigmoid(0.1), 0.0]);
+        let agreement = compare_output(&spec(Activation::Sigmoid), &[(&a, &b)]);
+        assert_eq!(
+            agreement.steps.map(|s| s.histogram[..3].to_vec()),
+            Some(vec![2, 1, 1])
+        );
+    }
+
+    #[test]
+    fn nan_is_never_agreement() {
+        let a = tensor(&[1.0, 1.0, 1.0, 1.0]);
+        let b = tensor(&[f32::NAN, 1.0, 1.0, f32::INFINITY]);
+        let agreement = compare_output(&spec(Activation::None), &[(&a, &b)]);
+        assert_eq!(agreement.not_finite, 2);
+        assert!(!agreement.bit_equal());
+    }
+
+    #[test]
+    fn missed_and_extra_faces_are_counted() {
+        let face = |left: f32, score| Detection {
+            bbox: BBox {
+                left,
+                top: 0.0,
+                right: left + 10.0,
+                bottom: 10.0,
+            },
+            score,
+        };
+        let agreement = compare_detections(
+            &[face(0.0, 0.9), face(100.0, 0.8)],
+            &[face(1.0, 0.7), face(200.0, 0.8), face(300.0, 0.6)],
+        );
+        assert_eq!(
+            (agreement.matched, agreement.missed, agreement.extra),
+            (1, 1, 2)
+        );
+        assert!((agreement.max_score_difference - 0.2).abs() < 1e-6);
+        assert!(!agreement.same_faces());
+    }
+}

@@ -1,0 +1,29 @@
+//! One process of one engine on one workload, and what was observed.
+//!
+//! This is what the tests of a backend need, and what every study of the harness is made of: it
+//! finds engines and models ([`workspace`], [`workload`]), runs a probe ([`process`]), keeps what it
+//! said ([`observation`]), and compares its outputs with those that are expected ([`agreement`],
+//! [`expectation`], [`repeatability`]). It knows no record and no report.
+
+pub mod affinity;
+pub mod agreement;
+pub mod classification;
+pub mod detection;
+pub mod direct_program;
+pub mod expectation;
+pub mod known;
+pub mod machine;
+pub mod manifest;
+pub mod model;
+pub mod observation;
+pub mod outputs;
+pub mod page_cache;
+mod polling_reader;
+pub mod process;
+pub mod repeatability;
+pub mod sample;
+pub mod setup;
+pub mod system_counters;
+pub mod tensor_files;
+pub mod workload;
+pub mod workspace;

@@ -1,0 +1,322 @@
+//! A model as its `model.toml` describes it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use firstpass_probe::{Dtype, Format, Model, TensorSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::{classification::ClassificationSpec, detection::DetectionSpec, workspace::read_toml};
+
+/// What a `model.toml` says; paths in it are relative to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ModelDescription {
+    pub name: String,
+    pub title: String,
+    pub description: String,
+    pub precision: Precision,
+    /// Outputs of the reference run, as written by the fixture generator.
+    pub golden: Option<PathBuf>,
+    /// Who gave these outputs, for reports.
+    #[serde(default = "pytorch")]
+    pub golden_from: String,
+    pub artifacts: BTreeMap<Format, PathBuf>,
+    /// `[input]`, or `[[input]]` for each of several.
+    #[serde(rename = "input", with = "one_or_many")]
+    pub inputs: Vec<InputSpec>,
+    pub outputs: Vec<OutputSpec>,
+    /// How boxes are read from the outputs, for a detector.
+    pub detection: Option<DetectionSpec>,
+    /// Which output holds the scores of classes, for a classifier.
+    pub classification: Option<ClassificationSpec>,
+    /// SHA-256 by file, for files outside the fixtures: one that is listed must be that very file,
+    /// and a TorchScript file, which is a program, is run only where it is listed or with `--trust`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trusted: BTreeMap<PathBuf, String>,
+    /// The `model.toml` itself.
+    #[serde(skip)]
+    pub file: PathBuf,
+}
+
+fn pytorch() -> String {
+    "PyTorch".into()
+}
+
+/// In what the model was meant to be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    Fp32,
+    Int8,
+}
+
+/// One input, in the order of the model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    pub name: String,
+    pub shape: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Dtype::is_default")]
+    pub dtype: Dtype,
+    /// How a picture becomes this input; only where it is the one input, of f32 and of the shape
+    /// `[1, 3, height, width]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+}
+
+/// What pictures a model takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Picture {
+    pub height: usize,
+    pub width: usize,
+    pub preprocess: Preprocess,
+}
+
+/// `x = (pixel / 255 − mean) / std` per channel, in f32 and in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+    /// The grey value of the border that letterboxing adds.
+    pub pad: u8,
+}
+
+/// One output, in the order of the model.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    pub name: String,
+    /// `None` where it is not known before the model has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
+    /// What was applied after the last quantized tensor.
+    #[serde(default, skip_serializing_if = "Activation::is_none")]
+    pub activation: Activation,
+    /// The quantization scale of consecutive runs of elements; empty for a float model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepSpec>,
+}
+
+/// A float function between the last quantized tensor and the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    #[default]
+    None,
+    Sigmoid,
+}
+
+impl Activation {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// So many elements share one quantization scale.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSpec {
+    pub elements: usize,
+    pub scale: f64,
+}
+
+impl ModelDescription {
+    /// # Errors
+    /// Fails on a file that is unreadable, malformed or inconsistent; the message names it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut model: Self = read_toml(path)?;
+        model.file = path.into();
+        model
+            .check()
+            .with_context(|| format!("{} is inconsistent", path.display()))?;
+        Ok(model)
+    }
+
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.artifacts.is_empty(), "it names no artifact");
+        ensure!(!self.inputs.is_empty(), "it names no input");
+        ensure!(!self.outputs.is_empty(), "it names no output");
+        for input in &self.inputs {
+            ensure!(
+                elements(&input.shape).is_some_and(|count| count > 0),
+                "the shape {:?} of input {:?} is empty or too large",
+                input.shape,
+                input.name
+            );
+            ensure!(
+                input.preprocess.is_none()
+                    || (self.inputs.len() == 1
+                        && input.dtype == Dtype::F32
+                        && matches!(input.shape[..], [1, 3, _, _])),
+                "input {:?} is made of pictures, so it must be the only one, of f32, and its shape \
+                 [1, 3, height, width], not {:?}",
+                input.name,
+                input.shape
+            );
+        }
+        for output in &self.outputs {
+            let count = output.shape.as_deref().and_then(elements);
+            let stepped = output
+                .steps
+                .iter()
+                .try_fold(0_usize, |sum, step| sum.checked_add(step.elements));
+            ensure!(
+                output.steps.is_empty() || (stepped.is_some() && stepped == count),
+                "the steps of output {:?} cover {stepped:?} of its {count:?} elements",
+                output.name
+            );
+            ensure!(
+                output
+                    .steps
+                    .iter()
+                    .all(|s| s.scale > 0.0 && s.scale.is_finite()),
+                "every scale of output {:?} must be positive",
+                output.name
+            );
+        }
+        if let Some(detection) = &self.detection {
+            detection.check(self)?;
+        }
+        if let Some(classification) = &self.classification {
+            classification.check(self)?;
+        }
+        Ok(())
+    }
+
+    /// Makes this the description in another `file`: paths to what lies below its folder are relative
+    /// to it, all others absolute.
+    pub fn move_to(&mut self, file: &Path) {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let from = self.file.parent().unwrap_or(Path::new("")).to_path_buf();
+        let shorten = |path: &PathBuf| {
+            let path = from.join(path);
+            path.strip_prefix(folder).map_or(path.clone(), Into::into)
+        };
+        for path in self.artifacts.values_mut().chain(&mut self.golden) {
+            *path = shorten(path);
+        }
+        let trusted = std::mem::take(&mut self.trusted).into_iter();
+        self.trusted = trusted.map(|(path, sum)| (shorten(&path), sum)).collect();
+        self.file = file;
+    }
+
+    /// A path that is relative to the `model.toml`.
+    pub fn path(&self, relative: &Path) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(relative)
+    }
+
+    /// The input, where it is made of pictures.
+    pub fn picture(&self) -> Option<Picture> {
+        match &self.inputs[..] {
+            [input] => Some(Picture {
+                height: *input.shape.get(2)?,
+                width: *input.shape.get(3)?,
+                preprocess: input.preprocess?,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The artifact in `format`, as a backend sees it; `None` where there is none.
+    pub fn artifact(&self, format: Format) -> Option<Model> {
+        let path = self.artifacts.get(&format)?;
+        Some(Model {
+            name: self.name.clone(),
+            format,
+            path: self.path(path),
+            inputs: self.inputs.iter().map(InputSpec::tensor).collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .map(|o| firstpass_probe::OutputSpec {
+                    name: o.name.clone(),
+                    shape: o.shape.clone(),
+                })
+                .collect(),
+        })
+    }
+
+    /// Every file that belongs to the model.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let paths = self.artifacts.values().chain(&self.golden);
+        paths.map(|p| self.path(p)).collect()
+    }
+}
+
+fn elements(shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(1_usize, |count, &length| count.checked_mul(length))
+}
+
+/// A table, or an array of tables.
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::InputSpec;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(InputSpec),
+        Many(Vec<InputSpec>),
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<InputSpec>, D::Error> {
+        Ok(match OneOrMany::deserialize(from)? {
+            OneOrMany::One(input) => vec![input],
+            OneOrMany::Many(inputs) => inputs,
+        })
+    }
+
+    pub fn serialize<S: Serializer>(inputs: &[InputSpec], to: S) -> Result<S::Ok, S::Error> {
+        match inputs {
+            [input] => input.serialize(to),
+            _ => inputs.serialize(to),
+        }
+    }
+}
+
+impl InputSpec {
+    /// As engines see it.
+    pub fn tensor(&self) -> TensorSpec {
+        TensorSpec {
+            name: self.name.clone(),
+            shape: self.shape.clone(),
+            dtype: self.dtype,
+        }
+    }
+}
+
+impl ModelDescription {
+    /// A model of one float input of one pixel and without files, for tests that judge what was
+    /// observed.
+    pub fn for_tests(precision: Precision) -> Self {
+        Self {
+            name: "m".into(),
+            title: String::new(),
+            description: String::new(),
+            precision,
+            golden: None,
+            golden_from: "PyTorch".into(),
+            artifacts: BTreeMap::new(),
+            inputs: vec![InputSpec {
+                name: "x".into(),
+                shape: vec![1, 3, 1, 1],
+                dtype: Dtype::F32,
+                preprocess: None,
+            }],
+            outputs: Vec::new(),
+            detection: None,
+            classification: None,
+            trusted: BTreeMap::new(),
+            file: PathBuf::new(),
+        }
+    }
+}

@@ -1,0 +1,696 @@
+//! Building a backend's probe, starting it, and listening to it until its end.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::{BufRead, Read, Seek, SeekFrom},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use firstpass_probe::{
+    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, PassPlan, Profile,
+    Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
+};
+use nix::sys::signal::Signal;
+use sysinfo::System;
+
+use crate::{
+    affinity::Placement,
+    observation::{Outcome, Process},
+    polling_reader::Unhurried,
+    workspace::{Backend, Workspace},
+};
+
+#[cfg(target_os = "linux")]
+use rustix::{
+    io::Errno,
+    process::{Pid, Resource, Rlimit, prlimit},
+};
+/// A built probe of one backend.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub binary: PathBuf,
+    /// Where the native library is, in the variables that the engine's binding reads.
+    pub environment: Vec<(String, PathBuf)>,
+    /// What the backend declares; those that the environment carries out are set in it.
+    pub knobs: Vec<Knob>,
+    /// After this a silent process is killed.
+    pub timeout: Duration,
+    /// A process that wants more memory of its own fails to get it. Memory that is only mapped, such as
+    /// a library or a model file, does not count.
+    pub memory_bytes: u64,
+    /// Where its processes run, and how urgently.
+    pub placement: Placement,
+}
+
+/// Builds the probe of a backend and asks its engine what it is; what the engine declares is set in the
+/// probe.
+///
+/// # Errors
+/// Fails where the probe cannot be built and where the engine does not start.
+pub fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description)> {
+    eprintln!("{}: building the probe", backend.name);
+    let mut probe = Probe::build(workspace, backend)?;
+    let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
+    probe.knobs.clone_from(&description.knobs);
+    Ok((probe, description))
+}
+
+/// The outputs of one pass in a process of its own, by name; they pass through the file `saved`.
+///
+/// # Errors
+/// Fails where the process does, in its own words.
+pub fn once(
+    probe: &Probe,
+    model: &Model,
+    knobs: &Knobs,
+    input: &Path,
+    saved: &Path,
+) -> Result<BTreeMap<String, Tensor>> {
+    let process = probe.trial(&Trial {
+        model: model.clone(),
+        knobs: knobs.clone(),
+        inputs: vec![input.into()],
+        shapes: Vec::new(),
+        passes: PassPlan::exactly(1),
+        outputs: Some(saved.into()),
+    });
+    ensure!(process.completed(), "{}", process.outcome);
+    let (tensors, _) = read_tensors(saved).map_err(|e| anyhow!("{e}"))?;
+    let named = tensors.into_iter().filter_map(|(key, tensor)| {
+        // The number of the input comes first.
+        let (_, name) = key.split_once('/')?;
+        Some((name.to_owned(), tensor))
+    });
+    Ok(named.collect())
+}
+
+/// All that the machine has but a tenth: a model that wants more would take the machine down with it.
+fn most_memory() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory();
+    system.total_memory() / 10 * 9
+}
+
+#[cfg(target_os = "linux")]
+fn limit_memory(child: &Child, bytes: u64) -> Result<()> {
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    let set = prlimit(Some(Pid::from_child(child)), Resource::Data, limit);
+    match set {
+        // It has ended already.
+        Ok(_) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).context("cannot limit the memory of a process"),
+    }
+}
+
+/// Only Linux sets limits of another process.
+#[cfg(not(target_os = "linux"))]
+fn limit_memory(_: &Child, _: u64) -> Result<()> {
+    Ok(())
+}
+
+/// Longer than the slowest model that is known needs for its first two passes.
+pub const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// No message is longer; what is longer is not a message. The longest is a profile: a thousand
+/// operators in a hundred passes are about 2 MiB.
+const LONGEST_LINE: u64 = 1 << 23;
+
+/// So much of standard error is kept.
+const STDERR_TAIL: u64 = 4096;
+
+/// How long a probe may take to end after its last message.
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
+
+/// What a probe said besides what is timed.
+#[derive(Debug, Default)]
+struct Answers {
+    description: Option<Description>,
+    arithmetic: Option<Arithmetic>,
+    profile: Option<Profile>,
+    quantizations: Option<Vec<Quantization>>,
+}
+
+impl Probe {
+    /// Builds the probe by itself: cargo unifies features over the packages of one build, and a
+    /// measured binary must not depend on its neighbours.
+    ///
+    /// The backend's tests are built with it, because their dependencies take part in choosing
+    /// features: without them cargo would compile the engine once to measure and once to test.
+    ///
+    /// # Errors
+    /// Fails where cargo does; its messages go to standard error.
+    pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
+        let package = backend.package.as_str();
+        Ok(Self {
+            binary: build(workspace, backend, &["--bins", "--tests"], "bin", package)?,
+            environment: environment(workspace, backend),
+            knobs: Vec::new(),
+            timeout: TIMEOUT,
+            memory_bytes: most_memory(),
+            placement: Placement::default(),
+        })
+    }
+
+    /// A probe that was built already.
+    pub fn at(binary: &Path) -> Self {
+        Self {
+            binary: binary.into(),
+            environment: Vec::new(),
+            knobs: Vec::new(),
+            timeout: TIMEOUT,
+            memory_bytes: most_memory(),
+            placement: Placement::default(),
+        }
+    }
+
+    /// Asks the engine what it is.
+    ///
+    /// # Errors
+    /// The outcome, in words, where it is anything but an answer.
+    pub fn describe(&self) -> Result<Description, Outcome> {
+        let (process, answers) = self.ask(&Request::Describe);
+        answer(process, answers.description)
+    }
+
+    /// Asks which operators the engine runs for a model.
+    ///
+    /// # Errors
+    /// The outcome, where it is anything but an answer.
+    pub fn inspect(
+        &self,
+        model: &Model,
+        knobs: &Knobs,
+        input: &Path,
+    ) -> Result<Arithmetic, Outcome> {
+        let (process, answers) = self.ask(&Request::Inspect {
+            model: model.clone(),
+            knobs: knobs.clone(),
+            input: input.into(),
+        });
+        answer(process, answers.arithmetic)
+    }
+
+    /// Asks where the first `passes` passes spend their time.
+    ///
+    /// # Errors
+    /// The outcome, where it is anything but an answer.
+    pub fn profile(
+        &self,
+        model: &Model,
+        knobs: &Knobs,
+        input: &Path,
+        passes: usize,
+    ) -> Result<Profile, Outcome> {
+        let (process, answers) = self.ask(&Request::Profile {
+            model: model.clone(),
+            knobs: knobs.clone(),
+            input: input.into(),
+            passes,
+        });
+        answer(process, answers.profile)
+    }
+
+    /// Asks for the quantized activations that the engine computes on its own, which go to the file
+    /// `outputs`: see [`Request::Activations`]. Returns how each is quantized, in the order of the pass.
+    ///
+    /// # Errors
+    /// The outcome, where it is anything but an answer.
+    pub fn activations(
+        &self,
+        model: &Model,
+        knobs: &Knobs,
+        input: &Path,
+        outputs: &Path,
+    ) -> Result<Vec<Quantization>, Outcome> {
+        let (process, answers) = self.ask(&Request::Activations {
+            model: model.clone(),
+            knobs: knobs.clone(),
+            input: input.into(),
+            outputs: outputs.into(),
+        });
+        answer(process, answers.quantizations)
+    }
+
+    /// Runs one trial in a fresh process.
+    pub fn trial(&self, trial: &Trial) -> Process {
+        self.ask(&Request::Trial(trial.clone())).0
+    }
+
+    fn ask(&self, request: &Request) -> (Process, Answers) {
+        let knobs = match request {
+            Request::Trial(trial) => trial.knobs.clone(),
+            Request::Inspect { knobs, .. }
+            | Request::Profile { knobs, .. }
+            | Request::Activations { knobs, .. } => knobs.clone(),
+            Request::Describe => Knobs::default(),
+        };
+        match serde_json::to_string(request) {
+            Ok(json) => self.run(&[json.into()], &knobs),
+            Err(error) => (not_started(&error), Answers::default()),
+        }
+    }
+
+    /// Starts the probe with these arguments and listens to it until its end.
+    fn run(&self, arguments: &[OsString], knobs: &Knobs) -> (Process, Answers) {
+        match self.listen(arguments, knobs) {
+            Ok(observed) => observed,
+            Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
+        }
+    }
+
+    fn listen(&self, arguments: &[OsString], knobs: &Knobs) -> Result<(Process, Answers)> {
+        let mut stderr = tempfile::tempfile().context("cannot make a temporary file")?;
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .envs(knobs.environment(&self.knobs))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr.try_clone()?);
+        // Stamped by the thread that spawns: making that thread is no part of a cold start.
+        let (spawned_ns, child) = self
+            .placement
+            .spawning(knobs.threads(), || (monotonic_ns(), command.spawn()))?;
+        let mut process = Process::new(spawned_ns);
+        let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
+        if let Err(error) = limit_memory(&child, self.memory_bytes) {
+            return Err(match child.kill().and_then(|()| child.wait()) {
+                Ok(_) => error,
+                Err(other) => error.context(other),
+            });
+        }
+
+        let mut answers = Answers::default();
+        let ended = match child.stdout.take() {
+            Some(stdout) => hear(
+                Unhurried::new(stdout).buffered(),
+                self.timeout,
+                &mut process,
+                &mut answers,
+            ),
+            None => Ok(None),
+        };
+        process.outcome = match ended {
+            Ok(None) => {
+                let status = wait(&mut child, GRACE)?;
+                match status {
+                    Some(status) => silent_end(status, &process),
+                    None => kill(&mut child, timed_out(GRACE, &process)),
+                }
+            }
+            Ok(Some(said)) => match (wait(&mut child, GRACE)?, said) {
+                // A probe that says it is done and then dies has not ended well.
+                (Some(status), Outcome::Completed) if !status.success() => {
+                    silent_end(status, &process)
+                }
+                (Some(_), said) => said,
+                (None, _) => kill(&mut child, timed_out(GRACE, &process)),
+            },
+            Err(outcome) => kill(&mut child, outcome),
+        };
+        process.stderr = tail(&mut stderr)?;
+        Ok((process, answers))
+    }
+}
+
+/// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault.
+fn hear(
+    mut said: impl BufRead + Send + 'static,
+    timeout: Duration,
+    process: &mut Process,
+    answers: &mut Answers,
+) -> Result<Option<Outcome>, Outcome> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        loop {
+            let mut line = Vec::new();
+            match said
+                .by_ref()
+                .take(LONGEST_LINE)
+                .read_until(b'\n', &mut line)
+            {
+                Ok(0) | Err(_) => break,
+                Ok(_) if sender.send(line).is_err() => break,
+                Ok(_) => {}
+            }
+        }
+    });
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = match lines.recv_timeout(left) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => return Err(timed_out(timeout, process)),
+        };
+        let Ok(message) = serde_json::from_slice(&line) else {
+            return Err(garbled(&line, process));
+        };
+        match message {
+            Message::Hello {
+                protocol, main_ns, ..
+            } => {
+                if protocol != PROTOCOL {
+                    return Err(Outcome::Failed(Error::unsupported(format!(
+                        "the probe speaks protocol {protocol}, this harness {PROTOCOL}; \
+                         build both from one checkout"
+                    ))));
+                }
+                process.main_ns = Some(main_ns);
+            }
+            Message::Started { span } => process.started = Some(span),
+            Message::Loaded { span } => process.loaded = Some(span),
+            Message::Prepared { span } => process.prepared = Some(span),
+            Message::WarmedUp { span } => process.warmed_up = Some(span),
+            Message::PreparedAgain { span } => process.prepared_again.push(span),
+            Message::Pass(pass) => process.passes.push(pass),
+            Message::Description(description) => answers.description = Some(description),
+            Message::Arithmetic(arithmetic) => answers.arithmetic = Some(arithmetic),
+            Message::Profile(profile) => answers.profile = Some(profile),
+            Message::Activations { quantizations } => {
+                answers.quantizations = Some(quantizations);
+            }
+            Message::Done {
+                peak_memory_kib,
+                reference_ns,
+            } => {
+                process.peak_memory_kib = Some(peak_memory_kib);
+                process.last_reference_ns = Some(reference_ns);
+                return Ok(Some(Outcome::Completed));
+            }
+            Message::Failed(error) => return Ok(Some(Outcome::Failed(error))),
+        }
+    }
+}
+
+/// What a process is known by that said this and then ended.
+pub fn overheard(said: impl BufRead + Send + 'static) -> Process {
+    let mut process = Process::new(0);
+    process.outcome = match hear(said, TIMEOUT, &mut process, &mut Answers::default()) {
+        Ok(Some(outcome)) | Err(outcome) => outcome,
+        Ok(None) => silent_end(ExitStatus::default(), &process),
+    };
+    process
+}
+
+/// Builds an example of the backend as [`Probe::build`] builds its probe, so that both are linked
+/// with the same engine; returns the executable.
+///
+/// # Errors
+/// Fails where cargo does; its messages go to standard error.
+pub fn build_example(workspace: &Workspace, backend: &Backend, name: &str) -> Result<PathBuf> {
+    build(workspace, backend, &["--example", name], "example", name)
+}
+
+/// Builds `targets` of the backend's package and returns the executable of one of them.
+fn build(
+    workspace: &Workspace,
+    backend: &Backend,
+    targets: &[&str],
+    kind: &str,
+    name: &str,
+) -> Result<PathBuf> {
+    let output = Command::new(cargo())
+        .current_dir(workspace.root())
+        .args([
+            "build",
+            "--release",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(["--package", &backend.package])
+        .args(targets)
+        .args(features(workspace, backend))
+        .envs(environment(workspace, backend))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!(
+            "cargo could not build {}; its messages are above",
+            backend.package
+        );
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .filter(|message| message["target"]["kind"][0] == kind)
+        // A binary's own unit tests are an executable of the same name and kind.
+        .filter(|message| message["profile"]["test"] == false)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no {kind} named {name}"))
+}
+
+/// The program `cargo` that runs this command.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// `--features …` for a backend whose native library is there.
+pub fn features(workspace: &Workspace, backend: &Backend) -> Vec<String> {
+    match &backend.native {
+        Some(native)
+            if !native.cargo_features().is_empty()
+                && native.status(&workspace.native()).is_usable() =>
+        {
+            vec!["--features".into(), native.cargo_features().join(",")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The variables that lead to the backend's native library.
+pub fn environment(workspace: &Workspace, backend: &Backend) -> Vec<(String, PathBuf)> {
+    let native = backend.native.as_ref();
+    native
+        .map(|n| n.environment(&workspace.native()))
+        .unwrap_or_default()
+}
+
+fn answer<T>(process: Process, answer: Option<T>) -> Result<T, Outcome> {
+    match (process.completed(), answer) {
+        (true, Some(answer)) => Ok(answer),
+        (true, None) => Err(Outcome::Failed(Error::engine("the probe gave no answer"))),
+        (false, _) => Err(process.outcome),
+    }
+}
+
+fn not_started(error: &dyn std::fmt::Display) -> Process {
+    let mut process = Process::new(monotonic_ns());
+    process.outcome = Outcome::NotStarted(error.to_string());
+    process
+}
+
+fn timed_out(limit: Duration, process: &Process) -> Outcome {
+    Outcome::TimedOut {
+        seconds: limit.as_secs(),
+        after: process.stage(),
+    }
+}
+
+fn garbled(line: &[u8], process: &Process) -> Outcome {
+    let text: String = String::from_utf8_lossy(line).chars().take(200).collect();
+    Outcome::Garbled {
+        line: text.trim_end().into(),
+        after: process.stage(),
+    }
+}
+
+fn silent_end(status: ExitStatus, process: &Process) -> Outcome {
+    Outcome::Crashed {
+        how: ended(status),
+        after: process.stage(),
+    }
+}
+
+/// How a process ended, in words.
+pub(crate) fn ended(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => match Signal::try_from(signal) {
+            Ok(name) => format!("signal {signal} ({name})"),
+            Err(_) => format!("signal {signal}"),
+        },
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "an unknown status".into(),
+    }
+}
+
+fn kill(child: &mut Child, outcome: Outcome) -> Outcome {
+    reap(child);
+    outcome
+}
+
+/// Kills a process.
+pub(crate) fn reap(child: &mut Child) {
+    // The child may be gone already; either way it is reaped.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Waits for the end of the process; `None` if it does not come in time.
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The end of what a process wrote.
+pub(crate) fn tail(file: &mut std::fs::File) -> Result<String> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(STDERR_TAIL)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Stage;
+
+    /// A probe made of shell commands, which misbehaves as it is told.
+    fn shell(script: &str, timeout: Duration) -> Process {
+        limited(script, timeout, most_memory())
+    }
+
+    fn limited(script: &str, timeout: Duration, memory_bytes: u64) -> Process {
+        let probe = Probe {
+            timeout,
+            memory_bytes,
+            ..Probe::at(Path::new("/bin/sh"))
+        };
+        probe
+            .run(&["-c".into(), script.into()], &Knobs::default())
+            .0
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+    const HELLO: &str = r#"echo '{"message":"hello","protocol":3,"backend":"x","main_ns":1}'; "#;
+    const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7,"reference_ns":8}'; "#;
+    const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_probe_that_wants_more_memory_than_it_may_have_does_not_get_it() {
+        // A shell keeps what it reads in memory.
+        let script =
+            format!("sleep 0.2; x=$(head -c 100000000 /dev/zero | tr '\\0' a); {HELLO}{DONE}");
+        assert_eq!(limited(&script, LONG, 1 << 30).outcome, Outcome::Completed);
+        let process = limited(&script, LONG, 50 << 20);
+        assert!(
+            matches!(process.outcome, Outcome::Crashed { .. }),
+            "{process:?}"
+        );
+    }
+
+    #[test]
+    fn hears_a_probe_out() {
+        let process = shell(&format!("{HELLO}{PASS}{PASS}{DONE}"), LONG);
+        assert_eq!(process.outcome, Outcome::Completed);
+        assert_eq!(process.passes.len(), 2);
+        assert_eq!(process.peak_memory_kib, Some(9));
+    }
+
+    #[test]
+    fn a_killed_probe_keeps_its_passes() {
+        let process = shell(&format!("{HELLO}{PASS}{PASS}kill -9 $$"), LONG);
+        assert_eq!(
+            process.outcome,
+            Outcome::Crashed {
+                how: "signal 9 (SIGKILL)".into(),
+                after: Stage::Passes(2)
+            }
+        );
+        assert_eq!(process.passes.len(), 2);
+    }
+
+    #[test]
+    fn an_early_exit_is_a_crash_even_with_code_zero() {
+        let process = shell(&format!("{HELLO}exit 0"), LONG);
+        assert_eq!(
+            process.outcome,
+            Outcome::Crashed {
+                how: "exit code 0".into(),
+                after: Stage::Hello
+            }
+        );
+    }
+
+    #[test]
+    fn dying_after_the_last_message_is_a_crash() {
+        let process = shell(&format!("{HELLO}{PASS}{DONE}exit 3"), LONG);
+        assert!(matches!(process.outcome, Outcome::Crashed { .. }));
+    }
+
+    #[test]
+    fn a_hanging_probe_is_killed_and_keeps_its_passes() {
+        let process = shell(
+            &format!("{HELLO}{PASS}exec sleep 60"),
+            Duration::from_millis(800),
+        );
+        assert!(
+            matches!(
+                process.outcome,
+                Outcome::TimedOut {
+                    after: Stage::Passes(1),
+                    ..
+                }
+            ),
+            "{:?}",
+            process.outcome
+        );
+        assert_eq!(process.passes.len(), 1);
+    }
+
+    #[test]
+    fn garbage_is_named() {
+        let process = shell(&format!("{HELLO}echo Segmentation fault; {DONE}"), LONG);
+        assert_eq!(
+            process.outcome,
+            Outcome::Garbled {
+                line: "Segmentation fault".into(),
+                after: Stage::Hello
+            }
+        );
+        let process = shell("head -c 3000000 /dev/zero", LONG);
+        assert!(matches!(process.outcome, Outcome::Garbled { .. }));
+    }
+
+    #[test]
+    fn another_protocol_is_refused() {
+        let process = shell(&HELLO.replace(":3,\"backend", ":99,\"backend"), LONG);
+        assert!(process.outcome.to_string().contains("protocol 99"));
+    }
+
+    #[test]
+    fn standard_error_is_kept() {
+        let process = shell(&format!("{HELLO}echo no such library >&2; exit 1"), LONG);
+        assert!(process.stderr.contains("no such library"));
+    }
+
+    #[test]
+    fn a_missing_binary_is_an_outcome() {
+        let process = Probe::at(Path::new("/nonexistent/probe"))
+            .run(&[], &Knobs::default())
+            .0;
+        assert!(matches!(process.outcome, Outcome::NotStarted(_)));
+        assert!(process.outcome.to_string().contains("/nonexistent/probe"));
+    }
+}

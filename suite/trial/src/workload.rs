@@ -1,0 +1,302 @@
+//! What is measured: models and photographs, with their checksums.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use firstpass_native::sha256_of_file;
+use firstpass_probe::{Format, Model, Tensor, read_tensors, write_tensors};
+use tempfile::TempDir;
+
+use crate::{
+    manifest::Manifest,
+    model::{InputSpec, ModelDescription},
+    outputs::Outputs,
+    sample::Photo,
+    workspace::Workspace,
+};
+
+/// The models and photographs of one run.
+#[derive(Debug)]
+pub struct Subject {
+    pub models: Vec<ModelDescription>,
+    pub photos: Vec<Photo>,
+    /// Whether programs outside the fixtures may be run: see [`Subject::admit`].
+    pub trust: bool,
+    manifest: Manifest,
+    fixtures: PathBuf,
+}
+
+impl Subject {
+    /// All models and photographs of the fixtures.
+    ///
+    /// # Errors
+    /// Fails where a description cannot be read.
+    pub fn fixtures(workspace: &Workspace) -> Result<Self> {
+        let models = Self::fixture_models(workspace)?;
+        let photos = Photo::fixtures(&workspace.fixtures())?;
+        Self::new(workspace, models, photos)
+    }
+
+    /// # Errors
+    /// Fails where the manifest cannot be read, or a description or photograph of the fixtures is
+    /// not the committed one.
+    pub fn new(
+        workspace: &Workspace,
+        models: Vec<ModelDescription>,
+        photos: Vec<Photo>,
+    ) -> Result<Self> {
+        let subject = Self {
+            models,
+            photos,
+            trust: false,
+            manifest: Manifest::read(&workspace.fixtures())?,
+            fixtures: workspace.fixtures(),
+        };
+        for model in &subject.models {
+            subject.verify(&model.file)?;
+        }
+        for photo in &subject.photos {
+            subject.verify(&photo.file)?;
+        }
+        // Outputs are kept by name.
+        let models = subject.models.iter().map(|m| m.name.as_str());
+        let photos = subject.photos.iter().map(|p| p.name.as_str());
+        if let Some(name) = duplicate(models).or_else(|| duplicate(photos)) {
+            bail!("two models or two photographs are named {name:?}; rename one of them");
+        }
+        Ok(subject)
+    }
+
+    /// The models of the fixtures, by name.
+    ///
+    /// # Errors
+    /// Fails where a `model.toml` cannot be read.
+    pub fn fixture_models(workspace: &Workspace) -> Result<Vec<ModelDescription>> {
+        let folder = workspace.fixtures().join("models");
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot list {}", folder.display()))?;
+        let mut models = Vec::new();
+        for entry in entries {
+            let path = entry?.path().join("model.toml");
+            if path.is_file() {
+                models.push(ModelDescription::read(&path)?);
+            }
+        }
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(models)
+    }
+
+    /// A model by the name of a fixture, or by the path of a `model.toml` or of its folder.
+    ///
+    /// # Errors
+    /// Fails where there is no such model; the message lists the fixtures.
+    pub fn find_model(workspace: &Workspace, name: &str) -> Result<ModelDescription> {
+        let path = Path::new(name);
+        if path.is_dir() {
+            return ModelDescription::read(&path.join("model.toml"));
+        }
+        if path.is_file() {
+            return ModelDescription::read(path);
+        }
+        let mut models = Self::fixture_models(workspace)?;
+        if let Some(position) = models.iter().position(|m| m.name == name) {
+            return Ok(models.swap_remove(position));
+        }
+        let names: Vec<String> = models.into_iter().map(|m| m.name).collect();
+        bail!(
+            "no model {name:?}: give the path of a model.toml, or one of {}",
+            names.join(", ")
+        )
+    }
+
+    /// Checks, before an engine reads it, that a file of a model is what it should be: a file of the
+    /// fixtures the committed one, and one outside them that which its `model.toml` trusts. A
+    /// TorchScript file is a program, and must be trusted.
+    ///
+    /// # Errors
+    /// Fails where the file is missing, another, or not trusted.
+    pub fn admit(&self, model: &ModelDescription, file: &Model) -> Result<()> {
+        let path = &file.path;
+        if self.is_fixture(path)? {
+            return self.manifest.verify(path);
+        }
+        let listed = model
+            .trusted
+            .iter()
+            .find(|(name, _)| &model.path(name) == path);
+        if let Some((_, expected)) = listed {
+            let found = sha256_of_file(path)?;
+            ensure!(
+                found.eq_ignore_ascii_case(expected),
+                "{} has SHA-256 {found}, but {} trusts {expected}: the file was changed or damaged",
+                path.display(),
+                model.file.display()
+            );
+            return Ok(());
+        }
+        ensure!(
+            file.format != Format::TorchScript || self.trust,
+            "{} is a program that would be run with your rights: if you know where it comes from, say \
+             --trust, or list its SHA-256 in the [trusted] table of {}",
+            path.display(),
+            model.file.display()
+        );
+        Ok(())
+    }
+
+    /// Checks a file of the fixtures against the manifest; any other is the user's own.
+    ///
+    /// # Errors
+    /// Fails where the file is missing or is not the committed one.
+    pub fn verify(&self, path: &Path) -> Result<()> {
+        if self.is_fixture(path)? {
+            self.manifest.verify(path)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the model is one of the fixtures.
+    ///
+    /// # Errors
+    /// Fails where its description is no longer there.
+    pub fn is_of_fixtures(&self, model: &ModelDescription) -> Result<bool> {
+        self.is_fixture(&model.file)
+    }
+
+    fn is_fixture(&self, path: &Path) -> Result<bool> {
+        let absolute = path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))?;
+        Ok(absolute.starts_with(self.fixtures.canonicalize()?))
+    }
+
+    /// The golden outputs of a model for the photographs; `None` where there is none for any. A
+    /// golden output counts only for the very input that it was made from.
+    ///
+    /// # Errors
+    /// Fails where the file is not the committed one, or was made from other inputs.
+    pub fn golden(&self, model: &ModelDescription) -> Result<Option<Outputs>> {
+        let Some(relative) = &model.golden else {
+            return Ok(None);
+        };
+        let path = model.path(relative);
+        self.verify(&path)?;
+        let (tensors, metadata) = read_tensors(&path).map_err(|e| anyhow!("{e}"))?;
+        let mut golden = Outputs::new();
+        for photo in &self.photos {
+            let Some(expected) = metadata.get(&format!("input.{}", photo.name)) else {
+                continue;
+            };
+            let inputs = photo.inputs(model)?;
+            let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
+            if &sums.join(" ") != expected {
+                if !self.is_fixture(&photo.file)? {
+                    // A photograph of the user's own that happens to have the same name.
+                    continue;
+                }
+                bail!(
+                    "the golden outputs of {} for {} were made from another input; make the \
+                     fixtures again (see fixtures/README.md)",
+                    model.name,
+                    photo.name
+                );
+            }
+            let outputs: Option<Vec<Tensor>> = model
+                .outputs
+                .iter()
+                .map(|o| tensors.get(&format!("{}/{}", photo.name, o.name)).cloned())
+                .collect();
+            let outputs = outputs
+                .with_context(|| format!("{} lacks outputs for {}", path.display(), photo.name))?;
+            golden.insert(photo.name.clone(), outputs);
+        }
+        Ok(Some(golden).filter(|golden| !golden.is_empty()))
+    }
+
+    /// Reads every input of a model once, so that what is wrong with one is said before anything is
+    /// measured.
+    ///
+    /// # Errors
+    /// Fails on one that cannot be read or is not for this model.
+    pub fn check_inputs(&self, model: &ModelDescription) -> Result<()> {
+        let mut photos = self.photos.iter();
+        photos.try_for_each(|photo| photo.inputs(model).map(drop))
+    }
+
+    /// SHA-256 of every model file, by path relative to the workspace.
+    ///
+    /// # Errors
+    /// Fails where a file cannot be read.
+    pub fn checksums(&self, workspace: &Workspace) -> Result<BTreeMap<PathBuf, String>> {
+        let mut sums = BTreeMap::new();
+        for model in &self.models {
+            for path in model.files().into_iter().filter(|p| p.is_file()) {
+                sums.insert(relative(workspace, &path), sha256_of_file(&path)?);
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// The path relative to the workspace, without `..`, if it lies below it.
+pub fn relative(workspace: &Workspace, path: &Path) -> PathBuf {
+    let (Ok(path), Ok(root)) = (path.canonicalize(), workspace.root().canonicalize()) else {
+        return path.into();
+    };
+    path.strip_prefix(&root).unwrap_or(&path).into()
+}
+
+/// Input tensors as files for probes, one for each photograph and way of preprocessing.
+#[derive(Debug)]
+pub struct InputFiles {
+    folder: TempDir,
+    written: BTreeMap<(String, String), PathBuf>,
+}
+
+impl InputFiles {
+    /// # Errors
+    /// Fails where no temporary folder can be made.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            folder: tempfile::tempdir().context("cannot make a temporary folder")?,
+            written: BTreeMap::new(),
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The file for one photograph, written where it is not there yet.
+    ///
+    /// # Errors
+    /// Fails on a photograph that cannot be read and on a full disk.
+    pub fn file(&mut self, photo: &Photo, model: &ModelDescription) -> Result<PathBuf> {
+        let key = (photo.name.clone(), fingerprint(&model.inputs)?);
+        if let Some(path) = self.written.get(&key) {
+            return Ok(path.clone());
+        }
+        let inputs = photo.inputs(model)?;
+        let path = self
+            .folder
+            .path()
+            .join(format!("input-{}.safetensors", self.written.len()));
+        let named = inputs.iter().map(|(name, input)| (name.clone(), input));
+        write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
+        self.written.insert(key, path.clone());
+        Ok(path)
+    }
+}
+
+fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}
+
+fn fingerprint(inputs: &[InputSpec]) -> Result<String> {
+    Ok(serde_json::to_string(inputs)?)
+}
