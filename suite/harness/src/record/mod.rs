@@ -1,15 +1,16 @@
 //! Records on disk: a folder with `run.json`, one JSON-lines file per backend, and the outputs.
 //!
-//! Each line is written and flushed as soon as it is known, so that an interruption loses nothing
-//! that was measured. While a run goes on its folder ends in `.partial`.
+//! What each study measured beside the record lies in a folder of it: a [`sidecar`].
 
 pub mod code;
+mod lines;
+mod recorder;
 pub mod sidecar;
+
+pub use recorder::Recorder;
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
 };
 
@@ -28,10 +29,7 @@ use firstpass_trial::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    record::code::Code,
-    studies::{explain, overhead, tune as cure, zoo},
-};
+use crate::record::code::Code;
 
 /// Raised when the meaning of a record changes. `reports/records/README.md` describes the format.
 pub const VERSION: u32 = 3;
@@ -143,16 +141,6 @@ pub enum Line {
     },
 }
 
-/// A record that is being written.
-#[derive(Debug)]
-pub struct Recorder {
-    folder: PathBuf,
-    files: BTreeMap<String, File>,
-    run: Run,
-    /// Left out of every line: where a user keeps a checkout is nobody's business.
-    root: String,
-}
-
 /// A record that was read.
 #[derive(Debug)]
 pub struct Record {
@@ -171,111 +159,29 @@ pub struct BackendRecord {
     pub stops: Vec<(Cell, Stop)>,
 }
 
-impl Recorder {
-    /// Begins a record in `folder` of what is measured in the workspace `root`. The folder's name
-    /// ends in `.partial` until [`Recorder::finish`]; what an interrupted run left there is moved
-    /// aside, not lost.
-    ///
-    /// # Errors
-    /// Fails where the folder cannot be written.
-    pub fn begin(folder: &Path, root: &Path, run: Run) -> Result<Self> {
-        let partial = partial(folder);
-        if partial.exists() {
-            let mut number = 1;
-            let aside = loop {
-                let aside = folder.with_extension(format!("interrupted-{number}"));
-                if !aside.exists() {
-                    break aside;
-                }
-                number += 1;
-            };
-            std::fs::rename(&partial, &aside)
-                .with_context(|| format!("cannot move {} aside", partial.display()))?;
-        }
-        std::fs::create_dir_all(partial.join("outputs")).with_context(|| {
-            format!(
-                "cannot write records to {}; give a writable folder with --out",
-                partial.display()
-            )
-        })?;
-        let recorder = Self {
-            folder: partial,
-            files: BTreeMap::new(),
-            run,
-            root: format!("{}{}", root.display(), std::path::MAIN_SEPARATOR),
-        };
-        recorder.write_run()?;
-        Ok(recorder)
+/// Keeps the outputs of one cell in the folder of a record.
+///
+/// # Errors
+/// Fails where the file cannot be written.
+pub fn write_outputs(
+    folder: &Path,
+    cell: &Cell,
+    names: &[String],
+    outputs: &Outputs,
+) -> Result<()> {
+    let named = outputs.iter().flat_map(|(image, tensors)| {
+        names
+            .iter()
+            .zip(tensors)
+            .map(move |(name, tensor)| (format!("{image}/{name}"), tensor))
+    });
+    let path = folder.join(outputs_file(cell));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot write to {}", parent.display()))?;
     }
-
-    /// Where it is written now.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Appends one line and flushes it.
-    ///
-    /// # Errors
-    /// Fails where the file cannot be written, for example on a full disk; earlier lines stay.
-    pub fn write(&mut self, backend: &str, line: &Line) -> Result<()> {
-        let path = self.folder.join(format!("{backend}.jsonl"));
-        let context = || format!("cannot write to {}; what it holds is kept", path.display());
-        if !self.files.contains_key(backend) {
-            let file = OpenOptions::new().create(true).append(true).open(&path);
-            self.files
-                .insert(backend.into(), file.with_context(context)?);
-        }
-        let json = serde_json::to_string(line)?.replace(&self.root, "") + "\n";
-        match self.files.get_mut(backend) {
-            Some(file) => file.write_all(json.as_bytes()).with_context(context),
-            None => Ok(()),
-        }
-    }
-
-    /// Keeps the outputs of one cell.
-    ///
-    /// # Errors
-    /// Fails where the file cannot be written.
-    pub fn write_outputs(&self, cell: &Cell, names: &[String], outputs: &Outputs) -> Result<()> {
-        let named = outputs.iter().flat_map(|(image, tensors)| {
-            names
-                .iter()
-                .zip(tensors)
-                .map(move |(name, tensor)| (format!("{image}/{name}"), tensor))
-        });
-        write_tensors(&self.folder.join(outputs_file(cell)), named)
-            .map_err(|e| anyhow::anyhow!("{e}"))
-    }
-
-    /// Ends the record and gives it its name; an older record of that name is replaced. What was
-    /// measured beside that is taken over where the code is the same.
-    ///
-    /// # Errors
-    /// Fails where the folder cannot be renamed.
-    pub fn finish(mut self, duration_s: f64) -> Result<PathBuf> {
-        self.run.duration_s = Some(duration_s);
-        self.write_run()?;
-        let folder = self.folder.with_extension("");
-        if folder.exists() {
-            for beside in [overhead::BESIDE, explain::BESIDE] {
-                beside.take_over(&folder, &self.folder, &self.run.code)?;
-            }
-            cure::take_over(&folder, &self.folder, &self.run.code)?;
-            zoo::take_over(&folder, &self.folder, &self.run.code)?;
-            std::fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot replace {}", folder.display()))?;
-        }
-        std::fs::rename(&self.folder, &folder)
-            .with_context(|| format!("cannot rename {}", self.folder.display()))?;
-        Ok(folder)
-    }
-
-    fn write_run(&self) -> Result<()> {
-        let path = self.folder.join("run.json");
-        let json = serde_json::to_string_pretty(&self.run)?;
-        std::fs::write(&path, json + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
+    write_tensors(&path, named).map_err(|e| anyhow::anyhow!("{e}"))?;
+    lines::compress(&path)
 }
 
 impl Record {
@@ -295,17 +201,9 @@ impl Record {
             path.display(),
             run.version
         );
-        let mut backends = BTreeMap::new();
-        let entries = std::fs::read_dir(folder)
-            .with_context(|| format!("cannot list {}", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "jsonl")
-                && let Some(name) = path.file_stem().and_then(|n| n.to_str())
-            {
-                backends.insert(name.to_owned(), BackendRecord::read(&path)?);
-            }
-        }
+        let files = lines::files(folder)?.into_iter();
+        let backends = files.map(|(name, path)| Ok((name, BackendRecord::read(&path)?)));
+        let backends = backends.collect::<Result<_>>()?;
         Ok(Self {
             folder: folder.into(),
             run,
@@ -319,10 +217,10 @@ impl Record {
     /// Fails where the file is there and cannot be read.
     pub fn outputs(&self, cell: &Cell, names: &[String]) -> Result<Option<Outputs>> {
         let path = self.folder.join(outputs_file(cell));
-        if !path.is_file() {
+        let read = |path: &Path| Ok(read_tensors(path).map_err(|e| anyhow::anyhow!("{e}"))?.0);
+        let Some(mut tensors) = lines::with_plain(&path, read)? else {
             return Ok(None);
-        }
-        let (mut tensors, _) = read_tensors(&path).map_err(|e| anyhow::anyhow!("{e}"))?;
+        };
         let mut images: Vec<String> = tensors
             .keys()
             .filter_map(|key| key.split_once('/').map(|(image, _)| image.to_owned()))
@@ -380,11 +278,7 @@ impl Record {
 
 impl BackendRecord {
     fn read(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let lines: Vec<String> = BufReader::new(file)
-            .lines()
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = lines::read_text(path)?;
         let mut record = Self::default();
         for (number, text) in lines.iter().enumerate() {
             match serde_json::from_str(text) {
@@ -408,10 +302,6 @@ impl BackendRecord {
         }
         Ok(record)
     }
-}
-
-fn partial(folder: &Path) -> PathBuf {
-    folder.with_extension("partial")
 }
 
 fn outputs_file(cell: &Cell) -> PathBuf {
@@ -489,11 +379,14 @@ pub(crate) mod tests {
         }
     }
 
+    fn begin(folder: &Path) -> Result<Recorder> {
+        Recorder::begin(folder, folder, &run())
+    }
+
     #[test]
     fn what_was_written_can_be_read() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let folder = dir.path().join("2026-01-01-cpu");
-        let mut recorder = Recorder::begin(&folder, dir.path(), run())?;
+        let mut recorder = begin(&dir.path().join("2026-01-01-cpu"))?;
         recorder.write("x", &unavailable())?;
         let cell = Cell {
             backend: "x".into(),
@@ -505,8 +398,8 @@ pub(crate) mod tests {
         };
         let tensor = Tensor::new(&[2], vec![1.0, 2.0]).map_err(|e| anyhow::anyhow!("{e}"))?;
         let outputs = Outputs::from([("photo".to_string(), vec![tensor])]);
-        recorder.write_outputs(&cell, &["y".into()], &outputs)?;
-        let record = Record::read(&recorder.finish(1.0)?)?;
+        write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
+        let record = Record::read(&recorder.finish()?)?;
         assert_eq!(
             record.backends["x"].unavailable.as_deref(),
             Some("not here")
@@ -516,33 +409,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_interrupted_run_is_kept_and_readable() -> Result<()> {
+    fn an_interrupted_run_is_readable_without_the_line_that_was_cut_off() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let folder = dir.path().join("2026-01-01-cpu");
-        let mut recorder = Recorder::begin(&folder, dir.path(), run())?;
+        let mut recorder = begin(&dir.path().join("2026-01-01-cpu"))?;
         recorder.write("x", &unavailable())?;
         let partial = recorder.folder().to_owned();
         drop(recorder);
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(partial.join("x.jsonl"))?;
-        file.write_all(b"{\"record\":\"unavai")?;
+        let path = lines::plain(&partial, "x");
+        let written = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, written + "{\"record\":\"unavai")?;
         assert!(Record::read(&partial)?.backends["x"].unavailable.is_some());
-
-        Recorder::begin(&folder, dir.path(), run())?;
-        let aside = folder.with_extension("interrupted-1");
-        assert!(Record::read(&aside)?.backends["x"].unavailable.is_some());
-        Ok(())
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_written_is_named() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let file = dir.path().join("file");
-        std::fs::write(&file, b"")?;
-        let error =
-            Recorder::begin(&file.join("record"), dir.path(), run()).expect_err("must fail");
-        assert!(format!("{error:#}").contains("--out"), "{error:#}");
         Ok(())
     }
 }

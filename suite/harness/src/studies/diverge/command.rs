@@ -14,9 +14,9 @@ use firstpass_trial::{
 };
 
 use crate::{
-    record::sidecar::Beside,
+    record::sidecar::Sidecar,
     studies::{
-        diverge::{self, BESIDE, SATURATION, Settings, report::divergence_on_terminal},
+        diverge::{self, SATURATION, SIDECAR, Settings, report::divergence_on_terminal},
         first_passes::arguments::{chosen_backends, reported},
     },
 };
@@ -58,7 +58,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             .find(|model| model.precision == Precision::Int8)
             .context("the fixtures have no int8 model; name one with --model")?,
     };
-    compare(workspace, arguments, model, BESIDE)
+    compare(workspace, arguments, model, SIDECAR)
 }
 
 /// The same of the fixture whose activations use all of their range.
@@ -77,7 +77,7 @@ fn compare(
     workspace: &Workspace,
     arguments: &Arguments,
     model: ModelDescription,
-    beside: Beside,
+    beside: Sidecar,
 ) -> Result<ExitCode> {
     let engines = chosen_backends(workspace, &arguments.backends)?;
     let mut knobs = Knobs::default();

@@ -7,20 +7,20 @@ use anyhow::Result;
 use firstpass_probe::{Knobs, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{code::Code, sidecar::Beside};
+use crate::record::{code::Code, sidecar::Sidecar};
 
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 2;
 
 /// Where it is kept.
-pub const BESIDE: Beside = Beside {
+pub const SIDECAR: Sidecar = Sidecar {
     name: "diverge",
     version: VERSION,
 };
 
 /// Where the same of a model is kept whose activations use all of their range: there, kernels that add
 /// in 16 bits saturate.
-pub const SATURATION: Beside = Beside {
+pub const SATURATION: Sidecar = Sidecar {
     name: "saturation",
     version: VERSION,
 };
@@ -220,11 +220,11 @@ pub struct Diverge {
     pub layers: BTreeMap<String, Vec<LayerDifference>>,
 }
 
-/// Reads what was compared beside a record, [`BESIDE`] or [`SATURATION`]; `None` where nothing was.
+/// Reads what was compared beside a record, [`SIDECAR`] or [`SATURATION`]; `None` where nothing was.
 ///
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
-pub fn read(beside: Beside, record: &Path) -> Result<Option<Diverge>> {
+pub fn read(beside: Sidecar, record: &Path) -> Result<Option<Diverge>> {
     let kept = beside.read(record)?;
     Ok(kept.map(|(run, layers)| Diverge { run, layers }))
 }

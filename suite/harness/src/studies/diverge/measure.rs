@@ -21,7 +21,7 @@ use crate::{
     progress::progress,
     record::{
         code::{Code, sources_sha256},
-        sidecar::{Beside, Recorder},
+        sidecar::{self, Sidecar},
     },
     studies::{
         diverge::{
@@ -51,7 +51,7 @@ pub fn measure(
     engines: &[Backend],
     subject: &Subject,
     settings: Settings,
-    beside: Beside,
+    beside: Sidecar,
     record: &Path,
 ) -> Result<PathBuf> {
     let backends = workspace.backends()?;
@@ -76,8 +76,8 @@ pub fn measure(
         inputs.folder(),
     )?;
     let rules = best_rules(record, model)?;
-    let mut recorder = Recorder::begin(beside, record, workspace.root(), &run)?;
-    recorder.announce_interruption();
+    let mut recorder = beside.begin(record, workspace.root(), &run)?;
+    recorder.announce_interruption(sidecar::what_next);
     let (referee, description) = start(workspace, referee)?;
     let all_rules = referee::rules(&description.knobs);
     let bar = progress(beside.name, engines.len() * (layered.layers.len() + 1));

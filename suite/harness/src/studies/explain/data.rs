@@ -8,13 +8,13 @@ use firstpass_probe::{Format, Knobs, Profile, Span, WARM_UP};
 use firstpass_trial::machine::Machine;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{code::Code, sidecar::Beside};
+use crate::record::{code::Code, sidecar::Sidecar};
 
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 3;
 
 /// Where it is kept.
-pub const BESIDE: Beside = Beside {
+pub const SIDECAR: Sidecar = Sidecar {
     name: "explain",
     version: VERSION,
 };
@@ -112,7 +112,7 @@ pub fn without_warm_up(knobs: &Knobs) -> Knobs {
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
 pub fn read(record: &Path) -> Result<Option<Explain>> {
-    let kept = BESIDE.read(record)?;
+    let kept = SIDECAR.read(record)?;
     Ok(kept.map(|(run, processes)| Explain { run, processes }))
 }
 
@@ -122,7 +122,6 @@ pub(crate) mod tests {
     use firstpass_probe::{ProfiledOperator, ProfiledPass};
 
     use super::*;
-    use crate::record::sidecar::Recorder;
 
     pub(crate) fn run() -> ExplainRun {
         ExplainRun {
@@ -177,7 +176,7 @@ pub(crate) mod tests {
     fn what_was_written_can_be_read() -> Result<()> {
         let dir = tempfile::tempdir()?;
         assert!(read(dir.path())?.is_none());
-        let mut recorder = Recorder::begin(BESIDE, dir.path(), dir.path(), &run())?;
+        let mut recorder = SIDECAR.begin(dir.path(), dir.path(), &run())?;
         let mut profiled = process(Variant::Profiled, 0);
         profiled.profile = Some(Profile {
             source: "a hook".into(),

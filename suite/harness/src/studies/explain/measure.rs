@@ -18,9 +18,9 @@ use rand::seq::SliceRandom;
 
 use crate::{
     progress::progress,
-    record::{Record, code::Code, sidecar::Recorder},
+    record::{Record, Recorder, code::Code, sidecar},
     studies::explain::{
-        BESIDE, ExplainProcess, ExplainRun, Settings, VERSION, Variant, without_warm_up,
+        ExplainProcess, ExplainRun, SIDECAR, Settings, VERSION, Variant, without_warm_up,
     },
 };
 
@@ -85,8 +85,8 @@ pub fn measure(
     for model in &subject.models {
         files.push((model, inputs.file(photo, model)?));
     }
-    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
-    recorder.announce_interruption();
+    let mut recorder = SIDECAR.begin(record, workspace.root(), &run)?;
+    recorder.announce_interruption(sidecar::what_next);
     let mut tasks = Vec::new();
     for backend in backends {
         let (probe, description) = match start(workspace, backend) {
@@ -320,7 +320,7 @@ mod tests {
     fn lines(profile: &Profile, settings: Settings) -> Result<Vec<ExplainProcess>> {
         let dir = tempfile::tempdir()?;
         let mut tasks = [task(dir.path(), profile)?];
-        let mut recorder = Recorder::begin(BESIDE, dir.path(), dir.path(), &run())?;
+        let mut recorder = SIDECAR.begin(dir.path(), dir.path(), &run())?;
         run_rounds(&mut tasks, settings, &mut recorder)?;
         recorder.finish()?;
         let mut explain = read(dir.path())?.context("nothing there")?;

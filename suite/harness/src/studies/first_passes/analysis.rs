@@ -172,7 +172,7 @@ impl Analysis {
         let overhead = overhead::read(&record.folder)?;
         let referee = referee::read(&record.folder)?;
         let operators = operators::read(&record.folder)?;
-        let diverge = diverge::read(diverge::BESIDE, &record.folder)?;
+        let diverge = diverge::read(diverge::SIDECAR, &record.folder)?;
         let saturation = diverge::read(diverge::SATURATION, &record.folder)?;
         let cure = cure::read(workspace, &record.folder)?;
         let explain = explain::read(&record.folder)?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     page::numbers::setting as name,
-    record::{code::Code, sidecar::Beside},
+    record::{code::Code, sidecar::Sidecar},
     studies::{
         diverge::Difference,
         operators::{Case, KINDS, Kind, Outcome, StandardTest},
@@ -27,7 +27,7 @@ use crate::{
 pub const VERSION: u32 = 1;
 
 /// Where it is kept.
-pub const BESIDE: Beside = Beside {
+pub const SIDECAR: Sidecar = Sidecar {
     name: "operators",
     version: VERSION,
 };
@@ -107,7 +107,7 @@ pub struct Operators {
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
 pub fn read(record: &Path) -> Result<Option<Operators>> {
-    let Some((run, lines)) = BESIDE.read(record)? else {
+    let Some((run, lines)) = SIDECAR.read(record)? else {
         return Ok(None);
     };
     let (mut tried, mut standard) = (BTreeMap::new(), BTreeMap::new());

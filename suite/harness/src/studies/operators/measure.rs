@@ -21,12 +21,12 @@ use crate::{
     progress::progress,
     record::{
         code::{Code, sources_sha256},
-        sidecar::Recorder,
+        sidecar,
     },
     studies::{
         diverge::Difference,
         operators::{
-            Absence, BESIDE, Case, KINDS, Kind, OperatorsRun, Tried, VERSION,
+            Absence, Case, KINDS, Kind, OperatorsRun, SIDECAR, Tried, VERSION,
             case::{INPUT, OUTPUT},
             data::Line,
             standard::Standard,
@@ -77,8 +77,8 @@ pub fn measure(
         cases: settings.cases,
     };
     let kept = kept(&workspace.fixtures().join(KEPT))?;
-    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
-    recorder.announce_interruption();
+    let mut recorder = SIDECAR.begin(record, workspace.root(), &run)?;
+    recorder.announce_interruption(sidecar::what_next);
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let (probe, description) = start(workspace, referee)?;
     let referee = Referee {

@@ -12,13 +12,13 @@ use firstpass_probe::Format;
 use firstpass_trial::machine::Machine;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{code::Code, sidecar::Beside};
+use crate::record::{code::Code, sidecar::Sidecar};
 
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 1;
 
 /// Where it is kept.
-pub const BESIDE: Beside = Beside {
+pub const SIDECAR: Sidecar = Sidecar {
     name: "overhead",
     version: VERSION,
 };
@@ -110,7 +110,7 @@ pub struct Overhead {
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
 pub fn read(record: &Path) -> Result<Option<Overhead>> {
-    let kept = BESIDE.read(record)?;
+    let kept = SIDECAR.read(record)?;
     Ok(kept.map(|(run, processes)| Overhead { run, processes }))
 }
 
@@ -119,7 +119,6 @@ mod tests {
     use anyhow::Context;
 
     use super::*;
-    use crate::record::sidecar::Recorder;
 
     fn run() -> OverheadRun {
         OverheadRun {
@@ -161,7 +160,7 @@ mod tests {
     fn what_was_written_can_be_read() -> Result<()> {
         let dir = tempfile::tempdir()?;
         assert!(read(dir.path())?.is_none());
-        let mut recorder = Recorder::begin(BESIDE, dir.path(), dir.path(), &run())?;
+        let mut recorder = SIDECAR.begin(dir.path(), dir.path(), &run())?;
         let mut probe = process(Variant::Probe);
         probe.gaps_ns = vec![1];
         let mut failed = process(Variant::Python);

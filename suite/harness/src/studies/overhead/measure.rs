@@ -24,9 +24,9 @@ use rand::seq::SliceRandom;
 use crate::{
     progress::progress,
     python,
-    record::{Record, code::Code, sidecar::Recorder},
+    record::{Record, Recorder, code::Code, sidecar},
     studies::overhead::{
-        BESIDE, OverheadProcess, OverheadRun, Settings, VERSION, Variant, judge::is_precise,
+        OverheadProcess, OverheadRun, SIDECAR, Settings, VERSION, Variant, judge::is_precise,
     },
 };
 
@@ -104,8 +104,8 @@ pub fn measure(
         settings,
         clock_read_ns: clock_read_ns(),
     };
-    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
-    recorder.announce_interruption();
+    let mut recorder = SIDECAR.begin(record, workspace.root(), &run)?;
+    recorder.announce_interruption(sidecar::what_next);
 
     let mut inputs = InputFiles::new()?;
     let mut contests = Vec::new();

@@ -7,7 +7,7 @@ use anyhow::Result;
 use firstpass_probe::{Format, Knobs};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{code::Code, sidecar::Beside};
+use crate::record::{code::Code, sidecar::Sidecar};
 
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 1;
@@ -17,7 +17,7 @@ pub const VERSION: u32 = 1;
 pub const F32_SUMS: &str = "f32-sums";
 
 /// Where it is kept.
-pub const BESIDE: Beside = Beside {
+pub const SIDECAR: Sidecar = Sidecar {
     name: "referee",
     version: VERSION,
 };
@@ -67,7 +67,7 @@ pub struct Referee {
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
 pub fn read(record: &Path) -> Result<Option<Referee>> {
-    let kept = BESIDE.read(record)?;
+    let kept = SIDECAR.read(record)?;
     Ok(kept.map(|(run, comparisons)| Referee { run, comparisons }))
 }
 

@@ -21,9 +21,9 @@ use crate::{
     record::{
         Record,
         code::{Code, sources_sha256},
-        sidecar::Recorder,
+        sidecar,
     },
-    studies::referee::{BESIDE, Comparison, F32_SUMS, RefereeRun, VERSION},
+    studies::referee::{Comparison, F32_SUMS, RefereeRun, SIDECAR, VERSION},
 };
 
 /// Compares the engines of a record with every referee of the workspace, on the record's int8 models
@@ -58,8 +58,8 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
             .map(|photo| photo.name.clone())
             .collect(),
     };
-    let mut recorder = Recorder::begin(BESIDE, record, workspace.root(), &run)?;
-    recorder.announce_interruption();
+    let mut recorder = SIDECAR.begin(record, workspace.root(), &run)?;
+    recorder.announce_interruption(sidecar::what_next);
     let mut inputs = InputFiles::new()?;
     for referee in &referees {
         let (probe, description) = start(workspace, referee)?;

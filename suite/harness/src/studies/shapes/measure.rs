@@ -30,7 +30,7 @@ use crate::{
 /// Where every process is kept, a JSON line each.
 pub const FILE: &str = "shapes.jsonl";
 
-/// Beside it: what the measuring was.
+/// Sidecar it: what the measuring was.
 const RUN: &str = "shapes.json";
 
 /// Raised when the meaning of these files changes.

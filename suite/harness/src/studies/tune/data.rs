@@ -13,7 +13,7 @@ use firstpass_probe::Cures;
 use firstpass_trial::{workload::Subject, workspace::Workspace};
 
 use crate::{
-    record::{Record, code::Code},
+    record::Record,
     studies::tune::judge::{Ablation, Setting, judge, recommended},
 };
 
@@ -109,22 +109,6 @@ pub fn chosen(workspace: &Workspace) -> Result<Cures> {
     } else {
         Ok(Cures::default())
     }
-}
-
-/// Moves what was measured beside an older record to a newer one that was made by the same code.
-///
-/// # Errors
-/// Fails where the folder is there and cannot be moved.
-pub fn take_over(older: &Path, newer: &Path, code: &Code) -> Result<()> {
-    let made_by = |name: &str| -> Option<String> {
-        let record = Record::read(&older.join(FOLDER).join(name)).ok()?;
-        Some(record.run.code.measured_sha256)
-    };
-    if made_by(ONE_AT_A_TIME).as_deref() == Some(code.measured_sha256.as_str()) {
-        let (from, to) = (older.join(FOLDER), newer.join(FOLDER));
-        fs::rename(&from, &to).with_context(|| format!("cannot move {}", from.display()))?;
-    }
-    Ok(())
 }
 
 /// Writes the recommended setting of each backend that has one. Backends that were not tried keep

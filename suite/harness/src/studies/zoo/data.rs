@@ -3,17 +3,14 @@
 //! The models are made on the machine that measures ([`make`]) and not committed. What was measured is
 //! a record in the folder [`FOLDER`] of another, with what a report needs of the models beside it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, anyhow};
 use firstpass_probe::{read_tensors, write_tensors};
 use firstpass_trial::{model::ModelDescription, outputs::Outputs, workload::Subject};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Record, code::Code};
+use crate::record::Record;
 
 /// The folder inside of a record.
 pub const FOLDER: &str = "zoo";
@@ -142,20 +139,6 @@ fn golden(path: &Path, model: &ModelDescription) -> Result<Option<Outputs>> {
     Ok(Some(outputs.collect::<Result<_>>()?))
 }
 
-/// Moves what was measured beside an older record to a newer one that was made by the same code.
-///
-/// # Errors
-/// Fails where the folder is there and cannot be moved.
-pub fn take_over(older: &Path, newer: &Path, code: &Code) -> Result<()> {
-    let (from, to): (PathBuf, PathBuf) = (older.join(FOLDER), newer.join(FOLDER));
-    // One that cannot be read any more is of other code.
-    let made_by = Record::read(&from).map(|record| record.run.code.measured_sha256);
-    if made_by.is_ok_and(|made_by| made_by == code.measured_sha256) {
-        fs::rename(&from, &to).with_context(|| format!("cannot move {}", from.display()))?;
-    }
-    Ok(())
-}
-
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value)?;
     fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
@@ -196,7 +179,7 @@ mod tests {
         let workspace = Workspace::find()?;
         let subject = subject(&workspace)?;
         let folder = record.join(FOLDER);
-        let folder = Recorder::begin(&folder, workspace.root(), run())?.finish(1.0)?;
+        let folder = Recorder::begin(&folder, workspace.root(), &run())?.finish()?;
         keep(&folder, &subject, &made())?;
         Ok(subject)
     }
@@ -214,24 +197,6 @@ mod tests {
         assert_eq!(model.description.name, subject.models[0].name);
         assert_eq!(model.golden, subject.golden(&subject.models[0])?);
         assert!(model.golden.as_ref().is_some_and(|g| g.len() == 2));
-        Ok(())
-    }
-
-    #[test]
-    fn the_same_code_takes_over_what_was_measured() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let (older, newer) = (dir.path().join("older"), dir.path().join("newer"));
-        fs::create_dir_all(&older)?;
-        fs::create_dir_all(&newer)?;
-        measured(&older)?;
-        let mut code = run().code;
-        let same = code.measured_sha256.clone();
-        code.measured_sha256 = "another".into();
-        take_over(&older, &newer, &code)?;
-        assert!(read(&newer)?.is_none());
-        code.measured_sha256 = same;
-        take_over(&older, &newer, &code)?;
-        assert!(read(&newer)?.is_some() && read(&older)?.is_none());
         Ok(())
     }
 }

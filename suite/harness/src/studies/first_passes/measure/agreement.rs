@@ -12,7 +12,7 @@ use firstpass_trial::{
 
 use crate::{
     progress::progress,
-    record::{Line, Recorder, Settings},
+    record::{Line, Recorder, Settings, write_outputs},
     studies::first_passes::measure::{Budget, Job, label},
 };
 
@@ -150,7 +150,7 @@ pub(crate) fn observe(
         if observation.process.completed() && !is_known {
             let names: Vec<String> = job.model.outputs.iter().map(|o| o.name.clone()).collect();
             let outputs = read_outputs(&saved, &images, &names)?;
-            recorder.write_outputs(cell, &names, &outputs)?;
+            write_outputs(recorder.folder(), cell, &names, &outputs)?;
         } else if !observation.process.completed() {
             bar.suspend(|| eprintln!("{}: {}", label(cell), observation.process.outcome));
         }

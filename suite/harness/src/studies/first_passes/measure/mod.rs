@@ -61,10 +61,11 @@ impl Budget {
     }
 }
 
-/// The usual name of a record that is made now: `2026-11-24-amd-epyc-2-cores`.
+/// The usual name of a record that is made now, with the time in UTC:
+/// `2026-11-24-093015-amd-epyc-2-cores`.
 pub fn record_name() -> String {
-    let today = jiff::Timestamp::now().strftime("%Y-%m-%d");
-    format!("{today}-{}", Machine::observe().slug())
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%d-%H%M%S");
+    format!("{now}-{}", Machine::observe().slug())
 }
 
 /// Measures and records in `folder`; returns it.
@@ -82,30 +83,29 @@ pub fn run(
     folder: &Path,
 ) -> Result<PathBuf> {
     let began = Instant::now();
-    let mut recorder = Recorder::begin(
-        folder,
-        workspace.root(),
-        Run {
-            version: VERSION,
-            date: now(),
-            machine: Machine::observe(),
-            code: Code::observe(workspace)?,
-            settings: settings.clone(),
-            models: subject
-                .models
-                .iter()
-                .map(|m| relative(workspace, &m.file))
-                .collect(),
-            photos: subject
-                .photos
-                .iter()
-                .map(|p| relative(workspace, &p.file))
-                .collect(),
-            files: subject.checksums(workspace)?,
-            duration_s: None,
-        },
-    )?;
-    announce_interruption(recorder.folder());
+    let mut run = Run {
+        version: VERSION,
+        date: now(),
+        machine: Machine::observe(),
+        code: Code::observe(workspace)?,
+        settings: settings.clone(),
+        models: subject
+            .models
+            .iter()
+            .map(|m| relative(workspace, &m.file))
+            .collect(),
+        photos: subject
+            .photos
+            .iter()
+            .map(|p| relative(workspace, &p.file))
+            .collect(),
+        files: subject.checksums(workspace)?,
+        duration_s: None,
+    };
+    let mut recorder = Recorder::begin(folder, workspace.root(), &run)?;
+    recorder.announce_interruption(|folder| {
+        format!("`cargo firstpass report --from {folder}` shows it")
+    });
 
     let started = start_backends(workspace, backends, settings, &mut recorder)?;
     let jobs = jobs(&started, subject, settings, &mut recorder)?;
@@ -131,7 +131,9 @@ pub fn run(
         &mut inputs,
         &mut recorder,
     )?;
-    recorder.finish(began.elapsed().as_secs_f64())
+    run.duration_s = Some(began.elapsed().as_secs_f64());
+    recorder.write_run(&run)?;
+    recorder.finish()
 }
 
 /// Builds each probe and asks its engine what it is.
@@ -304,17 +306,4 @@ fn label(cell: &Cell) -> String {
         if threads == 1 { "" } else { "s" },
         if cell.cold_files { ", cold files" } else { "" }
     )
-}
-
-/// Says where the measurements are when the user interrupts the run.
-fn announce_interruption(folder: &Path) {
-    let folder = folder.display().to_string();
-    // A second handler in one process is refused, which only loses this hint.
-    let _ = ctrlc::set_handler(move || {
-        eprintln!(
-            "\ninterrupted; what was measured is in {folder}: \
-             `cargo firstpass report --from {folder}` shows it"
-        );
-        std::process::exit(130);
-    });
 }
