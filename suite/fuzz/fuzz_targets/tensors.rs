@@ -3,7 +3,7 @@
 #![no_main]
 
 use firstpass_fuzz::Folder;
-use firstpass_harness::user_model::read_named;
+use firstpass_trial::tensor_files::read_named;
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {

@@ -7,7 +7,7 @@ pub mod commands;
 pub mod compare;
 pub mod graph;
 pub mod page;
-mod progress;
+pub(crate) mod progress;
 pub mod python;
 pub mod record;
 pub mod report;

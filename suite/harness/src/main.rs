@@ -2,24 +2,19 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use firstpass_harness::{
-    commands::{cargo, doctor},
+    commands::{cargo, doctor, record},
     compare::{compare_command as compare, gate_command as gate},
     report::command as report,
-    studies::{
-        diverge::command as diverge, explain::command as explain, first_passes::aa,
-        operators::command as operators, overhead::command as overhead,
-        referee::command as referee, shapes::command as shapes, tune::command as cure,
-        zoo::command as zoo,
-    },
+    studies::{self, first_passes::aa},
     user_model::{check, init},
 };
 use firstpass_trial::{setup, workspace::Workspace};
 
 /// Do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
-#[command(name = "firstpass", version, about)]
+#[command(name = "firstpass", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -29,6 +24,8 @@ struct Cli {
 enum Command {
     /// Sets up what is missing, measures every engine on every model, and writes the report
     Report(report::Arguments),
+    /// Measures everything that the committed pages are made of, and keeps what is fresh
+    Record(record::Arguments),
     /// Does everything for a model of your own: agreement, first passes, where they spend their time,
     /// and the settings that make them fast
     Check(check::Arguments),
@@ -36,65 +33,51 @@ enum Command {
     Init(init::Arguments),
     /// Measures every engine against itself: what can this machine tell apart?
     Aa(aa::Arguments),
-    /// Measures series in which the shape of the inputs changes: does an engine warm up again?
-    Measure(shapes::Arguments),
     /// Says what changed between two records beyond noise
     Compare(compare::Arguments),
     /// Judges limits on first passes and steady times; the exit code is the verdict
     Gate(gate::Arguments),
-    /// Tries every setting of every engine: which make the first passes fast, and what do they cost?
-    Cure(cure::Arguments),
     /// Sets up what is missing, then runs every test on every engine, none skipped
     Test(cargo::Arguments),
     /// Sets up what is missing, then runs the criterion benchmarks of every engine
     Bench(cargo::Arguments),
-    /// Says where the first passes spend their time, from the engines' own hooks
-    Explain(explain::Arguments),
-    /// Measures whether measuring disturbs: engines through the probe, called directly, and from Python
-    Overhead(overhead::Arguments),
-    /// Says whose arithmetic an engine's is: which rule of an exact interpreter gives its very outputs
-    Referee(referee::Arguments),
-    /// Says in which layer an engine begins to differ from the referee, and how the difference grows
-    Diverge(diverge::Arguments),
-    /// Says which engines saturate on this machine, in which layers: as diverge, of a model whose
-    /// activations use all of 0 to 255
-    Saturation(diverge::Arguments),
-    /// Tries small quantized graphs on every engine, operator by operator, against the referee
-    Operators(operators::Arguments),
-    /// Measures other models as well, torchvision's quantized ones and another detector: do their first
-    /// passes take as long?
-    Zoo(zoo::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
     /// Says for each engine what was found, where, in which version, and what to do if it is missing
     Doctor,
 }
 
+/// The subcommands above, and one for each study.
+fn command_line() -> clap::Command {
+    let studies = studies::ALL.into_iter();
+    studies.fold(Cli::command(), |all, study| all.subcommand(study.command()))
+}
+
 fn main() -> ExitCode {
     // So that `firstpass … | head` ends without a panic.
     sigpipe::reset();
-    let cli = Cli::parse();
-    let is_gate = matches!(cli.command, Command::Gate(_));
-    let done = Workspace::find().and_then(|workspace| match cli.command {
-        Command::Report(arguments) => report::run(&workspace, &arguments),
-        Command::Check(arguments) => check::run(&workspace, &arguments),
-        Command::Init(arguments) => init::run(&workspace, &arguments),
-        Command::Aa(arguments) => aa::run(&workspace, &arguments),
-        Command::Measure(arguments) => shapes::run(&workspace, &arguments),
-        Command::Compare(arguments) => compare::run(&arguments),
-        Command::Gate(arguments) => gate::run(&workspace, &arguments),
-        Command::Cure(arguments) => cure::run(&workspace, &arguments),
-        Command::Test(arguments) => cargo::test(&workspace, &arguments),
-        Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
-        Command::Explain(arguments) => explain::run(&workspace, &arguments),
-        Command::Overhead(arguments) => overhead::run(&workspace, &arguments),
-        Command::Referee(arguments) => referee::run(&workspace, &arguments),
-        Command::Diverge(arguments) => diverge::run(&workspace, &arguments),
-        Command::Saturation(arguments) => diverge::saturation(&workspace, &arguments),
-        Command::Operators(arguments) => operators::run(&workspace, &arguments),
-        Command::Zoo(arguments) => zoo::run(&workspace, &arguments),
-        Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
-        Command::Doctor => doctor::run(&workspace),
+    let matches = command_line().get_matches();
+    let is_gate = matches.subcommand_name() == Some("gate");
+    let done = Workspace::find().and_then(|workspace| {
+        if let Some((name, arguments)) = matches.subcommand()
+            && let Some(study) = studies::ALL.into_iter().find(|s| s.name() == name)
+        {
+            return study.run(&workspace, arguments);
+        }
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        match cli.command {
+            Command::Report(arguments) => report::run(&workspace, &arguments),
+            Command::Record(arguments) => record::run(&workspace, &arguments),
+            Command::Check(arguments) => check::run(&workspace, &arguments),
+            Command::Init(arguments) => init::run(&workspace, &arguments),
+            Command::Aa(arguments) => aa::run(&workspace, &arguments),
+            Command::Compare(arguments) => compare::run(&arguments),
+            Command::Gate(arguments) => gate::run(&workspace, &arguments),
+            Command::Test(arguments) => cargo::test(&workspace, &arguments),
+            Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
+            Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
+            Command::Doctor => doctor::run(&workspace),
+        }
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -108,12 +91,10 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_holds_no_contradiction() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
     }
 }

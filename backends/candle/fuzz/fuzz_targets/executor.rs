@@ -4,8 +4,9 @@
 
 use firstpass_candle::{Candle, Engine};
 use firstpass_fuzz::{Folder, inputs};
-use firstpass_harness::user_model::{Signature, random_input};
+use firstpass_harness::user_model::Signature;
 use firstpass_probe::{Backend, Format, Knobs, Model, Result};
+use firstpass_trial::made_up_input::random_input;
 use libfuzzer_sys::fuzz_target;
 
 /// Inputs of more elements make slow passes and find nothing that smaller ones do not.

@@ -224,7 +224,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let place = dir.path().join("notes");
         measure(&place, &RUNS[0], "one")?;
-        // Sidecar a complete record lie the studies of it.
+        // Beside a complete record lie the studies of it.
         fs::create_dir(place.join("study"))?;
         measure(&place, &RUNS[1], "two")?;
         measure(&place, &RUNS[1], "three")?;

@@ -4,17 +4,26 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use clap::Args;
-use firstpass_trial::{affinity::Placement, machine::all_threads, workspace::Workspace};
+use clap::{Args, Parser};
+use firstpass_trial::{
+    affinity::Placement,
+    machine::{Machine, all_threads},
+    workspace::Workspace,
+};
 
 use crate::{
     compare::hosts::hosts,
-    record::{Settings, Target},
+    page::Block,
+    record::{Record, Settings, Target},
     report::{self, terminal},
-    studies::first_passes::{arguments as measure, measure as campaign},
+    studies::{
+        carry_over,
+        first_passes::{arguments, chosen, measure as campaign},
+    },
 };
 
 /// Photographs of the fixtures that a quick report looks at.
@@ -46,7 +55,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    measure: measure::Arguments,
+    measure: arguments::Arguments,
 }
 
 impl Arguments {
@@ -127,6 +136,23 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Measures all engines on all fixtures as `firstpass report` does by default; returns the record.
+///
+/// # Errors
+/// Fails where the fixtures cannot be read or the record cannot be written.
+pub fn measure_all(workspace: &Workspace, budget: Option<Duration>) -> Result<PathBuf> {
+    #[derive(Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+    let Defaults { mut arguments } = Defaults::try_parse_from(["report"])?;
+    if let Some(budget) = budget {
+        arguments.measure.budget = Some(arguments::Time(budget));
+    }
+    measure(workspace, &arguments, &workspace.reports())
+}
+
 fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
     // What the user named is checked before anything that takes time.
     let of = &arguments.measure;
@@ -138,7 +164,20 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     };
     let subject = of.chosen_subject(workspace, photos)?;
     let mut settings = of.settings(arguments.preset())?;
-    settings.variants = measure::cured(workspace, &backends)?;
+    settings.variants = chosen::cured(workspace, &backends)?;
     let record = folder.join("records").join(campaign::record_name());
-    measure::run(workspace, &backends, &subject, &settings, &record)
+    let record = arguments::run(workspace, &backends, &subject, &settings, &record)?;
+    if let Some(shown) = shown_record(folder) {
+        carry_over(&shown, &record)?;
+    }
+    Ok(record)
+}
+
+/// The record that the report in a folder shows, where it is of this machine: what was measured beside
+/// one of another machine says nothing of this one.
+fn shown_record(folder: &Path) -> Option<PathBuf> {
+    let page = std::fs::read_to_string(folder.join("README.md")).ok()?;
+    let shown = folder.join(Block::source_of(&page)?);
+    let machine = Record::read(&shown).ok()?.run.machine;
+    (machine.slug() == Machine::observe().slug()).then_some(shown)
 }

@@ -25,24 +25,27 @@ use crate::{
     record::Settings,
     report::{picture_path, plot_path},
     studies::{
-        diverge::{report as diverge, saturation},
-        explain::report as explain,
+        Chapter,
         first_passes::{
             analysis::{Analysis, Row, label},
             picture::pictured_model,
             plots::{Plot, plot},
             report as latency, verdict,
         },
-        operators::report as operators,
-        overhead::report as overhead,
-        referee::report as referee,
         zoo::report as zoo,
     },
 };
 
+/// The sections of studies that belong to a chapter, in their order.
+fn of_chapter(studies: &[(Chapter, String)], chapter: Chapter) -> impl Iterator<Item = String> {
+    let of = studies.iter().filter(move |(place, _)| *place == chapter);
+    of.map(|(_, text)| text.clone())
+}
+
 pub(crate) fn render(
     workspace: &Workspace,
     analysis: &Analysis,
+    studies: &[(Chapter, String)],
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> Result<String> {
     let mut sections = vec![verdict_section(analysis)];
@@ -51,37 +54,10 @@ pub(crate) fn render(
         sections.push(model_summary(analysis, model, files));
     }
     sections.push(agreement_section(analysis));
-    // What is not there is not asked of models of the user's own: these commands are of the fixtures.
-    let mut of_fixtures = false;
-    for model in analysis.models() {
-        of_fixtures |= analysis.subject.is_of_fixtures(model)?;
-    }
-    if of_fixtures || analysis.referee.is_some() {
-        sections.push(referee::section(
-            analysis.referee.as_ref(),
-            analysis.models(),
-        ));
-    }
-    if of_fixtures || analysis.diverge.is_some() {
-        sections.push(diverge::section(
-            analysis.diverge.as_ref(),
-            analysis.models(),
-            files,
-        ));
-    }
-    if of_fixtures || analysis.saturation.is_some() {
-        sections.push(saturation::section(analysis));
-    }
-    if of_fixtures || analysis.operators.is_some() {
-        sections.push(operators::section(analysis.operators.as_ref()));
-    }
+    sections.extend(of_chapter(studies, Chapter::Agreement));
     sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
-    sections.push(explain::section(analysis, files));
-    if of_fixtures || analysis.overhead.is_some() {
-        sections.push(overhead::section(analysis.overhead.as_ref()));
-    }
-    sections.extend(analysis.zoo.as_ref().map(zoo::section));
+    sections.extend(of_chapter(studies, Chapter::Time));
     sections.push(repeatability_section(analysis));
     sections.push(arithmetic_section(analysis));
     sections.extend(incident_section(analysis));

@@ -11,21 +11,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use firstpass_probe::Knobs;
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
     page::{Block, splice, write_file},
-    record::{Record, Settings, code::Code},
+    record::{Record, code::Code},
     studies::{
-        diverge, explain,
+        self, Scope, State,
         first_passes::{
             analysis::Analysis,
+            chosen,
             picture::{self, picture_path},
             plots::{Plot, plot_path},
         },
-        tune,
-        zoo::{self, Zoo, sources_sha256},
     },
 };
 
@@ -49,6 +47,15 @@ pub struct Rendered {
 /// # Errors
 /// Fails where the record, its models or its photographs cannot be read.
 pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Result<Rendered> {
+    let mut of_fixtures = false;
+    for model in analysis.models() {
+        of_fixtures |= analysis.subject.is_of_fixtures(model)?;
+    }
+    let scope = Scope {
+        workspace,
+        analysis,
+        of_fixtures,
+    };
     let mut files = BTreeMap::new();
     for model in analysis.models() {
         for plot in Plot::ALL {
@@ -57,23 +64,17 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
             }
         }
     }
-    for (path, svg) in diverge::report::plots(analysis.diverge.as_ref())? {
-        files.insert(path, svg.into_bytes());
-    }
-    for (path, svg) in explain::report::plots(analysis)? {
-        files.insert(path, svg.into_bytes());
-    }
     for (photo, jpeg) in picture::pictures(analysis)? {
         files.insert(picture_path(&photo), jpeg);
     }
-    if let Some(cure) = &analysis.cure {
-        files.extend(tune::report::files(workspace, cure)?);
-    }
-    if let Some(zoo) = &analysis.zoo {
-        files.extend(zoo::report::files(zoo)?);
-    }
     files.extend(story::files(folder, analysis)?);
-    let block = markdown::render(workspace, analysis, &files)?;
+    let mut sections = Vec::new();
+    for study in studies::ALL {
+        let part = study.part(&scope)?;
+        files.extend(part.files);
+        sections.extend(part.section);
+    }
+    let block = markdown::render(workspace, analysis, &sections, &files)?;
     Ok(Rendered { block, files })
 }
 
@@ -189,48 +190,19 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
             record.display()
         ));
     }
-    if !has_chosen_settings(workspace, &analysis.record.run.settings)? {
+    if !chosen::are_chosen(workspace, &analysis.record.run.settings)? {
         stale.push(format!(
             "{} was measured with other settings than those of cures.toml",
             record.display()
         ));
     }
-    if let Some(zoo) = &analysis.zoo
-        && let Some(reason) = stale_zoo(workspace, zoo, &code)?
-    {
-        stale.push(format!(
-            "{} {reason}: `cargo firstpass zoo` measures again",
-            zoo.record.folder.display()
-        ));
-    }
-    let compared = [
-        analysis
-            .referee
-            .as_ref()
-            .map(|r| ("referee", &r.run.referees)),
-        analysis
-            .diverge
-            .as_ref()
-            .map(|d| ("diverge", &d.run.referees)),
-        analysis
-            .saturation
-            .as_ref()
-            .map(|d| ("saturation", &d.run.referees)),
-        analysis
-            .operators
-            .as_ref()
-            .map(|o| ("operators", &o.run.referees)),
-    ];
-    for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
-        let sources = crate::record::code::sources_sha256(workspace, backend)?;
-        for (command, referees) in compared.iter().flatten() {
-            if referees.get(&backend.name) != Some(&sources) {
-                stale.push(format!(
-                    "{} was compared with another {}: `cargo firstpass {command}` compares again",
-                    record.display(),
-                    backend.name
-                ));
-            }
+    for study in studies::ALL {
+        if let State::Stale(reason) = study.state(workspace, &record, &code)? {
+            let name = study.name();
+            stale.push(format!(
+                "{} {reason}: `cargo firstpass {name}` measures again",
+                record.join(name).display()
+            ));
         }
     }
     if analysis.record.run.duration_s.is_none() {
@@ -248,31 +220,4 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
         stale.join("\n  "),
         record.display()
     )
-}
-
-/// Whether the settings measured beside the defaults are those of `cures.toml`.
-fn has_chosen_settings(workspace: &Workspace, settings: &Settings) -> Result<bool> {
-    let none = Knobs::default();
-    let is_measured = |(backend, knobs): (&str, &Knobs)| {
-        let variants = settings.variants.get(backend);
-        let measured = variants.and_then(|variants| variants.first());
-        measured.unwrap_or(&none) == knobs
-    };
-    Ok(crate::studies::tune::chosen(workspace)?
-        .iter()
-        .all(is_measured))
-}
-
-/// Why the record of other models is out of date, if it is.
-fn stale_zoo(workspace: &Workspace, zoo: &Zoo, code: &Code) -> Result<Option<&'static str>> {
-    let run = &zoo.record.run;
-    Ok(if run.code.measured_sha256 != code.measured_sha256 {
-        Some("was measured with other code")
-    } else if zoo.made.sources_sha256 != sources_sha256(workspace)? {
-        Some("is of models that another program made")
-    } else if !has_chosen_settings(workspace, &run.settings)? {
-        Some("was measured with other settings than those of cures.toml")
-    } else {
-        None
-    })
 }

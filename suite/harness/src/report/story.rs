@@ -25,7 +25,10 @@ use firstpass_statistics::bootstrap::Estimate;
 use crate::{
     page::numbers::{milliseconds, ratio, setting as name, times},
     studies::{
-        explain::judge::{FIRST, Judged, judge},
+        explain::{
+            self,
+            judge::{FIRST, Judged, judge},
+        },
         first_passes::{
             analysis::Analysis,
             judge::latency::{Figure, Latency},
@@ -53,7 +56,8 @@ pub(crate) fn files(folder: &Path, analysis: &Analysis) -> Result<BTreeMap<PathB
         };
         let text = fs::read_to_string(&path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        let explained = analysis.explain.as_ref().map(judge).unwrap_or_default();
+        let explained = explain::read(&analysis.record.folder)?;
+        let explained = explained.as_ref().map(judge).unwrap_or_default();
         let rendered = render(&text, |p| resolve(p, analysis, &explained))
             .with_context(|| format!("cannot render {}", path.display()))?;
         files.insert(format!("{page}.md").into(), rendered.into_bytes());

@@ -9,7 +9,8 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
-use crate::user_model::{NamedShape, Own};
+use crate::user_model::Own;
+use firstpass_trial::shape::NamedShape;
 
 /// Mean and deviation of ImageNet, which most models of pictures are normalised by.
 const IMAGENET: Preprocess = Preprocess {

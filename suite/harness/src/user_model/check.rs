@@ -14,6 +14,7 @@ use firstpass_trial::{
     affinity::Placement,
     machine::all_threads,
     setup,
+    tensor_files::is_tensors,
     workload::Subject,
     workspace::{Backend, Workspace},
 };
@@ -29,7 +30,7 @@ use crate::{
         },
         tune::{self as cure, Cure, command::try_settings},
     },
-    user_model::{self as own, Inputs, arguments as named, lay_out},
+    user_model::{Inputs, arguments as named, lay_out},
 };
 
 /// The time for all measuring, in s, and for a look.
@@ -84,7 +85,7 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     for file in arguments.samples.iter().chain(&arguments.golden) {
         ensure!(
-            own::is_tensors(file),
+            is_tensors(file),
             "{} is no .npy, .npz or .safetensors file",
             file.display()
         );

@@ -12,7 +12,11 @@ use firstpass_trial::{
     model::ModelDescription, sample::Photo, workload::Subject, workspace::Workspace,
 };
 
-use crate::user_model::{UNNAMED, random_input, read_named, to_toml};
+use crate::user_model::to_toml;
+use firstpass_trial::{
+    made_up_input::random_input,
+    tensor_files::{UNNAMED, read_named},
+};
 
 /// Made-up inputs: one alone could hide that outputs do not depend on it.
 const RANDOM_INPUTS: u64 = 2;

@@ -5,8 +5,6 @@ pub mod check;
 pub mod init;
 mod layout;
 mod outputs;
-mod random;
-mod shape;
 mod signature;
 mod text;
 
@@ -20,13 +18,12 @@ use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, Format, Tensor};
 use firstpass_trial::{
     model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec},
+    shape::NamedShape,
+    tensor_files::{UNNAMED, read_named},
     workspace::Workspace,
 };
 
-pub use firstpass_trial::tensor_files::{UNNAMED, is_tensors, read_named};
 pub use layout::{Inputs, lay_out};
-pub use random::random_input;
-pub use shape::{NamedShape, read_shape};
 pub use signature::{Declared, Signature};
 pub use text::to_toml;
 

@@ -8,7 +8,8 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
-use crate::user_model::{Found, random_input};
+use crate::user_model::Found;
+use firstpass_trial::made_up_input::random_input;
 
 /// Runs the model once on made-up inputs, on the first engine that reads such a file.
 pub(crate) fn outputs_of_torchscript(

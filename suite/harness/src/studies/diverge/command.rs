@@ -45,8 +45,8 @@ pub struct Arguments {
     knobs: Vec<String>,
     /// The record beside which the comparison is kept, and from whose `firstpass referee` the rules are
     /// taken [default: that of reports/README.md]
-    #[arg(long, value_name = "RECORD")]
-    from: Option<PathBuf>,
+    #[arg(long, value_name = "RECORD", alias = "from")]
+    record: Option<PathBuf>,
 }
 
 /// Succeeds where the comparison was written, whatever it says.
@@ -103,9 +103,9 @@ fn compare(
             .context("the fixtures have no photograph; give one with --image")?,
     };
     let subject = Subject::new(workspace, vec![model], vec![photo])?;
-    let record = match &arguments.from {
+    let record = match &arguments.record {
         Some(record) => record.clone(),
-        None => reported(workspace, "--from")?,
+        None => reported(workspace, "--record")?,
     };
     // Without a library its engine is a line that says so; the others are compared.
     if let Err(error) = setup::run(workspace) {

@@ -9,5 +9,113 @@ pub mod plot;
 pub mod report;
 pub mod saturation;
 
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use firstpass_trial::workspace::Workspace;
+
+use crate::{
+    record::{code::Code, sidecar::Sidecar},
+    studies::{
+        referee::another_referee,
+        study::{self, Chapter, Part, Scope, State},
+        tune,
+    },
+};
+
 pub use data::*;
 pub use measure::measure;
+
+/// The study; see [`study::Study`].
+pub struct Study;
+
+impl study::Study for Study {
+    fn name(&self) -> &'static str {
+        "diverge"
+    }
+
+    fn command(&self) -> Command {
+        study::subcommand::<command::Arguments>(
+            self.name(),
+            "Says in which layer an engine begins to differ from the referee, and how the difference grows",
+        )
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
+        command::run(workspace, &study::parsed(arguments)?)
+    }
+
+    fn minutes(&self) -> Option<u32> {
+        Some(3)
+    }
+
+    fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        state(SIDECAR, workspace, record, now)
+    }
+
+    fn part(&self, scope: &Scope) -> Result<Part> {
+        let compared = read(SIDECAR, scope.record())?;
+        let mut part = Part::default();
+        if let Some(compared) = &compared {
+            let plots = report::plots(compared)?.into_iter();
+            part.files
+                .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
+        }
+        if scope.of_fixtures || compared.is_some() {
+            let text = report::section(compared.as_ref(), scope.analysis.models(), &part.files);
+            part.section = Some((Chapter::Agreement, text));
+        }
+        Ok(part)
+    }
+}
+
+/// The same of a model on which engines may saturate; see [`study::Study`].
+pub struct Saturation;
+
+impl study::Study for Saturation {
+    fn name(&self) -> &'static str {
+        "saturation"
+    }
+
+    fn command(&self) -> Command {
+        study::subcommand::<command::Arguments>(
+            self.name(),
+            "Says which engines saturate on this machine, in which layers: as diverge, of a model whose activations use all of 0 to 255",
+        )
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
+        command::saturation(workspace, &study::parsed(arguments)?)
+    }
+
+    fn minutes(&self) -> Option<u32> {
+        Some(3)
+    }
+
+    fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        state(SATURATION, workspace, record, now)
+    }
+
+    fn part(&self, scope: &Scope) -> Result<Part> {
+        let compared = read(SATURATION, scope.record())?;
+        if !scope.of_fixtures && compared.is_none() {
+            return Ok(Part::default());
+        }
+        let tuned = tune::read(scope.workspace, scope.record())?;
+        let known = &scope.analysis.known;
+        let text = saturation::section(compared.as_ref(), known, tuned.as_ref());
+        Ok(Part {
+            section: Some((Chapter::Agreement, text)),
+            ..Part::default()
+        })
+    }
+}
+
+fn state(sidecar: Sidecar, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
+    let Some(compared) = read(sidecar, record)? else {
+        return Ok(State::Missing);
+    };
+    let state = State::of(Some(&compared.run.code), now);
+    Ok(state.or_stale(another_referee(workspace, &compared.run.referees)?))
+}

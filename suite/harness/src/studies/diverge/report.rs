@@ -173,10 +173,7 @@ fn observation(diverge: &Diverge) -> String {
     text
 }
 
-pub(crate) fn plots(diverge: Option<&Diverge>) -> Result<Vec<(PathBuf, String)>> {
-    let Some(diverge) = diverge else {
-        return Ok(Vec::new());
-    };
+pub(crate) fn plots(diverge: &Diverge) -> Result<Vec<(PathBuf, String)>> {
     let engines: Vec<(&str, &[LayerDifference])> = diverge
         .layers
         .iter()
@@ -567,7 +564,7 @@ mod tests {
     #[test]
     fn the_first_layers_that_differ_are_named() -> Result<()> {
         let diverge = diverge();
-        let files = plots(Some(&diverge))?;
+        let files = plots(&diverge)?;
         assert_eq!(files.len(), 1);
         let files = files
             .into_iter()

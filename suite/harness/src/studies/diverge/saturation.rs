@@ -1,20 +1,30 @@
 //! The part of the report that says whose kernels saturate.
 
+use std::collections::BTreeMap;
+
 use firstpass_probe::Knobs;
 use firstpass_trial::known::Known;
 
 use crate::{
     page::markdown::table,
     studies::{
-        diverge::report::{Rows, setting, simplest, summary},
-        first_passes::{analysis::Analysis, judge::latency::Figure},
+        diverge::{
+            Diverge,
+            report::{Rows, setting, simplest, summary},
+        },
+        first_passes::judge::latency::Figure,
+        tune::Cure,
     },
 };
 
 /// The section on the fixture whose activations use all of their range.
-pub(crate) fn section(analysis: &Analysis) -> String {
+pub(crate) fn section(
+    diverge: Option<&Diverge>,
+    known: &BTreeMap<String, Known>,
+    tune: Option<&Cure>,
+) -> String {
     let title = "## Who saturates on this machine?";
-    let Some(diverge) = &analysis.saturation else {
+    let Some(diverge) = diverge else {
         return format!(
             "{title}\n\nNot asked for this record: `cargo firstpass saturation` does that."
         );
@@ -37,22 +47,19 @@ pub(crate) fn section(analysis: &Analysis) -> String {
         "The switch that makes sums exact, and its cost: the steady time with it over that without, of \
          the settings that were measured for this record (95 % intervals)."
             .into(),
-        table(["engine", "switch", "steady", "why"], switches(analysis)),
+        table(["engine", "switch", "steady", "why"], switches(known, tune)),
     ]
     .join("\n\n")
 }
 
 /// What makes each engine's sums exact, with its cost where that was measured.
-fn switches(analysis: &Analysis) -> Vec<Vec<String>> {
+fn switches(known: &BTreeMap<String, Known>, tune: Option<&Cure>) -> Vec<Vec<String>> {
     let of = |(engine, known): (&String, &Known)| {
         let exact = known.exact_sums.as_ref()?;
         let setting = exact.setting.as_ref();
         let cost = setting.and_then(|(knob, value)| {
             let wanted = Knobs::default().with(knob, value);
-            let mut ablations = analysis
-                .cure
-                .iter()
-                .flat_map(|c| &c.one_at_a_time.ablations);
+            let mut ablations = tune.iter().flat_map(|c| &c.one_at_a_time.ablations);
             let ablation = ablations.find(|ablation| ablation.backend == *engine)?;
             let setting = ablation.settings.iter().find(|s| s.knobs == wanted)?;
             setting.against.get(&Figure::Steady)
@@ -73,5 +80,5 @@ fn switches(analysis: &Analysis) -> Vec<Vec<String>> {
             exact.reason.clone(),
         ])
     };
-    analysis.known.iter().filter_map(of).collect()
+    known.iter().filter_map(of).collect()
 }

@@ -14,8 +14,10 @@ use firstpass_trial::{
 
 use crate::studies::{
     explain::{self, Settings, judge::FEWEST_PASSES, report::explanations_on_terminal},
-    first_passes::arguments::{Time, chosen_backends, reported},
-    tune as cure,
+    first_passes::{
+        arguments::{Time, chosen_backends, reported},
+        chosen,
+    },
 };
 
 /// In seconds.
@@ -50,8 +52,8 @@ pub struct Arguments {
     #[arg(long)]
     trust: bool,
     /// The record beside which the profiles are kept [default: that of reports/README.md]
-    #[arg(long, value_name = "RECORD")]
-    from: Option<PathBuf>,
+    #[arg(long, value_name = "RECORD", alias = "from")]
+    record: Option<PathBuf>,
 }
 
 /// Succeeds where the profiles were written, whatever they say.
@@ -83,15 +85,15 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         settings.rounds > 0 && settings.threads > 0 && settings.passes >= FEWEST_PASSES,
         "--rounds and --threads must be at least 1, and --passes at least {FEWEST_PASSES}"
     );
-    let record = match &arguments.from {
+    let record = match &arguments.record {
         Some(record) => record.clone(),
-        None => reported(workspace, "--from")?,
+        None => reported(workspace, "--record")?,
     };
     // Without a library its engine is a line that says so; the others are profiled.
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let cures = cure::chosen(workspace)?;
+    let cures = chosen::chosen(workspace)?;
     let folder = explain::measure(workspace, &backends, &subject, settings, &cures, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
     println!("{}", explanations_on_terminal(&explained));

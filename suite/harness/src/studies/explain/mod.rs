@@ -7,5 +7,58 @@ pub mod measure;
 pub mod plot;
 pub mod report;
 
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use firstpass_trial::workspace::Workspace;
+
+use crate::{
+    record::code::Code,
+    studies::study::{self, Chapter, Part, Scope, State},
+};
+
 pub use data::*;
 pub use measure::measure;
+
+/// The study; see [`study::Study`].
+pub struct Study;
+
+impl study::Study for Study {
+    fn name(&self) -> &'static str {
+        "explain"
+    }
+
+    fn command(&self) -> Command {
+        study::subcommand::<command::Arguments>(
+            self.name(),
+            "Says where the first passes spend their time, from the engines' own hooks",
+        )
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
+        command::run(workspace, &study::parsed(arguments)?)
+    }
+
+    fn minutes(&self) -> Option<u32> {
+        Some(10)
+    }
+
+    fn state(&self, _: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        Ok(State::of(SIDECAR.code(record).as_ref(), now))
+    }
+
+    fn part(&self, scope: &Scope) -> Result<Part> {
+        let explain = read(scope.record())?;
+        let models = scope.analysis.models();
+        let mut part = Part::default();
+        if let Some(explain) = &explain {
+            let plots = report::plots(explain, models)?.into_iter();
+            part.files
+                .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
+        }
+        let text = report::section(explain.as_ref(), models, &part.files);
+        part.section = Some((Chapter::Time, text));
+        Ok(part)
+    }
+}

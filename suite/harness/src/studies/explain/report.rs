@@ -17,13 +17,10 @@ use crate::{
         markdown::{image, table},
         numbers::{milliseconds, setting as name},
     },
-    studies::{
-        explain::{
-            Explain, Variant,
-            judge::{Count, Explanation, FIRST, Failure, Judged, Part, Peak, judge},
-            plot::draw,
-        },
-        first_passes::analysis::Analysis,
+    studies::explain::{
+        Explain, Variant,
+        judge::{Count, Explanation, FIRST, Failure, Judged, Part, Peak, judge},
+        plot::draw,
     },
 };
 
@@ -45,9 +42,13 @@ struct Rows {
     rows: Vec<Vec<String>>,
 }
 
-pub(crate) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+pub(crate) fn section(
+    explain: Option<&Explain>,
+    described: &[ModelDescription],
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+) -> String {
     let title = "## Where do the first passes spend their time?";
-    let Some(explain) = &analysis.explain else {
+    let Some(explain) = explain else {
         return format!(
             "{title}\n\nNot measured for this record: `cargo firstpass explain` does that."
         );
@@ -55,10 +56,7 @@ pub(crate) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -
     let judged = judge(explain);
     let mut parts = vec![title.to_owned(), introduction(explain)];
     for name in models(&judged) {
-        parts.push(format!(
-            "### {}, by operator",
-            model_title(analysis.models(), name)
-        ));
+        parts.push(format!("### {}, by operator", model_title(described, name)));
         for explanation in judged.explanations.iter().filter(|e| e.model == name) {
             parts.push(format!(
                 "{} {}",
@@ -66,7 +64,7 @@ pub(crate) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -
                 sentence(explanation)
             ));
             let tables = tables(explanation).into_iter();
-            let throughput = throughput_of(analysis.models(), explanation);
+            let throughput = throughput_of(described, explanation);
             let (speeds, roof) = throughput.map(|t| (t.table, t.roof)).unzip();
             let tables = tables.chain(speeds);
             parts.extend(tables.map(|rows| table(rows.header, rows.rows)));
@@ -76,7 +74,7 @@ pub(crate) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -
                 let alt = format!(
                     "where {} spends the first passes of {}",
                     explanation.label(),
-                    model_title(analysis.models(), name)
+                    model_title(described, name)
                 );
                 parts.push(image(&path, &alt));
             }
@@ -90,13 +88,13 @@ pub(crate) fn section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -
 }
 
 /// The plots of the section.
-pub(crate) fn plots(analysis: &Analysis) -> Result<Vec<(PathBuf, String)>> {
-    let Some(explain) = &analysis.explain else {
-        return Ok(Vec::new());
-    };
+pub(crate) fn plots(
+    explain: &Explain,
+    models: &[ModelDescription],
+) -> Result<Vec<(PathBuf, String)>> {
     let mut plots = Vec::new();
     for explanation in judge(explain).explanations {
-        let title = model_title(analysis.models(), &explanation.model);
+        let title = model_title(models, &explanation.model);
         if let Some(svg) = draw(title, &explanation)? {
             plots.push((plot_path(&explanation), svg));
         }
@@ -523,7 +521,6 @@ mod tests {
         judge::tests::{explain, processes, profile},
         tests::process,
     };
-    use firstpass_trial::workspace::Workspace;
 
     #[test]
     fn the_terminal_shows_shares_counts_and_failures() {
@@ -551,21 +548,18 @@ mod tests {
 
     #[test]
     fn the_report_has_tables_and_plots_or_says_what_to_do() -> Result<()> {
-        let workspace = Workspace::find()?;
-        let mut analysis = Analysis::new(&workspace, crate::record::tests::record(Vec::new()))?;
-        let without = section(&analysis, &BTreeMap::new());
+        let without = section(None, &[], &BTreeMap::new());
         assert!(without.contains("`cargo firstpass explain`"), "{without}");
-        assert!(plots(&analysis)?.is_empty());
 
-        analysis.explain = Some(explain(processes(profile)));
-        let files = plots(&analysis)?;
+        let explain = explain(processes(profile));
+        let files = plots(&explain, &[])?;
         let path = Path::new("plots/explained-x-m.svg");
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].0, path);
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let with = section(&analysis, &files.collect());
+        let with = section(Some(&explain), &[], &files.collect());
         for expected in [
             "### m, by operator",
             "| quantize ",

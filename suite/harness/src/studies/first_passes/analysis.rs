@@ -21,16 +21,7 @@ use firstpass_trial::{
 
 use crate::{
     record::Record,
-    studies::{
-        diverge::{self, Diverge},
-        explain::{self, Explain},
-        first_passes::judge::latency::{self, Latency},
-        operators::{self, Operators},
-        overhead::{self, Overhead},
-        referee::{self, Referee},
-        tune::{self as cure, Cure},
-        zoo::{self, Zoo},
-    },
+    studies::first_passes::judge::latency::{self, Latency},
 };
 
 /// One engine reading one file of a model: a row of most tables.
@@ -96,22 +87,6 @@ pub struct Analysis {
     pub repeatability: Vec<Repeatability>,
     /// What each backend declares.
     pub known: BTreeMap<String, Known>,
-    /// What measuring costs, where that was measured for this record.
-    pub overhead: Option<Overhead>,
-    /// In which layer engines begin to differ, likewise.
-    pub diverge: Option<Diverge>,
-    /// The same of a model on which engines may saturate.
-    pub saturation: Option<Diverge>,
-    /// Whose arithmetic the engines' are, likewise.
-    pub referee: Option<Referee>,
-    /// What engines make of small graphs, likewise.
-    pub operators: Option<Operators>,
-    /// What settings do, where that was measured for this record.
-    pub cure: Option<Cure>,
-    /// Where the first passes spend their time, likewise.
-    pub explain: Option<Explain>,
-    /// Other models, likewise.
-    pub zoo: Option<Zoo>,
 }
 
 impl Analysis {
@@ -169,14 +144,6 @@ impl Analysis {
             rows.insert(model.name.clone(), of_model);
         }
         let repeatability = repeatability::judge(record.observations());
-        let overhead = overhead::read(&record.folder)?;
-        let referee = referee::read(&record.folder)?;
-        let operators = operators::read(&record.folder)?;
-        let diverge = diverge::read(diverge::SIDECAR, &record.folder)?;
-        let saturation = diverge::read(diverge::SATURATION, &record.folder)?;
-        let cure = cure::read(workspace, &record.folder)?;
-        let explain = explain::read(&record.folder)?;
-        let zoo = zoo::read(&record.folder)?;
         Ok(Self {
             record,
             subject,
@@ -184,14 +151,6 @@ impl Analysis {
             references,
             repeatability,
             known,
-            overhead,
-            referee,
-            operators,
-            diverge,
-            saturation,
-            cure,
-            explain,
-            zoo,
         })
     }
 

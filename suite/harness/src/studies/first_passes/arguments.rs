@@ -1,7 +1,6 @@
 //! What the commands that measure have in common.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -9,7 +8,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use firstpass_probe::Knobs;
 use firstpass_trial::{
     affinity::Placement,
     sample::Photo,
@@ -18,11 +16,7 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
-use crate::{
-    page::Block,
-    record::Settings,
-    studies::{first_passes::measure as campaign, tune as cure},
-};
+use crate::{page::Block, record::Settings, studies::first_passes::measure as campaign};
 
 #[derive(Args)]
 #[group(skip)]
@@ -178,17 +172,6 @@ pub fn reported(workspace: &Workspace, option: &str) -> Result<PathBuf> {
         )
     })?;
     Ok(folder.join(source))
-}
-
-/// The recommended settings of each backend, measured beside its defaults; a quick look has them as
-/// well.
-pub fn cured(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
-    let cures = cure::chosen(workspace)?;
-    let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
-    let all = backends.iter().map(of);
-    Ok(all
-        .filter(|(_, knobs)| knobs[0] != Knobs::default())
-        .collect())
 }
 
 /// Sets up what is missing, measures, and returns the folder of the record.

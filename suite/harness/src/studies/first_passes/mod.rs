@@ -3,6 +3,7 @@
 pub mod aa;
 pub mod analysis;
 pub mod arguments;
+pub mod chosen;
 pub mod judge;
 pub mod measure;
 pub mod picture;

@@ -352,7 +352,7 @@ fn noise_section(analysis: &Analysis) -> String {
     let mut parts = vec![
         "### Noise".to_owned(),
         format!(
-            "Sidecar each pass its CPU time, page faults and context switches are recorded, and for \
+            "Beside each pass its CPU time, page faults and context switches are recorded, and for \
              each process what the rest of the machine did. {} of {} processes were disturbed; \
              none of them is left out. Before each pass a fixed piece of work is timed as well: on a \
              shared machine another tenant can slow a core without showing in any counter. {:.0} % \

@@ -29,8 +29,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     export: Option<PathBuf>,
     /// The record beside which the result is kept [default: that of reports/README.md]
-    #[arg(long, value_name = "RECORD")]
-    from: Option<PathBuf>,
+    #[arg(long, value_name = "RECORD", alias = "from")]
+    record: Option<PathBuf>,
 }
 
 /// Succeeds where every verdict is exact or declared, and what is declared occurs. Of fewer cases than
@@ -38,9 +38,9 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let engines = chosen_backends(workspace, &arguments.backends)?;
     ensure!(arguments.cases > 0, "--cases must be at least 1");
-    let record = match &arguments.from {
+    let record = match &arguments.record {
         Some(record) => record.clone(),
-        None => reported(workspace, "--from")?,
+        None => reported(workspace, "--record")?,
     };
     // Without a library its engine is a column that says so; the others are tried.
     if let Err(error) = setup::run(workspace) {

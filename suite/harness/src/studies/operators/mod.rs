@@ -7,7 +7,63 @@ mod measure;
 pub mod report;
 mod standard;
 
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use firstpass_trial::workspace::Workspace;
+
+use crate::{
+    record::code::Code,
+    studies::{
+        referee::another_referee,
+        study::{self, Chapter, Part, Scope, State},
+    },
+};
+
 pub use case::{Bias, Case, Conv, KINDS, Kind, Operator, Quantization};
 pub use data::*;
 pub use measure::{KEPT, Settings, export, keep, measure};
 pub use standard::{Outcome, StandardTest};
+
+/// The study; see [`study::Study`].
+pub struct Study;
+
+impl study::Study for Study {
+    fn name(&self) -> &'static str {
+        "operators"
+    }
+
+    fn command(&self) -> Command {
+        study::subcommand::<command::Arguments>(
+            self.name(),
+            "Tries small quantized graphs on every engine, operator by operator, against the referee",
+        )
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
+        command::run(workspace, &study::parsed(arguments)?)
+    }
+
+    fn minutes(&self) -> Option<u32> {
+        Some(6)
+    }
+
+    fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        let Some(tried) = read(record)? else {
+            return Ok(State::Missing);
+        };
+        let state = State::of(Some(&tried.run.code), now);
+        Ok(state.or_stale(another_referee(workspace, &tried.run.referees)?))
+    }
+
+    fn part(&self, scope: &Scope) -> Result<Part> {
+        let tried = read(scope.record())?;
+        let section =
+            (scope.of_fixtures || tried.is_some()).then(|| report::section(tried.as_ref()));
+        Ok(Part {
+            section: section.map(|text| (Chapter::Agreement, text)),
+            ..Part::default()
+        })
+    }
+}

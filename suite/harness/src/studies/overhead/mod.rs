@@ -6,5 +6,54 @@ pub mod judge;
 mod measure;
 pub mod report;
 
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use firstpass_trial::workspace::Workspace;
+
+use crate::{
+    record::code::Code,
+    studies::study::{self, Chapter, Part, Scope, State},
+};
+
 pub use data::*;
 pub use measure::measure;
+
+/// The study; see [`study::Study`].
+pub struct Study;
+
+impl study::Study for Study {
+    fn name(&self) -> &'static str {
+        "overhead"
+    }
+
+    fn command(&self) -> Command {
+        study::subcommand::<command::Arguments>(
+            self.name(),
+            "Measures whether measuring disturbs: engines through the probe, called directly, and from Python",
+        )
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
+        command::run(workspace, &study::parsed(arguments)?)
+    }
+
+    fn minutes(&self) -> Option<u32> {
+        Some(7)
+    }
+
+    fn state(&self, _: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        Ok(State::of(SIDECAR.code(record).as_ref(), now))
+    }
+
+    fn part(&self, scope: &Scope) -> Result<Part> {
+        let overhead = read(scope.record())?;
+        let section =
+            (scope.of_fixtures || overhead.is_some()).then(|| report::section(overhead.as_ref()));
+        Ok(Part {
+            section: section.map(|text| (Chapter::Time, text)),
+            ..Part::default()
+        })
+    }
+}

@@ -15,15 +15,15 @@ use crate::studies::{
 pub struct Arguments {
     /// The record whose engines are compared, and beside which the comparison is kept [default: that
     /// of reports/README.md]
-    #[arg(long, value_name = "RECORD")]
-    from: Option<PathBuf>,
+    #[arg(long, value_name = "RECORD", alias = "from")]
+    record: Option<PathBuf>,
 }
 
 /// Succeeds where the comparison was written, whatever it says.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let record = match &arguments.from {
+    let record = match &arguments.record {
         Some(record) => record.clone(),
-        None => reported(workspace, "--from")?,
+        None => reported(workspace, "--record")?,
     };
     let folder = referee::measure(workspace, &record)?;
     let compared = referee::read(&record)?.context("the comparison was removed meanwhile")?;

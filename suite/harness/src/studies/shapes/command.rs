@@ -1,4 +1,4 @@
-//! `firstpass measure --shapes`: does a new shape make an engine warm up again?
+//! `firstpass shapes`: does a new shape make an engine warm up again?
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,19 +8,14 @@ use firstpass_trial::{setup, workspace::Workspace};
 
 use crate::studies::{
     first_passes::arguments as measure,
-    shapes::{self, FILE, Settings, Shape, report},
+    shapes::{self, SIDECAR, Settings, Shape, report},
 };
 
 #[derive(Args)]
 pub struct Arguments {
     /// The shapes, in the order in which each process runs them: of the whole first input, or only its
     /// last axes, such as height and width
-    #[arg(
-        long,
-        required = true,
-        value_delimiter = ',',
-        value_name = "480x640,240x320"
-    )]
+    #[arg(required = true, value_delimiter = ',', value_name = "480x640,240x320")]
     shapes: Vec<Shape>,
     /// Only this backend (a folder of backends/); may be repeated
     #[arg(long = "backend", value_name = "NAME")]
@@ -50,7 +45,7 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     ensure!(
         arguments.shapes.len() > 1,
-        "give at least two shapes, such as --shapes 480x640,240x320"
+        "give at least two shapes, such as `shapes 480x640,240x320`"
     );
     ensure!(
         arguments.threads > 0 && arguments.rounds > 0 && arguments.passes > 2,
@@ -93,7 +88,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     println!("{}", report::shapes_on_terminal(&arguments.shapes, &found));
     let page = report::write_shapes(&arguments.shapes, &found, &run, &folder)?;
     println!("page: {}", page.display());
-    println!("measurements: {}", folder.join(FILE).display());
+    println!("measurements: {}", folder.join(SIDECAR.name).display());
     let whole = found.iter().any(|f| f.failure.is_none());
     Ok(if whole {
         ExitCode::SUCCESS

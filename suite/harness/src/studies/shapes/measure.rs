@@ -1,14 +1,10 @@
 //! Does a new shape make an engine warm up again? Processes that run a model on inputs of one shape, then
 //! of another: what the first passes on each cost.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use firstpass_probe::{Knobs, Model, PassPlan, THREADS, TensorSpec, Trial, write_tensors};
+use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, write_tensors};
 use firstpass_trial::{
     machine::{Machine, now},
     model::ModelDescription,
@@ -18,103 +14,19 @@ use firstpass_trial::{
     workload::Subject,
     workspace::{Backend, Workspace},
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
     progress::progress,
-    record::code::Code,
-    studies::first_passes::judge::latency::{Latency, summarise},
-    user_model::{random_input, read_shape},
+    record::{code::Code, sidecar},
+    studies::{
+        first_passes::judge::latency::summarise,
+        shapes::{Found, SIDECAR, Settings, Shape, ShapesRun, VERSION},
+    },
 };
+use firstpass_trial::made_up_input::random_input;
 
-/// Where every process is kept, a JSON line each.
-pub const FILE: &str = "shapes.jsonl";
-
-/// Sidecar it: what the measuring was.
-const RUN: &str = "shapes.json";
-
-/// Raised when the meaning of these files changes.
-const VERSION: u32 = 1;
-
-/// [`RUN`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ShapesRun {
-    pub version: u32,
-    /// When it began, in UTC.
-    pub date: String,
-    pub machine: Machine,
-    pub code: Code,
-    #[serde(flatten)]
-    pub settings: Settings,
-    pub shapes: Vec<String>,
-}
-
-/// How much is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Processes of each engine.
-    pub rounds: usize,
-    /// Passes on each shape.
-    pub passes: usize,
-    pub threads: usize,
-}
-
-/// A shape as it is named on the command line: of the first input, or the lengths of its last axes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
-    pub text: String,
-    lengths: Vec<usize>,
-}
-
-impl std::str::FromStr for Shape {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Ok(Self {
-            text: text.into(),
-            lengths: read_shape(text)
-                .with_context(|| format!("{text:?} is no shape, such as 480x640"))?,
-        })
-    }
-}
-
-impl Shape {
-    /// The inputs of a model with the last axes of each, as far as it has that many, of these lengths.
-    fn of(&self, model: &Model) -> Result<Vec<TensorSpec>> {
-        let mut inputs = model.inputs.clone();
-        let mut fits = false;
-        for input in &mut inputs {
-            // Tensors of few axes, such as a threshold, have nothing to do with the size of a picture.
-            if let Some(from) = input.shape.len().checked_sub(self.lengths.len())
-                && input.shape.len() > 2
-            {
-                input.shape[from..].copy_from_slice(&self.lengths);
-                fits = true;
-            }
-        }
-        ensure!(
-            fits,
-            "no input of {} has the axes for {}",
-            model.name,
-            self.text
-        );
-        Ok(inputs)
-    }
-}
-
-/// What was found of one engine on one model.
-#[derive(Debug)]
-pub struct Found {
-    pub backend: String,
-    pub model: String,
-    /// For each shape, in order; `None` where no process came so far.
-    pub latencies: Vec<Option<Latency>>,
-    /// Why a process did not complete, in the engine's words.
-    pub failure: Option<String>,
-}
-
-/// Measures every model on every backend that has a file for it, interleaved, and keeps every process in
-/// the file [`FILE`] of `folder`, beside what the measuring was.
+/// Measures every model on every backend that has a file for it, interleaved, and keeps every process
+/// beside the record `folder`.
 ///
 /// # Errors
 /// Fails where the inputs cannot be made or the folder cannot be written. An engine that fails is told
@@ -127,7 +39,6 @@ pub fn measure(
     settings: Settings,
     folder: &Path,
 ) -> Result<(ShapesRun, Vec<Found>)> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
     let run = ShapesRun {
         version: VERSION,
         date: now(),
@@ -136,12 +47,8 @@ pub fn measure(
         settings,
         shapes: shapes.iter().map(|shape| shape.text.clone()).collect(),
     };
-    let path = folder.join(RUN);
-    fs::write(&path, serde_json::to_string_pretty(&run)? + "\n")
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    let path = folder.join(FILE);
-    let mut file =
-        File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let mut recorder = SIDECAR.begin(folder, workspace.root(), &run)?;
+    recorder.announce_interruption(sidecar::what_next);
     let inputs = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut series = Vec::new();
     let mut found = Vec::new();
@@ -181,19 +88,14 @@ pub fn measure(
             // What failed once fails again.
             if one.observations.iter().all(|o| o.process.completed()) {
                 let observation = one.observe(round, shapes);
-                let line = serde_json::to_string(&observation)?;
-                writeln!(file, "{line}").with_context(|| {
-                    format!(
-                        "cannot write {}; what was measured so far is there",
-                        path.display()
-                    )
-                })?;
+                recorder.write(&one.backend, &observation)?;
                 one.observations.push(observation);
             }
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
+    recorder.finish()?;
     found.extend(series.iter().map(|one| one.found(shapes.len())));
     Ok((run, found))
 }
@@ -312,30 +214,6 @@ mod tests {
 
     use super::*;
     use firstpass_trial::observation::Process;
-
-    #[test]
-    fn a_shape_is_that_of_the_last_axes() -> Result<()> {
-        let model = Model {
-            name: "m".into(),
-            format: Format::Onnx,
-            path: "m.onnx".into(),
-            inputs: vec![
-                TensorSpec::f32("image", [1, 3, 480, 640]),
-                TensorSpec::f32("threshold", [1]),
-            ],
-            outputs: Vec::new(),
-        };
-        let of = |text: &str| -> Result<Vec<usize>> {
-            let inputs = text.parse::<Shape>()?.of(&model)?;
-            assert_eq!(inputs[1].shape, [1]);
-            Ok(inputs[0].shape.clone())
-        };
-        assert_eq!(of("240x320")?, [1, 3, 240, 320]);
-        assert_eq!(of("2x3x8x9")?, [2, 3, 8, 9]);
-        assert!(of("1x1x1x1x1").is_err());
-        assert!("240,320".parse::<Shape>().is_err());
-        Ok(())
-    }
 
     #[test]
     fn a_process_is_divided_by_shape() {

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Sidecar the record of the measurements.
+/// Beside the record of the measurements.
 const PAGE: &str = "shapes.md";
 
 /// A pass that takes so many times the steady time is a warm-up.

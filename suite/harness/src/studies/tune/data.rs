@@ -13,12 +13,12 @@ use firstpass_probe::Cures;
 use firstpass_trial::{workload::Subject, workspace::Workspace};
 
 use crate::{
-    record::Record,
+    record::{Record, code::Code},
     studies::tune::judge::{Ablation, Setting, judge, recommended},
 };
 
 /// The folder inside of a record.
-pub const FOLDER: &str = "cure";
+pub const FOLDER: &str = "tune";
 
 /// The record of every setting by itself.
 pub const ONE_AT_A_TIME: &str = "one-at-a-time";
@@ -98,17 +98,10 @@ pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
     }))
 }
 
-/// The settings that `cures.toml` recommends; none where there is no such file.
-///
-/// # Errors
-/// Fails where the file is there and cannot be read.
-pub fn chosen(workspace: &Workspace) -> Result<Cures> {
-    let path = workspace.cures();
-    if path.is_file() {
-        Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))
-    } else {
-        Ok(Cures::default())
-    }
+/// By which code the settings beside a record were measured; `None` where none were.
+pub fn code(record: &Path) -> Option<Code> {
+    let measured = Record::read(&record.join(FOLDER).join(ONE_AT_A_TIME)).ok()?;
+    Some(measured.run.code)
 }
 
 /// Writes the recommended setting of each backend that has one. Backends that were not tried keep

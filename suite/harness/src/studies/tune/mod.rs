@@ -7,4 +7,55 @@ pub mod plot;
 pub mod report;
 mod snippets;
 
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use firstpass_trial::workspace::Workspace;
+
+use crate::{
+    record::code::Code,
+    studies::study::{self, Part, Scope, State},
+};
+
 pub use data::*;
+
+/// The study; see [`study::Study`].
+pub struct Study;
+
+impl study::Study for Study {
+    fn name(&self) -> &'static str {
+        "tune"
+    }
+
+    fn command(&self) -> Command {
+        study::subcommand::<command::Arguments>(
+            self.name(),
+            "Tries every setting of every engine: which make the first passes fast, and what do they cost?",
+        )
+        .alias("cure")
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
+        command::run(workspace, &study::parsed(arguments)?)
+    }
+
+    fn minutes(&self) -> Option<u32> {
+        Some(20)
+    }
+
+    fn state(&self, _: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        Ok(State::of(code(record).as_ref(), now))
+    }
+
+    fn part(&self, scope: &Scope) -> Result<Part> {
+        let files = match read(scope.workspace, scope.record())? {
+            Some(tuned) => report::files(scope.workspace, &tuned)?,
+            None => Default::default(),
+        };
+        Ok(Part {
+            section: None,
+            files,
+        })
+    }
+}

@@ -22,7 +22,7 @@ use crate::{
     studies::{
         first_passes::{
             arguments::{self as measure, reported},
-            measure as campaign,
+            chosen, measure as campaign,
         },
         zoo::{self, report},
     },
@@ -107,7 +107,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     let of = &arguments.measure;
     let backends = of.chosen_backends(workspace)?;
     let mut settings = of.settings(arguments.preset())?;
-    settings.variants = measure::cured(workspace, &backends)?;
+    settings.variants = chosen::cured(workspace, &backends)?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None if arguments.is_whole() => reported(workspace, "--record")?,

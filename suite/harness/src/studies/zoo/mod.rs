@@ -7,5 +7,68 @@ mod make;
 pub mod plot;
 pub mod report;
 
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use firstpass_trial::workspace::Workspace;
+
+use crate::{
+    record::code::Code,
+    studies::{
+        first_passes::chosen,
+        study::{self, Chapter, Part, Scope, State},
+    },
+};
+
 pub use data::*;
 pub use make::{make, sources_sha256};
+
+/// The study; see [`study::Study`].
+pub struct Study;
+
+impl study::Study for Study {
+    fn name(&self) -> &'static str {
+        "zoo"
+    }
+
+    fn command(&self) -> Command {
+        study::subcommand::<command::Arguments>(
+            self.name(),
+            "Measures other models as well, torchvision's quantized ones and another detector: do their first passes take as long?",
+        )
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
+        command::run(workspace, &study::parsed(arguments)?)
+    }
+
+    fn minutes(&self) -> Option<u32> {
+        Some(11)
+    }
+
+    fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        let Some(zoo) = read(record)? else {
+            return Ok(State::Missing);
+        };
+        let run = &zoo.record.run;
+        let reason = if zoo.made.sources_sha256 != sources_sha256(workspace)? {
+            Some("is of models that another program made")
+        } else if !chosen::are_chosen(workspace, &run.settings)? {
+            Some("was measured with other settings than those of cures.toml")
+        } else {
+            None
+        };
+        Ok(State::of(Some(&run.code), now).or_stale(reason))
+    }
+
+    fn part(&self, scope: &Scope) -> Result<Part> {
+        let Some(zoo) = read(scope.record())? else {
+            return Ok(Part::default());
+        };
+        Ok(Part {
+            section: Some((Chapter::Time, report::section(&zoo))),
+            files: report::files(&zoo)?,
+        })
+    }
+}

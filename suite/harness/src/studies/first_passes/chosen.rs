@@ -1,0 +1,47 @@
+//! The settings that `cures.toml` chooses, which every record measures beside the defaults.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use firstpass_probe::{Cures, Knobs};
+use firstpass_trial::workspace::{Backend, Workspace};
+
+use crate::record::Settings;
+
+/// The settings that `cures.toml` recommends; none where there is no such file.
+///
+/// # Errors
+/// Fails where the file is there and cannot be read.
+pub fn chosen(workspace: &Workspace) -> Result<Cures> {
+    let path = workspace.cures();
+    if path.is_file() {
+        Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))
+    } else {
+        Ok(Cures::default())
+    }
+}
+
+/// The recommended settings of each backend, measured beside its defaults; a quick look has them as
+/// well.
+pub fn cured(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
+    let cures = chosen(workspace)?;
+    let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
+    let all = backends.iter().map(of);
+    Ok(all
+        .filter(|(_, knobs)| knobs[0] != Knobs::default())
+        .collect())
+}
+
+/// Whether the settings that a record measured beside the defaults are those of `cures.toml`.
+///
+/// # Errors
+/// Fails where the file is there and cannot be read.
+pub fn are_chosen(workspace: &Workspace, settings: &Settings) -> Result<bool> {
+    let none = Knobs::default();
+    let is_measured = |(backend, knobs): (&str, &Knobs)| {
+        let variants = settings.variants.get(backend);
+        let measured = variants.and_then(|variants| variants.first());
+        measured.unwrap_or(&none) == knobs
+    };
+    Ok(chosen(workspace)?.iter().all(is_measured))
+}
