@@ -1,6 +1,7 @@
 //! The candle backend: an executor of ONNX graphs on candle-core, exact on quantized ones.
 
 mod geometry;
+mod graph;
 mod kernels;
 mod lifetimes;
 mod memory;

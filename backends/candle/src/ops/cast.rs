@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use firstpass_probe::Result;
 
 use super::operation::{Compiled, Inputs, Operation, by_candle};
-use crate::plan::Node;
+use crate::graph::Node;
 
 /// Cast to another type.
 #[derive(Debug)]

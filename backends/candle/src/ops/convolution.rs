@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     geometry::{Geometry, Padding, Window, volume},
-    plan::{Bounds, Node},
+    graph::Node,
+    plan::Bounds,
 };
 
 /// A convolution of an image, its bias and what Relu and Clip behind it leave.

@@ -7,7 +7,7 @@ use super::{
     operation::{Compiled, Inputs, Operation, axis_of, by_candle, flat, lengths},
     slicing::select,
 };
-use crate::{geometry::volume, plan::Node};
+use crate::{geometry::volume, graph::Node};
 
 /// The longest axis that is padded: where each of its values comes from is kept.
 const LONGEST: usize = 1 << 20;

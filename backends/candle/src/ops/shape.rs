@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     geometry::{check_folded, volume},
+    graph::Node,
     onnx::Constant,
-    plan::{Node, tensor_of},
+    plan::tensor_of,
 };
 
 /// The operators of this file that take what they need from the attributes or a constant input.

@@ -12,7 +12,7 @@ use super::{
     parallel::{for_each_part, part},
     sigmoid::{exp, sigmoid},
 };
-use crate::plan::{Bounds, Node};
+use crate::{graph::Node, plan::Bounds};
 
 /// Clamps floats: Relu and Clip.
 #[derive(Debug)]

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use firstpass_probe::Result;
 
 use super::{
-    Bounds, Node, Quantization, QuantizedConv, Value,
-    constants::{DequantizedConstant, Grid},
+    Bounds, Quantization, QuantizedConv, Value,
     quantized::{GivenBias, activations, conv, linear, with_bias},
+    quantized_constants::{DequantizedConstant, Grid},
     walk::{Known, Walk, fold, parse},
 };
 use crate::{
     geometry::Geometry,
+    graph::Node,
     onnx::{Constant, Values, data_type},
     ops::{
         AddOfQuantized, Clamp, ConvOfQuantized, Moving, Operation, Pool, ProductOfQuantized,

@@ -1,16 +1,14 @@
 //! What a graph computes, step by step, before its inputs have shapes.
 
-mod constants;
 mod integers;
-mod node;
 mod quantized;
+mod quantized_constants;
 mod walk;
 
 use candle_core::{DType, Tensor};
 use firstpass_probe::Result;
 
-pub use constants::tensor_of;
-pub use node::Node;
+pub use quantized_constants::tensor_of;
 
 use crate::{
     onnx::{GraphProto, Int8s},

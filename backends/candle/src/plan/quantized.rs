@@ -3,10 +3,11 @@
 use firstpass_probe::{Error, Result};
 
 use super::{
-    Bias, Node, Quantization, QuantizedConv, WeightScales,
-    constants::{DequantizedConstant, check_scale},
+    Bias, Quantization, QuantizedConv, WeightScales,
+    quantized_constants::{DequantizedConstant, check_scale},
 };
 use crate::{
+    graph::Node,
     kernels::MAX_PRODUCTS,
     onnx::{Constant, Values},
     ops::{Gemm, Weights},

@@ -10,11 +10,12 @@ use candle_core::{DType, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::{
-    Bounds, Node, Plan, Quantization, Step, Value,
-    constants::{DequantizedConstant, constant_of, narrowed, tensor_of},
+    Bounds, Plan, Quantization, Step, Value,
     integers::Pending,
+    quantized_constants::{DequantizedConstant, constant_of, narrowed, tensor_of},
 };
 use crate::{
+    graph::Node,
     kernels::Isa,
     onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed},
     ops::{

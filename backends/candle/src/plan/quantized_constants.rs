@@ -5,8 +5,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use firstpass_probe::{Error, Result};
 
-use super::{Node, WeightScales};
+use super::WeightScales;
 use crate::{
+    graph::Node,
     onnx::{Constant, Int8s, Values},
     ops::{axis_of, flat},
 };
