@@ -267,8 +267,8 @@ mod tests {
     use super::*;
     use crate::{
         geometry::{Geometry, Padding},
+        graph::{Bias, Bounds, Quantization, QuantizedConv, WeightScales},
         kernels::Isa,
-        plan::{Bias, Bounds, Quantization, QuantizedConv, WeightScales},
     };
 
     #[derive(Debug, Clone)]

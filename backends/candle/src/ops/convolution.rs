@@ -5,14 +5,11 @@ use firstpass_probe::{Error, Result};
 
 use super::{
     BiasClamp, DirectConv,
-    operation::{
-        Compiled, ConvKind, Inputs, Operation, Operator, buffer, expect_type, first, flat,
-    },
+    operation::{Compiled, ConvKind, Inputs, Operation, Operator, buffer, expect_type, first},
 };
 use crate::{
     geometry::{Geometry, Padding, Window, volume},
-    graph::Node,
-    plan::Bounds,
+    graph::{Bounds, Node, flat},
 };
 
 /// A convolution of an image, its bias and what Relu and Clip behind it leave.

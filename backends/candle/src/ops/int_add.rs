@@ -7,8 +7,8 @@ use super::{
     unary::clamp,
 };
 use crate::{
+    graph::Bounds,
     kernels::{self, Addition, Isa},
-    plan::Bounds,
 };
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp3, Layout, Result};
 

@@ -33,7 +33,7 @@ pub use chain::{Chain, Meter};
 pub use convolution::Weights;
 pub use int_conv::IntConv;
 pub use matmul::Gemm;
-pub use operation::{ConvKind, Fact, Inputs, Operation, Operator, Storage, axis_of, flat};
+pub use operation::{ConvKind, Fact, Inputs, Operation, Operator, Storage, axis_of};
 pub use pool::Pool;
 pub use quantize::{Quantize, QuantizeHost};
 pub use quantized::{
@@ -50,8 +50,8 @@ use int_add::{BiasClamp, IntAdd};
 use quantize::Dequantize;
 
 use crate::{
+    graph::{Bounds, Quantization},
     kernels::{self, Range},
-    plan::{Bounds, Quantization},
 };
 use candle_core::{Result, Tensor};
 

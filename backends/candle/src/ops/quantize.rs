@@ -6,8 +6,8 @@ use super::{
     parallel::{for_each_part, part},
 };
 use crate::{
+    graph::Quantization,
     kernels::{self, Isa, Range},
-    plan::Quantization,
 };
 use std::cell::RefCell;
 

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     geometry::{Geometry, volume},
+    graph::{Bounds, Quantization, QuantizedConv},
     kernels::{self, Isa},
-    plan::{Bounds, Quantization, QuantizedConv},
 };
 
 /// Floats to u8.

@@ -5,15 +5,12 @@ use firstpass_probe::{Error, Result};
 
 use super::{
     broadcast::broadcast,
-    operation::{
-        ByCandle, Compiled, Inputs, Operation, axes_of, axis_of, by_candle, flat, lengths,
-    },
+    operation::{ByCandle, Compiled, Inputs, Operation, axes_of, axis_of, by_candle, lengths},
 };
 use crate::{
     geometry::{check_folded, volume},
-    graph::Node,
+    graph::{Node, flat, tensor_of},
     onnx::Constant,
-    plan::tensor_of,
 };
 
 /// The operators of this file that take what they need from the attributes or a constant input.

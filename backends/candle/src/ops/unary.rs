@@ -12,7 +12,7 @@ use super::{
     parallel::{for_each_part, part},
     sigmoid::{exp, sigmoid},
 };
-use crate::{graph::Node, plan::Bounds};
+use crate::graph::{Bounds, Node};
 
 /// Clamps floats: Relu and Clip.
 #[derive(Debug)]

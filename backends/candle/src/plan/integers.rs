@@ -9,14 +9,14 @@ use std::sync::Arc;
 use firstpass_probe::Result;
 
 use super::{
-    Bounds, Quantization, QuantizedConv, Value,
+    Value,
     quantized::{GivenBias, activations, conv, linear, with_bias},
     quantized_constants::{DequantizedConstant, Grid},
     walk::{Known, Walk, fold, parse},
 };
 use crate::{
     geometry::Geometry,
-    graph::Node,
+    graph::{Bounds, Node, Quantization, QuantizedConv},
     onnx::{Constant, Values, data_type},
     ops::{
         AddOfQuantized, Clamp, ConvOfQuantized, Moving, Operation, Pool, ProductOfQuantized,

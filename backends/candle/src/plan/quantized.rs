@@ -2,12 +2,9 @@
 
 use firstpass_probe::{Error, Result};
 
-use super::{
-    Bias, Quantization, QuantizedConv, WeightScales,
-    quantized_constants::{DequantizedConstant, check_scale},
-};
+use super::quantized_constants::{DequantizedConstant, check_scale};
 use crate::{
-    graph::Node,
+    graph::{Bias, Node, Quantization, QuantizedConv, WeightScales},
     kernels::MAX_PRODUCTS,
     onnx::{Constant, Values},
     ops::{Gemm, Weights},

@@ -9,13 +9,9 @@ use std::{
 use candle_core::{DType, Tensor};
 use firstpass_probe::{Error, Result};
 
-use super::{
-    Bounds, Plan, Quantization, Step, Value,
-    integers::Pending,
-    quantized_constants::{DequantizedConstant, constant_of, narrowed, tensor_of},
-};
+use super::{Plan, Step, Value, integers::Pending, quantized_constants::DequantizedConstant};
 use crate::{
-    graph::Node,
+    graph::{Bounds, Node, Quantization, constant_of, narrowed, tensor_of},
     kernels::Isa,
     onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed},
     ops::{

@@ -7,11 +7,12 @@ use firstpass_probe::Result;
 use super::Graph;
 use crate::{
     Engine, Settings,
+    graph::flat,
     onnx::{
         AttributeProto, NodeProto, TensorProto, decode_with_opset,
         write::{constant, encode},
     },
-    ops::{OPERATORS, flat},
+    ops::OPERATORS,
     plan::Plan,
     prepared::{Prepared, Values},
 };
