@@ -4,7 +4,8 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::{
-    BiasClamp, DirectConv,
+    direct_conv::DirectConv,
+    int_add::BiasClamp,
     operation::{Compiled, ConvKind, Inputs, Operation, Operator, buffer, expect_type, first},
 };
 use crate::{

@@ -10,7 +10,7 @@ use std::{
 use super::{
     access::{check_length, values, values_mut},
     parallel::for_each_part,
-    range,
+    quantize::range,
 };
 use crate::{
     geometry::{Span, Window},

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use candle_core::{DType, Device, Tensor};
 use firstpass_probe::{Error, Result};
 
-use super::{IntConv, Quantize};
+use super::{int_conv::IntConv, quantize::Quantize};
 use crate::{
     geometry::{check_folded, volume},
     graph::{Bounds, flat},
