@@ -1,14 +1,14 @@
 //! What a graph computes, step by step, before its inputs have shapes.
 
 mod integers;
+mod known;
 mod quantized;
 mod quantized_constants;
 mod walk;
 
 use candle_core::{DType, Tensor};
-use firstpass_probe::Result;
 
-use crate::{onnx::GraphProto, ops::Operation};
+use crate::ops::Operation;
 
 /// A run-time tensor.
 pub type Value = usize;
@@ -34,20 +34,4 @@ pub struct Plan {
     pub inputs: Vec<(String, DType)>,
     pub constants: Vec<(Value, Tensor)>,
     pub outputs: Vec<Value>,
-}
-
-impl Plan {
-    /// Recognises what `graph`, of ONNX's operator set `opset`, computes from `inputs` to `outputs`,
-    /// which are names.
-    ///
-    /// # Errors
-    /// Names the node and operator that is not implemented, or that is quantized in a way for
-    /// which there is no integer form.
-    pub fn new(
-        (graph, opset): &(GraphProto, i64),
-        inputs: &[&str],
-        outputs: &[&str],
-    ) -> Result<Self> {
-        walk::plan(graph, *opset, inputs, outputs)
-    }
 }
