@@ -1,5 +1,7 @@
 //! The candle backend: an executor of ONNX graphs on candle-core, exact on quantized ones.
 
+mod compilation;
+mod engine;
 mod geometry;
 mod graph;
 mod kernels;
@@ -13,7 +15,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
 use firstpass_onnx::{self as onnx, Bytes};
 use firstpass_probe::{
@@ -21,8 +23,8 @@ use firstpass_probe::{
     THREADS, Tensor, Tensors, observe,
 };
 use memmap2::Mmap;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
+pub use engine::Engine;
 pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
 use ops::ConvKind;
 use plan::Plan;
@@ -31,46 +33,6 @@ pub use settings::{Buffers, ModelFile, Packing, Settings};
 
 /// candle, by `candle-core`.
 pub struct Candle;
-
-/// The threads that every pass runs on, and the settings of all models that it loads.
-#[derive(Clone)]
-pub struct Engine {
-    /// `None` for one thread, which is the calling one.
-    pool: Option<Arc<ThreadPool>>,
-    settings: Settings,
-}
-
-impl Engine {
-    /// # Errors
-    /// Fails where the instruction set is not available or the threads cannot be started.
-    pub fn new(settings: Settings) -> Result<Self> {
-        let Settings {
-            threads, kernels, ..
-        } = settings;
-        if !Isa::available().contains(&kernels) {
-            return Err(Error::unsupported(format!(
-                "this machine has no {}",
-                kernels.name()
-            )));
-        }
-        // candle asks the environment into how many tasks it divides a product of matrices.
-        // SAFETY: the standard library locks the environment, and no code in this process reads
-        // it in another way: candle, gemm and rayon are Rust.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
-        // A pool of the engine's own instead of rayon's global one: several engines may live in
-        // one process, one after the other or side by side.
-        let pool = if threads > 1 {
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|number| format!("candle-{number}"))
-                .build()?;
-            Some(Arc::new(pool))
-        } else {
-            None
-        };
-        Ok(Self { pool, settings })
-    }
-}
 
 /// A recognised graph.
 pub struct Loaded {
