@@ -22,9 +22,10 @@ use std::{
 };
 
 use super::{
-    Range, Requantization,
-    depthwise::{Column, Columns, Tile},
-    matrix::{Output, PANEL, QUAD, Rows},
+    panel::{PANEL, QUAD},
+    requantization::{Range, Requantization},
+    rows::{Output, Rows},
+    tile::{Column, Columns, Tile},
 };
 use crate::geometry::Span;
 
