@@ -17,7 +17,7 @@ mod tests;
 
 use std::{collections::BTreeMap, fs::File, path::Path};
 
-use firstpass_onnx::{self as onnx, Bytes};
+use firstpass_onnx::{Bytes, decode_with_opset};
 use firstpass_probe::{
     Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result,
     THREADS, Tensor, Tensors, observe,
@@ -82,7 +82,7 @@ impl Backend for Candle {
         let path = &model.path;
         let load = || {
             let bytes = read(path, engine.settings.model_file)?;
-            let graph = onnx::decode_with_opset(bytes)?;
+            let graph = decode_with_opset(bytes)?;
             let mut outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
             if outputs.is_empty() {
                 outputs = graph.0.output.iter().map(|o| o.name.as_str()).collect();

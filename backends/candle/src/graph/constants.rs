@@ -1,9 +1,8 @@
 //! Constants as tensors of candle, and the other way round.
 
 use candle_core::{DType, Device, Tensor};
+use firstpass_onnx::{Constant, Values};
 use firstpass_probe::{Error, Result};
-
-use crate::onnx::{Constant, Values};
 
 /// A constant as a tensor of candle, which has none of i8: these become i32.
 ///

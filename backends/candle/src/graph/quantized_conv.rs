@@ -1,7 +1,8 @@
 //! A convolution on integers, as the graph describes it.
 
+use firstpass_onnx::Int8s;
+
 use super::Quantization;
-use crate::onnx::Int8s;
 
 /// A convolution of u8 activations with i8 weights into u8, or a product with a matrix of weights.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! What changes the shape of a tensor and not its values, and what tells shapes.
 
 use candle_core::{DType, Device, Tensor};
+use firstpass_onnx::Constant;
 use firstpass_probe::{Error, Result};
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
 use crate::{
     geometry::{check_folded, volume},
     graph::{Node, flat, tensor_of},
-    onnx::Constant,
 };
 
 /// The operators of this file that take what they need from the attributes or a constant input.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use firstpass_onnx::{Constant, Values, data_type};
 use firstpass_probe::Result;
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
 };
 use crate::{
     graph::{Bounds, Node, Quantization},
-    onnx::{Constant, Values, data_type},
     ops::{
         AddOfQuantized, Clamp, ConvOfQuantized, Moving, Operation, Pool, ProductOfQuantized,
         TableOfQuantized, ToQuantized, is_moving,

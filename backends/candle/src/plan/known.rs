@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use firstpass_onnx::Constant;
 use firstpass_probe::Result;
 
 use super::{Value, quantized_constants::DequantizedConstant};
 use crate::{
     geometry::Geometry,
     graph::{Bounds, Node, Quantization, QuantizedConv},
-    onnx::Constant,
     ops::Pool,
 };
 

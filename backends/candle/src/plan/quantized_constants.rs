@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use firstpass_onnx::{Constant, Int8s, Values};
 use firstpass_probe::{Error, Result};
 
 use crate::{
     graph::{Node, WeightScales, constant_of, narrowed, tensor_of},
-    onnx::{Constant, Int8s, Values},
     ops::axis_of,
 };
 

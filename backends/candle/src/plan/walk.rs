@@ -7,13 +7,13 @@ use std::{
 };
 
 use candle_core::{DType, Tensor};
+use firstpass_onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed};
 use firstpass_probe::{Error, Result};
 
 use super::{Plan, Step, Value, known::Known};
 use crate::{
     graph::{Bounds, Node, constant_of, narrowed, tensor_of},
     kernels::Isa,
-    onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed},
     ops::{
         Binary, BinaryFunction, Clamp, Fact, Inputs, OPERATORS, Operation, Shaping, Split,
         ToFloats, is_function, is_moving,
