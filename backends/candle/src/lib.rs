@@ -1,6 +1,9 @@
 //! The candle backend: an executor of ONNX graphs on candle-core, exact on quantized ones.
 
+mod compilation;
+mod engine;
 mod geometry;
+mod graph;
 mod kernels;
 mod lifetimes;
 mod memory;
@@ -12,16 +15,16 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
-use firstpass_onnx::{self as onnx, Bytes};
+use firstpass_onnx::{Bytes, decode_with_opset};
 use firstpass_probe::{
     Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result,
     THREADS, Tensor, Tensors, observe,
 };
 use memmap2::Mmap;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
+pub use engine::Engine;
 pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
 use ops::ConvKind;
 use plan::Plan;
@@ -30,46 +33,6 @@ pub use settings::{Buffers, ModelFile, Packing, Settings};
 
 /// candle, by `candle-core`.
 pub struct Candle;
-
-/// The threads that every pass runs on, and the settings of all models that it loads.
-#[derive(Clone)]
-pub struct Engine {
-    /// `None` for one thread, which is the calling one.
-    pool: Option<Arc<ThreadPool>>,
-    settings: Settings,
-}
-
-impl Engine {
-    /// # Errors
-    /// Fails where the instruction set is not available or the threads cannot be started.
-    pub fn new(settings: Settings) -> Result<Self> {
-        let Settings {
-            threads, kernels, ..
-        } = settings;
-        if !Isa::available().contains(&kernels) {
-            return Err(Error::unsupported(format!(
-                "this machine has no {}",
-                kernels.name()
-            )));
-        }
-        // candle asks the environment into how many tasks it divides a product of matrices.
-        // SAFETY: the standard library locks the environment, and no code in this process reads
-        // it in another way: candle, gemm and rayon are Rust.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
-        // A pool of the engine's own instead of rayon's global one: several engines may live in
-        // one process, one after the other or side by side.
-        let pool = if threads > 1 {
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|number| format!("candle-{number}"))
-                .build()?;
-            Some(Arc::new(pool))
-        } else {
-            None
-        };
-        Ok(Self { pool, settings })
-    }
-}
 
 /// A recognised graph.
 pub struct Loaded {
@@ -119,7 +82,7 @@ impl Backend for Candle {
         let path = &model.path;
         let load = || {
             let bytes = read(path, engine.settings.model_file)?;
-            let graph = onnx::decode_with_opset(bytes)?;
+            let graph = decode_with_opset(bytes)?;
             let mut outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
             if outputs.is_empty() {
                 outputs = graph.0.output.iter().map(|o| o.name.as_str()).collect();

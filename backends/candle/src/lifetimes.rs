@@ -1,6 +1,6 @@
 //! When values are needed.
 
-use crate::{ops::Storage, plan::Value, prepared::Compiled};
+use crate::{compilation::CompiledStep, ops::Storage, plan::Value};
 
 /// By step, what is read there for the last time.
 pub struct Lifetimes {
@@ -10,11 +10,11 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    pub fn of(steps: &[(Compiled, Storage)], values: usize, outputs: &[Value]) -> Self {
+    pub fn of(steps: &[(CompiledStep, Storage)], values: usize, outputs: &[Value]) -> Self {
         let mut last_read = vec![0; values];
         for (number, (step, _)) in steps.iter().enumerate() {
-            last_read[step.output()] = number;
-            for &input in step.inputs() {
+            last_read[step.output] = number;
+            for &input in &step.inputs {
                 last_read[input] = number;
             }
         }
@@ -25,8 +25,8 @@ impl Lifetimes {
         // From the last on, so that a view of a view keeps the buffer as well.
         for (step, storage) in steps.iter().rev() {
             if *storage == Storage::View {
-                let last = last_read_of_buffer[step.output()];
-                for &input in step.inputs() {
+                let last = last_read_of_buffer[step.output];
+                for &input in &step.inputs {
                     last_read_of_buffer[input] = last_read_of_buffer[input].max(last);
                 }
             }

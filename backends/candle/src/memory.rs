@@ -1,13 +1,13 @@
 //! The memory that the operators of this backend write into: taken once, shared by values that are
 //! not needed at the same time.
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 use bytemuck::{Pod, Zeroable};
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 use firstpass_probe::{Error, Result};
 
-use crate::{geometry::volume, plan::Value, settings::Buffers};
+use crate::{geometry::volume, settings::Buffers};
 
 /// The smallest page of the processors that this crate runs on.
 const PAGE: usize = 4096;
@@ -38,9 +38,8 @@ impl Room {
     }
 }
 
-/// A value that needs memory.
+/// A tensor that needs memory.
 pub struct Request {
-    pub value: Value,
     pub dtype: DType,
     pub dims: Vec<usize>,
     /// From the step that writes it to the last that reads it.
@@ -54,12 +53,12 @@ struct Block {
     used: Vec<(usize, RangeInclusive<usize>)>,
 }
 
-/// Memory for every request, and how many bytes it is. The largest are served first, each in the smallest block that is free
-/// while it lives, so that few pages are touched.
+/// A tensor for every request, in their order, and how many bytes all of them take. The largest are
+/// served first, each in the smallest block that is free while it lives, so that few pages are touched.
 ///
 /// # Errors
 /// Fails where a tensor is too large.
-pub fn take(requests: &[Request], buffers: Buffers) -> Result<(HashMap<Value, Tensor>, usize)> {
+pub fn take(requests: &[Request], buffers: Buffers) -> Result<(Vec<Tensor>, usize)> {
     let mut lengths = Vec::with_capacity(requests.len());
     for request in requests {
         lengths.push(volume(&request.dims)?);
@@ -83,7 +82,7 @@ pub fn take(requests: &[Request], buffers: Buffers) -> Result<(HashMap<Value, Te
             }),
         }
     }
-    let mut tensors = HashMap::with_capacity(requests.len());
+    let mut tensors = Vec::with_capacity(requests.len());
     let bytes = blocks.iter();
     let bytes = bytes.map(|block| block.length * block.dtype.size_in_bytes());
     let bytes = bytes.sum();
@@ -97,12 +96,13 @@ pub fn take(requests: &[Request], buffers: Buffers) -> Result<(HashMap<Value, Te
             memory.inplace_op1(&Touch(buffers))?;
         }
         for (index, _) in block.used {
-            let Request { value, dims, .. } = &requests[index];
             let tensor = memory.narrow(0, line, lengths[index])?;
-            tensors.insert(*value, tensor.reshape(dims.as_slice())?);
+            tensors.push((index, tensor.reshape(requests[index].dims.as_slice())?));
         }
     }
-    Ok((tensors, bytes))
+    tensors.sort_unstable_by_key(|(index, _)| *index);
+    let tensors = tensors.into_iter().map(|(_, tensor)| tensor);
+    Ok((tensors.collect(), bytes))
 }
 
 /// The first value that a cache line begins with.
@@ -184,9 +184,8 @@ fn advise(memory: &mut [u8], advice: nix::sys::mman::MmapAdvise) -> nix::Result<
 mod tests {
     use super::*;
 
-    fn request(value: Value, length: usize, steps: RangeInclusive<usize>) -> Request {
+    fn request(length: usize, steps: RangeInclusive<usize>) -> Request {
         Request {
-            value,
             dtype: DType::U8,
             dims: vec![length],
             steps,
@@ -196,18 +195,18 @@ mod tests {
     #[test]
     fn values_share_memory_unless_they_live_together() -> Result<()> {
         let requests = [
-            request(1, 100, 0..=1),
-            request(2, 900, 1..=2),
-            request(3, 300, 2..=3),
-            request(4, 200, 3..=usize::MAX),
+            request(100, 0..=1),
+            request(900, 1..=2),
+            request(300, 2..=3),
+            request(200, 3..=usize::MAX),
         ];
         for buffers in [Buffers::Lazy, Buffers::Touched, Buffers::HugePages] {
             let (tensors, bytes) = take(&requests, buffers)?;
-            // 1 and 3 share a block, and so do 2 and 4.
+            // The first and the third share a block, and so do the second and the last.
             assert_eq!(bytes, 1200);
             assert_eq!(tensors.len(), 4);
-            for (value, tensor) in tensors {
-                assert_eq!(tensor.dims(), requests[value - 1].dims);
+            for (tensor, request) in tensors.iter().zip(&requests) {
+                assert_eq!(tensor.dims(), request.dims);
             }
         }
         Ok(())

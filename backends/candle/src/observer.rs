@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use firstpass_probe::{OperatorTime, ProfiledOperator, monotonic_ns};
 use nix::sys::resource::{UsageWho, getrusage};
 
-use crate::{ops::Meter, prepared::Compiled};
+use crate::{compilation::CompiledStep, ops::Meter};
 
 /// Without an observer, which is `()`, nothing is left of it.
 pub(crate) trait Observer {
-    fn step<T>(&mut self, step: &Compiled, run: impl FnOnce() -> T) -> T;
+    fn step<T>(&mut self, step: &CompiledStep, run: impl FnOnce() -> T) -> T;
 
     /// Runs steps together, with what is to look on at each.
-    fn chain<T>(&mut self, steps: &[Compiled], run: impl FnOnce(&Self::Meter) -> T) -> T;
+    fn chain<T>(&mut self, steps: &[CompiledStep], run: impl FnOnce(&Self::Meter) -> T) -> T;
 
     type Meter: Meter;
 }
@@ -20,11 +20,11 @@ pub(crate) trait Observer {
 impl Observer for () {
     type Meter = ();
 
-    fn step<T>(&mut self, _: &Compiled, run: impl FnOnce() -> T) -> T {
+    fn step<T>(&mut self, _: &CompiledStep, run: impl FnOnce() -> T) -> T {
         run()
     }
 
-    fn chain<T>(&mut self, _: &[Compiled], run: impl FnOnce(&()) -> T) -> T {
+    fn chain<T>(&mut self, _: &[CompiledStep], run: impl FnOnce(&()) -> T) -> T {
         run(&())
     }
 }
@@ -32,7 +32,7 @@ impl Observer for () {
 impl Observer for Vec<OperatorTime> {
     type Meter = Clocks;
 
-    fn step<T>(&mut self, step: &Compiled, run: impl FnOnce() -> T) -> T {
+    fn step<T>(&mut self, step: &CompiledStep, run: impl FnOnce() -> T) -> T {
         let faults = minor_faults(UsageWho::RUSAGE_SELF);
         let began = monotonic_ns();
         let result = run();
@@ -48,7 +48,7 @@ impl Observer for Vec<OperatorTime> {
 
     /// The steps take turns, on several threads side by side: each has the share of the time of all that
     /// it has of the times that were measured on all threads.
-    fn chain<T>(&mut self, steps: &[Compiled], run: impl FnOnce(&Clocks) -> T) -> T {
+    fn chain<T>(&mut self, steps: &[CompiledStep], run: impl FnOnce(&Clocks) -> T) -> T {
         let clocks = Clocks(steps.iter().map(|_| Clock::default()).collect());
         let began = monotonic_ns();
         let result = run(&clocks);
@@ -69,10 +69,10 @@ impl Observer for Vec<OperatorTime> {
     }
 }
 
-fn operator(step: &Compiled) -> ProfiledOperator {
+fn operator(step: &CompiledStep) -> ProfiledOperator {
     ProfiledOperator {
-        layer: step.label().into(),
-        kind: step.name().into(),
+        layer: step.label.clone(),
+        kind: step.operator.name().into(),
     }
 }
 

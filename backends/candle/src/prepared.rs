@@ -7,25 +7,22 @@ use firstpass_probe::{Error, Result};
 use rayon::ThreadPool;
 
 use crate::{
-    Engine,
-    geometry::volume,
+    compilation::{Compilation, CompiledStep},
+    engine::Engine,
     lifetimes::Lifetimes,
     memory::{self, Request},
     observer::Observer,
-    ops::{self, Chain, ConvKind, Fact, Inputs, IntConv, Operator, Storage},
-    plan::{Plan, Step, Value},
-    settings::{Buffers, Packing, Settings},
+    ops::{self, Chain, ConvKind, IntConv, Operator, Storage},
+    plan::{Plan, Value},
+    settings::Buffers,
 };
-
-/// Values that may be computed from constants in all: a damaged file must not exhaust memory.
-const MAX_FOLDED: usize = 1 << 28;
 
 /// A model that is ready to run, with every buffer that its own operators write into.
 pub struct Prepared {
     /// `None` for one thread.
     pool: Option<Arc<ThreadPool>>,
     inputs: Vec<Input>,
-    steps: Vec<Compiled>,
+    steps: Vec<CompiledStep>,
     /// All steps, by those that run together.
     groups: Vec<Group>,
     /// What does not depend on the inputs, where a step reads it.
@@ -89,39 +86,6 @@ struct Group {
     chain: Option<Chain>,
 }
 
-/// A step with its operator.
-pub(crate) struct Compiled {
-    label: String,
-    operator: Box<dyn Operator>,
-    /// Without parameters, which the operator has taken in.
-    inputs: Vec<Value>,
-    output: Value,
-    /// The buffer that the operator writes into; those without one are candle's, which allocate.
-    out: Option<Tensor>,
-    /// Whether the operator reads an input of the model as it lies in the memory of the host.
-    reads_host: bool,
-    /// Values that no later step reads.
-    done: Vec<Value>,
-}
-
-impl Compiled {
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    pub fn name(&self) -> &'static str {
-        self.operator.name()
-    }
-
-    pub fn inputs(&self) -> &[Value] {
-        &self.inputs
-    }
-
-    pub fn output(&self) -> Value {
-        self.output
-    }
-}
-
 impl Prepared {
     /// Packs weights, takes buffers and lists the steps for inputs of these shapes.
     ///
@@ -129,27 +93,31 @@ impl Prepared {
     /// Names the step whose inputs do not have the shapes that it takes.
     pub(crate) fn new(engine: &Engine, plan: &Plan, shapes: &[Vec<usize>]) -> Result<Self> {
         let Compilation { facts, mut steps } = Compilation::new(engine.settings, plan, shapes)?;
-        let mut lifetimes = Lifetimes::of(&steps, plan.values, &plan.outputs);
+        let lifetimes = Lifetimes::of(&steps, plan.values, &plan.outputs);
         let groups = groups(&steps, &lifetimes);
         let mut requests = Vec::new();
+        let mut writers = Vec::new();
         for group in &groups {
             // Of a chain only the last step writes into a buffer, and does so from the first on.
-            let (step, storage) = &steps[group.steps.end - 1];
+            let writer = group.steps.end - 1;
+            let (step, storage) = &steps[writer];
             if let (Storage::Buffer(dims), Some(fact)) = (storage, &facts[step.output]) {
                 requests.push(Request {
-                    value: step.output,
                     dtype: fact.dtype,
                     dims: dims.clone(),
                     steps: group.steps.start..=lifetimes.last_read_of_buffer[step.output],
                 });
+                writers.push(writer);
             }
         }
-        let (memory, memory_bytes) = memory::take(&requests, engine.settings.buffers)?;
-        for (number, (step, _)) in steps.iter_mut().enumerate() {
-            step.out = memory.get(&step.output).cloned();
-            step.done = std::mem::take(&mut lifetimes.values_done[number]);
+        let (buffers, memory_bytes) = memory::take(&requests, engine.settings.buffers)?;
+        for (writer, buffer) in writers.into_iter().zip(buffers) {
+            steps[writer].0.out = Some(buffer);
         }
-        let steps: Vec<Compiled> = steps.into_iter().map(|(step, _)| step).collect();
+        for ((step, _), done) in steps.iter_mut().zip(lifetimes.values_done) {
+            step.done = done;
+        }
+        let steps: Vec<CompiledStep> = steps.into_iter().map(|(step, _)| step).collect();
         if engine.settings.buffers != Buffers::Lazy {
             let reserve = || {
                 for chain in groups.iter().filter_map(|group| group.chain.as_ref()) {
@@ -162,7 +130,7 @@ impl Prepared {
             }
         }
         let is_read = |value: &Value| {
-            let reads = |step: &Compiled| !step.reads_host && step.inputs.contains(value);
+            let reads = |step: &CompiledStep| !step.reads_host && step.inputs.contains(value);
             steps.iter().any(reads) || plan.outputs.contains(value)
         };
         let inputs = shapes.iter().zip(&plan.inputs).enumerate();
@@ -273,7 +241,7 @@ impl Prepared {
             .collect()
     }
 
-    fn run_step(&self, step: &Compiled, inputs: &[Values<'_>]) -> Result<Tensor> {
+    fn run_step(&self, step: &CompiledStep, inputs: &[Values<'_>]) -> Result<Tensor> {
         match (step.reads_host, step.operator.as_quantize(), &step.out) {
             (true, Some(operator), Some(out)) => {
                 let input = step.inputs[0];
@@ -299,7 +267,7 @@ impl Prepared {
     fn run_chain(
         &self,
         chain: &Chain,
-        steps: &[Compiled],
+        steps: &[CompiledStep],
         observer: &mut impl Observer,
     ) -> Result<Tensor> {
         let ([first, ..], [.., last]) = (steps, steps) else {
@@ -359,13 +327,13 @@ impl Prepared {
     }
 }
 
-fn convolutions_of(steps: &[Compiled]) -> impl Iterator<Item = &IntConv> {
+fn convolutions_of(steps: &[CompiledStep]) -> impl Iterator<Item = &IntConv> {
     let operators = steps.iter();
     operators.filter_map(|step| step.operator.as_int_conv())
 }
 
 /// Puts convolutions together each of which alone reads the output of the one before.
-fn groups(steps: &[(Compiled, Storage)], lifetimes: &Lifetimes) -> Vec<Group> {
+fn groups(steps: &[(CompiledStep, Storage)], lifetimes: &Lifetimes) -> Vec<Group> {
     let joins = |number: &usize| -> bool {
         let ((before, _), (step, _)) = (&steps[number - 1], &steps[*number]);
         let (Some(first), Some(second)) =
@@ -397,109 +365,6 @@ fn groups(steps: &[(Compiled, Storage)], lifetimes: &Lifetimes) -> Vec<Group> {
         });
     }
     groups
-}
-
-/// What the steps of a plan are for inputs of some shapes.
-struct Compilation {
-    /// By value, what is known of it.
-    facts: Vec<Option<Fact>>,
-    /// The steps that run in each pass, with where their outputs lie. Those whose inputs do not depend on
-    /// those of the model have run.
-    steps: Vec<(Compiled, Storage)>,
-}
-
-impl Compilation {
-    fn new(settings: Settings, plan: &Plan, shapes: &[Vec<usize>]) -> Result<Self> {
-        if shapes.len() != plan.inputs.len() {
-            return Err(Error::input(format!(
-                "{} shapes for a model of {} inputs",
-                shapes.len(),
-                plan.inputs.len()
-            )));
-        }
-        let mut facts = vec![None; plan.values];
-        for (value, (shape, (name, dtype))) in shapes.iter().zip(&plan.inputs).enumerate() {
-            if volume(shape)? == 0 {
-                return Err(Error::input(format!(
-                    "the input {name:?} of shape {shape:?} is empty"
-                )));
-            }
-            facts[value] = Some(Fact {
-                dims: shape.clone(),
-                dtype: *dtype,
-                constant: None,
-            });
-        }
-        for (value, tensor) in &plan.constants {
-            facts[*value] = Some(Fact::of_constant(tensor.clone()));
-        }
-        let mut this = Self {
-            facts,
-            steps: Vec::with_capacity(plan.steps.len()),
-        };
-        let mut folded = 0;
-        for step in &plan.steps {
-            this.add(settings, step, &mut folded, plan.inputs.len())
-                .map_err(|e| e.context(format!("cannot prepare {}", step.label)))?;
-        }
-        Ok(this)
-    }
-
-    fn add(
-        &mut self,
-        settings: Settings,
-        step: &Step,
-        folded: &mut usize,
-        inputs_of_model: usize,
-    ) -> Result<()> {
-        let facts = step.inputs.iter();
-        let facts: Vec<Option<&Fact>> = facts.map(|input| self.facts[(*input)?].as_ref()).collect();
-        let inputs = Inputs {
-            facts: &facts,
-            isa: settings.kernels,
-        };
-        let operation = step.operation.as_ref();
-        let compiled = operation.compile(&inputs)?;
-        let values = volume(&compiled.dims)?;
-        let is_constant = |fact: &&Fact| fact.constant.is_some();
-        let constant = if operation.is_of_shapes() || facts.iter().flatten().all(is_constant) {
-            *folded += values;
-            if *folded > MAX_FOLDED {
-                return Err(Error::unsupported("too much is computed from constants"));
-            }
-            Some(inputs.fold(operation, &compiled)?)
-        } else if values == 0 {
-            let dims = compiled.dims;
-            return Err(Error::unsupported(format!("its result {dims:?} is empty")));
-        } else {
-            let read = step.inputs.iter().enumerate();
-            let read = read.filter(|(position, _)| !operation.is_parameter(*position));
-            let read: Vec<Value> = read.filter_map(|(_, input)| *input).collect();
-            let quantizes = compiled.operator.as_quantize().is_some();
-            if let (Some(conv), Packing::Prepare) =
-                (compiled.operator.as_int_conv(), settings.packing)
-            {
-                conv.pack();
-            }
-            let step = Compiled {
-                label: step.label.clone(),
-                operator: compiled.operator,
-                reads_host: quantizes && read.iter().all(|&value| value < inputs_of_model),
-                inputs: read,
-                output: step.output,
-                out: None,
-                done: Vec::new(),
-            };
-            self.steps.push((step, compiled.storage));
-            None
-        };
-        self.facts[step.output] = Some(Fact {
-            dims: compiled.dims,
-            dtype: compiled.dtype,
-            constant,
-        });
-        Ok(())
-    }
 }
 
 /// A convolution on integers of a prepared model with an output of its own, which can be run alone:

@@ -2,7 +2,7 @@
 
 use firstpass_probe::{Error, Knob, Knobs, Result};
 
-use crate::Isa;
+use crate::kernels::Isa;
 
 pub const KERNELS: &str = "kernels";
 pub const BUFFERS: &str = "buffers";

@@ -13,9 +13,10 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    Requantization,
-    depthwise::{Column, Columns, Tile},
-    matrix::{Block, Output, PANEL, QUAD, Rows},
+    panel::{PANEL, QUAD},
+    requantization::Requantization,
+    rows::{Block, Output, Rows},
+    tile::{Column, Columns, Tile},
 };
 
 /// Rows that are computed together: 8 accumulators, 2 registers of weights and some operands of the
@@ -238,7 +239,7 @@ impl TapPair {
     }
 }
 
-/// See [`super::Depthwise::row`]. `weights` are of two rows of the window, by block of channels, then
+/// See [`super::Depthwise::rows`]. `weights` are of two rows of the window, by block of channels, then
 /// by two rows, then by column.
 #[target_feature(enable = "avx2,fma")]
 pub fn depthwise(

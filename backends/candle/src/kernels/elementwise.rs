@@ -1,7 +1,7 @@
 //! Kernels that treat every value alike. Their vector form is the same Rust, compiled once more
 //! for the instruction set: rounding and fused multiply-add are single instructions there.
 
-use super::{Isa, Range};
+use super::{isa::Isa, requantization::Range};
 
 /// How the sum of two u8 tensors becomes u8, as libtorch computes it: each operand dequantized
 /// with one fused multiply-add.

@@ -1,14 +1,17 @@
 //! The definition of every integer kernel, in safe scalar Rust.
 
-use super::{Requantization, matrix};
+use super::{
+    requantization::Requantization,
+    rows::{Output, Rows},
+};
 
 /// Rows of segments of `segment` activations times weights `[channel][segment][k]`.
 pub fn matrix(
     weights: &[i8],
     segment: usize,
     requantization: &Requantization,
-    rows: &matrix::Rows<'_>,
-    out: &mut matrix::Output<'_>,
+    rows: &Rows<'_>,
+    out: &mut Output<'_>,
 ) {
     let k = rows.segments.len() * segment;
     let channels = weights.len() / k;

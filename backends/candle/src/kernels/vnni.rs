@@ -22,9 +22,10 @@ use std::{
 };
 
 use super::{
-    Range, Requantization,
-    depthwise::{Column, Columns, Tile},
-    matrix::{Output, PANEL, QUAD, Rows},
+    panel::{PANEL, QUAD},
+    requantization::{Range, Requantization},
+    rows::{Output, Rows},
+    tile::{Column, Columns, Tile},
 };
 use crate::geometry::Span;
 
@@ -345,14 +346,12 @@ impl Blocks {
                 tile,
             };
             if !in_registers {
-                // Of one row: only in registers are two computed together.
-                let weights = &self.weights[number * taps..][..taps];
-                for out in &mut outs {
-                    match width {
-                        64 => block.planes::<1>(weights, columns, out),
-                        32 => block.planes::<2>(weights, columns, out),
-                        _ => block.planes::<4>(weights, columns, out),
-                    }
+                // Only in registers are two rows computed together.
+                let (weights, out) = (&self.weights[number * taps..][..taps], &mut *outs[0]);
+                match width {
+                    64 => block.planes::<1>(weights, columns, out),
+                    32 => block.planes::<2>(weights, columns, out),
+                    _ => block.planes::<4>(weights, columns, out),
                 }
                 continue;
             }

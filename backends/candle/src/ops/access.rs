@@ -71,6 +71,18 @@ pub fn map<T: WithDType, U: Written>(
     read(input, |input| write(out, |out| work(input, out)))
 }
 
+/// Copies values from the host.
+///
+/// # Errors
+/// Fails where there are not as many as the tensor holds.
+pub fn fill<T: Written>(tensor: &Tensor, values: &[T]) -> Result<()> {
+    write(tensor, |out: &mut [T]| {
+        check_length("the input", values.len(), out.len())?;
+        out.copy_from_slice(values);
+        Ok(())
+    })
+}
+
 struct Write<F>(F);
 
 impl<F: Fn(&mut CpuStorage, &Layout) -> Result<()>> InplaceOp1 for Write<F> {

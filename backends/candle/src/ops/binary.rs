@@ -9,7 +9,7 @@ use super::{
     operation::{Compiled, Inputs, Operation, Operator, buffer, expect_type},
     unary::clamp,
 };
-use crate::plan::{Bounds, Node};
+use crate::graph::{Bounds, Node};
 
 /// An arithmetic function of two numbers of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

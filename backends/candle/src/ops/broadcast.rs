@@ -4,9 +4,8 @@ use candle_core::{Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::{
-    CHUNK,
     access::{Written, read, write},
-    parallel::for_each_part,
+    parallel::{CHUNK, for_each_part},
 };
 
 /// The shape that both shapes are broadcast to.

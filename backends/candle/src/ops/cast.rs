@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use firstpass_probe::Result;
 
 use super::operation::{Compiled, Inputs, Operation, by_candle};
-use crate::plan::Node;
+use crate::graph::Node;
 
 /// Cast to another type.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Cast {
     /// # Errors
     /// Fails on a type that candle does not have.
     pub fn parse(node: &Node<'_>) -> Result<Box<dyn Operation>> {
-        use crate::onnx::data_type::{BOOL, DOUBLE, FLOAT, INT32, INT64, UINT8};
+        use firstpass_onnx::data_type::{BOOL, DOUBLE, FLOAT, INT32, INT64, UINT8};
 
         let to = node.int("to")?.and_then(|to| i32::try_from(to).ok());
         Ok(Box::new(Self {

@@ -10,9 +10,8 @@ use std::{cell::RefCell, ops::Range};
 use candle_core::{Result, Tensor};
 
 use super::{
-    IntConv,
     access::{check_length, map},
-    int_conv::Strip,
+    int_conv::{IntConv, Strip},
     parallel::for_each_part,
 };
 use crate::memory::Room;
@@ -267,8 +266,8 @@ mod tests {
     use super::*;
     use crate::{
         geometry::{Geometry, Padding},
+        graph::{Bias, Bounds, Quantization, QuantizedConv, WeightScales},
         kernels::Isa,
-        plan::{Bias, Bounds, Quantization, QuantizedConv, WeightScales},
     };
 
     #[derive(Debug, Clone)]

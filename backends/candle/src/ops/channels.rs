@@ -9,7 +9,7 @@ use super::{
     parallel::for_each_part,
     unary::clamp,
 };
-use crate::plan::{Bounds, Node};
+use crate::graph::{Bounds, Node};
 
 /// BatchNormalization with the statistics of the file.
 #[derive(Debug)]

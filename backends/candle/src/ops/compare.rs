@@ -8,7 +8,7 @@ use super::{
     broadcast::{Strides, broadcast, zip},
     operation::{ByCandle, Compiled, Inputs, Operation, Writing, expect_type},
 };
-use crate::plan::Node;
+use crate::graph::Node;
 
 /// A comparison, or a function of truth values, whose result is a truth value.
 #[derive(Debug, Clone, Copy)]

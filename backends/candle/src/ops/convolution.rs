@@ -4,14 +4,13 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::{
-    BiasClamp, DirectConv,
-    operation::{
-        Compiled, ConvKind, Inputs, Operation, Operator, buffer, expect_type, first, flat,
-    },
+    direct_conv::DirectConv,
+    int_add::BiasClamp,
+    operation::{Compiled, ConvKind, Inputs, Operation, Operator, buffer, expect_type, first},
 };
 use crate::{
     geometry::{Geometry, Padding, Window, volume},
-    plan::{Bounds, Node},
+    graph::{Bounds, Node, flat},
 };
 
 /// A convolution of an image, its bias and what Relu and Clip behind it leave.

@@ -5,7 +5,7 @@ use super::{
     parallel::for_each_part,
     unary::clamp,
 };
-use crate::{geometry::Window, plan::Bounds};
+use crate::{geometry::Window, graph::Bounds};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 
 /// A convolution, its bias and its activation on NCHW floats: for every plane of the output, each

@@ -1,21 +1,34 @@
 //! Addition of quantized tensors, and what follows a convolution on floats.
 
 use super::{
-    CHUNK,
     access::{check_length, values, values_mut},
-    parallel::{for_each_part, part},
+    parallel::{CHUNK, for_each_part, part},
+    quantize::range,
     unary::clamp,
 };
 use crate::{
+    graph::{Bounds, Quantization},
     kernels::{self, Addition, Isa},
-    plan::Bounds,
 };
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp3, Layout, Result};
 
 /// Adds quantized tensors.
 pub struct IntAdd {
-    pub isa: Isa,
-    pub addition: Addition,
+    isa: Isa,
+    addition: Addition,
+}
+
+impl IntAdd {
+    /// Of operands with the quantizations `inputs`, with the kernels of `isa`.
+    pub fn new(isa: Isa, inputs: [Quantization; 2], bounds: Bounds, output: Quantization) -> Self {
+        let addition = Addition {
+            scales: inputs.map(|input| input.scale),
+            offsets: inputs.map(|input| input.scale * -f32::from(input.zero)),
+            inverse_scale: output.inverse_scale(),
+            range: range(bounds, output),
+        };
+        Self { isa, addition }
+    }
 }
 
 impl InplaceOp3 for IntAdd {

@@ -10,12 +10,12 @@ use std::{
 use super::{
     access::{check_length, values, values_mut},
     parallel::for_each_part,
-    range,
+    quantize::range,
 };
 use crate::{
     geometry::{Span, Window},
+    graph::{Bias, Bounds, Quantization, QuantizedConv},
     kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, PANEL, QUAD, Requantization, Rows},
-    plan::{Bias, Bounds, Quantization, QuantizedConv},
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 
@@ -448,7 +448,7 @@ fn requantization(
     bounds: Bounds,
     output: Quantization,
 ) -> Requantization {
-    use crate::plan::WeightScales::{PerChannel, PerTensor};
+    use crate::graph::WeightScales::{PerChannel, PerTensor};
 
     let scale = |channel: usize| conv.input.scale * conv.weight_scales.of(channel);
     let zero = i32::from(conv.input.zero);

@@ -8,7 +8,7 @@ use super::{
     broadcast::broadcast,
     operation::{ByCandle, Compiled, Inputs, Operation, Operator, expect_type},
 };
-use crate::plan::Node;
+use crate::graph::Node;
 
 /// Gemm: `alpha · a · b + beta · c`.
 #[derive(Debug, Clone, Copy)]

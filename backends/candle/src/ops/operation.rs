@@ -5,11 +5,11 @@ use std::fmt::Debug;
 use candle_core::{DType, Device, Tensor};
 use firstpass_probe::{Error, Result};
 
-use super::{IntConv, Quantize};
+use super::{int_conv::IntConv, quantize::Quantize};
 use crate::{
     geometry::{check_folded, volume},
+    graph::{Bounds, flat},
     kernels::Isa,
-    plan::Bounds,
 };
 
 /// What a node computes, before its inputs have shapes. It has one output.
@@ -99,11 +99,6 @@ impl Fact {
         }
         Some(flat(tensor))
     }
-}
-
-/// All values of a tensor as those of a type.
-pub fn flat<T: candle_core::WithDType>(tensor: &Tensor) -> Result<Vec<T>> {
-    Ok(tensor.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1()?)
 }
 
 /// What is known of the inputs of a step; those that a node leaves out are `None`.

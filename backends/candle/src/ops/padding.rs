@@ -4,10 +4,13 @@ use candle_core::{Device, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::{
-    operation::{Compiled, Inputs, Operation, axis_of, by_candle, flat, lengths},
+    operation::{Compiled, Inputs, Operation, axis_of, by_candle, lengths},
     slicing::select,
 };
-use crate::{geometry::volume, plan::Node};
+use crate::{
+    geometry::volume,
+    graph::{Node, flat},
+};
 
 /// The longest axis that is padded: where each of its values comes from is kept.
 const LONGEST: usize = 1 << 20;

@@ -2,6 +2,9 @@
 
 use rayon::prelude::*;
 
+/// Values that one task of an elementwise operator treats: large against the cost of a task.
+pub const CHUNK: usize = 1 << 15;
+
 /// Calls `work` with every part of `out`, of `length` values but for the last, and its number. In a
 /// pool of threads its threads share the parts. Outside of one, which is where an engine of one
 /// thread runs, they are computed in the calling thread: handing them to another costs two

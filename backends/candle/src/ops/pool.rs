@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     geometry::{Geometry, Span, Window},
-    plan::Node,
+    graph::Node,
 };
 
 /// MaxPool and AveragePool of images.

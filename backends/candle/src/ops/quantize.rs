@@ -1,13 +1,12 @@
 //! Between floats in the order of ONNX (NCHW) and u8 in the order of the kernels (NHWC).
 
 use super::{
-    CHUNK,
     access::{check_length, values, values_mut},
-    parallel::{for_each_part, part},
+    parallel::{CHUNK, for_each_part, part},
 };
 use crate::{
+    graph::{Bounds, Quantization},
     kernels::{self, Isa, Range},
-    plan::Quantization,
 };
 use std::cell::RefCell;
 
@@ -16,6 +15,22 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result};
 thread_local! {
     /// The values of a row of an image, kept from pass to pass.
     static QUANTIZED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The u8 values that bounds on real numbers leave: clamping before and after rounding is the
+/// same, because rounding is monotone.
+pub fn range(bounds: Bounds, output: Quantization) -> Range {
+    let all = Range {
+        zero: f32::from(output.zero),
+        low: 0.0,
+        high: 255.0,
+    };
+    let bound = |real: f32| f32::from(all.round(real * output.inverse_scale()));
+    Range {
+        low: bound(bounds.low),
+        high: bound(bounds.high),
+        ..all
+    }
 }
 
 /// Quantizes floats. The output has the channels last where the input is an image.

@@ -8,23 +8,23 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::{
-    CHUNK, Dequantize, IntAdd, IntConv, Quantize,
     access::map,
-    addition,
     broadcast::broadcast,
     convolution::Weights,
+    int_add::IntAdd,
+    int_conv::IntConv,
     matmul::product_dims,
     operation::{
         Compiled, ConvKind, Inputs, Operation, Operator, Storage, Writing, buffer, channels_last,
         expect_type, first, image,
     },
-    parallel::{for_each_part, part},
-    range,
+    parallel::{CHUNK, for_each_part, part},
+    quantize::{Dequantize, Quantize, range},
 };
 use crate::{
     geometry::{Geometry, volume},
+    graph::{Bounds, Quantization, QuantizedConv},
     kernels::{self, Isa},
-    plan::{Bounds, Quantization, QuantizedConv},
 };
 
 /// Floats to u8.
@@ -204,10 +204,7 @@ impl Operation for AddOfQuantized {
                 "adding quantized values of shapes {left:?} and {right:?}"
             )));
         }
-        let add = IntAdd {
-            isa: inputs.isa,
-            addition: addition(self.inputs, self.bounds, self.output),
-        };
+        let add = IntAdd::new(inputs.isa, self.inputs, self.bounds, self.output);
         let wide = (left != right).then(|| channels_last(&dims));
         Ok(Compiled::quantized(Addition { add, wide }, &dims))
     }

@@ -9,7 +9,7 @@ use super::{
     parallel::for_each_part,
     slicing::select,
 };
-use crate::{geometry::volume, plan::Node};
+use crate::{geometry::volume, graph::Node};
 
 /// The longest axis that is made, for each value of which it is kept what it is made of.
 const LONGEST: usize = 1 << 16;

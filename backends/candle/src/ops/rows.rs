@@ -11,7 +11,7 @@ use super::{
     parallel::for_each_part,
     sigmoid::exp,
 };
-use crate::plan::Node;
+use crate::graph::Node;
 
 /// What is made of several values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,18 +1,16 @@
 //! What changes the shape of a tensor and not its values, and what tells shapes.
 
 use candle_core::{DType, Device, Tensor};
+use firstpass_onnx::Constant;
 use firstpass_probe::{Error, Result};
 
 use super::{
     broadcast::broadcast,
-    operation::{
-        ByCandle, Compiled, Inputs, Operation, axes_of, axis_of, by_candle, flat, lengths,
-    },
+    operation::{ByCandle, Compiled, Inputs, Operation, axes_of, axis_of, by_candle, lengths},
 };
 use crate::{
     geometry::{check_folded, volume},
-    onnx::Constant,
-    plan::{Node, tensor_of},
+    graph::{Node, flat, tensor_of},
 };
 
 /// The operators of this file that take what they need from the attributes or a constant input.

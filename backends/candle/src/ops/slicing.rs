@@ -4,7 +4,7 @@ use candle_core::{Device, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
 use super::operation::{ByCandle, Compiled, Inputs, Operation, axis_of, by_candle};
-use crate::plan::Node;
+use crate::graph::Node;
 
 /// Concat.
 #[derive(Debug)]

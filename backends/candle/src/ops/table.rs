@@ -18,7 +18,7 @@ use super::{
     slicing::{Concat, Gather, Slice, Split},
     unary::Unary,
 };
-use crate::plan::Node;
+use crate::graph::Node;
 
 type Parse = fn(&Node<'_>) -> Result<Box<dyn Operation>>;
 

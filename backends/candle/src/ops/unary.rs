@@ -6,13 +6,12 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::Result;
 
 use super::{
-    CHUNK,
     access::{check_length, map},
     operation::{Compiled, Inputs, Operation, Writing, expect_type, first},
-    parallel::{for_each_part, part},
+    parallel::{CHUNK, for_each_part, part},
     sigmoid::{exp, sigmoid},
 };
-use crate::plan::{Bounds, Node};
+use crate::graph::{Bounds, Node};
 
 /// Clamps floats: Relu and Clip.
 #[derive(Debug)]

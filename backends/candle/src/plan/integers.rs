@@ -6,57 +6,23 @@
 
 use std::sync::Arc;
 
+use firstpass_onnx::{Constant, Values, data_type};
 use firstpass_probe::Result;
 
 use super::{
-    Bounds, Node, Quantization, QuantizedConv, Value,
-    constants::{DequantizedConstant, Grid},
+    Value,
+    known::{Known, Pending, PendingOperator},
     quantized::{GivenBias, activations, conv, linear, with_bias},
-    walk::{Known, Walk, fold, parse},
+    quantized_constants::{DequantizedConstant, Grid},
+    walk::{Walk, fold, parse},
 };
 use crate::{
-    geometry::Geometry,
-    onnx::{Constant, Values, data_type},
+    graph::{Bounds, Node, Quantization},
     ops::{
         AddOfQuantized, Clamp, ConvOfQuantized, Moving, Operation, Pool, ProductOfQuantized,
         TableOfQuantized, ToQuantized, is_moving,
     },
 };
-
-/// An operator on dequantized values that waits for its QuantizeLinear.
-#[derive(Clone)]
-pub(super) struct Pending<'a> {
-    pub node: Node<'a>,
-    /// Of its outputs.
-    pub index: usize,
-    operator: PendingOperator,
-    pub bounds: Bounds,
-}
-
-#[derive(Clone)]
-pub(super) enum PendingOperator {
-    /// Or why it has no integer form.
-    Conv(Value, Result<Arc<QuantizedConv>>, Geometry),
-    Product {
-        input: Value,
-        conv: Arc<QuantizedConv>,
-        is_gemm: bool,
-        has_bias: bool,
-    },
-    Add([(Value, Quantization); 2]),
-    MaxPool(Value, Quantization, Pool),
-    /// A function of one value: its real number for each of the 256 integers.
-    Function(Value, Quantization, Arc<Constant>),
-    /// It moves values, all of the same quantization; inputs that are no such values are parameters.
-    Moving(Vec<Option<Value>>, Quantization),
-}
-
-impl PendingOperator {
-    /// Whether Relu and Clip behind it can be part of it.
-    fn has_bounds(&self) -> bool {
-        !matches!(self, Self::MaxPool(..) | Self::Moving(..))
-    }
-}
 
 impl<'a> Walk<'a> {
     /// An operator on one dequantized value, and perhaps constants, as a function of 256 integers.

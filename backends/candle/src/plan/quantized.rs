@@ -1,14 +1,12 @@
 //! The integer operators that the operators of a file mean on quantized values.
 
+use firstpass_onnx::{Constant, Values};
 use firstpass_probe::{Error, Result};
 
-use super::{
-    Bias, Node, Quantization, QuantizedConv, WeightScales,
-    constants::{DequantizedConstant, check_scale},
-};
+use super::quantized_constants::{DequantizedConstant, check_scale};
 use crate::{
+    graph::{Bias, Node, Quantization, QuantizedConv, WeightScales},
     kernels::MAX_PRODUCTS,
-    onnx::{Constant, Values},
     ops::{Gemm, Weights},
 };
 

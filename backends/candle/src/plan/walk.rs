@@ -7,64 +7,59 @@ use std::{
 };
 
 use candle_core::{DType, Tensor};
+use firstpass_onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed};
 use firstpass_probe::{Error, Result};
 
-use super::{
-    Bounds, Node, Plan, Quantization, Step, Value,
-    constants::{DequantizedConstant, constant_of, narrowed, tensor_of},
-    integers::Pending,
-};
+use super::{Plan, Step, Value, known::Known};
 use crate::{
+    graph::{Bounds, Node, constant_of, narrowed, tensor_of},
     kernels::Isa,
-    onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed},
     ops::{
         Binary, BinaryFunction, Clamp, Fact, Inputs, OPERATORS, Operation, Shaping, Split,
         ToFloats, is_function, is_moving,
     },
 };
 
-/// What is known of a named value of the graph.
-#[derive(Clone)]
-pub(super) enum Known<'a> {
-    Constant(Arc<Constant>),
-    DequantizedConstant(Arc<DequantizedConstant>),
-    /// As the file writes it.
-    Plain(Value),
-    /// Of i8, which are held as u8, or of u8.
-    Quantized {
-        value: Value,
-        is_signed: bool,
-    },
-    Dequantized(Value, Quantization),
-    Pending(Arc<Pending<'a>>),
-}
-
-pub fn plan(graph: &GraphProto, opset: i64, inputs: &[&str], outputs: &[&str]) -> Result<Plan> {
-    let mut walk = Walk::new(graph, inputs)?;
-    for proto in &graph.node {
-        walk.visit(Node { proto, opset })?;
-    }
-    let outputs: Result<Vec<Value>> = outputs
-        .iter()
-        .map(|&name| {
-            if !graph.output.iter().any(|output| output.name == name) {
-                return Err(Error::engine(format!("the graph has no output {name:?}")));
-            }
-            let known = walk
-                .known
-                .get(name)
-                .cloned()
-                .ok_or_else(|| malformed(format!("nothing computes the output {name:?}")))?;
-            walk.plain(&known, name, &format!("output {name:?}"))
+impl Plan {
+    /// Recognises what `graph`, of ONNX's operator set `opset`, computes from `inputs` to `outputs`,
+    /// which are names.
+    ///
+    /// # Errors
+    /// Names the node and operator that is not implemented, or that is quantized in a way for
+    /// which there is no integer form.
+    pub fn new(
+        (graph, opset): &(GraphProto, i64),
+        inputs: &[&str],
+        outputs: &[&str],
+    ) -> Result<Self> {
+        let mut walk = Walk::new(graph, inputs)?;
+        for proto in &graph.node {
+            walk.visit(Node {
+                proto,
+                opset: *opset,
+            })?;
+        }
+        let outputs: Result<Vec<Value>> = outputs
+            .iter()
+            .map(|&name| {
+                if !graph.output.iter().any(|output| output.name == name) {
+                    return Err(Error::engine(format!("the graph has no output {name:?}")));
+                }
+                let known =
+                    walk.known.get(name).cloned().ok_or_else(|| {
+                        malformed(format!("nothing computes the output {name:?}"))
+                    })?;
+                walk.plain(&known, name, &format!("output {name:?}"))
+            })
+            .collect();
+        Ok(Self {
+            outputs: outputs?,
+            steps: walk.steps,
+            values: walk.made_by.len(),
+            inputs: walk.inputs,
+            constants: walk.constants,
         })
-        .collect();
-    Ok(Plan {
-        outputs: outputs?,
-        steps: walk.steps,
-        values: walk.made_by.len(),
-        inputs: walk.inputs,
-        constants: walk.constants,
-    })
+    }
 }
 
 pub(super) struct Walk<'a> {

@@ -1,9 +1,10 @@
 //! Convolutions of any geometry, against arithmetic written out once more.
 
+use firstpass_onnx::data_type::INT32;
 use proptest::{collection::vec, prelude::*};
 
 use super::Graph;
-use crate::{kernels::Isa, onnx::data_type::INT32, ops::ConvKind};
+use crate::{kernels::Isa, ops::ConvKind};
 
 #[derive(Debug, Clone)]
 enum TestBias {

@@ -1,5 +1,10 @@
 //! Whole graphs: how they are recognised, and which are refused.
 
+use firstpass_onnx::{
+    data_type::{INT32, INT64},
+    decode_with_opset,
+    write::{encode, f32_value, node},
+};
 use firstpass_probe::{ErrorKind, Result};
 use proptest::{collection::vec, prelude::*};
 
@@ -7,11 +12,6 @@ use super::{Graph, prepare};
 use crate::{
     Engine, Settings,
     kernels::Isa,
-    onnx::{
-        data_type::{INT32, INT64},
-        decode_with_opset,
-        write::{encode, f32_value, node},
-    },
     ops::ConvKind,
     plan::Plan,
     prepared::{Prepared, Values},

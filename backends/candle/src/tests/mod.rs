@@ -5,20 +5,15 @@ mod graphs;
 mod operators;
 mod quantized;
 
+use firstpass_onnx::{
+    AttributeProto, GraphProto, NodeProto, TensorProto,
+    data_type::{FLOAT, INT8, UINT8},
+    decode_with_opset,
+    write::{encode, f32_value, node},
+};
 use firstpass_probe::Result;
 
-use crate::{
-    Engine, Settings,
-    kernels::Isa,
-    onnx::{
-        AttributeProto, GraphProto, NodeProto, TensorProto,
-        data_type::{FLOAT, INT8, UINT8},
-        decode_with_opset,
-        write::{encode, f32_value, node},
-    },
-    plan::Plan,
-    prepared::Prepared,
-};
+use crate::{Engine, Settings, kernels::Isa, plan::Plan, prepared::Prepared};
 
 /// A graph with the input "x" and the output "y".
 #[derive(Clone, Default)]

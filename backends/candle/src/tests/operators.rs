@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use firstpass_onnx::{
+    AttributeProto, NodeProto, TensorProto, decode_with_opset,
+    write::{constant, encode},
+};
 use firstpass_probe::Result;
 
 use super::Graph;
 use crate::{
     Engine, Settings,
-    onnx::{
-        AttributeProto, NodeProto, TensorProto, decode_with_opset,
-        write::{constant, encode},
-    },
-    ops::{OPERATORS, flat},
+    graph::flat,
+    ops::OPERATORS,
     plan::Plan,
     prepared::{Prepared, Values},
 };

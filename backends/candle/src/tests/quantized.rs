@@ -1,13 +1,10 @@
 //! Quantized graphs: which of them run on integers, and that these are what the file means.
 
+use firstpass_onnx::data_type::{INT8, INT32, INT64, UINT8};
 use firstpass_probe::Result;
 
 use super::Graph;
-use crate::{
-    kernels::Isa,
-    onnx::data_type::{INT8, INT32, INT64, UINT8},
-    ops::ConvKind,
-};
+use crate::{kernels::Isa, ops::ConvKind};
 
 /// The output of a graph for an input, and the operators that it is made of.
 fn run(graph: &Graph, shape: &[usize], input: &[f32]) -> Result<(Vec<f32>, Vec<&'static str>)> {

@@ -2,12 +2,10 @@
 
 use std::ops::Deref;
 
+use firstpass_onnx::NodeProto;
 use firstpass_probe::Result;
 
-use crate::{
-    geometry::{Geometry, Padding},
-    onnx::NodeProto,
-};
+use crate::geometry::{Geometry, Padding};
 
 /// A node of the graph.
 #[derive(Debug, Clone, Copy)]

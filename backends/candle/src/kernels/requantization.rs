@@ -1,0 +1,111 @@
+//! How 32-bit sums of products become u8, which every form of a kernel shares.
+
+/// The longest sum of products of u8 and i8 that cannot leave 32 bits.
+pub const MAX_PRODUCTS: usize = i32::MAX as usize / (255 * 128);
+
+/// How the accumulators of a convolution become u8, as fbgemm computes it:
+/// `fma(bias, bias_factor, accumulator) * factor`, rounded into `range`.
+#[derive(Debug, Clone)]
+pub struct Requantization {
+    /// By output channel: what the zero point of the input contributes, and an int32 bias.
+    pub correction: Vec<i32>,
+    /// By output channel.
+    pub bias: Vec<f32>,
+    /// 1 where `bias` is divided by the scale of the accumulator already.
+    pub bias_factor: f32,
+    /// By output channel: scale of the accumulator over scale of the output.
+    pub factor: Vec<f32>,
+    pub range: Range,
+    /// Whether no sum of the packed weights with u8 can leave what i32 holds once it is scaled, so that
+    /// it may be rounded before it is clamped.
+    pub(super) bounded: bool,
+}
+
+impl Requantization {
+    pub fn new(
+        correction: Vec<i32>,
+        bias: Vec<f32>,
+        bias_factor: f32,
+        factor: Vec<f32>,
+        range: Range,
+    ) -> Self {
+        Self {
+            correction,
+            bias,
+            bias_factor,
+            factor,
+            range,
+            bounded: false,
+        }
+    }
+
+    /// The same for `weights`, which are `[channel][product]`.
+    pub(super) fn of_weights(&self, weights: &[i8]) -> Self {
+        const LIMIT: f64 = (1_u32 << 30) as f64;
+        let products = weights.len() / self.bias.len().max(1);
+        let mut channels = weights.chunks_exact(products.max(1)).enumerate();
+        let bounded = channels.all(|(channel, weights)| {
+            let products = weights.iter().map(|w| i64::from(w.unsigned_abs()) * 255);
+            let sum = products.sum::<i64>() + i64::from(self.correction[channel].unsigned_abs());
+            let bias = f64::from(self.bias[channel]) * f64::from(self.bias_factor);
+            // Not so for NaN.
+            (sum as f64 + bias.abs()) * f64::from(self.factor[channel]).abs() < LIMIT
+        });
+        Self {
+            bounded,
+            ..self.clone()
+        }
+    }
+
+    /// Those of `channels`, one after the other; zeros for `None`.
+    pub fn select(&self, channels: &[Option<usize>]) -> Self {
+        fn select<T: Copy + Default>(all: &[T], channels: &[Option<usize>]) -> Vec<T> {
+            let values = channels.iter().map(|c| c.map_or(T::default(), |c| all[c]));
+            values.collect()
+        }
+        Self {
+            correction: select(&self.correction, channels),
+            bias: select(&self.bias, channels),
+            factor: select(&self.factor, channels),
+            ..*self
+        }
+    }
+
+    /// Requantizes the accumulators of consecutive channels from `first` on.
+    #[inline(always)]
+    pub(super) fn apply(&self, first: usize, accumulators: &[i32], out: &mut [u8]) {
+        let count = out.len();
+        let accumulators = &accumulators[..count];
+        let correction = &self.correction[first..][..count];
+        let bias = &self.bias[first..][..count];
+        let factor = &self.factor[first..][..count];
+        for i in 0..count {
+            let accumulator = accumulators[i].wrapping_add(correction[i]) as f32;
+            let real = bias[i].mul_add(self.bias_factor, accumulator) * factor[i];
+            out[i] = self.range.round(real);
+        }
+    }
+}
+
+/// The u8 values that an output may take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range {
+    /// What is added after rounding.
+    pub zero: f32,
+    /// At least 0.
+    pub low: f32,
+    /// At most 255.
+    pub high: f32,
+}
+
+impl Range {
+    /// Rounds half to even, adds the zero point, clamps. NaN becomes the lower bound.
+    #[inline(always)]
+    pub fn round(&self, value: f32) -> u8 {
+        let value = value.round_ties_even() + self.zero;
+        let value = if value > self.low { value } else { self.low };
+        let value = if value < self.high { value } else { self.high };
+        // SAFETY: the comparisons leave a number between `low` and `high`, which are in 0..=255.
+        unsafe { value.to_int_unchecked::<i32>() as u8 }
+    }
+}

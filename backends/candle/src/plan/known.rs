@@ -1,0 +1,65 @@
+//! What a walk over a graph knows of its values.
+
+use std::sync::Arc;
+
+use firstpass_onnx::Constant;
+use firstpass_probe::Result;
+
+use super::{Value, quantized_constants::DequantizedConstant};
+use crate::{
+    geometry::Geometry,
+    graph::{Bounds, Node, Quantization, QuantizedConv},
+    ops::Pool,
+};
+
+/// What is known of a named value of the graph.
+#[derive(Clone)]
+pub enum Known<'a> {
+    Constant(Arc<Constant>),
+    DequantizedConstant(Arc<DequantizedConstant>),
+    /// As the file writes it.
+    Plain(Value),
+    /// Of i8, which are held as u8, or of u8.
+    Quantized {
+        value: Value,
+        is_signed: bool,
+    },
+    Dequantized(Value, Quantization),
+    Pending(Arc<Pending<'a>>),
+}
+
+/// An operator on dequantized values that waits for its QuantizeLinear.
+#[derive(Clone)]
+pub struct Pending<'a> {
+    pub node: Node<'a>,
+    /// Of its outputs.
+    pub index: usize,
+    pub operator: PendingOperator,
+    pub bounds: Bounds,
+}
+
+/// What such an operator computes, and from what.
+#[derive(Clone)]
+pub enum PendingOperator {
+    /// Or why it has no integer form.
+    Conv(Value, Result<Arc<QuantizedConv>>, Geometry),
+    Product {
+        input: Value,
+        conv: Arc<QuantizedConv>,
+        is_gemm: bool,
+        has_bias: bool,
+    },
+    Add([(Value, Quantization); 2]),
+    MaxPool(Value, Quantization, Pool),
+    /// A function of one value: its real number for each of the 256 integers.
+    Function(Value, Quantization, Arc<Constant>),
+    /// It moves values, all of the same quantization; inputs that are no such values are parameters.
+    Moving(Vec<Option<Value>>, Quantization),
+}
+
+impl PendingOperator {
+    /// Whether Relu and Clip behind it can be part of it.
+    pub fn has_bounds(&self) -> bool {
+        !matches!(self, Self::MaxPool(..) | Self::Moving(..))
+    }
+}
