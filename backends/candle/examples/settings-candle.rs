@@ -88,7 +88,7 @@ fn main() -> Result<()> {
     let mut prepared = Candle::prepare(&loaded, &model.input_shapes())?;
     let image = Tensor::new(&SHAPE, vec![0.5_f32; SHAPE.iter().product()])?;
     for output in Candle::pass(&mut prepared, &[image])? {
-        println!("{:?}", output.shape);
+        println!("{:?}", output.shape());
     }
     Ok(())
 }

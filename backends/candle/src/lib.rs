@@ -150,7 +150,7 @@ impl Backend for Candle {
 
 /// The values of inputs as the executor takes them.
 fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
-    let inputs = inputs.iter().map(|input| match &input.data {
+    let inputs = inputs.iter().map(|input| match input.data() {
         Data::F32(values) => Ok(Values::F32(values)),
         Data::I64(values) => Ok(Values::I64(values)),
         Data::I32(values) => Ok(Values::I32(values)),
@@ -159,7 +159,7 @@ fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
         Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
         Data::F64(_) | Data::I8(_) => Err(Error::unsupported(format!(
             "an input of {}",
-            input.data.dtype().key()
+            input.dtype().key()
         ))),
     });
     inputs.collect()

@@ -36,7 +36,7 @@ fn first_pass(knobs: &Knobs) -> Result<Tensors> {
     let input = noise()?;
     let loaded = Candle::load(&Candle::start(knobs)?, &faceboxes(INT8))?;
     Candle::pass(
-        &mut Candle::prepare(&loaded, std::slice::from_ref(&input.shape))?,
+        &mut Candle::prepare(&loaded, &[input.shape().to_vec()])?,
         std::slice::from_ref(&input),
     )
 }

@@ -39,7 +39,7 @@ mod native {
         let mut module = CModule::load(&trial.model.path)?;
         module.f_set_eval()?;
         let mut shape = Vec::new();
-        for &n in &input.shape {
+        for &n in input.shape() {
             shape.push(i64::try_from(n)?);
         }
 

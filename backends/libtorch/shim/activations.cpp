@@ -25,7 +25,7 @@ struct Activation {
   c10::Storage storage;
 };
 
-// `shape` has `rank` lengths, whose product is the number of `values`.
+// `shape` has `rank` lengths, and there are `count` values.
 using ActivationSink = void (*)(
     void* context,
     const char* name,
@@ -33,7 +33,8 @@ using ActivationSink = void (*)(
     int64_t zero_point,
     const int64_t* shape,
     size_t rank,
-    const float* values);
+    const float* values,
+    size_t count);
 
 // The callbacks are added to one thread and called in it.
 struct Recording {
@@ -133,7 +134,8 @@ bool firstpass_torch_activations_end(
           zero_point,
           shape.data(),
           shape.size(),
-          values.const_data_ptr<float>());
+          values.const_data_ptr<float>(),
+          static_cast<size_t>(values.numel()));
     }
   });
 }

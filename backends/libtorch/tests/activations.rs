@@ -65,10 +65,10 @@ fn every_activation_is_recorded_once_and_none_is_changed() -> Result<()> {
     ] {
         assert_eq!(of(name), 0, "{name} computes nothing");
     }
-    let shape = &input.shape;
+    let shape = input.shape();
     let like_the_input = activations
         .iter()
-        .filter(|found| found.values.shape == *shape);
+        .filter(|found| found.values.shape() == shape);
     assert_eq!(like_the_input.count(), 1, "a convolution copies it");
     Ok(())
 }
@@ -87,7 +87,7 @@ fn values_are_dequantized_and_in_order() -> Result<()> {
     else {
         panic!("nothing is recorded");
     };
-    assert_eq!(values.shape, input.shape);
+    assert_eq!(values.shape(), input.shape());
     for (value, original) in values.f32s()?.iter().zip(input.f32s()?) {
         let step = f64::from(*value) / quantization.scale;
         assert!((step - step.round()).abs() < 1e-3, "{value} is no step");

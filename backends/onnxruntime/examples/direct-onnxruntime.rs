@@ -33,7 +33,7 @@ fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
     let mut passes_ns = Vec::new();
     for _ in 0..trial.passes.at_most {
         let began = Instant::now();
-        let view = TensorRef::from_array_view((&input.shape[..], input.f32s()?))?;
+        let view = TensorRef::from_array_view((input.shape(), input.f32s()?))?;
         let found = session.run(ort::inputs![trial.model.inputs[0].name.as_str() => view])?;
         let mut values = Vec::new();
         for output in &trial.model.outputs {

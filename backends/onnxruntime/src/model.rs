@@ -109,13 +109,13 @@ impl Runnable {
 
 /// The values of an input where they lie.
 fn view(input: &Tensor) -> Result<SessionInputValue<'_>> {
-    let shape = input.shape.as_slice();
+    let shape = input.shape();
     macro_rules! of {
         ($values:expr) => {
             TensorRef::from_array_view((shape, $values.as_slice()))?.into()
         };
     }
-    Ok(match &input.data {
+    Ok(match input.data() {
         Data::F32(values) => of!(values),
         Data::F64(values) => of!(values),
         Data::I64(values) => of!(values),

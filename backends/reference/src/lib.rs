@@ -184,14 +184,15 @@ impl Prepared {
                 inputs.len()
             )));
         };
-        if input.shape != self.shape {
+        if input.shape() != self.shape {
             return Err(Error::input(format!(
                 "an input of shape {:?} for a model prepared for {:?}",
-                input.shape, self.shape
+                input.shape(),
+                self.shape
             )));
         }
         let input = Array {
-            dims: input.shape.clone(),
+            dims: input.shape().to_vec(),
             values: input.f32s()?.to_vec(),
         };
         let outputs = self

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     direct(|trial, input| {
         // tract's errors do not implement `std::error::Error`.
         let values = input.f32s()?;
-        run(trial, &input.shape, values).map_err(|error| Error::engine(format!("{error:#}")))
+        run(trial, input.shape(), values).map_err(|error| Error::engine(format!("{error:#}")))
     })
 }
 

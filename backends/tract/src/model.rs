@@ -233,8 +233,8 @@ impl Runnable {
     ) -> Result<Tensors> {
         // A tensor of tract owns its values and aligns them: there is no way without this copy.
         let inputs = inputs.iter().map(|input| {
-            let shape = &input.shape;
-            let owned = with_values!(&input.data, values =>
+            let shape = input.shape();
+            let owned = with_values!(input.data(), values =>
                 tract_onnx::prelude::Tensor::from_shape(shape, values));
             Ok(owned.map_err(tract_error)?.into())
         });

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use firstpass_probe::{
-    Backend, Data, Error, ErrorKind, Phase, Tensor, read_tensors, write_tensors,
-};
+use firstpass_probe::{Backend, Error, ErrorKind, Phase, Tensor, read_tensors, write_tensors};
 use firstpass_trial::observation::{Outcome, Process};
 use libtest_mimic::{Failed, Trial as Test};
 
@@ -159,7 +157,7 @@ fn input(
     context: &Context,
     artifact: &Artifact,
     folder: &Path,
-    change: fn(Tensor) -> Tensor,
+    change: fn(Tensor) -> firstpass_probe::Result<Tensor>,
 ) -> Result<firstpass_probe::Trial> {
     let mut trial = context.trial(artifact, 1, 1)?;
     let [spec] = &artifact.file.inputs[..] else {
@@ -170,27 +168,25 @@ fn input(
     for file in &mut trial.inputs {
         let (mut tensors, _) = read_tensors(file).map_err(|e| anyhow::anyhow!("{e}"))?;
         if let Some(tensor) = tensors.remove(name) {
-            write_tensors(&path, [(name.clone(), &change(tensor))])
-                .map_err(|e| anyhow::anyhow!("{e}"))?;
+            let changed = change(tensor).map_err(|e| anyhow::anyhow!("{e}"))?;
+            write_tensors(&path, [(name.clone(), &changed)]).map_err(|e| anyhow::anyhow!("{e}"))?;
         }
         file.clone_from(&path);
     }
     Ok(trial)
 }
 
-fn wrong_shape(tensor: Tensor) -> Tensor {
-    Tensor {
-        shape: tensor.shape.into_iter().rev().collect(),
-        data: tensor.data,
-    }
+fn wrong_shape(tensor: Tensor) -> firstpass_probe::Result<Tensor> {
+    let (mut shape, data) = tensor.into_parts();
+    shape.reverse();
+    Tensor::new(&shape, data)
 }
 
-fn poison(mut tensor: Tensor, value: f32) -> Tensor {
-    if let Data::F32(values) = &mut tensor.data {
-        let middle = values.len() / 2;
-        values[middle] = value;
-    }
-    tensor
+fn poison(mut tensor: Tensor, value: f32) -> firstpass_probe::Result<Tensor> {
+    let values = tensor.f32s_mut()?;
+    let middle = values.len() / 2;
+    values[middle] = value;
+    Ok(tensor)
 }
 
 fn garbage_input(

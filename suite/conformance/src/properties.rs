@@ -148,8 +148,8 @@ fn pass<B: Backend>(session: &mut Session<B>, input: &Tensor) -> Result<Tensors,
 
 fn same_bits(a: &Tensors, b: &Tensors) -> Result<(), TestCaseError> {
     for (x, y) in a.iter().zip(b) {
-        prop_assert_eq!(x.data.dtype(), y.data.dtype());
-        let both = x.data.bytes().iter().zip(y.data.bytes());
+        prop_assert_eq!(x.dtype(), y.dtype());
+        let both = x.data().bytes().iter().zip(y.data().bytes());
         prop_assert_eq!(both.filter(|(x, y)| x != y).count(), 0);
     }
     Ok(())

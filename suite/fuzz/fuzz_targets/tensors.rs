@@ -21,10 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let path = FOLDER.with(|folder| folder.write(name, bytes));
     for tensor in read_named(&path).unwrap_or_default().values() {
-        let elements: usize = tensor.shape.iter().product();
+        let elements: usize = tensor.shape().iter().product();
         assert_eq!(
             elements,
-            tensor.data.len(),
+            tensor.data().len(),
             "as many values as the shape has"
         );
     }

@@ -1,5 +1,6 @@
 //! The values of a tensor, by type.
 
+use bytemuck::{Zeroable, allocation::try_zeroed_vec};
 use serde::{Deserialize, Serialize};
 
 /// The type of the values of a tensor.
@@ -86,16 +87,20 @@ macro_rules! with_values {
 }
 
 impl Data {
-    pub fn zeros(dtype: Dtype, count: usize) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32(vec![0.0; count]),
-            Dtype::F64 => Self::F64(vec![0.0; count]),
-            Dtype::I64 => Self::I64(vec![0; count]),
-            Dtype::I32 => Self::I32(vec![0; count]),
-            Dtype::U8 => Self::U8(vec![0; count]),
-            Dtype::I8 => Self::I8(vec![0; count]),
-            Dtype::Bool => Self::Bool(vec![false; count]),
+    /// Zeros; `None` where memory cannot hold so many.
+    pub(crate) fn zeros(dtype: Dtype, count: usize) -> Option<Self> {
+        fn of<T: Zeroable>(count: usize) -> Option<Vec<T>> {
+            try_zeroed_vec(count).ok()
         }
+        Some(match dtype {
+            Dtype::F32 => Self::F32(of(count)?),
+            Dtype::F64 => Self::F64(of(count)?),
+            Dtype::I64 => Self::I64(of(count)?),
+            Dtype::I32 => Self::I32(of(count)?),
+            Dtype::U8 => Self::U8(of(count)?),
+            Dtype::I8 => Self::I8(of(count)?),
+            Dtype::Bool => Self::Bool(of(count)?),
+        })
     }
 
     pub fn dtype(&self) -> Dtype {

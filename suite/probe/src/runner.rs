@@ -113,12 +113,12 @@ fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
     let as_declared = |(output, spec): (&Tensor, &OutputSpec)| {
         spec.shape
             .as_ref()
-            .is_none_or(|shape| *shape == output.shape)
+            .is_none_or(|shape| *shape == output.shape())
     };
     if outputs.len() == model.outputs.len() && outputs.iter().zip(&model.outputs).all(as_declared) {
         return Ok(());
     }
-    let found: Vec<_> = outputs.iter().map(|t| &t.shape).collect();
+    let found: Vec<_> = outputs.iter().map(Tensor::shape).collect();
     let expected: Vec<_> = model.outputs.iter().map(|s| &s.shape).collect();
     Err(Error::engine(format!(
         "the outputs have shapes {found:?}, but the model declares {expected:?}"

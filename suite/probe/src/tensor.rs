@@ -6,26 +6,60 @@ use safetensors::{SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::{Data, Error, Result, TensorSpec};
+use crate::{Data, Dtype, Error, Result, TensorSpec};
 
 /// A dense tensor in row-major order.
+///
+/// It always holds exactly as many values as its shape says: engines read its memory by its shape. For
+/// this reason its fields are private, and its values can be changed but neither added nor removed.
+///
+/// ```compile_fail,E0451
+/// let data = vec![0.0_f32].into();
+/// firstpass_probe::Tensor { shape: vec![1000], data };
+/// ```
+///
+/// ```compile_fail,E0616
+/// # use firstpass_probe::{Data, Tensor};
+/// fn shorten(mut tensor: Tensor) {
+///     tensor.data = Data::F32(Vec::new());
+/// }
+/// ```
+///
+/// ```compile_fail,E0596
+/// # use firstpass_probe::{Data, Tensor};
+/// fn shorten(mut tensor: Tensor) {
+///     if let Data::F32(values) = tensor.data() {
+///         values.clear();
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
-    pub shape: Vec<usize>,
-    pub data: Data,
+    shape: Vec<usize>,
+    data: Data,
 }
 
 /// The outputs of a pass, in the order of [`crate::Model::outputs`].
 pub type Tensors = Vec<Tensor>;
 
+/// The number of values in a tensor of this shape; `None` where it is more than `isize::MAX`.
+///
+/// A length of 0 does not make up for others that are too large: an engine multiplies in any order.
+fn volume(shape: &[usize]) -> Option<usize> {
+    let mut lengths = shape.iter().filter(|&&length| length > 0);
+    let volume = lengths.try_fold(1_usize, |volume, &length| volume.checked_mul(length));
+    let volume = volume.filter(|&volume| isize::try_from(volume).is_ok())?;
+    Some(if shape.contains(&0) { 0 } else { volume })
+}
+
 impl Tensor {
+    /// A tensor of these values in row-major order.
+    ///
     /// # Errors
     /// Fails where the number of values is not the product of the shape.
     pub fn new(shape: &[usize], data: impl Into<Data>) -> Result<Self> {
         let data = data.into();
-        let expected = shape
-            .iter()
-            .try_fold(1_usize, |volume, &length| volume.checked_mul(length));
+        let expected = volume(shape);
         if expected != Some(data.len()) {
             let expected = expected.map_or("too many".into(), |count| count.to_string());
             return Err(Error::input(format!(
@@ -44,12 +78,30 @@ impl Tensor {
     /// # Errors
     /// Fails where the shape holds more values than memory can.
     pub fn zeros(spec: &TensorSpec) -> Result<Self> {
-        let count = spec
-            .shape
-            .iter()
-            .try_fold(1_usize, |volume, &length| volume.checked_mul(length))
-            .ok_or_else(|| Error::input(format!("a shape {:?} is too large", spec.shape)))?;
-        Self::new(&spec.shape, Data::zeros(spec.dtype, count))
+        let data = volume(&spec.shape).and_then(|count| Data::zeros(spec.dtype, count));
+        let data =
+            data.ok_or_else(|| Error::input(format!("a shape {:?} is too large", spec.shape)))?;
+        Self::new(&spec.shape, data)
+    }
+
+    /// The length of each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values, the last axis running fastest.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The type of the values.
+    pub fn dtype(&self) -> Dtype {
+        self.data.dtype()
+    }
+
+    /// Shape and values.
+    pub fn into_parts(self) -> (Vec<usize>, Data) {
+        (self.shape, self.data)
     }
 
     /// The values of a tensor of f32.
@@ -59,10 +111,18 @@ impl Tensor {
     pub fn f32s(&self) -> Result<&[f32]> {
         match &self.data {
             Data::F32(values) => Ok(values),
-            other => Err(Error::input(format!(
-                "a tensor of {} where one of f32 is needed",
-                other.dtype().key()
-            ))),
+            other => Err(not_f32(other.dtype())),
+        }
+    }
+
+    /// The values of a tensor of f32, to be changed.
+    ///
+    /// # Errors
+    /// Fails on a tensor of another type.
+    pub fn f32s_mut(&mut self) -> Result<&mut [f32]> {
+        match &mut self.data {
+            Data::F32(values) => Ok(values),
+            other => Err(not_f32(other.dtype())),
         }
     }
 
@@ -99,6 +159,13 @@ impl Tensor {
     }
 }
 
+fn not_f32(dtype: Dtype) -> Error {
+    Error::input(format!(
+        "a tensor of {} where one of f32 is needed",
+        dtype.key()
+    ))
+}
+
 /// The 64-bit XXH3 over the values of all tensors, in hexadecimal: equal digests mean equal bits.
 ///
 /// It is made after every pass, so it has to cost next to nothing; nobody forges outputs.
@@ -122,8 +189,6 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// Fails on an unreadable or malformed file and on a tensor of a type that is not in [`Dtype`].
-///
-/// [`Dtype`]: crate::Dtype
 pub fn read_tensors(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
     let read = || -> Result<_> {
         let bytes = std::fs::read(path)?;
@@ -210,7 +275,7 @@ mod tests {
         write_tensors(&path, [("a/b".to_string(), &tensor)])?;
         let (back, _) = read_tensors(&path)?;
         assert_eq!(back["a/b"].sha256(), tensor.sha256());
-        assert_eq!(back["a/b"].shape, [2, 2]);
+        assert_eq!(back["a/b"].shape(), [2, 2]);
         Ok(())
     }
 
@@ -249,6 +314,42 @@ mod tests {
             .check_input(&spec)
             .expect_err("must fail");
         assert!(error.to_string().contains("i64"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn refuses_shapes_that_are_too_large() {
+        // 2^63 · 2 wraps to 0 and 2^32 · 2^32 · 2 as well; (2^63 + 1) · 2 wraps to 2.
+        let half = 1_usize << (usize::BITS - 1);
+        for shape in [
+            &[half, 2][..],
+            &[1 << 32, 1 << 32, 2],
+            &[half + 1, 2],
+            &[usize::MAX, usize::MAX],
+            &[0, half, 2],
+            &[0, half],
+            &[half, 2, 0],
+        ] {
+            for count in [0, 1, 2] {
+                assert!(Tensor::new(shape, vec![0_u8; count]).is_err(), "{shape:?}");
+            }
+            assert!(Tensor::zeros(&TensorSpec::f32("x", shape)).is_err());
+        }
+        // Fits into a `usize`, but not into memory.
+        for count in [usize::MAX, usize::MAX / 4, usize::MAX / 8] {
+            let error = Tensor::zeros(&TensorSpec::f32("x", [count])).expect_err("must fail");
+            assert_eq!(error.kind, crate::ErrorKind::Input);
+        }
+    }
+
+    #[test]
+    fn a_shape_without_values_and_one_without_axes() -> Result<()> {
+        assert_eq!(Tensor::new(&[3, 0], Vec::<f32>::new())?.shape(), [3, 0]);
+        assert_eq!(Tensor::new(&[], vec![7_i64])?.dtype(), Dtype::I64);
+        assert!(Tensor::new(&[], Vec::<f32>::new()).is_err());
+        assert!(Tensor::new(&[3, 0], vec![0.0_f32]).is_err());
+        let zeros = Tensor::zeros(&TensorSpec::f32("x", [2, 3]))?;
+        assert_eq!(zeros.into_parts(), (vec![2, 3], vec![0.0_f32; 6].into()));
         Ok(())
     }
 

@@ -127,16 +127,16 @@ fn compare_output(spec: &OutputSpec, pairs: &[(&Tensor, &Tensor)]) -> Agreement 
         .flat_map(|s| std::iter::repeat_n(s.scale, s.elements))
         .collect();
     for (reference, other) in pairs {
-        if reference.shape != other.shape || reference.data.dtype() != other.data.dtype() {
+        if reference.shape() != other.shape() || reference.dtype() != other.dtype() {
             other_shape += 1;
             continue;
         }
-        let equal = equal_bits(&reference.data, &other.data);
+        let equal = equal_bits(reference.data(), other.data());
         let both = reference
-            .data
+            .data()
             .to_f64s()
             .into_iter()
-            .zip(other.data.to_f64s());
+            .zip(other.data().to_f64s());
         for (index, ((x, y), equal)) in both.zip(equal).enumerate() {
             values += 1;
             same_bits += usize::from(equal);
@@ -291,10 +291,7 @@ mod tests {
     }
 
     fn tensor(data: &[f32]) -> Tensor {
-        Tensor {
-            shape: vec![data.len()],
-            data: data.to_vec().into(),
-        }
+        Tensor::new(&[data.len()], data.to_vec()).expect("one axis of their number")
     }
 
     #[test]

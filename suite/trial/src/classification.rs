@@ -94,8 +94,8 @@ impl ClassificationSpec {
 
     /// The best classes of each row, best first; of equal scores the first.
     fn best(&self, scores: &Tensor) -> Vec<Vec<usize>> {
-        let classes = scores.shape.last().copied().unwrap_or_default().max(1);
-        let values = scores.data.to_f64s();
+        let classes = scores.shape().last().copied().unwrap_or_default().max(1);
+        let values = scores.data().to_f64s();
         let rows = values.chunks(classes);
         rows.map(|row| {
             let mut order: Vec<usize> = (0..row.len()).collect();

@@ -29,7 +29,7 @@ const LARGEST_INDEX: i64 = 99;
 /// Fails on a shape that does not fit into memory.
 pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
     let zeros = Tensor::zeros(spec).map_err(|e| anyhow!("{e}"))?;
-    let count = zeros.data.len();
+    let count = zeros.data().len();
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     let mut floats = || match picture_size(&spec.shape) {
         Some((height, width)) => pictures(&mut random, count, height, width),
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn pictures_are_normalised_and_smooth() -> Result<()> {
         let picture = random_input(&spec(&[1, 3, 64, 64], Dtype::F32), 5)?;
-        let values = picture.data.to_f64s();
+        let values = picture.data().to_f64s();
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let power = values.iter().map(|v| v * v).sum::<f64>() / count;

@@ -202,8 +202,8 @@ mod tests {
         });
         let input = to_input(&picture, &spec(1, 2))?;
         assert_eq!(
-            input.data,
-            vec![1.0_f32, 1.0, -0.25, -0.25, 0.0, 0.5].into()
+            input.data(),
+            &vec![1.0_f32, 1.0, -0.25, -0.25, 0.0, 0.5].into()
         );
         Ok(())
     }

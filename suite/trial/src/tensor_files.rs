@@ -170,8 +170,8 @@ mod tests {
         }
         archive.finish()?;
         let found = read_named(&path)?;
-        assert_eq!(found["a"].data, vec![7_u8].into());
-        assert_eq!(found["b"].data, vec![true].into());
+        assert_eq!(found["a"].data(), &vec![7_u8].into());
+        assert_eq!(found["b"].data(), &vec![true].into());
         Ok(())
     }
 

@@ -37,7 +37,7 @@ fn run(engine: &Engine, model: &Model) -> Result<()> {
         first
             .iter()
             .zip(&second)
-            .all(|(a, b)| a.data.bytes() == b.data.bytes()),
+            .all(|(a, b)| a.data().bytes() == b.data().bytes()),
         "two passes over the same input differ"
     );
     Ok(())

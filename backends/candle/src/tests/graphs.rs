@@ -69,7 +69,7 @@ fn runs_every_operator() -> Result<()> {
     let input: Vec<f32> = (0..360).map(|i| (i as f32 * 0.37).sin()).collect();
     let mut prepared = network().prepare(Isa::Reference, &[1, 3, 12, 10])?;
     let expected = prepared.pass(&[&input])?;
-    assert_eq!(expected[0].shape, [1, 480, 4]);
+    assert_eq!(expected[0].shape(), [1, 480, 4]);
     assert_eq!(
         prepared.pass(&[&input])?,
         expected,
@@ -206,7 +206,7 @@ fn floats() -> Graph {
 #[test]
 fn the_network_that_is_damaged_runs() -> Result<()> {
     let mut prepared = floats().prepare(Isa::Reference, &[1, 3, 12, 10])?;
-    assert_eq!(prepared.pass(&[&[0.5; 360]])?[0].shape, [72, 4]);
+    assert_eq!(prepared.pass(&[&[0.5; 360]])?[0].shape(), [72, 4]);
     Ok(())
 }
 
@@ -243,7 +243,7 @@ fn shapes_are_computed_when_the_model_is_prepared() -> Result<()> {
         assert_eq!(names, ["reshape", "add"], "nothing else is left for a pass");
         let input: Vec<f32> = (0..4 * batch as u8).map(f32::from).collect();
         let output = &prepared.pass(&[&input])?[0];
-        assert_eq!(output.shape, [batch, 4]);
+        assert_eq!(output.shape(), [batch, 4]);
         let expected: Vec<f32> = input.iter().map(|value| value + 1.0).collect();
         assert_eq!(output.f32s()?, expected);
     }

@@ -54,6 +54,12 @@ impl Module {
     /// Allocates the inputs. Nothing else is to be done: TorchScript specialises to shapes in its
     /// first passes.
     pub(super) fn prepare(&self, shapes: &[Vec<usize>]) -> Result<Runnable> {
+        if shapes.len() != self.inputs.len() {
+            let (found, expected) = (shapes.len(), self.inputs.len());
+            return Err(Error::input(format!(
+                "{found} shapes for a model of {expected} inputs"
+            )));
+        }
         let inputs = shapes.iter().zip(&self.inputs);
         let inputs = inputs.map(|(shape, spec)| {
             let kind = kind(spec.dtype);
@@ -74,6 +80,12 @@ pub struct Runnable {
 
 impl Runnable {
     pub(super) fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        if inputs.len() != self.inputs.len() {
+            let (found, expected) = (inputs.len(), self.inputs.len());
+            return Err(Error::input(format!(
+                "{found} inputs for a model of {expected}"
+            )));
+        }
         // Per pass, because the setting belongs to the thread and not to the module.
         let _inference = tch::no_grad_guard();
         let all = self.inputs.iter_mut().zip(inputs);
@@ -104,12 +116,21 @@ impl Runnable {
 
 /// Copies an input: a scripted module may write to its arguments.
 fn fill(own: &mut tch::Tensor, given: &Tensor) -> Result<()> {
-    let shape = dimensions(&given.shape)?;
-    // SAFETY: there are as many values as `shape` says, which `Tensor::new` checks, and they are of
-    // this kind. The view is only read from, and gone before this function returns.
+    let shape = dimensions(given.shape())?;
+    let kind = kind(given.dtype());
+    // libtorch would repeat the values of a smaller tensor, and convert those of another type.
+    let (own_shape, own_kind) = (own.size(), own.f_kind().map_err(torch_error)?);
+    if (&own_shape, own_kind) != (&shape, kind) {
+        return Err(Error::input(format!(
+            "an input of {kind:?} and shape {shape:?} for a model prepared for {own_kind:?} and \
+             {own_shape:?}"
+        )));
+    }
+    // SAFETY: a `Tensor` always holds as many values as its shape says, one after the other, and they
+    // are of this kind. The view is only read from, and gone before this function returns.
     let view = unsafe {
-        let data = given.data.bytes().as_ptr();
-        tch::Tensor::f_from_blob(data, &shape, &[], kind(given.data.dtype()), Device::Cpu)
+        let data = given.data().bytes().as_ptr();
+        tch::Tensor::f_from_blob(data, &shape, &[], kind, Device::Cpu)
     };
     own.f_copy_(&view.map_err(torch_error)?)
         .map_err(torch_error)
@@ -175,6 +196,7 @@ fn collect(value: IValue, tensors: &mut Vec<tch::Tensor>) -> Result<()> {
     }
 }
 
+/// Copies an output, whatever its strides. tch and libtorch check its type and its number of values.
 fn copy(tensor: &tch::Tensor) -> Result<Tensor> {
     let shape = tensor
         .size()
@@ -189,7 +211,7 @@ fn copy(tensor: &tch::Tensor) -> Result<Tensor> {
             .map_err(torch_error)?;
         Ok(values)
     }
-    let data: Data = match tensor.kind() {
+    let data: Data = match tensor.f_kind().map_err(torch_error)? {
         Kind::Float => of::<f32>(tensor)?.into(),
         Kind::Double => of::<f64>(tensor)?.into(),
         Kind::Int64 => of::<i64>(tensor)?.into(),
@@ -211,6 +233,54 @@ mod tests {
     use super::*;
 
     #[test]
+    fn inputs_of_another_shape_or_type_are_refused() -> Result<()> {
+        let mut own = tch::Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
+        let values: Vec<f32> = (0..6).map(|n| n as f32).collect();
+        fill(&mut own, &Tensor::new(&[2, 3], values.clone())?)?;
+        assert_eq!(copy(&own)?, Tensor::new(&[2, 3], values.clone())?);
+        for wrong in [
+            Tensor::new(&[1, 3], vec![7.0_f32; 3])?,
+            Tensor::new(&[3, 2], vec![7.0_f32; 6])?,
+            Tensor::new(&[6], vec![7.0_f32; 6])?,
+            Tensor::new(&[2, 3], vec![7_i64; 6])?,
+        ] {
+            let error = fill(&mut own, &wrong).expect_err("must be refused");
+            assert_eq!(error.kind, firstpass_probe::ErrorKind::Input, "{error}");
+        }
+        assert_eq!(copy(&own)?, Tensor::new(&[2, 3], values)?);
+        Ok(())
+    }
+
+    #[test]
+    fn outputs_are_copied_in_the_order_of_their_shape() -> Result<()> {
+        let values = tch::Tensor::from_slice(&[1_i32, 2, 3, 4, 5, 6]).view([2, 3]);
+        assert_eq!(
+            copy(&values.tr())?,
+            Tensor::new(&[3, 2], vec![1, 4, 2, 5, 3, 6])?
+        );
+        let repeated = tch::Tensor::from_slice(&[7_u8]).expand([3], false);
+        assert_eq!(copy(&repeated)?, Tensor::new(&[3], vec![7_u8; 3])?);
+        assert_eq!(
+            copy(&values.slice(0, 0, 0, 1))?,
+            Tensor::new(&[0, 3], Vec::<i32>::new())?
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn values_of_a_type_that_is_not_here_are_refused() {
+        let half = tch::Tensor::zeros([2], (Kind::Half, Device::Cpu));
+        let quantized = tch::Tensor::zeros([2], (Kind::Float, Device::Cpu)).quantize_per_tensor(
+            0.1,
+            0,
+            Kind::QUInt8,
+        );
+        for tensor in [half, quantized] {
+            assert!(copy(&tensor).is_err());
+        }
+    }
+
+    #[test]
     fn takes_the_tensors_of_any_nesting_in_order() -> Result<()> {
         let number = |n: f32| tch::Tensor::from_slice(&[n]);
         let returned = IValue::Tuple(vec![
@@ -221,7 +291,7 @@ mod tests {
         let mut tensors = Vec::new();
         collect(returned, &mut tensors)?;
         let values: Result<Vec<_>> = tensors.iter().map(copy).collect();
-        let values: Vec<f64> = values?.iter().flat_map(|t| t.data.to_f64s()).collect();
+        let values: Vec<f64> = values?.iter().flat_map(|t| t.data().to_f64s()).collect();
         assert_eq!(values, [1.0, 2.0, 3.0]);
         assert!(collect(IValue::Int(1), &mut Vec::new()).is_err());
         Ok(())

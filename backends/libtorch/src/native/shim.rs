@@ -13,8 +13,16 @@ use super::message;
 
 type PairSink = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char);
 type CallSink = unsafe extern "C" fn(*mut c_void, *const c_char, usize, u64, u64);
-type ActivationSink =
-    unsafe extern "C" fn(*mut c_void, *const c_char, f64, i64, *const i64, usize, *const f32);
+type ActivationSink = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    f64,
+    i64,
+    *const i64,
+    usize,
+    *const f32,
+    usize,
+);
 type ErrorSink = unsafe extern "C" fn(*mut c_void, *const c_char);
 
 // SAFETY: the signatures are those of the shim. Its functions catch every C++ exception, and they
@@ -142,18 +150,18 @@ unsafe extern "C" fn on_activation(
     shape: *const i64,
     rank: usize,
     values: *const f32,
+    count: usize,
 ) {
     // SAFETY: as in `on_pair`.
     let (answer, kind) = unsafe { (answer(context), owned(name)) };
-    // SAFETY: the shim tells as many lengths as it says.
-    let shape = unsafe { slice(shape, rank) };
+    // SAFETY: the shim hands over as many lengths and as many values as it says, and keeps both until
+    // this function returns.
+    let (shape, values) = unsafe { (slice(shape, rank), slice(values, count)) };
     let activation = || {
         let shape: Vec<usize> = shape
             .iter()
             .map(|&length| Ok(usize::try_from(length)?))
             .collect::<Result<_>>()?;
-        // SAFETY: libtorch holds that many values for this shape, one after the other.
-        let values = unsafe { slice(values, shape.iter().product()) };
         Ok(Activation {
             quantization: Quantization {
                 kind,

@@ -165,8 +165,8 @@ impl Own {
                 dtype.key()
             );
         }
-        let wanted = given.map(|given| &given.shape);
-        let wanted = wanted.or_else(|| sample.map(|tensor| &tensor.shape));
+        let wanted = given.map(|given| &given.shape[..]);
+        let wanted = wanted.or_else(|| sample.map(Tensor::shape));
         let shape = match (wanted, &declared.lengths) {
             (Some(wanted), Some(lengths)) => {
                 let fits = |(wanted, length): (&usize, &Result<usize, String>)| {
@@ -177,9 +177,9 @@ impl Own {
                     "input {name:?} is of shape {} in the file, not {wanted:?}",
                     shown(lengths)
                 );
-                wanted.clone()
+                wanted.to_vec()
             }
-            (Some(wanted), None) => wanted.clone(),
+            (Some(wanted), None) => wanted.to_vec(),
             (None, Some(lengths)) => {
                 // The first axis is the batch, by a convention that nearly every file follows.
                 let closed = lengths
@@ -230,8 +230,8 @@ impl Own {
             for (number, (name, tensor)) in sample.iter().enumerate() {
                 inputs.push(InputSpec {
                     name: numbered(number, Some(name)),
-                    shape: tensor.shape.clone(),
-                    dtype: tensor.data.dtype(),
+                    shape: tensor.shape().to_vec(),
+                    dtype: tensor.dtype(),
                     preprocess: self.preprocess,
                 });
             }

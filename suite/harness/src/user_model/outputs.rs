@@ -64,7 +64,7 @@ pub(crate) fn outputs_of_torchscript(
             .with_context(|| format!("{} cannot run {}", backend.name, file.path.display()))?;
         let mut found: Vec<Found> = found
             .into_iter()
-            .map(|(name, tensor)| (name, tensor.shape))
+            .map(|(name, tensor)| (name, tensor.into_parts().0))
             .collect();
         // Of the same length but for the number at the end.
         found.sort_by_key(|(name, _)| (name.len(), name.clone()));

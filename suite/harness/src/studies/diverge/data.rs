@@ -145,7 +145,7 @@ impl Difference {
         match (reference.f32s(), other.f32s()) {
             (Ok(reference), Ok(other)) => Self::of(reference, other, scale),
             _ => Self {
-                values: reference.data.len(),
+                values: reference.data().len(),
                 same: 0,
                 most_steps: u64::MAX,
             },

@@ -385,7 +385,7 @@ const NOT_FOUND: &str =
 /// Whether a recorded tensor may be the result of a layer.
 fn is_like(layer: &Layer, (quantization, values): &(Quantization, Tensor)) -> bool {
     // ONNX keeps scales as f32.
-    layer.shape == values.shape
+    layer.shape == values.shape()
         && layer.scale.to_bits() == (quantization.scale as f32).to_bits()
         && layer.zero_point == quantization.zero_point
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use firstpass_probe::{
-    Data, Knobs, Model, OutputSpec, Quantization, THREADS, Tensor, read_tensors, write_tensors,
+    Knobs, Model, OutputSpec, Quantization, THREADS, Tensor, read_tensors, write_tensors,
 };
 use firstpass_trial::{
     machine::all_threads,
@@ -73,7 +73,7 @@ pub fn same_bits(specs: &[OutputSpec], a: &Tensors, b: &Tensors) -> bool {
     specs.iter().all(|spec| {
         let bits = |tensors: &Tensors| {
             let tensor = tensors.get(&spec.name)?;
-            Some((tensor.shape.clone(), tensor.sha256()))
+            Some((tensor.shape().to_vec(), tensor.sha256()))
         };
         bits(a).is_some() && bits(a) == bits(b)
     })
@@ -92,7 +92,7 @@ fn below(folder: &str, tensors: HashMap<String, Tensor>) -> Tensors {
 pub fn multiplied(input: &Path, gain: f32, folder: &Path) -> Result<PathBuf> {
     let (mut tensors, _) = read_tensors(input).map_err(|e| anyhow!("{e}"))?;
     for tensor in tensors.values_mut() {
-        if let Data::F32(values) = &mut tensor.data {
+        if let Ok(values) = tensor.f32s_mut() {
             values.iter_mut().for_each(|value| *value *= gain);
         }
     }
