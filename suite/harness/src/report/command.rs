@@ -13,7 +13,7 @@ use firstpass_trial::{affinity::Placement, machine::all_threads, workspace::Work
 use crate::{
     compare::hosts::hosts,
     record::{Settings, Target},
-    report::{self, terminal},
+    report::{self, staleness, terminal},
     studies::first_passes::{arguments as measure, measure as campaign},
 };
 
@@ -31,9 +31,13 @@ pub struct Arguments {
     /// A look within two minutes: fewer processes, passes and photographs, one thread; written to reports/quick
     #[arg(long)]
     quick: bool,
-    /// Measure nothing; fail if the report is out of date with its record or the code
+    /// Measure nothing; fail if a page is not what its record gives, and warn of what is measured by
+    /// older code
     #[arg(long, conflicts_with_all = ["quick", "from"])]
     check: bool,
+    /// With --check: fail if anything was measured by older code, too
+    #[arg(long, requires = "check")]
+    strict: bool,
     /// Measure nothing; render this record. Given several times, for records of several hosts, it
     /// sets them side by side in hosts.md
     #[arg(long, value_name = "RECORD", conflicts_with = "quick")]
@@ -99,13 +103,20 @@ impl Arguments {
     }
 }
 
-/// Succeeds where the report was written, whatever it says; `--check` where it is up to date.
+/// Succeeds where the report was written, whatever it says; `--check` where it is what its record gives.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = arguments.folder(workspace);
     let folder = std::path::absolute(&folder)?;
     if arguments.check {
-        report::check(workspace, &folder)?;
-        println!("{} is up to date", folder.join("README.md").display());
+        let stale = report::check(workspace, &folder, arguments.strict)?;
+        for warning in staleness::listed(&stale) {
+            eprintln!("warning: {warning}");
+        }
+        if !stale.is_empty() {
+            eprintln!("{}", staleness::REMEDY);
+        }
+        let page = folder.join("README.md");
+        println!("{} is what its record gives", page.display());
         return Ok(ExitCode::SUCCESS);
     }
     let record = match &arguments.from[..] {

@@ -2,6 +2,7 @@
 
 pub mod command;
 mod markdown;
+pub mod staleness;
 mod story;
 pub mod terminal;
 
@@ -10,13 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
-use firstpass_probe::Knobs;
+use anyhow::{Context, Result, ensure};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
     page::{Block, splice, write_file},
-    record::{Record, Settings, code::Code},
+    record::Record,
+    report::staleness::{REMEDY, Stale, listed, mark, stale, unmarked},
     studies::{
         diverge, explain,
         first_passes::{
@@ -24,8 +25,7 @@ use crate::{
             picture::{self, picture_path},
             plots::{Plot, plot_path},
         },
-        tune,
-        zoo::{self, Zoo, sources_sha256},
+        tune, zoo,
     },
 };
 
@@ -125,13 +125,15 @@ fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page
     })
 }
 
-/// Writes a report into `folder`: its `README.md`, plots and pictures. Both paths are absolute.
+/// Writes a report into `folder`: its `README.md`, plots and pictures. Both paths are absolute. Its
+/// pages say what is stale of them.
 ///
 /// # Errors
 /// Fails where the folder cannot be written; the record is not touched.
 pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Analysis> {
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
-    let rendered = render(workspace, folder, &analysis)?;
+    let mut rendered = render(workspace, folder, &analysis)?;
+    mark(&mut rendered, &stale(workspace, &analysis)?);
     let what_next = || {
         format!(
             "the record is safe in {}: make the folder writable or give another with --out, then run \
@@ -149,12 +151,12 @@ pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Anal
     Ok(analysis)
 }
 
-/// Checks that the report in `folder` is what its record renders to, and that the record was made
-/// by the code as it stands.
+/// Checks that the report in `folder` is what its record renders to. What is stale of it is no fault
+/// unless the check is strict: [`staleness`] has the rule.
 ///
 /// # Errors
-/// Names everything that is out of date.
-pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
+/// Names every page that differs, and says where a run was interrupted.
+pub fn check(workspace: &Workspace, folder: &Path, strict: bool) -> Result<Vec<Stale>> {
     let readme = folder.join("README.md");
     let text = std::fs::read_to_string(&readme)
         .with_context(|| format!("there is no report: cannot read {}", readme.display()))?;
@@ -163,116 +165,46 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
     let record = folder.join(&source);
     let analysis = Analysis::new(workspace, Record::read(&record)?)?;
     let rendered = render(workspace, folder, &analysis)?;
-    let mut stale = Vec::new();
+    let mut differ = Vec::new();
     for page in pages(workspace, folder, &record, &analysis, &rendered)? {
-        if page.found.as_ref() != Some(&page.expected) {
-            stale.push(format!(
-                "{} is not what its record renders to",
-                page.path.display()
-            ));
+        if page.found.as_deref().map(unmarked) != Some(unmarked(&page.expected)) {
+            differ.push(page.path);
         }
     }
     for (path, bytes) in &rendered.files {
         let path = folder.join(path);
-        if std::fs::read(&path).ok().as_ref() != Some(bytes) {
-            stale.push(format!(
-                "{} is not what its record renders to",
-                path.display()
-            ));
+        let found = std::fs::read(&path).ok();
+        let text = found.as_deref().and_then(|f| std::str::from_utf8(f).ok());
+        let is_same = match text {
+            Some(text) => unmarked(text).as_bytes() == bytes,
+            None => found.as_ref() == Some(bytes),
+        };
+        if !is_same {
+            differ.push(path);
         }
     }
-    let code = Code::observe(workspace)?;
-    if analysis.record.run.code.measured_sha256 != code.measured_sha256 {
-        stale.push(format!(
-            "{} was measured with other code: a backend, the probe, a dependency or a fixture has \
-             changed since",
-            record.display()
-        ));
-    }
-    if !has_chosen_settings(workspace, &analysis.record.run.settings)? {
-        stale.push(format!(
-            "{} was measured with other settings than those of cures.toml",
-            record.display()
-        ));
-    }
-    if let Some(zoo) = &analysis.zoo
-        && let Some(reason) = stale_zoo(workspace, zoo, &code)?
-    {
-        stale.push(format!(
-            "{} {reason}: `cargo firstpass zoo` measures again",
-            zoo.record.folder.display()
-        ));
-    }
-    let compared = [
-        analysis
-            .referee
-            .as_ref()
-            .map(|r| ("referee", &r.run.referees)),
-        analysis
-            .diverge
-            .as_ref()
-            .map(|d| ("diverge", &d.run.referees)),
-        analysis
-            .saturation
-            .as_ref()
-            .map(|d| ("saturation", &d.run.referees)),
-        analysis
-            .operators
-            .as_ref()
-            .map(|o| ("operators", &o.run.referees)),
-    ];
-    for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
-        let sources = crate::record::code::sources_sha256(workspace, backend)?;
-        for (command, referees) in compared.iter().flatten() {
-            if referees.get(&backend.name) != Some(&sources) {
-                stale.push(format!(
-                    "{} was compared with another {}: `cargo firstpass {command}` compares again",
-                    record.display(),
-                    backend.name
-                ));
-            }
-        }
-    }
+    let mut faults: Vec<String> = differ
+        .into_iter()
+        .map(|path| format!("{} is not what its record renders to", path.display()))
+        .collect();
     if analysis.record.run.duration_s.is_none() {
-        stale.push(format!(
+        faults.push(format!(
             "{} is of a run that was interrupted",
             record.display()
         ));
     }
-    if stale.is_empty() {
-        return Ok(());
-    }
-    bail!(
+    ensure!(
+        faults.is_empty(),
         "the report is out of date:\n  {}\nRun `cargo firstpass report` to measure again, or \
          `cargo firstpass report --from {}` to render the record again",
-        stale.join("\n  "),
+        faults.join("\n  "),
         record.display()
-    )
-}
-
-/// Whether the settings measured beside the defaults are those of `cures.toml`.
-fn has_chosen_settings(workspace: &Workspace, settings: &Settings) -> Result<bool> {
-    let none = Knobs::default();
-    let is_measured = |(backend, knobs): (&str, &Knobs)| {
-        let variants = settings.variants.get(backend);
-        let measured = variants.and_then(|variants| variants.first());
-        measured.unwrap_or(&none) == knobs
-    };
-    Ok(crate::studies::tune::chosen(workspace)?
-        .iter()
-        .all(is_measured))
-}
-
-/// Why the record of other models is out of date, if it is.
-fn stale_zoo(workspace: &Workspace, zoo: &Zoo, code: &Code) -> Result<Option<&'static str>> {
-    let run = &zoo.record.run;
-    Ok(if run.code.measured_sha256 != code.measured_sha256 {
-        Some("was measured with other code")
-    } else if zoo.made.sources_sha256 != sources_sha256(workspace)? {
-        Some("is of models that another program made")
-    } else if !has_chosen_settings(workspace, &run.settings)? {
-        Some("was measured with other settings than those of cures.toml")
-    } else {
-        None
-    })
+    );
+    let stale = stale(workspace, &analysis)?;
+    ensure!(
+        !strict || stale.is_empty(),
+        "the record is stale:\n  {}\n{REMEDY}",
+        listed(&stale).join("\n  ")
+    );
+    Ok(stale)
 }
