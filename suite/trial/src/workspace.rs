@@ -51,6 +51,11 @@ impl Workspace {
         )
     }
 
+    /// The checkout in this folder, which need not hold anything yet.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }

@@ -80,7 +80,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             Some(record) => study.state(workspace, record, &now)?,
             None => State::Missing,
         };
-        if state == State::Fresh && !arguments.again {
+        if state.is_fresh() && !arguments.again {
             eprintln!("{}: measured by this code, kept", study.name());
             continue;
         }
@@ -177,7 +177,7 @@ fn fresh_record(workspace: &Workspace, now: &Code) -> Result<Option<PathBuf>> {
         if run.duration_s.is_some()
             && run.machine.slug() == slug
             && run.code.measured_sha256 == now.measured_sha256
-            && chosen::are_chosen(workspace, &run.settings)?
+            && chosen::are_chosen(workspace, &record)?
             && workspace
                 .engines()?
                 .iter()

@@ -1,7 +1,14 @@
 //! Which state of the code measured, kept beside every record.
+//!
+//! A state is a list of parts, each with a hash of what it means to a measured process. A comment, a
+//! unit test, a file that no probe links and a dependency of tests only are no parts.
+
+mod packages;
+mod sources;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,23 +21,28 @@ use firstpass_trial::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Our own crates that a probe links, besides its backend: folders of `suite/`.
-const LINKED: [&str; 2] = ["probe", "onnx"];
+use self::packages::Packages;
+
+/// The folders of the fixtures whose files processes read. The models were made from the others, and a
+/// page compares with the golden outputs whenever it is rendered.
+const MEASURED_FIXTURES: [&str; 3] = ["images", "models", "saturation"];
 
 /// A state of the code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Code {
     /// The commit, with `+` where the working tree differed from it.
     pub commit: Option<String>,
-    /// SHA-256 over all that a measured process is built from: the sources of engines and of what
-    /// they link, how these are built, and the list of fixtures. A record is of the code as it stands
-    /// as long as it is the same.
+    /// SHA-256 over the parts. A record is of the code as it stands as long as it is the same.
     pub measured_sha256: String,
+    /// Everything that a measured process is built from or reads, by name: each source, manifest, crate
+    /// and fixture, with the first 16 hexadecimal digits of a SHA-256. Older records have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
 }
 
 impl Code {
     /// # Errors
-    /// Fails where a source file cannot be read.
+    /// Fails where a source, a manifest or the list of fixtures cannot be read.
     pub fn observe(workspace: &Workspace) -> Result<Self> {
         let git = |arguments: &[&str]| {
             first_line(
@@ -42,200 +54,459 @@ impl Code {
         let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some();
         let commit = git(&["rev-parse", "--short=12", "HEAD"])
             .map(|commit| if dirty { commit + "+" } else { commit });
-        let lines = Build::read(workspace)?.lines(workspace)?;
+        let parts = measured_parts(workspace)?;
         Ok(Self {
             commit,
-            measured_sha256: hashed(workspace, lines, measured_files(workspace)?)?,
+            measured_sha256: sha256_over(&parts),
+            parts,
         })
     }
+
+    /// The names of the parts that differ between this state and the present one. `None` where none
+    /// does; an empty list where some do and it cannot be told which.
+    ///
+    /// An older state has no parts. It differs in the files that git knows to have changed since.
+    pub fn changes(&self, workspace: &Workspace, now: &Self) -> Option<Vec<String>> {
+        if self.measured_sha256 == now.measured_sha256 {
+            return None;
+        }
+        if self.parts.is_empty() {
+            let files = now.parts.keys().filter(|name| name.contains('/'));
+            // These stand for the crates, and for the profile.
+            let files = files
+                .map(String::as_str)
+                .chain(["Cargo.lock", "Cargo.toml"]);
+            return self.changed_files(workspace, files);
+        }
+        let names = self.parts.keys().chain(now.parts.keys());
+        let mut names: Vec<String> = names
+            .filter(|name| self.parts.get(*name) != now.parts.get(*name))
+            .cloned()
+            .collect();
+        names.sort();
+        names.dedup();
+        Some(names)
+    }
+
+    /// The files below these paths, relative to the workspace, that git knows to have changed since the
+    /// commit of this state. `None` where none has; an empty list where git does not know the commit.
+    ///
+    /// What the working tree had beyond the commit (`+`) was committed after that, with the record.
+    pub fn changed_files(
+        &self,
+        workspace: &Workspace,
+        paths: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Option<Vec<String>> {
+        let commit = self.commit.as_deref().unwrap_or_default();
+        let output = Command::new("git")
+            .current_dir(workspace.root())
+            .args(["--literal-pathspecs", "diff", "--name-only", "--relative"])
+            .args([commit.trim_end_matches('+'), "--"])
+            .args(paths)
+            .output();
+        let Some(output) = output.ok().filter(|output| output.status.success()) else {
+            return Some(Vec::new());
+        };
+        let files = String::from_utf8_lossy(&output.stdout);
+        let files: Vec<String> = files.lines().map(str::to_owned).collect();
+        (!files.is_empty()).then_some(files)
+    }
 }
 
-/// SHA-256 over the sources of a backend.
+/// SHA-256 over what a backend is built from, by meaning, without the packages that it uses.
 ///
 /// # Errors
-/// Fails where one cannot be read.
+/// Fails where a source or a manifest cannot be read.
 pub fn sources_sha256(workspace: &Workspace, backend: &Backend) -> Result<String> {
-    let mut files = vec![backend.dir.join("Cargo.toml")];
-    collect(&backend.dir.join("src"), &mut files)?;
-    files.sort();
-    hashed(workspace, Vec::new(), files)
+    let packages = Packages::read(workspace.root())?;
+    let parts = package_parts(workspace.root(), &packages, &backend.dir)?;
+    Ok(sha256_over(&parts))
 }
 
-/// SHA-256, in hexadecimal, over lines and then over files by their paths in the workspace.
-fn hashed(workspace: &Workspace, lines: Vec<String>, files: Vec<PathBuf>) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut add = |bytes: &[u8]| {
-        hash.update(bytes);
-        hash.update([0]);
-    };
-    for line in lines {
-        add(line.as_bytes());
-    }
-    for file in files {
-        let relative = file.strip_prefix(workspace.root()).unwrap_or(&file);
-        add(relative.to_string_lossy().as_bytes());
-        let contents = std::fs::read(&file);
-        add(&contents.with_context(|| format!("cannot read {}", file.display()))?);
-    }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-/// SHA-256 over the files of a folder and over others, without what Python has compiled.
+/// SHA-256 over the files of a folder without what Python has compiled, and over the fixtures below a
+/// folder of these.
 ///
 /// # Errors
-/// Fails where one cannot be read.
-pub fn folder_sha256(workspace: &Workspace, folder: &Path, others: &[PathBuf]) -> Result<String> {
-    let mut files = others.to_vec();
-    collect(folder, &mut files)?;
-    files.retain(|file| file.components().all(|c| c.as_os_str() != "__pycache__"));
-    files.sort();
-    hashed(workspace, Vec::new(), files)
-}
-
-fn measured_files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let root = workspace.root();
-    let mut files = vec![root.join("fixtures/manifest.toml")];
-    for crate_ in LINKED {
-        collect(&root.join("suite").join(crate_).join("src"), &mut files)?;
-    }
-    for engine in workspace.engines()? {
-        files.push(engine.dir.join("Cargo.toml"));
-        let optional = ["build.rs", "native.toml"].map(|name| engine.dir.join(name));
-        files.extend(optional.into_iter().filter(|path| path.is_file()));
-        for folder in ["src", "shim"] {
-            collect(&engine.dir.join(folder), &mut files)?;
+/// Fails where a file or the list of fixtures cannot be read.
+pub fn folder_sha256(workspace: &Workspace, folder: &Path, fixtures: &str) -> Result<String> {
+    let mut parts = fixture_parts(workspace, &[fixtures])?;
+    for file in files_below(folder)? {
+        if file.components().all(|c| c.as_os_str() != "__pycache__") {
+            parts.insert(name(workspace.root(), &file), hash_of_file(&file)?);
         }
     }
-    files.sort();
-    Ok(files)
+    Ok(sha256_over(&parts))
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+fn measured_parts(workspace: &Workspace) -> Result<BTreeMap<String, String>> {
+    let packages = Packages::read(workspace.root())?;
+    let engines = workspace.engines()?.into_iter().map(|engine| engine.dir);
+    let linked = packages.linked(engines.collect())?;
+    let mut parts = linked.parts;
+    for folder in linked.own {
+        let folder = workspace.root().join(folder);
+        parts.extend(package_parts(workspace.root(), &packages, &folder)?);
+    }
+    parts.extend(fixture_parts(workspace, &MEASURED_FIXTURES)?);
+    Ok(parts)
+}
+
+/// What one of our own packages is built from, without the packages that it uses.
+fn package_parts(
+    root: &Path,
+    packages: &Packages,
+    folder: &Path,
+) -> Result<BTreeMap<String, String>> {
+    let manifest = folder.join("Cargo.toml");
+    let mut files = BTreeMap::from([(manifest, packages.manifest(folder)?)]);
+    for crate_root in ["src/lib.rs", "src/main.rs", "build.rs"] {
+        let crate_root = folder.join(crate_root);
+        if crate_root.is_file() {
+            files.extend(sources::hashes(&crate_root)?);
+        }
+    }
+    let native = folder.join("native.toml");
+    if native.is_file() {
+        let value: toml::Table = read_toml(&native)?;
+        files.insert(native, short_hash(&serde_json::to_vec(&value)?));
+    }
+    for file in files_below(&folder.join("shim"))? {
+        let hash = hash_of_file(&file)?;
+        files.insert(file, hash);
+    }
+    let named = files.into_iter();
+    Ok(named
+        .map(|(file, hash)| (name(root, &file), hash))
+        .collect())
+}
+
+fn fixture_parts(workspace: &Workspace, folders: &[&str]) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        file: Vec<Fixture>,
+    }
+    #[derive(Deserialize)]
+    struct Fixture {
+        path: PathBuf,
+        sha256: String,
+    }
+    let manifest: Manifest = read_toml(&workspace.fixtures().join("manifest.toml"))?;
+    let fixtures = manifest.file.into_iter();
+    let wanted = fixtures.filter(|f| folders.iter().any(|folder| f.path.starts_with(folder)));
+    Ok(wanted
+        .map(|f| {
+            let file = workspace.fixtures().join(f.path);
+            (name(workspace.root(), &file), short(f.sha256))
+        })
+        .collect())
+}
+
+/// The name of a file's part.
+fn name(root: &Path, file: &Path) -> String {
+    let path = file.strip_prefix(root).unwrap_or(file);
+    path.to_string_lossy().into_owned()
+}
+
+fn sha256_over(parts: &BTreeMap<String, String>) -> String {
+    let mut hash = Sha256::new();
+    for (name, part) in parts {
+        for text in [name, part] {
+            hash.update(text);
+            hash.update([0]);
+        }
+    }
+    hexadecimal(&hash.finalize())
+}
+
+fn hash_of_file(file: &Path) -> Result<String> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(short_hash(&bytes))
+}
+
+/// The hash of one part.
+fn short_hash(bytes: &[u8]) -> String {
+    short(hexadecimal(&Sha256::digest(bytes)))
+}
+
+fn short(mut sha256: String) -> String {
+    sha256.truncate(16);
+    sha256
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All files in and below a folder; none where there is no such folder.
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     if !folder.is_dir() {
-        return Ok(());
+        return Ok(files);
     }
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, files)?;
+            files.extend(files_below(&path)?);
         } else {
             files.push(path);
         }
     }
-    Ok(())
-}
-
-/// What of the workspace decides how probes are built.
-struct Build {
-    packages: Vec<Package>,
-    dependencies: BTreeMap<String, toml::Value>,
-    profile: toml::Table,
-}
-
-/// A package of the lock file.
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: String,
-    /// Only our own have none.
-    checksum: Option<String>,
-    /// Names, with versions where there are several.
-    #[serde(default)]
-    dependencies: Vec<String>,
-}
-
-impl Build {
-    fn read(workspace: &Workspace) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Lock {
-            package: Vec<Package>,
-        }
-        #[derive(Deserialize)]
-        struct Manifest {
-            workspace: Inherited,
-            profile: toml::Table,
-        }
-        #[derive(Deserialize)]
-        struct Inherited {
-            dependencies: BTreeMap<String, toml::Value>,
-        }
-        let lock: Lock = read_toml(&workspace.root().join("Cargo.lock"))?;
-        let manifest: Manifest = read_toml(&workspace.root().join("Cargo.toml"))?;
-        Ok(Self {
-            packages: lock.package,
-            dependencies: manifest.workspace.dependencies,
-            profile: manifest.profile,
-        })
-    }
-
-    /// What engines are built from and how, a fact a line. What only the harness uses is not there.
-    fn lines(&self, workspace: &Workspace) -> Result<Vec<String>> {
-        let engines = workspace.engines()?.into_iter().map(|e| e.package);
-        let linked = LINKED.iter().map(|name| format!("firstpass-{name}"));
-        let reached = self.reached(engines.chain(linked).collect());
-        let names: BTreeSet<&str> = reached.iter().map(|p| p.name.as_str()).collect();
-        let inherited = self.dependencies.iter();
-        let inherited = inherited.filter(|(name, _)| names.contains(name.as_str()));
-        let packages = reached.iter().filter_map(|package| {
-            let checksum = package.checksum.as_ref()?;
-            Some(format!("{} {} {checksum}", package.name, package.version))
-        });
-        Ok(packages
-            .chain(inherited.map(|(name, how)| format!("{name} = {how}")))
-            .chain([self.profile.to_string()])
-            .collect())
-    }
-
-    /// The packages that some of our own use, directly or through others, in the order of the lock
-    /// file.
-    fn reached(&self, own: BTreeSet<String>) -> Vec<&Package> {
-        let is_named = |package: &Package, dependency: &str| match dependency.split_once(' ') {
-            Some((name, version)) => package.name == name && package.version == version,
-            None => package.name == dependency,
-        };
-        let mut found = vec![false; self.packages.len()];
-        let mut next: Vec<usize> = (0..self.packages.len())
-            .filter(|&at| own.contains(&self.packages[at].name))
-            .collect();
-        while let Some(at) = next.pop() {
-            if std::mem::replace(&mut found[at], true) {
-                continue;
-            }
-            for dependency in &self.packages[at].dependencies {
-                let packages = self.packages.iter().enumerate();
-                // Tests use the harness, which no probe links.
-                next.extend(packages.filter_map(|(at, package)| {
-                    let may = package.checksum.is_some() || own.contains(&package.name);
-                    (may && is_named(package, dependency)).then_some(at)
-                }));
-            }
-        }
-        let packages = self.packages.iter().zip(found);
-        packages
-            .filter_map(|(p, found)| found.then_some(p))
-            .collect()
-    }
+    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A workspace with an engine, what it links, and a referee.
+    struct Small {
+        dir: tempfile::TempDir,
+    }
+
+    impl Small {
+        fn new() -> Result<Self> {
+            let small = Self {
+                dir: tempfile::tempdir()?,
+            };
+            let files = [
+                (
+                    "Cargo.toml",
+                    "[workspace]\nmembers = [\"suite/*\", \"backends/*\"]\n\
+                     [workspace.package]\nedition = \"2024\"\n\
+                     [workspace.dependencies]\nprobe = { path = \"suite/probe\" }\n\
+                     tests = { path = \"suite/tests\" }\nengine = \"=1.0.0\"\nproptest = \"1\"\n\
+                     [profile.release.package.engine]\nopt-level = 3\n\
+                     [profile.release.package.proptest]\nopt-level = 1\n",
+                ),
+                (
+                    "Cargo.lock",
+                    "[[package]]\nname = \"backend\"\nversion = \"0.1.0\"\n\
+                     dependencies = [\"engine 1.0.0\", \"probe\", \"proptest\", \"tests\"]\n\
+                     [[package]]\nname = \"probe\"\nversion = \"0.1.0\"\n\
+                     dependencies = [\"proptest\"]\n\
+                     [[package]]\nname = \"tests\"\nversion = \"0.1.0\"\n\
+                     dependencies = [\"proptest\"]\n\
+                     [[package]]\nname = \"engine\"\nversion = \"1.0.0\"\nsource = \"registry\"\n\
+                     checksum = \"e1\"\ndependencies = [\"kernels\"]\n\
+                     [[package]]\nname = \"engine\"\nversion = \"2.0.0\"\nsource = \"registry\"\n\
+                     checksum = \"e2\"\n\
+                     [[package]]\nname = \"kernels\"\nversion = \"1.0.0\"\nsource = \"registry\"\n\
+                     checksum = \"k1\"\n\
+                     [[package]]\nname = \"proptest\"\nversion = \"1.0.0\"\nsource = \"registry\"\n\
+                     checksum = \"p1\"\n",
+                ),
+                (
+                    "backends/x/Cargo.toml",
+                    "[package]\nname = \"backend\"\ndescription = \"old\"\n\
+                     edition.workspace = true\n[dependencies]\nengine.workspace = true\n\
+                     probe.workspace = true\n[dev-dependencies]\nproptest.workspace = true\n\
+                     tests.workspace = true\n",
+                ),
+                (
+                    "backends/x/src/lib.rs",
+                    "mod inner;\npub fn f() -> u8 { 1 }\n",
+                ),
+                ("backends/x/src/inner.rs", "pub fn g() {}\n"),
+                ("backends/x/src/main.rs", "fn main() {}\n"),
+                ("backends/x/shim/shim.cpp", "int f() { return 1; }\n"),
+                (
+                    "suite/probe/Cargo.toml",
+                    "[package]\nname = \"probe\"\n[dev-dependencies]\nproptest = \"1\"\n",
+                ),
+                ("suite/probe/src/lib.rs", "pub fn run() {}\n"),
+                ("suite/tests/Cargo.toml", "[package]\nname = \"tests\"\n"),
+                ("suite/tests/src/lib.rs", "pub fn test() {}\n"),
+                (
+                    "fixtures/manifest.toml",
+                    "[[file]]\npath = \"models/m/model.onnx\"\nsha256 = \"model\"\n\
+                     [[file]]\npath = \"portraits/test.zip\"\nsha256 = \"portraits\"\n",
+                ),
+            ];
+            for (path, text) in files {
+                small.write(path, text)?;
+            }
+            Ok(small)
+        }
+
+        fn write(&self, path: &str, text: &str) -> Result<()> {
+            let path = self.dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            Ok(std::fs::write(path, text)?)
+        }
+
+        fn code(&self) -> Result<Code> {
+            Code::observe(&self.workspace())
+        }
+
+        fn workspace(&self) -> Workspace {
+            Workspace::at(self.dir.path().into())
+        }
+
+        /// The parts that a change of one file changes.
+        fn changes(&self, path: &str, from: &str, to: &str) -> Result<Option<Vec<String>>> {
+            let before = self.code()?;
+            let file = self.dir.path().join(path);
+            let text = std::fs::read_to_string(&file)?;
+            assert!(text.contains(from), "{path} does not have {from:?}");
+            std::fs::write(&file, text.replace(from, to))?;
+            let changes = before.changes(&self.workspace(), &self.code()?);
+            std::fs::write(&file, text)?;
+            Ok(changes)
+        }
+    }
+
     #[test]
-    fn what_engines_link_is_hashed_and_what_only_the_harness_uses_is_not() -> Result<()> {
-        let workspace = Workspace::find()?;
-        let build = Build::read(&workspace)?;
-        let lines = build.lines(&workspace)?;
-        let has = |start: &str| lines.iter().any(|line| line.starts_with(start));
-        for linked in ["safetensors 0.", "serde_json 1.", "rayon = ", "prost = "] {
+    fn what_changes_no_probe_changes_no_part() -> Result<()> {
+        let small = Small::new()?;
+        let unit_test = "pub fn run() {}\n#[cfg(test)]\nmod tests { #[test] fn works() {} }";
+        let none = [
+            ("suite/probe/src/lib.rs", "pub", "// A comment.\npub"),
+            ("suite/probe/src/lib.rs", "pub", "/// A doc comment.\npub"),
+            ("suite/probe/src/lib.rs", "pub fn run() {}", unit_test),
+            ("suite/tests/src/lib.rs", "test", "other"),
+            ("backends/x/Cargo.toml", "old", "new"),
+            ("backends/x/Cargo.toml", "[dev", "# A comment.\n[dev"),
+            ("backends/x/Cargo.toml", "proptest.workspace = true", ""),
+            ("Cargo.toml", "proptest = \"1\"", "proptest = \"2\""),
+            ("Cargo.toml", "opt-level = 1", "opt-level = 2"),
+            ("Cargo.lock", "p1", "p2"),
+            ("Cargo.lock", "e2", "e3"),
+            ("fixtures/manifest.toml", "\"portraits\"", "\"others\""),
+        ];
+        for (path, from, to) in none {
+            assert_eq!(small.changes(path, from, to)?, None, "{path}: {to}");
+        }
+        small.write("backends/x/src/unlinked.rs", "pub fn h() {}")?;
+        small.write("backends/x/README.md", "# x")?;
+        let before = small.code()?;
+        std::fs::remove_file(small.dir.path().join("backends/x/src/unlinked.rs"))?;
+        assert_eq!(before.changes(&small.workspace(), &small.code()?), None);
+        Ok(())
+    }
+
+    #[test]
+    fn the_list_names_exactly_what_changed() -> Result<()> {
+        let small = Small::new()?;
+        let changes: [(&str, &str, &str, &[&str]); 9] = [
+            (
+                "suite/probe/src/lib.rs",
+                "run",
+                "go",
+                &["suite/probe/src/lib.rs"],
+            ),
+            (
+                "backends/x/src/inner.rs",
+                "g",
+                "h",
+                &["backends/x/src/inner.rs"],
+            ),
+            (
+                "backends/x/shim/shim.cpp",
+                "1",
+                "2",
+                &["backends/x/shim/shim.cpp"],
+            ),
+            ("Cargo.lock", "k1", "k2", &["crate kernels 1.0.0"]),
+            ("Cargo.toml", "=1.0.0", "=1.0.1", &["backends/x/Cargo.toml"]),
+            (
+                "Cargo.toml",
+                "opt-level = 3",
+                "opt-level = 2",
+                &["release profile"],
+            ),
+            ("Cargo.toml", "2024", "2021", &["backends/x/Cargo.toml"]),
+            (
+                "Cargo.lock",
+                "\"engine 1.0.0\"",
+                "\"engine 2.0.0\"",
+                &[
+                    "crate engine 1.0.0",
+                    "crate engine 2.0.0",
+                    "crate kernels 1.0.0",
+                ],
+            ),
+            (
+                "fixtures/manifest.toml",
+                "\"model\"",
+                "\"other\"",
+                &["fixtures/models/m/model.onnx"],
+            ),
+        ];
+        for (path, from, to, expected) in changes {
+            let found = small.changes(path, from, to)?.unwrap_or_default();
+            assert_eq!(found, expected, "{path}: {to}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_older_record_names_the_files_that_git_knows_to_have_changed() -> Result<()> {
+        let small = Small::new()?;
+        let older = |commit: Option<String>| Code {
+            commit,
+            measured_sha256: "of another kind".into(),
+            parts: BTreeMap::new(),
+        };
+        let changes = |older: Code| Ok(older.changes(&small.workspace(), &small.code()?));
+        let unknown: Result<_> = changes(older(None));
+        assert_eq!(unknown?, Some(Vec::new()));
+
+        let git = |arguments: &[&str]| -> Result<()> {
+            let settings = [
+                "user.name=x",
+                "user.email=x@example.org",
+                "commit.gpgsign=false",
+            ];
+            let mut git = Command::new("git");
+            git.current_dir(small.dir.path());
+            git.args(settings.iter().flat_map(|setting| ["-c", setting]))
+                .args(arguments);
+            anyhow::ensure!(git.output()?.status.success(), "git {arguments:?} failed");
+            Ok(())
+        };
+        git(&["init", "--quiet"])?;
+        git(&["add", "."])?;
+        git(&["commit", "--quiet", "--message=x"])?;
+        let commit = small.code()?.commit;
+        assert_eq!(changes(older(commit.clone()))?, None);
+        small.write("suite/probe/src/lib.rs", "pub fn go() {}\n")?;
+        small.write("suite/tests/src/lib.rs", "")?;
+        let changed = Some(vec!["suite/probe/src/lib.rs".to_owned()]);
+        assert_eq!(changes(older(commit.map(|c| c + "+")))?, changed);
+        assert_eq!(
+            changes(older(Some("0123456789ab".into())))?,
+            Some(Vec::new())
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn the_parts_of_this_workspace_are_what_its_engines_link() -> Result<()> {
+        let parts = Code::observe(&Workspace::find()?)?.parts;
+        let has = |start: &str| parts.keys().any(|name| name.starts_with(start));
+        for linked in [
+            "crate safetensors 0.",
+            "crate serde_json 1.",
+            "suite/onnx/src/lib.rs",
+            "suite/probe/Cargo.toml",
+            "fixtures/models/",
+            "release profile",
+        ] {
             assert!(has(linked), "{linked}");
         }
-        for other in ["plotters 0.", "firstpass-harness", "comfy-table = "] {
+        for other in [
+            "crate plotters ",
+            "crate proptest ",
+            "crate firstpass-",
+            "suite/harness/",
+            "suite/conformance/",
+            "fixtures/portraits/",
+        ] {
             assert!(!has(other), "{other}");
         }
-        assert!(lines.iter().any(|line| line.contains("opt-level")));
+        assert!(parts.values().all(|hash| hash.len() == 16));
         Ok(())
     }
 }

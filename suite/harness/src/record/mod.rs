@@ -6,8 +6,10 @@ pub mod code;
 mod lines;
 mod recorder;
 pub mod sidecar;
+mod stale;
 
 pub use recorder::Recorder;
+pub use stale::Stale;
 
 use std::{
     collections::BTreeMap,
@@ -343,10 +345,7 @@ pub(crate) mod tests {
             version: VERSION,
             date: "2026-01-01T00:00:00Z".into(),
             machine: Machine::observe(),
-            code: Code {
-                commit: None,
-                measured_sha256: String::new(),
-            },
+            code: Code::default(),
             settings: Settings {
                 processes: 1,
                 least_processes: 1,

@@ -112,8 +112,8 @@ mod tests {
 
     fn code(measured_sha256: &str) -> Code {
         Code {
-            commit: None,
             measured_sha256: measured_sha256.into(),
+            ..Code::default()
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     compare::hosts::hosts,
     page::Block,
     record::{Record, Settings, Target},
-    report::{self, terminal},
+    report::{self, staleness, terminal},
     studies::{
         carry_over,
         first_passes::{arguments, chosen, measure as campaign},
@@ -40,9 +40,13 @@ pub struct Arguments {
     /// A look within two minutes: fewer processes, passes and photographs, one thread; written to reports/quick
     #[arg(long)]
     quick: bool,
-    /// Measure nothing; fail if the report is out of date with its record or the code
+    /// Measure nothing; fail if a page is not what its record gives, and warn of what is measured by
+    /// older code
     #[arg(long, conflicts_with_all = ["quick", "from"])]
     check: bool,
+    /// With --check: fail if anything was measured by older code, too
+    #[arg(long, requires = "check")]
+    strict: bool,
     /// Measure nothing; render this record. Given several times, for records of several hosts, it
     /// sets them side by side in hosts.md
     #[arg(long, value_name = "RECORD", conflicts_with = "quick")]
@@ -108,13 +112,20 @@ impl Arguments {
     }
 }
 
-/// Succeeds where the report was written, whatever it says; `--check` where it is up to date.
+/// Succeeds where the report was written, whatever it says; `--check` where it is what its record gives.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = arguments.folder(workspace);
     let folder = std::path::absolute(&folder)?;
     if arguments.check {
-        report::check(workspace, &folder)?;
-        println!("{} is up to date", folder.join("README.md").display());
+        let stale = report::check(workspace, &folder, arguments.strict)?;
+        for warning in staleness::listed(&stale) {
+            eprintln!("warning: {warning}");
+        }
+        if !stale.is_empty() {
+            eprintln!("{}", staleness::REMEDY);
+        }
+        let page = folder.join("README.md");
+        println!("{} is what its record gives", page.display());
         return Ok(ExitCode::SUCCESS);
     }
     let record = match &arguments.from[..] {

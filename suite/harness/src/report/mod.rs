@@ -2,6 +2,7 @@
 
 pub mod command;
 mod markdown;
+pub mod staleness;
 mod story;
 pub mod terminal;
 
@@ -10,17 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
     page::{Block, splice, write_file},
-    record::{Record, code::Code},
+    record::Record,
+    report::staleness::{REMEDY, StaleStudy, listed, mark, stale, unmarked},
     studies::{
-        self, Scope, State,
+        self, Scope,
         first_passes::{
             analysis::Analysis,
-            chosen,
             picture::{self, picture_path},
             plots::{Plot, plot_path},
         },
@@ -126,13 +127,15 @@ fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page
     })
 }
 
-/// Writes a report into `folder`: its `README.md`, plots and pictures. Both paths are absolute.
+/// Writes a report into `folder`: its `README.md`, plots and pictures. Both paths are absolute. Its
+/// pages say what is stale of them.
 ///
 /// # Errors
 /// Fails where the folder cannot be written; the record is not touched.
 pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Analysis> {
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
-    let rendered = render(workspace, folder, &analysis)?;
+    let mut rendered = render(workspace, folder, &analysis)?;
+    mark(&mut rendered, &stale(workspace, &analysis)?);
     let what_next = || {
         format!(
             "the record is safe in {}: make the folder writable or give another with --out, then run \
@@ -150,12 +153,12 @@ pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Anal
     Ok(analysis)
 }
 
-/// Checks that the report in `folder` is what its record renders to, and that the record was made
-/// by the code as it stands.
+/// Checks that the report in `folder` is what its record renders to. What is stale of it is no fault
+/// unless the check is strict: [`staleness`] has the rule.
 ///
 /// # Errors
-/// Names everything that is out of date.
-pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
+/// Names every page that differs, and says where a run was interrupted.
+pub fn check(workspace: &Workspace, folder: &Path, strict: bool) -> Result<Vec<StaleStudy>> {
     let readme = folder.join("README.md");
     let text = std::fs::read_to_string(&readme)
         .with_context(|| format!("there is no report: cannot read {}", readme.display()))?;
@@ -164,60 +167,46 @@ pub fn check(workspace: &Workspace, folder: &Path) -> Result<()> {
     let record = folder.join(&source);
     let analysis = Analysis::new(workspace, Record::read(&record)?)?;
     let rendered = render(workspace, folder, &analysis)?;
-    let mut stale = Vec::new();
+    let mut differ = Vec::new();
     for page in pages(workspace, folder, &record, &analysis, &rendered)? {
-        if page.found.as_ref() != Some(&page.expected) {
-            stale.push(format!(
-                "{} is not what its record renders to",
-                page.path.display()
-            ));
+        if page.found.as_deref().map(unmarked) != Some(unmarked(&page.expected)) {
+            differ.push(page.path);
         }
     }
     for (path, bytes) in &rendered.files {
         let path = folder.join(path);
-        if std::fs::read(&path).ok().as_ref() != Some(bytes) {
-            stale.push(format!(
-                "{} is not what its record renders to",
-                path.display()
-            ));
+        let found = std::fs::read(&path).ok();
+        let text = found.as_deref().and_then(|f| std::str::from_utf8(f).ok());
+        let is_same = match text {
+            Some(text) => unmarked(text).as_bytes() == bytes,
+            None => found.as_ref() == Some(bytes),
+        };
+        if !is_same {
+            differ.push(path);
         }
     }
-    let code = Code::observe(workspace)?;
-    if analysis.record.run.code.measured_sha256 != code.measured_sha256 {
-        stale.push(format!(
-            "{} was measured with other code: a backend, the probe, a dependency or a fixture has \
-             changed since",
-            record.display()
-        ));
-    }
-    if !chosen::are_chosen(workspace, &analysis.record.run.settings)? {
-        stale.push(format!(
-            "{} was measured with other settings than those of cures.toml",
-            record.display()
-        ));
-    }
-    for study in studies::ALL {
-        if let State::Stale(reason) = study.state(workspace, &record, &code)? {
-            let name = study.name();
-            stale.push(format!(
-                "{} {reason}: `cargo firstpass {name}` measures again",
-                record.join(name).display()
-            ));
-        }
-    }
+    let mut faults: Vec<String> = differ
+        .into_iter()
+        .map(|path| format!("{} is not what its record renders to", path.display()))
+        .collect();
     if analysis.record.run.duration_s.is_none() {
-        stale.push(format!(
+        faults.push(format!(
             "{} is of a run that was interrupted",
             record.display()
         ));
     }
-    if stale.is_empty() {
-        return Ok(());
-    }
-    bail!(
+    ensure!(
+        faults.is_empty(),
         "the report is out of date:\n  {}\nRun `cargo firstpass report` to measure again, or \
          `cargo firstpass report --from {}` to render the record again",
-        stale.join("\n  "),
+        faults.join("\n  "),
         record.display()
-    )
+    );
+    let stale = stale(workspace, &analysis)?;
+    ensure!(
+        !strict || stale.is_empty(),
+        "the record is stale:\n  {}\n{REMEDY}",
+        listed(&stale).join("\n  ")
+    );
+    Ok(stale)
 }

@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use firstpass_trial::workspace::Workspace;
 
-use crate::{record::code::Code, studies::first_passes::analysis::Analysis};
+use crate::{
+    record::{Stale, code::Code},
+    studies::first_passes::analysis::Analysis,
+};
 
 /// What the harness needs to know of a study.
 pub trait Study: Sync {
@@ -36,6 +39,11 @@ pub trait Study: Sync {
     /// Fails where sources cannot be read.
     fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State>;
 
+    /// The pages of its own, by path in the folder of a report.
+    fn pages(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What it adds to a report. No engine runs.
     ///
     /// # Errors
@@ -48,29 +56,31 @@ pub trait Study: Sync {
 pub enum State {
     /// Nothing.
     Missing,
-    /// Measured by the code as it stands.
-    Fresh,
-    /// Why it is out of date, to stand behind the name of the study.
-    Stale(String),
+    /// Why it is not of the workspace as it stands; fresh where there is no reason.
+    Measured(Vec<Stale>),
 }
 
 impl State {
-    /// The state of what was measured by the code `then`.
-    pub fn of(then: Option<&Code>, now: &Code) -> Self {
+    /// Whether it was measured by the workspace as it stands.
+    pub fn is_fresh(&self) -> bool {
+        *self == Self::Measured(Vec::new())
+    }
+
+    /// The state of what was measured by the code `then`; nothing was where it is `None`.
+    pub fn of(workspace: &Workspace, then: Option<&Code>, now: &Code) -> Self {
         match then {
             None => Self::Missing,
-            Some(then) if then.measured_sha256 == now.measured_sha256 => Self::Fresh,
-            Some(_) => Self::Stale("was measured with other code".into()),
+            Some(then) => Self::Measured(Vec::from_iter(Stale::by_code(workspace, then, now))),
         }
     }
 
-    /// This state, unless it is fresh and `reason` says why it is not.
+    /// This state with further reasons, where anything was measured.
     #[must_use]
-    pub fn or_stale(self, reason: Option<&str>) -> Self {
-        match (self, reason) {
-            (Self::Fresh, Some(reason)) => Self::Stale(reason.into()),
-            (state, _) => state,
+    pub fn and(mut self, reasons: impl IntoIterator<Item = Stale>) -> Self {
+        if let Self::Measured(stale) = &mut self {
+            stale.extend(reasons);
         }
+        self
     }
 }
 
@@ -125,22 +135,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_can_be_each_of_three() {
-        let code = |sha: &str| Code {
-            commit: None,
-            measured_sha256: sha.into(),
+    fn a_state_is_missing_fresh_or_stale() -> Result<()> {
+        let workspace = Workspace::find()?;
+        let now = Code::observe(&workspace)?;
+        let fresh = State::of(&workspace, Some(&now), &now);
+        assert!(fresh.is_fresh());
+        assert_eq!(State::of(&workspace, None, &now), State::Missing);
+        let mut then = now.clone();
+        then.measured_sha256 = "another".into();
+        then.parts
+            .insert("suite/probe/src/lib.rs".into(), "0".into());
+        let State::Measured(stale) = State::of(&workspace, Some(&then), &now) else {
+            panic!("it was measured");
         };
-        let now = code("now");
-        assert_eq!(State::of(None, &now), State::Missing);
-        assert_eq!(State::of(Some(&now), &now), State::Fresh);
-        assert!(matches!(
-            State::of(Some(&code("then")), &now),
-            State::Stale(_)
-        ));
-        assert_eq!(
-            State::Fresh.or_stale(Some("is of other models")),
-            State::Stale("is of other models".into())
-        );
-        assert_eq!(State::Missing.or_stale(Some("x")), State::Missing);
+        assert_eq!(stale[0].changes, ["suite/probe/src/lib.rs"]);
+        let other = Stale::new("of other models");
+        assert!(!fresh.and([other.clone()]).is_fresh());
+        assert_eq!(State::Missing.and([other]), State::Missing);
+        Ok(())
     }
 }

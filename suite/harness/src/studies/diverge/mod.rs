@@ -18,7 +18,7 @@ use firstpass_trial::workspace::Workspace;
 use crate::{
     record::{code::Code, sidecar::Sidecar},
     studies::{
-        referee::another_referee,
+        referee::other_referees,
         study::{self, Chapter, Part, Scope, State},
         tune,
     },
@@ -116,6 +116,7 @@ fn state(sidecar: Sidecar, workspace: &Workspace, record: &Path, now: &Code) -> 
     let Some(compared) = read(sidecar, record)? else {
         return Ok(State::Missing);
     };
-    let state = State::of(Some(&compared.run.code), now);
-    Ok(state.or_stale(another_referee(workspace, &compared.run.referees)?))
+    let state = State::of(workspace, Some(&compared.run.code), now);
+    let run = &compared.run;
+    Ok(state.and(other_referees(workspace, &run.code, &run.referees)?))
 }

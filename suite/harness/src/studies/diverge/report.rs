@@ -441,10 +441,7 @@ mod tests {
             run: DivergeRun {
                 version: VERSION,
                 date: String::new(),
-                code: Code {
-                    commit: None,
-                    measured_sha256: String::new(),
-                },
+                code: Code::default(),
                 referees: BTreeMap::new(),
                 model: "m".into(),
                 photo: "photo".into(),

@@ -128,10 +128,7 @@ pub(crate) mod tests {
             version: VERSION,
             date: "2026-01-01T00:00:00Z".into(),
             machine: Machine::observe(),
-            code: Code {
-                commit: None,
-                measured_sha256: String::new(),
-            },
+            code: Code::default(),
             settings: Settings {
                 rounds: 5,
                 passes: 12,

@@ -44,8 +44,8 @@ impl study::Study for Study {
         Some(10)
     }
 
-    fn state(&self, _: &Workspace, record: &Path, now: &Code) -> Result<State> {
-        Ok(State::of(SIDECAR.code(record).as_ref(), now))
+    fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        Ok(State::of(workspace, SIDECAR.code(record).as_ref(), now))
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {

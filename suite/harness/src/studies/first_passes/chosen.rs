@@ -6,7 +6,7 @@ use anyhow::Result;
 use firstpass_probe::{Cures, Knobs};
 use firstpass_trial::workspace::{Backend, Workspace};
 
-use crate::record::Settings;
+use crate::record::{Record, Stale};
 
 /// The settings that `cures.toml` recommends; none where there is no such file.
 ///
@@ -32,16 +32,29 @@ pub fn cured(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<Str
         .collect())
 }
 
-/// Whether the settings that a record measured beside the defaults are those of `cures.toml`.
+/// Whether the settings that a record measured beside the defaults are those of `cures.toml`, of the
+/// backends that were measured.
 ///
 /// # Errors
 /// Fails where the file is there and cannot be read.
-pub fn are_chosen(workspace: &Workspace, settings: &Settings) -> Result<bool> {
+pub fn are_chosen(workspace: &Workspace, record: &Record) -> Result<bool> {
     let none = Knobs::default();
     let is_measured = |(backend, knobs): (&str, &Knobs)| {
-        let variants = settings.variants.get(backend);
+        let variants = record.run.settings.variants.get(backend);
         let measured = variants.and_then(|variants| variants.first());
         measured.unwrap_or(&none) == knobs
     };
-    Ok(chosen(workspace)?.iter().all(is_measured))
+    Ok(chosen(workspace)?
+        .iter()
+        .filter(|(backend, _)| record.backends.contains_key(*backend))
+        .all(is_measured))
+}
+
+/// Why a record is stale whose settings are not those of `cures.toml`.
+///
+/// # Errors
+/// Fails where the file is there and cannot be read.
+pub fn stale(workspace: &Workspace, record: &Record) -> Result<Option<Stale>> {
+    let reason = "measured with other settings than those of cures.toml";
+    Ok((!are_chosen(workspace, record)?).then(|| Stale::new(reason)))
 }

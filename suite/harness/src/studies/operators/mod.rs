@@ -16,7 +16,7 @@ use firstpass_trial::workspace::Workspace;
 use crate::{
     record::code::Code,
     studies::{
-        referee::another_referee,
+        referee::other_referees,
         study::{self, Chapter, Part, Scope, State},
     },
 };
@@ -53,8 +53,9 @@ impl study::Study for Study {
         let Some(tried) = read(record)? else {
             return Ok(State::Missing);
         };
-        let state = State::of(Some(&tried.run.code), now);
-        Ok(state.or_stale(another_referee(workspace, &tried.run.referees)?))
+        let state = State::of(workspace, Some(&tried.run.code), now);
+        let run = &tried.run;
+        Ok(state.and(other_referees(workspace, &run.code, &run.referees)?))
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {

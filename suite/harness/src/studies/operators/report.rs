@@ -205,10 +205,7 @@ mod tests {
             run: OperatorsRun {
                 version: VERSION,
                 date: String::new(),
-                code: Code {
-                    commit: None,
-                    measured_sha256: String::new(),
-                },
+                code: Code::default(),
                 referees: BTreeMap::new(),
                 cases: 1,
             },

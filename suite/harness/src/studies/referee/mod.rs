@@ -12,7 +12,10 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
-    record::code::{Code, sources_sha256},
+    record::{
+        Stale,
+        code::{Code, sources_sha256},
+    },
     studies::study::{self, Chapter, Part, Scope, State},
 };
 
@@ -46,8 +49,9 @@ impl study::Study for Study {
         let Some(compared) = read(record)? else {
             return Ok(State::Missing);
         };
-        let state = State::of(Some(&compared.run.code), now);
-        Ok(state.or_stale(another_referee(workspace, &compared.run.referees)?))
+        let state = State::of(workspace, Some(&compared.run.code), now);
+        let run = &compared.run;
+        Ok(state.and(other_referees(workspace, &run.code, &run.referees)?))
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
@@ -61,19 +65,24 @@ impl study::Study for Study {
     }
 }
 
-/// Why what was compared with these referees is out of date, by the SHA-256 of their sources; `None`
-/// where they are the same.
+/// Why what was compared with these referees, by the SHA-256 of their sources, by the code `then` is
+/// stale.
 ///
 /// # Errors
 /// Fails where a source cannot be read.
-pub fn another_referee(
+pub fn other_referees(
     workspace: &Workspace,
+    then: &Code,
     referees: &BTreeMap<String, String>,
-) -> Result<Option<&'static str>> {
+) -> Result<Vec<Stale>> {
+    let mut stale = Vec::new();
     for backend in workspace.backends()?.iter().filter(|b| b.is_referee) {
-        if referees.get(&backend.name) != Some(&sources_sha256(workspace, backend)?) {
-            return Ok(Some("was compared with another referee"));
-        }
+        let is_same = referees.get(&backend.name) == Some(&sources_sha256(workspace, backend)?);
+        let sources = ["Cargo.toml", "src"].map(|path| backend.dir.join(path));
+        let reason = format!("compared with an older {}", backend.name);
+        stale.extend(Stale::by_sources(
+            workspace, then, is_same, &sources, reason,
+        ));
     }
-    Ok(None)
+    Ok(stale)
 }

@@ -121,10 +121,7 @@ mod tests {
             run: RefereeRun {
                 version: VERSION,
                 date: String::new(),
-                code: Code {
-                    commit: None,
-                    measured_sha256: String::new(),
-                },
+                code: Code::default(),
                 referees: BTreeMap::new(),
                 photos: vec!["a".into(), "b".into()],
             },

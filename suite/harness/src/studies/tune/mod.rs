@@ -44,8 +44,12 @@ impl study::Study for Study {
         Some(20)
     }
 
-    fn state(&self, _: &Workspace, record: &Path, now: &Code) -> Result<State> {
-        Ok(State::of(code(record).as_ref(), now))
+    fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
+        Ok(State::of(workspace, code(record).as_ref(), now))
+    }
+
+    fn pages(&self) -> &'static [&'static str] {
+        &[report::PAGE]
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {

@@ -24,13 +24,12 @@ use crate::{
     },
 };
 
-/// Over all that the models are made from.
+/// Over all that the models are made from: the program, and the photographs that it is given.
 ///
 /// # Errors
 /// Fails where a source cannot be read.
 pub fn sources_sha256(workspace: &Workspace) -> Result<String> {
-    let manifest = workspace.fixtures().join("manifest.toml");
-    folder_sha256(workspace, &program(workspace), &[manifest])
+    folder_sha256(workspace, &program(workspace), "images")
 }
 
 fn program(workspace: &Workspace) -> PathBuf {

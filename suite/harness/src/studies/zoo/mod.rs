@@ -14,7 +14,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
-    record::code::Code,
+    record::{Stale, code::Code},
     studies::{
         first_passes::chosen,
         study::{self, Chapter, Part, Scope, State},
@@ -52,14 +52,17 @@ impl study::Study for Study {
             return Ok(State::Missing);
         };
         let run = &zoo.record.run;
-        let reason = if zoo.made.sources_sha256 != sources_sha256(workspace)? {
-            Some("is of models that another program made")
-        } else if !chosen::are_chosen(workspace, &run.settings)? {
-            Some("was measured with other settings than those of cures.toml")
-        } else {
-            None
-        };
-        Ok(State::of(Some(&run.code), now).or_stale(reason))
+        let is_same = zoo.made.sources_sha256 == sources_sha256(workspace)?;
+        let sources = ["fixtures/zoo", "fixtures/images"].map(|path| workspace.root().join(path));
+        let reason = "measured on models that an older program made";
+        let made = Stale::by_sources(workspace, &run.code, is_same, &sources, reason);
+        Ok(State::of(workspace, Some(&run.code), now)
+            .and(made)
+            .and(chosen::stale(workspace, &zoo.record)?))
+    }
+
+    fn pages(&self) -> &'static [&'static str] {
+        &[report::PAGE]
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
