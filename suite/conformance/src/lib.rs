@@ -8,6 +8,7 @@ mod bad_input;
 mod bench;
 mod context;
 mod direct;
+pub mod imports;
 mod properties;
 mod steps;
 

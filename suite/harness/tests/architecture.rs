@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use firstpass_conformance::imports::{circles, imports, read};
+use firstpass_harness::studies;
 use firstpass_trial::workspace::{Backend, Workspace};
 
 /// The Rust and C++ sources below a folder.
@@ -135,6 +137,81 @@ fn no_probe_links_two_engines() -> Result<()> {
         let used = dependencies(&workspace.root().join(backend).join("Cargo.toml"))?;
         let engine = owners.iter().find(|(name, _)| used.contains(name));
         assert!(engine.is_none(), "{backend} links {engine:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_imports_run_in_a_circle_between_folders() -> Result<()> {
+    let workspace = Workspace::find()?;
+    for crate_ in ["suite/harness", "suite/trial"] {
+        let folder = workspace.root().join(crate_).join("src");
+        let sources = read(&folder)?;
+        for parent in ["", "studies::", "studies::first_passes::"] {
+            let mut imports = imports(parent, &sources);
+            // What lies in a `mod.rs` is the list of what the folder holds.
+            imports.remove("");
+            // Files of one folder may know each other; folders may not.
+            let mut found = circles(&imports);
+            found.retain(|room| {
+                let path = format!("{parent}{room}").replace("::", "/");
+                folder.join(path).is_dir()
+            });
+            assert_eq!(found, [""; 0], "in {crate_}, {parent}");
+        }
+    }
+    Ok(())
+}
+
+/// Measuring and judging meet only in a record: what is rendered can be rendered without any engine.
+#[test]
+fn rendering_runs_no_engine() -> Result<()> {
+    let harness = Workspace::find()?.root().join("suite/harness/src");
+    let mut seen = 0;
+    for (path, text) in sources(&harness)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_pure = ["judge.rs", "report.rs", "plot.rs", "data.rs"].contains(&&*name)
+            || ["judge", "plots", "page"]
+                .iter()
+                .any(|folder| path.iter().any(|part| part == *folder));
+        if is_pure {
+            seen += 1;
+            for word in ["trial::process", "process::Probe", "process::start"] {
+                assert!(!text.contains(word), "{} uses {word}", path.display());
+            }
+        }
+    }
+    assert!(seen > 30, "only {seen} files were looked at");
+    Ok(())
+}
+
+#[test]
+fn every_folder_of_a_study_is_in_the_list() -> Result<()> {
+    let folder = Workspace::find()?.root().join("suite/harness/src/studies");
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // The record itself, beside which the others lie.
+        if path.is_dir() && name != "first_passes" {
+            let is_listed = studies::ALL.iter().any(|study| study.name() == name);
+            assert!(is_listed, "{name} is not in the list of studies");
+            for file in ["mod.rs", "data.rs", "report.rs", "command.rs"] {
+                assert!(path.join(file).is_file(), "{} lacks {file}", path.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The tests of a backend are built with its engine: an edit of a page must not build them again.
+#[test]
+fn no_backend_links_the_harness() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let suite = ["suite/conformance", "suite/trial"].map(|folder| workspace.root().join(folder));
+    let backends = workspace.backends()?.into_iter().map(|backend| backend.dir);
+    for folder in suite.into_iter().chain(backends) {
+        let text = std::fs::read_to_string(folder.join("Cargo.toml"))?;
+        assert!(!text.contains("firstpass-harness"), "{}", folder.display());
     }
     Ok(())
 }

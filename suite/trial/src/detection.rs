@@ -1,7 +1,6 @@
 //! Boxes from raw outputs: priors, decoding, non-maximum suppression and matching.
 //!
-//! FaceBoxes (Zhang et al., 2017) predicts, for each prior box, an offset and a score. This module
-//! is the only place of the project that knows so.
+//! FaceBoxes (Zhang et al., 2017) predicts, for each prior box, an offset and a score.
 
 use anyhow::{Context, Result, ensure};
 use firstpass_probe::Tensor;

@@ -90,8 +90,7 @@ impl Program {
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
         let stdout = child.stdout.take();
         let (sender, all) = mpsc::channel();
-        // As with a probe, the harness sleeps until something comes: polling would take time from
-        // the passes.
+        // The program writes one line, after its last pass: reading it disturbs none.
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
             let read = stdout.map(|mut s| s.read_to_end(&mut bytes)).transpose();

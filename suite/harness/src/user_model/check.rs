@@ -28,7 +28,7 @@ use crate::{
             arguments::{self as measure, Time},
             measure as campaign,
         },
-        tune::{self as cure, Cure, command::try_settings},
+        tune::{self as cure, Cure, measure::try_settings},
     },
     user_model::{Inputs, arguments as named, lay_out},
 };

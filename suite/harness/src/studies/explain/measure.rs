@@ -18,7 +18,7 @@ use rand::seq::SliceRandom;
 
 use crate::{
     progress::progress,
-    record::{Record, Recorder, code::Code, sidecar},
+    record::{Recorder, code::Code, sidecar},
     studies::explain::{
         ExplainProcess, ExplainRun, SIDECAR, Settings, VERSION, Variant, without_warm_up,
     },
@@ -65,12 +65,6 @@ pub fn measure(
     record: &Path,
 ) -> Result<PathBuf> {
     let code = Code::observe(workspace)?;
-    if Record::read(record)?.run.code.measured_sha256 != code.measured_sha256 {
-        eprintln!(
-            "warning: {} was measured with other code; `cargo firstpass report` measures again",
-            record.display()
-        );
-    }
     let photo = subject.photos.first().context("there is no photograph")?;
     let run = ExplainRun {
         version: VERSION,

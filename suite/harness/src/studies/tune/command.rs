@@ -1,47 +1,22 @@
 //! `firstpass cure`: which settings make the first passes fast, and what do they cost?
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use firstpass_probe::{Format, Knobs};
-use firstpass_trial::{
-    affinity::Placement,
-    process::Probe,
-    setup,
-    workload::Subject,
-    workspace::{Backend, Workspace},
-};
+use firstpass_probe::Format;
+use firstpass_trial::{setup, workload::Subject, workspace::Workspace};
 
-use crate::{
-    record::{Record, Settings, Target},
-    studies::{
-        first_passes::{
-            arguments::{self as measure, reported},
-            measure as campaign,
-        },
-        tune::{
-            self as cure,
-            judge::{combinations, judge, one_at_a_time},
-            report,
-        },
-    },
+use crate::studies::{
+    first_passes::arguments::{self as measure, reported},
+    tune::{self as cure, measure::try_settings, report},
 };
 
 /// The settings of a backend are compared on these photographs; more would take long.
 const PHOTOS: usize = 3;
-
-/// The share of the time that the settings one at a time get.
-const SCREENING: f64 = 0.55;
-
-const TARGET: Target = Target {
-    steady: 0.02,
-    first_pass: 0.05,
-};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -132,70 +107,6 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     Ok(record)
 }
 
-/// Measures the settings of these backends on this subject, beside a record.
-pub fn try_settings(
-    workspace: &Workspace,
-    backends: &[Backend],
-    subject: &Subject,
-    of: &measure::Arguments,
-    record: &Path,
-    combined_only: bool,
-) -> Result<()> {
-    let singles = singles(workspace, backends);
-    if singles.values().all(Vec::is_empty) {
-        bail!("no backend that runs here has a setting to try");
-    }
-    let preset = |share: f64, variants: BTreeMap<String, Vec<Knobs>>| -> Result<Settings> {
-        let settings = of.settings(Settings {
-            processes: 40,
-            least_processes: 6,
-            passes: 25,
-            agreement_passes: 1,
-            skip_arithmetic: true,
-            threads: vec![1],
-            budget_s: 1200.0,
-            process_budget_ms: 900,
-            target: TARGET,
-            placement: Placement::default(),
-            cold_files: false,
-            entries: 1,
-            variants,
-            first_format_only: true,
-        })?;
-        Ok(Settings {
-            budget_s: settings.budget_s * share,
-            ..settings
-        })
-    };
-    let folder = record.join(cure::FOLDER);
-    let (first, share) = if combined_only {
-        (folder.join(cure::ONE_AT_A_TIME), 1.0)
-    } else {
-        let settings = preset(SCREENING, singles)?;
-        let first = folder.join(cure::ONE_AT_A_TIME);
-        let first = campaign::run(workspace, backends, subject, &settings, &first)?;
-        (first, 1.0 - SCREENING)
-    };
-
-    let ablations = judge(&Record::read(&first)?, &subject.models)?;
-    let names = ablations.iter().map(|a| a.backend.clone());
-    let variants: BTreeMap<String, Vec<Knobs>> = names
-        .map(|backend| {
-            let of_backend: Vec<_> = ablations.iter().filter(|a| a.backend == backend).collect();
-            let combined = combinations(&of_backend);
-            (backend, combined)
-        })
-        .collect();
-    campaign::run(
-        workspace,
-        backends,
-        subject,
-        &preset(share, variants)?,
-        &folder.join(cure::COMBINED),
-    )?;
-    Ok(())
-}
-
 /// The named models, or the first int8 model of each format that a backend reads: a setting is
 /// tried on one file, and `report` measures the cure on all.
 fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<Subject> {
@@ -214,14 +125,4 @@ fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<Subject> {
             .collect();
     }
     Ok(subject)
-}
-
-/// Every setting by itself of each backend whose engine runs.
-fn singles(workspace: &Workspace, backends: &[Backend]) -> BTreeMap<String, Vec<Knobs>> {
-    let described = backends.iter().filter_map(|backend| {
-        // Why it does not run is said, and recorded, by the campaign.
-        let description = Probe::build(workspace, backend).ok()?.describe().ok()?;
-        Some((backend.name.clone(), one_at_a_time(&description)))
-    });
-    described.collect()
 }

@@ -3,6 +3,7 @@
 pub mod command;
 mod data;
 pub mod judge;
+pub mod measure;
 pub mod plot;
 pub mod report;
 mod snippets;
