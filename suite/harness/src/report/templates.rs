@@ -1,33 +1,35 @@
-//! Pages written by people, whose figures come from the record: every `*.in.md` beside a report is
-//! rendered into the page without `.in`, with its placeholders replaced.
+//! Pages written by people, whose figures come from the record: every minijinja template `*.j2` beside a
+//! report is rendered into the page of its name without that ending.
 //!
-//! A placeholder is one of
-//! - `{{FIGURE of MODEL on BACKEND}}` or `{{FIGURE of MODEL on BACKEND, cured}}`: a time with its
-//!   unit, or a ratio for `pass 1 / steady` and `pass 2 / steady`;
-//! - `{{FIGURE of MODEL on BACKEND, default over cured}}`: how many times faster the cure is;
-//! - `{{COUNT before pass N of MODEL on BACKEND}}` or `{{COUNT after pass N of …}}`: what the engine
-//!   counted while it was profiled, such as graph nodes;
-//! - `{{outside operators in pass N of MODEL on BACKEND}}`: the time that no operator took;
-//! - `{{setting of BACKEND}}`: the settings that were measured as its cure;
-//! - `{{record}}`: the folder of the record.
+//! What a template can ask for:
+//! - `figure(NAME, MODEL, ENGINE)`: a time with its unit, or a ratio for `pass 1 / steady` and
+//!   `pass 2 / steady`. A fourth argument `"cured"` asks for the time with the engine's recommended settings,
+//!   and `"default over cured"` for how many times faster these are;
+//! - `count(NAME, WHEN, PASS, MODEL, ENGINE)`: what the engine counted while it was profiled, such as
+//!   `graph nodes`; WHEN is `"before"` or `"after"` the pass;
+//! - `outside_operators(PASS, MODEL, ENGINE)`: the time of a pass that no operator took;
+//! - `setting(ENGINE)`: the settings that were measured as its cure;
+//! - `record`: the folder of the record.
 //!
-//! All are of the fewest threads that were measured.
+//! All are of the fewest threads that were measured. A figure that was not measured is a dash.
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
 use firstpass_statistics::bootstrap::Estimate;
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 
 use crate::{
     page::numbers::{milliseconds, ratio, setting as name, times},
     studies::{
         explain::{
             self,
-            judge::{FIRST, Judged, judge},
+            judge::{Explanation, FIRST, judge},
         },
         first_passes::{
             analysis::Analysis,
@@ -36,13 +38,16 @@ use crate::{
     },
 };
 
-/// The end of the name of a page with placeholders.
-const SOURCE: &str = ".in.md";
+/// The end of the name of a template.
+const SOURCE: &str = ".j2";
+
+/// What was not measured.
+const DASH: &str = "–";
 
 /// The rendered pages of a folder, by path in it.
 ///
 /// # Errors
-/// Fails on a placeholder that means nothing; one whose figure was not measured becomes a dash.
+/// Fails on a template that asks for something that does not exist, with the file and the line.
 pub(crate) fn files(folder: &Path, analysis: &Analysis) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let Ok(entries) = fs::read_dir(folder) else {
@@ -56,87 +61,160 @@ pub(crate) fn files(folder: &Path, analysis: &Analysis) -> Result<BTreeMap<PathB
         };
         let text = fs::read_to_string(&path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        let explained = explain::read(&analysis.record.folder)?;
-        let explained = explained.as_ref().map(judge).unwrap_or_default();
-        let rendered = render(&text, |p| resolve(p, analysis, &explained))
-            .with_context(|| format!("cannot render {}", path.display()))?;
-        files.insert(format!("{page}.md").into(), rendered.into_bytes());
+        let rendered = render(&path, &text, Figures::new(analysis)?)?;
+        files.insert(page.into(), rendered.into_bytes());
     }
     Ok(files)
 }
 
-/// Replaces every `{{…}}`.
-fn render(text: &str, resolve: impl Fn(&str) -> Result<String>) -> Result<String> {
-    let mut parts = text.split("{{");
-    let mut rendered = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let Some((placeholder, rest)) = part.split_once("}}") else {
-            bail!("a placeholder has no end: {{{{{part}");
-        };
-        // It may be broken over lines where the text is.
-        let placeholder: Vec<&str> = placeholder.split_whitespace().collect();
-        rendered += &resolve(&placeholder.join(" "))?;
-        rendered += rest;
-    }
-    Ok(rendered)
+/// `path` is what an error names.
+fn render(path: &Path, text: &str, figures: Figures) -> Result<String> {
+    // It escapes nothing.
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_keep_trailing_newline(true);
+    environment.set_trim_blocks(true);
+    let figures = Arc::new(figures);
+    environment.add_global("record", figures.record.clone());
+    let of = Arc::clone(&figures);
+    environment.add_function("setting", move |engine: &str| of.setting(engine));
+    let of = Arc::clone(&figures);
+    environment.add_function(
+        "figure",
+        move |figure: &str, model: &str, engine: &str, which: Option<&str>| {
+            refused(of.figure(figure, model, engine, which.unwrap_or("default")))
+        },
+    );
+    let of = Arc::clone(&figures);
+    environment.add_function(
+        "outside_operators",
+        move |pass: usize, model: &str, engine: &str| {
+            refused(of.outside_operators(pass, model, engine))
+        },
+    );
+    environment.add_function(
+        "count",
+        move |count: &str, when: &str, pass: usize, model: &str, engine: &str| {
+            refused(figures.count(count, when, pass, model, engine))
+        },
+    );
+    let rendered = environment.render_named_str(&path.display().to_string(), text, ());
+    rendered.context("cannot render a page")
 }
 
-fn resolve(placeholder: &str, analysis: &Analysis, explained: &Judged) -> Result<String> {
-    if placeholder == "record" {
-        let name = analysis.record.folder.file_name();
-        return Ok(name.map_or_else(String::new, |n| n.to_string_lossy().into_owned()));
+fn refused(value: Result<String>) -> Result<String, Error> {
+    value.map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("{error:#}")))
+}
+
+/// What templates can ask for. It is a copy, because a function of a template borrows nothing.
+struct Figures {
+    record: String,
+    /// By engine.
+    settings: BTreeMap<String, String>,
+    /// By model and engine.
+    latencies: BTreeMap<(String, String), Latencies>,
+    explanations: Vec<Explanation>,
+}
+
+/// An engine on a model.
+struct Latencies {
+    default: Latency,
+    cured: Option<Latency>,
+}
+
+impl Figures {
+    fn new(analysis: &Analysis) -> Result<Self> {
+        let record = &analysis.record;
+        let folder = record.folder.file_name().unwrap_or_default();
+        let variants = record.run.settings.variants.iter();
+        let rows = analysis.rows.iter();
+        let rows = rows.flat_map(|(model, rows)| rows.iter().map(move |row| (model, row)));
+        let explained = explain::read(&record.folder)?;
+        Ok(Self {
+            record: folder.to_string_lossy().into_owned(),
+            settings: variants
+                .filter_map(|(engine, settings)| Some((engine.clone(), name(settings.first()?))))
+                .collect(),
+            latencies: rows
+                .filter_map(|(model, row)| {
+                    let (threads, default) = row.latency.first_key_value()?;
+                    let latencies = Latencies {
+                        default: default.clone(),
+                        cured: row.cured.get(threads).cloned(),
+                    };
+                    Some(((model.clone(), row.label.clone()), latencies))
+                })
+                .collect(),
+            explanations: explained.map_or_else(Vec::new, |e| judge(&e).explanations),
+        })
     }
-    if let Some(backend) = placeholder.strip_prefix("setting of ") {
-        let variants = analysis.record.run.settings.variants.get(backend);
-        return Ok(variants
-            .and_then(|v| v.first())
-            .map_or_else(|| "–".into(), name));
+
+    fn setting(&self, engine: &str) -> String {
+        self.settings
+            .get(engine)
+            .map_or(DASH, String::as_str)
+            .into()
     }
-    let Some((figure, place)) = placeholder.split_once(" of ") else {
-        bail!("no placeholder is called {placeholder:?}");
-    };
-    let (place, which) = place.split_once(", ").unwrap_or((place, "default"));
-    let Some((model, backend)) = place.split_once(" on ") else {
-        bail!("{placeholder:?} does not say on which backend");
-    };
-    let mut explanations = explained.explanations.iter();
-    let explanation = explanations.find(|e| e.model == model && e.backend == backend);
-    if let Some(pass) = figure.strip_prefix("outside operators in pass ") {
-        let pass = pass_number(pass)?;
+
+    fn figure(&self, figure: &str, model: &str, engine: &str, which: &str) -> Result<String> {
+        let found = self.latencies.get(&(model.into(), engine.into()));
+        let cured = found.and_then(|latencies| latencies.cured.as_ref());
+        Ok(match which {
+            "default" => value(figure, found.map(|latencies| &latencies.default))?,
+            "cured" => value(figure, cured)?,
+            "default over cured" => {
+                let figure = compared(figure)?;
+                let both = found.zip(cured);
+                ratio(both.and_then(|(found, cured)| found.default.compare(cured, figure)))
+            }
+            other => {
+                bail!("{other:?} is not one of \"default\", \"cured\", \"default over cured\"")
+            }
+        })
+    }
+
+    /// Explanations of a model and engine begin with that of the default.
+    fn explanation(&self, model: &str, engine: &str) -> Option<&Explanation> {
+        let mut explanations = self.explanations.iter();
+        explanations.find(|e| e.model == model && e.backend == engine)
+    }
+
+    fn outside_operators(&self, pass: usize, model: &str, engine: &str) -> Result<String> {
+        check_pass(pass)?;
+        let explanation = self.explanation(model, engine);
         let time = explanation.map(|e| format!("{} ms", milliseconds(e.outside.time(pass))));
-        return Ok(time.unwrap_or_else(|| "–".into()));
+        Ok(time.unwrap_or_else(|| DASH.into()))
     }
-    for (when, before) in [(" before pass ", true), (" after pass ", false)] {
-        if let Some((count, pass)) = figure.split_once(when) {
-            let pass = pass_number(pass)?;
-            let found = explanation.and_then(|e| e.counts.iter().find(|c| c.name == count));
-            let value = found.and_then(|c| match (before, pass) {
-                (true, 1) => c.before,
-                (true, pass) => *c.after.get(pass - 2)?,
-                (false, pass) => *c.after.get(pass - 1)?,
-            });
-            return Ok(value.map_or_else(|| "–".into(), |n| format!("{n:.0}")));
-        }
+
+    fn count(
+        &self,
+        count: &str,
+        when: &str,
+        pass: usize,
+        model: &str,
+        engine: &str,
+    ) -> Result<String> {
+        check_pass(pass)?;
+        let passes_before = match when {
+            "before" => pass - 1,
+            "after" => pass,
+            other => bail!("{other:?} is neither \"before\" nor \"after\""),
+        };
+        let explanation = self.explanation(model, engine);
+        let found = explanation.and_then(|e| e.counts.iter().find(|c| c.name == count));
+        let value = found.and_then(|c| match passes_before {
+            0 => c.before,
+            passes => *c.after.get(passes - 1)?,
+        });
+        Ok(value.map_or_else(|| DASH.into(), |n| format!("{n:.0}")))
     }
-    let rows = analysis.rows.get(model).map_or(&[][..], Vec::as_slice);
-    let row = rows.iter().find(|r| r.label == backend);
-    let default = row.and_then(|r| Some(r.latency.first_key_value()?.1));
-    let cured = default.and_then(|l| row?.cured.get(&l.cell.threads()));
-    Ok(match which {
-        "default" => value(figure, default)?,
-        "cured" => value(figure, cured)?,
-        "default over cured" => {
-            let figure = compared(figure)?;
-            let found = default.zip(cured);
-            ratio(found.and_then(|(default, cured)| default.compare(cured, figure)))
-        }
-        other => bail!("{placeholder:?}: {other:?} is neither default nor cured"),
-    })
 }
 
-fn pass_number(text: &str) -> Result<usize> {
-    let number = text.parse().ok().filter(|n| (1..=FIRST).contains(n));
-    number.with_context(|| format!("{text:?} is not one of passes 1 to {FIRST}"))
+fn check_pass(pass: usize) -> Result<()> {
+    if !(1..=FIRST).contains(&pass) {
+        bail!("{pass} is not one of passes 1 to {FIRST}");
+    }
+    Ok(())
 }
 
 fn value(figure: &str, latency: Option<&Latency>) -> Result<String> {
@@ -158,7 +236,7 @@ fn value(figure: &str, latency: Option<&Latency>) -> Result<String> {
         );
     }
     let Some(latency) = latency else {
-        return Ok("–".into());
+        return Ok(DASH.into());
     };
     let median = |estimate: Option<&Estimate>| estimate.map(|e| e.median);
     let time = match figure {
@@ -178,10 +256,10 @@ fn value(figure: &str, latency: Option<&Latency>) -> Result<String> {
             } else {
                 &latency.second_over_steady
             };
-            return Ok(median(over.as_ref()).map_or_else(|| "–".into(), times));
+            return Ok(median(over.as_ref()).map_or_else(|| DASH.into(), times));
         }
     };
-    Ok(time.map_or_else(|| "–".into(), |ms| format!("{} ms", milliseconds(ms))))
+    Ok(time.map_or_else(|| DASH.into(), |ms| format!("{} ms", milliseconds(ms))))
 }
 
 fn compared(figure: &str) -> Result<Figure> {
@@ -198,22 +276,80 @@ fn compared(figure: &str) -> Result<Figure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::studies::{
+        explain::judge::tests::{explain, processes, profile},
+        first_passes::judge::latency::{
+            summarise,
+            tests::{observation, times},
+        },
+    };
+
+    /// An engine `x` on a model `m`, which has no cure.
+    fn figures() -> Figures {
+        let observations = [0, 1].map(|round| observation(round, &times(&[900.0], 10.0)));
+        let mut latencies = summarise(&observations);
+        let latencies = Latencies {
+            default: latencies.remove(0),
+            cured: None,
+        };
+        Figures {
+            record: "<record>".into(),
+            settings: BTreeMap::from([("x".into(), "a=b".into())]),
+            latencies: BTreeMap::from([(("m".into(), "x".into()), latencies)]),
+            explanations: judge(&explain(processes(profile))).explanations,
+        }
+    }
+
+    fn rendered(text: &str) -> Result<String> {
+        render(Path::new("page.md.j2"), text, figures())
+    }
 
     #[test]
-    fn placeholders_are_replaced_wherever_they_are_broken() -> Result<()> {
-        let text = "It takes {{pass 1\nof a on b}}, later {{x}}.";
-        let rendered = render(text, |placeholder| Ok(format!("<{placeholder}>")))?;
-        assert_eq!(rendered, "It takes <pass 1 of a on b>, later <x>.");
-        assert!(render("{{open", |_| Ok(String::new())).is_err());
-        assert_eq!(render("none", |_| bail!("unused"))?, "none");
+    fn a_template_is_rendered_with_the_figures_of_the_record() -> Result<()> {
+        let text = "{% set model = \"m\" %}\n\
+                    {{ record }}, {{ setting(\"x\") }}:\n\
+                    {{ figure(\"pass 1\", model, \"x\") }}, {{ figure(\"pass 1 / steady\",\nmodel, \"x\") }}, \
+                    {{ outside_operators(2, model, \"x\") }}, {{ count(\"nodes\", \"before\", 2, model, \"x\") }} \
+                    and {{ count(\"nodes\", \"after\", 2, model, \"x\") }}\n";
+        let expected = "<record>, a=b:\n900 ms, 90×, 35.0 ms, 10 and 400\n";
+        assert_eq!(rendered(text)?, expected);
         Ok(())
     }
 
     #[test]
-    fn nonsense_is_refused_and_what_is_missing_is_a_dash() -> Result<()> {
-        assert!(value("pass 7", None).is_err());
-        assert_eq!(value("pass 1", None)?, "–");
-        assert!(compared("warm-up cost").is_err());
+    fn what_was_not_measured_is_a_dash() -> Result<()> {
+        for call in [
+            "figure('pass 1', 'm', 'y')",
+            "figure('pass 1', 'm', 'x', 'cured')",
+            "figure('pass 1', 'm', 'x', 'default over cured')",
+            "outside_operators(1, 'm', 'y')",
+            "count('nodes', 'after', 1, 'm', 'y')",
+            "count('nodes', 'before', 1, 'm', 'x')",
+            "setting('y')",
+        ] {
+            assert_eq!(rendered(&format!("{{{{ {call} }}}}"))?, DASH, "{call}");
+        }
         Ok(())
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_file_and_line() {
+        for nonsense in [
+            "figure('pass 7', 'm', 'x')",
+            "figure('pass 1', model, 'x')",
+            "figure('pass 1', 'm')",
+            "figure('pass 1', 'm', 'x', 'warm')",
+            "figure('warm-up cost', 'm', 'x', 'default over cured')",
+            "outside_operators(0, 'm', 'x')",
+            "outside_operators(4, 'm', 'x')",
+            "count('nodes', 'while', 1, 'm', 'x')",
+            "steady('m', 'x')",
+            "records",
+            "figure('pass 1'",
+        ] {
+            let error = rendered(&format!("One line.\n{{{{ {nonsense} }}}}\n")).err();
+            let error = error.map(|e| format!("{e:#}")).unwrap_or_default();
+            assert!(error.contains("page.md.j2:2"), "{nonsense}: {error}");
+        }
     }
 }
