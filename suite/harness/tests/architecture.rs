@@ -80,6 +80,16 @@ fn the_suite_names_no_backend() -> Result<()> {
 }
 
 #[test]
+fn one_file_draws_tables() -> Result<()> {
+    let harness = Workspace::find()?.root().join("suite/harness/src");
+    let mut drawing = sources(&harness)?;
+    drawing.retain(|(_, text)| text.contains("comfy_table"));
+    let paths: Vec<PathBuf> = drawing.into_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, [harness.join("page/table.rs")]);
+    Ok(())
+}
+
+#[test]
 fn backends_hold_no_timers_and_no_face_maths() -> Result<()> {
     for backend in Workspace::find()?.backends()? {
         for (path, text) in sources(&backend.dir.join("src"))? {

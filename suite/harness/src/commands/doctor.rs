@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_native::Status;
 use firstpass_probe::Description;
 use firstpass_trial::{
@@ -11,22 +10,18 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
+use crate::page::table::Table;
+
 /// Succeeds where every engine runs.
 pub fn run(workspace: &Workspace) -> Result<ExitCode> {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header([
-        "engine",
-        "version, as it says",
-        "where",
-        "what to do",
-    ]);
+    let mut table = Table::new(["engine", "version, as it says", "where", "what to do"]);
     let mut all_run = true;
     for backend in workspace.backends()? {
         eprintln!("{}: building the probe and asking the engine", backend.name);
         let described = Probe::build(workspace, &backend)
             .map_err(|error| format!("{error:#}"))
             .and_then(|probe| probe.describe().map_err(|outcome| outcome.to_string()));
-        table.add_row(match described {
+        table.row(match described {
             Ok(description) => found(workspace, &backend, &description),
             Err(why) => {
                 all_run = false;
@@ -34,7 +29,7 @@ pub fn run(workspace: &Workspace) -> Result<ExitCode> {
             }
         });
     }
-    println!("{table}");
+    println!("{}", table.terminal());
     Ok(if all_run {
         ExitCode::SUCCESS
     } else {

@@ -1,13 +1,12 @@
 //! Two records side by side: what changed.
 
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_trial::observation::Cell;
 
 use crate::{
     compare::changes::{Change, Changes},
     page::{
-        markdown,
         numbers::{milliseconds, ratio},
+        table::Table,
     },
 };
 
@@ -21,33 +20,22 @@ const HEADER: [&str; 5] = [
 
 /// For a terminal.
 pub fn changes_on_terminal(changes: &Changes, all: bool) -> String {
-    text(changes, all, |header, rows| {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_header(header);
-        table.add_rows(rows);
-        table.to_string()
-    })
+    text(changes, all, Table::terminal)
 }
 
 /// For a page or a comment of a code review.
 pub fn changes_as_markdown(changes: &Changes, all: bool) -> String {
-    let body = text(changes, all, markdown::table);
+    let body = text(changes, all, Table::markdown);
     format!("## What changed\n\n{body}\n")
 }
 
-fn text(
-    changes: &Changes,
-    all: bool,
-    table: impl Fn(Vec<String>, Vec<Vec<String>>) -> String,
-) -> String {
-    let owned = |header: &[&str]| header.iter().map(ToString::to_string).collect::<Vec<_>>();
+fn text(changes: &Changes, all: bool, drawn: impl Fn(&Table) -> String) -> String {
     let mut parts = Vec::new();
     if !changes.circumstances.is_empty() {
         let rows = changes.circumstances.iter();
-        let rows = rows.map(|(name, a, b)| vec![name.clone(), a.clone(), b.clone()]);
-        parts.push(table(
-            owned(&["differs", "before", "after"]),
-            rows.collect(),
+        let rows = rows.map(|(name, a, b)| [name, a, b]);
+        parts.push(drawn(
+            &Table::new(["differs", "before", "after"]).rows(rows),
         ));
     }
     if changes
@@ -69,7 +57,7 @@ fn text(
         ));
     } else {
         let rows = shown.into_iter().map(|change| {
-            vec![
+            [
                 cell_name(&change.cell),
                 change.figure.to_string(),
                 milliseconds(change.before),
@@ -77,15 +65,13 @@ fn text(
                 ratio(Some(change.comparison)),
             ]
         });
-        parts.push(table(owned(&HEADER), rows.collect()));
+        parts.push(drawn(&Table::new(HEADER).rows(rows)));
     }
     if !changes.classes.is_empty() {
         let rows = changes.classes.iter();
-        let rows = rows.map(|(cell, a, b)| vec![cell_name(cell), a.clone(), b.clone()]);
-        parts.push(table(
-            owned(&["engine", "class before", "class after"]),
-            rows.collect(),
-        ));
+        let rows = rows.map(|(cell, a, b)| [cell_name(cell), a.clone(), b.clone()]);
+        let table = Table::new(["engine", "class before", "class after"]);
+        parts.push(drawn(&table.rows(rows)));
     }
     for (what, cells) in [
         ("Other outputs for the same photograph", &changes.outputs),

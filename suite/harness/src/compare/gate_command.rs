@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_trial::{affinity::Placement, workspace::Workspace};
 
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
         changes_report::cell_name,
         gate::{self, Check, Growth, Limits, Times, Verdict},
     },
+    page::table::Table,
     record::{Record, Settings, Target},
     studies::first_passes::{arguments as measure, measure as campaign},
 };
@@ -124,12 +124,9 @@ fn measure(
 }
 
 fn print(checks: &[Check]) {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_header(["engine", "what", "found", "limit", "verdict"]);
+    let mut table = Table::new(["engine", "what", "found", "limit", "verdict"]);
     for check in checks {
-        table.add_row([
+        table.row([
             cell_name(&check.cell),
             check.what.clone(),
             check.ratio.map_or_else(
@@ -140,5 +137,5 @@ fn print(checks: &[Check]) {
             check.verdict.to_string(),
         ]);
     }
-    println!("{table}");
+    println!("{}", table.terminal());
 }

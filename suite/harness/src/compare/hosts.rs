@@ -11,8 +11,8 @@ use firstpass_trial::observation::Cell;
 use crate::{
     compare::changes_report::cell_name,
     page::{
-        markdown::table,
         numbers::{milliseconds, times},
+        table::Table,
     },
     record::Record,
     studies::first_passes::judge::latency::{Figure, Latency, summarise},
@@ -70,7 +70,7 @@ fn render(records: &[Record]) -> String {
         });
         format!(
             "## {title}\n\n{}",
-            table(header.clone(), lines.collect::<Vec<_>>())
+            Table::new(header.clone()).rows(lines).markdown()
         )
     };
     let median = |figure: Figure| {
@@ -85,10 +85,9 @@ fn render(records: &[Record]) -> String {
          not comparable as such; what each engine's first pass costs in units of its own steady \
          time is."
             .into(),
-        table(
-            ["", "processor", "system", "measured", "commit"],
-            facts.collect::<Vec<_>>(),
-        ),
+        Table::new(["", "processor", "system", "measured", "commit"])
+            .rows(facts)
+            .markdown(),
         tabled("Pass 1 / steady", &|latency| {
             latency.first_over_steady.as_ref().map(|e| times(e.median))
         }),

@@ -4,6 +4,7 @@ pub mod markdown;
 pub mod numbers;
 pub mod plots;
 mod splice;
+pub(crate) mod table;
 
 use std::path::Path;
 

@@ -1,7 +1,10 @@
 //! Numbers and settings in the words that every page uses.
 
 use firstpass_probe::Knobs;
-use firstpass_statistics::comparison::{Comparison, Verdict};
+use firstpass_statistics::{
+    Spread,
+    comparison::{Comparison, Verdict},
+};
 
 /// `1.24×`, `12×`.
 pub(crate) fn times(ratio: f64) -> String {
@@ -53,11 +56,27 @@ pub fn setting(knobs: &Knobs) -> String {
 }
 
 /// `99.9 %`, rounded down: rounding up to 100 % would hide the values that differ.
-pub(crate) fn percent(share: f64) -> String {
-    // Rounding up to 100 % would hide the values that differ.
+pub(crate) fn percent_rounded_down(share: f64) -> String {
     if share < 1.0 {
         format!("{:.1} %", (share * 1000.0).floor() / 10.0)
     } else {
         "100 %".into()
     }
+}
+
+/// `12.34 %`; `0 %` and `100 %` only where not a single value is of the other kind.
+pub(crate) fn percent_to_hundredths(share: f64) -> String {
+    match 100.0 * share {
+        all if all >= 100.0 => "100 %".into(),
+        none if none <= 0.0 => "0 %".into(),
+        little if little < 0.01 => "< 0.01 %".into(),
+        nearly if nearly > 99.99 => "> 99.99 %".into(),
+        some => format!("{some:.2} %"),
+    }
+}
+
+/// `93 % (90–95)`
+pub(crate) fn percent_with_range(Spread { median, low, high }: Spread) -> String {
+    let [median, low, high] = [median, low, high].map(|share| 100.0 * share);
+    format!("{median:.0} % ({low:.0}–{high:.0})")
 }

@@ -19,8 +19,9 @@ use firstpass_trial::{
 
 use crate::{
     page::{
-        markdown::{image, table},
-        numbers::{milliseconds, percent, times},
+        markdown::image,
+        numbers::{milliseconds, percent_rounded_down, times},
+        table::Table,
     },
     record::Settings,
     report::{picture_path, plot_path},
@@ -76,7 +77,7 @@ pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
     let plot = prefix.join(plot_path(Plot::FirstPasses, &model.name));
     [
         verdict.unwrap_or_default(),
-        summary_table(analysis, model),
+        summary_table(analysis, model).markdown(),
         image(&plot, &Plot::FirstPasses.description(model)),
     ]
     .join("\n\n")
@@ -89,14 +90,12 @@ fn verdict_section(analysis: &Analysis) -> String {
     parts.join("\n\n")
 }
 
-fn summary_table(analysis: &Analysis, model: &ModelDescription) -> String {
-    table(
-        summary_header(analysis, model),
-        summary_rows(model, analysis.rows(model)),
-    )
+/// One row for each engine and number of threads.
+pub(crate) fn summary_table(analysis: &Analysis, model: &ModelDescription) -> Table {
+    Table::new(summary_header(analysis, model)).rows(summary_rows(model, analysis.rows(model)))
 }
 
-pub(crate) fn summary_header(analysis: &Analysis, model: &ModelDescription) -> Vec<String> {
+fn summary_header(analysis: &Analysis, model: &ModelDescription) -> Vec<String> {
     let against = format!("against {}", analysis.reference(model));
     let mut header = vec!["engine", "convolutions", &against];
     header.extend(task(model));
@@ -139,7 +138,7 @@ fn task_cell(row: &Row) -> String {
 }
 
 /// One line for each engine and number of threads.
-pub(crate) fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
+fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
     let mut lines = Vec::new();
     for row in rows {
         let mut head = vec![
@@ -235,7 +234,7 @@ fn model_summary(
     let mut parts = vec![
         format!("### {}", model.title),
         model.description.clone(),
-        summary_table(analysis, model),
+        summary_table(analysis, model).markdown(),
     ];
     parts.extend(without_file(analysis, model));
     parts.extend(without_cure(analysis, model));
@@ -338,7 +337,7 @@ fn agreement_section(analysis: &Analysis) -> String {
         if lines.is_empty() {
             parts.push("There is nothing to compare the outputs with.".into());
         } else {
-            parts.push(table(header, lines));
+            parts.push(Table::new(header).rows(lines).markdown());
         }
         parts.extend(histogram(rows));
         parts.extend(pairwise(model, rows));
@@ -350,8 +349,8 @@ fn agreement_section(analysis: &Analysis) -> String {
 fn error_cells(a: &Agreement, int8: bool) -> Vec<String> {
     match (&a.steps, int8) {
         (Some(steps), _) => vec![
-            percent(steps.share_within(0)),
-            percent(steps.share_within(1)),
+            percent_rounded_down(steps.share_within(0)),
+            percent_rounded_down(steps.share_within(1)),
             steps.max.to_string(),
         ],
         // An integer model whose outputs are computed from several quantized tensors, or in floats.
@@ -394,7 +393,7 @@ fn histogram(rows: &[Row]) -> Option<String> {
     let mut header = vec!["values that differ by … steps".to_owned()];
     header.extend((0..HISTOGRAM).map(|n| n.to_string()));
     header.push(format!("≥ {HISTOGRAM}"));
-    Some(table(header, lines))
+    Some(Table::new(header).rows(lines).markdown())
 }
 
 /// Each pair of engines, all outputs together.
@@ -428,7 +427,7 @@ fn pairwise(model: &ModelDescription, rows: &[Row]) -> Option<String> {
             }
             line
         });
-    Some(table(header, lines.collect::<Vec<_>>()))
+    Some(Table::new(header).rows(lines).markdown())
 }
 
 fn pair_cell(agreements: &[Agreement]) -> String {
@@ -532,7 +531,7 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
             line
         });
         parts.push(format!("### {}", model.title));
-        parts.push(table(header, lines.collect::<Vec<_>>()));
+        parts.push(Table::new(header).rows(lines).markdown());
     }
     if let Some(model) = pictured_model(analysis) {
         parts.push(format!("Boxes of {}:", model.title));
@@ -580,16 +579,15 @@ fn repeatability_section(analysis: &Analysis) -> String {
     });
     format!(
         "## Repeatability\n\nBits of all outputs for the same input.\n\n{}",
-        table(
-            [
-                "model",
-                "engine",
-                "pass to pass",
-                "between processes",
-                "between numbers of threads"
-            ],
-            lines.collect::<Vec<_>>()
-        )
+        Table::new([
+            "model",
+            "engine",
+            "pass to pass",
+            "between processes",
+            "between numbers of threads"
+        ])
+        .rows(lines)
+        .markdown()
     )
 }
 
@@ -628,16 +626,15 @@ fn arithmetic_section(analysis: &Analysis) -> String {
         "## Arithmetic\n\nWhat the engines themselves say they ran: convolutions on integers and on \
          floats (in an int8 model: on dequantized values), and their most frequent operators.\n\n\
          {}\n\nWhere this is from:\n\n{}",
-        table(
-            [
-                "model",
-                "engine",
-                "convolutions on integers",
-                "on floats",
-                "operators"
-            ],
-            lines
-        ),
+        Table::new([
+            "model",
+            "engine",
+            "convolutions on integers",
+            "on floats",
+            "operators"
+        ])
+        .rows(lines)
+        .markdown(),
         sources.join("\n")
     )
 }
@@ -671,7 +668,9 @@ fn incident_section(analysis: &Analysis) -> Option<String> {
     }
     Some(format!(
         "## What did not run\n\n{}",
-        table(["engine", "model", "what happened"], lines)
+        Table::new(["engine", "model", "what happened"])
+            .rows(lines)
+            .markdown()
     ))
 }
 
@@ -794,15 +793,13 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
         "## Where it comes from\n\nEvery figure is computed from the record in `{}`: each pass of \
          each process is there.\n\n{}\n\n{}\n\n{}",
         record.display(),
-        table(["", ""], facts.collect::<Vec<_>>()),
-        table(
-            ["engine", "version, as it says", "binding", "details"],
-            engines.collect::<Vec<_>>()
-        ),
-        table(
-            ["file", "sha256 (first 16 digits)"],
-            files.collect::<Vec<_>>()
-        )
+        Table::new(["", ""]).rows(facts).markdown(),
+        Table::new(["engine", "version, as it says", "binding", "details"])
+            .rows(engines)
+            .markdown(),
+        Table::new(["file", "sha256 (first 16 digits)"])
+            .rows(files)
+            .markdown()
     )
 }
 
@@ -820,7 +817,7 @@ fn placement(settings: &Settings) -> String {
 }
 
 fn share(part: usize, of: usize) -> String {
-    percent(if of == 0 {
+    percent_rounded_down(if of == 0 {
         1.0
     } else {
         part as f64 / of as f64

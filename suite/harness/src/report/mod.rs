@@ -3,7 +3,7 @@
 pub mod command;
 mod markdown;
 pub mod staleness;
-mod story;
+mod templates;
 pub mod terminal;
 
 use std::{
@@ -68,7 +68,7 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
     for (photo, jpeg) in picture::pictures(analysis)? {
         files.insert(picture_path(&photo), jpeg);
     }
-    files.extend(story::files(folder, analysis)?);
+    files.extend(templates::files(folder, analysis)?);
     let mut sections = Vec::new();
     for study in studies::ALL {
         let part = study.part(&scope)?;

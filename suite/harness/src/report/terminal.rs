@@ -1,9 +1,7 @@
 //! The summary table on the terminal.
 
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-
 use crate::{
-    report::markdown::{summary_header, summary_rows},
+    report::markdown::summary_table,
     studies::first_passes::{analysis::Analysis, verdict},
 };
 
@@ -11,11 +9,7 @@ use crate::{
 pub fn summary(analysis: &Analysis) -> String {
     let mut text = String::new();
     for model in analysis.models() {
-        let mut table = Table::new();
-        table
-            .load_style(UTF8_FULL_CONDENSED)
-            .set_header(summary_header(analysis, model));
-        table.add_rows(summary_rows(model, analysis.rows(model)));
+        let table = summary_table(analysis, model).terminal();
         text += &format!("\n{}\n{table}\n", model.title);
     }
     text + "\n" + &verdict::health(analysis) + "\n"

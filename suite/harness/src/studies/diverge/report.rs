@@ -6,14 +6,14 @@ use std::{
 };
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_probe::Knobs;
 use firstpass_trial::model::ModelDescription;
 
 use crate::{
     page::{
-        markdown::{image, table},
-        numbers::setting as name,
+        markdown::image,
+        numbers::{percent_to_hundredths, setting as name},
+        table::Table,
     },
     studies::diverge::{Difference, Diverge, LayerDifference, Means, plot::draw},
 };
@@ -27,9 +27,8 @@ const NAMED: usize = 16;
 const PLOT: &str = "plots/divergence.svg";
 
 /// For each engine, and each of the simplest rules of its layers: how many layers, and which.
-pub(crate) fn simplest(diverge: &Diverge) -> Rows {
-    let header = ["engine", "exact under", "layers", "which"];
-    let mut rows = Vec::new();
+pub(crate) fn simplest(diverge: &Diverge) -> Table {
+    let mut table = Table::new(["engine", "exact under", "layers", "which"]);
     for (engine, layers) in &diverge.layers {
         let mut by_rules: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
         for layer in layers.iter().filter(|layer| layer.isolated.is_some()) {
@@ -54,19 +53,10 @@ pub(crate) fn simplest(diverge: &Diverge) -> Rows {
             } else {
                 labels.join(", ")
             };
-            rows.push(vec![engine.clone(), rules, labels.len().to_string(), which]);
+            table.row([engine.clone(), rules, labels.len().to_string(), which]);
         }
     }
-    Rows {
-        header: header.map(String::from).into(),
-        rows,
-    }
-}
-
-/// A table before it has a form.
-pub(crate) struct Rows {
-    pub header: Vec<String>,
-    pub rows: Vec<Vec<String>>,
+    table
 }
 
 pub(crate) fn section(
@@ -94,30 +84,29 @@ pub(crate) fn section(
         ),
         observation(diverge),
     ];
-    let Rows { header, rows } = summary(diverge);
-    parts.push(table(header, rows));
+    parts.push(summary(diverge).markdown());
     let engines = diverge.layers.iter();
     parts.extend(engines.filter_map(|(engine, layers)| any_order(engine, layers)));
-    let Rows { header, rows } = simplest(diverge);
-    if !rows.is_empty() {
+    let simplest = simplest(diverge);
+    if !simplest.is_empty() {
         parts.push(
             "By intervention: the simplest rules under which layers are exact by themselves. Each setting \
              is the cause of a difference that is there without it."
                 .into(),
         );
-        parts.push(table(header, rows));
+        parts.push(simplest.markdown());
     }
     if files.contains_key(Path::new(PLOT)) {
         let alt = "share of values that differ from the referee's, by layer, of every engine";
         parts.push(image(Path::new(PLOT), alt));
     }
     for (engine, layers) in &diverge.layers {
-        let Rows { header, rows } = worst(layers);
-        if !rows.is_empty() {
+        let worst = worst(layers);
+        if !worst.is_empty() {
             parts.push(format!(
                 "The layers of {engine} that differ most by themselves:"
             ));
-            parts.push(table(header, rows));
+            parts.push(worst.markdown());
         }
         parts.extend(not_compared(engine, layers));
     }
@@ -186,25 +175,19 @@ pub(crate) fn plots(diverge: &Diverge) -> Result<Vec<(PathBuf, String)>> {
 
 /// The same for the terminal.
 pub fn divergence_on_terminal(diverge: &Diverge) -> String {
-    let drawn = |Rows { header, rows }: Rows| {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_header(header);
-        table.add_rows(rows);
-        table.to_string()
-    };
-    let mut text = drawn(summary(diverge)) + "\n" + &observation(diverge);
+    let mut text = summary(diverge).terminal() + "\n" + &observation(diverge);
     for (engine, layers) in &diverge.layers {
         if let Some(sentences) = any_order(engine, layers) {
             text += &format!("\n\n{sentences}");
         }
     }
     text += "\n\n";
-    text += &drawn(simplest(diverge));
+    text += &simplest(diverge).terminal();
     for (engine, layers) in &diverge.layers {
         let worst = worst(layers);
-        if !worst.rows.is_empty() {
+        if !worst.is_empty() {
             text += &format!("\n\n{engine}, layers that differ most by themselves\n");
-            text += &drawn(worst);
+            text += &worst.terminal();
         }
         if let Some(sentence) = not_compared(engine, layers) {
             text += &format!("\n\n{sentence}");
@@ -231,7 +214,7 @@ fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
     ))
 }
 
-pub(crate) fn summary(diverge: &Diverge) -> Rows {
+pub(crate) fn summary(diverge: &Diverge) -> Table {
     let header = [
         "engine",
         "seen by",
@@ -285,13 +268,10 @@ pub(crate) fn summary(diverge: &Diverge) -> Rows {
             layers
                 .last()
                 .map_or_else(|| "–".into(), |l| shown(&l.cumulative)),
-            percent((values - unexplained) as f64 / values.max(1) as f64),
+            percent_to_hundredths((values - unexplained) as f64 / values.max(1) as f64),
         ]
     });
-    Rows {
-        header: header.map(String::from).to_vec(),
-        rows: rows.collect(),
-    }
+    Table::new(header).rows(rows)
 }
 
 /// What the order of additions in f32 explains of an engine that adds up so, and what it leaves free.
@@ -315,8 +295,8 @@ fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<String> {
         "{engine} adds up in f32. Of the {differ} values that differ by themselves, {explained} are such as \
          sums in f32 give of the engine's own inputs in some order of additions ({}). The order decides \
          little: it can change {} of the {values} values at all.",
-        percent(explained as f64 / differ.max(1) as f64),
-        percent(free as f64 / values as f64),
+        percent_to_hundredths(explained as f64 / differ.max(1) as f64),
+        percent_to_hundredths(free as f64 / values as f64),
     );
     let is_explained = |layer: &LayerDifference| layer.unexplained() == Some(0);
     if layers.iter().all(is_explained) {
@@ -327,7 +307,7 @@ fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<String> {
 }
 
 /// The layers with the largest share of values that differ by their own doing.
-fn worst(layers: &[LayerDifference]) -> Rows {
+fn worst(layers: &[LayerDifference]) -> Table {
     let share = |layer: &LayerDifference| layer.isolated.as_ref().map_or(0.0, Difference::share);
     let mut worst: Vec<(usize, &LayerDifference)> = layers
         .iter()
@@ -337,20 +317,14 @@ fn worst(layers: &[LayerDifference]) -> Rows {
     worst.sort_by(|(_, a), (_, b)| share(b).total_cmp(&share(a)));
     worst.truncate(SHOWN);
     let header = ["layer", "operator", "by itself", "in the whole run"];
-    Rows {
-        header: header.map(String::from).to_vec(),
-        rows: worst
-            .into_iter()
-            .map(|(place, layer)| {
-                vec![
-                    format!("{}: {}", place + 1, layer.layer),
-                    layer.operator.clone(),
-                    shown(&layer.isolated),
-                    shown(&layer.cumulative),
-                ]
-            })
-            .collect(),
-    }
+    Table::new(header).rows(worst.into_iter().map(|(place, layer)| {
+        [
+            format!("{}: {}", place + 1, layer.layer),
+            layer.operator.clone(),
+            shown(&layer.isolated),
+            shown(&layer.cumulative),
+        ]
+    }))
 }
 
 fn means(means: Means) -> &'static str {
@@ -370,20 +344,9 @@ fn shown(difference: &Option<Difference>) -> String {
         Some(difference) if difference.is_none() => "exact".into(),
         Some(difference) => format!(
             "{} differ, ≤ {} steps",
-            percent(difference.share()),
+            percent_to_hundredths(difference.share()),
             difference.most_steps
         ),
-    }
-}
-
-/// Nothing and all are exact.
-fn percent(share: f64) -> String {
-    match 100.0 * share {
-        all if all >= 100.0 => "100 %".into(),
-        none if none <= 0.0 => "0 %".into(),
-        little if little < 0.01 => "< 0.01 %".into(),
-        nearly if nearly > 99.99 => "> 99.99 %".into(),
-        some => format!("{some:.2} %"),
     }
 }
 
@@ -493,8 +456,8 @@ mod tests {
             ..diverge()
         };
         let rows: Vec<String> = simplest(&diverge)
-            .rows
-            .into_iter()
+            .cells()
+            .iter()
             .map(|row| row[1..].join(" / "))
             .collect();
         assert_eq!(
@@ -532,10 +495,10 @@ mod tests {
                 layers: BTreeMap::from([("x".into(), layers.to_vec())]),
                 ..diverge()
             };
-            let last = |rows: Rows| rows.rows[0].last().cloned().unwrap_or_default();
+            let last = |table: Table| table.cells()[0].last().cloned().unwrap_or_default();
             let causes: Vec<String> = simplest(&diverge)
-                .rows
-                .into_iter()
+                .cells()
+                .iter()
                 .map(|row| row[1].clone())
                 .collect();
             (last(summary(&diverge)), causes)

@@ -6,11 +6,11 @@ use firstpass_probe::Knobs;
 use firstpass_trial::known::Known;
 
 use crate::{
-    page::markdown::table,
+    page::table::Table,
     studies::{
         diverge::{
             Diverge,
-            report::{Rows, setting, simplest, summary},
+            report::{setting, simplest, summary},
         },
         first_passes::judge::latency::Figure,
         tune::Cure,
@@ -29,8 +29,6 @@ pub(crate) fn section(
             "{title}\n\nNot asked for this record: `cargo firstpass saturation` does that."
         );
     };
-    let Rows { header, rows } = simplest(diverge);
-    let engines = summary(diverge);
     [
         title.to_owned(),
         format!(
@@ -42,12 +40,14 @@ pub(crate) fn section(
             diverge.run.photo,
             setting(diverge)
         ),
-        table(header, rows),
-        table(engines.header, engines.rows),
+        simplest(diverge).markdown(),
+        summary(diverge).markdown(),
         "The switch that makes sums exact, and its cost: the steady time with it over that without, of \
          the settings that were measured for this record (95 % intervals)."
             .into(),
-        table(["engine", "switch", "steady", "why"], switches(known, tune)),
+        Table::new(["engine", "switch", "steady", "why"])
+            .rows(switches(known, tune))
+            .markdown(),
     ]
     .join("\n\n")
 }

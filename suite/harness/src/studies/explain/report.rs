@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_probe::{Format, Knobs};
 use firstpass_statistics::{Spread, comparison::Comparison};
 use firstpass_trial::model::{ModelDescription, Precision};
@@ -14,8 +13,9 @@ use firstpass_trial::model::{ModelDescription, Precision};
 use crate::{
     graph::Graph,
     page::{
-        markdown::{image, table},
-        numbers::{milliseconds, setting as name},
+        markdown::image,
+        numbers::{milliseconds, percent_with_range, setting as name},
+        table::Table,
     },
     studies::explain::{
         Explain, Variant,
@@ -35,12 +35,6 @@ const LEAST_SHARE: f64 = 0.05;
 
 /// The name of a layer is shortened to so many characters.
 const LAYER: usize = 60;
-
-/// A table before it has a form.
-struct Rows {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
 
 pub(crate) fn section(
     explain: Option<&Explain>,
@@ -67,7 +61,7 @@ pub(crate) fn section(
             let throughput = throughput_of(described, explanation);
             let (speeds, roof) = throughput.map(|t| (t.table, t.roof)).unzip();
             let tables = tables.chain(speeds);
-            parts.extend(tables.map(|rows| table(rows.header, rows.rows)));
+            parts.extend(tables.map(|table| table.markdown()));
             parts.extend(roof.flatten());
             let path = plot_path(explanation);
             if files.contains_key(&path) {
@@ -108,13 +102,8 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
     let mut text = String::new();
     for explanation in &judged.explanations {
         text += &format!("\n{} on {}\n", explanation.label(), explanation.model);
-        for rows in tables(explanation) {
-            let mut table = Table::new();
-            table
-                .load_style(UTF8_FULL_CONDENSED)
-                .set_header(rows.header);
-            table.add_rows(rows.rows);
-            text += &format!("{table}\n");
+        for table in tables(explanation) {
+            text += &format!("{}\n", table.terminal());
         }
         if explanation.is_cured() {
             text += &format!("{}\n", name(&explanation.knobs));
@@ -215,7 +204,7 @@ pub(crate) fn remains(explanation: &Explanation) -> String {
 }
 
 /// Operators by kind; by layer only of the default, which has the most to tell.
-fn tables(explanation: &Explanation) -> Vec<Rows> {
+fn tables(explanation: &Explanation) -> Vec<Table> {
     let mut tables = vec![kinds(explanation)];
     if !explanation.is_cured() {
         tables.push(layers(explanation));
@@ -224,7 +213,7 @@ fn tables(explanation: &Explanation) -> Vec<Rows> {
     tables
 }
 
-fn kinds(explanation: &Explanation) -> Rows {
+fn kinds(explanation: &Explanation) -> Table {
     let (shown, others) = explanation
         .kinds
         .split_at(explanation.kinds.len().min(KINDS));
@@ -237,35 +226,25 @@ fn kinds(explanation: &Explanation) -> Rows {
     ];
     let mut header = vec!["operators".to_owned()];
     header.extend(times_header());
-    Rows {
-        header,
-        rows: kinds
-            .chain(others)
-            .chain(rest)
-            .map(|(name, part)| [vec![name.to_owned()], times(explanation, part)].concat())
-            .collect(),
-    }
+    let parts = kinds.chain(others).chain(rest);
+    Table::new(header)
+        .rows(parts.map(|(name, part)| [vec![name.to_owned()], times(explanation, part)].concat()))
 }
 
-fn layers(explanation: &Explanation) -> Rows {
+fn layers(explanation: &Explanation) -> Table {
     let shown = explanation.operators.iter().take(LAYERS);
     let mut header = vec!["layer".to_owned(), "operator".to_owned()];
     header.extend(times_header());
-    Rows {
-        header,
-        rows: shown
-            .map(|(operator, part)| {
-                let names = vec![shortened(&operator.layer), operator.kind.clone()];
-                [names, times(explanation, part)].concat()
-            })
-            .collect(),
-    }
+    Table::new(header).rows(shown.map(|(operator, part)| {
+        let names = vec![shortened(&operator.layer), operator.kind.clone()];
+        [names, times(explanation, part)].concat()
+    }))
 }
 
 /// How fast convolutions are in the steady state.
 struct Throughput {
     /// The longest, and all together.
-    table: Rows,
+    table: Table,
     /// What a core could do at most.
     roof: Option<String>,
 }
@@ -333,13 +312,9 @@ fn throughput(
         "billions a second",
     ];
     header.extend(peak.map(|_| "of the peak"));
-    let table = Rows {
-        header: header.into_iter().map(String::from).collect(),
-        rows: shown
-            .map(|(name, count, part)| row(shortened(name), *count, part.steady()))
-            .chain([row(format!("**all {}**", found.len()), all.0, all.1)])
-            .collect(),
-    };
+    let mut table = Table::new(header)
+        .rows(shown.map(|(name, count, part)| row(shortened(name), *count, part.steady())));
+    table.row(row(format!("**all {}**", found.len()), all.0, all.1));
     let parts: Vec<&Part> = found.iter().map(|(_, _, part)| *part).collect();
     let least = explanation.least_over_peak(&parts, all.0);
     let roof = peak.map(|peak| roof(explanation, peak, all, least));
@@ -419,7 +394,7 @@ fn excess(explanation: &Explanation, part: &Part, pass: usize) -> String {
 }
 
 /// What the engine tells about its state, where it tells anything.
-fn counts(explanation: &Explanation) -> Option<Rows> {
+fn counts(explanation: &Explanation) -> Option<Table> {
     let Count { after, .. } = explanation.counts.first()?;
     let mut header = vec![
         "as the engine counts".to_owned(),
@@ -433,10 +408,7 @@ fn counts(explanation: &Explanation) -> Option<Rows> {
         row.extend(count.after.iter().map(|value| number(*value)));
         row
     });
-    Some(Rows {
-        header,
-        rows: rows.collect(),
-    })
+    Some(Table::new(header).rows(rows))
 }
 
 /// Which share is explained, and what the hooks cost.
@@ -447,7 +419,7 @@ fn sentence(explanation: &Explanation) -> String {
             |share| {
                 format!(
                     "{} of the excess of pass {pass} is explained",
-                    percent(share)
+                    percent_with_range(share)
                 )
             },
         )
@@ -479,11 +451,6 @@ fn sentence(explanation: &Explanation) -> String {
         explanation.passes,
         explanation.source.trim_end_matches('.'),
     )
-}
-
-fn percent(Spread { median, low, high }: Spread) -> String {
-    let [median, low, high] = [median, low, high].map(|share| 100.0 * share);
-    format!("{median:.0} % ({low:.0}–{high:.0})")
 }
 
 fn failure(failure: &Failure) -> String {
@@ -587,10 +554,11 @@ mod tests {
             }
             profile
         })));
-        let rows = kinds(&judged.explanations[0]).rows;
+        let kinds = kinds(&judged.explanations[0]);
+        let rows = kinds.cells();
         assert_eq!(rows.len(), KINDS + 3);
         assert_eq!(rows[KINDS][..2], ["*other operators*", "2.00"]);
-        assert_eq!(layers(&judged.explanations[0]).rows.len(), LAYERS);
+        assert_eq!(layers(&judged.explanations[0]).cells().len(), LAYERS);
     }
 
     #[test]
@@ -600,7 +568,7 @@ mod tests {
         let work = BTreeMap::from([("first", 1_000_000_000)]);
         let found = throughput(&judged.explanations[0], &work, true).expect("all layers are named");
         let row = ["first", "1000.0", "20.0", "50.0", "50 %"];
-        assert_eq!(found.table.rows[0], row);
+        assert_eq!(found.table.cells()[0], row);
         let roof = found.roof.expect("there is a peak");
         assert!(
             roof.contains("would take 10.0 ms: they take 2.0 times"),
@@ -620,7 +588,7 @@ mod tests {
         );
 
         let found = throughput(&judged.explanations[0], &work, false).expect("as before");
-        assert_eq!(found.table.rows[0], row[..4]);
+        assert_eq!(found.table.cells()[0], row[..4]);
         assert!(found.roof.is_none());
         let unknown = BTreeMap::from([("another", 1)]);
         assert!(throughput(&judged.explanations[0], &unknown, true).is_none());

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_trial::{affinity::Placement, workspace::Workspace};
 
 use crate::{
+    page::table::Table,
     record::{Record, Settings, Target},
     studies::first_passes::{
         arguments as measure,
@@ -94,8 +94,7 @@ fn print(record: &Record) -> Result<()> {
     if judged.is_empty() {
         bail!("no engine was measured against itself; what happened is above");
     }
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header([
+    let mut table = Table::new([
         "engine",
         "figure",
         "against itself",
@@ -106,7 +105,7 @@ fn print(record: &Record) -> Result<()> {
     ]);
     for of in &judged {
         let c = &of.comparison;
-        table.add_row([
+        table.row([
             format!(
                 "{} on {}, {} thread(s)",
                 of.cell.backend,
@@ -121,7 +120,7 @@ fn print(record: &Record) -> Result<()> {
             format!("{} of {ANALYSES}", of.no_difference()),
         ]);
     }
-    println!("{table}");
+    println!("{}", table.terminal());
     for figure in latency::Figure::ALL {
         let floors = judged.iter().filter(|of| of.figure == figure);
         if let Some(worst) = floors.map(|of| of.floor()).reduce(f64::max) {

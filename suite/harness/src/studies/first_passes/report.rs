@@ -12,8 +12,8 @@ use firstpass_trial::observation::{Observation, Purpose};
 
 use crate::{
     page::{
-        markdown::table,
         numbers::{milliseconds, ratio, times},
+        table::Table,
     },
     record::Stop,
     studies::first_passes::{
@@ -107,7 +107,7 @@ fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
         ]);
         line
     });
-    table(header, lines.collect::<Vec<_>>())
+    Table::new(header).rows(lines).markdown()
 }
 
 fn warm_up_table(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> String {
@@ -137,7 +137,7 @@ fn warm_up_table(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> String 
             stop(analysis, latency),
         ]
     });
-    table(header, lines.collect::<Vec<_>>())
+    Table::new(header).rows(lines).markdown()
 }
 
 fn stop(analysis: &Analysis, latency: &Latency) -> String {
@@ -185,7 +185,7 @@ fn phase_table(latencies: &[(&Row, &Latency)]) -> String {
         ]);
         line
     });
-    table(header, lines.collect::<Vec<_>>())
+    Table::new(header).rows(lines).markdown()
 }
 
 fn phases<'a>(latency: &'a Latency, shown: &'a [Phase]) -> impl Iterator<Item = String> + 'a {
@@ -226,7 +226,7 @@ fn pair_table(latencies: &[(&Row, &Latency)]) -> Option<String> {
     }
     let mut header = vec!["ratios within rounds".to_owned()];
     header.extend(Figure::ALL.iter().map(ToString::to_string));
-    (!lines.is_empty()).then(|| table(header, lines))
+    (!lines.is_empty()).then(|| Table::new(header).rows(lines).markdown())
 }
 
 fn flips(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> Option<String> {
@@ -310,7 +310,7 @@ fn cold_files(analysis: &Analysis, rows: &[Row]) -> Option<String> {
         "*Cold files*: the model, the engine's library and the probe were taken out of the page \
          cache before each process, as after a deployment or a long pause."
             .to_owned(),
-        table(header, lines),
+        Table::new(header).rows(lines).markdown(),
     ];
     if !notes.is_empty() {
         parts.push(notes.join("\n"));
@@ -376,10 +376,11 @@ fn noise_section(analysis: &Analysis) -> String {
             .kinds
             .iter()
             .map(|(count, worst)| vec![count.to_string(), worst.to_string()]);
-        parts.push(table(
-            ["processes", "disturbed by, in the strongest case"],
-            lines.collect::<Vec<_>>(),
-        ));
+        parts.push(
+            Table::new(["processes", "disturbed by, in the strongest case"])
+                .rows(lines)
+                .markdown(),
+        );
     }
     if let Some(steal) = Spread::of(analysis.record.observations().filter_map(|o| {
         let s = &o.surroundings;
@@ -418,7 +419,7 @@ fn trust_section(analysis: &Analysis) -> Option<String> {
          {:.1} % of a pass, with its tails): how many are seen rightly. With 10 passes, all that a \
          slow engine gets, only large changes can be seen.\n\n{}",
         100.0 * noise.level,
-        table(header, lines.collect::<Vec<_>>())
+        Table::new(header).rows(lines).markdown()
     ))
 }
 

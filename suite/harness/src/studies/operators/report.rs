@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-
 use crate::{
-    page::markdown::table,
+    page::table::Table,
     studies::operators::{KINDS, Operators, Outcome, StandardTest, Tried, Verdict, judge},
 };
 
@@ -16,7 +14,6 @@ pub(crate) fn section(operators: Option<&Operators>) -> String {
             "{title}\n\nNot tried for this record: `cargo firstpass operators` does that."
         );
     };
-    let (header, rows) = rows(operators);
     let mut parts = vec![
         title.to_owned(),
         format!(
@@ -27,21 +24,21 @@ pub(crate) fn section(operators: Option<&Operators>) -> String {
              `known.toml` of the backend with their cause, and tests fail when they change.",
             operators.run.cases
         ),
-        table(header, rows),
+        kinds(operators).markdown(),
     ];
     let words = words(operators);
     if !words.is_empty() {
         parts.push("In the engines' own words, of the smallest case that was found:".into());
         parts.push(words.join("\n"));
     }
-    let (header, rows) = standard_rows(operators);
-    if !rows.is_empty() {
+    let standard = standard_tests(operators);
+    if !standard.is_empty() {
         parts.push(
             "The ONNX standard's own tests of the operators that our models use, as its Python package \
              makes them: passed, of those that can be put to a probe (one input, of f32, u8 or i8)."
                 .into(),
         );
-        parts.push(table(header, rows));
+        parts.push(standard.markdown());
         let failed = standard_words(operators);
         if !failed.is_empty() {
             parts.push(failed.join("\n"));
@@ -52,21 +49,17 @@ pub(crate) fn section(operators: Option<&Operators>) -> String {
 
 /// The same table for the terminal.
 pub fn operators_on_terminal(operators: &Operators) -> String {
-    let (header, rows) = rows(operators);
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
-    table.add_rows(rows);
-    let words = words(operators).join("\n");
-    let (header, rows) = standard_rows(operators);
-    let mut standard = Table::new();
-    standard.load_style(UTF8_FULL_CONDENSED).set_header(header);
-    standard.add_rows(rows);
-    let failed = standard_words(operators).join("\n");
-    format!("{table}\n{words}\n{standard}\n{failed}")
+    [
+        kinds(operators).terminal(),
+        words(operators).join("\n"),
+        standard_tests(operators).terminal(),
+        standard_words(operators).join("\n"),
+    ]
+    .join("\n")
 }
 
 /// An operator a row, an engine a column.
-fn standard_rows(operators: &Operators) -> (Vec<String>, Vec<Vec<String>>) {
+fn standard_tests(operators: &Operators) -> Table {
     let mut header = vec!["operator".to_owned()];
     header.extend(operators.standard.keys().cloned());
     let all = || operators.standard.values().flatten();
@@ -83,7 +76,7 @@ fn standard_rows(operators: &Operators) -> (Vec<String>, Vec<Vec<String>>) {
         }));
         row
     });
-    (header, rows.collect())
+    Table::new(header).rows(rows)
 }
 
 /// What engines say of the tests that they do not pass; those that say the same are named together.
@@ -111,7 +104,7 @@ fn standard_words(operators: &Operators) -> Vec<String> {
 }
 
 /// A kind a row, an engine a column.
-fn rows(operators: &Operators) -> (Vec<String>, Vec<Vec<String>>) {
+fn kinds(operators: &Operators) -> Table {
     let verdicts: Vec<(&String, BTreeMap<&str, Verdict>)> = operators
         .tried
         .iter()
@@ -127,7 +120,7 @@ fn rows(operators: &Operators) -> (Vec<String>, Vec<Vec<String>>) {
         }));
         row
     });
-    (header, rows.collect())
+    Table::new(header).rows(rows)
 }
 
 /// What engines say, of the smallest case where there is one.

@@ -1,7 +1,7 @@
 //! The part of the report that says whether measuring disturbs.
 
 use crate::{
-    page::{markdown::table, numbers::milliseconds},
+    page::{numbers::milliseconds, table::Table},
     studies::overhead::{
         Overhead, Variant,
         judge::{ALLOWED, ALLOWED_BESIDE, Against, Cost, Verdict, judge},
@@ -49,8 +49,8 @@ pub(crate) fn section(overhead: Option<&Overhead>) -> String {
             same(cost),
         ]
     });
-    parts.push(table(
-        [
+    parts.push(
+        Table::new([
             "engine",
             "rounds × passes",
             "steady, ms",
@@ -58,9 +58,10 @@ pub(crate) fn section(overhead: Option<&Overhead>) -> String {
             "probe / called directly",
             "probe / Python package",
             "same bits",
-        ],
-        lines.collect::<Vec<_>>(),
-    ));
+        ])
+        .rows(lines)
+        .markdown(),
+    );
     let failures: Vec<String> = costs
         .iter()
         .flat_map(|cost| {

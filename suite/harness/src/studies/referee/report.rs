@@ -1,18 +1,11 @@
 //! The part of the report that says whose arithmetic an engine's is.
 
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_trial::model::ModelDescription;
 
 use crate::{
-    page::{markdown::table, numbers::setting as name},
+    page::{numbers::setting as name, table::Table},
     studies::referee::{Engine, Referee, Verdict, judge},
 };
-
-/// A table before it has a form.
-struct Rows {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
 
 pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) -> String {
     let title = "## Whose arithmetic is it?";
@@ -36,8 +29,7 @@ pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) ->
             let found = models.iter().find(|m| m.name == model);
             let title = found.map_or(model, |m| m.title.as_str());
             parts.push(format!("### {title}, by the {name} backend"));
-            let Rows { header, rows } = rows(&engines);
-            parts.push(table(header, rows));
+            parts.push(table(&engines).markdown());
         }
     }
     parts.join("\n\n")
@@ -48,18 +40,14 @@ pub fn referee_on_terminal(referee: &Referee) -> String {
     let mut text = String::new();
     for comparisons in referee.comparisons.values() {
         for (model, engines) in judge(comparisons) {
-            let Rows { header, rows } = rows(&engines);
-            let mut table = Table::new();
-            table.load_style(UTF8_FULL_CONDENSED).set_header(header);
-            table.add_rows(rows);
-            text += &format!("\n{model}\n{table}\n");
+            text += &format!("\n{model}\n{}\n", table(&engines).terminal());
         }
     }
     text
 }
 
 /// An engine a row: the rules that agree best, then every single rule by itself.
-fn rows(engines: &[Engine]) -> Rows {
+fn table(engines: &[Engine]) -> Table {
     let mut singles: Vec<String> = Vec::new();
     for verdict in engines.iter().flat_map(|engine| &engine.verdicts) {
         let name = name(&verdict.rules);
@@ -89,10 +77,7 @@ fn rows(engines: &[Engine]) -> Rows {
         }));
         row
     });
-    Rows {
-        header,
-        rows: rows.collect(),
-    }
+    Table::new(header).rows(rows)
 }
 
 fn agreement(verdict: &Verdict) -> String {

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::{
     page::{
-        markdown::table,
         numbers::{milliseconds, times},
+        table::Table,
         write_file,
     },
     studies::{
@@ -36,9 +35,7 @@ const HEADER: [&str; 8] = [
 
 /// The table, and what it says.
 pub fn shapes_on_terminal(shapes: &[Shape], found: &[Found]) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(HEADER);
-    table.add_rows(rows(shapes, found));
+    let table = table(shapes, found).terminal();
     format!("{table}\n{}", sentences(shapes, found).join("\n"))
 }
 
@@ -70,7 +67,7 @@ pub fn write_shapes(
         run.machine.cores,
         run.date,
         run.code.commit.as_deref().unwrap_or("without a commit"),
-        table(HEADER, rows(shapes, found)),
+        table(shapes, found).markdown(),
         lines.join("\n")
     );
     let path = folder.join(PAGE);
@@ -78,8 +75,8 @@ pub fn write_shapes(
     Ok(path)
 }
 
-fn rows(shapes: &[Shape], found: &[Found]) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
+fn table(shapes: &[Shape], found: &[Found]) -> Table {
+    let mut table = Table::new(HEADER);
     for one in found {
         for (shape, latency) in shapes.iter().zip(&one.latencies) {
             let Some(latency) = latency else { continue };
@@ -89,7 +86,7 @@ fn rows(shapes: &[Shape], found: &[Found]) -> Vec<Vec<String>> {
             };
             let prepared = latency.processes.iter();
             let prepared = prepared.filter_map(|p| p.phases.get(&Phase::Prepare).copied());
-            rows.push(vec![
+            table.row([
                 one.backend.clone(),
                 one.model.clone(),
                 shape.text.clone(),
@@ -101,12 +98,10 @@ fn rows(shapes: &[Shape], found: &[Found]) -> Vec<Vec<String>> {
             ]);
         }
         if let Some(failure) = &one.failure {
-            let mut row = vec![one.backend.clone(), one.model.clone(), failure.clone()];
-            row.resize(HEADER.len(), String::new());
-            rows.push(row);
+            table.row([&one.backend, &one.model, failure]);
         }
     }
-    rows
+    table
 }
 
 fn ratio(latency: &Latency) -> Option<f64> {

@@ -6,15 +6,14 @@ use std::{
 };
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_probe::{Description, Knobs};
 use firstpass_statistics::{bootstrap::Estimate, comparison::Verdict};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
     page::{
-        markdown::table,
         numbers::{milliseconds, ratio, setting as name, times},
+        table::Table,
         write_file,
     },
     studies::{
@@ -104,8 +103,7 @@ pub(crate) fn files(workspace: &Workspace, cure: &Cure) -> Result<BTreeMap<PathB
 
 /// The recommendations, for a terminal.
 pub fn cure_summary(cure: &Cure) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header([
+    let mut table = Table::new([
         "engine",
         "model",
         "recommended",
@@ -133,9 +131,9 @@ pub fn cure_summary(cure: &Cure) -> String {
                 line.push(break_even(setting.break_even));
             }
         }
-        table.add_row(line);
+        table.row(line);
     }
-    table.to_string()
+    table.terminal()
 }
 
 fn of<'a>(ablations: &'a [Ablation], backend: &str) -> Vec<&'a Ablation> {
@@ -374,7 +372,7 @@ fn combined_table(ablation: &Ablation) -> String {
         ]);
         lines.push(line);
     }
-    table(header, lines)
+    Table::new(header).rows(lines).markdown()
 }
 
 fn outputs_or_failure(setting: &Setting) -> String {
@@ -415,7 +413,7 @@ fn single_table(ablation: &Ablation, description: Option<&Description>) -> Strin
         ]);
         line
     });
-    table(header, lines.collect::<Vec<_>>())
+    Table::new(header).rows(lines).markdown()
 }
 
 /// The settings that do nothing are said to do nothing.

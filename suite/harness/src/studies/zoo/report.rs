@@ -6,13 +6,13 @@ use std::{
 };
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use firstpass_statistics::bootstrap::Estimate;
 
 use crate::{
     page::{
-        markdown::{image, table},
+        markdown::image,
         numbers::{milliseconds, times},
+        table::Table,
         write_file,
     },
     studies::{
@@ -58,7 +58,7 @@ pub(crate) fn files(zoo: &Zoo) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         parts.push(image(Path::new(PLOT), what));
         files.insert(PLOT.into(), svg.into_bytes());
     }
-    parts.push(table(HEADER, lines(&rows)));
+    parts.push(Table::new(HEADER).rows(lines(&rows)).markdown());
     parts.extend(faces(&rows));
     parts.push("## Do other models do it?".into());
     parts.push(sentences(&rows).join("\n\n"));
@@ -78,11 +78,8 @@ pub(crate) fn section(zoo: &Zoo) -> String {
 /// For a terminal.
 pub fn zoo_summary(zoo: &Zoo) -> String {
     let rows = judge(zoo);
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_header(HEADER.iter().take(HEADER.len() - 1));
-    table.add_rows(lines(&rows).into_iter().map(|mut line| {
+    let header = HEADER.into_iter().take(HEADER.len() - 1);
+    let table = Table::new(header).rows(lines(&rows).into_iter().map(|mut line| {
         let words = line.pop().unwrap_or_default();
         // Nothing else is in the line of an engine that failed.
         if line[2..].iter().all(|cell| cell == "–") {
@@ -91,7 +88,7 @@ pub fn zoo_summary(zoo: &Zoo) -> String {
         line
     }));
     let sentences = sentences(&rows).join("\n").replace("**", "");
-    format!("{table}\n{sentences}")
+    format!("{}\n{sentences}", table.terminal())
 }
 
 fn introduction(zoo: &Zoo) -> String {
@@ -233,7 +230,7 @@ fn faces(rows: &[Row]) -> Option<String> {
     });
     Some(format!(
         "Faces that the detectors find on each photograph:\n\n{}",
-        table(header, lines.collect::<Vec<_>>())
+        Table::new(header).rows(lines).markdown()
     ))
 }
 
