@@ -31,7 +31,9 @@ impl Rows<'_> {
     fn hold(&self, length: usize) -> bool {
         match (self.count.checked_sub(1), self.segments.iter().max()) {
             (Some(last), Some(segment)) => {
-                last * self.stride + segment + length <= self.values.len()
+                let start = last.checked_mul(self.stride);
+                let end = start.and_then(|start| start.checked_add(*segment)?.checked_add(length));
+                end.is_some_and(|end| end <= self.values.len())
             }
             _ => true,
         }
@@ -77,6 +79,16 @@ pub struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Whether there is room for as many rows of `length` values.
+    fn holds(&self, rows: usize, length: usize) -> bool {
+        let Some(last) = rows.checked_sub(1) else {
+            return true;
+        };
+        let end = last.checked_mul(self.stride);
+        let end = end.and_then(|start| start.checked_add(length));
+        end.is_some_and(|end| end <= self.values.len())
+    }
+
     pub(super) fn row(&mut self, row: usize, length: usize) -> &mut [u8] {
         &mut self.values[row * self.stride..][..length]
     }
@@ -121,7 +133,7 @@ impl Matrix {
         let (packed, requantization) = match isa {
             Isa::Reference => (Packed::Reference(weights.to_vec()), requantization.clone()),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => {
+            Isa::Avx2(_) => {
                 let panels: Vec<_> = (0..channels).step_by(PANEL).map(|_| 1).collect();
                 let lanes = 0..channels.next_multiple_of(PANEL);
                 let lanes: Vec<_> = lanes.map(|c| (c < channels).then_some(c)).collect();
@@ -135,7 +147,7 @@ impl Matrix {
                 (Packed::Avx2(packed), requantization.select(&lanes))
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => {
+            Isa::Avx512Vnni(_) => {
                 let (panels, lanes) = vnni::panels(channels);
                 let packed = pack(
                     weights,
@@ -168,10 +180,12 @@ impl Matrix {
     /// Computes `channels` values for every row. Both strides are in values.
     ///
     /// # Panics
-    /// Where the values end before the last row does, or its segments are others than those packed.
+    /// Where the values or the room for results end before the last row does, or its segments are others
+    /// than those packed.
     pub fn multiply(&self, rows: &Rows<'_>, out: &mut Output<'_>) {
         assert_eq!(rows.segments.len(), self.segments, "all segments");
         assert!(rows.hold(self.segment_length()), "whole segments");
+        assert!(out.holds(rows.count, self.channels), "room for all rows");
         let (channels, requantization) = (self.channels, &self.requantization);
         match &self.packed {
             Packed::Reference(weights) => {

@@ -19,18 +19,26 @@ pub use depthwise::{Columns, Depthwise, Input};
 pub use elementwise::{Addition, add, channels_last, quantize};
 pub use matrix::{Matrix, Output, PANEL, QUAD, Rows};
 
-/// The instruction set that the integer kernels use.
+/// The instruction set that the integer kernels use. One that this machine does not have cannot be made.
+///
+/// ```compile_fail
+/// let isa: firstpass_candle::Isa = firstpass_candle::Isa::Avx2;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
     /// Plain Rust; the definition of every result.
     Reference,
     /// 16-bit multiply-add (`vpmaddwd`) on activations and weights widened to 16 bits.
     #[cfg(target_arch = "x86_64")]
-    Avx2,
+    Avx2(Detected),
     /// `vpdpbusd` on u8 activations and i8 weights for matrices; AVX2 for the rest.
     #[cfg(target_arch = "x86_64")]
-    Avx512Vnni,
+    Avx512Vnni(Detected),
 }
+
+/// Proof that the processor has an instruction set: only [`Isa::available`] makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detected(());
 
 impl Isa {
     /// What this machine has, the fastest first; never empty.
@@ -45,10 +53,10 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
             {
-                found.push(Self::Avx512Vnni);
+                found.push(Self::Avx512Vnni(Detected(())));
             }
             if avx2 {
-                found.push(Self::Avx2);
+                found.push(Self::Avx2(Detected(())));
             }
         }
         found.push(Self::Reference);
@@ -63,13 +71,19 @@ impl Isa {
             .unwrap_or(Self::Reference)
     }
 
+    /// The one of this name; `None` where this machine does not have it.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut available = Self::available().into_iter();
+        available.find(|isa| isa.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => "avx2",
+            Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => "avx512-vnni",
+            Self::Avx512Vnni(_) => "avx512-vnni",
         }
     }
 }
@@ -81,21 +95,30 @@ pub const MAX_PRODUCTS: usize = i32::MAX as usize / (255 * 128);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     /// What is added after rounding.
-    pub zero: f32,
-    /// At least 0.
-    pub low: f32,
-    /// At most 255.
-    pub high: f32,
+    zero: f32,
+    /// Of 0 to 255, as is `high`.
+    low: f32,
+    high: f32,
 }
 
 impl Range {
+    /// From `low` to `high`; `zero` is added after rounding.
+    pub fn new(zero: u8, low: u8, high: u8) -> Self {
+        Self {
+            zero: zero.into(),
+            low: low.into(),
+            high: high.into(),
+        }
+    }
+
     /// Rounds half to even, adds the zero point, clamps. NaN becomes the lower bound.
     #[inline(always)]
     pub fn round(&self, value: f32) -> u8 {
         let value = value.round_ties_even() + self.zero;
         let value = if value > self.low { value } else { self.low };
         let value = if value < self.high { value } else { self.high };
-        // SAFETY: the comparisons leave a number between `low` and `high`, which are in 0..=255.
+        // SAFETY: the comparisons leave `low`, `high` or a number between them, and `new` makes both
+        // of u8.
         unsafe { value.to_int_unchecked::<i32>() as u8 }
     }
 }
