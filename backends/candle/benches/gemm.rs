@@ -88,11 +88,7 @@ fn bench(criterion: &mut Criterion, shape: Shape) {
         )
     };
 
-    let range = Range {
-        zero: 64.0,
-        low: 0.0,
-        high: 255.0,
-    };
+    let range = Range::new(64, 0, 255);
     let factor = 1.0 / (k as f32 * 16.0);
     let requantization = Requantization::new(
         vec![0; channels],

@@ -11,6 +11,8 @@ use firstpass_conformance::{Direct, direct};
 use firstpass_probe::{Backend, Result, Tensor, Trial};
 
 fn main() -> ExitCode {
+    // As the probe does. SAFETY: nothing has started a thread yet.
+    unsafe { firstpass_candle::divide_as_requested() };
     direct(run)
 }
 

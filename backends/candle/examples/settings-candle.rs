@@ -26,16 +26,14 @@ fn set(settings: &mut Settings, setting: &str) -> Result<()> {
             settings.kernels = Isa::Reference;
             // end
         }
-        #[cfg(target_arch = "x86_64")]
         ("kernels", "avx2") => {
             // knob kernels=avx2
-            settings.kernels = Isa::Avx2;
+            settings.kernels = Isa::named("avx2").ok_or_else(lacking)?;
             // end
         }
-        #[cfg(target_arch = "x86_64")]
         ("kernels", "avx512-vnni") => {
             // knob kernels=avx512-vnni
-            settings.kernels = Isa::Avx512Vnni;
+            settings.kernels = Isa::named("avx512-vnni").ok_or_else(lacking)?;
             // end
         }
         ("buffers", "touched") => {
@@ -61,6 +59,10 @@ fn set(settings: &mut Settings, setting: &str) -> Result<()> {
         _ => return Err(Error::input(format!("there is no setting {setting}"))),
     }
     Ok(())
+}
+
+fn lacking() -> Error {
+    Error::unsupported("this machine does not have the instruction set")
 }
 
 fn main() -> Result<()> {

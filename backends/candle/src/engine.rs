@@ -2,15 +2,32 @@
 
 use std::sync::Arc;
 
-use firstpass_probe::{Error, Result};
+use firstpass_probe::Result;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::{kernels::Isa, settings::Settings};
+use crate::settings::Settings;
+
+/// The environment variable that candle asks into how many tasks it divides a product of matrices.
+const TASKS: &str = "RAYON_NUM_THREADS";
+
+/// Has candle divide products of matrices into as many tasks as the request in the process's argument
+/// allows threads; without it they are as many as the machine has cores.
+///
+/// # Safety
+/// To be called while the process has one thread, as is the case when `main` begins: another could read
+/// the environment at that moment.
+pub unsafe fn divide_as_requested() {
+    if let Ok(request) = firstpass_probe::request() {
+        let threads = request.knobs().threads();
+        // SAFETY: the caller says that no other thread runs.
+        unsafe { std::env::set_var(TASKS, threads.to_string()) };
+    }
+}
 
 /// The threads that every pass runs on, and the settings of all models that it loads.
 #[derive(Clone)]
 pub struct Engine {
-    /// `None` for one thread, which is the calling one.
+    /// `None` where every pass runs on the calling thread.
     pub(crate) pool: Option<Arc<ThreadPool>>,
     pub(crate) settings: Settings,
 }
@@ -19,24 +36,14 @@ impl Engine {
     /// Starts the threads.
     ///
     /// # Errors
-    /// Fails where the instruction set is not available or the threads cannot be started.
+    /// Fails where the threads cannot be started.
     pub fn new(settings: Settings) -> Result<Self> {
-        let Settings {
-            threads, kernels, ..
-        } = settings;
-        if !Isa::available().contains(&kernels) {
-            return Err(Error::unsupported(format!(
-                "this machine has no {}",
-                kernels.name()
-            )));
-        }
-        // candle asks the environment into how many tasks it divides a product of matrices.
-        // SAFETY: the standard library locks the environment, and no code in this process reads
-        // it in another way: candle, gemm and rayon are Rust.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+        let threads = settings.threads.max(1);
+        // The calling thread needs no pool where candle does not divide its work either.
+        let is_undivided = std::env::var(TASKS).is_ok_and(|tasks| tasks == "1");
         // A pool of the engine's own instead of rayon's global one: several engines may live in
         // one process, one after the other or side by side.
-        let pool = if threads > 1 {
+        let pool = if threads > 1 || !is_undivided {
             let pool = ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .thread_name(|number| format!("candle-{number}"))

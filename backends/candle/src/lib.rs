@@ -24,7 +24,7 @@ use firstpass_probe::{
 };
 use memmap2::Mmap;
 
-pub use engine::Engine;
+pub use engine::{Engine, divide_as_requested};
 pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
 use ops::ConvKind;
 use plan::Plan;

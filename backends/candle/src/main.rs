@@ -1,7 +1,7 @@
-//! The probe of candle.
+//! The probe around candle.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
+    // SAFETY: nothing has started a thread yet.
+    unsafe { firstpass_candle::divide_as_requested() };
     firstpass_probe::run::<firstpass_candle::Candle>()
 }

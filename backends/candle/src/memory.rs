@@ -152,10 +152,12 @@ pub fn touch(memory: &mut [u8], buffers: Buffers) {
         use nix::sys::mman::MmapAdvise::{MADV_HUGEPAGE, MADV_POPULATE_WRITE};
         if buffers == Buffers::HugePages {
             // A kernel without them says so, and the pages are of the usual size.
-            let _ = advise(memory, MADV_HUGEPAGE);
+            // SAFETY: it only says of what size pages should be.
+            let _ = unsafe { advise(memory, MADV_HUGEPAGE) };
         }
         // One call takes half the time of a fault a page. Linux has it since 5.14.
-        if advise(memory, MADV_POPULATE_WRITE).is_ok() {
+        // SAFETY: it only takes the pages, as a first write would, and writes nothing.
+        if unsafe { advise(memory, MADV_POPULATE_WRITE) }.is_ok() {
             return;
         }
     }
@@ -168,15 +170,18 @@ pub fn touch(memory: &mut [u8], buffers: Buffers) {
 }
 
 /// Gives the kernel advice on the pages that begin in `memory`.
+///
+/// # Safety
+/// The advice changes no contents.
 #[cfg(target_os = "linux")]
-fn advise(memory: &mut [u8], advice: nix::sys::mman::MmapAdvise) -> nix::Result<()> {
+unsafe fn advise(memory: &mut [u8], advice: nix::sys::mman::MmapAdvise) -> nix::Result<()> {
     let unaligned = memory.as_ptr().align_offset(PAGE);
     let Some(pages) = memory.get_mut(unaligned..).filter(|m| !m.is_empty()) else {
         return Ok(());
     };
     let start = std::ptr::NonNull::from(&mut *pages).cast();
     // SAFETY: the range lies within memory that is borrowed exclusively, except for the rest of
-    // its last page, and neither advice that is given here changes any contents.
+    // its last page, and the caller says that no contents change.
     unsafe { nix::sys::mman::madvise(start, pages.len(), advice) }
 }
 

@@ -13,7 +13,7 @@ pub const MODEL_FILE: &str = "model-file";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     pub threads: usize,
-    /// What the integer kernels use: one of [`Isa::available`].
+    /// What the integer kernels use.
     pub kernels: Isa,
     pub buffers: Buffers,
     pub packing: Packing,
@@ -104,7 +104,7 @@ impl Settings {
         };
         let kernels = match knobs.get(KERNELS) {
             None | Some("auto") => default.kernels,
-            Some(name) => match Isa::available().into_iter().find(|isa| isa.name() == name) {
+            Some(name) => match Isa::named(name) {
                 Some(isa) => isa,
                 None => return unknown(KERNELS, name),
             },

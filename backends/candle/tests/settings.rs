@@ -148,6 +148,16 @@ fn memory_is_touched_in_the_chosen_step() -> Result<()> {
     Ok(())
 }
 
+/// Another thread of the program may read it at that moment.
+#[test]
+fn starting_leaves_the_environment_alone() -> Result<()> {
+    let tasks = || std::env::var_os("RAYON_NUM_THREADS");
+    let before = tasks();
+    Candle::start(&Knobs::default().with("threads", 3))?;
+    assert_eq!(tasks(), before);
+    Ok(())
+}
+
 #[test]
 fn a_profile_is_of_true_first_passes() -> Result<()> {
     let profile = profile(3)?;

@@ -51,8 +51,8 @@ uint64_t minor_faults() {
 // Until an operator ends, its entry holds what clock and counter showed when it began. The clock is
 // read last here and first in `left`, so that the counter's own time is no operator's.
 std::unique_ptr<at::ObserverContext> entered(const at::RecordFunction& call) {
-  trace.open.push_back(trace.calls.size());
-  trace.calls.push_back({call.name(), trace.open.size() - 1, 0, 0});
+  trace.calls.push_back({call.name(), trace.open.size(), 0, 0});
+  trace.open.push_back(trace.calls.size() - 1);
   auto& entry = trace.calls.back();
   entry.minor_faults = minor_faults();
   entry.wall_ns = now_ns();

@@ -77,7 +77,8 @@ fn register(environment: &Environment, arena: Arena) -> Result<()> {
     let api = ort::api();
     let mut config: *mut OrtArenaCfg = ptr::null_mut();
     // SAFETY: both arrays have as many elements as is said, and the keys are constants. The
-    // configuration is read before it is released. The environment locks itself.
+    // configuration is read before it is released. The environment locks itself. Each status comes
+    // straight from the library.
     let registered = unsafe {
         let (keys, values, count) = (keys.as_ptr(), values.as_ptr(), values.len());
         check((api.CreateArenaCfgV2)(keys, values, count, &mut config))?;
@@ -91,13 +92,18 @@ fn register(environment: &Environment, arena: Arena) -> Result<()> {
 
 fn unregister(environment: &Environment) -> Result<()> {
     let memory = memory()?;
-    // SAFETY: the environment locks itself, and sessions that use the arena share its ownership.
-    let status =
-        unsafe { (ort::api().UnregisterAllocator)(environment.ptr().cast_mut(), memory.ptr()) };
-    check(status).map_err(|e| e.context("ONNX Runtime does not give its arena up"))
+    // SAFETY: the environment locks itself, and sessions that use the arena share its ownership. The
+    // status comes straight from the library.
+    let unregistered = unsafe {
+        let environment = environment.ptr().cast_mut();
+        check((ort::api().UnregisterAllocator)(environment, memory.ptr()))
+    };
+    unregistered.map_err(|e| e.context("ONNX Runtime does not give its arena up"))
 }
 
-fn check(status: OrtStatusPtr) -> Result<()> {
-    // SAFETY: every caller hands over a status that a function of this library has returned.
+/// # Safety
+/// A function of the library has returned `status`, and nothing else takes it.
+unsafe fn check(status: OrtStatusPtr) -> Result<()> {
+    // SAFETY: the caller says so.
     unsafe { ort::Error::result_from_status(status) }.map_err(Error::from)
 }

@@ -41,6 +41,19 @@ pub enum Request {
     Trial(Trial),
 }
 
+impl Request {
+    /// The settings under which the engine starts; the defaults for [`Request::Describe`].
+    pub fn knobs(&self) -> Knobs {
+        match self {
+            Self::Describe => Knobs::default(),
+            Self::Inspect { knobs, .. }
+            | Self::Profile { knobs, .. }
+            | Self::Activations { knobs, .. } => knobs.clone(),
+            Self::Trial(trial) => trial.knobs.clone(),
+        }
+    }
+}
+
 /// One measured process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Trial {

@@ -23,24 +23,17 @@ pub(crate) fn knobs() -> Vec<Knob> {
 }
 
 /// Applies the knobs of the process, as every start of a [`crate::Backend`] by a probe or a
-/// [`crate::Session`] does. To be called before other threads allocate: they keep the arenas that
-/// they have.
+/// [`crate::Session`] does. What it has applied once holds until the process ends, and applying it again
+/// does nothing.
 ///
 /// # Errors
-/// Fails where the system refuses.
+/// Fails where the system refuses, and where the process has several threads already: they keep the
+/// arenas that they have, and glibc changes its allocator safely only while nobody else allocates. A
+/// program of your own calls this first thing in `main`.
 pub fn apply(knobs: &Knobs) -> Result<()> {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    match knobs.get(ALLOCATOR) {
-        Some("keep") => glibc::keep_freed_memory()?,
-        Some("huge-pages") => {
-            glibc::keep_freed_memory()?;
-            glibc::reserve(256 << 20, glibc::Reserve::HugePages)?;
-        }
-        Some("populated") => {
-            glibc::keep_freed_memory()?;
-            glibc::reserve(64 << 20, glibc::Reserve::Populated)?;
-        }
-        _ => {}
+    if let Some(setting) = knobs.get(ALLOCATOR).filter(|setting| *setting != "system") {
+        glibc::set(setting)?;
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     let _ = knobs;
@@ -49,30 +42,70 @@ pub fn apply(knobs: &Knobs) -> Result<()> {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
+    use std::sync::{Mutex, PoisonError};
+
     use nix::{errno::Errno, libc};
 
+    use super::ALLOCATOR;
     use crate::{Error, Result};
+
+    /// Changes the allocator of this process, if it is not as wanted already.
+    pub fn set(setting: &str) -> Result<()> {
+        static CURRENT: Mutex<Option<String>> = Mutex::new(None);
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_deref() == Some(setting) {
+            return Ok(());
+        }
+        let alone = Alone::check().map_err(|error| {
+            error.context(format!("{ALLOCATOR}={setting} cannot be applied now"))
+        })?;
+        keep_freed_memory(&alone)?;
+        match setting {
+            "huge-pages" => reserve(256 << 20, Reserve::HugePages)?,
+            "populated" => reserve(64 << 20, Reserve::Populated)?,
+            _ => {}
+        }
+        *current = Some(setting.into());
+        Ok(())
+    }
+
+    /// Proof that the calling thread is the only one of this process.
+    struct Alone(());
+
+    impl Alone {
+        fn check() -> Result<Self> {
+            let threads = std::fs::read_dir("/proc/self/task")
+                .map_err(|error| Error::from(error).context("cannot count threads"))?
+                .count();
+            match threads {
+                1 => Ok(Self(())),
+                _ => Err(Error::unsupported(format!(
+                    "the process has {threads} threads already"
+                ))),
+            }
+        }
+    }
 
     /// The size of a huge page on x86-64 and, with pages of 4 KiB, on aarch64.
     const HUGE_PAGE: usize = 2 << 20;
 
     /// What becomes of reserved memory.
     #[derive(Clone, Copy)]
-    pub enum Reserve {
+    enum Reserve {
         HugePages,
         Populated,
     }
 
     /// Nothing is given back and nothing is mapped by itself; one arena serves all threads, so that
     /// what one has freed another can take.
-    pub fn keep_freed_memory() -> Result<()> {
+    fn keep_freed_memory(_: &Alone) -> Result<()> {
         let settings = [
             (libc::M_ARENA_MAX, 1),
             (libc::M_MMAP_MAX, 0),
             (libc::M_TRIM_THRESHOLD, i32::MAX),
         ];
         for (name, value) in settings {
-            // SAFETY: it takes two numbers by value, and locks the allocator itself.
+            // SAFETY: it takes two numbers by value. No other thread reads meanwhile what it changes.
             if unsafe { libc::mallopt(name, value) } == 0 {
                 return Err(Error::unsupported(format!(
                     "glibc refuses mallopt({name}, {value})"
@@ -83,7 +116,7 @@ mod glibc {
     }
 
     /// Lets the heap grow by `bytes` that stay in it.
-    pub fn reserve(bytes: usize, how: Reserve) -> Result<()> {
+    fn reserve(bytes: usize, how: Reserve) -> Result<()> {
         // SAFETY: the block is ours until it is freed below, and nothing reads it. The range that
         // `madvise` gets lies within it, and its advice changes no contents.
         unsafe {
@@ -110,5 +143,22 @@ mod glibc {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    /// The harness of the tests runs each in a thread of its own.
+    #[test]
+    fn the_allocator_is_left_alone_where_other_threads_allocate() {
+        let set = |value: &str| apply(&Knobs::default().with(ALLOCATOR, value));
+        assert!(set("system").is_ok());
+        for value in ["keep", "huge-pages", "populated"] {
+            let error = set(value).expect_err("there are other threads");
+            assert_eq!(error.kind, crate::ErrorKind::Unsupported);
+            assert!(error.to_string().contains("threads"), "{error}");
+        }
     }
 }

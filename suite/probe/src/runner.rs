@@ -160,14 +160,20 @@ pub fn run<B: Backend>() -> ExitCode {
     }
 }
 
-fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
-    let request = std::env::args().nth(1).ok_or_else(|| {
+/// The request in the process's only argument.
+///
+/// # Errors
+/// Fails where there is none, and where it is no [`Request`] in JSON.
+pub fn request() -> Result<Request> {
+    let json = std::env::args().nth(1).ok_or_else(|| {
         Error::input("a probe takes one request as JSON, for example: '\"describe\"'")
     });
-    let request = request
-        .and_then(|json| Ok(serde_json::from_str(&json)?))
-        .map_err(|e| e.in_phase(Phase::Request))?;
-    match request {
+    json.and_then(|json| Ok(serde_json::from_str(&json)?))
+        .map_err(|e| e.in_phase(Phase::Request))
+}
+
+fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
+    match request()? {
         Request::Describe => describe::<B>(channel),
         Request::Inspect {
             model,

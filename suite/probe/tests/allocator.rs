@@ -22,7 +22,7 @@ fn test() -> Result<()> {
     let given_back = touch(bytes)?;
     assert!(given_back > bytes as u64 / GREATEST_FAULT, "{given_back}");
 
-    let set = |value: &str| apply_to_process(&Knobs::default().with(ALLOCATOR, value));
+    let set = |value: &'static str| apply_to_process(&Knobs::default().with(ALLOCATOR, value));
     set("keep")?;
     touch(bytes)?;
     let kept = touch(bytes)?;
@@ -39,6 +39,13 @@ fn test() -> Result<()> {
         let huge = touch(200 << 20)?;
         println!("{huge} faults in 200 MiB of huge pages");
     }
+
+    // Last, because the system counts a thread for a moment after its end.
+    set("populated")?;
+    let other_thread = std::thread::spawn(move || (set("populated"), set("keep")));
+    let (again, other) = other_thread.join().expect("it does not panic");
+    assert!(again.is_ok(), "it holds already: {again:?}");
+    assert!(other.is_err(), "there are two threads");
     Ok(())
 }
 

@@ -246,13 +246,7 @@ impl Probe {
     }
 
     fn ask(&self, request: &Request) -> (Process, Answers) {
-        let knobs = match request {
-            Request::Trial(trial) => trial.knobs.clone(),
-            Request::Inspect { knobs, .. }
-            | Request::Profile { knobs, .. }
-            | Request::Activations { knobs, .. } => knobs.clone(),
-            Request::Describe => Knobs::default(),
-        };
+        let knobs = request.knobs();
         match serde_json::to_string(request) {
             Ok(json) => self.run(&[json.into()], &knobs),
             Err(error) => (not_started(&error), Answers::default()),

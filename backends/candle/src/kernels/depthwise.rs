@@ -76,7 +76,7 @@ impl Depthwise {
         let requantization = &requantization.of_weights(weights);
         let (packed, requantization) = match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if channels >= PANEL => {
+            Isa::Avx2(_) if channels >= PANEL => {
                 let starts = (0..channels).step_by(PANEL);
                 // Where the channels are no multiple of a block, the last one overlaps the one before
                 // and computes the same values again, so that no kernel reads beyond a pixel.
@@ -90,7 +90,7 @@ impl Depthwise {
                 (packed, requantization.select(&lanes))
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni if channels >= PANEL => {
+            Isa::Avx512Vnni(_) if channels >= PANEL => {
                 let (blocks, lanes) = vnni::blocks(channels);
                 let below = match vnni::in_pairs(&vertical, &horizontal) {
                     true => window.quads(&lanes, 1),
@@ -137,7 +137,8 @@ impl Depthwise {
         let count = (input.rows.len() + 1).checked_sub(self.vertical.kernel);
         let count = count.filter(|count| (1..=self.together()).contains(count));
         let count = count.expect("one row a tap, and one more for a second row of outputs");
-        let length = input.width * self.channels;
+        let length = input.width.checked_mul(self.channels);
+        let length = length.expect("a row that fits into memory");
         assert_eq!(input.padding.len(), length, "a row");
         let mut rows = input.rows.iter().flatten();
         assert!(rows.all(|row| row.len() == length), "whole rows");

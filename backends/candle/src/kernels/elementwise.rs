@@ -21,12 +21,12 @@ pub fn add(isa: Isa, addition: &Addition, left: &[u8], right: &[u8], out: &mut [
     match isa {
         Isa::Reference => add_each(addition, left, right, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => {
+        Isa::Avx2(_) => {
             // SAFETY: this instruction set is chosen only where it was detected.
             unsafe { add_avx2(addition, left, right, out) }
         }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => {
+        Isa::Avx512Vnni(_) => {
             // SAFETY: as above.
             unsafe { add_avx512(addition, left, right, out) }
         }
@@ -62,12 +62,12 @@ pub fn quantize(isa: Isa, inverse_scale: f32, range: Range, values: &[f32], out:
     match isa {
         Isa::Reference => quantize_each(inverse_scale, range, values, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => {
+        Isa::Avx2(_) => {
             // SAFETY: this instruction set is chosen only where it was detected.
             unsafe { quantize_avx2(inverse_scale, range, values, out) }
         }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => {
+        Isa::Avx512Vnni(_) => {
             // SAFETY: as above.
             unsafe { quantize_avx512(inverse_scale, range, values, out) }
         }
@@ -98,7 +98,7 @@ pub fn channels_last(isa: Isa, rows: &[u8], width: usize, out: &mut [u8]) {
     match isa {
         Isa::Reference => pixels(rows, width, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512Vnni => {
+        Isa::Avx2(_) | Isa::Avx512Vnni(_) => {
             // SAFETY: this instruction set is chosen only where it was detected.
             unsafe { pixels_avx2(rows, width, out) }
         }

@@ -1,17 +1,25 @@
 //! The instruction sets that the integer kernels are written for.
 
-/// The instruction set that the integer kernels use.
+/// The instruction set that the integer kernels use. One that this machine does not have cannot be made.
+///
+/// ```compile_fail
+/// let isa: firstpass_candle::Isa = firstpass_candle::Isa::Avx2;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
     /// Plain Rust; the definition of every result.
     Reference,
     /// 16-bit multiply-add (`vpmaddwd`) on activations and weights widened to 16 bits.
     #[cfg(target_arch = "x86_64")]
-    Avx2,
+    Avx2(Detected),
     /// `vpdpbusd` on u8 activations and i8 weights for matrices; AVX2 for the rest.
     #[cfg(target_arch = "x86_64")]
-    Avx512Vnni,
+    Avx512Vnni(Detected),
 }
+
+/// Proof that the processor has an instruction set: only [`Isa::available`] makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detected(());
 
 impl Isa {
     /// What this machine has, the fastest first; never empty.
@@ -26,10 +34,10 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
             {
-                found.push(Self::Avx512Vnni);
+                found.push(Self::Avx512Vnni(Detected(())));
             }
             if avx2 {
-                found.push(Self::Avx2);
+                found.push(Self::Avx2(Detected(())));
             }
         }
         found.push(Self::Reference);
@@ -44,13 +52,19 @@ impl Isa {
             .unwrap_or(Self::Reference)
     }
 
+    /// The one of this name; `None` where this machine does not have it.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut available = Self::available().into_iter();
+        available.find(|isa| isa.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => "avx2",
+            Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => "avx512-vnni",
+            Self::Avx512Vnni(_) => "avx512-vnni",
         }
     }
 }

@@ -50,7 +50,7 @@ impl Matrix {
         let (packed, requantization) = match isa {
             Isa::Reference => (Packed::Reference(weights.to_vec()), requantization.clone()),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => {
+            Isa::Avx2(_) => {
                 let panels: Vec<_> = (0..channels).step_by(PANEL).map(|_| 1).collect();
                 let lanes = 0..channels.next_multiple_of(PANEL);
                 let lanes: Vec<_> = lanes.map(|c| (c < channels).then_some(c)).collect();
@@ -64,7 +64,7 @@ impl Matrix {
                 (Packed::Avx2(packed), requantization.select(&lanes))
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => {
+            Isa::Avx512Vnni(_) => {
                 let (panels, lanes) = vnni::panels(channels);
                 let packed = pack(
                     weights,
@@ -97,10 +97,12 @@ impl Matrix {
     /// Computes `channels` values for every row. Both strides are in values.
     ///
     /// # Panics
-    /// Where the values end before the last row does, or its segments are others than those packed.
+    /// Where the values or the room for results end before the last row does, or its segments are others
+    /// than those packed.
     pub fn multiply(&self, rows: &Rows<'_>, out: &mut Output<'_>) {
         assert_eq!(rows.segments.len(), self.segments, "all segments");
         assert!(rows.hold(self.segment_length()), "whole segments");
+        assert!(out.holds(rows.count, self.channels), "room for all rows");
         let (channels, requantization) = (self.channels, &self.requantization);
         match &self.packed {
             Packed::Reference(weights) => {

@@ -91,21 +91,30 @@ impl Requantization {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     /// What is added after rounding.
-    pub zero: f32,
-    /// At least 0.
-    pub low: f32,
-    /// At most 255.
-    pub high: f32,
+    pub(super) zero: f32,
+    /// Of 0 to 255, as is `high`.
+    pub(super) low: f32,
+    pub(super) high: f32,
 }
 
 impl Range {
+    /// From `low` to `high`; `zero` is added after rounding.
+    pub fn new(zero: u8, low: u8, high: u8) -> Self {
+        Self {
+            zero: zero.into(),
+            low: low.into(),
+            high: high.into(),
+        }
+    }
+
     /// Rounds half to even, adds the zero point, clamps. NaN becomes the lower bound.
     #[inline(always)]
     pub fn round(&self, value: f32) -> u8 {
         let value = value.round_ties_even() + self.zero;
         let value = if value > self.low { value } else { self.low };
         let value = if value < self.high { value } else { self.high };
-        // SAFETY: the comparisons leave a number between `low` and `high`, which are in 0..=255.
+        // SAFETY: the comparisons leave `low`, `high` or a number between them, and `new` makes both
+        // of u8.
         unsafe { value.to_int_unchecked::<i32>() as u8 }
     }
 }

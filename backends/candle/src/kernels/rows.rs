@@ -24,7 +24,9 @@ impl Rows<'_> {
     pub(super) fn hold(&self, length: usize) -> bool {
         match (self.count.checked_sub(1), self.segments.iter().max()) {
             (Some(last), Some(segment)) => {
-                last * self.stride + segment + length <= self.values.len()
+                let start = last.checked_mul(self.stride);
+                let end = start.and_then(|start| start.checked_add(*segment)?.checked_add(length));
+                end.is_some_and(|end| end <= self.values.len())
             }
             _ => true,
         }
@@ -70,6 +72,16 @@ pub struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Whether there is room for as many rows of `length` values.
+    pub(super) fn holds(&self, rows: usize, length: usize) -> bool {
+        let Some(last) = rows.checked_sub(1) else {
+            return true;
+        };
+        let end = last.checked_mul(self.stride);
+        let end = end.and_then(|start| start.checked_add(length));
+        end.is_some_and(|end| end <= self.values.len())
+    }
+
     pub(super) fn row(&mut self, row: usize, length: usize) -> &mut [u8] {
         &mut self.values[row * self.stride..][..length]
     }

@@ -11,10 +11,9 @@ use crate::geometry::Span;
 fn range() -> impl Strategy<Value = Range> {
     let zero = prop_oneof![Just(0), any::<u8>()];
     let high = prop_oneof![Just(u8::MAX), any::<u8>()];
-    (zero, any::<bool>(), high).prop_map(|(zero, relu, high)| Range {
-        zero: f32::from(zero),
-        low: if relu { f32::from(zero) } else { 0.0 },
-        high: f32::from(if relu { high.max(zero) } else { high }),
+    (zero, any::<bool>(), high).prop_map(|(zero, relu, high)| match relu {
+        true => Range::new(zero, zero, high.max(zero)),
+        false => Range::new(zero, 0, high),
     })
 }
 
@@ -275,11 +274,7 @@ proptest! {
 
 #[test]
 fn rounds_half_to_even_and_saturates() {
-    let range = Range {
-        zero: 10.0,
-        low: 10.0,
-        high: 200.0,
-    };
+    let range = Range::new(10, 10, 200);
     for (value, expected) in [
         (0.5, 10),
         (1.5, 12),
@@ -312,16 +307,107 @@ fn extreme_sums_are_exact() {
                 vec![0.0],
                 1.0,
                 vec![100.0 / i32::MAX as f32],
-                Range {
-                    zero: 128.0,
-                    low: 0.0,
-                    high: 255.0,
-                },
+                Range::new(128, 0, 255),
             ),
         };
         let expected = if weight < 0 { 128 - 100 } else { 128 + 99 };
         for isa in Isa::available() {
             assert_eq!(case.run(isa), [expected], "{}", isa.name());
         }
+    }
+}
+
+/// The vector kernels look once whether rows fit, and then read and write without looking: no number may
+/// wrap there.
+#[test]
+fn rows_that_do_not_fit_are_refused() {
+    let case = |stride| MatrixCase {
+        k: 4,
+        segments: vec![0],
+        count: 3,
+        stride,
+        out_stride: 64,
+        weights: vec![1; 64 * 4],
+        values: vec![1; 3 * 4],
+        requantization: Requantization::new(
+            vec![0; 64],
+            vec![0.0; 64],
+            1.0,
+            vec![1.0; 64],
+            Range::new(0, 0, 255),
+        ),
+    };
+    let refusal = |isa, stride, out_stride| {
+        let case = case(stride);
+        let matrix = Matrix::pack(isa, &case.weights, 1, case.k, &case.requantization);
+        let multiply = || {
+            let rows = Rows {
+                values: &case.values,
+                stride,
+                count: case.count,
+                segments: &case.segments,
+            };
+            let mut values = vec![0; 3 * 64];
+            let values = &mut values;
+            matrix.multiply(
+                &rows,
+                &mut Output {
+                    values,
+                    stride: out_stride,
+                },
+            );
+        };
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(multiply));
+        let message = panic.err().and_then(|panic| panic.downcast::<&str>().ok());
+        message.map_or("", |message| *message)
+    };
+    for isa in Isa::available() {
+        assert_eq!(refusal(isa, 4, 64), "", "{}", isa.name());
+        for stride in [5, usize::MAX / 2, 1 << (usize::BITS - 1)] {
+            assert_eq!(refusal(isa, stride, 64), "whole segments");
+        }
+        for stride in [65, usize::MAX / 2, 1 << (usize::BITS - 1)] {
+            assert_eq!(refusal(isa, 4, stride), "room for all rows");
+        }
+    }
+}
+
+/// A window that moves by so much has one place, but its columns must not be looked for far away.
+#[test]
+fn a_stride_beyond_all_columns_reads_none_of_them() {
+    let channels = 16;
+    let case = DepthwiseCase {
+        rows: vec![true; 2],
+        vertical: Span {
+            kernel: 1,
+            stride: 1,
+            dilation: 1,
+            before: 0,
+            after: 0,
+        },
+        horizontal: Span {
+            kernel: 3,
+            // Three times this is all that a number can hold.
+            stride: usize::MAX / 3,
+            dilation: 1,
+            before: 0,
+            after: 0,
+        },
+        width: 3,
+        zero: 0,
+        weights: vec![1; 3 * channels],
+        values: (0..2 * 3 * 16).collect(),
+        requantization: Requantization::new(
+            vec![0; channels],
+            vec![0.0; channels],
+            1.0,
+            vec![0.25; channels],
+            Range::new(0, 0, 255),
+        ),
+    };
+    let expected = case.run(Isa::Reference, &mut Columns::new());
+    for isa in Isa::available() {
+        let found = case.run(isa, &mut Columns::new());
+        assert_eq!(found, expected, "{}", isa.name());
     }
 }

@@ -190,10 +190,9 @@ impl Panel<'_> {
         let stride = out.stride;
         // Once for all rows: what is checked for each costs as much as it stores.
         let out = &mut out.values[self.channel..];
-        assert!(
-            (tile.end - 1) * stride + width <= out.len(),
-            "room for all rows"
-        );
+        let end = (tile.end - 1).checked_mul(stride);
+        let end = end.and_then(|end| end.checked_add(width));
+        assert!(end.is_some_and(|end| end <= out.len()), "room for all rows");
         assert_eq!(weights.len(), self.quads * rows.segments.len(), "all quads");
         assert!(!weights.is_empty(), "something to multiply");
         let out = out.as_mut_ptr();
@@ -402,7 +401,9 @@ impl<S: Saturation> DepthwiseBlock<'_, S> {
         // Vectors of a plane, and of the four planes of a phase.
         let plane = vectors + (reach / tile.horizontal.stride).div_ceil(PIXELS);
         let fours = tile.rows.chunks(QUAD);
-        let columns = columns.take(fours.len() * phases * 4 * plane);
+        let mut factors = [phases, 4, plane].into_iter();
+        let count = factors.try_fold(fours.len(), usize::checked_mul);
+        let columns = columns.take(count.expect("columns that fit into memory"));
         for (rows, columns) in fours.zip(columns.chunks_exact_mut(phases * 4 * plane)) {
             for (phase, planes) in columns.chunks_exact_mut(4 * plane).enumerate() {
                 interleave::<PIXELS>(tile, rows, channel, phase, planes);
@@ -419,8 +420,8 @@ impl<S: Saturation> DepthwiseBlock<'_, S> {
             phase * 4 * plane * BYTES + right / tile.horizontal.stride * width
         };
         assert!((0..weights.len()).all(|tap| {
-            let last = start(tap) + (vectors - 1 + 3 * plane) * BYTES;
-            last + BYTES <= columns.len() * BYTES
+            let end = start(tap).checked_add((vectors + 3 * plane) * BYTES);
+            end.is_some_and(|end| end <= columns.len() * BYTES)
         }));
         let vector_at = |start: usize, vector: usize, lane: usize| {
             // SAFETY: all of the columns are bytes, and as asserted above these are within them.
@@ -598,6 +599,8 @@ struct TileColumns<'a, const PIXELS: usize> {
     sources: [&'a [u8]; QUAD],
     /// The columns that are no padding, the first of which is the first of the sources.
     inside: std::ops::Range<usize>,
+    /// The first columns of vectors whose pixels are all inside.
+    whole: std::ops::Range<usize>,
     channels: usize,
     stride: usize,
     padding: u8,
@@ -610,9 +613,12 @@ impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
     /// multiplied by zero: it is the last row again, which is read anyway.
     fn new(tile: &Tile<'a>, rows: &[Option<&'a [u8]>], channel: usize) -> Self {
         let row = |row: usize| rows.get(row).or(rows.last()).copied().flatten();
+        let inside = tile.inside();
+        let reach = (PIXELS - 1).saturating_mul(tile.horizontal.stride);
         let this = Self {
             sources: std::array::from_fn(|number| tile.source(row(number), channel)),
-            inside: tile.inside(),
+            whole: inside.start..inside.end.saturating_sub(reach),
+            inside,
             channels: tile.channels,
             stride: tile.horizontal.stride,
             padding: tile.padding[0],
@@ -631,12 +637,12 @@ impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn quads(&self, first: usize) -> [__m512i; 4] {
-        let last = first + (PIXELS - 1) * self.stride;
-        let values = if self.inside.start <= first && last < self.inside.end {
+        let values = if self.whole.contains(&first) {
             let mut values = [_mm512_setzero_si512(); QUAD];
             let start = (first - self.inside.start) * self.channels;
             for (values, source) in values.iter_mut().zip(&self.sources) {
-                // SAFETY: as asserted, the source has as many bytes at all columns that are inside.
+                // SAFETY: as asserted, the source has as many bytes at all columns that are inside, and
+                // these are.
                 *values = unsafe {
                     gather::<PIXELS>(source.as_ptr().add(start), self.stride * self.channels)
                 };
@@ -667,7 +673,7 @@ impl<'a, const PIXELS: usize> TileColumns<'a, PIXELS> {
             let mut bytes = Column([self.padding; BYTES]);
             let pixels = bytes.0.chunks_exact_mut(Self::WIDTH).enumerate();
             for (pixel, bytes) in pixels {
-                let column = first + pixel * self.stride;
+                let column = first.saturating_add(pixel.saturating_mul(self.stride));
                 if self.inside.contains(&column) {
                     let start = (column - self.inside.start) * self.channels;
                     bytes.copy_from_slice(&source[start..][..Self::WIDTH]);

@@ -20,17 +20,9 @@ thread_local! {
 /// The u8 values that bounds on real numbers leave: clamping before and after rounding is the
 /// same, because rounding is monotone.
 pub fn range(bounds: Bounds, output: Quantization) -> Range {
-    let all = Range {
-        zero: f32::from(output.zero),
-        low: 0.0,
-        high: 255.0,
-    };
-    let bound = |real: f32| f32::from(all.round(real * output.inverse_scale()));
-    Range {
-        low: bound(bounds.low),
-        high: bound(bounds.high),
-        ..all
-    }
+    let all = Range::new(output.zero, u8::MIN, u8::MAX);
+    let bound = |real: f32| all.round(real * output.inverse_scale());
+    Range::new(output.zero, bound(bounds.low), bound(bounds.high))
 }
 
 /// Quantizes floats. The output has the channels last where the input is an image.

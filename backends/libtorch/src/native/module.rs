@@ -218,7 +218,7 @@ fn copy(tensor: &tch::Tensor) -> Result<Tensor> {
         Kind::Int => of::<i32>(tensor)?.into(),
         Kind::Uint8 => of::<u8>(tensor)?.into(),
         Kind::Int8 => of::<i8>(tensor)?.into(),
-        Kind::Bool => of::<bool>(tensor)?.into(),
+        Kind::Bool => truths(tensor)?.into(),
         other => {
             return Err(Error::unsupported(format!(
                 "the module returned values of {other:?}"
@@ -226,6 +226,17 @@ fn copy(tensor: &tch::Tensor) -> Result<Tensor> {
         }
     };
     Tensor::new(&shape, data)
+}
+
+/// Truth values as Rust knows them. A module may make them of any bytes (`view(torch.bool)`), so they
+/// are copied as bytes: a `bool` of another byte than 0 and 1 must not exist.
+fn truths(tensor: &tch::Tensor) -> Result<Vec<bool>> {
+    let count = tensor.numel();
+    let mut bytes = vec![0_u8; count];
+    tensor
+        .f_copy_data_u8(&mut bytes, count)
+        .map_err(torch_error)?;
+    Ok(bytes.into_iter().map(|byte| byte != 0).collect())
 }
 
 #[cfg(test)]
@@ -264,6 +275,14 @@ mod tests {
             copy(&values.slice(0, 0, 0, 1))?,
             Tensor::new(&[0, 3], Vec::<i32>::new())?
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_truth_value_may_be_any_byte() -> Result<()> {
+        let bytes = tch::Tensor::from_slice(&[0_u8, 1, 2, 255]);
+        let truths = copy(&bytes.view_dtype(Kind::Bool))?;
+        assert_eq!(truths.data().bytes(), [0, 1, 1, 1]);
         Ok(())
     }
 
