@@ -13,7 +13,7 @@ use firstpass_harness::{
         referee::command as referee, shapes::command as shapes, tune::command as cure,
         zoo::command as zoo,
     },
-    user_model::{check, init},
+    user_model::{check, golden, init},
 };
 use firstpass_trial::{setup, workspace::Workspace};
 
@@ -34,6 +34,8 @@ enum Command {
     Check(check::Arguments),
     /// Writes a commented model.toml for a model of your own
     Init(init::Arguments),
+    /// Keeps the outputs that a model gives today, to compare those of tomorrow with
+    Golden(golden::Arguments),
     /// Measures every engine against itself: what can this machine tell apart?
     Aa(aa::Arguments),
     /// Measures series in which the shape of the inputs changes: does an engine warm up again?
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&workspace, &arguments),
         Command::Check(arguments) => check::run(&workspace, &arguments),
         Command::Init(arguments) => init::run(&workspace, &arguments),
+        Command::Golden(arguments) => golden::run(&workspace, &arguments),
         Command::Aa(arguments) => aa::run(&workspace, &arguments),
         Command::Measure(arguments) => shapes::run(&workspace, &arguments),
         Command::Compare(arguments) => compare::run(&arguments),

@@ -12,7 +12,11 @@ use firstpass_trial::{
     model::ModelDescription, sample::Photo, workload::Subject, workspace::Workspace,
 };
 
-use crate::user_model::{UNNAMED, random_input, read_named, to_toml};
+use crate::user_model::{
+    UNNAMED,
+    golden::{Mismatch, ORIGIN, Origin},
+    random_input, read_named, to_toml,
+};
 
 /// Made-up inputs: one alone could hide that outputs do not depend on it.
 const RANDOM_INPUTS: u64 = 2;
@@ -101,6 +105,10 @@ fn keep_golden(
     let found = read_named(given)?;
     let mut tensors: Vec<(String, &Tensor)> = Vec::new();
     let mut metadata = HashMap::new();
+    if let Some(origin) = Origin::read(given)? {
+        origin.check(given, model, photos)?;
+        metadata.insert(ORIGIN.to_owned(), serde_json::to_string(&origin)?);
+    }
     for photo in photos {
         let of_output = |name: &str| {
             let named = found.get(&format!("{}/{name}", photo.name));
@@ -113,13 +121,13 @@ fn keep_golden(
         for output in &model.outputs {
             let tensor = of_output(&output.name).with_context(|| {
                 let there: Vec<&str> = found.keys().map(String::as_str).collect();
-                format!(
+                Mismatch(format!(
                     "{} holds no array {:?} for {}; it holds {}",
                     given.display(),
                     output.name,
                     photo.name,
                     there.join(", ")
-                )
+                ))
             })?;
             tensors.push((format!("{}/{}", photo.name, output.name), tensor));
         }
