@@ -35,7 +35,7 @@ use firstpass_trial::{
 use crate::{
     agreement::{Agreement, Difference, Outcome, Reference},
     check::{Check, Golden},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     figure::Estimate,
     input::{Dtype, InputSpec},
     summary::{Engine, Summary},
@@ -400,6 +400,8 @@ impl Folder {
             .and_then(|file| file.lock().map(|()| file))
             .map_err(unwritable(&lock))?;
         let mut hasher = DefaultHasher::new();
+        // Paths are relative to where the test runs.
+        std::env::current_dir().ok().hash(&mut hasher);
         format!("{check:?}").hash(&mut hasher);
         let stem = check.models.first().and_then(|model| model.file_stem());
         let stem = stem.unwrap_or_default().to_string_lossy();
@@ -445,7 +447,7 @@ fn invalid(error: anyhow::Error) -> Error {
         Some(OpenShape { what, example }) => {
             Error::invalid(format!("{what}, for example with `.input({example:?})`"))
         }
-        None => Error::new(ErrorKind::Invalid, format!("{error:#}")),
+        None => Error::invalid(format!("{error:#}")),
     }
 }
 

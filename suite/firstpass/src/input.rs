@@ -11,12 +11,19 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
+    /// Floats of 32 bits.
     F32,
+    /// Floats of 64 bits.
     F64,
+    /// Integers of 64 bits.
     I64,
+    /// Integers of 32 bits.
     I32,
+    /// Integers from 0 to 255.
     U8,
+    /// Integers from -128 to 127.
     I8,
+    /// True or false.
     Bool,
 }
 

@@ -28,6 +28,8 @@
 //! as you like: what is measured is always built for release. A passing test prints its figures on
 //! standard error, and everything that was measured stays in `target/firstpass`.
 
+#![warn(missing_docs)]
+
 mod agreement;
 mod check;
 mod error;

@@ -262,6 +262,28 @@ fn a_limit_on_nothing_does_not_hold() -> Result<()> {
     let error = untimed.summary()?.check_cold_start_below(ms(100));
     failure(error, ErrorKind::NotMeasured, &["alpha", ".budget("]);
 
+    // The last two passes are slow: nobody knows for how long.
+    let unsteady = Copy::new();
+    unsteady.processes("alpha", |_, line| {
+        let key = r#""wall_ns":"#;
+        let pieces: Vec<&str> = line.split(key).collect();
+        let slow = pieces[pieces.len() - 2..].iter().map(|piece| {
+            let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{key}9000000{rest}")
+        });
+        Some(pieces[..pieces.len() - 2].join(key) + &slow.collect::<String>())
+    });
+    let summary = unsteady.summary()?;
+    let error = summary.check_steady_below(ms(100_000));
+    failure(
+        error,
+        ErrorKind::NotMeasured,
+        &["alpha", "steady state", ".processes("],
+    );
+    let error = summary.check_first_pass_below(20.0);
+    failure(error, ErrorKind::NotMeasured, &["alpha", "steady state"]);
+    assert!(summary.check_cold_start_below(ms(100_000))?.is_kept());
+
     let crashed = Copy::new();
     crashed.processes("alpha", |number, line| {
         let failed = r#""outcome":{"not-started":"no memory"}"#;
