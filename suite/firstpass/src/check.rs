@@ -329,6 +329,17 @@ mod tests {
         fs::write(path, encode(graph, 13)).expect("a model");
     }
 
+    /// A folder of this name that is empty. It is the same in every run, because what is measured is kept by
+    /// the path of the model.
+    fn empty(name: &str) -> PathBuf {
+        let folder = harness::target().join("firstpass/tests").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).expect("a folder of this test");
+        }
+        fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
     fn check(model: &Path) -> Result<Check> {
         let engine = harness::engine_without_library()?;
         let check = Check::new(model).engine(&engine)?.processes(2)?;
@@ -337,9 +348,9 @@ mod tests {
 
     #[test]
     fn other_weights_fail_and_an_engine_alone_proves_nothing() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let model = folder.path().join("model.onnx");
-        let golden = folder.path().join("kept/model.golden.safetensors");
+        let folder = empty("other-weights");
+        let model = folder.join("model.onnx");
+        let golden = folder.join("kept/model.golden.safetensors");
         write_model(&model, 2.0);
 
         let alone = check(&model)?.run_with(Golden::Compare)?;
@@ -392,9 +403,9 @@ mod tests {
 
     #[test]
     fn golden_outputs_of_others_are_not_overwritten() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let model = folder.path().join("model.onnx");
-        let golden = folder.path().join("expected.safetensors");
+        let folder = empty("of-others");
+        let model = folder.join("model.onnx");
+        let golden = folder.join("expected.safetensors");
         write_model(&model, 2.0);
         let tensors = "tests/example/inputs/random-1.safetensors";
         fs::copy(tensors, &golden).expect("a copy");
@@ -415,8 +426,8 @@ mod tests {
 
     #[test]
     fn an_engine_that_is_named_has_to_run_the_model() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let model = folder.path().join("unknown.onnx");
+        let folder = empty("unknown");
+        let model = folder.join("unknown.onnx");
         let graph = GraphProto {
             node: vec![node("NoSuchOperator", &["x"], "y")],
             input: vec![f32_value("x", Some(&[1, 3]))],

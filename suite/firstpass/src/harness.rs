@@ -123,7 +123,7 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
             file.display()
         )));
     }
-    let folder = Folder::of(check)?;
+    let folder = Folder::of(check, target())?;
     let model = own.describe(&workspace).map_err(invalid)?;
     let subject = |golden: Option<&Path>| {
         let inputs = Inputs {
@@ -151,6 +151,13 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
         measured = analysis(&workspace, &record)?;
     }
     let mut summary = summary(&measured)?;
+    for file in &mut summary.changed {
+        // As it was given.
+        let is_file = |model: &&PathBuf| std::path::absolute(model).is_ok_and(|m| m == *file);
+        if let Some(model) = check.models.iter().find(is_file) {
+            file.clone_from(model);
+        }
+    }
     summary.notes = notes;
     summary.renewal = check.renewal();
     summary.shown_record = folder.shown(&record);
@@ -387,8 +394,7 @@ struct Folder {
 
 impl Folder {
     /// An empty folder, `firstpass/<model>-<what else is said of it>` where cargo builds.
-    fn of(check: &Check) -> Result<Self> {
-        let target = target();
+    fn of(check: &Check, target: PathBuf) -> Result<Self> {
         let all = target.join("firstpass");
         let unwritable = |path: &Path| {
             let path = path.display().to_string();
@@ -454,4 +460,40 @@ fn invalid(error: anyhow::Error) -> Error {
 /// It could not be measured.
 fn failed(error: anyhow::Error) -> Error {
     Error::not_measured(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_shown_from_where_cargo_runs() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder {
+            path: root.path().join("target/firstpass/model"),
+            target: root.path().join("target"),
+            _lock: tempfile::tempfile().expect("a temporary file"),
+        };
+        let record = folder.path.join("record");
+        assert_eq!(folder.shown(&record), record.display().to_string());
+        fs::write(root.path().join("Cargo.toml"), "").expect("a manifest");
+        assert_eq!(folder.shown(&record), "target/firstpass/model/record");
+    }
+
+    #[test]
+    fn one_check_waits_for_another() -> Result<()> {
+        let target = tempfile::tempdir().expect("a temporary folder");
+        let of = || Folder::of(&Check::new("m.onnx"), target.path().into());
+        let folder = of()?;
+        let other = File::create(target.path().join("firstpass/.lock")).expect("a lock");
+        assert!(other.try_lock().is_err());
+        fs::write(folder.path.join("old"), "").expect("a file");
+        let path = folder.path.clone();
+        drop(folder);
+        other.try_lock().expect("a lock that is free");
+        other.unlock().expect("a lock");
+        // The same folder, and empty again.
+        assert!(of()?.path == path && !path.join("old").exists());
+        Ok(())
+    }
 }

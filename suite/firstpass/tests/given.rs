@@ -35,6 +35,17 @@ fn failure<T>(result: Result<T>, kind: ErrorKind, words: &[&str]) -> Error {
     error
 }
 
+/// A folder of this name that is empty. It is the same in every run, because what is measured is kept by the
+/// path of the model.
+fn empty(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("a folder of this test");
+    }
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
 /// A model whose input has these lengths; those that are no numbers are open.
 fn model(folder: &Path, lengths: &[&str]) -> PathBuf {
     let mut input = f32_value("image", Some(&vec![1; lengths.len()]));
@@ -131,8 +142,8 @@ fn golden_outputs_that_are_not_there_are_no_reason_to_pass() -> Result<()> {
 
 #[test]
 fn golden_outputs_are_those_of_their_inputs() -> Result<()> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let other = model(folder.path(), &["1", "4"]);
+    let folder = empty("golden");
+    let other = model(&folder, &["1", "4"]);
     let check = Check::new(&other).golden(GOLDEN)?;
     let words = [
         "[1, 3]",
@@ -143,7 +154,7 @@ fn golden_outputs_are_those_of_their_inputs() -> Result<()> {
     invalid(check.run(), &words);
 
     // Numpy does not say what they were made from, so that the inputs have to be given.
-    let foreign = folder.path().join("expected.npz");
+    let foreign = folder.join("expected.npz");
     fs::write(&foreign, b"").expect("a file");
     let check = Check::new(MODEL).golden(foreign)?;
     invalid(check.run(), &["expected.npz", "`.sample(…)`"]);
@@ -152,8 +163,7 @@ fn golden_outputs_are_those_of_their_inputs() -> Result<()> {
 
 #[test]
 fn an_open_shape_is_asked_for_in_the_words_of_this_crate() -> Result<()> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let open = model(folder.path(), &["batch", "3", "height", "width"]);
+    let open = model(&empty("open"), &["batch", "3", "height", "width"]);
     let words = [
         "[batch, 3, height, width]",
         "`.input(\"image=1x3x224x224\")`",
