@@ -36,7 +36,7 @@ const RUN: &str = "shapes.json";
 /// Raised when the meaning of these files changes.
 const VERSION: u32 = 1;
 
-/// [`RUN`].
+/// `RUN`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ShapesRun {
     pub version: u32,
