@@ -1,7 +1,7 @@
 //! The command `firstpass`: runs probes of every backend on every model, judges what was
 //! observed, and writes reports. It names no backend: each folder of `backends/` is one.
 //!
-//! Measuring ([`campaign`]) and judging ([`judge`]) meet only in a [`record`].
+//! Measuring and judging ([`studies`]) meet only in a [`record`].
 
 pub mod commands;
 pub mod compare;

@@ -8,7 +8,7 @@ use firstpass_harness::{
     compare::{compare_command as compare, gate_command as gate},
     report::command as report,
     studies::{self, first_passes::aa},
-    user_model::{check, init},
+    user_model::{check, golden, init},
 };
 use firstpass_trial::{setup, workspace::Workspace};
 
@@ -31,6 +31,8 @@ enum Command {
     Check(check::Arguments),
     /// Writes a commented model.toml for a model of your own
     Init(init::Arguments),
+    /// Keeps the outputs that a model gives today, to compare those of tomorrow with
+    Golden(golden::Arguments),
     /// Measures every engine against itself: what can this machine tell apart?
     Aa(aa::Arguments),
     /// Says what changed between two records beyond noise
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
             Command::Record(arguments) => record::run(&workspace, &arguments),
             Command::Check(arguments) => check::run(&workspace, &arguments),
             Command::Init(arguments) => init::run(&workspace, &arguments),
+            Command::Golden(arguments) => golden::run(&workspace, &arguments),
             Command::Aa(arguments) => aa::run(&workspace, &arguments),
             Command::Compare(arguments) => compare::run(&arguments),
             Command::Gate(arguments) => gate::run(&workspace, &arguments),

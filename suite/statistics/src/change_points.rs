@@ -11,7 +11,7 @@ const CANDIDATES: usize = 768;
 const DENSE_HEAD: usize = 256;
 
 /// Finds the change points of a series: the positions at which a new segment begins, in order,
-/// without 0. They minimise the sum of [`Costs::of`] over the segments plus `penalty` for each
+/// without 0. They minimise the sum of `Costs::of` over the segments plus `penalty` for each
 /// change.
 ///
 /// `deviation` bounds the standard deviation that a segment is believed to have. Without the lower

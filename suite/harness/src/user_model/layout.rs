@@ -9,13 +9,17 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use firstpass_probe::{Tensor, write_tensors, write_tensors_with};
 use firstpass_trial::{
-    model::ModelDescription, sample::Photo, workload::Subject, workspace::Workspace,
+    made_up_input::random_input,
+    model::ModelDescription,
+    sample::Photo,
+    tensor_files::{UNNAMED, read_named},
+    workload::Subject,
+    workspace::Workspace,
 };
 
-use crate::user_model::to_toml;
-use firstpass_trial::{
-    made_up_input::random_input,
-    tensor_files::{UNNAMED, read_named},
+use crate::user_model::{
+    golden::{Mismatch, ORIGIN, Origin},
+    to_toml,
 };
 
 /// Made-up inputs: one alone could hide that outputs do not depend on it.
@@ -105,6 +109,10 @@ fn keep_golden(
     let found = read_named(given)?;
     let mut tensors: Vec<(String, &Tensor)> = Vec::new();
     let mut metadata = HashMap::new();
+    if let Some(origin) = Origin::read(given)? {
+        origin.check(given, model, photos)?;
+        metadata.insert(ORIGIN.to_owned(), serde_json::to_string(&origin)?);
+    }
     for photo in photos {
         let of_output = |name: &str| {
             let named = found.get(&format!("{}/{name}", photo.name));
@@ -117,13 +125,13 @@ fn keep_golden(
         for output in &model.outputs {
             let tensor = of_output(&output.name).with_context(|| {
                 let there: Vec<&str> = found.keys().map(String::as_str).collect();
-                format!(
+                Mismatch(format!(
                     "{} holds no array {:?} for {}; it holds {}",
                     given.display(),
                     output.name,
                     photo.name,
                     there.join(", ")
-                )
+                ))
             })?;
             tensors.push((format!("{}/{}", photo.name, output.name), tensor));
         }

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod check;
+pub mod golden;
 pub mod init;
 mod layout;
 mod outputs;
@@ -10,6 +11,7 @@ mod text;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -41,6 +43,23 @@ pub struct Own {
     /// Whether the user knows where a TorchScript file comes from.
     pub trust: bool,
 }
+
+/// The shape of an input is open: neither the file tells it, nor was it given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenShape {
+    /// What the file says, and what is to be given.
+    pub what: String,
+    /// An input that could be given, such as `image=1x3x224x224`.
+    pub example: String,
+}
+
+impl fmt::Display for OpenShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, for example --input {}", self.what, self.example)
+    }
+}
+
+impl std::error::Error for OpenShape {}
 
 /// A shape of an output and its name, as an engine gives it.
 pub type Found = (String, Vec<usize>);
@@ -189,19 +208,20 @@ impl Own {
                         Err(_) if axis == 0 && lengths.len() > 1 => Some(1),
                         length => length.as_ref().ok().copied(),
                     });
-                closed.collect::<Option<Vec<_>>>().with_context(|| {
-                    format!(
-                        "the file leaves the shape of input {name:?} open: {}; give it, for example \
-                         --input {name}={}",
-                        shown(lengths),
-                        example(lengths)
-                    )
-                })?
+                closed
+                    .collect::<Option<Vec<_>>>()
+                    .with_context(|| OpenShape {
+                        what: format!(
+                            "the file leaves the shape of input {name:?} open: {}; give it",
+                            shown(lengths)
+                        ),
+                        example: format!("{name}={}", example(lengths)),
+                    })?
             }
-            (None, None) => bail!(
-                "the file does not tell the shape of input {name:?}; give it, for example \
-                 --input {name}=1x3x224x224"
-            ),
+            (None, None) => bail!(OpenShape {
+                what: format!("the file does not tell the shape of input {name:?}; give it"),
+                example: format!("{name}=1x3x224x224"),
+            }),
         };
         Ok(InputSpec {
             name: name.clone(),
@@ -236,11 +256,14 @@ impl Own {
                 });
             }
         }
-        ensure!(
-            !inputs.is_empty(),
-            "a TorchScript file does not tell its inputs; give them in the order of forward(), for \
-             example --input image=1x3x224x224:f32"
-        );
+        if inputs.is_empty() {
+            bail!(OpenShape {
+                what: "a TorchScript file does not tell its inputs; give them in the order of \
+                       forward()"
+                    .into(),
+                example: "image=1x3x224x224:f32".into(),
+            });
+        }
         Ok(inputs)
     }
 }

@@ -74,7 +74,7 @@ impl Signature {
         };
         read().with_context(|| {
             format!(
-                "cannot read {}; give an ONNX file, a TorchScript file or a model.toml",
+                "cannot read {}; give an ONNX file or a TorchScript file",
                 path.display()
             )
         })

@@ -1,0 +1,500 @@
+//! The only place that knows how Firstpass measures and judges. Nothing here is public, so that no
+//! type of the crates below can be part of this crate's interface.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+};
+
+use firstpass_harness::{
+    record::{Record, Settings, Target},
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        judge::latency::Latency,
+        measure as campaign,
+    },
+    user_model::{
+        Inputs, OpenShape, Own, Signature,
+        golden::{self, Mismatch, Origin},
+        lay_out,
+    },
+};
+use firstpass_statistics::bootstrap;
+use firstpass_trial::shape::NamedShape;
+use firstpass_trial::{
+    affinity::Placement,
+    expectation::Verdict,
+    machine,
+    observation::Observation,
+    repeatability::Repeatability,
+    workload::Subject,
+    workspace::{Backend, Workspace},
+};
+
+use crate::{
+    agreement::{Agreement, Difference, Outcome, Reference},
+    check::{Check, Golden},
+    error::{Error, Result},
+    figure::Estimate,
+    input::{Dtype, InputSpec},
+    summary::{Engine, Summary},
+};
+
+/// The fewest and most processes of an engine where no number is given.
+const PROCESSES: (usize, usize) = (5, 20);
+
+/// Most passes of a process.
+const PASSES: usize = 40;
+
+/// Passes over each sample whose outputs are compared.
+const AGREEMENT_PASSES: usize = 2;
+
+/// No further pass of a process is begun after this, in ms.
+const PROCESS_BUDGET_MS: u64 = 1000;
+
+/// Half widths of intervals at which an engine is known well enough.
+const TARGET: Target = Target {
+    steady: 0.03,
+    first_pass: 0.10,
+};
+
+pub(crate) fn engines() -> Result<Vec<String>> {
+    let engines = workspace()?.engines().map_err(failed)?;
+    Ok(engines.into_iter().map(|engine| engine.name).collect())
+}
+
+/// One that runs wherever it can be built.
+#[cfg(test)]
+pub(crate) fn engine_without_library() -> Result<String> {
+    let engines = workspace()?.engines().map_err(failed)?;
+    let mut engines = engines.into_iter().filter(|engine| engine.native.is_none());
+    let engine = engines.next();
+    let engine = engine.ok_or_else(|| Error::not_measured("every engine needs a library"))?;
+    Ok(engine.name)
+}
+
+pub(crate) fn threads_of_machine() -> usize {
+    machine::all_threads()
+}
+
+pub(crate) fn is_tensors(file: &Path) -> bool {
+    firstpass_trial::tensor_files::is_tensors(file)
+}
+
+/// Whether golden outputs in this file are Firstpass's to write: those of somebody else would be lost.
+pub(crate) fn keeps_golden(file: &Path) -> bool {
+    let is_ours = || matches!(Origin::read(file), Ok(Some(_)));
+    golden::can_hold_origin(file).is_ok() && (!file.exists() || is_ours())
+}
+
+pub(crate) fn read_input(text: &str) -> Result<InputSpec> {
+    let read: NamedShape = text.parse().map_err(invalid)?;
+    let dtype = |key: &str| Dtype::ALL.into_iter().find(|d| d.to_string() == key);
+    let dtype = read.dtype.and_then(|found| dtype(found.key()));
+    InputSpec::checked(read.name, read.shape, dtype)
+}
+
+/// Reads a record and judges it.
+pub(crate) fn read(folder: &Path) -> Result<Summary> {
+    summary(&analysis(&workspace()?, folder)?)
+}
+
+fn analysis(workspace: &Workspace, folder: &Path) -> Result<Analysis> {
+    let record = Record::read(folder).map_err(invalid)?;
+    Analysis::new(workspace, record).map_err(invalid)
+}
+
+/// Measures what a check says, and writes its golden outputs where it is to.
+pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
+    let workspace = workspace()?;
+    let own = own(check)?;
+    let (written, compared) = match &check.golden {
+        Some(file) if golden == Golden::Write && keeps_golden(file) => (Some(file.as_path()), None),
+        file => (None, file.as_deref()),
+    };
+    if let Some(file) = compared
+        && check.samples.is_empty()
+        && Origin::read(file).map_err(invalid)?.is_none()
+    {
+        return Err(Error::invalid(format!(
+            "{} does not say which inputs its outputs are of, and none are given: name them with \
+             `.sample(…)`",
+            file.display()
+        )));
+    }
+    let folder = Folder::of(check, target())?;
+    let model = own.describe(&workspace).map_err(invalid)?;
+    let subject = |golden: Option<&Path>| {
+        let inputs = Inputs {
+            files: check.samples.clone(),
+            golden: golden.map(Into::into),
+        };
+        let laid_out = lay_out(&workspace, model.clone(), &inputs, &folder.path, own.trust);
+        laid_out.map_err(|error| match error.downcast_ref::<Mismatch>() {
+            Some(mismatch) => {
+                let renewal = check
+                    .renewal()
+                    .map(|how| format!("; if that is meant, {how}"));
+                Error::invalid(format!("{mismatch}{}", renewal.unwrap_or_default()))
+            }
+            None => invalid(error),
+        })
+    };
+    let record = run(&workspace, check, &subject(compared)?, &folder)?;
+    let mut measured = analysis(&workspace, &record)?;
+    let mut notes = Vec::new();
+    if let Some(file) = written {
+        let kept = golden::keep(&measured, file).map_err(failed)?;
+        notes.push(format!("wrote {}: {kept}", file.display()));
+        subject(Some(file))?;
+        measured = analysis(&workspace, &record)?;
+    }
+    let mut summary = summary(&measured)?;
+    for file in &mut summary.changed {
+        // As it was given.
+        let is_file = |model: &&PathBuf| std::path::absolute(model).is_ok_and(|m| m == *file);
+        if let Some(model) = check.models.iter().find(is_file) {
+            file.clone_from(model);
+        }
+    }
+    summary.notes = notes;
+    summary.renewal = check.renewal();
+    summary.shown_record = folder.shown(&record);
+    if let (Some(file), Reference::Golden(name)) = (&check.golden, &mut summary.reference) {
+        *name = file.display().to_string();
+    }
+    for name in &check.engines {
+        ran(&summary, &measured, name)?;
+    }
+    if summary.engines.is_empty() {
+        let failures = summary.failures();
+        let failures: Vec<String> = failures
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect();
+        return Err(Error::not_measured(format!(
+            "no engine runs this model\n{}",
+            failures.join("\n")
+        )));
+    }
+    Ok(summary)
+}
+
+fn own(check: &Check) -> Result<Own> {
+    for file in &check.models {
+        let format = Signature::read(file).map_err(invalid)?.format;
+        // The only format that is a program.
+        if format.key() == "torchscript" && !check.trust {
+            return Err(Error::invalid(format!(
+                "{} is a program that would be run with your rights; say `.trust()` if you know where \
+                 it comes from",
+                file.display()
+            )));
+        }
+    }
+    let inputs = check.inputs.iter();
+    Ok(Own {
+        files: check.models.clone(),
+        inputs: inputs
+            .map(|input| input.to_string().parse().map_err(invalid))
+            .collect::<Result<_>>()?,
+        samples: check.samples.clone(),
+        trust: check.trust,
+        ..Own::default()
+    })
+}
+
+fn run(
+    workspace: &Workspace,
+    check: &Check,
+    subject: &Subject,
+    folder: &Folder,
+) -> Result<PathBuf> {
+    let mut engines: Vec<Backend> = workspace.engines().map_err(failed)?;
+    engines.retain(|e| check.engines.is_empty() || check.engines.contains(&e.name));
+    let (least, most) = check.processes.map_or(PROCESSES, |number| (number, number));
+    let settings = Settings {
+        processes: most,
+        least_processes: least,
+        passes: PASSES,
+        agreement_passes: AGREEMENT_PASSES,
+        skip_arithmetic: true,
+        threads: vec![check.threads],
+        budget_s: check.budget.as_secs_f64(),
+        process_budget_ms: PROCESS_BUDGET_MS,
+        target: TARGET,
+        placement: Placement::default(),
+        cold_files: false,
+        entries: 1,
+        variants: BTreeMap::new(),
+        first_format_only: true,
+    };
+    let record = folder.path.join("record");
+    campaign::run(workspace, &engines, subject, &settings, &record).map_err(failed)
+}
+
+/// An engine that was named has to run the model.
+fn ran(summary: &Summary, measured: &Analysis, name: &str) -> Result<()> {
+    let known = |(engine, _): (&str, &str)| engine == name;
+    if summary.failures().any(known) || summary.engines().iter().any(|e| e.name() == name) {
+        return summary.engine(name).map(drop);
+    }
+    let description = measured.record.backends.get(name);
+    let formats = description.and_then(|b| b.description.as_ref());
+    let formats = formats.iter().flat_map(|d| &d.formats);
+    let formats: Vec<String> = formats.map(|format| format.key().to_owned()).collect();
+    Err(Error::not_measured(format!(
+        "{name} did not run the model: it reads {}; give such a file as well, with `.also(…)`",
+        formats.join(", ")
+    )))
+}
+
+fn summary(measured: &Analysis) -> Result<Summary> {
+    let [model] = measured.models() else {
+        return Err(Error::invalid(format!(
+            "the record {} is of {} models, and a summary is of one",
+            measured.record.folder.display(),
+            measured.models().len()
+        )));
+    };
+    let rows = measured.rows(model);
+    let is_reference = |row: &&Row| row.verdict == Some(Verdict::Reference);
+    let reference = match rows.iter().find(is_reference) {
+        Some(row) => Reference::Engine(row.label.clone()),
+        None if measured.references.contains_key(&model.name) => {
+            Reference::Golden(model.golden_from.clone())
+        }
+        None => Reference::Nothing,
+    };
+    let mut engines = Vec::new();
+    let unavailable = measured.unavailable();
+    let mut failures: Vec<(String, String)> = unavailable
+        .map(|(name, why)| (name.to_owned(), why.to_owned()))
+        .collect();
+    for row in rows {
+        let fault = fault(measured, row);
+        match &fault {
+            Some(fault) if row.outputs.is_none() && row.latency.is_empty() => {
+                failures.push((row.label.clone(), fault.clone()));
+            }
+            _ if row.latency.is_empty() => {
+                engines.push(engine(measured, row, row.cell.threads(), None, fault));
+            }
+            _ => engines.extend(row.latency.iter().map(|(threads, latency)| {
+                engine(measured, row, *threads, Some(latency), fault.clone())
+            })),
+        }
+    }
+    let golden = match &reference {
+        Reference::Golden(_) => model.golden.as_deref(),
+        _ => None,
+    };
+    let origin = golden.map(|golden| Origin::read(&model.path(golden)));
+    let origin = origin.transpose().map_err(invalid)?.flatten();
+    let changed = origin.map(|origin| origin.changed_files(model));
+    Ok(Summary {
+        model: model.name.clone(),
+        engines,
+        failures,
+        reference,
+        changed: changed.transpose().map_err(invalid)?.unwrap_or_default(),
+        renewal: None,
+        notes: Vec::new(),
+        record: measured.record.folder.clone(),
+        shown_record: measured.record.folder.display().to_string(),
+    })
+}
+
+fn engine(
+    measured: &Analysis,
+    row: &Row,
+    threads: usize,
+    latency: Option<&Latency>,
+    fault: Option<String>,
+) -> Engine {
+    let of = |figure: fn(&Latency) -> Option<bootstrap::Estimate>| {
+        latency.and_then(figure).map(|estimate| Estimate {
+            median: estimate.median,
+            interval: estimate.interval,
+            processes: estimate.processes,
+        })
+    };
+    Engine {
+        name: row.label.clone(),
+        threads,
+        first_pass: of(|l| l.pass.get(&1).copied()),
+        second_pass: of(|l| l.pass.get(&2).copied()),
+        steady: of(|l| l.steady),
+        first_pass_over_steady: of(|l| l.first_over_steady),
+        cold_start: of(|l| l.cold_start),
+        agreement: agreement(measured, row),
+        fault,
+    }
+}
+
+/// How a process of the engine ended that did not complete.
+fn fault(measured: &Analysis, row: &Row) -> Option<String> {
+    let of_row = |observation: &&Observation| {
+        let cell = &observation.cell;
+        cell.is_default()
+            && cell.backend == row.cell.backend
+            && cell.model == row.cell.model
+            && cell.format == row.cell.format
+    };
+    let mut incidents = measured.incidents().filter(of_row);
+    incidents.next().map(|o| o.process.outcome.to_string())
+}
+
+fn agreement(measured: &Analysis, row: &Row) -> Agreement {
+    let of_row = |repeated: &&Repeatability| {
+        repeated.backend == row.cell.backend
+            && repeated.model == row.cell.model
+            && repeated.format == row.cell.format
+    };
+    let known = measured.known.get(&row.cell.backend);
+    let changing = measured.repeatability.iter().find(of_row);
+    let changing = changing.and_then(|r| r.fault(&known.cloned().unwrap_or_default()));
+    let all = row.agreement.iter().flatten();
+    let outputs: Vec<Difference> = all
+        .clone()
+        .map(|agreement| Difference {
+            output: agreement.output.clone(),
+            values: agreement.values,
+            same_bits: agreement.same_bits,
+            max_difference: agreement.max_abs,
+            max_relative_difference: agreement.max_relative,
+            max_steps: agreement.steps.as_ref().map(|steps| steps.max),
+        })
+        .collect();
+    let is_nothing = outputs.iter().all(|output| output.values == 0);
+    let seen = row.outputs.as_ref().map_or(0, BTreeMap::len);
+    let samples = measured.photos().len();
+    let outcome = match &row.verdict {
+        Some(Verdict::Unexpected(how) | Verdict::Differs(how)) => Outcome::Other(how.join("; ")),
+        _ if changing.is_some() => Outcome::Other(changing.unwrap_or_default()),
+        None if seen < samples => Outcome::NotCompared(format!(
+            "it gave outputs for {seen} of {samples} samples; give it more time with `.budget(…)`"
+        )),
+        None => Outcome::NotCompared("there is nothing to compare with".into()),
+        Some(Verdict::Reference) => Outcome::Reference,
+        Some(_) if is_nothing => Outcome::NotCompared("its outputs hold no values".into()),
+        Some(verdict) => Outcome::Same(verdict.to_string()),
+    };
+    Agreement { outcome, outputs }
+}
+
+/// Where a check keeps what it measures, for as long as it holds the lock.
+struct Folder {
+    path: PathBuf,
+    /// The folder into which cargo builds.
+    target: PathBuf,
+    /// Others that measure wait until it is closed.
+    _lock: File,
+}
+
+impl Folder {
+    /// An empty folder, `firstpass/<model>-<what else is said of it>` where cargo builds.
+    fn of(check: &Check, target: PathBuf) -> Result<Self> {
+        let all = target.join("firstpass");
+        let unwritable = |path: &Path| {
+            let path = path.display().to_string();
+            move |error| Error::not_measured(format!("cannot write to {path}: {error}"))
+        };
+        fs::create_dir_all(&all).map_err(unwritable(&all))?;
+        let lock = all.join(".lock");
+        let lock = File::create(&lock)
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(unwritable(&lock))?;
+        let mut hasher = DefaultHasher::new();
+        // Paths are relative to where the test runs.
+        std::env::current_dir().ok().hash(&mut hasher);
+        format!("{check:?}").hash(&mut hasher);
+        let stem = check.models.first().and_then(|model| model.file_stem());
+        let stem = stem.unwrap_or_default().to_string_lossy();
+        let path = all.join(format!("{stem}-{:08x}", hasher.finish() as u32));
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(unwritable(&path))?;
+        }
+        fs::create_dir_all(&path).map_err(unwritable(&path))?;
+        Ok(Self {
+            path,
+            target,
+            _lock: lock,
+        })
+    }
+
+    /// A path in it, from the folder in which one runs cargo where that is the usual one.
+    fn shown(&self, path: &Path) -> String {
+        let root = self.target.parent();
+        let root = root.filter(|root| root.join("Cargo.toml").is_file());
+        let relative = root.and_then(|root| path.strip_prefix(root).ok());
+        relative.unwrap_or(path).display().to_string()
+    }
+}
+
+/// The folder into which cargo built this test: the one above it that cargo has marked as a cache.
+pub(crate) fn target() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let mut above = test.ancestors().skip(1);
+    let marked = above.find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    match marked {
+        Some(folder) => folder.into(),
+        None => std::path::absolute("target").unwrap_or_else(|_| "target".into()),
+    }
+}
+
+fn workspace() -> Result<Workspace> {
+    Workspace::find().map_err(failed)
+}
+
+/// What was given is wrong.
+fn invalid(error: anyhow::Error) -> Error {
+    match error.downcast_ref::<OpenShape>() {
+        Some(OpenShape { what, example }) => {
+            Error::invalid(format!("{what}, for example with `.input({example:?})`"))
+        }
+        None => Error::invalid(format!("{error:#}")),
+    }
+}
+
+/// It could not be measured.
+fn failed(error: anyhow::Error) -> Error {
+    Error::not_measured(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_shown_from_where_cargo_runs() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder {
+            path: root.path().join("target/firstpass/model"),
+            target: root.path().join("target"),
+            _lock: tempfile::tempfile().expect("a temporary file"),
+        };
+        let record = folder.path.join("record");
+        assert_eq!(folder.shown(&record), record.display().to_string());
+        fs::write(root.path().join("Cargo.toml"), "").expect("a manifest");
+        assert_eq!(folder.shown(&record), "target/firstpass/model/record");
+    }
+
+    #[test]
+    fn one_check_waits_for_another() -> Result<()> {
+        let target = tempfile::tempdir().expect("a temporary folder");
+        let of = || Folder::of(&Check::new("m.onnx"), target.path().into());
+        let folder = of()?;
+        let other = File::create(target.path().join("firstpass/.lock")).expect("a lock");
+        assert!(other.try_lock().is_err());
+        fs::write(folder.path.join("old"), "").expect("a file");
+        let path = folder.path.clone();
+        drop(folder);
+        other.try_lock().expect("a lock that is free");
+        other.unlock().expect("a lock");
+        // The same folder, and empty again.
+        assert!(of()?.path == path && !path.join("old").exists());
+        Ok(())
+    }
+}

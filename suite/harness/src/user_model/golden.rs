@@ -1,0 +1,597 @@
+//! `firstpass golden`: keeps the outputs that a model gives today, so that those of tomorrow can be
+//! compared with them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::Args;
+use firstpass_native::sha256_of_file;
+use firstpass_probe::{Dtype, read_tensors, write_tensors_with};
+use firstpass_trial::{
+    affinity::Placement, expectation::Verdict, known::Known, model::ModelDescription,
+    sample::Photo, setup, tensor_files::is_tensors, workspace::Workspace,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    record::{Record, Settings, Target},
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        arguments as measure, measure as campaign,
+    },
+    user_model::{Inputs, arguments as named, lay_out},
+};
+
+/// The one key of the metadata: the file has the same bytes each time, and keys have no order.
+pub(crate) const ORIGIN: &str = "firstpass";
+
+/// Only this kind of file can say what its arrays were made from.
+const EXTENSION: &str = "safetensors";
+
+/// A pass is repeated once, to see whether the outputs are the same.
+const PASSES: usize = 2;
+
+/// The time that no run needs, in s: every input is run on.
+const BUDGET: f64 = 3600.0;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: named::Arguments,
+    /// A picture to run the model on; may be repeated [default: two made-up inputs]
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name;
+    /// may be repeated
+    #[arg(long = "sample", value_name = "FILE")]
+    samples: Vec<PathBuf>,
+    /// Only this backend (a folder of backends/); may be repeated. Of several engines the outputs of
+    /// that one are kept which the others are nearest to
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Where the outputs go [default: MODEL.golden.safetensors beside the model]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+/// Succeeds where the outputs were written.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let model = &arguments.model;
+    ensure!(
+        model.described().is_none(),
+        "give model files: a model.toml names its golden outputs itself"
+    );
+    let first = model.files.first().or(model.torchscript.as_ref());
+    let first = first.context("give a model file")?;
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| first.with_extension(format!("golden.{EXTENSION}")));
+    can_hold_origin(&out)?;
+    ensure!(
+        arguments.force || !out.exists(),
+        "{} is there already; give another file with --out, or replace it with --force",
+        out.display()
+    );
+    for file in &arguments.samples {
+        ensure!(
+            is_tensors(file),
+            "{} is no .npy, .npz or .safetensors file",
+            file.display()
+        );
+    }
+    // Without a library its engine gives no outputs; another one may.
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
+    let backends = measure::chosen_backends(workspace, &arguments.backends)?;
+    let description =
+        model.describe(workspace, &arguments.samples, !arguments.images.is_empty())?;
+    let inputs = Inputs {
+        files: [&arguments.images[..], &arguments.samples[..]].concat(),
+        golden: None,
+    };
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let subject = lay_out(workspace, description, &inputs, folder.path(), model.trust)?;
+    let record = folder.path().join("record");
+    let record = campaign::run(workspace, &backends, &subject, &settings(), &record)?;
+    let analysis = Analysis::new(workspace, Record::read(&record)?)?;
+    let kept = keep(&analysis, &out)?;
+    println!("{}: {kept}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Outputs only: nothing is timed.
+fn settings() -> Settings {
+    Settings {
+        processes: 0,
+        least_processes: 0,
+        passes: PASSES,
+        agreement_passes: PASSES,
+        skip_arithmetic: true,
+        threads: vec![1],
+        budget_s: BUDGET,
+        process_budget_ms: 1,
+        target: Target {
+            steady: 1.0,
+            first_pass: 1.0,
+        },
+        placement: Placement::default(),
+        cold_files: false,
+        entries: 1,
+        variants: BTreeMap::new(),
+        first_format_only: true,
+    }
+}
+
+/// Whether the name of a file is that of one which [`keep`] writes.
+///
+/// # Errors
+/// Says which name it needs.
+pub fn can_hold_origin(path: &Path) -> Result<()> {
+    ensure!(
+        path.extension().is_some_and(|found| found == EXTENSION),
+        "{} would not say what the outputs were made from; give a file that ends in .{EXTENSION}",
+        path.display()
+    );
+    Ok(())
+}
+
+/// What golden outputs were made from. It lies in the file beside them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The engine that gave them, with its version.
+    pub engine: String,
+    /// SHA-256 of each file of the model, by format.
+    pub models: BTreeMap<String, String>,
+    /// By name of the sample, in the order of the model.
+    pub inputs: BTreeMap<String, Vec<OriginalInput>>,
+}
+
+/// One tensor that the model was run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginalInput {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub dtype: Dtype,
+    /// Of the little-endian values, in hexadecimal.
+    pub sha256: String,
+}
+
+impl fmt::Display for OriginalInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name, shape, dtype, ..
+        } = self;
+        let sum: String = self.sha256.chars().take(8).collect();
+        write!(f, "{name:?} of {} {shape:?} (SHA-256 {sum}…)", dtype.key())
+    }
+}
+
+/// Golden outputs are not those of the inputs or of the outputs at hand. The message does not say how
+/// to keep new ones, which depends on who asks.
+#[derive(Debug)]
+pub struct Mismatch(pub(crate) String);
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+impl Origin {
+    /// `None` where a file does not say it, such as one that numpy wrote.
+    ///
+    /// # Errors
+    /// Fails on a file that cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        if can_hold_origin(path).is_err() {
+            return Ok(None);
+        }
+        let (_, metadata) = read_tensors(path).map_err(|e| anyhow!("{e}"))?;
+        let origin = metadata.get(ORIGIN).map(|json| serde_json::from_str(json));
+        origin
+            .transpose()
+            .with_context(|| format!("{} does not say where it is from", path.display()))
+    }
+
+    /// Whether the golden outputs in the file `path` are those of these samples.
+    ///
+    /// # Errors
+    /// A [`Mismatch`] where a sample is another one than when they were kept.
+    pub(crate) fn check(
+        &self,
+        path: &Path,
+        model: &ModelDescription,
+        photos: &[Photo],
+    ) -> Result<()> {
+        for photo in photos {
+            let now = inputs_of(model, photo)?;
+            let kept = self.inputs.get(&photo.name).with_context(|| {
+                let there: Vec<&str> = self.inputs.keys().map(String::as_str).collect();
+                Mismatch(format!(
+                    "{} holds outputs for {}, but none for {}",
+                    path.display(),
+                    there.join(", "),
+                    photo.name
+                ))
+            })?;
+            if kept != &now {
+                bail!(Mismatch(format!(
+                    "{} holds the outputs for another input {}: it was {}, and now is {}",
+                    path.display(),
+                    photo.name,
+                    listed(kept),
+                    listed(&now)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of the model that are no longer those that gave the golden outputs.
+    ///
+    /// # Errors
+    /// Fails where a file cannot be read.
+    pub fn changed_files(&self, model: &ModelDescription) -> Result<Vec<PathBuf>> {
+        let mut changed = Vec::new();
+        for (format, path) in &model.artifacts {
+            let path = model.path(path);
+            let kept = self.models.get(format.key());
+            if kept.is_some() && kept != Some(&sha256_of_file(&path)?) {
+                changed.push(path);
+            }
+        }
+        Ok(changed)
+    }
+}
+
+fn listed(inputs: &[OriginalInput]) -> String {
+    let inputs: Vec<String> = inputs.iter().map(ToString::to_string).collect();
+    inputs.join(", ")
+}
+
+fn inputs_of(model: &ModelDescription, photo: &Photo) -> Result<Vec<OriginalInput>> {
+    let tensors = photo.inputs(model)?;
+    let inputs = model.inputs.iter().zip(tensors);
+    Ok(inputs
+        .map(|(spec, (name, tensor))| OriginalInput {
+            name,
+            shape: spec.shape.clone(),
+            dtype: spec.dtype,
+            sha256: tensor.sha256(),
+        })
+        .collect())
+}
+
+/// Whose outputs were kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub engine: String,
+    /// The names of the samples.
+    pub samples: Vec<String>,
+    /// Engines that give other outputs, and how these differ.
+    pub differing: Vec<String>,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let samples = self.samples.join(", ");
+        write!(f, "the outputs of {} for {samples}", self.engine)?;
+        self.differing
+            .iter()
+            .try_for_each(|how| write!(f, "\n{how}"))
+    }
+}
+
+/// Writes the outputs of the one model of a record to `path`: those of its only engine, or of the one
+/// that the others are nearest to. The model must not have golden outputs already.
+///
+/// # Errors
+/// Fails where no engine gave outputs for every sample, where its outputs differ from pass to pass,
+/// and where the file cannot be written.
+pub fn keep(analysis: &Analysis, path: &Path) -> Result<Kept> {
+    can_hold_origin(path)?;
+    let [model] = analysis.models() else {
+        bail!("golden outputs are those of one model");
+    };
+    let rows = || analysis.rows(model).iter();
+    let is_reference = |row: &&Row| row.verdict == Some(Verdict::Reference);
+    let mut with_outputs = rows().filter(|row| row.outputs.is_some());
+    let row = rows().find(is_reference).or_else(|| with_outputs.next());
+    let Some((row, outputs)) = row.and_then(|row| Some((row, row.outputs.as_ref()?))) else {
+        bail!(
+            "no engine runs this model:\n{}",
+            analysis.faults().join("\n")
+        );
+    };
+    let repeated = analysis.repeatability.iter();
+    let mut repeated =
+        repeated.filter(|r| r.backend == row.cell.backend && r.format == row.cell.format);
+    if let Some(fault) = repeated.find_map(|r| r.fault(&Known::default())) {
+        bail!("{}: {fault}; such outputs cannot be golden", row.label);
+    }
+    let mut tensors = Vec::new();
+    let mut inputs = BTreeMap::new();
+    for photo in analysis.photos() {
+        let of_photo = outputs.get(&photo.name);
+        let of_photo =
+            of_photo.with_context(|| format!("{} gave nothing for {}", row.label, photo.name))?;
+        for (output, tensor) in model.outputs.iter().zip(of_photo) {
+            tensors.push((format!("{}/{}", photo.name, output.name), tensor));
+        }
+        inputs.insert(photo.name.clone(), inputs_of(model, photo)?);
+    }
+    let mut models = BTreeMap::new();
+    for (format, file) in &model.artifacts {
+        let sum = sha256_of_file(&model.path(file))?;
+        models.insert(format.key().to_owned(), sum);
+    }
+    let backend = analysis.record.backends.get(&row.cell.backend);
+    let version = backend.and_then(|b| Some(b.description.as_ref()?.engine.version.as_str()));
+    let origin = Origin {
+        engine: format!("{} {}", row.label, version.unwrap_or_default())
+            .trim()
+            .to_owned(),
+        models,
+        inputs,
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot write to {}", folder.display()))?;
+    }
+    let metadata = HashMap::from([(ORIGIN.to_owned(), serde_json::to_string(&origin)?)]);
+    write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow!("{e}"))?;
+    Ok(Kept {
+        engine: origin.engine,
+        samples: origin.inputs.into_keys().collect(),
+        differing: rows()
+            .filter_map(|row| {
+                let verdict = row.verdict.as_ref().filter(|v| v.is_difference())?;
+                Some(format!("{} {verdict}", row.label))
+            })
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_onnx::{
+        GraphProto,
+        write::{constant, encode, f32_value, node},
+    };
+    use firstpass_probe::{Format, Knobs, Pass, Span, Tensor};
+    use firstpass_trial::{
+        observation::{Cell, Observation, Purpose},
+        outputs::Outputs,
+        workload::Subject,
+    };
+
+    use super::*;
+    use crate::{
+        record::{Line, Recorder, tests::run, write_outputs},
+        studies::first_passes::judge::latency::tests::observation,
+        user_model::Own,
+    };
+
+    /// A model that multiplies its input of this shape by a weight.
+    fn write_model(path: &Path, shape: &[usize], weight: f32) -> Result<()> {
+        let graph = GraphProto {
+            node: vec![node("Mul", &["x", "weight"], "y")],
+            initializer: vec![constant("weight", &[1], &[weight])],
+            input: vec![f32_value("x", Some(shape))],
+            output: vec![f32_value("y", Some(shape))],
+            ..GraphProto::default()
+        };
+        Ok(fs::write(path, encode(graph, 13))?)
+    }
+
+    fn described(file: &Path, golden: Option<&Path>, folder: &Path) -> Result<Subject> {
+        let workspace = Workspace::find()?;
+        let own = Own {
+            files: vec![file.into()],
+            ..Own::default()
+        };
+        let inputs = Inputs {
+            files: Vec::new(),
+            golden: golden.map(Into::into),
+        };
+        lay_out(
+            &workspace,
+            own.describe(&workspace)?,
+            &inputs,
+            folder,
+            false,
+        )
+    }
+
+    /// A record in which each engine multiplies by a number of its own; without any engine.
+    fn analysis(subject: &Subject, folder: &Path, engines: &[(&str, f32)]) -> Result<Analysis> {
+        let workspace = Workspace::find()?;
+        let mut about = run();
+        about.models = subject.models.iter().map(|m| m.file.clone()).collect();
+        about.photos = subject.photos.iter().map(|p| p.file.clone()).collect();
+        let model = &subject.models[0];
+        let mut recorder = Recorder::begin(&folder.join("record"), folder, &about)?;
+        for (engine, weight) in engines {
+            let cell = Cell {
+                backend: (*engine).into(),
+                model: model.name.clone(),
+                format: Format::Onnx,
+                knobs: Knobs::default(),
+                cold_files: false,
+                entry: 0,
+            };
+            let mut outputs = Outputs::new();
+            let mut seen = Observation {
+                cell: cell.clone(),
+                purpose: Purpose::Agreement,
+                images: subject.photos.iter().map(|p| p.name.clone()).collect(),
+                ..observation(0, &[])
+            };
+            for (number, photo) in subject.photos.iter().enumerate() {
+                let (_, x) = photo.inputs(model)?.remove(0);
+                let values: Vec<f32> = match x.f32s() {
+                    Ok(values) => values.iter().map(|x| x * weight).collect(),
+                    Err(error) => bail!("{error}"),
+                };
+                let y = Tensor::new(&model.inputs[0].shape, values).map_err(|e| anyhow!("{e}"))?;
+                seen.process.passes.push(Pass {
+                    input: number,
+                    digest: y.sha256(),
+                    span: Span::default(),
+                });
+                outputs.insert(photo.name.clone(), vec![y]);
+            }
+            recorder.write(engine, &Line::Observation(Box::new(seen)))?;
+            write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
+        }
+        Analysis::new(&workspace, Record::read(&recorder.finish()?)?)
+    }
+
+    fn verdicts(analysis: &Analysis) -> Vec<Option<Verdict>> {
+        let rows = analysis.rows.values().flatten();
+        rows.map(|row| row.verdict.clone()).collect()
+    }
+
+    struct Folder {
+        _temporary: tempfile::TempDir,
+        model: PathBuf,
+        golden: PathBuf,
+        root: PathBuf,
+    }
+
+    /// A model with the weight 2, whose golden outputs were kept from the engine `x`.
+    fn kept() -> Result<(Folder, Kept)> {
+        let temporary = tempfile::tempdir()?;
+        let root = temporary.path().to_owned();
+        let folder = Folder {
+            _temporary: temporary,
+            model: root.join("m.onnx"),
+            golden: root.join("m.golden.safetensors"),
+            root,
+        };
+        write_model(&folder.model, &[1, 3], 2.0)?;
+        let at = folder.root.join("first");
+        let subject = described(&folder.model, None, &at)?;
+        let kept = keep(&analysis(&subject, &at, &[("x", 2.0)])?, &folder.golden)?;
+        Ok((folder, kept))
+    }
+
+    #[test]
+    fn other_weights_are_seen_by_one_engine_alone() -> Result<()> {
+        let (folder, kept) = kept()?;
+        assert_eq!(kept.engine, "x");
+        assert_eq!(kept.samples, ["random-1", "random-2"]);
+
+        let at = folder.root.join("same");
+        let subject = described(&folder.model, Some(&folder.golden), &at)?;
+        let same = analysis(&subject, &at, &[("x", 2.0)])?;
+        assert_eq!(verdicts(&same), [Some(Verdict::FloatRounding)]);
+        let origin = Origin::read(&folder.golden)?.context("it says where it is from")?;
+        assert!(origin.changed_files(&same.models()[0])?.is_empty());
+
+        write_model(&folder.model, &[1, 3], 3.0)?;
+        let at = folder.root.join("other");
+        let subject = described(&folder.model, Some(&folder.golden), &at)?;
+        let other = analysis(&subject, &at, &[("x", 3.0)])?;
+        let [Some(Verdict::Unexpected(faults))] = &verdicts(&other)[..] else {
+            bail!("{:?}", verdicts(&other));
+        };
+        assert!(faults[0].starts_with("y: differs by"), "{faults:?}");
+        let changed = origin.changed_files(&other.models()[0])?;
+        assert_eq!(changed, std::slice::from_ref(&folder.model));
+        Ok(())
+    }
+
+    #[test]
+    fn what_it_was_made_from_travels_with_a_copy() -> Result<()> {
+        let (folder, _) = kept()?;
+        let at = folder.root.join("again");
+        let subject = described(&folder.model, Some(&folder.golden), &at)?;
+        let model = &subject.models[0];
+        let copy = model.path(model.golden.as_deref().context("it has golden outputs")?);
+        assert_ne!(copy, folder.golden);
+        assert_eq!(Origin::read(&copy)?, Origin::read(&folder.golden)?);
+        Ok(())
+    }
+
+    #[test]
+    fn another_input_is_an_error() -> Result<()> {
+        let (folder, _) = kept()?;
+        write_model(&folder.model, &[1, 4], 2.0)?;
+        let at = folder.root.join("other");
+        let error = described(&folder.model, Some(&folder.golden), &at).expect_err("must fail");
+        assert!(error.downcast_ref::<Mismatch>().is_some());
+        let error = error.to_string();
+        assert!(
+            error.contains("[1, 3]") && error.contains("[1, 4]"),
+            "{error}"
+        );
+
+        // Of the same shape, so that only the values tell.
+        write_model(&folder.model, &[1, 3], 2.0)?;
+        let mut origin = Origin::read(&folder.golden)?.context("it says where it is from")?;
+        let subject = described(&folder.model, None, &at)?;
+        let check =
+            |origin: &Origin| origin.check(&folder.golden, &subject.models[0], &subject.photos);
+        check(&origin)?;
+        let first = origin.inputs.values_mut().next().context("a sample")?;
+        first[0].sha256 = "00".into();
+        let error = check(&origin).expect_err("must fail");
+        assert!(error.to_string().contains("random-1"), "{error}");
+        origin.inputs.clear();
+        let error = check(&origin).expect_err("must fail");
+        assert!(error.downcast_ref::<Mismatch>().is_some(), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_outputs_are_the_same_file() -> Result<()> {
+        let ((a, _), (b, _)) = (kept()?, kept()?);
+        assert_eq!(fs::read(&a.golden)?, fs::read(&b.golden)?);
+        Ok(())
+    }
+
+    /// As when a model is run for the first time on several engines.
+    #[test]
+    fn of_several_engines_the_nearest_is_kept_and_others_are_named() -> Result<()> {
+        let (folder, _) = kept()?;
+        let at = folder.root.join("several");
+        let subject = described(&folder.model, None, &at)?;
+        let several = analysis(&subject, &at, &[("a", 9.0), ("b", 2.0), ("c", 2.0)])?;
+        let kept = keep(&several, &folder.golden)?;
+        assert_eq!(kept.engine, "b");
+        assert_eq!(kept.differing.len(), 1);
+        assert!(kept.differing[0].starts_with("a differs: y"), "{kept}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_golden_is_refused() -> Result<()> {
+        let (folder, _) = kept()?;
+        let at = folder.root.join("refused");
+        let subject = described(&folder.model, None, &at)?;
+        let nobody = analysis(&subject, &at, &[])?;
+        let error = keep(&nobody, &folder.golden).expect_err("must fail");
+        assert!(error.to_string().contains("no engine"), "{error}");
+
+        let mut moody = analysis(&subject, &at, &[("x", 2.0)])?;
+        moody.repeatability[0].differs_from_pass = Some(2);
+        let error = keep(&moody, &folder.golden).expect_err("must fail");
+        assert!(error.to_string().contains("pass 2"), "{error}");
+        let error = keep(&moody, Path::new("golden.npz")).expect_err("must fail");
+        assert!(error.to_string().contains(".safetensors"), "{error}");
+        Ok(())
+    }
+}
