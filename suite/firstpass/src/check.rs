@@ -435,8 +435,10 @@ mod tests {
             ..GraphProto::default()
         };
         fs::write(&model, encode(graph, 13)).expect("a model");
-        let check = check(&model)?;
-        let error = check.run_with(Golden::Compare).expect_err("must fail");
+        let golden = folder.join("unknown.golden.safetensors");
+        let check = check(&model)?.golden(&golden)?;
+        let error = check.run_with(Golden::Write).expect_err("must fail");
+        assert!(!golden.exists());
         assert_eq!(error.kind(), ErrorKind::NotMeasured);
         let error = error.to_string();
         assert!(

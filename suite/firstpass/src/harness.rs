@@ -143,15 +143,16 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
         })
     };
     let record = run(&workspace, check, &subject(compared)?, &folder)?;
-    let mut measured = analysis(&workspace, &record)?;
-    let mut notes = Vec::new();
+    let measured = analysis(&workspace, &record)?;
+    let mut summary = summary(&measured)?;
+    all_ran(check, &summary, &measured)?;
     if let Some(file) = written {
         let kept = golden::keep(&measured, file).map_err(failed)?;
-        notes.push(format!("wrote {}: {kept}", file.display()));
+        // Judged again, against what was written.
         subject(Some(file))?;
-        measured = analysis(&workspace, &record)?;
+        summary = read(&record)?;
+        summary.notes = vec![format!("wrote {}: {kept}", file.display())];
     }
-    let mut summary = summary(&measured)?;
     for file in &mut summary.changed {
         // As it was given.
         let is_file = |model: &&PathBuf| std::path::absolute(model).is_ok_and(|m| m == *file);
@@ -159,24 +160,10 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
             file.clone_from(model);
         }
     }
-    summary.notes = notes;
     summary.renewal = check.renewal();
     summary.shown_record = folder.shown(&record);
     if let (Some(file), Reference::Golden(name)) = (&check.golden, &mut summary.reference) {
         *name = file.display().to_string();
-    }
-    for name in &check.engines {
-        ran(&summary, &measured, name)?;
-    }
-    if summary.engines.is_empty() {
-        let failures = summary.failures();
-        let failures: Vec<String> = failures
-            .map(|(name, why)| format!("{name}: {why}"))
-            .collect();
-        return Err(Error::not_measured(format!(
-            "no engine runs this model\n{}",
-            failures.join("\n")
-        )));
     }
     Ok(summary)
 }
@@ -234,7 +221,24 @@ fn run(
     campaign::run(workspace, &engines, subject, &settings, &record).map_err(failed)
 }
 
-/// An engine that was named has to run the model.
+/// Every engine that was named has to run the model, and one at least where none was.
+fn all_ran(check: &Check, summary: &Summary, measured: &Analysis) -> Result<()> {
+    for name in &check.engines {
+        ran(summary, measured, name)?;
+    }
+    if !summary.engines.is_empty() {
+        return Ok(());
+    }
+    let failures = summary.failures();
+    let failures: Vec<String> = failures
+        .map(|(name, why)| format!("{name}: {why}"))
+        .collect();
+    Err(Error::not_measured(format!(
+        "no engine runs this model\n{}",
+        failures.join("\n")
+    )))
+}
+
 fn ran(summary: &Summary, measured: &Analysis, name: &str) -> Result<()> {
     let known = |(engine, _): (&str, &str)| engine == name;
     if summary.failures().any(known) || summary.engines().iter().any(|e| e.name() == name) {
