@@ -8,8 +8,11 @@ use std::{
 use anyhow::{Context, Result};
 use firstpass_harness::{
     page::Block,
-    record::code::Code,
-    studies::explain::{self, ExplainProcess, ExplainRun, Variant},
+    record::{code::Code, lines},
+    studies::{
+        self,
+        explain::{self, ExplainProcess, ExplainRun, Variant},
+    },
 };
 use firstpass_probe::{Format, Knobs, Peak, Profile, ProfiledOperator, ProfiledPass, Span};
 use firstpass_trial::{machine::Machine, workspace::Workspace};
@@ -49,22 +52,25 @@ fn fields(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Adds the fields of the files in a folder; returns the number of lines.
 fn fields_of(folder: &Path, found: &mut BTreeSet<String>) -> Result<usize> {
-    let mut lines = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("json") => fields(&serde_json::from_slice(&std::fs::read(&path)?)?, found),
-            Some("jsonl") => {
-                for line in std::fs::read_to_string(&path)?.lines() {
-                    fields(&serde_json::from_str(line)?, found);
-                    lines += 1;
-                }
-            }
-            _ => {}
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            fields(&serde_json::from_slice(&std::fs::read(&path)?)?, found);
         }
     }
-    Ok(lines)
+    let mut count = 0;
+    for path in lines::files(folder)?.values() {
+        for line in lines::read::<Value>(path)? {
+            fields(&line, found);
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Those that the description of the format does not name.
@@ -84,20 +90,17 @@ fn every_field_of_the_committed_record_is_documented() -> Result<()> {
     let record = reports.join(source);
     let mut found = BTreeSet::new();
     assert!(fields_of(&record, &mut found)? > 0, "the record has lines");
-    let besides = [
-        "overhead",
-        "explain",
-        "referee",
-        "diverge",
-        "saturation",
-        "operators",
-        "zoo",
-        "cure/one-at-a-time",
-        "cure/combined",
-    ];
-    for beside in besides {
-        if record.join(beside).is_dir() {
-            fields_of(&record.join(beside), &mut found)?;
+    for study in studies::ALL {
+        let folder = record.join(study.name());
+        // Two records lie in that of `tune`.
+        for folder in [
+            &folder,
+            &folder.join("one-at-a-time"),
+            &folder.join("combined"),
+        ] {
+            if folder.is_dir() {
+                fields_of(folder, &mut found)?;
+            }
         }
     }
     let missing = undocumented(&found)?;

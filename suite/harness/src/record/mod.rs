@@ -3,7 +3,7 @@
 //! What each study measured beside the record lies in a folder of it: a [`sidecar`].
 
 pub mod code;
-mod lines;
+pub mod lines;
 mod recorder;
 pub mod sidecar;
 mod stale;
