@@ -315,7 +315,7 @@ mod tests {
     fn a_shape_is_that_of_the_last_axes() -> Result<()> {
         let model = Model {
             name: "m".into(),
-            format: Format::Onnx,
+            format: Format::ONNX,
             path: "m.onnx".into(),
             inputs: vec![
                 TensorSpec::f32("image", [1, 3, 480, 640]),
@@ -356,7 +356,7 @@ mod tests {
             cell: Cell {
                 backend: "b".into(),
                 model: "m".into(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 knobs: Knobs::default(),
                 cold_files: false,
                 entry: 0,

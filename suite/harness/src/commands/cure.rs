@@ -197,8 +197,8 @@ fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<Subject> {
     if of.models.is_empty() {
         let int8 = |m: &firstpass_harness::model::ModelDescription| {
             m.precision == firstpass_harness::model::Precision::Int8
-                && m.artifacts.contains_key(&Format::TorchScript)
-                && m.artifacts.contains_key(&Format::Onnx)
+                && m.artifacts.contains_key(&Format::TORCHSCRIPT)
+                && m.artifacts.contains_key(&Format::ONNX)
         };
         let first = subject.models.iter().find(|m| int8(m)).cloned();
         subject.models = first

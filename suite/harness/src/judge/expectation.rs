@@ -276,7 +276,7 @@ pub(crate) mod tests {
                 name: "int32-bias".into(),
                 reason: "because".into(),
                 models: vec!["m".into()],
-                format: Format::Onnx,
+                format: Format::ONNX,
                 without: vec!["vnni".into()],
                 outputs: BTreeMap::from([("y".into(), bounds)]),
                 faces: FaceBounds {
@@ -287,7 +287,7 @@ pub(crate) mod tests {
             float_arithmetic: vec![Exception {
                 reason: "because".into(),
                 models: vec!["m".into()],
-                format: Format::Onnx,
+                format: Format::ONNX,
             }],
             ..Known::default()
         }
@@ -296,7 +296,7 @@ pub(crate) mod tests {
     fn verdict(agreement: Agreement, known: &Known) -> Verdict {
         judge(
             &model(Precision::Int8),
-            Format::Onnx,
+            Format::ONNX,
             &[agreement],
             None,
             known,
@@ -313,7 +313,7 @@ pub(crate) mod tests {
             };
             judge(
                 &model(Precision::Int8),
-                Format::Onnx,
+                Format::ONNX,
                 &[agreement(7, 3, 10)],
                 Some(&faces),
                 &declared(),
@@ -353,7 +353,7 @@ pub(crate) mod tests {
             let far = [agreement(7, 3, 10)];
             judge(
                 &model(Precision::Int8),
-                Format::Onnx,
+                Format::ONNX,
                 &far,
                 None,
                 &declared(),
@@ -367,7 +367,7 @@ pub(crate) mod tests {
     fn a_divergence_of_another_format_is_not_excused() {
         let verdict = judge(
             &model(Precision::Int8),
-            Format::OnnxQoperator,
+            Format::ONNX_QOPERATOR,
             &[agreement(7, 3, 10)],
             None,
             &declared(),
@@ -387,7 +387,7 @@ pub(crate) mod tests {
         let judge_float = |max_relative, max_abs| {
             judge(
                 &model(Precision::Fp32),
-                Format::Onnx,
+                Format::ONNX,
                 &[float(max_relative, max_abs)],
                 None,
                 &Known::default(),
@@ -418,7 +418,7 @@ pub(crate) mod tests {
             ..Arithmetic::default()
         };
         let int8 = |arithmetic: &Arithmetic, known: &Known| {
-            judge_arithmetic(&model(Precision::Int8), Format::Onnx, arithmetic, known)
+            judge_arithmetic(&model(Precision::Int8), Format::ONNX, arithmetic, known)
         };
         let none = Known::default();
         assert!(int8(&ran(63, 0), &none).is_ok());
