@@ -78,7 +78,7 @@ fn main() -> Result<()> {
     }
     let model = Model {
         name: path.clone(),
-        format: Format::Onnx,
+        format: Format::ONNX,
         path: path.into(),
         inputs: vec![TensorSpec::f32(input, SHAPE)],
         outputs: vec![OutputSpec {

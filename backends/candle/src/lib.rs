@@ -42,7 +42,7 @@ pub struct Loaded {
 
 impl Backend for Candle {
     const NAME: &'static str = "candle";
-    const FORMATS: &'static [Format] = &[Format::Onnx];
+    const FORMATS: &'static [Format] = &[Format::ONNX];
 
     type Engine = Engine;
     type Loaded = Loaded;

@@ -14,7 +14,7 @@ const ABSENT: &str = "this probe was built without libtorch; `cargo firstpass se
 
 impl Backend for Libtorch {
     const NAME: &'static str = "libtorch";
-    const FORMATS: &'static [Format] = &[Format::TorchScript];
+    const FORMATS: &'static [Format] = &[Format::TORCHSCRIPT];
 
     type Engine = Infallible;
     type Loaded = Infallible;

@@ -20,7 +20,7 @@ use module::{Module, Runnable};
 
 impl Backend for Libtorch {
     const NAME: &'static str = "libtorch";
-    const FORMATS: &'static [Format] = &[Format::TorchScript];
+    const FORMATS: &'static [Format] = &[Format::TORCHSCRIPT];
 
     type Engine = Engine;
     type Loaded = Module;

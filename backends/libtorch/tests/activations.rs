@@ -21,7 +21,7 @@ fn model() -> Model {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
     Model {
         name: "faceboxes-int8-per-channel".into(),
-        format: Format::TorchScript,
+        format: Format::TORCHSCRIPT,
         path: fixtures.join("faceboxes-int8-per-channel/model.pt"),
         inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
         outputs: vec![

@@ -27,7 +27,7 @@ fn model(name: &str) -> Model {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
     Model {
         name: name.into(),
-        format: Format::TorchScript,
+        format: Format::TORCHSCRIPT,
         path: fixtures.join(name).join("model.pt"),
         inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
         outputs: vec![

@@ -42,7 +42,7 @@ pub fn session_builder(knobs: &Knobs) -> Result<SessionBuilder> {
 
 impl Backend for OnnxRuntime {
     const NAME: &'static str = "onnxruntime";
-    const FORMATS: &'static [Format] = &[Format::Onnx];
+    const FORMATS: &'static [Format] = &[Format::ONNX];
 
     type Engine = Engine;
     type Loaded = Runnable;

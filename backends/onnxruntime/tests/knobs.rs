@@ -126,7 +126,7 @@ impl Bench {
             .models
             .iter()
             .filter(int8)
-            .find_map(|m| Some((m.clone(), m.artifact(Format::Onnx)?)))
+            .find_map(|m| Some((m.clone(), m.artifact(Format::ONNX)?)))
             .context("the fixtures hold no int8 model as ONNX")?;
         subject.verify(&model.path)?;
         let photo = subject.photos.first().context("there are no photographs")?;

@@ -43,7 +43,7 @@ pub struct Prepared {
 
 impl Backend for Reference {
     const NAME: &'static str = "reference";
-    const FORMATS: &'static [Format] = &[Format::Onnx];
+    const FORMATS: &'static [Format] = &[Format::ONNX];
 
     type Engine = Interpretation;
     type Loaded = Loaded;

@@ -29,7 +29,7 @@ pub struct Engine(Settings);
 
 impl Backend for Tract {
     const NAME: &'static str = "tract";
-    const FORMATS: &'static [Format] = &[Format::Onnx, Format::OnnxQoperator];
+    const FORMATS: &'static [Format] = &[Format::ONNX, Format::ONNX_QOPERATOR];
 
     type Engine = Engine;
     type Loaded = Loaded;

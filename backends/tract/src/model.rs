@@ -288,7 +288,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("firstpass-tract-{}", std::process::id()));
         let model = Model {
             name: "none".into(),
-            format: Format::Onnx,
+            format: Format::ONNX,
             path: path.clone(),
             inputs: Vec::new(),
             outputs: Vec::new(),

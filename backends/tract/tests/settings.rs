@@ -12,7 +12,7 @@ use firstpass_tract::Tract;
 fn model() -> Model {
     Model {
         name: "faceboxes-int8-per-channel".into(),
-        format: Format::Onnx,
+        format: Format::ONNX,
         path: Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../fixtures/models/faceboxes-int8-per-channel/model.onnx"),
         inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
@@ -146,7 +146,7 @@ fn a_file_of_another_graph_is_refused() -> Result<()> {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
     let model = Model {
         name: "case".into(),
-        format: Format::OnnxQoperator,
+        format: Format::ONNX_QOPERATOR,
         path: cases.join("qlinearconv-channels-last-silent.onnx"),
         inputs: vec![TensorSpec {
             name: "x".into(),

@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         cell: Cell {
             backend: "engine".into(),
             model: "model".into(),
-            format: Format::Onnx,
+            format: Format::ONNX,
             knobs: Knobs::default(),
             cold_files: false,
             entry: 0,

@@ -395,7 +395,7 @@ mod tests {
     fn fixture() -> Result<Graph> {
         let model = Subject::find_model(&Workspace::find()?, "faceboxes-int8-per-channel")?;
         let file = model
-            .artifact(firstpass_probe::Format::Onnx)
+            .artifact(firstpass_probe::Format::ONNX)
             .context("it has an ONNX file")?;
         Graph::read(&file.path, &file.inputs)
     }

@@ -134,7 +134,7 @@ fn every_field_of_a_profile_is_documented() -> Result<()> {
         variant: Variant::Profiled,
         round: 0,
         model: Some(String::new()),
-        format: Some(Format::Onnx),
+        format: Some(Format::ONNX),
         threads: 1,
         knobs: Knobs::default().with("fusion", "off"),
         engine: Some(String::new()),

@@ -250,7 +250,7 @@ mod tests {
                 name: "int32-bias".into(),
                 reason: "because".into(),
                 models: vec!["m".into()],
-                format: Format::Onnx,
+                format: Format::ONNX,
                 without: vec!["vnni".into()],
                 outputs: BTreeMap::from([("y".into(), bounds)]),
                 faces: FaceBounds {
@@ -261,7 +261,7 @@ mod tests {
             float_arithmetic: vec![Exception {
                 reason: "because".into(),
                 models: vec!["m".into()],
-                format: Format::Onnx,
+                format: Format::ONNX,
             }],
             ..Known::default()
         }
@@ -270,7 +270,7 @@ mod tests {
     fn verdict(agreement: Agreement, known: &Known) -> Verdict {
         judge(
             &ModelDescription::for_tests(Precision::Int8),
-            Format::Onnx,
+            Format::ONNX,
             &[agreement],
             None,
             known,
@@ -287,7 +287,7 @@ mod tests {
             };
             judge(
                 &ModelDescription::for_tests(Precision::Int8),
-                Format::Onnx,
+                Format::ONNX,
                 &[agreement(7, 3, 10)],
                 Some(&faces),
                 &declared(),
@@ -327,7 +327,7 @@ mod tests {
             let far = [agreement(7, 3, 10)];
             judge(
                 &ModelDescription::for_tests(Precision::Int8),
-                Format::Onnx,
+                Format::ONNX,
                 &far,
                 None,
                 &declared(),
@@ -341,7 +341,7 @@ mod tests {
     fn a_divergence_of_another_format_is_not_excused() {
         let verdict = judge(
             &ModelDescription::for_tests(Precision::Int8),
-            Format::OnnxQoperator,
+            Format::ONNX_QOPERATOR,
             &[agreement(7, 3, 10)],
             None,
             &declared(),
@@ -361,7 +361,7 @@ mod tests {
         let judge_float = |max_relative, max_abs| {
             judge(
                 &ModelDescription::for_tests(Precision::Fp32),
-                Format::Onnx,
+                Format::ONNX,
                 &[float(max_relative, max_abs)],
                 None,
                 &Known::default(),
@@ -394,7 +394,7 @@ mod tests {
         let int8 = |arithmetic: &Arithmetic, known: &Known| {
             judge_arithmetic(
                 &ModelDescription::for_tests(Precision::Int8),
-                Format::Onnx,
+                Format::ONNX,
                 arithmetic,
                 known,
             )

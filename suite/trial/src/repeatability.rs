@@ -131,7 +131,7 @@ mod tests {
             cell: Cell {
                 backend: "x".into(),
                 model: "m".into(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 knobs: Knobs::default().with(THREADS, threads),
 
                 cold_files: false,
@@ -191,7 +191,7 @@ mod tests {
             thread_dependent: vec![crate::known::Exception {
                 reason: "because".into(),
                 models: vec!["m".into()],
-                format: Format::Onnx,
+                format: Format::ONNX,
             }],
             ..Known::default()
         };

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_native::sha256_of_file;
-use firstpass_probe::{Format, Model, Tensor, read_tensors, write_tensors};
+use firstpass_probe::{Model, Tensor, read_tensors, write_tensors};
 use tempfile::TempDir;
 
 use crate::{
@@ -138,7 +138,7 @@ impl Subject {
             return Ok(());
         }
         ensure!(
-            file.format != Format::TorchScript || self.trust,
+            !file.format.is_program() || self.trust,
             "{} is a program that would be run with your rights: if you know where it comes from, say \
              --trust, or list its SHA-256 in the [trusted] table of {}",
             path.display(),

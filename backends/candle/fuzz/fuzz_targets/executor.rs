@@ -61,7 +61,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let model = Model {
         name: "model".into(),
-        format: Format::Onnx,
+        format: Format::ONNX,
         path,
         inputs,
         outputs: Vec::new(),

@@ -8,7 +8,7 @@ pub fn faceboxes(name: &str) -> Model {
     let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
     Model {
         name: name.into(),
-        format: Format::Onnx,
+        format: Format::ONNX,
         path: root.join(name).join("model.onnx"),
         inputs: vec![TensorSpec::f32("image", [1, 3, 480, 640])],
         outputs: vec![

@@ -427,7 +427,7 @@ mod tests {
             let cell = Cell {
                 backend: (*engine).into(),
                 model: model.name.clone(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 knobs: Knobs::default(),
                 cold_files: false,
                 entry: 0,

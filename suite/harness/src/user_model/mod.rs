@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
-use firstpass_probe::{Dtype, Format, Tensor};
+use firstpass_probe::{Dtype, Tensor};
 use firstpass_trial::{
     model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec},
     shape::NamedShape,
@@ -95,7 +95,7 @@ impl Own {
             if signature.precision == Precision::Int8 {
                 precision = Precision::Int8;
             }
-            if signature.format == Format::TorchScript && self.trust {
+            if signature.format.is_program() && self.trust {
                 trusted.insert(path, sha256_of_file(file)?);
             }
             if !signature.inputs.is_empty() && told.is_none() {

@@ -17,7 +17,7 @@ pub(crate) fn outputs_of_torchscript(
     model: &ModelDescription,
     trust: bool,
 ) -> Result<Vec<Found>> {
-    const FORMAT: Format = Format::TorchScript;
+    const FORMAT: Format = Format::TORCHSCRIPT;
     let file = model
         .artifact(FORMAT)
         .context("it is no TorchScript file")?;

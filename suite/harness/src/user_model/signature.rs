@@ -106,7 +106,7 @@ fn torchscript(bytes: Vec<u8>) -> Result<Signature> {
          with torch.save"
     );
     Ok(Signature {
-        format: Format::TorchScript,
+        format: Format::TORCHSCRIPT,
         precision,
         inputs: Vec::new(),
         outputs: Vec::new(),
@@ -153,9 +153,9 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
     ensure!(!outputs.is_empty(), "it has no output");
     Ok(Signature {
         format: if in_integers {
-            Format::OnnxQoperator
+            Format::ONNX_QOPERATOR
         } else {
-            Format::Onnx
+            Format::ONNX
         },
         precision: if in_integers || is_there(&["QuantizeLinear", "DynamicQuantizeLinear"]) {
             Precision::Int8

@@ -38,7 +38,7 @@ use crate::{
 const ALONE: &str = "firstpass.input";
 
 /// The format in which graphs are read and marked here.
-const FORMAT: Format = Format::Onnx;
+const FORMAT: Format = Format::ONNX;
 
 /// Compares every quantized activation of the subject's first model, on its first photograph, in each
 /// engine with that of the referee; writes it as `beside` a record and returns where. In engines that read no

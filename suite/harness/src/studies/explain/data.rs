@@ -144,7 +144,7 @@ pub(crate) mod tests {
             variant,
             round,
             model: Some("m".into()),
-            format: Some(Format::Onnx),
+            format: Some(Format::ONNX),
             threads: 1,
             knobs: Knobs::default(),
             engine: Some("1.2".into()),

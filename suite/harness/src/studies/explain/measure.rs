@@ -298,7 +298,7 @@ mod tests {
             engine: "1".into(),
             model: Model {
                 name: "m".into(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 path: "m.onnx".into(),
                 inputs: vec![TensorSpec::f32("x", [1])],
                 outputs: Vec::new(),

@@ -254,7 +254,7 @@ struct Throughput {
 fn throughput_of(models: &[ModelDescription], explanation: &Explanation) -> Option<Throughput> {
     let mut models = models.iter();
     let model = models.find(|model| model.name == explanation.model)?;
-    let file = model.artifact(Format::Onnx)?;
+    let file = model.artifact(Format::ONNX)?;
     let graph = Graph::read(&file.path, &file.inputs).ok()?;
     // The peak is of one core, and of integers.
     let is_below_peak = model.precision == Precision::Int8 && explanation.threads == 1;

@@ -88,7 +88,7 @@ pub fn measure(
     let mut started = Vec::new();
     for engine in engines {
         let absence = match start(workspace, engine) {
-            Ok((probe, description)) if description.formats.contains(&Format::Onnx) => {
+            Ok((probe, description)) if description.formats.contains(&Format::ONNX) => {
                 started.push((engine.name.as_str(), probe));
                 continue;
             }
@@ -201,7 +201,7 @@ impl Written {
         Ok(Self {
             model: Model {
                 name: "case".into(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 path,
                 inputs: vec![TensorSpec::f32(INPUT, case.shape)],
                 outputs: vec![OutputSpec::new(OUTPUT, case.output_shape())],

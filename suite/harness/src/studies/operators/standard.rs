@@ -153,7 +153,7 @@ impl Standard {
         write_tensors(&file, [(test.input.clone(), &given)]).map_err(|e| anyhow!("{e}"))?;
         let model = Model {
             name: listed.name.clone(),
-            format: Format::Onnx,
+            format: Format::ONNX,
             path: folder.join("model.onnx"),
             inputs: vec![TensorSpec::f32(&test.input, &test.input_shape[..])],
             outputs: vec![OutputSpec::new(&test.output, &test.output_shape[..])],
@@ -202,7 +202,7 @@ fn operators(workspace: &Workspace) -> Result<BTreeSet<String>> {
     for model in Subject::fixture_models(workspace)? {
         let formats = model.artifacts.keys();
         let files: Vec<PathBuf> = formats
-            .filter(|format| **format != Format::TorchScript)
+            .filter(|format| format.is_onnx())
             .filter_map(|format| Some(model.artifact(*format)?.path))
             .collect();
         for file in files {

@@ -142,7 +142,7 @@ mod tests {
             variant,
             round: 0,
             model: Some("m".into()),
-            format: Some(Format::Onnx),
+            format: Some(Format::ONNX),
             threads: 1,
             engine: Some("1.2".into()),
             load_average: 0.5,

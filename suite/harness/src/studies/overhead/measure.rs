@@ -466,7 +466,7 @@ mod tests {
             contestants: vec![(Variant::Probe, runner()), (Variant::Direct, runner())],
             model: Model {
                 name: "m".into(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 path: "m.onnx".into(),
                 inputs: vec![TensorSpec::f32("x", [1])],
                 outputs: Vec::new(),

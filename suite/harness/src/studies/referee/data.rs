@@ -152,7 +152,7 @@ pub(crate) mod tests {
             model: "m".into(),
             rules: knobs.fold(Knobs::default(), |all, (name, value)| all.with(name, value)),
             backend: backend.into(),
-            format: Format::Onnx,
+            format: Format::ONNX,
             output: "y".into(),
             values: 10,
             same,

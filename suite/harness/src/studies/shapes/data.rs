@@ -107,7 +107,7 @@ mod tests {
     fn a_shape_is_that_of_the_last_axes() -> Result<()> {
         let model = Model {
             name: "m".into(),
-            format: Format::Onnx,
+            format: Format::ONNX,
             path: "m.onnx".into(),
             inputs: vec![
                 TensorSpec::f32("image", [1, 3, 480, 640]),

@@ -236,7 +236,7 @@ mod tests {
             cell: Cell {
                 backend: "b".into(),
                 model: "m".into(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 knobs: Knobs::default(),
                 cold_files: false,
                 entry: 0,

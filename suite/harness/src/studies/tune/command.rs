@@ -115,8 +115,8 @@ fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<Subject> {
     if of.models.is_empty() {
         let int8 = |m: &firstpass_trial::model::ModelDescription| {
             m.precision == firstpass_trial::model::Precision::Int8
-                && m.artifacts.contains_key(&Format::TorchScript)
-                && m.artifacts.contains_key(&Format::Onnx)
+                && m.artifacts.contains_key(&Format::TORCHSCRIPT)
+                && m.artifacts.contains_key(&Format::ONNX)
         };
         let first = subject.models.iter().find(|m| int8(m)).cloned();
         subject.models = first

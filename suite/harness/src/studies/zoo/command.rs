@@ -143,7 +143,7 @@ fn fixtures(workspace: &Workspace) -> Result<Vec<ModelDescription>> {
         let mut models = models.iter();
         models.find(|model| {
             model.precision == precision
-                && [Format::TorchScript, Format::Onnx]
+                && [Format::TORCHSCRIPT, Format::ONNX]
                     .iter()
                     .all(|format| model.artifacts.contains_key(format))
         })

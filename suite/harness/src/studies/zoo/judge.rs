@@ -269,7 +269,7 @@ pub(crate) mod tests {
         let knobs = Knobs::default().with(THREADS, 1);
         Cell {
             model: model.into(),
-            format: Format::TorchScript,
+            format: Format::TORCHSCRIPT,
             knobs: if cured { knobs.with("a", "b") } else { knobs },
             ..observation(0, &[1.0]).cell
         }
@@ -303,13 +303,13 @@ pub(crate) mod tests {
                     library: None,
                     details: BTreeMap::new(),
                 },
-                formats: vec![Format::TorchScript],
+                formats: vec![Format::TORCHSCRIPT],
                 knobs: Vec::new(),
             });
         }
         let models = ["d", "c", "b", "a"].into_iter().map(measured);
         let mut models = models.collect::<Result<Vec<_>>>()?;
-        let only_onnx = [(Format::Onnx, "model.onnx".into())];
+        let only_onnx = [(Format::ONNX, "model.onnx".into())];
         models[0].description.artifacts = only_onnx.into();
         Ok(Zoo {
             record,

@@ -497,7 +497,7 @@ pub(crate) mod tests {
             cell: Cell {
                 backend: "x".into(),
                 model: "m".into(),
-                format: Format::Onnx,
+                format: Format::ONNX,
                 knobs: Knobs::default(),
                 cold_files: false,
                 entry: 0,
