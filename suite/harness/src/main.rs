@@ -47,7 +47,7 @@ enum Command {
     /// Sets up what is missing, then runs every test on every engine, none skipped
     Test(cargo::Arguments),
     /// Sets up what is missing, then runs the criterion benchmarks of every engine
-    Bench(cargo::Arguments),
+    Bench(cargo::BenchArguments),
     /// Says where the first passes spend their time, from the engines' own hooks
     Explain(explain::Arguments),
     /// Measures whether measuring disturbs: engines through the probe, called directly, and from Python
