@@ -1,11 +1,9 @@
-//! The suite that every backend must pass, written once, and its benchmarks.
+//! The suite that every backend must pass, written once.
 //!
-//! A backend instantiates both in a few lines: see `tests/suite.rs` and `benches/latency.rs` in
-//! any folder of `backends/`.
+//! A backend instantiates it in a few lines: see `tests/suite.rs` in any folder of `backends/`.
 
 mod agreement;
 mod bad_input;
-mod bench;
 mod context;
 mod direct;
 pub mod imports;
@@ -20,7 +18,6 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::context::Context;
 
-pub use bench::bench;
 pub use direct::{Direct, direct};
 pub use steps::{largest_steps, largest_steps_from_golden};
 

@@ -42,7 +42,7 @@ enum Command {
     /// Sets up what is missing, then runs every test on every engine, none skipped
     Test(cargo::Arguments),
     /// Sets up what is missing, then runs the criterion benchmarks of every engine
-    Bench(cargo::Arguments),
+    Bench(cargo::BenchArguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
     /// Says for each engine what was found, where, in which version, and what to do if it is missing

@@ -141,17 +141,15 @@ struct Answers {
 
 impl Probe {
     /// Builds the probe by itself: cargo unifies features over the packages of one build, and a
-    /// measured binary must not depend on its neighbours.
-    ///
-    /// The backend's tests are built with it, because their dependencies take part in choosing
-    /// features: without them cargo would compile the engine once to measure and once to test.
+    /// measured binary must not depend on its neighbours. Its tests link the same engine, because the
+    /// crate `firstpass-features` gives both the same features.
     ///
     /// # Errors
     /// Fails where cargo does; its messages go to standard error.
     pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
         let package = backend.package.as_str();
         Ok(Self {
-            binary: build(workspace, backend, &["--bins", "--tests"], "bin", package)?,
+            binary: build(workspace, backend, &["--bins"], "bin", package)?,
             environment: environment(workspace, backend),
             knobs: Vec::new(),
             timeout: TIMEOUT,
@@ -439,8 +437,6 @@ fn build(
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["name"] == name)
         .filter(|message| message["target"]["kind"][0] == kind)
-        // A binary's own unit tests are an executable of the same name and kind.
-        .filter(|message| message["profile"]["test"] == false)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo built no {kind} named {name}"))
 }

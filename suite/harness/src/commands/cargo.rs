@@ -18,10 +18,22 @@ use crate::studies::operators::command as operators;
 /// Set for the tests: an engine that cannot run is a failure then, and not an ignored test.
 const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
 
+/// Set for the benchmarks: those that take minutes are measured as well.
+const BENCH_ALL: &str = "FIRSTPASS_BENCH_ALL";
+
 #[derive(Args)]
 pub struct Arguments {
     /// Only those whose names contain this
     filter: Option<String>,
+}
+
+#[derive(Args)]
+pub struct BenchArguments {
+    /// Only benchmarks whose names, like `cold/MODEL/ENGINE`, match this regular expression
+    filter: Option<String>,
+    /// Measure models as well whose first passes take so long that their benchmarks last minutes
+    #[arg(long)]
+    all: bool,
 }
 
 /// One run of cargo.
@@ -76,23 +88,36 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     Ok(exit_code(&tested))
 }
 
-/// Runs the criterion benchmarks of each engine.
-pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let failed = run_all(
-        workspace,
-        &["bench", "--bench", "latency"],
-        &backend_jobs(workspace, workspace.engines()?),
-        arguments,
-    )?;
-    Ok(exit_code(&failed))
+/// Runs the criterion benchmarks of all engines, in one program that builds and runs their probes.
+pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode> {
+    set_up(workspace);
+    let mut command = Command::new(cargo());
+    command
+        .current_dir(workspace.root())
+        .args(["bench", "--package", "firstpass-bench", "--"])
+        .args(&arguments.filter);
+    if arguments.all {
+        command.env(BENCH_ALL, "1");
+    }
+    let status = command.status().context("cannot run cargo")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What cannot be set up is said; where an engine is missing it is said again.
+fn set_up(workspace: &Workspace) {
+    if let Err(error) = setup::run(workspace) {
+        eprintln!("error: {error:#}");
+    }
 }
 
 /// The backends, each by itself: cargo unifies features over the packages of one build.
 fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Vec<Job> {
     // What cannot be set up fails in its own tests; the others run all the same.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    set_up(workspace);
     let jobs = backends.into_iter().map(|backend| {
         let mut selection = vec!["--package".to_owned(), backend.package.clone()];
         selection.extend(features(workspace, &backend));
