@@ -16,7 +16,7 @@ use firstpass_probe::{
 };
 use firstpass_trial::{
     model::{ModelDescription, Precision},
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
     workspace::Workspace,
 };
 use libtest_mimic::{Arguments, Trial as Test};
@@ -119,19 +119,22 @@ struct Bench {
 
 impl Bench {
     fn new() -> Result<Self> {
-        let subject = Subject::fixtures(&Workspace::find()?)?;
+        let workload = Workload::fixtures(&Workspace::find()?)?;
         let mut inputs = InputFiles::new()?;
         let int8 = |m: &&ModelDescription| m.precision == Precision::Int8;
-        let (description, model) = subject
+        let (description, model) = workload
             .models
             .iter()
             .filter(int8)
             .find_map(|m| Some((m.clone(), m.artifact(Format::ONNX)?)))
             .context("the fixtures hold no int8 model as ONNX")?;
-        subject.verify(&model.path)?;
-        let photo = subject.photos.first().context("there are no photographs")?;
+        workload.verify(&model.path)?;
+        let sample = workload
+            .samples
+            .first()
+            .context("there are no photographs")?;
         Ok(Self {
-            input: inputs.file(photo, &description)?,
+            input: inputs.file(sample, &description)?,
             model,
             description,
             folder: tempfile::tempdir()?,

@@ -13,7 +13,7 @@ use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial};
 use firstpass_trial::{
     observation::{Outcome, Process},
     process::{Probe, start},
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
     workspace::Workspace,
 };
 
@@ -49,10 +49,10 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let workspace = Workspace::find()?;
-    let subject = Subject::fixtures(&workspace)?;
+    let workload = Workload::fixtures(&workspace)?;
     let mut inputs = InputFiles::new()?;
     let mut left_out = Vec::new();
-    let cases = cases(&workspace, &subject, &mut inputs, &mut left_out)?;
+    let cases = cases(&workspace, &workload, &mut inputs, &mut left_out)?;
     let mut criterion = Criterion::default()
         .sample_size(SAMPLES)
         .warm_up_time(Duration::from_millis(1))
@@ -82,11 +82,11 @@ fn run() -> Result<()> {
 /// Every model file that each engine reads; an engine that does not run is left out.
 fn cases(
     workspace: &Workspace,
-    subject: &Subject,
+    workload: &Workload,
     inputs: &mut InputFiles,
     left_out: &mut Vec<String>,
 ) -> Result<Vec<Case>> {
-    let photo = subject.photos.first().context("no photographs")?;
+    let sample = workload.samples.first().context("no photographs")?;
     let mut cases = Vec::new();
     for backend in workspace.engines()? {
         let (probe, description) = match start(workspace, &backend) {
@@ -96,11 +96,11 @@ fn cases(
                 continue;
             }
         };
-        for model in &subject.models {
+        for model in &workload.models {
             let files = description.formats.iter().enumerate();
             let files = files.filter_map(|(at, format)| Some((at, model.artifact(*format)?)));
             for (at, file) in files {
-                subject.admit(model, &file)?;
+                workload.admit(model, &file)?;
                 let name = match at {
                     0 => backend.name.clone(),
                     _ => format!("{}-{}", backend.name, file.format.key()),
@@ -109,7 +109,7 @@ fn cases(
                     probe: probe.clone(),
                     name,
                     model: model.name.clone(),
-                    trial: one_pass(file, inputs.file(photo, model)?),
+                    trial: one_pass(file, inputs.file(sample, model)?),
                 });
             }
         }

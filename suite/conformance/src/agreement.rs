@@ -11,7 +11,7 @@ use firstpass_trial::{
     observation::{Cell, Observation, Purpose},
     outputs::{Outputs, read_outputs},
     repeatability,
-    system_counters::Surroundings,
+    system_counters::SystemCounters,
 };
 use libtest_mimic::{Failed, Trial};
 
@@ -61,7 +61,7 @@ fn of_artifact(context: &Context, artifact: Artifact) -> Vec<Trial> {
 
 fn observe(context: &Context, artifact: &Artifact) -> Result<Observed> {
     context
-        .subject
+        .workload
         .admit(&artifact.description, &artifact.file)?;
     let folder = tempfile::tempdir()?;
     let saved = folder.path().join("outputs.safetensors");
@@ -77,8 +77,8 @@ fn observe(context: &Context, artifact: &Artifact) -> Result<Observed> {
         ));
     }
     let images: Vec<String> = context
-        .subject
-        .photos
+        .workload
+        .samples
         .iter()
         .map(|p| p.name.clone())
         .collect();
@@ -113,7 +113,7 @@ fn observation(
         purpose: Purpose::Agreement,
         round: 0,
         images,
-        surroundings: Surroundings::before().after(),
+        system_counters: SystemCounters::before().after(),
         eviction: None,
         process,
     }
@@ -121,7 +121,7 @@ fn observation(
 
 fn golden(context: &Context, artifact: &Artifact) -> Result<Outputs, Failed> {
     context
-        .subject
+        .workload
         .golden(&artifact.description)
         .and_then(|golden| golden.context("the model has no golden outputs"))
         .map_err(|e| Failed::from(format!("{e:#}")))
@@ -175,8 +175,8 @@ fn repeats_itself(
             format!("{} passes of 3", process.passes.len())
         })?;
         let image = context
-            .subject
-            .photos
+            .workload
+            .samples
             .iter()
             .take(1)
             .map(|p| p.name.clone())

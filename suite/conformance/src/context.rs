@@ -11,7 +11,7 @@ use firstpass_trial::{
     known::Known,
     model::ModelDescription,
     process::Probe,
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
 
@@ -21,7 +21,7 @@ pub struct Context {
     pub probe: Probe,
     pub backend: Arc<Backend>,
     pub known: Arc<Known>,
-    pub subject: Arc<Subject>,
+    pub workload: Arc<Workload>,
     inputs: Arc<Mutex<InputFiles>>,
 }
 
@@ -40,7 +40,7 @@ impl Context {
             probe: Probe::at(Path::new(probe)),
             known: Arc::new(backend.known()?),
             backend: Arc::new(backend),
-            subject: Arc::new(Subject::fixtures(&workspace)?),
+            workload: Arc::new(Workload::fixtures(&workspace)?),
             inputs: Arc::new(Mutex::new(InputFiles::new()?)),
         })
     }
@@ -48,7 +48,7 @@ impl Context {
     /// Every model file that the backend reads.
     pub fn artifacts<B: firstpass_probe::Backend>(&self) -> Vec<Artifact> {
         let mut artifacts = Vec::new();
-        for model in &self.subject.models {
+        for model in &self.workload.models {
             let description = Arc::new(model.clone());
             artifacts.extend(B::FORMATS.iter().filter_map(|format| {
                 Some(Artifact {
@@ -78,10 +78,10 @@ impl Context {
             .inputs
             .lock()
             .map_err(|_| anyhow::anyhow!("a test panicked"))?;
-        self.subject
-            .photos
+        self.workload
+            .samples
             .iter()
-            .map(|photo| inputs.file(photo, model))
+            .map(|sample| inputs.file(sample, model))
             .collect()
     }
 

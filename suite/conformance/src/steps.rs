@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use firstpass_probe::{Backend, Knobs, Session, Tensor};
 use firstpass_trial::{
     agreement::{Agreement, compare},
-    workload::Subject,
+    workload::Workload,
     workspace::Workspace,
 };
 
@@ -15,7 +15,7 @@ use firstpass_trial::{
 /// # Errors
 /// Fails where the fixtures have no such model, and on one whose outputs have no steps.
 pub fn largest_steps(model: &str, reference: &[Tensor], other: &[Tensor]) -> Result<Vec<u64>> {
-    let model = Subject::find_model(&Workspace::find()?, model)?;
+    let model = Workload::find_model(&Workspace::find()?, model)?;
     steps(&compare(&model, &[(reference, other)]))
 }
 
@@ -28,24 +28,24 @@ pub fn largest_steps_from_golden<B: Backend>(
     model: &str,
     knobs: &Knobs,
 ) -> Result<BTreeMap<String, Vec<u64>>> {
-    let subject = Subject::fixtures(&Workspace::find()?)?;
-    let model = subject.models.iter().find(|m| m.name == model);
+    let workload = Workload::fixtures(&Workspace::find()?)?;
+    let model = workload.models.iter().find(|m| m.name == model);
     let model = model.context("the fixtures have no such model")?;
-    let golden = subject.golden(model)?;
+    let golden = workload.golden(model)?;
     let golden = golden.context("the model has no golden outputs")?;
     let file = B::FORMATS.iter().find_map(|format| model.artifact(*format));
     let file = file.context("the backend reads no file of the model")?;
     let failed = |error: firstpass_probe::Error| anyhow!("{error}");
     let mut session = Session::<B>::open(&file, knobs).map_err(failed)?;
     let mut found = BTreeMap::new();
-    for photo in &subject.photos {
-        let Some(expected) = golden.get(&photo.name) else {
+    for sample in &workload.samples {
+        let Some(expected) = golden.get(&sample.name) else {
             continue;
         };
-        let inputs = photo.inputs(model)?.into_iter().map(|(_, input)| input);
+        let inputs = sample.inputs(model)?.into_iter().map(|(_, input)| input);
         let outputs = session.pass(&inputs.collect::<Vec<_>>()).map_err(failed)?;
         let agreement = compare(model, &[(expected, &outputs)]);
-        found.insert(photo.name.clone(), steps(&agreement)?);
+        found.insert(sample.name.clone(), steps(&agreement)?);
     }
     Ok(found)
 }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use firstpass_harness::{
-    record::{Record, Settings, Target},
+    record::{Record, RunSettings, Target},
     studies::first_passes::{
         analysis::{Analysis, Row},
         judge::latency::Latency,
         measure as campaign,
     },
     user_model::{
-        Inputs, OpenShape, Own, Signature,
+        Inputs, OpenShape, Signature, UserModel,
         golden::{self, Mismatch, Origin},
         lay_out,
     },
@@ -24,12 +24,12 @@ use firstpass_harness::{
 use firstpass_statistics::bootstrap;
 use firstpass_trial::shape::NamedShape;
 use firstpass_trial::{
-    affinity::Placement,
-    expectation::Verdict,
+    affinity::Affinity,
+    expectation::ExpectationVerdict,
     machine,
     observation::Observation,
     repeatability::Repeatability,
-    workload::Subject,
+    workload::Workload,
     workspace::{Backend, Workspace},
 };
 
@@ -126,7 +126,7 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
     }
     let folder = Folder::of(check, target())?;
     let model = own.describe(&workspace).map_err(invalid)?;
-    let subject = |golden: Option<&Path>| {
+    let workload = |golden: Option<&Path>| {
         let inputs = Inputs {
             files: check.samples.clone(),
             golden: golden.map(Into::into),
@@ -142,14 +142,14 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
             None => invalid(error),
         })
     };
-    let record = run(&workspace, check, &subject(compared)?, &folder)?;
+    let record = run(&workspace, check, &workload(compared)?, &folder)?;
     let measured = analysis(&workspace, &record)?;
     let mut summary = summary(&measured)?;
     all_ran(check, &summary, &measured)?;
     if let Some(file) = written {
         let kept = golden::keep(&measured, file).map_err(failed)?;
         // Judged again, against what was written.
-        subject(Some(file))?;
+        workload(Some(file))?;
         summary = read(&record)?;
         summary.notes = vec![format!("wrote {}: {kept}", file.display())];
     }
@@ -168,7 +168,7 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
     Ok(summary)
 }
 
-fn own(check: &Check) -> Result<Own> {
+fn own(check: &Check) -> Result<UserModel> {
     for file in &check.models {
         let format = Signature::read(file).map_err(invalid)?.format;
         // The only format that is a program.
@@ -181,27 +181,27 @@ fn own(check: &Check) -> Result<Own> {
         }
     }
     let inputs = check.inputs.iter();
-    Ok(Own {
+    Ok(UserModel {
         files: check.models.clone(),
         inputs: inputs
             .map(|input| input.to_string().parse().map_err(invalid))
             .collect::<Result<_>>()?,
         samples: check.samples.clone(),
         trust: check.trust,
-        ..Own::default()
+        ..UserModel::default()
     })
 }
 
 fn run(
     workspace: &Workspace,
     check: &Check,
-    subject: &Subject,
+    workload: &Workload,
     folder: &Folder,
 ) -> Result<PathBuf> {
     let mut engines: Vec<Backend> = workspace.engines().map_err(failed)?;
     engines.retain(|e| check.engines.is_empty() || check.engines.contains(&e.name));
     let (least, most) = check.processes.map_or(PROCESSES, |number| (number, number));
-    let settings = Settings {
+    let settings = RunSettings {
         processes: most,
         least_processes: least,
         passes: PASSES,
@@ -211,14 +211,14 @@ fn run(
         budget_s: check.budget.as_secs_f64(),
         process_budget_ms: PROCESS_BUDGET_MS,
         target: TARGET,
-        placement: Placement::default(),
+        affinity: Affinity::default(),
         cold_files: false,
         entries: 1,
         variants: BTreeMap::new(),
         first_format_only: true,
     };
     let record = folder.path.join("record");
-    campaign::run(workspace, &engines, subject, &settings, &record).map_err(failed)
+    campaign::run(workspace, &engines, workload, &settings, &record).map_err(failed)
 }
 
 /// Every engine that was named has to run the model, and one at least where none was.
@@ -373,7 +373,7 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
         .collect();
     let is_nothing = outputs.iter().all(|output| output.values == 0);
     let seen = row.outputs.as_ref().map_or(0, BTreeMap::len);
-    let samples = measured.photos().len();
+    let samples = measured.samples().len();
     let outcome = match &row.verdict {
         Some(Verdict::Unexpected(how) | Verdict::Differs(how)) => Outcome::Other(how.join("; ")),
         _ if changing.is_some() => Outcome::Other(changing.unwrap_or_default()),

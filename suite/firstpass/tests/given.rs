@@ -187,9 +187,9 @@ fn a_program_has_to_be_trusted() -> Result<()> {
     });
     let program = programs.next().expect("a TorchScript file");
     invalid(Check::new(&program).run(), &["program", "`.trust()`"]);
-    let untold = Check::new(&program).trust();
+    let undecided = Check::new(&program).trust();
     invalid(
-        untold.run(),
+        undecided.run(),
         &["forward()", "`.input(\"image=1x3x224x224:f32\")`"],
     );
     Ok(())

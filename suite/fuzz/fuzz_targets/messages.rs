@@ -8,8 +8,8 @@ use firstpass_harness::studies::first_passes::judge::{disturbance, latency};
 use firstpass_probe::{Format, Knobs};
 use firstpass_trial::{
     observation::{Cell, Observation, Purpose},
-    process::overheard,
-    system_counters::Surroundings,
+    process::parse_process,
+    system_counters::SystemCounters,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         purpose: Purpose::Latency,
         round: 0,
         images: vec!["image".into()],
-        surroundings: Surroundings {
+        system_counters: SystemCounters {
             load_average: 0.0,
             wall_ms: 0.0,
             others_cpu_ms: None,
@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
             frequency_mhz: None,
         },
         eviction: None,
-        process: overheard(Cursor::new(bytes.to_vec())),
+        process: parse_process(Cursor::new(bytes.to_vec())),
     };
     let _ = latency::summarise([&observation]);
     let _ = disturbance::summarise([&observation]);

@@ -390,10 +390,10 @@ fn is_around(node: &NodeProto) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firstpass_trial::{workload::Subject, workspace::Workspace};
+    use firstpass_trial::{workload::Workload, workspace::Workspace};
 
     fn fixture() -> Result<Graph> {
-        let model = Subject::find_model(&Workspace::find()?, "faceboxes-int8-per-channel")?;
+        let model = Workload::find_model(&Workspace::find()?, "faceboxes-int8-per-channel")?;
         let file = model
             .artifact(firstpass_probe::Format::ONNX)
             .context("it has an ONNX file")?;

@@ -9,24 +9,24 @@ use firstpass_trial::{
     manifest::Manifest,
     model::{ModelDescription, Precision},
     outputs::Outputs,
-    workload::Subject,
+    workload::Workload,
     workspace::Workspace,
 };
 
 /// Each model with its golden outputs, by name.
 type Golden = BTreeMap<String, (ModelDescription, Outputs)>;
 
-fn golden() -> Result<(Subject, Golden)> {
-    let subject = Subject::fixtures(&Workspace::find()?)?;
+fn golden() -> Result<(Workload, Golden)> {
+    let workload = Workload::fixtures(&Workspace::find()?)?;
     let mut all = BTreeMap::new();
-    for model in &subject.models {
-        let outputs = subject
+    for model in &workload.models {
+        let outputs = workload
             .golden(model)?
             .context("every fixture has golden outputs")?;
-        assert_eq!(outputs.len(), subject.photos.len(), "{}", model.name);
+        assert_eq!(outputs.len(), workload.samples.len(), "{}", model.name);
         all.insert(model.name.clone(), (model.clone(), outputs));
     }
-    Ok((subject, all))
+    Ok((workload, all))
 }
 
 #[test]
@@ -42,32 +42,32 @@ fn the_full_range_model_is_found_by_its_path_alone() -> Result<()> {
     let folder = workspace
         .fixtures()
         .join("saturation/faceboxes-int8-full-range");
-    let model = Subject::find_model(&workspace, &folder.to_string_lossy())?;
-    assert!(Subject::find_model(&workspace, &model.name).is_err());
-    let mut subject = Subject::fixtures(&workspace)?;
-    assert!(subject.models.iter().all(|m| m.name != model.name));
+    let model = Workload::find_model(&workspace, &folder.to_string_lossy())?;
+    assert!(Workload::find_model(&workspace, &model.name).is_err());
+    let mut workload = Workload::fixtures(&workspace)?;
+    assert!(workload.models.iter().all(|m| m.name != model.name));
 
-    subject.models.push(model.clone());
+    workload.models.push(model.clone());
     for file in model.files() {
-        subject.verify(&file)?;
+        workload.verify(&file)?;
     }
-    assert!(subject.golden(&model)?.is_none());
+    assert!(workload.golden(&model)?.is_none());
     Ok(())
 }
 
 /// A wrong order of priors, offsets or channels, or a wrong box decoding, finds no face.
 #[test]
 fn the_golden_outputs_find_the_known_faces() -> Result<()> {
-    let (subject, golden) = golden()?;
+    let (workload, golden) = golden()?;
     for (name, (model, outputs)) in &golden {
         let spec = model
             .detection
             .as_ref()
             .context("every fixture is a detector")?;
         let (mut found, mut missed, mut false_faces) = (0, 0, 0);
-        for photo in &subject.photos {
-            let Some(known) = &photo.faces else { continue };
-            let detections = spec.detect(model, &outputs[&photo.name]);
+        for sample in &workload.samples {
+            let Some(known) = &sample.faces else { continue };
+            let detections = spec.detect(model, &outputs[&sample.name]);
             let (hits, misses, extra) = against_known_faces(known, &detections);
             found += hits;
             missed += misses;

@@ -122,7 +122,7 @@ fn every_field_of_a_profile_is_documented() -> Result<()> {
             parts: BTreeMap::from([("suite/probe/src/lib.rs".into(), String::new())]),
             ..Code::default()
         },
-        settings: explain::Settings {
+        settings: explain::ExplainSettings {
             rounds: 1,
             passes: 1,
             threads: 1,

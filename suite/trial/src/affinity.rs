@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// What the scheduler is asked for. By default nothing: processes run wherever it puts them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placement {
-    /// Keeps a process on as many CPUs as it has threads: see [`Placement::cpus`].
+pub struct Affinity {
+    /// Keeps a process on as many CPUs as it has threads: see [`Affinity::cpus`].
     pub pin: bool,
     /// The nice value of a process, from -20 (most urgent) to 19. Where the kernel groups
     /// processes by session (`kernel.sched_autogroup_enabled`), it counts only among those of the
@@ -14,7 +14,7 @@ pub struct Placement {
     pub nice: Option<i32>,
 }
 
-impl Placement {
+impl Affinity {
     /// Does `work`, which spawns a process of so many threads, such that the process begins its
     /// life as asked: both affinity and nice value are inherited.
     ///
@@ -185,10 +185,10 @@ mod tests {
     #[test]
     fn nothing_asked_is_nothing_done() -> Result<()> {
         let caller = std::thread::current().id();
-        let placement = Placement::default();
-        let worker = placement.spawning(1, || std::thread::current().id())?;
+        let affinity = Affinity::default();
+        let worker = affinity.spawning(1, || std::thread::current().id())?;
         assert_eq!(worker, caller);
-        assert_eq!(placement.cpus(1)?, None);
+        assert_eq!(affinity.cpus(1)?, None);
         Ok(())
     }
 
@@ -197,8 +197,8 @@ mod tests {
         use super::*;
         use std::process::Command;
 
-        fn said_by(placement: &Placement, command: &mut Command) -> Result<String> {
-            let output = placement.spawning(1, || command.output())??;
+        fn said_by(affinity: &Affinity, command: &mut Command) -> Result<String> {
+            let output = affinity.spawning(1, || command.output())??;
             Ok(String::from_utf8(output.stdout)?.trim().to_owned())
         }
 
@@ -210,11 +210,11 @@ mod tests {
         #[test]
         fn a_child_is_pinned_and_the_parent_is_not() -> Result<()> {
             let before = system::allowed_cpus()?;
-            let placement = Placement {
+            let affinity = Affinity {
                 pin: true,
                 nice: None,
             };
-            let status = said_by(&placement, Command::new("cat").arg("/proc/self/status"))?;
+            let status = said_by(&affinity, Command::new("cat").arg("/proc/self/status"))?;
             let last = before.last().map(ToString::to_string);
             assert_eq!(allowed_list(&status), last.as_deref());
             assert_eq!(system::allowed_cpus()?, before);
@@ -223,20 +223,20 @@ mod tests {
 
         #[test]
         fn a_child_is_nice_and_the_parent_is_not() -> Result<()> {
-            let own = || said_by(&Placement::default(), &mut Command::new("nice"));
+            let own = || said_by(&Affinity::default(), &mut Command::new("nice"));
             let before = own()?;
-            let placement = Placement {
+            let affinity = Affinity {
                 pin: false,
                 nice: Some(19),
             };
-            assert_eq!(said_by(&placement, &mut Command::new("nice"))?, "19");
+            assert_eq!(said_by(&affinity, &mut Command::new("nice"))?, "19");
             assert_eq!(own()?, before);
             Ok(())
         }
 
         #[test]
         fn a_priority_is_given_or_the_refusal_says_what_to_do() {
-            let urgent = Placement {
+            let urgent = Affinity {
                 pin: false,
                 nice: Some(-20),
             };
@@ -248,7 +248,7 @@ mod tests {
 
         #[test]
         fn a_nice_value_that_is_none_is_refused() {
-            let wrong = Placement {
+            let wrong = Affinity {
                 pin: false,
                 nice: Some(20),
             };

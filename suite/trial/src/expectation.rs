@@ -27,7 +27,7 @@ pub const FLOAT_MAX_ABSOLUTE: f64 = 4.0 * f32::EPSILON as f64;
 
 /// Whether a backend's outputs are as expected.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum ExpectationVerdict {
     /// Every quantized value equals the golden one.
     Exact,
     /// A float model within the rounding of f32.
@@ -42,7 +42,7 @@ pub enum Verdict {
     Differs(Vec<String>),
 }
 
-impl Verdict {
+impl ExpectationVerdict {
     pub fn is_expected(&self) -> bool {
         !matches!(self, Self::Unexpected(_))
     }
@@ -62,7 +62,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ExpectationVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact => f.write_str("exact"),
@@ -83,7 +83,7 @@ pub fn judge(
     faces: Option<&DetectionAgreement>,
     known: &Known,
     cpu_flags: &[String],
-) -> Verdict {
+) -> ExpectationVerdict {
     let mut faults: Vec<String> = agreements
         .iter()
         .filter(|a| a.not_finite > 0)
@@ -137,16 +137,18 @@ pub fn judge(
         }
     }
     if !faults.is_empty() {
-        return Verdict::Unexpected(faults);
+        return ExpectationVerdict::Unexpected(faults);
     }
     match (declared, model.precision) {
-        (Some(divergence), _) => Verdict::Declared {
+        (Some(divergence), _) => ExpectationVerdict::Declared {
             name: divergence.name.clone(),
             reason: divergence.reason.clone(),
         },
         // Only an output with steps tells its integers.
-        (None, Precision::Int8) if agreements.iter().all(|a| a.steps.is_some()) => Verdict::Exact,
-        (None, _) => Verdict::FloatRounding,
+        (None, Precision::Int8) if agreements.iter().all(|a| a.steps.is_some()) => {
+            ExpectationVerdict::Exact
+        }
+        (None, _) => ExpectationVerdict::FloatRounding,
     }
 }
 
@@ -267,7 +269,7 @@ mod tests {
         }
     }
 
-    fn verdict(agreement: Agreement, known: &Known) -> Verdict {
+    fn verdict(agreement: Agreement, known: &Known) -> ExpectationVerdict {
         judge(
             &ModelDescription::for_tests(Precision::Int8),
             Format::ONNX,
@@ -302,7 +304,10 @@ mod tests {
     #[test]
     fn an_undeclared_divergence_is_unexpected() {
         let none = Known::default();
-        assert_eq!(verdict(agreement(0, 10, 10), &none), Verdict::Exact);
+        assert_eq!(
+            verdict(agreement(0, 10, 10), &none),
+            ExpectationVerdict::Exact
+        );
         assert!(!verdict(agreement(1, 9, 10), &none).is_expected());
     }
 
@@ -368,10 +373,10 @@ mod tests {
                 &[],
             )
         };
-        assert_eq!(judge_float(1e-6, 1e-6), Verdict::FloatRounding);
+        assert_eq!(judge_float(1e-6, 1e-6), ExpectationVerdict::FloatRounding);
         assert!(!judge_float(1e-3, 1e-3).is_expected());
         // Of a score of 1e-5 only the first digits are computed.
-        assert_eq!(judge_float(1e-2, 1e-7), Verdict::FloatRounding);
+        assert_eq!(judge_float(1e-2, 1e-7), ExpectationVerdict::FloatRounding);
         assert!(!judge_float(1e-2, 1e-6).is_expected());
     }
 

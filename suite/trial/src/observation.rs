@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use firstpass_probe::{Error, ErrorKind, Format, Knobs, Pass, Span, THREADS};
 use serde::{Deserialize, Serialize};
 
-use crate::{page_cache::Eviction, system_counters::Surroundings};
+use crate::{page_cache::Eviction, system_counters::SystemCounters};
 
 /// What is compared with what: a row of the report is one cell.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,7 +67,8 @@ pub struct Observation {
     /// The photographs, by the number that a [`Pass`] gives.
     pub images: Vec<String>,
     /// What the rest of the machine did meanwhile.
-    pub surroundings: Surroundings,
+    #[serde(rename = "surroundings")]
+    pub system_counters: SystemCounters,
     /// What became of the files that were to be evicted, for a cell with cold files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eviction: Option<Eviction>,

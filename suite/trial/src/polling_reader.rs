@@ -17,9 +17,9 @@ const REST: Duration = Duration::from_millis(20);
 const CAPACITY: usize = 1 << 20;
 
 /// The standard output of a process, read some milliseconds after it was written.
-pub(crate) struct Unhurried<R>(R);
+pub(crate) struct PollingReader<R>(R);
 
-impl Unhurried<ChildStdout> {
+impl PollingReader<ChildStdout> {
     pub(crate) fn new(stdout: ChildStdout) -> Self {
         // A system that gives no more makes a process that passes thousands of times a second wait
         // for its reader between two passes.
@@ -29,14 +29,14 @@ impl Unhurried<ChildStdout> {
     }
 }
 
-impl<R: Read> Unhurried<R> {
+impl<R: Read> PollingReader<R> {
     /// With a buffer that takes at once whatever has gathered.
     pub(crate) fn buffered(self) -> BufReader<Self> {
         BufReader::with_capacity(CAPACITY, self)
     }
 }
 
-impl<R: Read> Read for Unhurried<R> {
+impl<R: Read> Read for PollingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         std::thread::sleep(REST);
         self.0.read(buffer)
@@ -60,7 +60,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = child.stdout.take().ok_or(std::io::ErrorKind::NotFound)?;
-        let lines = Unhurried::new(stdout).buffered().lines();
+        let lines = PollingReader::new(stdout).buffered().lines();
         let lines: Vec<String> = lines.collect::<Result<_>>()?;
         assert_eq!(lines.len(), 100_000);
         assert_eq!(lines.last().map(String::as_str), Some("100000"));

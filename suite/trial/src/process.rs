@@ -20,9 +20,9 @@ use nix::sys::signal::Signal;
 use sysinfo::System;
 
 use crate::{
-    affinity::Placement,
+    affinity::Affinity,
     observation::{Outcome, Process},
-    polling_reader::Unhurried,
+    polling_reader::PollingReader,
     workspace::{Backend, Workspace},
 };
 
@@ -45,7 +45,7 @@ pub struct Probe {
     /// a library or a model file, does not count.
     pub memory_bytes: u64,
     /// Where its processes run, and how urgently.
-    pub placement: Placement,
+    pub affinity: Affinity,
 }
 
 /// Builds the probe of a backend and asks its engine what it is; what the engine declares is set in the
@@ -154,7 +154,7 @@ impl Probe {
             knobs: Vec::new(),
             timeout: TIMEOUT,
             memory_bytes: most_memory(),
-            placement: Placement::default(),
+            affinity: Affinity::default(),
         })
     }
 
@@ -166,7 +166,7 @@ impl Probe {
             knobs: Vec::new(),
             timeout: TIMEOUT,
             memory_bytes: most_memory(),
-            placement: Placement::default(),
+            affinity: Affinity::default(),
         }
     }
 
@@ -271,7 +271,7 @@ impl Probe {
             .stderr(stderr.try_clone()?);
         // Stamped by the thread that spawns: making that thread is no part of a cold start.
         let (spawned_ns, child) = self
-            .placement
+            .affinity
             .spawning(knobs.threads(), || (monotonic_ns(), command.spawn()))?;
         let mut process = Process::new(spawned_ns);
         let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
@@ -284,8 +284,8 @@ impl Probe {
 
         let mut answers = Answers::default();
         let ended = match child.stdout.take() {
-            Some(stdout) => hear(
-                Unhurried::new(stdout).buffered(),
+            Some(stdout) => parse(
+                PollingReader::new(stdout).buffered(),
                 self.timeout,
                 &mut process,
                 &mut answers,
@@ -316,7 +316,7 @@ impl Probe {
 }
 
 /// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault.
-fn hear(
+fn parse(
     mut said: impl BufRead + Send + 'static,
     timeout: Duration,
     process: &mut Process,
@@ -386,9 +386,9 @@ fn hear(
 }
 
 /// What a process is known by that said this and then ended.
-pub fn overheard(said: impl BufRead + Send + 'static) -> Process {
+pub fn parse_process(said: impl BufRead + Send + 'static) -> Process {
     let mut process = Process::new(0);
-    process.outcome = match hear(said, TIMEOUT, &mut process, &mut Answers::default()) {
+    process.outcome = match parse(said, TIMEOUT, &mut process, &mut Answers::default()) {
         Ok(Some(outcome)) | Err(outcome) => outcome,
         Ok(None) => silent_end(ExitStatus::default(), &process),
     };

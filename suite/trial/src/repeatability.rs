@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::observation::{Cell, Process, Purpose};
-    use crate::system_counters::Surroundings;
+    use crate::system_counters::SystemCounters;
 
     fn observation(threads: usize, digests: &[(usize, &str)]) -> Observation {
         let mut process = Process::new(0);
@@ -140,7 +140,7 @@ mod tests {
             purpose: Purpose::Latency,
             round: 0,
             images: vec!["a".into(), "b".into()],
-            surroundings: Surroundings::before().after(),
+            system_counters: SystemCounters::before().after(),
             eviction: None,
             process,
         }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(differs.fault(&declared), None);
         let healed = judged(&[observation(1, &[(0, "p")]), observation(2, &[(0, "p")])]);
         assert!(healed.fault(&declared).is_some());
-        let untold = judged(&[observation(1, &[(0, "p")])]);
-        assert_eq!(untold.fault(&declared), None);
+        let undecided = judged(&[observation(1, &[(0, "p")])]);
+        assert_eq!(undecided.fault(&declared), None);
     }
 }

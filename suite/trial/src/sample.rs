@@ -17,7 +17,7 @@ use crate::{
 pub use image::RgbImage;
 /// One photograph to run the models on, or a file of tensors in its place.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Photo {
+pub struct Sample {
     pub name: String,
     pub file: PathBuf,
     #[serde(default)]
@@ -31,7 +31,7 @@ pub struct Photo {
     pub faces_from: Option<String>,
 }
 
-impl Photo {
+impl Sample {
     /// The photographs of `fixtures/images`, with absolute paths.
     ///
     /// # Errors
@@ -39,12 +39,12 @@ impl Photo {
     pub fn fixtures(fixtures: &Path) -> Result<Vec<Self>> {
         #[derive(Deserialize)]
         struct Document {
-            image: Vec<Photo>,
+            image: Vec<Sample>,
         }
         let dir = fixtures.join("images");
         let mut document: Document = read_toml(&dir.join("images.toml"))?;
-        for photo in &mut document.image {
-            photo.file = dir.join(&photo.file);
+        for sample in &mut document.image {
+            sample.file = dir.join(&sample.file);
         }
         Ok(document.image)
     }
@@ -98,7 +98,7 @@ impl Photo {
     }
 }
 
-impl Photo {
+impl Sample {
     /// Whether tensors lie in the file and no picture.
     pub fn is_tensors(&self) -> bool {
         is_tensors(&self.file)
@@ -121,7 +121,7 @@ impl Photo {
     }
 }
 
-impl Photo {
+impl Sample {
     fn tensors(&self, model: &ModelDescription) -> Result<Vec<(String, Tensor)>> {
         let mut found = read_named(&self.file)?;
         let alone = model.inputs.len() == 1;

@@ -19,7 +19,7 @@ use crate::machine::load_average;
 /// CPU times are over all CPUs of the machine, and the kernel counts them in ticks of usually
 /// 10 ms: small ones are as good as 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Surroundings {
+pub struct SystemCounters {
     /// One-minute load average of the machine just before.
     pub load_average: f64,
     /// From just before the process to just after it, in milliseconds.
@@ -56,7 +56,7 @@ struct CpuTimes {
     steal: u64,
 }
 
-impl Surroundings {
+impl SystemCounters {
     /// To be called just before a process is spawned.
     pub fn before() -> Sample {
         Sample {
@@ -71,11 +71,11 @@ impl Surroundings {
 impl Sample {
     /// To be called once the process has ended and was waited for: its CPU time is known from then
     /// on. Sensors are read only here, as some are slow and none may hold up the process.
-    pub fn after(self) -> Surroundings {
+    pub fn after(self) -> SystemCounters {
         let wall = self.began.elapsed();
         let own = difference(own_cpu(), self.own_cpu, Duration::saturating_sub);
         let cpus = difference(CpuTimes::now(), self.cpus, CpuTimes::since);
-        Surroundings {
+        SystemCounters {
             load_average: self.load_average,
             wall_ms: milliseconds(wall),
             others_cpu_ms: difference(cpus, own, |cpus, own| {
@@ -270,14 +270,14 @@ ctxt 6789
 
     #[test]
     fn nothing_is_negative_and_the_whole_can_be_kept() -> Result<()> {
-        let surroundings = Surroundings::before().after();
-        assert!(surroundings.wall_ms >= 0.0);
-        assert!(surroundings.others_cpu_ms.is_none_or(|ms| ms >= 0.0));
-        let json = serde_json::to_string(&surroundings)?;
-        let read: Surroundings = serde_json::from_str(&json)?;
+        let system_counters = SystemCounters::before().after();
+        assert!(system_counters.wall_ms >= 0.0);
+        assert!(system_counters.others_cpu_ms.is_none_or(|ms| ms >= 0.0));
+        let json = serde_json::to_string(&system_counters)?;
+        let read: SystemCounters = serde_json::from_str(&json)?;
         assert_eq!(serde_json::to_string(&read)?, json);
         #[cfg(target_os = "linux")]
-        assert!(surroundings.others_cpu_ms.is_some() && surroundings.steal_ms.is_some());
+        assert!(system_counters.others_cpu_ms.is_some() && system_counters.steal_ms.is_some());
         Ok(())
     }
 }

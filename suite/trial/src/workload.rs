@@ -14,30 +14,30 @@ use crate::{
     manifest::Manifest,
     model::{InputSpec, ModelDescription},
     outputs::Outputs,
-    sample::Photo,
+    sample::Sample,
     workspace::Workspace,
 };
 
 /// The models and photographs of one run.
 #[derive(Debug)]
-pub struct Subject {
+pub struct Workload {
     pub models: Vec<ModelDescription>,
-    pub photos: Vec<Photo>,
-    /// Whether programs outside the fixtures may be run: see [`Subject::admit`].
+    pub samples: Vec<Sample>,
+    /// Whether programs outside the fixtures may be run: see [`Workload::admit`].
     pub trust: bool,
     manifest: Manifest,
     fixtures: PathBuf,
 }
 
-impl Subject {
+impl Workload {
     /// All models and photographs of the fixtures.
     ///
     /// # Errors
     /// Fails where a description cannot be read.
     pub fn fixtures(workspace: &Workspace) -> Result<Self> {
         let models = Self::fixture_models(workspace)?;
-        let photos = Photo::fixtures(&workspace.fixtures())?;
-        Self::new(workspace, models, photos)
+        let samples = Sample::fixtures(&workspace.fixtures())?;
+        Self::new(workspace, models, samples)
     }
 
     /// # Errors
@@ -46,28 +46,28 @@ impl Subject {
     pub fn new(
         workspace: &Workspace,
         models: Vec<ModelDescription>,
-        photos: Vec<Photo>,
+        samples: Vec<Sample>,
     ) -> Result<Self> {
-        let subject = Self {
+        let workload = Self {
             models,
-            photos,
+            samples,
             trust: false,
             manifest: Manifest::read(&workspace.fixtures())?,
             fixtures: workspace.fixtures(),
         };
-        for model in &subject.models {
-            subject.verify(&model.file)?;
+        for model in &workload.models {
+            workload.verify(&model.file)?;
         }
-        for photo in &subject.photos {
-            subject.verify(&photo.file)?;
+        for sample in &workload.samples {
+            workload.verify(&sample.file)?;
         }
         // Outputs are kept by name.
-        let models = subject.models.iter().map(|m| m.name.as_str());
-        let photos = subject.photos.iter().map(|p| p.name.as_str());
-        if let Some(name) = duplicate(models).or_else(|| duplicate(photos)) {
+        let models = workload.models.iter().map(|m| m.name.as_str());
+        let samples = workload.samples.iter().map(|p| p.name.as_str());
+        if let Some(name) = duplicate(models).or_else(|| duplicate(samples)) {
             bail!("two models or two photographs are named {name:?}; rename one of them");
         }
-        Ok(subject)
+        Ok(workload)
     }
 
     /// The models of the fixtures, by name.
@@ -187,14 +187,14 @@ impl Subject {
         self.verify(&path)?;
         let (tensors, metadata) = read_tensors(&path).map_err(|e| anyhow!("{e}"))?;
         let mut golden = Outputs::new();
-        for photo in &self.photos {
-            let Some(expected) = metadata.get(&format!("input.{}", photo.name)) else {
+        for sample in &self.samples {
+            let Some(expected) = metadata.get(&format!("input.{}", sample.name)) else {
                 continue;
             };
-            let inputs = photo.inputs(model)?;
+            let inputs = sample.inputs(model)?;
             let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
             if &sums.join(" ") != expected {
-                if !self.is_fixture(&photo.file)? {
+                if !self.is_fixture(&sample.file)? {
                     // A photograph of the user's own that happens to have the same name.
                     continue;
                 }
@@ -202,17 +202,17 @@ impl Subject {
                     "the golden outputs of {} for {} were made from another input; make the \
                      fixtures again (see fixtures/README.md)",
                     model.name,
-                    photo.name
+                    sample.name
                 );
             }
             let outputs: Option<Vec<Tensor>> = model
                 .outputs
                 .iter()
-                .map(|o| tensors.get(&format!("{}/{}", photo.name, o.name)).cloned())
+                .map(|o| tensors.get(&format!("{}/{}", sample.name, o.name)).cloned())
                 .collect();
             let outputs = outputs
-                .with_context(|| format!("{} lacks outputs for {}", path.display(), photo.name))?;
-            golden.insert(photo.name.clone(), outputs);
+                .with_context(|| format!("{} lacks outputs for {}", path.display(), sample.name))?;
+            golden.insert(sample.name.clone(), outputs);
         }
         Ok(Some(golden).filter(|golden| !golden.is_empty()))
     }
@@ -223,8 +223,8 @@ impl Subject {
     /// # Errors
     /// Fails on one that cannot be read or is not for this model.
     pub fn check_inputs(&self, model: &ModelDescription) -> Result<()> {
-        let mut photos = self.photos.iter();
-        photos.try_for_each(|photo| photo.inputs(model).map(drop))
+        let mut samples = self.samples.iter();
+        samples.try_for_each(|sample| sample.inputs(model).map(drop))
     }
 
     /// SHA-256 of every model file, by path relative to the workspace.
@@ -275,12 +275,12 @@ impl InputFiles {
     ///
     /// # Errors
     /// Fails on a photograph that cannot be read and on a full disk.
-    pub fn file(&mut self, photo: &Photo, model: &ModelDescription) -> Result<PathBuf> {
-        let key = (photo.name.clone(), fingerprint(&model.inputs)?);
+    pub fn file(&mut self, sample: &Sample, model: &ModelDescription) -> Result<PathBuf> {
+        let key = (sample.name.clone(), fingerprint(&model.inputs)?);
         if let Some(path) = self.written.get(&key) {
             return Ok(path.clone());
         }
-        let inputs = photo.inputs(model)?;
+        let inputs = sample.inputs(model)?;
         let path = self
             .folder
             .path()

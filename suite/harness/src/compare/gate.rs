@@ -63,7 +63,7 @@ pub struct Limits {
 
 /// What is said of one limit on one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum GateVerdict {
     /// The whole interval lies within the limit.
     Kept,
     /// The limit lies within the interval, or there are too few processes for one.
@@ -72,7 +72,7 @@ pub enum Verdict {
     Broken,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for GateVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kept => "kept",
@@ -91,7 +91,7 @@ pub struct Check {
     pub limit: f64,
     /// The ratio with its 95 % interval, as found; `None` where there is none.
     pub ratio: Option<(f64, f64, f64)>,
-    pub verdict: Verdict,
+    pub verdict: GateVerdict,
 }
 
 /// Checks every cell of a record; against a baseline, every cell of that must be there.
@@ -122,7 +122,7 @@ pub fn judge(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec
                     what,
                     limit: 1.0 + limit,
                     ratio: None,
-                    verdict: Verdict::Broken,
+                    verdict: GateVerdict::Broken,
                 });
                 continue;
             };
@@ -135,9 +135,9 @@ pub fn judge(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec
 }
 
 /// The worst of all checks; nothing to check is inconclusive.
-pub fn overall(checks: &[Check]) -> Verdict {
+pub fn overall(checks: &[Check]) -> GateVerdict {
     let worst = checks.iter().map(|c| c.verdict).max();
-    worst.unwrap_or(Verdict::Inconclusive)
+    worst.unwrap_or(GateVerdict::Inconclusive)
 }
 
 fn latencies(record: &Record) -> BTreeMap<Cell, Latency> {
@@ -159,9 +159,9 @@ fn of_comparison(comparison: &Comparison) -> (f64, f64, f64) {
 
 fn check(cell: &Cell, what: &str, limit: f64, ratio: Option<(f64, f64, f64)>) -> Check {
     let verdict = match ratio {
-        Some((_, _, high)) if high <= limit => Verdict::Kept,
-        Some((_, low, _)) if low > limit => Verdict::Broken,
-        _ => Verdict::Inconclusive,
+        Some((_, _, high)) if high <= limit => GateVerdict::Kept,
+        Some((_, low, _)) if low > limit => GateVerdict::Broken,
+        _ => GateVerdict::Inconclusive,
     };
     Check {
         cell: cell.clone(),
@@ -214,22 +214,30 @@ mod tests {
         };
         let baseline = runs(20.0, 10.0);
         let verdict = |record: &Record| overall(&judge(record, Some(&baseline), &limits));
-        assert_eq!(verdict(&runs(20.0, 10.0)), Verdict::Kept);
-        assert_eq!(verdict(&runs(20.0, 12.0)), Verdict::Broken, "steady");
-        assert_eq!(verdict(&runs(40.0, 10.0)), Verdict::Broken, "first pass");
-        assert_eq!(verdict(&runs(20.0, 10.5)), Verdict::Inconclusive);
+        assert_eq!(verdict(&runs(20.0, 10.0)), GateVerdict::Kept);
+        assert_eq!(verdict(&runs(20.0, 12.0)), GateVerdict::Broken, "steady");
+        assert_eq!(
+            verdict(&runs(40.0, 10.0)),
+            GateVerdict::Broken,
+            "first pass"
+        );
+        assert_eq!(verdict(&runs(20.0, 10.5)), GateVerdict::Inconclusive);
         let nothing = crate::record::tests::record(Vec::new());
-        assert_eq!(verdict(&nothing), Verdict::Broken, "what fails is no gain");
+        assert_eq!(
+            verdict(&nothing),
+            GateVerdict::Broken,
+            "what fails is no gain"
+        );
     }
 
     #[test]
     fn the_interval_decides() {
         let cell = crate::studies::first_passes::judge::latency::tests::observation(0, &[1.0]).cell;
         let verdict = |ratio| check(&cell, "x", 3.0, ratio).verdict;
-        assert_eq!(verdict(Some((2.5, 2.0, 2.9))), Verdict::Kept);
-        assert_eq!(verdict(Some((2.5, 2.0, 3.1))), Verdict::Inconclusive);
-        assert_eq!(verdict(Some((3.5, 3.1, 4.0))), Verdict::Broken);
-        assert_eq!(verdict(None), Verdict::Inconclusive);
-        assert_eq!(overall(&[]), Verdict::Inconclusive);
+        assert_eq!(verdict(Some((2.5, 2.0, 2.9))), GateVerdict::Kept);
+        assert_eq!(verdict(Some((2.5, 2.0, 3.1))), GateVerdict::Inconclusive);
+        assert_eq!(verdict(Some((3.5, 3.1, 4.0))), GateVerdict::Broken);
+        assert_eq!(verdict(None), GateVerdict::Inconclusive);
+        assert_eq!(overall(&[]), GateVerdict::Inconclusive);
     }
 }

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use firstpass_trial::{affinity::Placement, workspace::Workspace};
+use firstpass_trial::{affinity::Affinity, workspace::Workspace};
 
 use crate::{
     compare::{
         changes_report::cell_name,
-        gate::{self, Check, Growth, Limits, Times, Verdict},
+        gate::{self, Check, GateVerdict, Growth, Limits, Times},
     },
     page::table::Table,
-    record::{Record, Settings, Target},
+    record::{Record, RunSettings, Target},
     studies::first_passes::{arguments as measure, measure as campaign},
 };
 
@@ -78,9 +78,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let verdict = gate::overall(&checks);
     println!("gate: {verdict}");
     Ok(ExitCode::from(match verdict {
-        Verdict::Kept => KEPT,
-        Verdict::Broken => BROKEN,
-        Verdict::Inconclusive => INCONCLUSIVE,
+        GateVerdict::Kept => KEPT,
+        GateVerdict::Broken => BROKEN,
+        GateVerdict::Inconclusive => INCONCLUSIVE,
     }))
 }
 
@@ -92,14 +92,14 @@ fn measure(
 ) -> Result<PathBuf> {
     let of = &arguments.measure;
     let backends = of.chosen_backends(workspace)?;
-    let mut subject = of.chosen_subject(workspace, 1)?;
+    let mut workload = of.chosen_workload(workspace, 1)?;
     let mut threads = vec![1];
     if let Some(baseline) = baseline {
         let measured = |name: &str| baseline.observations().any(|o| o.cell.model == name);
-        subject.models.retain(|model| measured(&model.name));
+        workload.models.retain(|model| measured(&model.name));
         threads.clone_from(&baseline.run.settings.threads);
     }
-    let settings = of.settings(Settings {
+    let settings = of.settings(RunSettings {
         processes: 30,
         least_processes: 5,
         passes: 60,
@@ -112,7 +112,7 @@ fn measure(
             steady: 0.02,
             first_pass: 0.10,
         },
-        placement: Placement::default(),
+        affinity: Affinity::default(),
         cold_files: false,
         entries: 1,
         variants: BTreeMap::new(),
@@ -120,7 +120,7 @@ fn measure(
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-gate", campaign::record_name()));
-    measure::run(workspace, &backends, &subject, &settings, &folder)
+    measure::run(workspace, &backends, &workload, &settings, &folder)
 }
 
 fn print(checks: &[Check]) {

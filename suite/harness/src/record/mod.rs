@@ -20,13 +20,13 @@ use anyhow::{Context, Result, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Arithmetic, Description, Knobs, Tensor, read_tensors, write_tensors};
 use firstpass_trial::{
-    affinity::Placement,
+    affinity::Affinity,
     machine::Machine,
     model::ModelDescription,
     observation::{Cell, Observation},
     outputs::Outputs,
-    sample::Photo,
-    workload::{Subject, relative},
+    sample::Sample,
+    workload::{Workload, relative},
     workspace::Workspace,
 };
 use serde::{Deserialize, Serialize};
@@ -44,10 +44,11 @@ pub struct Run {
     pub date: String,
     pub machine: Machine,
     pub code: Code,
-    pub settings: Settings,
+    pub settings: RunSettings,
     /// The `model.toml` of each model, and each photograph; relative to the workspace if below it.
     pub models: Vec<PathBuf>,
-    pub photos: Vec<PathBuf>,
+    #[serde(rename = "photos")]
+    pub samples: Vec<PathBuf>,
     /// SHA-256 of each model file, by its path.
     pub files: BTreeMap<PathBuf, String>,
     /// `None` until the run has come to its end.
@@ -56,7 +57,7 @@ pub struct Run {
 
 /// How much was measured, and when it was to be enough.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct RunSettings {
     /// No cell gets more processes.
     pub processes: usize,
     /// No cell gets fewer, unless the budget is used up.
@@ -75,14 +76,14 @@ pub struct Settings {
     pub process_budget_ms: u64,
     /// A cell is measured no further once its intervals are this narrow.
     pub target: Target,
-    #[serde(default)]
-    pub placement: Placement,
+    #[serde(default, rename = "placement")]
+    pub affinity: Affinity,
     /// Whether every cell was measured with cold files as well.
     #[serde(default)]
     pub cold_files: bool,
     /// So many equal entries of each cell were measured: 2 in an A/A run.
     pub entries: usize,
-    /// Settings that were measured beside the defaults, by backend.
+    /// RunSettings that were measured beside the defaults, by backend.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variants: BTreeMap<String, Vec<Knobs>>,
     /// Whether only the format was measured that the engine's users would choose.
@@ -247,7 +248,7 @@ impl Record {
     ///
     /// # Errors
     /// Fails where one of them cannot be read or is not what was measured.
-    pub fn workload(&self, workspace: &Workspace) -> Result<Subject> {
+    pub fn workload(&self, workspace: &Workspace) -> Result<Workload> {
         let models = self.run.models.iter().map(|path| {
             let model = ModelDescription::read(&workspace.root().join(path))?;
             for file in model.files() {
@@ -263,13 +264,13 @@ impl Record {
             Ok(model)
         });
         let models = models.collect::<Result<Vec<_>>>()?;
-        let fixtures = Photo::fixtures(&workspace.fixtures())?;
-        let photos = self.run.photos.iter().map(|path| {
+        let fixtures = Sample::fixtures(&workspace.fixtures())?;
+        let samples = self.run.samples.iter().map(|path| {
             let path = workspace.root().join(path);
             let known = fixtures.iter().find(|p| p.file == path);
-            known.cloned().unwrap_or_else(|| Photo::from_file(&path))
+            known.cloned().unwrap_or_else(|| Sample::from_file(&path))
         });
-        Subject::new(workspace, models, photos.collect())
+        Workload::new(workspace, models, samples.collect())
     }
 
     /// Every observation of every backend.
@@ -346,7 +347,7 @@ pub(crate) mod tests {
             date: "2026-01-01T00:00:00Z".into(),
             machine: Machine::observe(),
             code: Code::default(),
-            settings: Settings {
+            settings: RunSettings {
                 processes: 1,
                 least_processes: 1,
                 passes: 10,
@@ -359,14 +360,14 @@ pub(crate) mod tests {
                     steady: 0.03,
                     first_pass: 0.1,
                 },
-                placement: Placement::default(),
+                affinity: Affinity::default(),
                 cold_files: false,
                 entries: 1,
                 variants: BTreeMap::new(),
                 first_format_only: false,
             },
             models: Vec::new(),
-            photos: Vec::new(),
+            samples: Vec::new(),
             files: BTreeMap::new(),
             duration_s: None,
         }

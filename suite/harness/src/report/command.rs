@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use firstpass_trial::{
-    affinity::Placement,
+    affinity::Affinity,
     machine::{Machine, all_threads},
     workspace::Workspace,
 };
@@ -18,7 +18,7 @@ use firstpass_trial::{
 use crate::{
     compare::hosts::hosts,
     page::Block,
-    record::{Record, Settings, Target},
+    record::{Record, RunSettings, Target},
     report::{self, staleness, terminal},
     studies::{
         carry_over,
@@ -77,8 +77,8 @@ impl Arguments {
         }
     }
 
-    fn preset(&self) -> Settings {
-        let whole = Settings {
+    fn preset(&self) -> RunSettings {
+        let whole = RunSettings {
             processes: 30,
             least_processes: 5,
             passes: 60,
@@ -88,14 +88,14 @@ impl Arguments {
             budget_s: 600.0,
             process_budget_ms: 2000,
             target: TARGET,
-            placement: Placement::default(),
+            affinity: Affinity::default(),
             cold_files: self.cold_files,
             entries: 1,
             variants: BTreeMap::new(),
             first_format_only: false,
         };
         if self.quick {
-            return Settings {
+            return RunSettings {
                 processes: 5,
                 least_processes: 3,
                 passes: 20,
@@ -168,16 +168,16 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     // What the user named is checked before anything that takes time.
     let of = &arguments.measure;
     let backends = of.chosen_backends(workspace)?;
-    let photos = if arguments.quick {
+    let samples = if arguments.quick {
         QUICK_PHOTOS
     } else {
         usize::MAX
     };
-    let subject = of.chosen_subject(workspace, photos)?;
+    let workload = of.chosen_workload(workspace, samples)?;
     let mut settings = of.settings(arguments.preset())?;
     settings.variants = chosen::cured(workspace, &backends)?;
     let record = folder.join("records").join(campaign::record_name());
-    let record = arguments::run(workspace, &backends, &subject, &settings, &record)?;
+    let record = arguments::run(workspace, &backends, &workload, &settings, &record)?;
     if let Some(shown) = shown_record(folder) {
         carry_over(&shown, &record)?;
     }

@@ -10,7 +10,7 @@ use firstpass_probe::{ErrorKind, Format};
 use firstpass_statistics::{Spread, bootstrap::Estimate};
 use firstpass_trial::{
     agreement::{Agreement, HISTOGRAM, against_known_faces, compare, pairs},
-    expectation::Verdict,
+    expectation::ExpectationVerdict,
     model::{ModelDescription, Precision},
     observation::Outcome,
     repeatability::Repeatability,
@@ -23,7 +23,7 @@ use crate::{
         numbers::{milliseconds, percent_rounded_down, times},
         table::Table,
     },
-    record::Settings,
+    record::RunSettings,
     report::{picture_path, plot_path},
     studies::{
         Chapter,
@@ -84,7 +84,10 @@ pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
 }
 
 fn verdict_section(analysis: &Analysis) -> String {
-    let mut parts = vec!["## Verdict".to_owned(), verdict::health(analysis)];
+    let mut parts = vec![
+        "## ExpectationVerdict".to_owned(),
+        verdict::health(analysis),
+    ];
     parts.extend(latency::disturbed(analysis));
     parts.extend(verdict::paragraphs(analysis));
     parts.join("\n\n")
@@ -188,8 +191,8 @@ fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
 
 fn verdict_cell(row: &Row) -> Option<String> {
     Some(match row.verdict.as_ref()? {
-        Verdict::Unexpected(_) => "⚠ unexpected".into(),
-        Verdict::Differs(_) => match row.agreement.as_deref().and_then(extent) {
+        ExpectationVerdict::Unexpected(_) => "⚠ unexpected".into(),
+        ExpectationVerdict::Differs(_) => match row.agreement.as_deref().and_then(extent) {
             Some(extent) => format!("differs by {extent}"),
             None => "differs".into(),
         },
@@ -466,7 +469,7 @@ fn pair_cell(agreements: &[Agreement]) -> String {
 fn reasons(rows: &[Row]) -> Option<String> {
     let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for row in rows {
-        if let Some(Verdict::Declared { name, reason }) = &row.verdict {
+        if let Some(ExpectationVerdict::Declared { name, reason }) = &row.verdict {
             reasons.entry((name, reason)).or_default().push(&row.label);
         }
     }
@@ -499,7 +502,7 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
     ];
     for model in &detectors {
         let mut header = vec!["engine".to_owned()];
-        header.extend(analysis.photos().iter().map(|p| p.name.clone()));
+        header.extend(analysis.samples().iter().map(|p| p.name.clone()));
         header.extend(
             [
                 "worst overlap with the reference's boxes",
@@ -509,8 +512,8 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
         );
         let lines = analysis.rows(model).iter().map(|row| {
             let mut line = vec![row.label.clone()];
-            line.extend(analysis.photos().iter().map(|photo| {
-                match (row.detections.get(&photo.name), &photo.faces) {
+            line.extend(analysis.samples().iter().map(|sample| {
+                match (row.detections.get(&sample.name), &sample.faces) {
                     (None, _) => "–".into(),
                     (Some(found), None) => format!("{} found", found.len()),
                     (Some(found), Some(known)) => {
@@ -535,15 +538,15 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
     }
     if let Some(model) = pictured_model(analysis) {
         parts.push(format!("Boxes of {}:", model.title));
-        for photo in analysis.photos() {
-            let path = picture_path(&photo.name);
+        for sample in analysis.samples() {
+            let path = picture_path(&sample.name);
             if files.contains_key(&path) {
-                let mut caption = format!("**{}.** {}", photo.name, photo.description);
-                if !photo.source.is_empty() {
-                    caption += &format!(" *{}*", photo.source);
+                let mut caption = format!("**{}.** {}", sample.name, sample.description);
+                if !sample.source.is_empty() {
+                    caption += &format!(" *{}*", sample.source);
                 }
                 parts.push(caption);
-                parts.push(image(&path, &format!("faces found in {}", photo.name)));
+                parts.push(image(&path, &format!("faces found in {}", sample.name)));
             }
         }
     }
@@ -681,13 +684,13 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
         analysis
             .record
             .observations()
-            .map(|o| o.surroundings.load_average),
+            .map(|o| o.system_counters.load_average),
     );
     let temperatures = Spread::of(
         analysis
             .record
             .observations()
-            .filter_map(|o| o.surroundings.temperature_c),
+            .filter_map(|o| o.system_counters.temperature_c),
     );
     let mut facts = vec![
         (
@@ -732,7 +735,7 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
                 |t| format!("{:.0} °C ({:.0}–{:.0})", t.median, t.low, t.high),
             ),
         ),
-        ("placement", placement(&run.settings)),
+        ("placement", affinity(&run.settings)),
         ("compiler", format!("{}, release profile", machine.rustc)),
         (
             "code",
@@ -804,13 +807,13 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
 }
 
 /// A plot of a model, where there is one.
-fn placement(settings: &Settings) -> String {
-    let pinned = if settings.placement.pin {
+fn affinity(settings: &RunSettings) -> String {
+    let pinned = if settings.affinity.pin {
         "each process pinned to as many CPUs as it has threads"
     } else {
         "wherever the scheduler put the processes"
     };
-    match settings.placement.nice {
+    match settings.affinity.nice {
         Some(nice) => format!("{pinned}, nice value {nice}"),
         None => pinned.into(),
     }

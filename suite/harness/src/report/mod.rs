@@ -50,7 +50,7 @@ pub struct Rendered {
 pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Result<Rendered> {
     let mut of_fixtures = false;
     for model in analysis.models() {
-        of_fixtures |= analysis.subject.is_of_fixtures(model)?;
+        of_fixtures |= analysis.workload.is_of_fixtures(model)?;
     }
     let scope = Scope {
         workspace,
@@ -65,8 +65,8 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
             }
         }
     }
-    for (photo, jpeg) in picture::pictures(analysis)? {
-        files.insert(picture_path(&photo), jpeg);
+    for (sample, jpeg) in picture::pictures(analysis)? {
+        files.insert(picture_path(&sample), jpeg);
     }
     files.extend(templates::files(folder, analysis)?);
     let mut sections = Vec::new();

@@ -49,7 +49,7 @@ pub fn stale(workspace: &Workspace, analysis: &Analysis) -> Result<Vec<StaleStud
     let record = &analysis.record;
     let mut of_fixtures = true;
     for model in analysis.models() {
-        of_fixtures &= analysis.subject.is_of_fixtures(model)?;
+        of_fixtures &= analysis.workload.is_of_fixtures(model)?;
     }
     let mut whole = Vec::from_iter(Stale::by_code(workspace, &record.run.code, &now));
     // The settings of a user's own model lie beside its report.

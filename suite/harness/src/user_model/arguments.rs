@@ -9,7 +9,7 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
-use crate::user_model::Own;
+use crate::user_model::UserModel;
 use firstpass_trial::shape::NamedShape;
 
 /// Mean and deviation of ImageNet, which most models of pictures are normalised by.
@@ -74,7 +74,7 @@ impl Arguments {
             "--std must not be 0: pictures are divided by it"
         );
         let pictures = pictures || self.mean.is_some() || self.std.is_some();
-        let own = Own {
+        let own = UserModel {
             files: self
                 .files
                 .iter()

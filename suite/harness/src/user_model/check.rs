@@ -11,16 +11,16 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_probe::{Cures, Knobs};
 use firstpass_trial::{
-    affinity::Placement,
+    affinity::Affinity,
     machine::all_threads,
     setup,
     tensor_files::is_tensors,
-    workload::Subject,
+    workload::Workload,
     workspace::{Backend, Workspace},
 };
 
 use crate::{
-    record::{Settings, Target},
+    record::{RunSettings, Target},
     report::{self, terminal},
     studies::{
         explain,
@@ -95,7 +95,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("error: {error:#}");
     }
     let backends = measure::chosen_backends(workspace, &arguments.backends)?;
-    let (folder, subject) = subject(workspace, arguments)?;
+    let (folder, workload) = workload(workspace, arguments)?;
     let record = folder.join("records").join(campaign::record_name());
     let whole = arguments.budget.map_or(
         if arguments.quick {
@@ -109,7 +109,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.quick {
         let of = arguments.measure(whole * CURE);
         // What is tried is tried on one input.
-        match try_settings(workspace, &backends, &subject, &of, &record, false) {
+        match try_settings(workspace, &backends, &workload, &of, &record, false) {
             Ok(()) => {
                 if let Some(cure) = cure::read(workspace, &record)? {
                     cures = recommended(&cure);
@@ -121,9 +121,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     }
     let settings =
         arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &cures)?;
-    let record = campaign::run(workspace, &backends, &subject, &settings, &record)?;
+    let record = campaign::run(workspace, &backends, &workload, &settings, &record)?;
     if !arguments.quick {
-        explain_it(workspace, &backends, &subject, whole, &cures, &record)?;
+        explain_it(workspace, &backends, &workload, whole, &cures, &record)?;
     }
     let record = record
         .canonicalize()
@@ -160,7 +160,7 @@ impl Arguments {
         }
     }
 
-    fn settings(&self, budget_s: f64, cures: &Cures) -> Result<Settings> {
+    fn settings(&self, budget_s: f64, cures: &Cures) -> Result<RunSettings> {
         let threads = match (&self.threads[..], self.quick) {
             ([], true) => vec![1],
             ([], false) => vec![1, all_threads()],
@@ -174,7 +174,7 @@ impl Arguments {
             threads,
             ..self.measure(budget_s)
         };
-        of.settings(Settings {
+        of.settings(RunSettings {
             processes: 20,
             least_processes: 3,
             passes: 40,
@@ -184,7 +184,7 @@ impl Arguments {
             budget_s,
             process_budget_ms: if self.quick { 500 } else { 1500 },
             target: TARGET,
-            placement: Placement::default(),
+            affinity: Affinity::default(),
             cold_files: false,
             entries: 1,
             variants: variants.collect::<BTreeMap<_, _>>(),
@@ -196,18 +196,18 @@ impl Arguments {
 fn explain_it(
     workspace: &Workspace,
     backends: &[Backend],
-    subject: &Subject,
+    workload: &Workload,
     whole: f64,
     cures: &Cures,
     record: &Path,
 ) -> Result<()> {
-    let settings = explain::Settings {
+    let settings = explain::ExplainSettings {
         rounds: 4,
         passes: 12,
         threads: 1,
         budget_s: whole * (1.0 - CURE - REPORT),
     };
-    explain::measure(workspace, backends, subject, settings, cures, record).map(drop)
+    explain::measure(workspace, backends, workload, settings, cures, record).map(drop)
 }
 
 fn recommended(cure: &Cure) -> Cures {
@@ -223,11 +223,11 @@ fn recommended(cure: &Cure) -> Cures {
 }
 
 /// The folder of the report, and the model with its inputs, which are kept there.
-fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Subject)> {
+fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Workload)> {
     let own = &arguments.model;
     let described = own.described();
     let model = match described {
-        Some(path) => Subject::find_model(workspace, &path.to_string_lossy())?,
+        Some(path) => Workload::find_model(workspace, &path.to_string_lossy())?,
         None => own.describe(workspace, &arguments.samples, !arguments.images.is_empty())?,
     };
     let folder = match &arguments.out {
@@ -239,6 +239,6 @@ fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Sub
         files: [&arguments.images[..], &arguments.samples[..]].concat(),
         golden: arguments.golden.clone(),
     };
-    let subject = lay_out(workspace, model, &inputs, &folder, own.trust)?;
-    Ok((folder, subject))
+    let workload = lay_out(workspace, model, &inputs, &folder, own.trust)?;
+    Ok((folder, workload))
 }

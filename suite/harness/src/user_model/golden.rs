@@ -13,13 +13,13 @@ use clap::Args;
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, read_tensors, write_tensors_with};
 use firstpass_trial::{
-    affinity::Placement, expectation::Verdict, known::Known, model::ModelDescription,
-    sample::Photo, setup, tensor_files::is_tensors, workspace::Workspace,
+    affinity::Affinity, expectation::ExpectationVerdict, known::Known, model::ModelDescription,
+    sample::Sample, setup, tensor_files::is_tensors, workspace::Workspace,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    record::{Record, Settings, Target},
+    record::{Record, RunSettings, Target},
     studies::first_passes::{
         analysis::{Analysis, Row},
         arguments as measure, measure as campaign,
@@ -100,9 +100,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         golden: None,
     };
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let subject = lay_out(workspace, description, &inputs, folder.path(), model.trust)?;
+    let workload = lay_out(workspace, description, &inputs, folder.path(), model.trust)?;
     let record = folder.path().join("record");
-    let record = campaign::run(workspace, &backends, &subject, &settings(), &record)?;
+    let record = campaign::run(workspace, &backends, &workload, &settings(), &record)?;
     let analysis = Analysis::new(workspace, Record::read(&record)?)?;
     let kept = keep(&analysis, &out)?;
     println!("{}: {kept}", out.display());
@@ -110,8 +110,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Outputs only: nothing is timed.
-fn settings() -> Settings {
-    Settings {
+fn settings() -> RunSettings {
+    RunSettings {
         processes: 0,
         least_processes: 0,
         passes: PASSES,
@@ -124,7 +124,7 @@ fn settings() -> Settings {
             steady: 1.0,
             first_pass: 1.0,
         },
-        placement: Placement::default(),
+        affinity: Affinity::default(),
         cold_files: false,
         entries: 1,
         variants: BTreeMap::new(),
@@ -213,24 +213,24 @@ impl Origin {
         &self,
         path: &Path,
         model: &ModelDescription,
-        photos: &[Photo],
+        samples: &[Sample],
     ) -> Result<()> {
-        for photo in photos {
-            let now = inputs_of(model, photo)?;
-            let kept = self.inputs.get(&photo.name).with_context(|| {
+        for sample in samples {
+            let now = inputs_of(model, sample)?;
+            let kept = self.inputs.get(&sample.name).with_context(|| {
                 let there: Vec<&str> = self.inputs.keys().map(String::as_str).collect();
                 Mismatch(format!(
                     "{} holds outputs for {}, but none for {}",
                     path.display(),
                     there.join(", "),
-                    photo.name
+                    sample.name
                 ))
             })?;
             if kept != &now {
                 bail!(Mismatch(format!(
                     "{} holds the outputs for another input {}: it was {}, and now is {}",
                     path.display(),
-                    photo.name,
+                    sample.name,
                     listed(kept),
                     listed(&now)
                 )));
@@ -261,8 +261,8 @@ fn listed(inputs: &[OriginalInput]) -> String {
     inputs.join(", ")
 }
 
-fn inputs_of(model: &ModelDescription, photo: &Photo) -> Result<Vec<OriginalInput>> {
-    let tensors = photo.inputs(model)?;
+fn inputs_of(model: &ModelDescription, sample: &Sample) -> Result<Vec<OriginalInput>> {
+    let tensors = sample.inputs(model)?;
     let inputs = model.inputs.iter().zip(tensors);
     Ok(inputs
         .map(|(spec, (name, tensor))| OriginalInput {
@@ -306,7 +306,7 @@ pub fn keep(analysis: &Analysis, path: &Path) -> Result<Kept> {
         bail!("golden outputs are those of one model");
     };
     let rows = || analysis.rows(model).iter();
-    let is_reference = |row: &&Row| row.verdict == Some(Verdict::Reference);
+    let is_reference = |row: &&Row| row.verdict == Some(ExpectationVerdict::Reference);
     let mut with_outputs = rows().filter(|row| row.outputs.is_some());
     let row = rows().find(is_reference).or_else(|| with_outputs.next());
     let Some((row, outputs)) = row.and_then(|row| Some((row, row.outputs.as_ref()?))) else {
@@ -323,14 +323,14 @@ pub fn keep(analysis: &Analysis, path: &Path) -> Result<Kept> {
     }
     let mut tensors = Vec::new();
     let mut inputs = BTreeMap::new();
-    for photo in analysis.photos() {
-        let of_photo = outputs.get(&photo.name);
+    for sample in analysis.samples() {
+        let of_photo = outputs.get(&sample.name);
         let of_photo =
-            of_photo.with_context(|| format!("{} gave nothing for {}", row.label, photo.name))?;
+            of_photo.with_context(|| format!("{} gave nothing for {}", row.label, sample.name))?;
         for (output, tensor) in model.outputs.iter().zip(of_photo) {
-            tensors.push((format!("{}/{}", photo.name, output.name), tensor));
+            tensors.push((format!("{}/{}", sample.name, output.name), tensor));
         }
-        inputs.insert(photo.name.clone(), inputs_of(model, photo)?);
+        inputs.insert(sample.name.clone(), inputs_of(model, sample)?);
     }
     let mut models = BTreeMap::new();
     for (format, file) in &model.artifacts {
@@ -374,14 +374,14 @@ mod tests {
     use firstpass_trial::{
         observation::{Cell, Observation, Purpose},
         outputs::Outputs,
-        workload::Subject,
+        workload::Workload,
     };
 
     use super::*;
     use crate::{
         record::{Line, Recorder, tests::run, write_outputs},
         studies::first_passes::judge::latency::tests::observation,
-        user_model::Own,
+        user_model::UserModel,
     };
 
     /// A model that multiplies its input of this shape by a weight.
@@ -396,11 +396,11 @@ mod tests {
         Ok(fs::write(path, encode(graph, 13))?)
     }
 
-    fn described(file: &Path, golden: Option<&Path>, folder: &Path) -> Result<Subject> {
+    fn described(file: &Path, golden: Option<&Path>, folder: &Path) -> Result<Workload> {
         let workspace = Workspace::find()?;
-        let own = Own {
+        let own = UserModel {
             files: vec![file.into()],
-            ..Own::default()
+            ..UserModel::default()
         };
         let inputs = Inputs {
             files: Vec::new(),
@@ -416,12 +416,12 @@ mod tests {
     }
 
     /// A record in which each engine multiplies by a number of its own; without any engine.
-    fn analysis(subject: &Subject, folder: &Path, engines: &[(&str, f32)]) -> Result<Analysis> {
+    fn analysis(workload: &Workload, folder: &Path, engines: &[(&str, f32)]) -> Result<Analysis> {
         let workspace = Workspace::find()?;
         let mut about = run();
-        about.models = subject.models.iter().map(|m| m.file.clone()).collect();
-        about.photos = subject.photos.iter().map(|p| p.file.clone()).collect();
-        let model = &subject.models[0];
+        about.models = workload.models.iter().map(|m| m.file.clone()).collect();
+        about.samples = workload.samples.iter().map(|p| p.file.clone()).collect();
+        let model = &workload.models[0];
         let mut recorder = Recorder::begin(&folder.join("record"), folder, &about)?;
         for (engine, weight) in engines {
             let cell = Cell {
@@ -436,11 +436,11 @@ mod tests {
             let mut seen = Observation {
                 cell: cell.clone(),
                 purpose: Purpose::Agreement,
-                images: subject.photos.iter().map(|p| p.name.clone()).collect(),
+                images: workload.samples.iter().map(|p| p.name.clone()).collect(),
                 ..observation(0, &[])
             };
-            for (number, photo) in subject.photos.iter().enumerate() {
-                let (_, x) = photo.inputs(model)?.remove(0);
+            for (number, sample) in workload.samples.iter().enumerate() {
+                let (_, x) = sample.inputs(model)?.remove(0);
                 let values: Vec<f32> = match x.f32s() {
                     Ok(values) => values.iter().map(|x| x * weight).collect(),
                     Err(error) => bail!("{error}"),
@@ -451,7 +451,7 @@ mod tests {
                     digest: y.sha256(),
                     span: Span::default(),
                 });
-                outputs.insert(photo.name.clone(), vec![y]);
+                outputs.insert(sample.name.clone(), vec![y]);
             }
             recorder.write(engine, &Line::Observation(Box::new(seen)))?;
             write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
@@ -459,7 +459,7 @@ mod tests {
         Analysis::new(&workspace, Record::read(&recorder.finish()?)?)
     }
 
-    fn verdicts(analysis: &Analysis) -> Vec<Option<Verdict>> {
+    fn verdicts(analysis: &Analysis) -> Vec<Option<ExpectationVerdict>> {
         let rows = analysis.rows.values().flatten();
         rows.map(|row| row.verdict.clone()).collect()
     }
@@ -483,8 +483,8 @@ mod tests {
         };
         write_model(&folder.model, &[1, 3], 2.0)?;
         let at = folder.root.join("first");
-        let subject = described(&folder.model, None, &at)?;
-        let kept = keep(&analysis(&subject, &at, &[("x", 2.0)])?, &folder.golden)?;
+        let workload = described(&folder.model, None, &at)?;
+        let kept = keep(&analysis(&workload, &at, &[("x", 2.0)])?, &folder.golden)?;
         Ok((folder, kept))
     }
 
@@ -495,17 +495,17 @@ mod tests {
         assert_eq!(kept.samples, ["random-1", "random-2"]);
 
         let at = folder.root.join("same");
-        let subject = described(&folder.model, Some(&folder.golden), &at)?;
-        let same = analysis(&subject, &at, &[("x", 2.0)])?;
-        assert_eq!(verdicts(&same), [Some(Verdict::FloatRounding)]);
+        let workload = described(&folder.model, Some(&folder.golden), &at)?;
+        let same = analysis(&workload, &at, &[("x", 2.0)])?;
+        assert_eq!(verdicts(&same), [Some(ExpectationVerdict::FloatRounding)]);
         let origin = Origin::read(&folder.golden)?.context("it says where it is from")?;
         assert!(origin.changed_files(&same.models()[0])?.is_empty());
 
         write_model(&folder.model, &[1, 3], 3.0)?;
         let at = folder.root.join("other");
-        let subject = described(&folder.model, Some(&folder.golden), &at)?;
-        let other = analysis(&subject, &at, &[("x", 3.0)])?;
-        let [Some(Verdict::Unexpected(faults))] = &verdicts(&other)[..] else {
+        let workload = described(&folder.model, Some(&folder.golden), &at)?;
+        let other = analysis(&workload, &at, &[("x", 3.0)])?;
+        let [Some(ExpectationVerdict::Unexpected(faults))] = &verdicts(&other)[..] else {
             bail!("{:?}", verdicts(&other));
         };
         assert!(faults[0].starts_with("y: differs by"), "{faults:?}");
@@ -518,8 +518,8 @@ mod tests {
     fn what_it_was_made_from_travels_with_a_copy() -> Result<()> {
         let (folder, _) = kept()?;
         let at = folder.root.join("again");
-        let subject = described(&folder.model, Some(&folder.golden), &at)?;
-        let model = &subject.models[0];
+        let workload = described(&folder.model, Some(&folder.golden), &at)?;
+        let model = &workload.models[0];
         let copy = model.path(model.golden.as_deref().context("it has golden outputs")?);
         assert_ne!(copy, folder.golden);
         assert_eq!(Origin::read(&copy)?, Origin::read(&folder.golden)?);
@@ -542,9 +542,9 @@ mod tests {
         // Of the same shape, so that only the values tell.
         write_model(&folder.model, &[1, 3], 2.0)?;
         let mut origin = Origin::read(&folder.golden)?.context("it says where it is from")?;
-        let subject = described(&folder.model, None, &at)?;
+        let workload = described(&folder.model, None, &at)?;
         let check =
-            |origin: &Origin| origin.check(&folder.golden, &subject.models[0], &subject.photos);
+            |origin: &Origin| origin.check(&folder.golden, &workload.models[0], &workload.samples);
         check(&origin)?;
         let first = origin.inputs.values_mut().next().context("a sample")?;
         first[0].sha256 = "00".into();
@@ -568,8 +568,8 @@ mod tests {
     fn of_several_engines_the_nearest_is_kept_and_others_are_named() -> Result<()> {
         let (folder, _) = kept()?;
         let at = folder.root.join("several");
-        let subject = described(&folder.model, None, &at)?;
-        let several = analysis(&subject, &at, &[("a", 9.0), ("b", 2.0), ("c", 2.0)])?;
+        let workload = described(&folder.model, None, &at)?;
+        let several = analysis(&workload, &at, &[("a", 9.0), ("b", 2.0), ("c", 2.0)])?;
         let kept = keep(&several, &folder.golden)?;
         assert_eq!(kept.engine, "b");
         assert_eq!(kept.differing.len(), 1);
@@ -581,12 +581,12 @@ mod tests {
     fn what_cannot_be_golden_is_refused() -> Result<()> {
         let (folder, _) = kept()?;
         let at = folder.root.join("refused");
-        let subject = described(&folder.model, None, &at)?;
-        let nobody = analysis(&subject, &at, &[])?;
+        let workload = described(&folder.model, None, &at)?;
+        let nobody = analysis(&workload, &at, &[])?;
         let error = keep(&nobody, &folder.golden).expect_err("must fail");
         assert!(error.to_string().contains("no engine"), "{error}");
 
-        let mut moody = analysis(&subject, &at, &[("x", 2.0)])?;
+        let mut moody = analysis(&workload, &at, &[("x", 2.0)])?;
         moody.repeatability[0].differs_from_pass = Some(2);
         let error = keep(&moody, &folder.golden).expect_err("must fail");
         assert!(error.to_string().contains("pass 2"), "{error}");

@@ -11,9 +11,9 @@ use firstpass_probe::{Tensor, write_tensors, write_tensors_with};
 use firstpass_trial::{
     made_up_input::random_input,
     model::ModelDescription,
-    sample::Photo,
+    sample::Sample,
     tensor_files::{UNNAMED, read_named},
-    workload::Subject,
+    workload::Workload,
     workspace::Workspace,
 };
 
@@ -47,7 +47,7 @@ pub fn lay_out(
     inputs: &Inputs,
     folder: &Path,
     trust: bool,
-) -> Result<Subject> {
+) -> Result<Workload> {
     let made_up = folder.join("inputs");
     fs::create_dir_all(&made_up).with_context(|| {
         format!(
@@ -55,15 +55,15 @@ pub fn lay_out(
             folder.display()
         )
     })?;
-    let mut photos: Vec<Photo> = inputs.files.iter().map(|f| Photo::from_file(f)).collect();
-    if photos.is_empty() {
+    let mut samples: Vec<Sample> = inputs.files.iter().map(|f| Sample::from_file(f)).collect();
+    if samples.is_empty() {
         for seed in 1..=RANDOM_INPUTS {
-            photos.push(make_up(&model, seed, &made_up)?);
+            samples.push(make_up(&model, seed, &made_up)?);
         }
     }
     if let Some(golden) = &inputs.golden {
         let path = folder.join("golden.safetensors");
-        keep_golden(&model, &photos, golden, &path)?;
+        keep_golden(&model, &samples, golden, &path)?;
         model.golden = Some(path);
         let name = golden.file_name().unwrap_or_default();
         model.golden_from = name.to_string_lossy().into_owned();
@@ -75,18 +75,18 @@ pub fn lay_out(
             .with_context(|| format!("cannot write {}", path.display()))?;
         model = ModelDescription::read(&path)?;
     }
-    let mut subject = Subject::new(workspace, vec![model], photos)?;
-    subject.trust = trust;
+    let mut workload = Workload::new(workspace, vec![model], samples)?;
+    workload.trust = trust;
     // Read here what is needed at the end, so that it does not fail after the measuring.
-    for model in &subject.models {
-        subject.check_inputs(model)?;
-        subject.golden(model)?;
+    for model in &workload.models {
+        workload.check_inputs(model)?;
+        workload.golden(model)?;
     }
-    Ok(subject)
+    Ok(workload)
 }
 
 /// Made-up inputs of a model, in a file.
-fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Photo> {
+fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Sample> {
     let mut named = Vec::new();
     for (number, input) in model.inputs.iter().enumerate() {
         let tensor = random_input(&input.tensor(), seed * 1000 + number as u64)?;
@@ -95,14 +95,14 @@ fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Photo> 
     let path = folder.join(format!("random-{seed}.safetensors"));
     let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
     write_tensors(&path, all).map_err(|e| anyhow!("{e}"))?;
-    Ok(Photo::from_file(&path))
+    Ok(Sample::from_file(&path))
 }
 
 /// Keeps the user's outputs in the form of golden ones, each with the checksums of the inputs that it
 /// belongs to.
 fn keep_golden(
     model: &ModelDescription,
-    photos: &[Photo],
+    samples: &[Sample],
     given: &Path,
     path: &Path,
 ) -> Result<()> {
@@ -110,14 +110,14 @@ fn keep_golden(
     let mut tensors: Vec<(String, &Tensor)> = Vec::new();
     let mut metadata = HashMap::new();
     if let Some(origin) = Origin::read(given)? {
-        origin.check(given, model, photos)?;
+        origin.check(given, model, samples)?;
         metadata.insert(ORIGIN.to_owned(), serde_json::to_string(&origin)?);
     }
-    for photo in photos {
+    for sample in samples {
         let of_output = |name: &str| {
-            let named = found.get(&format!("{}/{name}", photo.name));
-            let alone = (photos.len() == 1).then(|| found.get(name)).flatten();
-            let unnamed = (photos.len() == 1 && model.outputs.len() == 1)
+            let named = found.get(&format!("{}/{name}", sample.name));
+            let alone = (samples.len() == 1).then(|| found.get(name)).flatten();
+            let unnamed = (samples.len() == 1 && model.outputs.len() == 1)
                 .then(|| found.get(UNNAMED))
                 .flatten();
             named.or(alone).or(unnamed)
@@ -129,15 +129,15 @@ fn keep_golden(
                     "{} holds no array {:?} for {}; it holds {}",
                     given.display(),
                     output.name,
-                    photo.name,
+                    sample.name,
                     there.join(", ")
                 ))
             })?;
-            tensors.push((format!("{}/{}", photo.name, output.name), tensor));
+            tensors.push((format!("{}/{}", sample.name, output.name), tensor));
         }
-        let inputs = photo.inputs(model)?;
+        let inputs = sample.inputs(model)?;
         let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
-        metadata.insert(format!("input.{}", photo.name), sums.join(" "));
+        metadata.insert(format!("input.{}", sample.name), sums.join(" "));
     }
     write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow!("{e}"))
 }

@@ -31,7 +31,7 @@ pub use text::to_toml;
 
 /// What a user says of a model of their own.
 #[derive(Debug, Clone, Default)]
-pub struct Own {
+pub struct UserModel {
     /// One file of each format.
     pub files: Vec<PathBuf>,
     /// Shapes of inputs that the files leave open, and all inputs of a TorchScript file alone.
@@ -64,7 +64,7 @@ impl std::error::Error for OpenShape {}
 /// A shape of an output and its name, as an engine gives it.
 pub type Found = (String, Vec<usize>);
 
-impl Own {
+impl UserModel {
     /// Describes the model. A TorchScript file alone does not tell its outputs: it is run once, on the
     /// first engine that reads it.
     ///

@@ -68,13 +68,13 @@ fn written(graph: GraphProto) -> Result<Written> {
 }
 
 fn describe(written: &Written, inputs: &[&str]) -> Result<ModelDescription> {
-    let own = Own {
+    let own = UserModel {
         files: vec![written.path.clone()],
         inputs: inputs
             .iter()
             .map(|text| text.parse())
             .collect::<Result<_>>()?,
-        ..Own::default()
+        ..UserModel::default()
     };
     own.describe_with(|_| bail!("an ONNX file tells its outputs"))
 }
@@ -194,7 +194,7 @@ fn what_is_written_as_toml_is_read_again() -> Result<()> {
 fn every_description_of_the_fixtures_survives_being_written() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("model.toml");
-    let models = firstpass_trial::workload::Subject::fixture_models(&Workspace::find()?)?;
+    let models = firstpass_trial::workload::Workload::fixture_models(&Workspace::find()?)?;
     assert!(!models.is_empty());
     for mut model in models {
         model.move_to(&path);

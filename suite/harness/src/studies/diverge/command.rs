@@ -7,16 +7,16 @@ use clap::Args;
 use firstpass_probe::Knobs;
 use firstpass_trial::{
     model::{ModelDescription, Precision},
-    sample::Photo,
+    sample::Sample,
     setup,
-    workload::Subject,
+    workload::Workload,
     workspace::Workspace,
 };
 
 use crate::{
     record::sidecar::Sidecar,
     studies::{
-        diverge::{self, SATURATION, SIDECAR, Settings, report::divergence_on_terminal},
+        diverge::{self, DivergeSettings, SATURATION, SIDECAR, report::divergence_on_terminal},
         first_passes::arguments::{chosen_backends, reported},
     },
 };
@@ -52,8 +52,8 @@ pub struct Arguments {
 /// Succeeds where the comparison was written, whatever it says.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let model = match &arguments.model {
-        Some(name) => Subject::find_model(workspace, name)?,
-        None => Subject::fixture_models(workspace)?
+        Some(name) => Workload::find_model(workspace, name)?,
+        None => Workload::fixture_models(workspace)?
             .into_iter()
             .find(|model| model.precision == Precision::Int8)
             .context("the fixtures have no int8 model; name one with --model")?,
@@ -64,10 +64,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 /// The same of the fixture whose activations use all of their range.
 pub fn saturation(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let model = match &arguments.model {
-        Some(name) => Subject::find_model(workspace, name)?,
+        Some(name) => Workload::find_model(workspace, name)?,
         None => {
             let file = workspace.fixtures().join(FULL_RANGE);
-            Subject::find_model(workspace, &file.to_string_lossy())?
+            Workload::find_model(workspace, &file.to_string_lossy())?
         }
     };
     compare(workspace, arguments, model, SATURATION)
@@ -91,18 +91,18 @@ fn compare(
         arguments.gain.is_finite() && arguments.gain > 0.0,
         "--gain must be a positive number"
     );
-    let settings = Settings {
+    let settings = DivergeSettings {
         gain: arguments.gain,
         knobs,
     };
-    let photo = match &arguments.image {
-        Some(file) => Photo::from_file(file),
-        None => Photo::fixtures(&workspace.fixtures())?
+    let sample = match &arguments.image {
+        Some(file) => Sample::from_file(file),
+        None => Sample::fixtures(&workspace.fixtures())?
             .into_iter()
             .next()
             .context("the fixtures have no photograph; give one with --image")?,
     };
-    let subject = Subject::new(workspace, vec![model], vec![photo])?;
+    let workload = Workload::new(workspace, vec![model], vec![sample])?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None => reported(workspace, "--record")?,
@@ -111,7 +111,7 @@ fn compare(
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let folder = diverge::measure(workspace, &engines, &subject, settings, beside, &record)?;
+    let folder = diverge::measure(workspace, &engines, &workload, settings, beside, &record)?;
     let compared =
         diverge::read(beside, &record)?.context("the comparison was removed meanwhile")?;
     println!("{}", divergence_on_terminal(&compared));

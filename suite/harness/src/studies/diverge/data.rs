@@ -36,14 +36,15 @@ pub struct DivergeRun {
     pub referees: BTreeMap<String, String>,
     pub model: String,
     /// The photograph.
-    pub photo: String,
+    #[serde(rename = "photo")]
+    pub sample: String,
     #[serde(flatten)]
-    pub settings: Settings,
+    pub settings: DivergeSettings,
 }
 
 /// How engines are run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct DivergeSettings {
     /// What every value of the input is multiplied by: with more than 1, activations leave the range
     /// that they were calibrated for, where kernels that add in 16 bits saturate.
     pub gain: f32,

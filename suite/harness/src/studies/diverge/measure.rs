@@ -12,7 +12,7 @@ use firstpass_probe::{
 use firstpass_trial::{
     model::ModelDescription,
     process::start,
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     },
     studies::{
         diverge::{
-            AnyOrder, Difference, DivergeRun, LayerDifference, Means, Observation, Settings,
+            AnyOrder, Difference, DivergeRun, DivergeSettings, LayerDifference, Means, Observation,
             VERSION,
             align::align,
             pass::{Pass, Tensors, multiplied, same_bits},
@@ -49,29 +49,29 @@ const FORMAT: Format = Format::ONNX;
 pub fn measure(
     workspace: &Workspace,
     engines: &[Backend],
-    subject: &Subject,
-    settings: Settings,
+    workload: &Workload,
+    settings: DivergeSettings,
     beside: Sidecar,
     record: &Path,
 ) -> Result<PathBuf> {
     let backends = workspace.backends()?;
     let referee = backends.iter().find(|backend| backend.is_referee);
     let referee = referee.context("no backend of this workspace is a referee")?;
-    let model = subject.models.first().context("there is no model")?;
-    let photo = subject.photos.first().context("there is no photograph")?;
+    let model = workload.models.first().context("there is no model")?;
+    let sample = workload.samples.first().context("there is no photograph")?;
     let run = DivergeRun {
         version: VERSION,
         date: firstpass_trial::machine::now(),
         code: Code::observe(workspace)?,
         referees: BTreeMap::from([(referee.name.clone(), sources_sha256(workspace, referee)?)]),
         model: model.name.clone(),
-        photo: photo.name.clone(),
+        sample: sample.name.clone(),
         settings,
     };
     let mut inputs = InputFiles::new()?;
-    let layered = Layered::new(subject, model, inputs.folder())?;
+    let layered = Layered::new(workload, model, inputs.folder())?;
     let input = multiplied(
-        &inputs.file(photo, model)?,
+        &inputs.file(sample, model)?,
         run.settings.gain,
         inputs.folder(),
     )?;
@@ -97,7 +97,7 @@ pub fn measure(
                 let file = model.artifact(format);
                 let file =
                     file.with_context(|| format!("the model has no {} file", format.key()))?;
-                subject.admit(model, &file)?;
+                workload.admit(model, &file)?;
                 layered.recorded(&pass, &file).context("it reads no ONNX")?
             };
             let rules = rules.get(&(engine.name.clone(), format));
@@ -172,11 +172,11 @@ struct Seen {
 }
 
 impl Layered {
-    fn new(subject: &Subject, model: &ModelDescription, folder: &Path) -> Result<Self> {
+    fn new(workload: &Workload, model: &ModelDescription, folder: &Path) -> Result<Self> {
         let plain = model
             .artifact(FORMAT)
             .context("the model has no ONNX file")?;
-        subject.admit(model, &plain)?;
+        workload.admit(model, &plain)?;
         let graph = Graph::read(&plain.path, &plain.inputs)?;
         let layers = graph.layers()?;
         ensure!(

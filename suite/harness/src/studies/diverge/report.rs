@@ -79,7 +79,7 @@ pub(crate) fn section(
              under the rules that give the engine's outputs best. *By itself*, a layer is compared with \
              what the referee makes of the engine's own inputs of that layer: what differs there is \
              the layer's own doing. In the whole run, differences of earlier layers come in as well.{}",
-            diverge.run.photo,
+            diverge.run.sample,
             setting(diverge)
         ),
         observation(diverge),
@@ -355,7 +355,7 @@ mod tests {
     use super::*;
     use crate::{
         record::code::Code,
-        studies::diverge::{AnyOrder, DivergeRun, Observation, Settings, VERSION},
+        studies::diverge::{AnyOrder, DivergeRun, DivergeSettings, Observation, VERSION},
     };
 
     fn layer(name: &str, cumulative: usize, isolated: usize) -> LayerDifference {
@@ -407,8 +407,8 @@ mod tests {
                 code: Code::default(),
                 referees: BTreeMap::new(),
                 model: "m".into(),
-                photo: "photo".into(),
-                settings: Settings {
+                sample: "photo".into(),
+                settings: DivergeSettings {
                     gain: 4.0,
                     knobs: Knobs::default(),
                 },

@@ -37,7 +37,7 @@ pub(crate) fn section(
              same model without that reserve, here on `{}`{}. A layer that is exact by itself only with \
              a setting of `sums` saturates.",
             diverge.run.model,
-            diverge.run.photo,
+            diverge.run.sample,
             setting(diverge)
         ),
         simplest(diverge).markdown(),

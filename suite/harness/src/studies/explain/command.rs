@@ -6,14 +6,14 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
     model::{ModelDescription, Precision},
-    sample::Photo,
+    sample::Sample,
     setup,
-    workload::Subject,
+    workload::Workload,
     workspace::Workspace,
 };
 
 use crate::studies::{
-    explain::{self, Settings, judge::FEWEST_PASSES, report::explanations_on_terminal},
+    explain::{self, ExplainSettings, judge::FEWEST_PASSES, report::explanations_on_terminal},
     first_passes::{
         arguments::{Time, chosen_backends, reported},
         chosen,
@@ -60,20 +60,20 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     // What the user named is checked before anything that takes time.
     let backends = chosen_backends(workspace, &arguments.backends)?;
-    let photo = match &arguments.image {
-        Some(file) => Photo::from_file(file),
-        None => Photo::fixtures(&workspace.fixtures())?
+    let sample = match &arguments.image {
+        Some(file) => Sample::from_file(file),
+        None => Sample::fixtures(&workspace.fixtures())?
             .into_iter()
             .next()
             .context("the fixtures have no photograph; give one with --image")?,
     };
-    let mut subject = Subject::new(
+    let mut workload = Workload::new(
         workspace,
         models(workspace, &arguments.models)?,
-        vec![photo],
+        vec![sample],
     )?;
-    subject.trust = arguments.trust;
-    let settings = Settings {
+    workload.trust = arguments.trust;
+    let settings = ExplainSettings {
         rounds: arguments.rounds,
         passes: arguments.passes,
         threads: arguments.threads,
@@ -94,7 +94,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("error: {error:#}");
     }
     let cures = chosen::chosen(workspace)?;
-    let folder = explain::measure(workspace, &backends, &subject, settings, &cures, &record)?;
+    let folder = explain::measure(workspace, &backends, &workload, settings, &cures, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
     println!("{}", explanations_on_terminal(&explained));
     println!("profiles: {}", folder.display());
@@ -109,10 +109,10 @@ fn models(workspace: &Workspace, names: &[String]) -> Result<Vec<ModelDescriptio
     if !names.is_empty() {
         let models = names.iter();
         return models
-            .map(|name| Subject::find_model(workspace, name))
+            .map(|name| Workload::find_model(workspace, name))
             .collect();
     }
-    let fixtures = Subject::fixture_models(workspace)?.into_iter();
+    let fixtures = Workload::fixture_models(workspace)?.into_iter();
     let first = fixtures
         .into_iter()
         .find(|model| model.precision == Precision::Int8)

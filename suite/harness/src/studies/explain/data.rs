@@ -21,7 +21,7 @@ pub const SIDECAR: Sidecar = Sidecar {
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct ExplainSettings {
     /// Processes of each variant.
     pub rounds: usize,
     /// Passes of each process.
@@ -41,7 +41,7 @@ pub struct ExplainRun {
     pub machine: Machine,
     pub code: Code,
     #[serde(flatten)]
-    pub settings: Settings,
+    pub settings: ExplainSettings,
     /// The photograph that all passes are on.
     pub image: String,
 }
@@ -129,7 +129,7 @@ pub(crate) mod tests {
             date: "2026-01-01T00:00:00Z".into(),
             machine: Machine::observe(),
             code: Code::default(),
-            settings: Settings {
+            settings: ExplainSettings {
                 rounds: 5,
                 passes: 12,
                 threads: 1,

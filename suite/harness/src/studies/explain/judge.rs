@@ -783,16 +783,16 @@ pub(crate) mod tests {
             (Some(700.0), Some(695.0))
         );
         assert_eq!(found.outside.faults(1), Some(100.0));
-        let untold = explanation_of(|round| {
+        let undecided = explanation_of(|round| {
             let mut profile = profile(round);
             for pass in &mut profile.passes {
                 pass.minor_faults.clear();
             }
             profile
         });
-        assert_eq!(untold.kinds[0].1.faults(1), None);
-        assert_eq!(untold.outside.faults(1), None);
-        assert_eq!(untold.whole.faults(1), Some(1000.0));
+        assert_eq!(undecided.kinds[0].1.faults(1), None);
+        assert_eq!(undecided.outside.faults(1), None);
+        assert_eq!(undecided.whole.faults(1), Some(1000.0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use firstpass_trial::{
     machine::{Machine, load_average, now},
     model::ModelDescription,
     process::{Probe, start},
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
 use rand::seq::SliceRandom;
@@ -20,7 +20,7 @@ use crate::{
     progress::progress,
     record::{Recorder, code::Code, sidecar},
     studies::explain::{
-        ExplainProcess, ExplainRun, SIDECAR, Settings, VERSION, Variant, without_warm_up,
+        ExplainProcess, ExplainRun, ExplainSettings, SIDECAR, VERSION, Variant, without_warm_up,
     },
 };
 
@@ -42,7 +42,7 @@ struct Task {
 }
 
 /// What a process measured.
-enum Measured {
+enum ProcessTimes {
     Profiled(Profile),
     Plain(Vec<Span>),
 }
@@ -59,25 +59,25 @@ enum Measured {
 pub fn measure(
     workspace: &Workspace,
     backends: &[Backend],
-    subject: &Subject,
-    settings: Settings,
+    workload: &Workload,
+    settings: ExplainSettings,
     cures: &Cures,
     record: &Path,
 ) -> Result<PathBuf> {
     let code = Code::observe(workspace)?;
-    let photo = subject.photos.first().context("there is no photograph")?;
+    let sample = workload.samples.first().context("there is no photograph")?;
     let run = ExplainRun {
         version: VERSION,
         date: now(),
         machine: Machine::observe(),
         code,
         settings,
-        image: photo.name.clone(),
+        image: sample.name.clone(),
     };
     let mut inputs = InputFiles::new()?;
     let mut files = Vec::new();
-    for model in &subject.models {
-        files.push((model, inputs.file(photo, model)?));
+    for model in &workload.models {
+        files.push((model, inputs.file(sample, model)?));
     }
     let mut recorder = SIDECAR.begin(record, workspace.root(), &run)?;
     recorder.announce_interruption(sidecar::what_next);
@@ -92,7 +92,7 @@ pub fn measure(
             }
         };
         for (model, input) in &files {
-            match choose(subject, &description, model) {
+            match choose(workload, &description, model) {
                 Ok(chosen) => {
                     let cured = without_warm_up(&cures.of(&backend.name));
                     let mut settings = vec![Knobs::default(), cured];
@@ -120,19 +120,27 @@ pub fn measure(
     recorder.finish()
 }
 
-fn choose(subject: &Subject, description: &Description, model: &ModelDescription) -> Result<Model> {
+fn choose(
+    workload: &Workload,
+    description: &Description,
+    model: &ModelDescription,
+) -> Result<Model> {
     let mut formats = description.formats.iter();
     let chosen = formats
         .find_map(|format| model.artifact(*format))
         .context("the model has no file in a format that the engine reads")?;
-    subject.admit(model, &chosen)?;
+    workload.admit(model, &chosen)?;
     Ok(chosen)
 }
 
 /// Every task has one round, and then the tasks share the time of the budget: the profile of an engine
 /// whose first passes take seconds does not take the time of the others. Both processes of a round run
 /// one right after the other, so that what disturbs the machine disturbs them alike.
-fn run_rounds(tasks: &mut [Task], settings: Settings, recorder: &mut Recorder) -> Result<()> {
+fn run_rounds(
+    tasks: &mut [Task],
+    settings: ExplainSettings,
+    recorder: &mut Recorder,
+) -> Result<()> {
     let bar = progress("explain", 2 * tasks.len() * settings.rounds);
     let budget = Duration::from_secs_f64(settings.budget_s);
     let began = Instant::now();
@@ -178,7 +186,7 @@ fn next(tasks: &mut [Task], rounds: usize) -> Option<&mut Task> {
 }
 
 impl Task {
-    fn observe(&self, variant: Variant, round: usize, settings: Settings) -> ExplainProcess {
+    fn observe(&self, variant: Variant, round: usize, settings: ExplainSettings) -> ExplainProcess {
         let line = ExplainProcess {
             format: Some(self.model.format),
             engine: Some(self.engine.clone()),
@@ -186,11 +194,11 @@ impl Task {
             ..empty(variant, round, settings, Some(&self.model.name))
         };
         match self.run(variant, settings) {
-            Ok(Measured::Profiled(profile)) => ExplainProcess {
+            Ok(ProcessTimes::Profiled(profile)) => ExplainProcess {
                 profile: Some(profile),
                 ..line
             },
-            Ok(Measured::Plain(passes)) => ExplainProcess { passes, ..line },
+            Ok(ProcessTimes::Plain(passes)) => ExplainProcess { passes, ..line },
             Err(reason) => ExplainProcess {
                 failure: Some(format!("{reason:#}")),
                 ..line
@@ -198,7 +206,7 @@ impl Task {
         }
     }
 
-    fn run(&self, variant: Variant, settings: Settings) -> Result<Measured> {
+    fn run(&self, variant: Variant, settings: ExplainSettings) -> Result<ProcessTimes> {
         let knobs = self.knobs.clone().with(THREADS, settings.threads);
         let (measured, passes) = match variant {
             Variant::Profiled => {
@@ -207,7 +215,7 @@ impl Task {
                     .profile(&self.model, &knobs, &self.input, settings.passes);
                 let profile = asked.map_err(|outcome| anyhow!("{outcome}"))?;
                 let passes = profile.passes.len();
-                (Measured::Profiled(profile), passes)
+                (ProcessTimes::Profiled(profile), passes)
             }
             Variant::Plain => {
                 let process = self.probe.trial(&Trial {
@@ -221,7 +229,7 @@ impl Task {
                 ensure!(process.completed(), "{}", process.outcome);
                 let spans: Vec<Span> = process.passes.iter().map(|pass| pass.span).collect();
                 let passes = spans.len();
-                (Measured::Plain(spans), passes)
+                (ProcessTimes::Plain(spans), passes)
             }
         };
         ensure!(
@@ -233,7 +241,11 @@ impl Task {
     }
 }
 
-fn failure(settings: Settings, model: Option<&str>, reason: &anyhow::Error) -> ExplainProcess {
+fn failure(
+    settings: ExplainSettings,
+    model: Option<&str>,
+    reason: &anyhow::Error,
+) -> ExplainProcess {
     ExplainProcess {
         failure: Some(format!("{reason:#}")),
         ..empty(Variant::Profiled, 0, settings, model)
@@ -243,7 +255,7 @@ fn failure(settings: Settings, model: Option<&str>, reason: &anyhow::Error) -> E
 fn empty(
     variant: Variant,
     round: usize,
-    settings: Settings,
+    settings: ExplainSettings,
     model: Option<&str>,
 ) -> ExplainProcess {
     ExplainProcess {
@@ -311,7 +323,7 @@ mod tests {
         })
     }
 
-    fn lines(profile: &Profile, settings: Settings) -> Result<Vec<ExplainProcess>> {
+    fn lines(profile: &Profile, settings: ExplainSettings) -> Result<Vec<ExplainProcess>> {
         let dir = tempfile::tempdir()?;
         let mut tasks = [task(dir.path(), profile)?];
         let mut recorder = SIDECAR.begin(dir.path(), dir.path(), &run())?;
@@ -381,7 +393,7 @@ mod tests {
 
     #[test]
     fn the_budget_ends_it_after_the_first_round() -> Result<()> {
-        let settings = Settings {
+        let settings = ExplainSettings {
             budget_s: 0.0,
             ..run().settings
         };

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use firstpass_trial::{affinity::Placement, workspace::Workspace};
+use firstpass_trial::{affinity::Affinity, workspace::Workspace};
 
 use crate::{
     page::table::Table,
-    record::{Record, Settings, Target},
+    record::{Record, RunSettings, Target},
     studies::first_passes::{
         arguments as measure,
         judge::{
@@ -56,19 +56,19 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     let of = &arguments.measure;
     let backends = of.chosen_backends(workspace)?;
-    let mut subject = of.chosen_subject(workspace, 1)?;
+    let mut workload = of.chosen_workload(workspace, 1)?;
     if of.models.is_empty() {
         // The machine is asked about, not the models: the first quantized one will do.
         let int8 = |m: &firstpass_trial::model::ModelDescription| {
             m.precision == firstpass_trial::model::Precision::Int8
         };
-        let first = subject.models.iter().find(|m| int8(m)).cloned();
-        subject.models = first
-            .or_else(|| subject.models.first().cloned())
+        let first = workload.models.iter().find(|m| int8(m)).cloned();
+        workload.models = first
+            .or_else(|| workload.models.first().cloned())
             .into_iter()
             .collect();
     }
-    let settings = of.settings(Settings {
+    let settings = of.settings(RunSettings {
         processes: 400,
         least_processes: 10,
         passes: 40,
@@ -78,7 +78,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         budget_s: 480.0,
         process_budget_ms: 1000,
         target: TARGET,
-        placement: Placement::default(),
+        affinity: Affinity::default(),
         cold_files: false,
         entries: 2,
         variants: BTreeMap::new(),
@@ -86,7 +86,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-aa", campaign::record_name()));
-    measure::run(workspace, &backends, &subject, &settings, &folder)
+    measure::run(workspace, &backends, &workload, &settings, &folder)
 }
 
 fn print(record: &Record) -> Result<()> {

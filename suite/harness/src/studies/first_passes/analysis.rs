@@ -8,14 +8,14 @@ use firstpass_trial::{
     agreement::{Agreement, DetectionAgreement, compare, compare_detections, pairs},
     classification::ClassAgreement,
     detection::Detection,
-    expectation::{self, Verdict},
+    expectation::{self, ExpectationVerdict},
     known::Known,
     model::ModelDescription,
     observation::{Cell, Observation, Outcome, Purpose},
     outputs::Outputs,
     repeatability::{self, Repeatability},
-    sample::Photo,
-    workload::Subject,
+    sample::Sample,
+    workload::Workload,
     workspace::Workspace,
 };
 
@@ -36,7 +36,7 @@ pub struct Row {
     pub arithmetic_fault: Option<String>,
     /// Against the golden outputs, over all photographs that have some.
     pub agreement: Option<Vec<Agreement>>,
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<ExpectationVerdict>,
     /// Faces against those of the golden outputs.
     pub golden_faces: Option<DetectionAgreement>,
     /// Classes against those of the golden outputs, for a classifier.
@@ -79,7 +79,7 @@ impl Row {
 #[derive(Debug)]
 pub struct Analysis {
     pub record: Record,
-    pub subject: Subject,
+    pub workload: Workload,
     /// By model, in the order of the models.
     pub rows: BTreeMap<String, Vec<Row>>,
     /// With whose outputs those of the engines are compared, by model.
@@ -93,7 +93,7 @@ impl Analysis {
     /// # Errors
     /// Fails where models, photographs, golden outputs or declarations cannot be read.
     pub fn new(workspace: &Workspace, record: Record) -> Result<Self> {
-        let subject = record.workload(workspace)?;
+        let workload = record.workload(workspace)?;
         let known: BTreeMap<String, Known> = workspace
             .backends()?
             .into_iter()
@@ -101,12 +101,12 @@ impl Analysis {
             .collect::<Result<_>>()?;
         let latencies = latency::summarise(record.observations());
         // What is declared is declared over all photographs of the fixtures, not over some of them.
-        let complete = subject.photos.len() >= Photo::fixtures(&workspace.fixtures())?.len();
+        let complete = workload.samples.len() >= Sample::fixtures(&workspace.fixtures())?.len();
         let mut rows = BTreeMap::new();
         let mut references = BTreeMap::new();
-        for model in &subject.models {
+        for model in &workload.models {
             let cells = cells(&record, model);
-            let golden = subject.golden(model)?;
+            let golden = workload.golden(model)?;
             let is_golden = golden.is_some();
             let (reference, engine) = match golden {
                 Some(golden) => (Some(golden), None),
@@ -124,7 +124,7 @@ impl Analysis {
                     &latencies,
                 )?);
             }
-            if !complete && subject.is_of_fixtures(model)? {
+            if !complete && workload.is_of_fixtures(model)? {
                 of_model
                     .iter_mut()
                     .for_each(|row: &mut Row| row.verdict = None);
@@ -134,8 +134,8 @@ impl Analysis {
             } else if let Some(engine) = &engine {
                 for row in &mut of_model {
                     row.verdict = match row.verdict.take() {
-                        Some(_) if row.cell == *engine => Some(Verdict::Reference),
-                        verdict => verdict.map(Verdict::against_an_engine),
+                        Some(_) if row.cell == *engine => Some(ExpectationVerdict::Reference),
+                        verdict => verdict.map(ExpectationVerdict::against_an_engine),
                     };
                 }
                 let label = row_label(&record, model, engine);
@@ -146,7 +146,7 @@ impl Analysis {
         let repeatability = repeatability::judge(record.observations());
         Ok(Self {
             record,
-            subject,
+            workload,
             rows,
             references,
             repeatability,
@@ -161,11 +161,11 @@ impl Analysis {
     }
 
     pub fn models(&self) -> &[ModelDescription] {
-        &self.subject.models
+        &self.workload.models
     }
 
-    pub fn photos(&self) -> &[Photo] {
-        &self.subject.photos
+    pub fn samples(&self) -> &[Sample] {
+        &self.workload.samples
     }
 
     pub fn rows(&self, model: &ModelDescription) -> &[Row] {
@@ -212,7 +212,7 @@ impl Analysis {
             .collect();
         for (model, rows) in &self.rows {
             for row in rows {
-                if let Some(verdict @ Verdict::Unexpected(_)) = &row.verdict {
+                if let Some(verdict @ ExpectationVerdict::Unexpected(_)) = &row.verdict {
                     faults.push(format!("{} on {model}: {verdict}", row.label));
                 }
                 if let Some(fault) = &row.arithmetic_fault {

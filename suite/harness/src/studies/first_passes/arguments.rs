@@ -9,14 +9,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
-    affinity::Placement,
-    sample::Photo,
+    affinity::Affinity,
+    sample::Sample,
     setup,
-    workload::Subject,
+    workload::Workload,
     workspace::{Backend, Workspace},
 };
 
-use crate::{page::Block, record::Settings, studies::first_passes::measure as campaign};
+use crate::{page::Block, record::RunSettings, studies::first_passes::measure as campaign};
 
 #[derive(Args)]
 #[group(skip)]
@@ -73,7 +73,7 @@ impl FromStr for Time {
 
 impl Arguments {
     /// A preset with what the user asked for instead.
-    pub fn settings(&self, preset: Settings) -> Result<Settings> {
+    pub fn settings(&self, preset: RunSettings) -> Result<RunSettings> {
         let mut threads = self.threads.clone();
         if threads.is_empty() {
             threads.clone_from(&preset.threads);
@@ -81,7 +81,7 @@ impl Arguments {
         threads.sort_unstable();
         threads.dedup();
         let processes = self.processes.unwrap_or(preset.processes);
-        let settings = Settings {
+        let settings = RunSettings {
             processes,
             least_processes: preset.least_processes.min(processes),
             passes: self.passes.unwrap_or(preset.passes),
@@ -89,7 +89,7 @@ impl Arguments {
             budget_s: self
                 .budget
                 .map_or(preset.budget_s, |Time(time)| time.as_secs_f64()),
-            placement: Placement {
+            affinity: Affinity {
                 pin: self.pin,
                 nice: self.priority,
             },
@@ -100,7 +100,7 @@ impl Arguments {
             "--processes, --passes and --threads must be at least 1"
         );
         // What the system does not permit is said before anything is measured.
-        settings.placement.spawning(1, || ())?;
+        settings.affinity.spawning(1, || ())?;
         Ok(settings)
     }
 
@@ -109,32 +109,32 @@ impl Arguments {
     }
 
     /// The models and photographs, at most so many of the fixtures' photographs.
-    pub fn chosen_subject(&self, workspace: &Workspace, photos: usize) -> Result<Subject> {
+    pub fn chosen_workload(&self, workspace: &Workspace, samples: usize) -> Result<Workload> {
         let models = if self.models.is_empty() {
-            Subject::fixture_models(workspace)?
+            Workload::fixture_models(workspace)?
         } else {
             let models = self.models.iter();
-            let models = models.map(|name| Subject::find_model(workspace, name));
+            let models = models.map(|name| Workload::find_model(workspace, name));
             models.collect::<Result<_>>()?
         };
-        let photos = self.photos(workspace, photos)?;
-        let mut subject = Subject::new(workspace, models, photos)?;
-        subject.trust = self.trust;
+        let samples = self.samples(workspace, samples)?;
+        let mut workload = Workload::new(workspace, models, samples)?;
+        workload.trust = self.trust;
         // Read here what is needed at the end, so that it does not fail after the measuring.
-        for model in &subject.models {
-            subject.check_inputs(model)?;
-            subject.golden(model)?;
+        for model in &workload.models {
+            workload.check_inputs(model)?;
+            workload.golden(model)?;
         }
-        Ok(subject)
+        Ok(workload)
     }
 
     /// The named photographs, or at most so many of the fixtures'.
-    pub fn photos(&self, workspace: &Workspace, most: usize) -> Result<Vec<Photo>> {
+    pub fn samples(&self, workspace: &Workspace, most: usize) -> Result<Vec<Sample>> {
         if !self.images.is_empty() {
             let images = self.images.iter();
-            return Ok(images.map(|file| Photo::from_file(file)).collect());
+            return Ok(images.map(|file| Sample::from_file(file)).collect());
         }
-        let mut fixtures = Photo::fixtures(&workspace.fixtures())?;
+        let mut fixtures = Sample::fixtures(&workspace.fixtures())?;
         fixtures.truncate(most);
         Ok(fixtures)
     }
@@ -178,8 +178,8 @@ pub fn reported(workspace: &Workspace, option: &str) -> Result<PathBuf> {
 pub fn run(
     workspace: &Workspace,
     backends: &[Backend],
-    subject: &Subject,
-    settings: &Settings,
+    workload: &Workload,
+    settings: &RunSettings,
     record: &Path,
 ) -> Result<PathBuf> {
     writable(record.parent().unwrap_or(record))?;
@@ -187,7 +187,7 @@ pub fn run(
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    campaign::run(workspace, backends, subject, settings, record)
+    campaign::run(workspace, backends, workload, settings, record)
 }
 
 /// Fails before minutes are spent on a record that cannot be written.

@@ -44,11 +44,11 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
     let Some(model) = pictured_model(analysis) else {
         return Ok(pictures);
     };
-    for photo in analysis.photos() {
-        let picture = photo.letterboxed(model)?;
+    for sample in analysis.samples() {
+        let picture = sample.letterboxed(model)?;
         let rows = analysis.rows(model);
         let height = picture.height();
-        let lines = u32::try_from(rows.len())? + u32::from(photo.faces.is_some());
+        let lines = u32::try_from(rows.len())? + u32::from(sample.faces.is_some());
         let mut canvas = RgbImage::from_pixel(
             picture.width(),
             height + LINE * lines + 6,
@@ -62,7 +62,7 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
             let Ok(_) = Text::new(text, Point::new(8, baseline), style).draw(canvas);
             baseline += i32::try_from(LINE).unwrap_or_default();
         };
-        if let Some(faces) = &photo.faces {
+        if let Some(faces) = &sample.faces {
             for face in faces {
                 canvas.draw_box(face, 0, Rgb888::WHITE);
             }
@@ -75,7 +75,7 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
                 (c.0, c.1, c.2)
             };
             let colour = Rgb888::new(r, g, b);
-            let Some(detections) = row.detections.get(&photo.name) else {
+            let Some(detections) = row.detections.get(&sample.name) else {
                 legend(&mut canvas, &format!("{}: no outputs", row.label), colour);
                 continue;
             };
@@ -99,7 +99,7 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
         canvas
             .0
             .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))?;
-        pictures.insert(photo.name.clone(), bytes.into_inner());
+        pictures.insert(sample.name.clone(), bytes.into_inner());
     }
     Ok(pictures)
 }
@@ -147,6 +147,6 @@ impl DrawTarget for Canvas {
 }
 
 /// Where the picture of a photograph lies, below the folder of the report.
-pub(crate) fn picture_path(photo: &str) -> PathBuf {
-    Path::new("pictures").join(format!("{photo}.jpg"))
+pub(crate) fn picture_path(sample: &str) -> PathBuf {
+    Path::new("pictures").join(format!("{sample}.jpg"))
 }

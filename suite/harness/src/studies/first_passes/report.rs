@@ -383,7 +383,7 @@ fn noise_section(analysis: &Analysis) -> String {
         );
     }
     if let Some(steal) = Spread::of(analysis.record.observations().filter_map(|o| {
-        let s = &o.surroundings;
+        let s = &o.system_counters;
         Some(100.0 * s.steal_ms? / s.wall_ms.max(1.0))
     })) {
         parts.push(format!(

@@ -1,7 +1,7 @@
 //! The verdict in plain words: who agrees, how slow the first passes are, who is fastest.
 
 use firstpass_statistics::comparison::Verdict as Comparing;
-use firstpass_trial::expectation::Verdict;
+use firstpass_trial::expectation::ExpectationVerdict;
 
 use crate::{
     page::numbers::{milliseconds, times},
@@ -34,7 +34,7 @@ pub(crate) fn health(analysis: &Analysis) -> String {
         .rows
         .values()
         .flatten()
-        .filter(|row| matches!(row.verdict, Some(Verdict::Differs(_))))
+        .filter(|row| matches!(row.verdict, Some(ExpectationVerdict::Differs(_))))
         .map(|row| row.label.as_str())
         .collect();
     if faults.is_empty() && !differing.is_empty() {
@@ -57,14 +57,14 @@ pub(crate) fn health(analysis: &Analysis) -> String {
 }
 
 fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
-    let labels = |wanted: &dyn Fn(&Verdict) -> bool| -> Vec<&str> {
+    let labels = |wanted: &dyn Fn(&ExpectationVerdict) -> bool| -> Vec<&str> {
         rows.iter()
             .filter(|r| r.verdict.as_ref().is_some_and(wanted))
             .map(|r| r.label.as_str())
             .collect()
     };
     let mut sentences = Vec::new();
-    let exact = labels(&|v| *v == Verdict::Exact);
+    let exact = labels(&|v| *v == ExpectationVerdict::Exact);
     if !exact.is_empty() {
         let verb = if exact.len() == 1 { "gives" } else { "give" };
         sentences.push(format!(
@@ -72,7 +72,7 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
             list(&exact)
         ));
     }
-    let rounded = labels(&|v| *v == Verdict::FloatRounding);
+    let rounded = labels(&|v| *v == ExpectationVerdict::FloatRounding);
     if !rounded.is_empty() {
         let verb = if rounded.len() == 1 {
             "agrees"
@@ -86,7 +86,7 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
     }
     for row in rows {
         match &row.verdict {
-            Some(Verdict::Declared { name, .. }) => {
+            Some(ExpectationVerdict::Declared { name, .. }) => {
                 let steps = row
                     .agreement
                     .iter()
@@ -102,10 +102,10 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
                     100.0 * exact
                 ));
             }
-            Some(Verdict::Differs(how)) => {
+            Some(ExpectationVerdict::Differs(how)) => {
                 sentences.push(format!("{} differs: {}.", row.label, how.join("; ")));
             }
-            Some(Verdict::Unexpected(_)) => {
+            Some(ExpectationVerdict::Unexpected(_)) => {
                 sentences.push(format!("⚠ {} is **not as expected**.", row.label));
             }
             _ => {}

@@ -11,7 +11,9 @@ use firstpass_trial::{
 
 use crate::studies::{
     first_passes::arguments::{chosen_backends, reported},
-    operators::{self, ENOUGH, Findings, KEPT, Operators, Settings, report::operators_on_terminal},
+    operators::{
+        self, ENOUGH, Findings, KEPT, Operators, OperatorsSettings, report::operators_on_terminal,
+    },
 };
 
 #[derive(Args)]
@@ -46,7 +48,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let settings = Settings {
+    let settings = OperatorsSettings {
         cases: arguments.cases,
         shrink: true,
     };
@@ -72,7 +74,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 /// The check that belongs to the tests: a prefix of the cases of a whole run, and nothing kept.
 pub fn check(workspace: &Workspace, engines: &[Backend]) -> Result<ExitCode> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let settings = Settings {
+    let settings = OperatorsSettings {
         cases: ENOUGH,
         shrink: false,
     };

@@ -139,7 +139,7 @@ pub fn read(record: &Path) -> Result<Option<Operators>> {
 
 /// What an engine makes of a kind of cases.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum CaseVerdict {
     /// Every value of every case, under one set of rules: the simplest.
     Exact { rules: Knobs },
     /// No value is further from the referee than a step.
@@ -158,7 +158,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl CaseVerdict {
     /// Of the lines of one kind; `None` where there are none.
     pub fn of<'a>(tried: impl IntoIterator<Item = &'a Tried>) -> Option<Self> {
         let tried: Vec<&Tried> = tried.into_iter().filter(|t| !t.shrunk).collect();
@@ -206,7 +206,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for CaseVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact { rules } => match name(rules).as_str() {
@@ -230,9 +230,9 @@ impl fmt::Display for Verdict {
 }
 
 /// The verdict of each kind that was tried, in the order of [`KINDS`].
-pub fn judge(tried: &[Tried]) -> Vec<(&'static str, Verdict)> {
+pub fn judge(tried: &[Tried]) -> Vec<(&'static str, CaseVerdict)> {
     let of_kind = |kind: &Kind| {
-        let verdict = Verdict::of(tried.iter().filter(|t| t.kind == kind.name))?;
+        let verdict = CaseVerdict::of(tried.iter().filter(|t| t.kind == kind.name))?;
         Some((kind.name, verdict))
     };
     KINDS.iter().filter_map(of_kind).collect()
@@ -256,7 +256,7 @@ impl Findings {
         &mut self,
         engine: &str,
         kind: &str,
-        verdict: &Verdict,
+        verdict: &CaseVerdict,
         declared: Option<DeclaredVerdict>,
         cases: usize,
     ) {
@@ -265,7 +265,7 @@ impl Findings {
             return;
         }
         let words = match verdict {
-            Verdict::Unsupported { words, .. } => format!(" ({words})"),
+            CaseVerdict::Unsupported { words, .. } => format!(" ({words})"),
             _ => String::new(),
         };
         let expected = declared.map_or("exact".to_owned(), |d| d.to_string());
@@ -358,7 +358,9 @@ mod tests {
     }
 
     fn verdict(tried: &[Tried]) -> String {
-        Verdict::of(tried).expect("something was tried").to_string()
+        CaseVerdict::of(tried)
+            .expect("something was tried")
+            .to_string()
     }
 
     #[test]
@@ -374,19 +376,19 @@ mod tests {
     #[test]
     fn what_is_declared_must_occur_where_enough_was_tried() {
         use DeclaredVerdict::{Unsupported, WithinOneStep, Wrong};
-        let exact = Verdict::Exact {
+        let exact = CaseVerdict::Exact {
             rules: Knobs::default(),
         };
-        let near = Verdict::WithinOneStep {
+        let near = CaseVerdict::WithinOneStep {
             same: 9,
             values: 10,
         };
-        let wrong = Verdict::Wrong {
+        let wrong = CaseVerdict::Wrong {
             cases: 1,
             of: 2,
             most_steps: 7,
         };
-        let counts = |verdict: &Verdict, declared, cases| {
+        let counts = |verdict: &CaseVerdict, declared, cases| {
             let mut found = Findings::default();
             found.add("x", "Conv", verdict, declared, cases);
             (found.faults.len(), found.unseen.len())

@@ -46,7 +46,7 @@ const EXTENSION: &str = "json";
 
 /// How much is tried.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub struct OperatorsSettings {
     /// Cases of each kind.
     pub cases: usize,
     /// Whether cases at fault are shrunk.
@@ -63,7 +63,7 @@ type Tree = Box<dyn ValueTree<Value = Case>>;
 pub fn measure(
     workspace: &Workspace,
     engines: &[Backend],
-    settings: Settings,
+    settings: OperatorsSettings,
     record: &Path,
 ) -> Result<PathBuf> {
     let backends = workspace.backends()?;

@@ -23,7 +23,7 @@ use crate::{
 
 pub use case::{Bias, Case, Conv, KINDS, Kind, Operator, Quantization};
 pub use data::*;
-pub use measure::{KEPT, Settings, export, keep, measure};
+pub use measure::{KEPT, OperatorsSettings, export, keep, measure};
 pub use standard::{Outcome, StandardTest};
 
 /// The study; see [`study::Study`].

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     page::table::Table,
-    studies::operators::{KINDS, Operators, Outcome, StandardTest, Tried, Verdict, judge},
+    studies::operators::{CaseVerdict, KINDS, Operators, Outcome, StandardTest, Tried, judge},
 };
 
 pub(crate) fn section(operators: Option<&Operators>) -> String {
@@ -105,7 +105,7 @@ fn standard_words(operators: &Operators) -> Vec<String> {
 
 /// A kind a row, an engine a column.
 fn kinds(operators: &Operators) -> Table {
-    let verdicts: Vec<(&String, BTreeMap<&str, Verdict>)> = operators
+    let verdicts: Vec<(&String, BTreeMap<&str, CaseVerdict>)> = operators
         .tried
         .iter()
         .map(|(engine, tried)| (engine, judge(tried).into_iter().collect()))

@@ -12,7 +12,7 @@ use firstpass_onnx::decode;
 use firstpass_probe::{Format, Knobs, Model, OutputSpec, Tensor, TensorSpec, write_tensors};
 use firstpass_trial::{
     process::{Probe, once},
-    workload::Subject,
+    workload::Workload,
     workspace::Workspace,
 };
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ impl Standard {
 /// The operators of the standard that the fixtures' ONNX files use.
 fn operators(workspace: &Workspace) -> Result<BTreeSet<String>> {
     let mut operators = BTreeSet::new();
-    for model in Subject::fixture_models(workspace)? {
+    for model in Workload::fixture_models(workspace)? {
         let formats = model.artifacts.keys();
         let files: Vec<PathBuf> = formats
             .filter(|format| format.is_onnx())

@@ -4,11 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use firstpass_trial::{setup, workload::Subject, workspace::Workspace};
+use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
 
 use crate::studies::{
     first_passes::arguments::{Time, chosen_backends, reported},
-    overhead::{self, Settings},
+    overhead::{self, OverheadSettings},
 };
 
 #[derive(Args)]
@@ -47,9 +47,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let model = arguments
         .model
         .as_ref()
-        .map(|name| Subject::find_model(workspace, name))
+        .map(|name| Workload::find_model(workspace, name))
         .transpose()?;
-    let settings = Settings {
+    let settings = OverheadSettings {
         rounds: arguments.rounds,
         budget_s: (arguments.budget).map_or(0.0, |Time(time)| time.as_secs_f64()),
         passes: arguments.passes,

@@ -25,7 +25,7 @@ pub const SIDECAR: Sidecar = Sidecar {
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct OverheadSettings {
     /// Processes of each variant, at least.
     pub rounds: usize,
     /// The time for all rounds, in s. What those above leave of it goes to the engines whose figures are
@@ -48,7 +48,7 @@ pub struct OverheadRun {
     pub machine: Machine,
     pub code: Code,
     #[serde(flatten)]
-    pub settings: Settings,
+    pub settings: OverheadSettings,
     /// What one reading of the probe's clock takes, in ns: every timed span holds one.
     pub clock_read_ns: f64,
 }
@@ -126,7 +126,7 @@ mod tests {
             date: "2026-01-01T00:00:00Z".into(),
             machine: Machine::observe(),
             code: Code::default(),
-            settings: Settings {
+            settings: OverheadSettings {
                 rounds: 1,
                 budget_s: 0.0,
                 passes: 2,

@@ -33,7 +33,7 @@ const SEED: u64 = 1;
 
 /// What a comparison says of the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum OverheadVerdict {
     /// The whole interval lies below what is allowed.
     Within,
     /// The whole interval lies above.
@@ -48,7 +48,7 @@ pub struct Against {
     /// The probe over the other, within rounds: the median, because a single disturbed round must
     /// not decide.
     pub ratio: Estimate,
-    pub verdict: Verdict,
+    pub verdict: OverheadVerdict,
     /// Whether both gave the same bits; `None` where one does not tell.
     pub same_outputs: Option<bool>,
     /// As each says itself: probe, other.
@@ -152,12 +152,12 @@ fn cost(backend: &str, processes: &[OverheadProcess]) -> Option<Cost> {
     })
 }
 
-fn verdict(ratio: &Estimate) -> Verdict {
+fn verdict(ratio: &Estimate) -> OverheadVerdict {
     match ratio.interval {
-        Some(_) if ratio.processes < FEWEST_ROUNDS => Verdict::Inconclusive,
-        Some((_, high)) if high <= 1.0 + ALLOWED => Verdict::Within,
-        Some((low, _)) if low > 1.0 + ALLOWED => Verdict::Beyond,
-        _ => Verdict::Inconclusive,
+        Some(_) if ratio.processes < FEWEST_ROUNDS => OverheadVerdict::Inconclusive,
+        Some((_, high)) if high <= 1.0 + ALLOWED => OverheadVerdict::Within,
+        Some((low, _)) if low > 1.0 + ALLOWED => OverheadVerdict::Beyond,
+        _ => OverheadVerdict::Inconclusive,
     }
 }
 
@@ -232,10 +232,10 @@ mod tests {
     #[test]
     fn what_is_within_is_told_from_what_is_beyond() {
         for (share, expected) in [
-            (0.0, Verdict::Within),
-            (0.01, Verdict::Within),
-            (0.02, Verdict::Inconclusive),
-            (0.05, Verdict::Beyond),
+            (0.0, OverheadVerdict::Within),
+            (0.01, OverheadVerdict::Within),
+            (0.02, OverheadVerdict::Inconclusive),
+            (0.05, OverheadVerdict::Beyond),
         ] {
             assert_eq!(judged(share).against[0].verdict, expected, "{share}");
         }

@@ -14,8 +14,8 @@ use firstpass_trial::{
     machine::{Machine, load_average, now},
     model::{ModelDescription, Precision},
     process::{Probe, TIMEOUT, build_example},
-    sample::Photo,
-    workload::{InputFiles, Subject},
+    sample::Sample,
+    workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
 use indicatif::ProgressBar;
@@ -26,7 +26,8 @@ use crate::{
     python,
     record::{Record, Recorder, code::Code, sidecar},
     studies::overhead::{
-        OverheadProcess, OverheadRun, SIDECAR, Settings, VERSION, Variant, judge::is_precise,
+        OverheadProcess, OverheadRun, OverheadSettings, SIDECAR, VERSION, Variant,
+        judge::is_precise,
     },
 };
 
@@ -64,7 +65,7 @@ enum Runner {
 }
 
 /// What a process measured.
-struct Measured {
+struct MeasuredProcess {
     engine: String,
     passes_ns: Vec<u64>,
     gaps_ns: Vec<u64>,
@@ -85,7 +86,7 @@ pub fn measure(
     workspace: &Workspace,
     backends: &[Backend],
     model: Option<ModelDescription>,
-    settings: Settings,
+    settings: OverheadSettings,
     record: &Path,
 ) -> Result<PathBuf> {
     // Read to be sure that it is one; nothing of it is needed.
@@ -94,8 +95,8 @@ pub fn measure(
         Some(model) => vec![model],
         None => int8_models(workspace)?,
     };
-    let photos = Photo::fixtures(&workspace.fixtures())?;
-    let subject = Subject::new(workspace, models, photos)?;
+    let samples = Sample::fixtures(&workspace.fixtures())?;
+    let workload = Workload::new(workspace, models, samples)?;
     let run = OverheadRun {
         version: VERSION,
         date: now(),
@@ -113,7 +114,7 @@ pub fn measure(
         let contest = prepare(
             workspace,
             backend,
-            &subject,
+            &workload,
             settings,
             &mut inputs,
             &mut recorder,
@@ -139,7 +140,7 @@ pub fn measure(
 }
 
 fn int8_models(workspace: &Workspace) -> Result<Vec<ModelDescription>> {
-    let mut models = Subject::fixture_models(workspace)?;
+    let mut models = Workload::fixture_models(workspace)?;
     models.retain(|model| model.precision == Precision::Int8);
     Ok(models)
 }
@@ -148,8 +149,8 @@ fn int8_models(workspace: &Workspace) -> Result<Vec<ModelDescription>> {
 fn prepare<'a>(
     workspace: &Workspace,
     backend: &'a Backend,
-    subject: &Subject,
-    settings: Settings,
+    workload: &Workload,
+    settings: OverheadSettings,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<Contest<'a>> {
@@ -158,14 +159,14 @@ fn prepare<'a>(
     let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
     let format = description.formats.first().copied();
     let (described, model) = format
-        .and_then(|format| choose(&subject.models, format))
+        .and_then(|format| choose(&workload.models, format))
         .context("no model to measure is there in the format that its users would choose")?;
-    subject.admit(described, &model)?;
-    let photo = subject.photos.first().context("there is no photograph")?;
+    workload.admit(described, &model)?;
+    let sample = workload.samples.first().context("there is no photograph")?;
     let mut contest = Contest {
         backend: &backend.name,
         contestants: Vec::new(),
-        input: inputs.file(photo, described)?,
+        input: inputs.file(sample, described)?,
         model,
         passes: settings.passes,
         rounds: 0,
@@ -207,7 +208,7 @@ fn prepare<'a>(
 }
 
 /// As many passes as are wanted, or fewer of a slow engine: enough for a steady half.
-fn passes_in_time(probe: &Probe, contest: &Contest, settings: Settings) -> Result<usize> {
+fn passes_in_time(probe: &Probe, contest: &Contest, settings: OverheadSettings) -> Result<usize> {
     let process = probe.trial(&Trial {
         model: contest.model.clone(),
         knobs: Knobs::default().with(THREADS, settings.threads),
@@ -262,7 +263,11 @@ fn python(workspace: &Workspace, backend: &Backend) -> Option<Result<Runner>> {
 /// In every round the variants of a backend run one right after the other, in a new order, so that
 /// what disturbs the machine disturbs them alike. What the budget leaves goes to the backends whose
 /// figures are not precise yet.
-fn run_rounds(contests: &mut [Contest], settings: Settings, recorder: &mut Recorder) -> Result<()> {
+fn run_rounds(
+    contests: &mut [Contest],
+    settings: OverheadSettings,
+    recorder: &mut Recorder,
+) -> Result<()> {
     let processes: usize = contests.iter().map(|c| c.contestants.len()).sum();
     let bar = progress("overhead", processes * settings.rounds);
     let budget = Duration::from_secs_f64(settings.budget_s);
@@ -296,7 +301,7 @@ fn next<'a, 'b>(contests: &'a mut [Contest<'b>], rounds: usize) -> Option<&'a mu
 impl Contest<'_> {
     fn run_round(
         &mut self,
-        settings: Settings,
+        settings: OverheadSettings,
         bar: &ProgressBar,
         recorder: &mut Recorder,
     ) -> Result<()> {
@@ -341,12 +346,12 @@ impl Contest<'_> {
 }
 
 impl Runner {
-    fn run(&self, trial: &Trial) -> Result<Measured> {
+    fn run(&self, trial: &Trial) -> Result<MeasuredProcess> {
         let measured = match self {
             Self::Probe { probe, engine } => run_probe(probe, engine, trial)?,
             Self::Program(program) => {
                 let answer = program.ask(&Request::Trial(trial.clone()))?;
-                Measured {
+                MeasuredProcess {
                     engine: answer.engine,
                     passes_ns: answer.passes_ns,
                     gaps_ns: Vec::new(),
@@ -360,7 +365,7 @@ impl Runner {
     }
 }
 
-fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<Measured> {
+fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<MeasuredProcess> {
     // Written after the last pass.
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let saved = folder.path().join("outputs.safetensors");
@@ -385,7 +390,7 @@ fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<Measured> {
     let gaps = spans
         .windows(2)
         .map(|pair| pair[1].start_ns.saturating_sub(pair[0].end_ns()));
-    Ok(Measured {
+    Ok(MeasuredProcess {
         engine: engine.into(),
         passes_ns: spans.iter().map(|span| span.wall_ns).collect(),
         gaps_ns: gaps.collect(),
@@ -410,9 +415,9 @@ fn line(
     variant: Variant,
     round: usize,
     model: Option<&Model>,
-    settings: Settings,
+    settings: OverheadSettings,
     load_average: f64,
-    measured: Result<Measured>,
+    measured: Result<MeasuredProcess>,
 ) -> OverheadProcess {
     let (measured, failure) = match measured {
         Ok(measured) => (Some(measured), None),

@@ -4,7 +4,7 @@ use crate::{
     page::{numbers::milliseconds, table::Table},
     studies::overhead::{
         Overhead, Variant,
-        judge::{ALLOWED, ALLOWED_BESIDE, Against, Cost, Verdict, judge},
+        judge::{ALLOWED, ALLOWED_BESIDE, Against, Cost, OverheadVerdict, judge},
     },
 };
 
@@ -96,9 +96,9 @@ fn against(cost: &Cost, variant: Variant) -> String {
         return "–".into();
     };
     let verdict = match against.verdict {
-        Verdict::Within => "within",
-        Verdict::Beyond => "⚠ beyond",
-        Verdict::Inconclusive => "inconclusive",
+        OverheadVerdict::Within => "within",
+        OverheadVerdict::Beyond => "⚠ beyond",
+        OverheadVerdict::Inconclusive => "inconclusive",
     };
     let ratio = &against.ratio;
     match ratio.interval {

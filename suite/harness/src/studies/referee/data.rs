@@ -32,7 +32,8 @@ pub struct RefereeRun {
     /// SHA-256 over the sources of each referee.
     pub referees: BTreeMap<String, String>,
     /// The photographs that engines were compared on.
-    pub photos: Vec<String>,
+    #[serde(rename = "photos")]
+    pub samples: Vec<String>,
 }
 
 /// One output of an engine against the same of a referee under some rules, as one line of the referee's
@@ -73,14 +74,14 @@ pub fn read(record: &Path) -> Result<Option<Referee>> {
 
 /// How well an engine's outputs agree with a referee's under some rules.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
+pub struct RulesVerdict {
     pub rules: Knobs,
     pub values: usize,
     pub same: usize,
     pub most_steps: u64,
 }
 
-impl Verdict {
+impl RulesVerdict {
     pub fn is_exact(&self) -> bool {
         self.same == self.values
     }
@@ -95,7 +96,7 @@ impl Verdict {
 pub struct Engine {
     pub backend: String,
     pub format: Format,
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<RulesVerdict>,
 }
 
 /// The engines on each model. All outputs count together. Of rules that agree as well, those with the
@@ -104,7 +105,7 @@ pub struct Engine {
 /// a library does.
 pub fn judge(comparisons: &[Comparison]) -> BTreeMap<&str, Vec<Engine>> {
     // With the place of the first comparison.
-    type OfRules<'a> = BTreeMap<&'a Knobs, (usize, Verdict)>;
+    type OfRules<'a> = BTreeMap<&'a Knobs, (usize, RulesVerdict)>;
     let mut verdicts: BTreeMap<(&str, &str, Format), OfRules> = BTreeMap::new();
     for (place, comparison) in comparisons.iter().enumerate() {
         let engine = (
@@ -114,7 +115,7 @@ pub fn judge(comparisons: &[Comparison]) -> BTreeMap<&str, Vec<Engine>> {
         );
         let verdict = verdicts.entry(engine).or_default();
         let (_, verdict) = verdict.entry(&comparison.rules).or_insert_with(|| {
-            let none = Verdict {
+            let none = RulesVerdict {
                 rules: comparison.rules.clone(),
                 values: 0,
                 same: 0,
@@ -128,7 +129,7 @@ pub fn judge(comparisons: &[Comparison]) -> BTreeMap<&str, Vec<Engine>> {
     }
     let mut engines: BTreeMap<&str, Vec<Engine>> = BTreeMap::new();
     for ((model, backend, format), verdicts) in verdicts {
-        let mut verdicts: Vec<(usize, Verdict)> = verdicts.into_values().collect();
+        let mut verdicts: Vec<(usize, RulesVerdict)> = verdicts.into_values().collect();
         verdicts.sort_by_key(|(place, verdict)| {
             let settings = verdict.rules.iter_except_threads().count();
             (std::cmp::Reverse(verdict.same), settings, *place)
@@ -170,7 +171,7 @@ pub(crate) mod tests {
             comparison("b", &[("sums", "pairs")], 10),
         ];
         let judged = judge(&comparisons);
-        let best: Vec<&Verdict> = judged["m"]
+        let best: Vec<&RulesVerdict> = judged["m"]
             .iter()
             .map(|engine| &engine.verdicts[0])
             .collect();

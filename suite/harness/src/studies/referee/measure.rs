@@ -11,7 +11,7 @@ use firstpass_trial::{
     observation::{Cell, Purpose},
     outputs::{Outputs, read_outputs},
     process::{Probe, start},
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
 
@@ -43,7 +43,7 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
         "no backend of this workspace is a referee"
     );
     let kept = Record::read(record)?;
-    let subject = kept.workload(workspace)?;
+    let workload = kept.workload(workspace)?;
     let run = RefereeRun {
         version: VERSION,
         date: firstpass_trial::machine::now(),
@@ -52,10 +52,10 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
             .iter()
             .map(|referee| Ok((referee.name.clone(), sources_sha256(workspace, referee)?)))
             .collect::<Result<_>>()?,
-        photos: subject
-            .photos
+        samples: workload
+            .samples
             .iter()
-            .map(|photo| photo.name.clone())
+            .map(|sample| sample.name.clone())
             .collect(),
     };
     let mut recorder = SIDECAR.begin(record, workspace.root(), &run)?;
@@ -64,7 +64,7 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
     for referee in &referees {
         let (probe, description) = start(workspace, referee)?;
         let rules = rules(&description.knobs);
-        let int8 = subject
+        let int8 = workload
             .models
             .iter()
             .filter(|m| m.precision == Precision::Int8);
@@ -83,7 +83,7 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
                 let outputs = run_referee(
                     &probe,
                     &description.formats,
-                    &subject,
+                    &workload,
                     model,
                     rules,
                     &mut inputs,
@@ -156,21 +156,21 @@ fn outputs_of_engines(record: &Record, model: &ModelDescription) -> Result<Vec<(
 fn run_referee(
     probe: &Probe,
     formats: &[Format],
-    subject: &Subject,
+    workload: &Workload,
     model: &ModelDescription,
     rules: &Knobs,
     inputs: &mut InputFiles,
 ) -> Result<Outputs> {
     let file = formats.iter().find_map(|format| model.artifact(*format));
     let file = file.context("the referee reads no file of the model")?;
-    subject.admit(model, &file)?;
+    workload.admit(model, &file)?;
     let saved = inputs.folder().join("referee.safetensors");
-    let photos = subject.photos.iter();
+    let samples = workload.samples.iter();
     let process = probe.trial(&Trial {
         model: file,
         knobs: rules.clone().with(THREADS, all_threads()),
-        inputs: photos
-            .map(|photo| inputs.file(photo, model))
+        inputs: samples
+            .map(|sample| inputs.file(sample, model))
             .collect::<Result<_>>()?,
         shapes: Vec::new(),
         passes: PassPlan::exactly(1),
@@ -183,17 +183,17 @@ fn run_referee(
         name(rules),
         process.outcome
     );
-    let photos: Vec<String> = subject
-        .photos
+    let samples: Vec<String> = workload
+        .samples
         .iter()
-        .map(|photo| photo.name.clone())
+        .map(|sample| sample.name.clone())
         .collect();
     let names: Vec<String> = model
         .outputs
         .iter()
         .map(|output| output.name.clone())
         .collect();
-    read_outputs(&saved, &photos, &names)
+    read_outputs(&saved, &samples, &names)
 }
 
 fn comparisons(

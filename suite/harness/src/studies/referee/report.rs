@@ -4,7 +4,7 @@ use firstpass_trial::model::ModelDescription;
 
 use crate::{
     page::{numbers::setting as name, table::Table},
-    studies::referee::{Engine, Referee, Verdict, judge},
+    studies::referee::{Engine, Referee, RulesVerdict, judge},
 };
 
 pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) -> String {
@@ -21,7 +21,7 @@ pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) ->
              rounds there by one rule after the other. The rule that gives an engine's very outputs, \
              over {} photographs, is how that engine computes; with all that is left unexplained, the \
              best rule is shown. Shares are of values that are the same quantization step.",
-            referee.run.photos.len()
+            referee.run.samples.len()
         ),
     ];
     for (name, comparisons) in &referee.comparisons {
@@ -80,7 +80,7 @@ fn table(engines: &[Engine]) -> Table {
     Table::new(header).rows(rows)
 }
 
-fn agreement(verdict: &Verdict) -> String {
+fn agreement(verdict: &RulesVerdict) -> String {
     if verdict.is_exact() {
         "**exact**".into()
     } else {
@@ -108,7 +108,7 @@ mod tests {
                 date: String::new(),
                 code: Code::default(),
                 referees: BTreeMap::new(),
-                photos: vec!["a".into(), "b".into()],
+                samples: vec!["a".into(), "b".into()],
             },
             comparisons: BTreeMap::from([(
                 "judge".to_owned(),

@@ -8,7 +8,7 @@ use firstpass_trial::{setup, workspace::Workspace};
 
 use crate::studies::{
     first_passes::arguments as measure,
-    shapes::{self, SIDECAR, Settings, Shape, report},
+    shapes::{self, SIDECAR, Shape, ShapesSettings, report},
 };
 
 #[derive(Args)]
@@ -64,11 +64,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         trust: arguments.trust,
     };
     let backends = named.chosen_backends(workspace)?;
-    let subject = named.chosen_subject(workspace, 0)?;
+    let workload = named.chosen_workload(workspace, 0)?;
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let settings = Settings {
+    let settings = ShapesSettings {
         rounds: arguments.rounds,
         passes: arguments.passes,
         threads: arguments.threads,
@@ -80,7 +80,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let (run, found) = shapes::measure(
         workspace,
         &backends,
-        &subject,
+        &workload,
         &arguments.shapes,
         settings,
         &folder,

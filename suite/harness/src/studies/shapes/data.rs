@@ -29,13 +29,13 @@ pub struct ShapesRun {
     pub machine: Machine,
     pub code: Code,
     #[serde(flatten)]
-    pub settings: Settings,
+    pub settings: ShapesSettings,
     pub shapes: Vec<String>,
 }
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct ShapesSettings {
     /// Processes of each engine.
     pub rounds: usize,
     /// Passes on each shape.

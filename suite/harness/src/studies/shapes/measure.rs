@@ -10,8 +10,8 @@ use firstpass_trial::{
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
     process::{Probe, start},
-    system_counters::Surroundings,
-    workload::Subject,
+    system_counters::SystemCounters,
+    workload::Workload,
     workspace::{Backend, Workspace},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     record::{code::Code, sidecar},
     studies::{
         first_passes::judge::latency::summarise,
-        shapes::{Found, SIDECAR, Settings, Shape, ShapesRun, VERSION},
+        shapes::{Found, SIDECAR, Shape, ShapesRun, ShapesSettings, VERSION},
     },
 };
 use firstpass_trial::made_up_input::random_input;
@@ -34,9 +34,9 @@ use firstpass_trial::made_up_input::random_input;
 pub fn measure(
     workspace: &Workspace,
     backends: &[Backend],
-    subject: &Subject,
+    workload: &Workload,
     shapes: &[Shape],
-    settings: Settings,
+    settings: ShapesSettings,
     folder: &Path,
 ) -> Result<(ShapesRun, Vec<Found>)> {
     let run = ShapesRun {
@@ -55,10 +55,10 @@ pub fn measure(
     for backend in backends {
         match start(workspace, backend) {
             Ok((probe, description)) => {
-                for model in &subject.models {
+                for model in &workload.models {
                     let mut formats = description.formats.iter();
                     if let Some(artifact) = formats.find_map(|f| model.artifact(*f)) {
-                        subject.admit(model, &artifact)?;
+                        workload.admit(model, &artifact)?;
                         let trial = trial(model, artifact, shapes, settings, inputs.path())?;
                         series.push(Series {
                             backend: backend.name.clone(),
@@ -109,7 +109,7 @@ struct Series {
 
 impl Series {
     fn observe(&self, round: usize, shapes: &[Shape]) -> Observation {
-        let before = Surroundings::before();
+        let before = SystemCounters::before();
         let process = self.probe.trial(&self.trial);
         Observation {
             cell: Cell {
@@ -123,7 +123,7 @@ impl Series {
             purpose: Purpose::Latency,
             round,
             images: shapes.iter().map(|shape| shape.text.clone()).collect(),
-            surroundings: before.after(),
+            system_counters: before.after(),
             eviction: None,
             process,
         }
@@ -172,7 +172,7 @@ fn trial(
     model: &ModelDescription,
     artifact: Model,
     shapes: &[Shape],
-    settings: Settings,
+    settings: ShapesSettings,
     folder: &Path,
 ) -> Result<Trial> {
     let mut inputs = Vec::new();
@@ -244,7 +244,7 @@ mod tests {
             purpose: Purpose::Latency,
             round: 0,
             images: Vec::new(),
-            surroundings: Surroundings::before().after(),
+            system_counters: SystemCounters::before().after(),
             eviction: None,
             process,
         };

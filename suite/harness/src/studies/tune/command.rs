@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use firstpass_probe::Format;
-use firstpass_trial::{setup, workload::Subject, workspace::Workspace};
+use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
 
 use crate::studies::{
     first_passes::arguments::{self as measure, reported},
@@ -87,7 +87,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     let of = &arguments.measure;
     let backends = of.chosen_backends(workspace)?;
-    let subject = subject(workspace, arguments)?;
+    let workload = workload(workspace, arguments)?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None if arguments.is_whole() => reported(workspace, "--record")?,
@@ -99,7 +99,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     try_settings(
         workspace,
         &backends,
-        &subject,
+        &workload,
         of,
         &record,
         arguments.combined_only,
@@ -109,20 +109,20 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
 
 /// The named models, or the first int8 model of each format that a backend reads: a setting is
 /// tried on one file, and `report` measures the cure on all.
-fn subject(workspace: &Workspace, arguments: &Arguments) -> Result<Subject> {
+fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<Workload> {
     let of = &arguments.measure;
-    let mut subject = of.chosen_subject(workspace, PHOTOS)?;
+    let mut workload = of.chosen_workload(workspace, PHOTOS)?;
     if of.models.is_empty() {
         let int8 = |m: &firstpass_trial::model::ModelDescription| {
             m.precision == firstpass_trial::model::Precision::Int8
                 && m.artifacts.contains_key(&Format::TORCHSCRIPT)
                 && m.artifacts.contains_key(&Format::ONNX)
         };
-        let first = subject.models.iter().find(|m| int8(m)).cloned();
-        subject.models = first
-            .or_else(|| subject.models.first().cloned())
+        let first = workload.models.iter().find(|m| int8(m)).cloned();
+        workload.models = first
+            .or_else(|| workload.models.first().cloned())
             .into_iter()
             .collect();
     }
-    Ok(subject)
+    Ok(workload)
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use firstpass_probe::Cures;
-use firstpass_trial::{workload::Subject, workspace::Workspace};
+use firstpass_trial::{workload::Workload, workspace::Workspace};
 
 use crate::{
     record::{Record, code::Code},
@@ -29,16 +29,16 @@ pub const COMBINED: &str = "combined";
 /// All that was measured of settings, judged.
 #[derive(Debug)]
 pub struct Cure {
-    pub one_at_a_time: Measured,
+    pub one_at_a_time: MeasuredSettings,
     /// `None` where the run was interrupted before.
-    pub combined: Option<Measured>,
+    pub combined: Option<MeasuredSettings>,
 }
 
 /// One of the two records.
 #[derive(Debug)]
-pub struct Measured {
+pub struct MeasuredSettings {
     pub record: Record,
-    pub subject: Subject,
+    pub workload: Workload,
     pub ablations: Vec<Ablation>,
 }
 
@@ -75,17 +75,17 @@ impl Cure {
 /// Fails where a record or a model is there and cannot be read.
 pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
     let folder = record.join(FOLDER);
-    let measured = |name: &str| -> Result<Option<Measured>> {
+    let measured = |name: &str| -> Result<Option<MeasuredSettings>> {
         let folder = folder.join(name);
         if !folder.is_dir() {
             return Ok(None);
         }
         let record = Record::read(&folder)?;
-        let subject = record.workload(workspace)?;
-        let ablations = judge(&record, &subject.models)?;
-        Ok(Some(Measured {
+        let workload = record.workload(workspace)?;
+        let ablations = judge(&record, &workload.models)?;
+        Ok(Some(MeasuredSettings {
             record,
-            subject,
+            workload,
             ablations,
         }))
     };
@@ -123,7 +123,7 @@ pub fn apply(cure: &Cure, path: &Path) -> Result<()> {
         );
     }
     let head = format!(
-        "# Settings that make the first passes fast, by backend. Written by `cargo firstpass cure \
+        "# RunSettings that make the first passes fast, by backend. Written by `cargo firstpass cure \
          --apply`\n# from the measurements in {}; `cargo firstpass report` measures them beside the \
          defaults,\n# and `firstpass_probe::Cures` reads them in a program of your own.\n",
         shown(&cure.one_at_a_time.record.folder)

@@ -320,15 +320,15 @@ pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
 
 /// Where nothing is recommended, the promising setting that seems fastest to three answers, though that
 /// cannot be told from the noise.
-pub fn untold(ablation: &Ablation) -> Option<&Setting> {
+pub fn undecided(ablation: &Ablation) -> Option<&Setting> {
     if recommended(ablation).is_some() {
         return None;
     }
     let answers = |s: &Setting| s.against.get(&Figure::ThreeAnswers).map(|c| c.ratio);
     let promising = ablation.settings.iter().filter(|s| {
         let starts = [Figure::ColdStart, Figure::ThreeAnswers];
-        let untold = |f| s.verdict(f) == Some(Verdict::Inconclusive);
-        s.is_promising() && starts.into_iter().all(untold)
+        let undecided = |f| s.verdict(f) == Some(Verdict::Inconclusive);
+        s.is_promising() && starts.into_iter().all(undecided)
     });
     let seeming = promising.filter_map(|s| Some((s, answers(s).filter(|ratio| *ratio < 1.0)?)));
     let best = seeming.min_by(|a, b| a.1.total_cmp(&b.1));
@@ -468,8 +468,8 @@ fn output_change(
         agreement.iter().map(figure).sum::<usize>() as f64
     };
     let faces = model.detection.as_ref().map(|spec| {
-        let of_photos = other.iter().filter_map(|(photo, tensors)| {
-            let own = spec.detect(model, own.get(photo)?);
+        let of_photos = other.iter().filter_map(|(sample, tensors)| {
+            let own = spec.detect(model, own.get(sample)?);
             Some(compare_detections(&spec.detect(model, tensors), &own))
         });
         of_photos.fold(DetectionAgreement::default(), |all, one| all.and(&one))
@@ -649,14 +649,14 @@ mod tests {
             ("b=less", 80.0, 10.0, "same"),
         ];
         let mut judged = ablation(&cells);
-        assert!(untold(&judged).is_none(), "it is told");
+        assert!(undecided(&judged).is_none(), "it is told");
         let all = judged.settings.iter_mut();
         for comparison in all.flat_map(|s| s.against.values_mut()) {
             comparison.verdict = Verdict::Inconclusive;
         }
         assert!(recommended(&judged).is_none());
         assert_eq!(
-            untold(&judged).map(Setting::name).as_deref(),
+            undecided(&judged).map(Setting::name).as_deref(),
             Some("a=maybe")
         );
     }

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Result, bail};
 use firstpass_probe::Knobs;
 use firstpass_trial::{
-    affinity::Placement,
+    affinity::Affinity,
     process::Probe,
-    workload::Subject,
+    workload::Workload,
     workspace::{Backend, Workspace},
 };
 
 use crate::{
-    record::{Record, Settings, Target},
+    record::{Record, RunSettings, Target},
     studies::{
         first_passes::{
             arguments::{self as measure},
@@ -37,7 +37,7 @@ const TARGET: Target = Target {
 pub fn try_settings(
     workspace: &Workspace,
     backends: &[Backend],
-    subject: &Subject,
+    workload: &Workload,
     of: &measure::Arguments,
     record: &Path,
     combined_only: bool,
@@ -46,8 +46,8 @@ pub fn try_settings(
     if singles.values().all(Vec::is_empty) {
         bail!("no backend that runs here has a setting to try");
     }
-    let preset = |share: f64, variants: BTreeMap<String, Vec<Knobs>>| -> Result<Settings> {
-        let settings = of.settings(Settings {
+    let preset = |share: f64, variants: BTreeMap<String, Vec<Knobs>>| -> Result<RunSettings> {
+        let settings = of.settings(RunSettings {
             processes: 40,
             least_processes: 6,
             passes: 25,
@@ -57,13 +57,13 @@ pub fn try_settings(
             budget_s: 1200.0,
             process_budget_ms: 900,
             target: TARGET,
-            placement: Placement::default(),
+            affinity: Affinity::default(),
             cold_files: false,
             entries: 1,
             variants,
             first_format_only: true,
         })?;
-        Ok(Settings {
+        Ok(RunSettings {
             budget_s: settings.budget_s * share,
             ..settings
         })
@@ -74,11 +74,11 @@ pub fn try_settings(
     } else {
         let settings = preset(SCREENING, singles)?;
         let first = folder.join(cure::ONE_AT_A_TIME);
-        let first = campaign::run(workspace, backends, subject, &settings, &first)?;
+        let first = campaign::run(workspace, backends, workload, &settings, &first)?;
         (first, 1.0 - SCREENING)
     };
 
-    let ablations = judge(&Record::read(&first)?, &subject.models)?;
+    let ablations = judge(&Record::read(&first)?, &workload.models)?;
     let names = ablations.iter().map(|a| a.backend.clone());
     let variants: BTreeMap<String, Vec<Knobs>> = names
         .map(|backend| {
@@ -90,7 +90,7 @@ pub fn try_settings(
     campaign::run(
         workspace,
         backends,
-        subject,
+        workload,
         &preset(share, variants)?,
         &folder.join(cure::COMBINED),
     )?;

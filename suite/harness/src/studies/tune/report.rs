@@ -27,7 +27,7 @@ use crate::{
             Cure,
             judge::{
                 Ablation, BreakEven, FIRST_GOAL, OutputChange, SECOND_GOAL, STEADY_ALLOWANCE,
-                Setting, recommended, shortest_first_pass, untold,
+                Setting, recommended, shortest_first_pass, undecided,
             },
             plot as pareto, snippets,
         },
@@ -63,7 +63,7 @@ pub(crate) fn files(workspace: &Workspace, cure: &Cure) -> Result<BTreeMap<PathB
             .and_then(|b| b.description.as_ref());
         parts.push(format!("## {backend}"));
         for (at, ablation) in of(cure.decisive(), backend).into_iter().enumerate() {
-            let title = cure.one_at_a_time.subject.models.iter();
+            let title = cure.one_at_a_time.workload.models.iter();
             let title = title
                 .clone()
                 .find(|m| m.name == ablation.model)
@@ -119,7 +119,7 @@ pub fn cure_summary(cure: &Cure) -> String {
     for ablation in cure.decisive() {
         let mut line = vec![ablation.backend.clone(), ablation.model.clone()];
         match recommended(ablation) {
-            None => line.push(match untold(ablation) {
+            None => line.push(match undecided(ablation) {
                 None => "nothing: no setting is faster with the same outputs".into(),
                 Some(setting) => format!("nothing for sure: {} may be faster", setting.name()),
             }),
@@ -189,7 +189,7 @@ fn recommendation(ablation: &Ablation, explained: &[Explanation]) -> String {
             "**Nothing to recommend**: no setting is told to be faster to the first or to the third \
                         answer, and to neither slower, with the same outputs and steady time."
                 .to_owned();
-        if let Some(setting) = untold(ablation) {
+        if let Some(setting) = undecided(ablation) {
             let against = |figure: Figure| ratio(setting.against.get(&figure).copied());
             text += &format!(
                 " `{}` seems to be, which cannot be told from the noise: cold start {}, three answers {}. \
@@ -423,7 +423,7 @@ fn idle(ablation: &Ablation) -> Option<String> {
         settings.map(|s| format!("`{}`", s.name())).collect()
     };
     let nothing = names(&Setting::does_nothing);
-    let untold = names(&|s| {
+    let undecided = names(&|s| {
         let inconclusive = s
             .against
             .values()
@@ -434,10 +434,10 @@ fn idle(ablation: &Ablation) -> Option<String> {
     if !nothing.is_empty() {
         sentences.push(format!("Does nothing: {}.", nothing.join(", ")));
     }
-    if !untold.is_empty() {
+    if !undecided.is_empty() {
         sentences.push(format!(
             "Not everything about these could be told from the noise: {}.",
-            untold.join(", ")
+            undecided.join(", ")
         ));
     }
     (!sentences.is_empty()).then(|| sentences.join(" "))

@@ -10,15 +10,15 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use firstpass_probe::Format;
 use firstpass_trial::{
-    affinity::Placement,
+    affinity::Affinity,
     model::{ModelDescription, Precision},
     setup,
-    workload::Subject,
+    workload::Workload,
     workspace::Workspace,
 };
 
 use crate::{
-    record::{Settings, Target},
+    record::{RunSettings, Target},
     studies::{
         first_passes::{
             arguments::{self as measure, reported},
@@ -64,8 +64,8 @@ impl Arguments {
         workspace.reports()
     }
 
-    fn preset(&self) -> Settings {
-        Settings {
+    fn preset(&self) -> RunSettings {
+        RunSettings {
             processes: 30,
             least_processes: 5,
             passes: 40,
@@ -75,7 +75,7 @@ impl Arguments {
             budget_s: 600.0,
             process_budget_ms: 1500,
             target: TARGET,
-            placement: Placement::default(),
+            affinity: Affinity::default(),
             cold_files: false,
             entries: 1,
             variants: BTreeMap::new(),
@@ -125,20 +125,20 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     }
     let mut all = fixtures(workspace)?;
     all.extend(made);
-    let subject = Subject::new(
+    let workload = Workload::new(
         workspace,
         chosen(workspace, all, &of.models)?,
-        of.photos(workspace, PHOTOS)?,
+        of.samples(workspace, PHOTOS)?,
     )?;
     let folder = record.join(zoo::FOLDER);
-    let folder = campaign::run(workspace, &backends, &subject, &settings, &folder)?;
-    zoo::keep(&folder, &subject, &what)?;
+    let folder = campaign::run(workspace, &backends, &workload, &settings, &folder)?;
+    zoo::keep(&folder, &workload, &what)?;
     Ok(record)
 }
 
 /// Of the fixtures' detector the first float and the first int8 model that every format is there of.
 fn fixtures(workspace: &Workspace) -> Result<Vec<ModelDescription>> {
-    let models = Subject::fixture_models(workspace)?;
+    let models = Workload::fixture_models(workspace)?;
     let first = |precision: Precision| {
         let mut models = models.iter();
         models.find(|model| {
@@ -165,7 +165,7 @@ fn chosen(
         if let Some(model) = all.iter().find(|model| &model.name == name) {
             return Ok(model.clone());
         }
-        Subject::find_model(workspace, name).or_else(|_| {
+        Workload::find_model(workspace, name).or_else(|_| {
             let known: Vec<&str> = all.iter().map(|m| m.name.as_str()).collect();
             bail!(
                 "no model {name:?}: give the path of a model.toml, or one of {}",

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, anyhow};
 use firstpass_probe::{read_tensors, write_tensors};
-use firstpass_trial::{model::ModelDescription, outputs::Outputs, workload::Subject};
+use firstpass_trial::{model::ModelDescription, outputs::Outputs, workload::Workload};
 use serde::{Deserialize, Serialize};
 
 use crate::record::Record;
@@ -54,12 +54,12 @@ pub enum MissingFile {
 pub struct Zoo {
     pub record: Record,
     pub made: Made,
-    pub models: Vec<Measured>,
+    pub models: Vec<MeasuredModel>,
 }
 
 /// A model as it was when it was measured.
 #[derive(Debug)]
-pub struct Measured {
+pub struct MeasuredModel {
     /// Its artifacts need not be there any more.
     pub description: ModelDescription,
     /// What the framework that made it gives for the photographs.
@@ -70,23 +70,23 @@ pub struct Measured {
 ///
 /// # Errors
 /// Fails where a description or golden outputs cannot be read, or the folder cannot be written.
-pub fn keep(zoo: &Path, subject: &Subject, made: &Made) -> Result<()> {
+pub fn keep(zoo: &Path, workload: &Workload, made: &Made) -> Result<()> {
     let models = zoo.join(MODELS);
-    for model in &subject.models {
+    for model in &workload.models {
         let folder = models.join(&model.name);
         let unwritable = || format!("cannot write to {}", folder.display());
         fs::create_dir_all(&folder).with_context(unwritable)?;
         fs::copy(&model.file, folder.join(DESCRIPTION)).with_context(unwritable)?;
-        let Some(golden) = subject.golden(model)? else {
+        let Some(golden) = workload.golden(model)? else {
             continue;
         };
-        let named = golden.iter().flat_map(|(photo, tensors)| {
+        let named = golden.iter().flat_map(|(sample, tensors)| {
             let outputs = model.outputs.iter().zip(tensors);
-            outputs.map(move |(output, tensor)| (format!("{photo}/{}", output.name), tensor))
+            outputs.map(move |(output, tensor)| (format!("{sample}/{}", output.name), tensor))
         });
         write_tensors(&folder.join(GOLDEN), named).map_err(|e| anyhow!("{e}"))?;
     }
-    let names: Vec<&str> = subject.models.iter().map(|m| m.name.as_str()).collect();
+    let names: Vec<&str> = workload.models.iter().map(|m| m.name.as_str()).collect();
     write_json(&zoo.join(MADE), &(names, made))
 }
 
@@ -104,7 +104,7 @@ pub fn read(record: &Path) -> Result<Option<Zoo>> {
         let of_model = folder.join(MODELS).join(name);
         let description = ModelDescription::read(&of_model.join(DESCRIPTION))?;
         let golden = golden(&of_model.join(GOLDEN), &description)?;
-        Ok(Measured {
+        Ok(MeasuredModel {
             description,
             golden,
         })
@@ -122,19 +122,19 @@ fn golden(path: &Path, model: &ModelDescription) -> Result<Option<Outputs>> {
         return Ok(None);
     }
     let (mut tensors, _) = read_tensors(path).map_err(|e| anyhow!("{e}"))?;
-    let mut photos: Vec<String> = tensors
+    let mut samples: Vec<String> = tensors
         .keys()
-        .filter_map(|key| key.split_once('/').map(|(photo, _)| photo.to_owned()))
+        .filter_map(|key| key.split_once('/').map(|(sample, _)| sample.to_owned()))
         .collect();
-    photos.sort();
-    photos.dedup();
-    let outputs = photos.into_iter().map(|photo| {
+    samples.sort();
+    samples.dedup();
+    let outputs = samples.into_iter().map(|sample| {
         let outputs = model.outputs.iter();
         let of_photo: Option<Vec<_>> = outputs
-            .map(|output| tensors.remove(&format!("{photo}/{}", output.name)))
+            .map(|output| tensors.remove(&format!("{sample}/{}", output.name)))
             .collect();
-        let lacks = || format!("{} lacks an output for {photo}", path.display());
-        Ok((photo.clone(), of_photo.with_context(lacks)?))
+        let lacks = || format!("{} lacks an output for {sample}", path.display());
+        Ok((sample.clone(), of_photo.with_context(lacks)?))
     });
     Ok(Some(outputs.collect::<Result<_>>()?))
 }
@@ -154,14 +154,14 @@ pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> 
 mod tests {
     use super::*;
     use crate::record::{Recorder, tests::run};
-    use firstpass_trial::{sample::Photo, workspace::Workspace};
+    use firstpass_trial::{sample::Sample, workspace::Workspace};
 
-    fn subject(workspace: &Workspace) -> Result<Subject> {
-        let mut models = Subject::fixture_models(workspace)?;
+    fn workload(workspace: &Workspace) -> Result<Workload> {
+        let mut models = Workload::fixture_models(workspace)?;
         models.truncate(1);
-        let mut photos = Photo::fixtures(&workspace.fixtures())?;
-        photos.truncate(2);
-        Subject::new(workspace, models, photos)
+        let mut samples = Sample::fixtures(&workspace.fixtures())?;
+        samples.truncate(2);
+        Workload::new(workspace, models, samples)
     }
 
     fn made() -> Made {
@@ -175,27 +175,27 @@ mod tests {
         }
     }
 
-    fn measured(record: &Path) -> Result<Subject> {
+    fn measured(record: &Path) -> Result<Workload> {
         let workspace = Workspace::find()?;
-        let subject = subject(&workspace)?;
+        let workload = workload(&workspace)?;
         let folder = record.join(FOLDER);
         let folder = Recorder::begin(&folder, workspace.root(), &run())?.finish()?;
-        keep(&folder, &subject, &made())?;
-        Ok(subject)
+        keep(&folder, &workload, &made())?;
+        Ok(workload)
     }
 
     #[test]
     fn what_was_kept_is_read_without_the_models() -> Result<()> {
         let dir = tempfile::tempdir()?;
         assert!(read(dir.path())?.is_none());
-        let subject = measured(dir.path())?;
+        let workload = measured(dir.path())?;
         let zoo = read(dir.path())?.context("it was kept")?;
         assert_eq!(zoo.made, made());
         let [model] = &zoo.models[..] else {
             panic!("one model was kept");
         };
-        assert_eq!(model.description.name, subject.models[0].name);
-        assert_eq!(model.golden, subject.golden(&subject.models[0])?);
+        assert_eq!(model.description.name, workload.models[0].name);
+        assert_eq!(model.golden, workload.golden(&workload.models[0])?);
         assert!(model.golden.as_ref().is_some_and(|g| g.len() == 2));
         Ok(())
     }

@@ -15,14 +15,14 @@ use crate::{
     studies::{
         first_passes::judge::latency::{Latency, summarise},
         tune::judge::{FIRST_GOAL, SECOND_GOAL},
-        zoo::{Measured, MissingFile, Zoo},
+        zoo::{MeasuredModel, MissingFile, Zoo},
     },
 };
 
 /// One engine on one model.
 #[derive(Debug)]
 pub struct Row<'a> {
-    pub model: &'a Measured,
+    pub model: &'a MeasuredModel,
     pub backend: &'a str,
     /// As its users find the engine.
     pub default: Timed,
@@ -37,14 +37,14 @@ pub struct Row<'a> {
 /// What an engine took, or why that is not known, in its own words.
 #[derive(Debug)]
 pub enum Timed {
-    Measured(Box<Latency>),
+    MeasuredModel(Box<Latency>),
     Failed(String),
 }
 
 impl Timed {
     pub fn latency(&self) -> Option<&Latency> {
         match self {
-            Self::Measured(latency) => Some(latency),
+            Self::MeasuredModel(latency) => Some(latency),
             Self::Failed(_) => None,
         }
     }
@@ -60,7 +60,7 @@ impl Timed {
 /// A row for each model and engine, by their names. Engines that did not start have none.
 pub fn judge(zoo: &Zoo) -> Vec<Row<'_>> {
     let latencies = summarise(zoo.record.observations());
-    let mut models: Vec<&Measured> = zoo.models.iter().collect();
+    let mut models: Vec<&MeasuredModel> = zoo.models.iter().collect();
     models.sort_by(|a, b| a.description.name.cmp(&b.description.name));
     let engines: Vec<(&String, &BackendRecord)> = zoo
         .record
@@ -78,7 +78,7 @@ pub fn judge(zoo: &Zoo) -> Vec<Row<'_>> {
 
 fn row<'a>(
     zoo: &'a Zoo,
-    model: &'a Measured,
+    model: &'a MeasuredModel,
     backend: &'a str,
     record: &BackendRecord,
     latencies: &[Latency],
@@ -86,7 +86,7 @@ fn row<'a>(
     let of_model = |cell: &Cell| cell.backend == backend && cell.model == model.description.name;
     let timed = |wanted: &dyn Fn(&Cell) -> bool| -> Option<Timed> {
         let latency = latencies.iter().find(|l| wanted(&l.cell));
-        let measured = latency.map(|l| Timed::Measured(Box::new(l.clone())));
+        let measured = latency.map(|l| Timed::MeasuredModel(Box::new(l.clone())));
         measured.or_else(|| {
             let observed = record.observations.iter().filter(|o| wanted(&o.cell));
             words(observed).map(Timed::Failed)
@@ -106,8 +106,8 @@ fn row<'a>(
         faces: detection
             .into_iter()
             .flat_map(|spec| outputs.iter().flatten().map(move |found| (spec, found)))
-            .map(|(spec, (photo, tensors))| {
-                (photo.clone(), spec.detect(&model.description, tensors))
+            .map(|(spec, (sample, tensors))| {
+                (sample.clone(), spec.detect(&model.description, tensors))
             })
             .collect(),
     }
@@ -125,7 +125,7 @@ fn words<'a>(observed: impl Iterator<Item = &'a Observation>) -> Option<String> 
 }
 
 /// Why there is nothing of a model that an engine was never asked for.
-fn unread(zoo: &Zoo, model: &Measured, record: &BackendRecord) -> String {
+fn unread(zoo: &Zoo, model: &MeasuredModel, record: &BackendRecord) -> String {
     let formats = record.description.iter().flat_map(|d| &d.formats);
     let keys = |formats: Vec<Format>| {
         let keys: Vec<&str> = formats.iter().map(|f| f.key()).collect();
@@ -147,7 +147,7 @@ fn unread(zoo: &Zoo, model: &Measured, record: &BackendRecord) -> String {
 }
 
 /// Of the default cell.
-fn outputs(zoo: &Zoo, model: &Measured, record: &BackendRecord) -> Option<Outputs> {
+fn outputs(zoo: &Zoo, model: &MeasuredModel, record: &BackendRecord) -> Option<Outputs> {
     let description = &model.description;
     let names: Vec<String> = description.outputs.iter().map(|o| o.name.clone()).collect();
     let mut cells = record.observations.iter().map(|o| &o.cell);
@@ -161,7 +161,7 @@ pub struct Answer {
     pub backend: String,
     /// Models that it ran and that have a steady state, and others.
     pub told: usize,
-    pub untold: usize,
+    pub undecided: usize,
     /// On how many pass 1 takes more than [`FIRST_GOAL`] times the steady time.
     pub slow_first: usize,
     /// On how many pass 2 takes more than [`SECOND_GOAL`] times the steady time.
@@ -229,7 +229,7 @@ fn answer(backend: &str, rows: &[&Row]) -> Answer {
     Answer {
         backend: backend.into(),
         told: told.len(),
-        untold: rows.len() - told.len(),
+        undecided: rows.len() - told.len(),
         slow_first: slow(&first),
         slow_second: told.iter().filter(|t| t.1 > SECOND_GOAL).count(),
         first: Extent::of(&first),
@@ -252,14 +252,14 @@ pub(crate) mod tests {
     };
     use firstpass_trial::observation::Outcome;
 
-    fn measured(name: &str) -> Result<Measured> {
+    fn measured(name: &str) -> Result<MeasuredModel> {
         let text = format!(
             "name = {name:?}\ntitle = \"Model {name}\"\ndescription = \"\"\nprecision = \"int8\"\n\
              artifacts = {{ torchscript = \"model.pt\" }}\n\
              input = {{ name = \"image\", shape = [1, 3, 8, 8] }}\n\
              outputs = [{{ name = \"logits\", shape = [1, 2] }}]\n"
         );
-        Ok(Measured {
+        Ok(MeasuredModel {
             description: toml::from_str(&text)?,
             golden: None,
         })
@@ -339,7 +339,7 @@ pub(crate) mod tests {
         );
         let words = |row: &Row| match &row.default {
             Timed::Failed(words) => words.clone(),
-            Timed::Measured(_) => String::new(),
+            Timed::MeasuredModel(_) => String::new(),
         };
         assert!(words(&rows[2]).contains("no such operator"));
         let expected = "reads torchscript, and the model is there as onnx";
@@ -354,7 +354,7 @@ pub(crate) mod tests {
         let [answer] = &answers[..] else {
             panic!("one engine has one answer: {answers:?}");
         };
-        assert_eq!((answer.told, answer.untold), (2, 2));
+        assert_eq!((answer.told, answer.undecided), (2, 2));
         assert_eq!((answer.slow_first, answer.slow_second), (1, 1));
         let first = answer.first.as_ref().expect("two models were timed");
         assert_eq!(

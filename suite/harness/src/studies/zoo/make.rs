@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use firstpass_probe::write_tensors;
 use firstpass_trial::{
     model::{InputSpec, ModelDescription, Precision},
-    sample::Photo,
+    sample::Sample,
     workspace::{Workspace, read_toml},
 };
 
@@ -95,15 +95,15 @@ pub fn make(workspace: &Workspace) -> Result<(Vec<ModelDescription>, Made)> {
 /// The photographs as each kind of input, for the program: one file a kind.
 fn write_inputs(workspace: &Workspace, program: &Path, folder: &Path) -> Result<PathBuf> {
     let kinds: BTreeMap<String, InputSpec> = read_toml(&program.join("inputs.toml"))?;
-    let photos = Photo::fixtures(&workspace.fixtures())?;
+    let samples = Sample::fixtures(&workspace.fixtures())?;
     let inputs = folder.join("inputs");
     fs::create_dir_all(&inputs).with_context(|| format!("cannot write {}", inputs.display()))?;
     for (kind, input) in kinds {
         let model = taking(input);
         let mut tensors = Vec::new();
-        for photo in &photos {
-            let of_photo = photo.inputs(&model)?.into_iter();
-            tensors.extend(of_photo.map(|(_, tensor)| (photo.name.clone(), tensor)));
+        for sample in &samples {
+            let of_photo = sample.inputs(&model)?.into_iter();
+            tensors.extend(of_photo.map(|(_, tensor)| (sample.name.clone(), tensor)));
         }
         let named = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
         let path = inputs.join(format!("{kind}.safetensors"));

@@ -132,7 +132,7 @@ fn lines(rows: &[Row]) -> Vec<Vec<String>> {
         let line = |engine: String, timed: &Timed, outputs: String| {
             let mut line = vec![title.clone(), engine];
             match timed {
-                Timed::Measured(latency) => {
+                Timed::MeasuredModel(latency) => {
                     line.extend(figures(latency));
                     line.push(outputs);
                 }
@@ -209,21 +209,21 @@ pub(crate) fn words(text: &str) -> String {
 /// How many faces each engine finds on each photograph, of detectors without golden outputs.
 fn faces(rows: &[Row]) -> Option<String> {
     let rows: Vec<&Row> = rows.iter().filter(|row| !row.faces.is_empty()).collect();
-    let mut photos: Vec<&str> = rows
+    let mut samples: Vec<&str> = rows
         .iter()
         .flat_map(|row| row.faces.keys().map(String::as_str))
         .collect();
-    photos.sort_unstable();
-    photos.dedup();
-    if photos.is_empty() {
+    samples.sort_unstable();
+    samples.dedup();
+    if samples.is_empty() {
         return None;
     }
     let mut header = vec!["model", "engine"];
-    header.extend(&photos);
+    header.extend(&samples);
     let lines = rows.iter().map(|row| {
         let mut line = vec![row.model.description.title.clone(), row.backend.into()];
-        line.extend(photos.iter().map(|photo| {
-            let found = row.faces.get(*photo).map(Vec::len);
+        line.extend(samples.iter().map(|sample| {
+            let found = row.faces.get(*sample).map(Vec::len);
             found.map_or_else(|| "–".into(), |count| count.to_string())
         }));
         line
@@ -243,7 +243,7 @@ fn sentence(answer: &Answer) -> String {
     let Answer {
         backend,
         told,
-        untold,
+        undecided,
         slow_first,
         slow_second,
         ..
@@ -270,9 +270,9 @@ fn sentence(answer: &Answer) -> String {
             extent(cured)
         );
     }
-    if *untold > 0 {
+    if *undecided > 0 {
         text += &format!(
-            " On {untold} more it cannot be told: {backend} does not run them or reaches no steady state."
+            " On {undecided} more it cannot be told: {backend} does not run them or reaches no steady state."
         );
     }
     text

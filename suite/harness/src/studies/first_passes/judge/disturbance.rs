@@ -58,14 +58,14 @@ impl fmt::Display for Disturbance {
 /// What disturbed the process of an observation; empty where nothing is known to have.
 pub fn disturbances(observation: &Observation) -> Vec<Disturbance> {
     let mut found = Vec::new();
-    let surroundings = &observation.surroundings;
-    if surroundings.wall_ms >= SHORTEST_MS {
-        let share = |time: Option<f64>| time.map_or(0.0, |ms| ms / surroundings.wall_ms);
-        let stolen = share(surroundings.steal_ms);
+    let system_counters = &observation.system_counters;
+    if system_counters.wall_ms >= SHORTEST_MS {
+        let share = |time: Option<f64>| time.map_or(0.0, |ms| ms / system_counters.wall_ms);
+        let stolen = share(system_counters.steal_ms);
         if stolen > STOLEN {
             found.push(Disturbance::Stolen(stolen));
         }
-        let shared = share(surroundings.others_cpu_ms);
+        let shared = share(system_counters.others_cpu_ms);
         if shared > SHARED {
             found.push(Disturbance::Shared(shared));
         }
@@ -166,9 +166,9 @@ mod tests {
     #[test]
     fn each_kind_is_named() {
         let mut disturbed = observation(0, &times(&[90.0], 10.0));
-        disturbed.surroundings.wall_ms = 1000.0;
-        disturbed.surroundings.steal_ms = Some(50.0);
-        disturbed.surroundings.others_cpu_ms = Some(400.0);
+        disturbed.system_counters.wall_ms = 1000.0;
+        disturbed.system_counters.steal_ms = Some(50.0);
+        disturbed.system_counters.others_cpu_ms = Some(400.0);
         for pass in &mut disturbed.process.passes {
             pass.span.cpu_ns = pass.span.wall_ns / 2;
         }

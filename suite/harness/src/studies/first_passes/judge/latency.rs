@@ -470,7 +470,7 @@ pub(crate) mod tests {
     use firstpass_statistics::comparison::Verdict;
 
     use super::*;
-    use firstpass_trial::{observation::Process, system_counters::Surroundings};
+    use firstpass_trial::{observation::Process, system_counters::SystemCounters};
 
     /// A completed process whose passes took these times.
     pub(crate) fn observation(round: usize, times_ms: &[f64]) -> Observation {
@@ -505,7 +505,7 @@ pub(crate) mod tests {
             purpose: Purpose::Latency,
             round,
             images: Vec::new(),
-            surroundings: Surroundings {
+            system_counters: SystemCounters {
                 load_average: 0.0,
                 wall_ms: 0.0,
                 others_cpu_ms: None,

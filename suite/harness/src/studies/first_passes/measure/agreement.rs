@@ -7,12 +7,12 @@ use firstpass_probe::{PassPlan, THREADS, Trial};
 use firstpass_trial::{
     observation::{Cell, Process, Purpose},
     outputs::read_outputs,
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
 };
 
 use crate::{
     progress::progress,
-    record::{Line, Recorder, Settings, write_outputs},
+    record::{Line, Recorder, RunSettings, write_outputs},
     studies::first_passes::measure::{Budget, Job, label},
 };
 
@@ -73,8 +73,8 @@ impl Pace {
 /// Returns how fast they were, so that the time for what follows can be shared out.
 pub(crate) fn observe(
     jobs: &[Job],
-    subject: &Subject,
-    settings: &Settings,
+    workload: &Workload,
+    settings: &RunSettings,
     budget: &Budget,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
@@ -92,18 +92,22 @@ pub(crate) fn observe(
     let bar = progress("agreement", jobs.len());
     for job in jobs {
         bar.set_message(label(&job.cell));
-        let thrifty = budget.spent() > budget.all.mul_f64(SHARE);
-        let photos = &subject.photos[..if thrifty { 1 } else { subject.photos.len() }];
-        let files: Result<Vec<PathBuf>> = photos
+        let low_budget = budget.spent() > budget.all.mul_f64(SHARE);
+        let samples = &workload.samples[..if low_budget {
+            1
+        } else {
+            workload.samples.len()
+        }];
+        let files: Result<Vec<PathBuf>> = samples
             .iter()
-            .map(|photo| inputs.file(photo, job.model))
+            .map(|sample| inputs.file(sample, job.model))
             .collect();
         let files = files?;
         // What a setting changes of it shows in the outputs.
         let skip_arithmetic = settings.skip_arithmetic || !job.cell.is_default();
         if let (Some(first), false) = (files.first(), skip_arithmetic) {
             let cell = job.cell.clone();
-            let line = if thrifty {
+            let line = if low_budget {
                 Line::NoArithmetic {
                     cell,
                     reason: "not asked: the budget was short".into(),
@@ -120,8 +124,8 @@ pub(crate) fn observe(
             recorder.write(&job.cell.backend, &line)?;
         }
         let saved = inputs.folder().join("outputs.safetensors");
-        let images: Vec<String> = photos.iter().map(|p| p.name.clone()).collect();
-        let passes = if thrifty {
+        let images: Vec<String> = samples.iter().map(|p| p.name.clone()).collect();
+        let passes = if low_budget {
             1
         } else {
             settings.agreement_passes

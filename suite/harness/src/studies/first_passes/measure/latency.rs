@@ -8,13 +8,13 @@ use firstpass_probe::{PassPlan, Trial};
 use firstpass_statistics::bootstrap::Estimate;
 use firstpass_trial::{
     observation::{Cell, Observation, Purpose},
-    workload::{InputFiles, Subject},
+    workload::{InputFiles, Workload},
 };
 use rand::seq::SliceRandom;
 
 use crate::{
     progress::progress,
-    record::{Line, Recorder, Settings, Stop},
+    record::{Line, Recorder, RunSettings, Stop},
     studies::first_passes::{
         judge::latency::{Figure, Latency, summarise},
         measure::{
@@ -99,14 +99,14 @@ impl Shares {
 /// Measures until every cell has a reason to stop, which is recorded.
 pub(crate) fn observe(
     jobs: &[Job],
-    subject: &Subject,
-    settings: &Settings,
+    workload: &Workload,
+    settings: &RunSettings,
     budget: &Budget,
     paces: &Paces,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<()> {
-    let Some(photo) = subject.photos.first() else {
+    let Some(sample) = workload.samples.first() else {
         return Ok(());
     };
     let shares = Shares {
@@ -144,8 +144,8 @@ pub(crate) fn observe(
                 continue;
             }
             bar.set_message(format!("round {}: {}", round + 1, label(&job.cell)));
-            let images = [photo.name.clone()];
-            let input = inputs.file(photo, job.model)?;
+            let images = [sample.name.clone()];
+            let input = inputs.file(sample, job.model)?;
             let began = budget.spent();
             let plan = match progress_of[&job.cell].steady_is_known {
                 true => PassPlan::exactly(COLD_PASSES),
@@ -203,12 +203,12 @@ pub(crate) fn observe(
 /// Puts the equal entries of an A/A run one right after the other, where the first of them stands:
 /// the less time lies between them, the less the machine has changed meanwhile.
 fn keep_twins_together<T>(due: &mut [T], cell: impl Fn(&T) -> &Cell) {
-    let twins = |item: &T| Cell {
+    let pair_of = |item: &T| Cell {
         entry: 0,
         ..cell(item).clone()
     };
-    let order: Vec<Cell> = due.iter().map(twins).collect();
-    due.sort_by_key(|item| order.iter().position(|other| *other == twins(item)));
+    let order: Vec<Cell> = due.iter().map(pair_of).collect();
+    due.sort_by_key(|item| order.iter().position(|other| *other == pair_of(item)));
 }
 
 fn pace(cell: &Cell, paces: &Paces) -> Option<Pace> {
@@ -216,7 +216,7 @@ fn pace(cell: &Cell, paces: &Paces) -> Option<Pace> {
 }
 
 /// As many passes as fit into half of what a cell may spend on each of its least processes.
-fn plan(cell: &Cell, paces: &Paces, settings: &Settings, shares: &Shares) -> PassPlan {
+fn plan(cell: &Cell, paces: &Paces, settings: &RunSettings, shares: &Shares) -> PassPlan {
     if cell.cold_files {
         return PassPlan::exactly(COLD_PASSES);
     }
@@ -234,7 +234,7 @@ fn plan(cell: &Cell, paces: &Paces, settings: &Settings, shares: &Shares) -> Pas
 fn stop_what_is_done(
     progress_of: &mut BTreeMap<&Cell, Progress>,
     observations: &[Observation],
-    settings: &Settings,
+    settings: &RunSettings,
 ) {
     let latencies = summarise(observations);
     for latency in &latencies {
@@ -256,7 +256,7 @@ fn stop_what_is_done(
 }
 
 /// What is to be known of a cell.
-fn figures(cell: &Cell, settings: &Settings) -> Vec<Figure> {
+fn figures(cell: &Cell, settings: &RunSettings) -> Vec<Figure> {
     if settings.entries > 1 {
         Figure::ALL.into()
     } else if cell.cold_files {
@@ -268,21 +268,21 @@ fn figures(cell: &Cell, settings: &Settings) -> Vec<Figure> {
 
 /// Whether a figure of a cell is known as well as it is to be. Of an A/A run it is the ratio of the
 /// two entries that is to be known.
-fn is_known(figure: Figure, latency: &Latency, all: &[Latency], settings: &Settings) -> bool {
+fn is_known(figure: Figure, latency: &Latency, all: &[Latency], settings: &RunSettings) -> bool {
     let target = match figure {
         Figure::Steady => settings.target.steady,
         _ => settings.target.first_pass,
     };
     if settings.entries > 1 {
-        let twin = |other: &&Latency| {
+        let pair = |other: &&Latency| {
             other.cell.entry != latency.cell.entry
                 && Cell {
                     entry: latency.cell.entry,
                     ..other.cell.clone()
                 } == latency.cell
         };
-        let twin = all.iter().find(twin);
-        let ratio = twin.and_then(|twin| latency.compare(twin, figure));
+        let pair = all.iter().find(pair);
+        let ratio = pair.and_then(|pair| latency.compare(pair, figure));
         return ratio.is_some_and(|ratio| ratio.half_width() <= target);
     }
     let estimate = match figure {
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn a_dear_cell_waits_for_the_others() {
         let cheap = observation(0, &[1.0]).cell;
-        let dear = Cell {
+        let expensive = Cell {
             backend: "dear".into(),
             ..cheap.clone()
         };
@@ -322,12 +322,12 @@ mod tests {
             even: Duration::from_secs(10),
             least_processes: 5,
         };
-        let allowed = |of_cheap: usize, of_dear: usize, left_s: u64| {
+        let allowed = |of_cheap: usize, of_expensive: usize, left_s: u64| {
             let all = BTreeMap::from([
                 (&cheap, progress(of_cheap, 4)),
-                (&dear, progress(of_dear, 30)),
+                (&expensive, progress(of_expensive, 30)),
             ]);
-            shares.allow(&dear, &all, Duration::from_secs(left_s))
+            shares.allow(&expensive, &all, Duration::from_secs(left_s))
         };
         // Its first, as long as each of the others can have one as well.
         assert!(allowed(0, 0, 34));
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn of_an_engine_beside_itself_short_processes_end_what_is_left() {
-        let settings = Settings {
+        let settings = RunSettings {
             entries: 2,
             least_processes: 3,
             ..run().settings

@@ -17,12 +17,12 @@ use firstpass_trial::{
     observation::{Cell, Observation, Outcome, Process, Purpose},
     page_cache::{Eviction, Files},
     process::Probe,
-    system_counters::Surroundings,
-    workload::{InputFiles, Subject, relative},
+    system_counters::SystemCounters,
+    workload::{InputFiles, Workload, relative},
     workspace::{Backend, Workspace},
 };
 
-use crate::record::{Line, Recorder, Run, Settings, VERSION, code::Code};
+use crate::record::{Line, Recorder, Run, RunSettings, VERSION, code::Code};
 
 pub use crate::studies::first_passes::measure::latency::LEAST_PASSES;
 
@@ -78,8 +78,8 @@ pub fn record_name() -> String {
 pub fn run(
     workspace: &Workspace,
     backends: &[Backend],
-    subject: &Subject,
-    settings: &Settings,
+    workload: &Workload,
+    settings: &RunSettings,
     folder: &Path,
 ) -> Result<PathBuf> {
     let began = Instant::now();
@@ -89,17 +89,17 @@ pub fn run(
         machine: Machine::observe(),
         code: Code::observe(workspace)?,
         settings: settings.clone(),
-        models: subject
+        models: workload
             .models
             .iter()
             .map(|m| relative(workspace, &m.file))
             .collect(),
-        photos: subject
-            .photos
+        samples: workload
+            .samples
             .iter()
             .map(|p| relative(workspace, &p.file))
             .collect(),
-        files: subject.checksums(workspace)?,
+        files: workload.checksums(workspace)?,
         duration_s: None,
     };
     let mut recorder = Recorder::begin(folder, workspace.root(), &run)?;
@@ -108,7 +108,7 @@ pub fn run(
     });
 
     let started = start_backends(workspace, backends, settings, &mut recorder)?;
-    let jobs = jobs(&started, subject, settings, &mut recorder)?;
+    let jobs = jobs(&started, workload, settings, &mut recorder)?;
     let budget = Budget {
         began: Instant::now(),
         all: Duration::from_secs_f64(settings.budget_s),
@@ -116,7 +116,7 @@ pub fn run(
     let mut inputs = InputFiles::new()?;
     let paces = agreement::observe(
         &jobs,
-        subject,
+        workload,
         settings,
         &budget,
         &mut inputs,
@@ -124,7 +124,7 @@ pub fn run(
     )?;
     latency::observe(
         &jobs,
-        subject,
+        workload,
         settings,
         &budget,
         &paces,
@@ -140,7 +140,7 @@ pub fn run(
 fn start_backends(
     workspace: &Workspace,
     backends: &[Backend],
-    settings: &Settings,
+    settings: &RunSettings,
     recorder: &mut Recorder,
 ) -> Result<Vec<Started>> {
     let mut started = Vec::new();
@@ -156,7 +156,7 @@ fn start_backends(
             Ok((mut probe, description)) => {
                 eprintln!("{}: version {}", backend.name, description.engine.version);
                 recorder.write(&backend.name, &Line::Description(description.clone()))?;
-                probe.placement = settings.placement.clone();
+                probe.affinity = settings.affinity.clone();
                 probe.knobs.clone_from(&description.knobs);
                 let library = backend.native.as_ref();
                 started.push(Started {
@@ -179,13 +179,13 @@ fn start_backends(
 /// threads, whose model file is the committed one.
 fn jobs<'a>(
     started: &'a [Started],
-    subject: &'a Subject,
-    settings: &Settings,
+    workload: &'a Workload,
+    settings: &RunSettings,
     recorder: &mut Recorder,
 ) -> Result<Vec<Job<'a>>> {
     let mut jobs = Vec::new();
     for backend in started {
-        for model in &subject.models {
+        for model in &workload.models {
             let mut artifacts: Vec<Model> = backend
                 .description
                 .formats
@@ -204,7 +204,7 @@ fn jobs<'a>(
                     cold_files: false,
                     entry: 0,
                 };
-                if let Err(error) = subject.admit(model, &artifact) {
+                if let Err(error) = workload.admit(model, &artifact) {
                     let mut process = Process::new(0);
                     process.outcome = Outcome::Failed(Error::input(format!("{error:#}")));
                     eprintln!("{}: {error:#}", backend.name);
@@ -213,7 +213,7 @@ fn jobs<'a>(
                         purpose: Purpose::Agreement,
                         round: 0,
                         images: Vec::new(),
-                        surroundings: Surroundings::before().after(),
+                        system_counters: SystemCounters::before().after(),
                         eviction: None,
                         process,
                     };
@@ -239,7 +239,7 @@ fn jobs<'a>(
 
 /// The cells of one file on one backend. With cold files a cold start is a matter of the disk, so
 /// that one number of threads says enough.
-fn cells(cell: &Cell, settings: &Settings) -> Vec<Cell> {
+fn cells(cell: &Cell, settings: &RunSettings) -> Vec<Cell> {
     let of = |knobs: &Knobs, threads: usize, cold_files: bool, entry: usize| Cell {
         knobs: knobs.clone().with(THREADS, threads),
         cold_files,
@@ -278,14 +278,14 @@ impl Job<'_> {
         work: impl FnOnce(&Probe) -> Process,
     ) -> Observation {
         let eviction: Option<Eviction> = self.cell.cold_files.then(|| self.files.evict());
-        let before = Surroundings::before();
+        let before = SystemCounters::before();
         let process = work(self.probe);
         Observation {
             cell: self.cell.clone(),
             purpose,
             round,
             images: images.to_vec(),
-            surroundings: before.after(),
+            system_counters: before.after(),
             eviction,
             process,
         }
