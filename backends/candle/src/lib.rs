@@ -16,8 +16,8 @@ use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 
 use firstpass_onnx::{self as onnx, Bytes};
 use firstpass_probe::{
-    Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result,
-    THREADS, Tensor, Tensors, observe,
+    Arithmetic, Backend, Data, EngineInfo, EngineResult, Error, Format, Knob, Knobs, Model,
+    Profile, Result, THREADS, Tensor, Tensors, observe,
 };
 use memmap2::Mmap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -69,7 +69,8 @@ impl Engine {
             let pool = ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .thread_name(|number| format!("candle-{number}"))
-                .build()?;
+                .build()
+                .engine()?;
             Some(Arc::new(pool))
         } else {
             None

@@ -107,7 +107,7 @@ pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
 pub fn chosen(workspace: &Workspace) -> Result<Cures> {
     let path = workspace.cures();
     if path.is_file() {
-        Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))
+        Ok(Cures::read(&path)?)
     } else {
         Ok(Cures::default())
     }
@@ -136,7 +136,7 @@ pub fn take_over(older: &Path, newer: &Path, code: &Code) -> Result<()> {
 /// Fails where the file cannot be written, or is there and cannot be read.
 pub fn apply(cure: &Cure, path: &Path) -> Result<()> {
     let mut cures = if path.is_file() {
-        Cures::read(path).map_err(|e| anyhow::anyhow!("{e}"))?
+        Cures::read(path)?
     } else {
         Cures::default()
     };

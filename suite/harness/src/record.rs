@@ -237,8 +237,7 @@ impl Recorder {
                 .zip(tensors)
                 .map(move |(name, tensor)| (format!("{image}/{name}"), tensor))
         });
-        write_tensors(&self.folder.join(outputs_file(cell)), named)
-            .map_err(|e| anyhow::anyhow!("{e}"))
+        Ok(write_tensors(&self.folder.join(outputs_file(cell)), named)?)
     }
 
     /// Ends the record and gives it its name; an older record of that name is replaced. What was
@@ -316,7 +315,7 @@ impl Record {
         if !path.is_file() {
             return Ok(None);
         }
-        let (mut tensors, _) = read_tensors(&path).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let (mut tensors, _) = read_tensors(&path)?;
         let mut images: Vec<String> = tensors
             .keys()
             .filter_map(|key| key.split_once('/').map(|(image, _)| image.to_owned()))
@@ -468,7 +467,7 @@ pub(crate) mod tests {
             cold_files: false,
             entry: 0,
         };
-        let tensor = Tensor::new(&[2], vec![1.0, 2.0]).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let tensor = Tensor::new(&[2], vec![1.0, 2.0])?;
         let outputs = Outputs::from([("photo".to_string(), vec![tensor])]);
         recorder.write_outputs(&cell, &["y".into()], &outputs)?;
         let record = Record::read(&recorder.finish(1.0)?)?;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Model, Tensor, read_tensors, write_tensors};
 use tempfile::TempDir;
@@ -214,7 +214,7 @@ impl Subject {
         };
         let path = model.path(relative);
         self.verify(&path)?;
-        let (tensors, metadata) = read_tensors(&path).map_err(|e| anyhow!("{e}"))?;
+        let (tensors, metadata) = read_tensors(&path)?;
         let mut golden = Outputs::new();
         for photo in &self.photos {
             let Some(expected) = metadata.get(&format!("input.{}", photo.name)) else {
@@ -315,7 +315,7 @@ impl InputFiles {
             .path()
             .join(format!("input-{}.safetensors", self.written.len()));
         let named = inputs.iter().map(|(name, input)| (name.clone(), input));
-        write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&path, named)?;
         self.written.insert(key, path.clone());
         Ok(path)
     }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use candle_core::{DType, Device, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{IntConv, Quantize};
 use crate::{
@@ -103,7 +103,8 @@ impl Fact {
 
 /// All values of a tensor as those of a type.
 pub fn flat<T: candle_core::WithDType>(tensor: &Tensor) -> Result<Vec<T>> {
-    Ok(tensor.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1()?)
+    let values = || tensor.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1();
+    values().engine()
 }
 
 /// What is known of the inputs of a step; those that a node leaves out are `None`.
@@ -255,14 +256,17 @@ impl Compiled {
     fn fold(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         check_folded(&self.dims)?;
         if self.dims.contains(&0) {
-            return Ok(Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu)?);
+            return Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu).engine();
         }
         let out = match &self.storage {
-            Storage::Buffer(dims) => Some(Tensor::zeros(&dims[..], self.dtype, &Device::Cpu)?),
+            Storage::Buffer(dims) => {
+                Some(Tensor::zeros(&dims[..], self.dtype, &Device::Cpu).engine()?)
+            }
             Storage::View | Storage::Allocated => None,
         };
         // Contiguous, so that a small part does not hold on to the whole.
-        Ok(self.operator.run(inputs, out.as_ref())?.contiguous()?)
+        let result = self.operator.run(inputs, out.as_ref());
+        result.and_then(|result| result.contiguous()).engine()
     }
 }
 

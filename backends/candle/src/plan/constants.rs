@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{Node, WeightScales};
 use crate::{
@@ -17,16 +17,17 @@ use crate::{
 /// Fails where candle refuses the shape.
 pub fn tensor_of(constant: &Constant) -> Result<Tensor> {
     let (dims, device) = (&constant.dims[..], &Device::Cpu);
-    Ok(match &constant.values {
-        Values::F32(values) => Tensor::from_slice(values, dims, device)?,
-        Values::U8(values) => Tensor::from_slice(values, dims, device)?,
-        Values::I32(values) => Tensor::from_slice(values, dims, device)?,
-        Values::I64(values) => Tensor::from_slice(values, dims, device)?,
+    let tensor = match &constant.values {
+        Values::F32(values) => Tensor::from_slice(values, dims, device),
+        Values::U8(values) => Tensor::from_slice(values, dims, device),
+        Values::I32(values) => Tensor::from_slice(values, dims, device),
+        Values::I64(values) => Tensor::from_slice(values, dims, device),
         Values::I8(values) => {
             let values: Vec<i32> = values.iter().map(|&value| value.into()).collect();
-            Tensor::from_vec(values, dims, device)?
+            Tensor::from_vec(values, dims, device)
         }
-    })
+    };
+    tensor.engine()
 }
 
 /// What was computed from constants.
@@ -279,7 +280,10 @@ impl DequantizedConstant {
     /// # Errors
     /// Fails on other shapes.
     pub fn transposed(&self) -> Result<Self> {
-        let rows = tensor_of(&self.constant)?.t()?.contiguous()?;
+        let rows = tensor_of(&self.constant)?
+            .t()
+            .and_then(|rows| rows.contiguous());
+        let rows = rows.engine()?;
         let constant = constant_of(&rows)?;
         Ok(Self {
             constant: Arc::new(match self.constant.values {

@@ -297,7 +297,7 @@ impl Job<'_> {
 /// # Errors
 /// Fails where the file lacks an output.
 pub fn read_outputs(file: &Path, images: &[String], names: &[String]) -> Result<Outputs> {
-    let (mut tensors, _) = read_tensors(file).map_err(|e| anyhow!("{e}"))?;
+    let (mut tensors, _) = read_tensors(file)?;
     let mut outputs = Outputs::new();
     for (number, image) in images.iter().enumerate() {
         let of_image: Option<Vec<_>> = names

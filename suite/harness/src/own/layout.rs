@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use firstpass_probe::{Tensor, write_tensors, write_tensors_with};
 
 use super::{UNNAMED, random_input, read_named, to_toml};
@@ -84,7 +84,7 @@ fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Photo> 
     }
     let path = folder.join(format!("random-{seed}.safetensors"));
     let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&path, all).map_err(|e| anyhow!("{e}"))?;
+    write_tensors(&path, all)?;
     Ok(Photo::from_file(&path))
 }
 
@@ -125,5 +125,5 @@ fn keep_golden(
         let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
         metadata.insert(format!("input.{}", photo.name), sums.join(" "));
     }
-    write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow!("{e}"))
+    Ok(write_tensors_with(path, tensors, Some(metadata))?)
 }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use firstpass_probe::{read_tensors, write_tensors};
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ pub fn keep(zoo: &Path, subject: &Subject, made: &Made) -> Result<()> {
             let outputs = model.outputs.iter().zip(tensors);
             outputs.map(move |(output, tensor)| (format!("{photo}/{}", output.name), tensor))
         });
-        write_tensors(&folder.join(GOLDEN), named).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&folder.join(GOLDEN), named)?;
     }
     let names: Vec<&str> = subject.models.iter().map(|m| m.name.as_str()).collect();
     write_json(&zoo.join(MADE), &(names, made))
@@ -132,7 +132,7 @@ fn golden(path: &Path, model: &ModelDescription) -> Result<Option<Outputs>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let (mut tensors, _) = read_tensors(path).map_err(|e| anyhow!("{e}"))?;
+    let (mut tensors, _) = read_tensors(path)?;
     let mut photos: Vec<String> = tensors
         .keys()
         .filter_map(|key| key.split_once('/').map(|(photo, _)| photo.to_owned()))
