@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput};
 use firstpass_candle::{
     Candle, Engine, Isa, Matrix, Output, Range, Requantization, Rows, Settings,
 };
-use firstpass_probe::{Backend, Result};
+use firstpass_probe::{Backend, EngineResult, Result};
 use rayon::ThreadPoolBuilder;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensorView;
@@ -32,7 +32,7 @@ struct Shape {
 
 fn main() -> Result<()> {
     // rten-gemm computes in the pool that it is called from.
-    let pool = ThreadPoolBuilder::new().num_threads(1).build()?;
+    let pool = ThreadPoolBuilder::new().num_threads(1).build().engine()?;
     pool.install(|| {
         let mut criterion = Criterion::default()
             .sample_size(20)

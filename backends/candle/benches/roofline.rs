@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, time::Duration};
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput};
 use firstpass_candle::{Candle, Convolution, Engine, Isa, Settings};
-use firstpass_probe::{Backend, Result, peaks};
+use firstpass_probe::{Backend, EngineResult, Result, peaks};
 
 #[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/common/mod.rs"]
@@ -64,7 +64,8 @@ fn convolutions(criterion: &mut Criterion, kernels: Isa) -> Result<()> {
             continue;
         }
         let [shape, _] = convolution.shapes();
-        let input = Tensor::from_vec(activations(shape.iter().product()), &shape, &Device::Cpu)?;
+        let input =
+            Tensor::from_vec(activations(shape.iter().product()), &shape, &Device::Cpu).engine()?;
         convolution.run(&input)?;
         let mut group = criterion.benchmark_group(group);
         group.throughput(Throughput::Elements(convolution.multiply_adds()));

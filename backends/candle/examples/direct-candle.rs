@@ -4,7 +4,7 @@
 //! candle-core has no executor of ONNX graphs: the engine is this backend's own, so it is set up as
 //! the probe does it, and [`Prepared::pass`] is what is called directly.
 
-use std::{process::ExitCode, time::Instant};
+use std::{error, process::ExitCode, time::Instant};
 
 use firstpass_candle::{Candle, Prepared};
 use firstpass_conformance::{Direct, direct};
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     direct(run)
 }
 
-fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
+fn run(trial: &Trial, input: &Tensor) -> Result<Direct, Box<dyn error::Error>> {
     let engine = Candle::start(&trial.knobs)?;
     let loaded = Candle::load(&engine, &trial.model)?;
     let mut prepared: Prepared = Candle::prepare(&loaded, &trial.model.input_shapes())?;

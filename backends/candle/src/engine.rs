@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use firstpass_probe::Result;
+use firstpass_probe::{EngineResult, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::settings::Settings;
@@ -47,7 +47,8 @@ impl Engine {
             let pool = ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .thread_name(|number| format!("candle-{number}"))
-                .build()?;
+                .build()
+                .engine()?;
             Some(Arc::new(pool))
         } else {
             None

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use bytemuck::{Pod, Zeroable};
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use crate::{geometry::volume, settings::Buffers};
 
@@ -90,14 +90,17 @@ pub fn take(requests: &[Request], buffers: Buffers) -> Result<(Vec<Tensor>, usiz
         return Err(Error::unsupported(format!("{bytes} bytes of buffers")));
     }
     for block in blocks {
-        let memory = Tensor::zeros(block.length + LINE, block.dtype, &Device::Cpu)?;
+        let memory = Tensor::zeros(block.length + LINE, block.dtype, &Device::Cpu).engine()?;
         let line = first_line(&memory);
         if buffers != Buffers::Lazy {
-            memory.inplace_op1(&Touch(buffers))?;
+            memory.inplace_op1(&Touch(buffers)).engine()?;
         }
         for (index, _) in block.used {
-            let tensor = memory.narrow(0, line, lengths[index])?;
-            tensors.push((index, tensor.reshape(requests[index].dims.as_slice())?));
+            let tensor = memory.narrow(0, line, lengths[index]).engine()?;
+            tensors.push((
+                index,
+                tensor.reshape(requests[index].dims.as_slice()).engine()?,
+            ));
         }
     }
     tensors.sort_unstable_by_key(|(index, _)| *index);

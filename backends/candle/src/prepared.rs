@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 use rayon::ThreadPool;
 
 use crate::{
@@ -62,13 +62,13 @@ impl Values<'_> {
 }
 
 fn copy(tensor: &Tensor) -> Result<firstpass_probe::Tensor> {
-    let flat = tensor.flatten_all()?;
+    let flat = tensor.flatten_all().engine()?;
     let data: firstpass_probe::Data = match flat.dtype() {
-        DType::F32 => flat.to_vec1::<f32>()?.into(),
-        DType::F64 => flat.to_vec1::<f64>()?.into(),
-        DType::I64 => flat.to_vec1::<i64>()?.into(),
-        DType::I32 => flat.to_vec1::<i32>()?.into(),
-        DType::U8 => flat.to_vec1::<u8>()?.into(),
+        DType::F32 => flat.to_vec1::<f32>().engine()?.into(),
+        DType::F64 => flat.to_vec1::<f64>().engine()?.into(),
+        DType::I64 => flat.to_vec1::<i64>().engine()?.into(),
+        DType::I32 => flat.to_vec1::<i32>().engine()?.into(),
+        DType::U8 => flat.to_vec1::<u8>().engine()?.into(),
         other => {
             return Err(Error::unsupported(format!(
                 "an output of {}",
@@ -138,7 +138,7 @@ impl Prepared {
             let tensor = is_read(&value).then(|| Tensor::zeros(&shape[..], *dtype, &Device::Cpu));
             Ok(Input {
                 shape: shape.clone(),
-                tensor: tensor.transpose()?,
+                tensor: tensor.transpose().engine()?,
             })
         });
         let inputs = inputs.collect::<Result<_>>()?;
@@ -214,7 +214,7 @@ impl Prepared {
         }
         for (value, (data, input)) in inputs.iter().zip(&self.inputs).enumerate() {
             if let Some(tensor) = &input.tensor {
-                data.fill(tensor)?;
+                data.fill(tensor).engine()?;
                 self.values[value] = Some(tensor.clone());
             }
         }
@@ -252,14 +252,15 @@ impl Prepared {
                     operator,
                     input: values,
                     dims: &self.inputs[input].shape,
-                })?;
+                })
+                .engine()?;
                 Ok(out.clone())
             }
             _ => {
                 let inputs = step.inputs.iter();
                 let inputs: Result<Vec<&Tensor>> =
                     inputs.map(|&value| self.computed(value)).collect();
-                Ok(step.operator.run(&inputs?, step.out.as_ref())?)
+                step.operator.run(&inputs?, step.out.as_ref()).engine()
             }
         }
     }
@@ -278,7 +279,9 @@ impl Prepared {
             let out = last.out.as_ref();
             let out = out.ok_or_else(|| Error::engine("a chain without a buffer"))?;
             let convolutions: Vec<&IntConv> = convolutions_of(steps).collect();
-            observer.chain(steps, |meter| chain.run(&convolutions, input, out, meter))?;
+            observer
+                .chain(steps, |meter| chain.run(&convolutions, input, out, meter))
+                .engine()?;
             Ok(out.clone())
         };
         run().map_err(|e: Error| e.context(format!("{} to {}", first.label, last.label)))
@@ -312,7 +315,7 @@ impl Prepared {
                 out,
             }))
         });
-        Ok(convolutions.collect::<candle_core::Result<_>>()?)
+        convolutions.collect::<candle_core::Result<_>>().engine()
     }
 
     /// Bytes of the buffers that the operators of this backend write into.
@@ -401,6 +404,6 @@ impl Convolution<'_> {
     /// # Errors
     /// Fails on an input that does not hold u8 of the shape that [`Self::shapes`] tells.
     pub fn run(&self, input: &Tensor) -> Result<()> {
-        Ok(self.out.inplace_op2(input, self.operator)?)
+        self.out.inplace_op2(input, self.operator).engine()
     }
 }

@@ -13,10 +13,8 @@ fn main() -> ExitCode {
 fn run(
     _: &firstpass_probe::Trial,
     _: &firstpass_probe::Tensor,
-) -> firstpass_probe::Result<firstpass_conformance::Direct> {
-    Err(firstpass_probe::Error::unavailable(
-        "this example was built without libtorch; `cargo firstpass overhead` builds with it",
-    ))
+) -> Result<firstpass_conformance::Direct, Box<dyn std::error::Error>> {
+    Err("this example was built without libtorch; `cargo firstpass overhead` builds with it".into())
 }
 
 #[cfg(feature = "native")]
@@ -24,14 +22,14 @@ use native::run;
 
 #[cfg(feature = "native")]
 mod native {
-    use std::time::Instant;
+    use std::{error, time::Instant};
 
     use firstpass_conformance::Direct;
     use firstpass_libtorch::Libtorch;
-    use firstpass_probe::{Backend, Error, Result, Tensor, Trial};
+    use firstpass_probe::{Backend, Error, Tensor, Trial};
     use tch::{CModule, IValue, QEngine};
 
-    pub fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
+    pub fn run(trial: &Trial, input: &Tensor) -> Result<Direct, Box<dyn error::Error>> {
         QEngine::FBGEMM.set()?;
         tch::set_num_threads(i32::try_from(trial.knobs.threads())?);
         tch::set_num_interop_threads(1);
@@ -62,9 +60,9 @@ mod native {
     }
 
     /// The values of the tensors in a tuple, which is what detectors return.
-    fn read(output: IValue) -> Result<Vec<Vec<f32>>> {
+    fn read(output: IValue) -> Result<Vec<Vec<f32>>, Box<dyn error::Error>> {
         let IValue::Tuple(members) = output else {
-            return Err(Error::unsupported("the module returned no tuple"));
+            return Err(Error::unsupported("the module returned no tuple").into());
         };
         let mut values = Vec::new();
         for member in members {

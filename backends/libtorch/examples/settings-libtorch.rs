@@ -9,16 +9,15 @@ fn main() {
 }
 
 #[cfg(feature = "native")]
-fn main() -> firstpass_probe::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::{env, path::Path};
 
     use firstpass_libtorch::settings;
-    use firstpass_probe::Error;
     use tch::{CModule, Device, IValue, Kind, QEngine, Tensor};
 
     let mut arguments = env::args().skip(1);
     let path = arguments.next();
-    let path = path.ok_or_else(|| Error::input("name a TorchScript model"))?;
+    let path = path.ok_or("name a TorchScript model")?;
     let path = Path::new(&path);
     let chosen: Vec<String> = arguments.collect();
     let is = |setting: &str| chosen.iter().any(|s| s == setting);

@@ -73,7 +73,7 @@ impl Backend for Libtorch {
 fn torch_error(error: TchError) -> Error {
     match error {
         TchError::Torch(text) => Error::engine(message(&text)),
-        other => other.into(),
+        other => Error::caused_by(&other),
     }
 }
 

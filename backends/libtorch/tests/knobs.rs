@@ -10,8 +10,8 @@ use std::{
 
 use firstpass_libtorch::{Libtorch, settings};
 use firstpass_probe::{
-    Backend, Format, Knobs, Model, OutputSpec, PassPlan, Profile, Request, Result, Session, Tensor,
-    TensorSpec, Tensors, Trial, write_tensors,
+    Backend, EngineResult, Format, Knobs, Model, OutputSpec, PassPlan, Profile, Request, Result,
+    Session, Tensor, TensorSpec, Tensors, Trial, write_tensors,
 };
 
 const INT8: &str = "faceboxes-int8-per-channel";
@@ -152,12 +152,17 @@ fn optimizing_is_a_setting_of_the_thread_that_runs() -> Result<()> {
     let here = Libtorch::start(&knobs(&[("graph-executor-optimize", "off")]))?;
     let there = thread::spawn(|| {
         let told = settings::in_this_thread()?;
-        let mut runnable = tch::CModule::load(model(INT8).path)?;
-        runnable.f_set_eval()?;
-        let image = tch::Tensor::f_from_slice(input()?.f32s()?)?.f_view([1, 3, 480, 640])?;
+        let mut runnable = tch::CModule::load(model(INT8).path).engine()?;
+        runnable.f_set_eval().engine()?;
+        let image = tch::Tensor::f_from_slice(input()?.f32s()?)
+            .engine()?
+            .f_view([1, 3, 480, 640])
+            .engine()?;
         let _inference = tch::no_grad_guard();
         for _ in 0..2 {
-            runnable.forward_is(&[tch::IValue::Tensor(image.shallow_clone())])?;
+            runnable
+                .forward_is(&[tch::IValue::Tensor(image.shallow_clone())])
+                .engine()?;
         }
         Ok::<_, firstpass_probe::Error>((told, settings::executed_graph_nodes()?))
     });

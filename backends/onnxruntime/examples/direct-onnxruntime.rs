@@ -3,10 +3,10 @@
 //!
 //! The library is the one that `ORT_DYLIB_PATH` names.
 
-use std::{env, ffi::CStr, process::ExitCode, time::Instant};
+use std::{env, error, ffi::CStr, process::ExitCode, time::Instant};
 
 use firstpass_conformance::{Direct, direct};
-use firstpass_probe::{Error, Result, Tensor, Trial};
+use firstpass_probe::{Error, Tensor, Trial};
 use libloading::Library;
 use ort::{
     logging::LogLevel,
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     direct(run)
 }
 
-fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
+fn run(trial: &Trial, input: &Tensor) -> Result<Direct, Box<dyn error::Error>> {
     let environment = ort::init().with_telemetry(false).build()?;
     environment.set_log_level(LogLevel::Error);
     let mut session = Session::builder(&environment)?
@@ -55,7 +55,7 @@ fn run(trial: &Trial, input: &Tensor) -> Result<Direct> {
 }
 
 /// The version of the library, which ort does not hand on.
-fn version() -> Result<String> {
+fn version() -> Result<String, Box<dyn error::Error>> {
     let unknown = || Error::engine("the library does not say its version");
     let path = env::var_os("ORT_DYLIB_PATH").ok_or_else(unknown)?;
     // SAFETY: ort has loaded this library before, so that none of its initialisers runs.

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Result};
 use ort::{
     AsPointer,
     environment::Environment,
@@ -59,12 +59,13 @@ impl Registered {
 }
 
 fn memory() -> Result<MemoryInfo<'static>> {
-    Ok(MemoryInfo::new(
+    MemoryInfo::new(
         AllocationDevice::CPU,
         0,
         AllocatorType::Arena,
         MemoryType::Default,
-    )?)
+    )
+    .engine()
 }
 
 fn register(environment: &Environment, arena: Arena) -> Result<()> {
@@ -105,5 +106,5 @@ fn unregister(environment: &Environment) -> Result<()> {
 /// A function of the library has returned `status`, and nothing else takes it.
 unsafe fn check(status: OrtStatusPtr) -> Result<()> {
     // SAFETY: the caller says so.
-    unsafe { ort::Error::result_from_status(status) }.map_err(Error::from)
+    unsafe { ort::Error::result_from_status(status) }.engine()
 }

@@ -10,7 +10,8 @@ mod profile;
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Format, Knob, Knobs, Model, Profile, Result, Tensor, Tensors,
+    Arithmetic, Backend, EngineInfo, EngineResult, Format, Knob, Knobs, Model, Profile, Result,
+    Tensor, Tensors,
 };
 
 use ort::session::builder::SessionBuilder;
@@ -37,7 +38,8 @@ pub struct Engine {
 pub fn session_builder(knobs: &Knobs) -> Result<SessionBuilder> {
     let engine = OnnxRuntime::start(knobs)?;
     let environment = &engine.runtime.environment;
-    engine.options.builder(environment, options::Use::default())
+    let builder = engine.options.builder(environment, options::Use::default());
+    builder.engine()
 }
 
 impl Backend for OnnxRuntime {

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use firstpass_probe::{Error, ErrorKind, Result};
+use firstpass_probe::{EngineResult, Error, ErrorKind, Result};
 use libloading::Library;
 use ort::{environment::Environment, logging::LogLevel, sys::OrtApiBase};
 
@@ -70,7 +70,8 @@ fn load(named: &Path) -> Result<Runtime> {
         .map_err(unavailable)?
         .with_name("firstpass")
         .with_telemetry(false)
-        .build()?;
+        .build()
+        .engine()?;
     environment.set_log_level(LogLevel::Error);
     Ok(Runtime {
         minor: minor(&version).unwrap_or(OLDEST),
@@ -118,11 +119,8 @@ fn version(path: &Path) -> Result<String> {
 }
 
 /// The error with its causes, in which both loaders hide what the system said.
-fn unavailable(error: impl Into<Error>) -> Error {
-    Error {
-        kind: ErrorKind::Unavailable,
-        ..error.into()
-    }
+fn unavailable(error: impl std::error::Error) -> Error {
+    Error::caused_by(&error).of_kind(ErrorKind::Unavailable)
 }
 
 fn is_supported(version: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, path::Path, rc::Rc};
 
-use firstpass_probe::{Data, Error, Model, Result, Tensor, Tensors};
+use firstpass_probe::{Data, EngineResult, Error, Model, Result, Tensor, Tensors};
 use ort::{
     session::{Session, SessionInputValue},
     value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef},
@@ -25,9 +25,10 @@ impl Runnable {
             .map(|arena| Registered::new(&engine.runtime.environment, arena))
             .transpose()?;
         let (mut builder, file) = prepared::builder(engine, model, profile)?;
-        let session = builder.commit_from_file(&file).map_err(|error| {
-            Error::from(error).context(format!("cannot load {}", file.display()))
-        })?;
+        let session = builder
+            .commit_from_file(&file)
+            .engine()
+            .map_err(|error| error.context(format!("cannot load {}", file.display())))?;
         let mut outputs: Vec<String> = model.outputs.iter().map(|spec| spec.name.clone()).collect();
         if outputs.is_empty() {
             outputs = session
@@ -94,7 +95,7 @@ impl Runnable {
             .map(|(name, input)| Ok((name.as_str(), view(input)?)))
             .collect::<Result<Vec<_>>>()?;
         let mut session = self.session.borrow_mut();
-        let found = session.run(views)?;
+        let found = session.run(views).engine()?;
         self.outputs
             .iter()
             .map(|name| {
@@ -112,7 +113,9 @@ fn view(input: &Tensor) -> Result<SessionInputValue<'_>> {
     let shape = input.shape();
     macro_rules! of {
         ($values:expr) => {
-            TensorRef::from_array_view((shape, $values.as_slice()))?.into()
+            TensorRef::from_array_view((shape, $values.as_slice()))
+                .engine()?
+                .into()
         };
     }
     Ok(match input.data() {
@@ -131,7 +134,7 @@ fn copy(value: &DynValue) -> Result<Tensor> {
     where
         Vec<T>: Into<Data>,
     {
-        let (shape, values) = value.try_extract_tensor::<T>()?;
+        let (shape, values) = value.try_extract_tensor::<T>().engine()?;
         let shape = shape
             .iter()
             .map(|&n| Ok(usize::try_from(n)?))

@@ -149,7 +149,7 @@ impl Options {
         &self,
         environment: &Environment,
         wanted: Use<'_>,
-    ) -> Result<SessionBuilder> {
+    ) -> ort::Result<SessionBuilder> {
         let parallel = self.is(EXECUTION_MODE, "parallel");
         let threads = self.knobs.threads();
         // Operators side by side and threads within each would be more threads than were allowed.

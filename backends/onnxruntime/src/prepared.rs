@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use firstpass_probe::{Error, Model, Result};
+use firstpass_probe::{EngineResult, Error, Model, Result};
 use ort::session::builder::SessionBuilder;
 
 use crate::{Engine, options::Use};
@@ -39,7 +39,7 @@ impl Form {
     }
 
     /// What a session that saves this form needs to know.
-    fn saving(self, builder: SessionBuilder) -> Result<SessionBuilder> {
+    fn saving(self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         Ok(match self {
             Self::Onnx => builder,
             Self::Ort | Self::OrtMapped => {
@@ -59,7 +59,7 @@ impl Form {
     }
 
     /// What a session that loads this form needs to know.
-    fn loading(self, builder: SessionBuilder) -> Result<SessionBuilder> {
+    fn loading(self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         Ok(match self {
             Self::Onnx | Self::Prepacked => builder,
             Self::Ort => builder.with_config_entry("session.load_model_format", "ORT")?,
@@ -84,7 +84,7 @@ pub(crate) fn builder(
             optimized: false,
             profile,
         };
-        let builder = engine.options.builder(environment, wanted)?;
+        let builder = engine.options.builder(environment, wanted).engine()?;
         return Ok((builder, model.path.clone()));
     };
     if form == Form::OrtMapped && engine.runtime.minor < OLDEST_THAT_MAPS {
@@ -101,8 +101,9 @@ pub(crate) fn builder(
         optimized: true,
         profile,
     };
-    let builder = form.loading(engine.options.builder(environment, wanted)?)?;
-    Ok((builder, file))
+    let builder = engine.options.builder(environment, wanted);
+    let builder = builder.and_then(|builder| form.loading(builder));
+    Ok((builder.engine()?, file))
 }
 
 /// Where the prepared model lies: its name tells all that it was made from.
@@ -141,13 +142,14 @@ fn save(engine: &Engine, model: &Model, form: Form, file: &Path) -> Result<()> {
         .prefix("unfinished-")
         .tempdir_in(root())
         .map_err(|e| failed(e.into()))?;
-    let builder = engine
-        .options
-        .builder(&engine.runtime.environment, Use::default())?
-        .with_optimized_model_path(unfinished.path().join(form.file_name()))?;
-    form.saving(builder)?
-        .commit_from_file(&model.path)
-        .map_err(|e| failed(e.into()))?;
+    let session = || {
+        let environment = &engine.runtime.environment;
+        let builder = engine.options.builder(environment, Use::default())?;
+        let path = unfinished.path().join(form.file_name());
+        let builder = builder.with_optimized_model_path(path)?;
+        form.saving(builder)?.commit_from_file(&model.path)
+    };
+    session().engine().map_err(failed)?;
     let finished = file.parent().unwrap_or(file);
     match fs::rename(unfinished.path(), finished) {
         // Another process was faster, and has made the same.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, mem};
 
 use firstpass_probe::{
-    Arithmetic, Error, Model, OperatorTime, Profile, ProfiledOperator, Result, Span, Tensor,
-    observe,
+    Arithmetic, EngineResult, Error, Model, OperatorTime, Profile, ProfiledOperator, Result, Span,
+    Tensor, observe,
 };
 use serde::Deserialize;
 
@@ -44,7 +44,7 @@ fn record(
         .map(|_| Ok(observe(|| runnable.pass(inputs))?.1))
         .collect::<Result<_>>()?;
     // ONNX Runtime appends the time to the name and says what it has made of it.
-    let file = runnable.session.borrow_mut().end_profiling()?;
+    let file = runnable.session.borrow_mut().end_profiling().engine()?;
     let text = fs::read_to_string(&file)
         .map_err(|error| Error::from(error).context(format!("cannot read the profile {file}")))?;
     Ok((spans, parse(&text)?))

@@ -222,7 +222,7 @@ impl Bench {
             input: self.input.clone(),
             passes: PASSES,
         })?;
-        let said = said.map_err(|error| anyhow!("{error}"))?;
+        let said = said?;
         said.into_iter()
             .find_map(|message| match message {
                 Message::Profile(profile) => Some(profile),
@@ -237,7 +237,7 @@ impl Bench {
             knobs: knobs.clone(),
             input: self.input.clone(),
         })?;
-        let said = said.map_err(|error| anyhow!("{error}"))?;
+        let said = said?;
         said.into_iter()
             .find_map(|message| match message {
                 Message::Arithmetic(arithmetic) => Some(arithmetic),
@@ -277,8 +277,7 @@ impl Bench {
     /// That the saved outputs differ by no more steps than ONNX Runtime's differ from PyTorch's.
     fn close(&self) -> Result<()> {
         let outputs = |name| -> Result<Vec<Tensor>> {
-            let (mut tensors, _) =
-                read_tensors(&self.saved(name)).map_err(|error| anyhow!("{error}"))?;
+            let (mut tensors, _) = read_tensors(&self.saved(name))?;
             let names = self.description.outputs.iter().map(|o| &o.name);
             names
                 .map(|name| tensors.remove(&format!("0/{name}")).context("no output"))
@@ -296,7 +295,7 @@ impl Bench {
 }
 
 fn passes(said: std::result::Result<Vec<Message>, Error>) -> Result<Vec<Pass>> {
-    let said = said.map_err(|error| anyhow!("{error}"))?;
+    let said = said?;
     let pass = |message| match message {
         Message::Pass(pass) => Some(pass),
         _ => None,
@@ -343,7 +342,7 @@ fn entries(_: &Bench) -> Result<()> {
 
 /// What a session's options hold under this key.
 fn entry(knobs: &Knobs, key: &CStr) -> Result<Option<String>> {
-    let builder = session_builder(knobs).map_err(|error| anyhow!("{error}"))?;
+    let builder = session_builder(knobs)?;
     let mut is_set = 0;
     let mut text = [0_u8; 64];
     let mut length = text.len();

@@ -4,16 +4,12 @@
 use std::{process::ExitCode, time::Instant};
 
 use firstpass_conformance::{Direct, direct};
-use firstpass_probe::{Error, Trial};
+use firstpass_probe::Trial;
 use tract_linalg::multithread::{Executor, set_default_executor};
 use tract_onnx::prelude::*;
 
 fn main() -> ExitCode {
-    direct(|trial, input| {
-        // tract's errors do not implement `std::error::Error`.
-        let values = input.f32s()?;
-        run(trial, input.shape(), values).map_err(|error| Error::engine(format!("{error:#}")))
-    })
+    direct(|trial, input| Ok(run(trial, input.shape(), input.f32s()?)?))
 }
 
 fn run(trial: &Trial, shape: &[usize], values: &[f32]) -> TractResult<Direct> {

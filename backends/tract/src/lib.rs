@@ -99,10 +99,7 @@ impl Backend for Tract {
     }
 }
 
-/// tract's errors are of a type that does not implement `std::error::Error`.
+/// tract's errors are of a type that does not implement `std::error::Error`, but leads to one.
 fn tract_error(error: TractError) -> Error {
-    Error {
-        chain: error.chain().map(ToString::to_string).collect(),
-        ..Error::engine("")
-    }
+    Error::caused_by(error.as_ref())
 }

@@ -166,10 +166,10 @@ fn input(
     let name = &spec.name;
     let path = folder.join("input.safetensors");
     for file in &mut trial.inputs {
-        let (mut tensors, _) = read_tensors(file).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let (mut tensors, _) = read_tensors(file)?;
         if let Some(tensor) = tensors.remove(name) {
-            let changed = change(tensor).map_err(|e| anyhow::anyhow!("{e}"))?;
-            write_tensors(&path, [(name.clone(), &changed)]).map_err(|e| anyhow::anyhow!("{e}"))?;
+            let changed = change(tensor)?;
+            write_tensors(&path, [(name.clone(), &changed)])?;
         }
         file.clone_from(&path);
     }

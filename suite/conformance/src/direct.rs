@@ -1,6 +1,6 @@
 //! What the examples `direct-<backend>` share: all that is not the loop.
 
-use std::process::ExitCode;
+use std::{error, process::ExitCode};
 
 use firstpass_probe::{Error, Result, Tensor, Trial, read_tensors};
 use firstpass_trial::direct_program::{Answer, request};
@@ -18,9 +18,14 @@ pub struct Direct {
 /// The `main` of an example that calls an engine directly: reads the [`firstpass_probe::Request`]
 /// in its only argument, the same that a probe takes, and its first input; has `run` do the passes;
 /// prints what it gave as one line of JSON. Nothing here runs between two passes.
-pub fn direct(run: impl FnOnce(&Trial, &Tensor) -> Result<Direct>) -> ExitCode {
-    let answer = read_request().and_then(|(trial, input)| answer(run(&trial, &input)?));
-    match answer {
+pub fn direct(
+    run: impl FnOnce(&Trial, &Tensor) -> Result<Direct, Box<dyn error::Error>>,
+) -> ExitCode {
+    let answer = || {
+        let (trial, input) = read_request()?;
+        answer(run(&trial, &input).map_err(|error| Error::caused_by(&*error))?)
+    };
+    match answer() {
         Ok(line) => {
             println!("{line}");
             ExitCode::SUCCESS

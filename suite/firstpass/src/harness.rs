@@ -263,7 +263,7 @@ fn summary(measured: &Analysis) -> Result<Summary> {
         )));
     };
     let rows = measured.rows(model);
-    let is_reference = |row: &&Row| row.verdict == Some(Verdict::Reference);
+    let is_reference = |row: &&Row| row.verdict == Some(ExpectationVerdict::Reference);
     let reference = match rows.iter().find(is_reference) {
         Some(row) => Reference::Engine(row.label.clone()),
         None if measured.references.contains_key(&model.name) => {
@@ -375,13 +375,15 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
     let seen = row.outputs.as_ref().map_or(0, BTreeMap::len);
     let samples = measured.samples().len();
     let outcome = match &row.verdict {
-        Some(Verdict::Unexpected(how) | Verdict::Differs(how)) => Outcome::Other(how.join("; ")),
+        Some(ExpectationVerdict::Unexpected(how) | ExpectationVerdict::Differs(how)) => {
+            Outcome::Other(how.join("; "))
+        }
         _ if changing.is_some() => Outcome::Other(changing.unwrap_or_default()),
         None if seen < samples => Outcome::NotCompared(format!(
             "it gave outputs for {seen} of {samples} samples; give it more time with `.budget(…)`"
         )),
         None => Outcome::NotCompared("there is nothing to compare with".into()),
-        Some(Verdict::Reference) => Outcome::Reference,
+        Some(ExpectationVerdict::Reference) => Outcome::Reference,
         Some(_) if is_nothing => Outcome::NotCompared("its outputs hold no values".into()),
         Some(verdict) => Outcome::Same(verdict.to_string()),
     };

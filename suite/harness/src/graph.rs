@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_onnx::{
     AttributeProto, Constant, GraphProto, ModelProto, NodeProto, TensorProto, Values, decode,
     write::{constant, encode, f32_value, node},
@@ -50,7 +50,7 @@ impl Graph {
     pub fn read(path: &Path, inputs: &[TensorSpec]) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let graph = decode(bytes.clone().into()).map_err(|e| anyhow!("{e}"))?;
+        let graph = decode(bytes.clone().into())?;
         let mut found = Self {
             graph,
             bytes,
@@ -209,7 +209,7 @@ impl Graph {
     fn input(&self, node: &NodeProto, place: usize) -> Result<Option<Values>> {
         let constant = node.input.get(place).and_then(|name| self.constant(name));
         let read = constant.map(Constant::read).transpose();
-        Ok(read.map_err(|e| anyhow!("{e}"))?.map(|read| read.values))
+        Ok(read?.map(|read| read.values))
     }
 
     /// The nodes that a QuantizeLinear needs, itself included, back to dequantized activations, and the
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn a_marked_file_is_the_same_graph_with_more_outputs() -> Result<()> {
         let graph = fixture()?;
-        let marked = decode(graph.with_outputs(&["a", "b"]).into()).map_err(|e| anyhow!("{e}"))?;
+        let marked = decode(graph.with_outputs(&["a", "b"]).into())?;
         assert_eq!(marked.node, graph.graph.node);
         assert_eq!(marked.initializer, graph.graph.initializer);
         let names: Vec<&str> = marked.output.iter().map(|o| o.name.as_str()).collect();
@@ -461,7 +461,7 @@ mod tests {
             .context("it adds")?;
         let (bytes, shape) = graph.alone(add, "x")?.context("it has inputs")?;
         assert_eq!(shape[1], 2 * add.shape[1]);
-        let alone = decode(bytes.into()).map_err(|e| anyhow!("{e}"))?;
+        let alone = decode(bytes.into())?;
         let operators = |name: &str| alone.node.iter().filter(|n| n.op_type == name).count();
         assert_eq!((operators("Conv"), operators("Add")), (2, 1));
         assert!(

@@ -7,7 +7,7 @@ pub mod write;
 
 use std::ops::Deref;
 
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 use prost::Message;
 pub use prost::bytes::Bytes;
 
@@ -389,7 +389,8 @@ pub fn decode(bytes: Bytes) -> Result<GraphProto> {
 /// Fails on bytes that are no ONNX model.
 pub fn decode_with_opset(bytes: Bytes) -> Result<(GraphProto, i64)> {
     let model = ModelProto::decode(bytes)
-        .map_err(|e| Error::from(e).context("the file is not an ONNX model"))?;
+        .engine()
+        .map_err(|e| e.context("the file is not an ONNX model"))?;
     let mut imported = model.opset_import.iter();
     let own = imported.find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
     let opset = own.or(model.opset_import.first());

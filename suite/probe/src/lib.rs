@@ -27,7 +27,7 @@ pub use backend::{Arithmetic, Backend, EngineInfo};
 pub use clock::{monotonic_ns, observe};
 pub use cures::Cures;
 pub use data::{Data, Dtype};
-pub use error::{Error, ErrorKind, Phase, Result};
+pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
 pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
 pub use model::{Format, Model, OutputSpec, TensorSpec};

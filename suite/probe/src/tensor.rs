@@ -6,7 +6,7 @@ use safetensors::{SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::{Data, Dtype, Error, Result, TensorSpec};
+use crate::{Data, Dtype, Error, ErrorKind, Result, TensorSpec};
 
 /// A dense tensor in row-major order.
 ///
@@ -202,9 +202,9 @@ pub fn read_tensors(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<Str
         }
         Ok((tensors, metadata))
     };
-    read().map_err(|e| Error {
-        kind: crate::ErrorKind::Input,
-        ..e.context(format!("cannot read the tensors in {}", path.display()))
+    read().map_err(|e| {
+        e.context(format!("cannot read the tensors in {}", path.display()))
+            .of_kind(ErrorKind::Input)
     })
 }
 
@@ -285,7 +285,7 @@ mod tests {
         let path = dir.path().join("t.safetensors");
         std::fs::write(&path, b"not tensors")?;
         let error = read_tensors(&path).expect_err("must fail");
-        assert_eq!(error.kind, crate::ErrorKind::Input);
+        assert_eq!(error.kind, ErrorKind::Input);
         assert!(error.to_string().contains("t.safetensors"));
         Ok(())
     }
@@ -338,7 +338,7 @@ mod tests {
         // Fits into a `usize`, but not into memory.
         for count in [usize::MAX, usize::MAX / 4, usize::MAX / 8] {
             let error = Tensor::zeros(&TensorSpec::f32("x", [count])).expect_err("must fail");
-            assert_eq!(error.kind, crate::ErrorKind::Input);
+            assert_eq!(error.kind, ErrorKind::Input);
         }
     }
 

@@ -125,9 +125,7 @@ mod tests {
             top: 2,
         };
         spec.check(&model)?;
-        let scores = |values: [f32; 6]| {
-            Tensor::new(&[2, 3], values.to_vec()).map_err(|e| anyhow::anyhow!("{e}"))
-        };
+        let scores = |values: [f32; 6]| Tensor::new(&[2, 3], values.to_vec());
         let a = [scores([0.1, 0.9, 0.5, 3.0, 2.0, 1.0])?];
         // The first row swaps its two best; the second has another second.
         let b = [scores([0.1, 0.5, 0.9, 3.0, 1.0, 2.0])?];

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use firstpass_probe::{Data, Dtype, Tensor, TensorSpec};
 use rand::{RngExt, SeedableRng, rngs::ChaCha12Rng};
 
@@ -28,7 +28,7 @@ const LARGEST_INDEX: i64 = 99;
 /// # Errors
 /// Fails on a shape that does not fit into memory.
 pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
-    let zeros = Tensor::zeros(spec).map_err(|e| anyhow!("{e}"))?;
+    let zeros = Tensor::zeros(spec)?;
     let count = zeros.data().len();
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     let mut floats = || match picture_size(&spec.shape) {
@@ -63,7 +63,7 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
             all.collect::<Vec<_>>().into()
         }
     };
-    Tensor::new(&spec.shape, data).map_err(|e| anyhow!("{e}"))
+    Ok(Tensor::new(&spec.shape, data)?)
 }
 
 /// Height and width, where the shape is that of pictures with the channels before or after them.
@@ -137,7 +137,7 @@ mod tests {
                 let spec = spec(shape, dtype);
                 let first = random_input(&spec, 1)?;
                 assert_eq!(first, random_input(&spec, 1)?);
-                first.check_input(&spec).map_err(|e| anyhow!("{e}"))?;
+                first.check_input(&spec)?;
                 let other = random_input(&spec, 2)?;
                 assert!(shape.is_empty() || first != other, "{dtype:?}");
             }

@@ -81,7 +81,7 @@ pub fn once(
         outputs: Some(saved.into()),
     });
     ensure!(process.completed(), "{}", process.outcome);
-    let (tensors, _) = read_tensors(saved).map_err(|e| anyhow!("{e}"))?;
+    let (tensors, _) = read_tensors(saved)?;
     let named = tensors.into_iter().filter_map(|(key, tensor)| {
         // The number of the input comes first.
         let (_, name) = key.split_once('/')?;

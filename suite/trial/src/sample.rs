@@ -175,7 +175,7 @@ pub fn to_input(picture: &RgbImage, of: &Picture) -> Result<Tensor> {
                 .map(|pixel| (f32::from(pixel[channel]) / 255.0 - mean[channel]) / std[channel]),
         );
     }
-    Tensor::new(&[1, 3, of.height, of.width], data).map_err(|e| anyhow::anyhow!("{e}"))
+    Ok(Tensor::new(&[1, 3, of.height, of.width], data)?)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::{Data, Tensor, read_tensors};
 use npyz::{DType, NpyFile, Order, TypeChar};
 use zip::ZipArchive;
@@ -36,7 +36,7 @@ pub fn read_named(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         }
         Some("npz") => npz(path),
         _ => {
-            let (tensors, _) = read_tensors(path).map_err(|e| anyhow!("{e}"))?;
+            let (tensors, _) = read_tensors(path)?;
             Ok(tensors.into_iter().collect())
         }
     };
@@ -120,7 +120,7 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
         (TypeChar::Bool, _) => array.into_vec::<bool>()?.into(),
         _ => bail!("the array is of type {of}, which no model takes here"),
     };
-    Tensor::new(&shape, data).map_err(|e| anyhow!("{e}"))
+    Ok(Tensor::new(&shape, data)?)
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
         let values: Vec<u8> = [1_i64, -2].iter().flat_map(|v| v.to_le_bytes()).collect();
         std::fs::write(&path, array("<i8", false, "(1, 2)", &values))?;
         let found = read_named(&path)?;
-        let expected = Tensor::new(&[1, 2], vec![1_i64, -2]).map_err(|e| anyhow!("{e}"))?;
+        let expected = Tensor::new(&[1, 2], vec![1_i64, -2])?;
         assert_eq!(found, BTreeMap::from([(UNNAMED.to_owned(), expected)]));
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Model, Tensor, read_tensors, write_tensors};
 use tempfile::TempDir;
@@ -185,7 +185,7 @@ impl Workload {
         };
         let path = model.path(relative);
         self.verify(&path)?;
-        let (tensors, metadata) = read_tensors(&path).map_err(|e| anyhow!("{e}"))?;
+        let (tensors, metadata) = read_tensors(&path)?;
         let mut golden = Outputs::new();
         for sample in &self.samples {
             let Some(expected) = metadata.get(&format!("input.{}", sample.name)) else {
@@ -286,7 +286,7 @@ impl InputFiles {
             .path()
             .join(format!("input-{}.safetensors", self.written.len()));
         let named = inputs.iter().map(|(name, input)| (name.clone(), input));
-        write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&path, named)?;
         self.written.insert(key, path.clone());
         Ok(path)
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use firstpass_onnx::{Constant, Values};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 /// A constant as a tensor of candle, which has none of i8: these become i32.
 ///
@@ -10,16 +10,17 @@ use firstpass_probe::{Error, Result};
 /// Fails where candle refuses the shape.
 pub fn tensor_of(constant: &Constant) -> Result<Tensor> {
     let (dims, device) = (&constant.dims[..], &Device::Cpu);
-    Ok(match &constant.values {
-        Values::F32(values) => Tensor::from_slice(values, dims, device)?,
-        Values::U8(values) => Tensor::from_slice(values, dims, device)?,
-        Values::I32(values) => Tensor::from_slice(values, dims, device)?,
-        Values::I64(values) => Tensor::from_slice(values, dims, device)?,
+    let tensor = match &constant.values {
+        Values::F32(values) => Tensor::from_slice(values, dims, device),
+        Values::U8(values) => Tensor::from_slice(values, dims, device),
+        Values::I32(values) => Tensor::from_slice(values, dims, device),
+        Values::I64(values) => Tensor::from_slice(values, dims, device),
         Values::I8(values) => {
             let values: Vec<i32> = values.iter().map(|&value| value.into()).collect();
-            Tensor::from_vec(values, dims, device)?
+            Tensor::from_vec(values, dims, device)
         }
-    })
+    };
+    tensor.engine()
 }
 
 /// What was computed from constants.
@@ -56,5 +57,6 @@ pub fn narrowed(constant: Constant) -> Result<Constant> {
 
 /// All values of a tensor as those of a type.
 pub fn flat<T: candle_core::WithDType>(tensor: &Tensor) -> Result<Vec<T>> {
-    Ok(tensor.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1()?)
+    let values = || tensor.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1();
+    values().engine()
 }

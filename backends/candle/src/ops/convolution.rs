@@ -1,7 +1,7 @@
 //! Convolution on floats.
 
 use candle_core::{DType, Result as CandleResult, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{
     direct_conv::DirectConv,
@@ -74,7 +74,7 @@ impl Operation for Conv {
         Ok(match symmetric {
             _ if self.groups == 1 && window.is_pointwise() => {
                 let operator = Pointwise {
-                    weights: weights.reshape((1, shape.channels, input[1]))?,
+                    weights: weights.reshape((1, shape.channels, input[1])).engine()?,
                     output,
                     epilogue: epilogue(bias),
                 };
@@ -318,7 +318,7 @@ impl Operation for ConvTranspose {
             return Err(Error::engine("its bias is of other channels"));
         }
         let operator = Spread {
-            weights: weights.chunk(groups, 0)?,
+            weights: weights.chunk(groups, 0).engine()?,
             padding: span.before,
             output_padding: self.output_padding[0],
             stride: span.stride,

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use candle_core::{DType, Device, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{int_conv::IntConv, quantize::Quantize};
 use crate::{
@@ -250,14 +250,17 @@ impl Compiled {
     fn fold(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         check_folded(&self.dims)?;
         if self.dims.contains(&0) {
-            return Ok(Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu)?);
+            return Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu).engine();
         }
         let out = match &self.storage {
-            Storage::Buffer(dims) => Some(Tensor::zeros(&dims[..], self.dtype, &Device::Cpu)?),
+            Storage::Buffer(dims) => {
+                Some(Tensor::zeros(&dims[..], self.dtype, &Device::Cpu).engine()?)
+            }
             Storage::View | Storage::Allocated => None,
         };
         // Contiguous, so that a small part does not hold on to the whole.
-        Ok(self.operator.run(inputs, out.as_ref())?.contiguous()?)
+        let result = self.operator.run(inputs, out.as_ref());
+        result.and_then(|result| result.contiguous()).engine()
     }
 }
 

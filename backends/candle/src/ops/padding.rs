@@ -1,7 +1,7 @@
 //! What enlarges tensors, and what moves values between channels and pixels.
 
 use candle_core::{Device, Tensor};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{
     operation::{Compiled, Inputs, Operation, axis_of, by_candle, lengths},
@@ -89,7 +89,8 @@ impl Operation for Pad {
             }
         }
         let mode = self.mode;
-        let fill = Tensor::new(value, &Device::Cpu)?.to_dtype(fact.dtype)?;
+        let fill = Tensor::new(value, &Device::Cpu).and_then(|fill| fill.to_dtype(fact.dtype));
+        let fill = fill.engine()?;
         let run = move |input: &Tensor| {
             sides
                 .iter()

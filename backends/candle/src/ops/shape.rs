@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use firstpass_onnx::Constant;
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{
     broadcast::broadcast,
@@ -234,13 +234,13 @@ impl OfShapes {
             "Size" => Self::Size,
             "Range" => Self::Range,
             "ConstantOfShape" => Self::ConstantOfShape(match node.tensor("value") {
-                None => Tensor::zeros(1, DType::F32, &Device::Cpu)?,
+                None => Tensor::zeros(1, DType::F32, &Device::Cpu).engine()?,
                 Some(value) => {
                     let value = tensor_of(&Constant::read(value)?)?;
                     if value.elem_count() != 1 {
                         return Err(node.malformed("its value is not one"));
                     }
-                    value.reshape(1)?
+                    value.reshape(1).engine()?
                 }
             }),
             _ => return Err(node.unsupported("it is not made of a shape")),
@@ -273,11 +273,14 @@ impl Operation for OfShapes {
                 let (start, end) = (at(*start)?, at(end.unwrap_or(rank))?);
                 whole(dims.get(start..end).unwrap_or_default())?
             }
-            Self::Size => whole(&[volume(inputs.dims()?)?])?.reshape(())?,
+            Self::Size => whole(&[volume(inputs.dims()?)?])?.reshape(()).engine()?,
             Self::ConstantOfShape(value) => {
                 let dims = lengths(&inputs.integers(0)?)?;
                 check_folded(&dims)?;
-                value.broadcast_as((volume(&dims)?,))?.reshape(&dims[..])?
+                let values = value.broadcast_as((volume(&dims)?,));
+                values
+                    .and_then(|values| values.reshape(&dims[..]))
+                    .engine()?
             }
             Self::Range => {
                 let [start, limit, delta] = [0, 1, 2].map(|position| inputs.constant(position));
@@ -298,7 +301,7 @@ fn whole(lengths: &[usize]) -> Result<Tensor> {
         .iter()
         .map(|&length| i64::try_from(length))
         .collect();
-    Ok(Tensor::from_vec(numbers?, lengths.len(), &Device::Cpu)?)
+    Tensor::from_vec(numbers?, lengths.len(), &Device::Cpu).engine()
 }
 
 fn range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tensor> {
@@ -317,5 +320,8 @@ fn range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tensor> {
         .map(|index| f64::from(index).mul_add(step, first))
         .collect();
     let length = values.len();
-    Ok(Tensor::from_vec(values, length, &Device::Cpu)?.to_dtype(start.dtype())?)
+    let values = Tensor::from_vec(values, length, &Device::Cpu);
+    values
+        .and_then(|values| values.to_dtype(start.dtype()))
+        .engine()
 }

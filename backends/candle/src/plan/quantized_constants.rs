@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use firstpass_onnx::{Constant, Int8s, Values};
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{EngineResult, Error, Result};
 
 use crate::{
     graph::{Node, WeightScales, constant_of, narrowed, tensor_of},
@@ -228,7 +228,10 @@ impl DequantizedConstant {
     /// # Errors
     /// Fails on other shapes.
     pub fn transposed(&self) -> Result<Self> {
-        let rows = tensor_of(&self.constant)?.t()?.contiguous()?;
+        let rows = tensor_of(&self.constant)?
+            .t()
+            .and_then(|rows| rows.contiguous());
+        let rows = rows.engine()?;
         let constant = constant_of(&rows)?;
         Ok(Self {
             constant: Arc::new(match self.constant.values {

@@ -5,7 +5,7 @@ use firstpass_onnx::{
     decode_with_opset,
     write::{encode, f32_value, node},
 };
-use firstpass_probe::{ErrorKind, Result};
+use firstpass_probe::{EngineResult, ErrorKind, Result};
 use proptest::{collection::vec, prelude::*};
 
 use super::{Graph, prepare};
@@ -292,9 +292,12 @@ fn a_graph_may_have_several_inputs_and_outputs() -> Result<()> {
     let engine = Engine::new(Settings::default())?;
     let mut prepared = Prepared::new(&engine, &plan, &[vec![], vec![3, 1]])?;
     let outputs = prepared.run(&[Values::F32(&[2.0]), Values::F32(&[1.0, 7.0, 3.0])])?;
-    assert_eq!(outputs[0].to_vec2::<f32>()?, [[3.0]]);
-    assert_eq!(outputs[1].to_vec2::<f32>()?, [[2.0], [14.0], [6.0]]);
-    assert_eq!(outputs[2].to_vec2::<i64>()?, [[1]]);
+    assert_eq!(outputs[0].to_vec2::<f32>().engine()?, [[3.0]]);
+    assert_eq!(
+        outputs[1].to_vec2::<f32>().engine()?,
+        [[2.0], [14.0], [6.0]]
+    );
+    assert_eq!(outputs[2].to_vec2::<i64>().engine()?, [[1]]);
     assert!(prepared.run(&[Values::F32(&[2.0])]).is_err());
     assert!(
         prepared

@@ -2,7 +2,9 @@
 
 use std::{fs::File, io, path::Path, rc::Rc};
 
-use firstpass_probe::{Data, Dtype, Error, Model, Result, Tensor, TensorSpec, Tensors};
+use firstpass_probe::{
+    Data, Dtype, EngineResult, Error, Model, Result, Tensor, TensorSpec, Tensors,
+};
 use tch::{CModule, Device, IValue, Kind, kind::Element};
 use zip::ZipArchive;
 
@@ -162,10 +164,10 @@ pub(super) fn read(path: &Path) -> Result<CModule> {
 /// Reads every file of the archive against its checksum: libtorch does not, and runs a module with
 /// damaged weights without a word.
 pub(super) fn check(path: &Path) -> Result<()> {
-    let mut archive = ZipArchive::new(File::open(path)?)?;
+    let mut archive = ZipArchive::new(File::open(path)?).engine()?;
     for index in 0..archive.len() {
-        let mut file = archive.by_index(index)?;
-        let name = file.name()?.into_owned();
+        let mut file = archive.by_index(index).engine()?;
+        let name = file.name().engine()?.into_owned();
         io::copy(&mut file, &mut io::sink())
             .map_err(|error| Error::from(error).context(format!("{name} is damaged")))?;
     }

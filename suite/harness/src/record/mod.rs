@@ -396,7 +396,7 @@ pub(crate) mod tests {
             cold_files: false,
             entry: 0,
         };
-        let tensor = Tensor::new(&[2], vec![1.0, 2.0]).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let tensor = Tensor::new(&[2], vec![1.0, 2.0])?;
         let outputs = Outputs::from([("photo".to_string(), vec![tensor])]);
         write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
         let record = Record::read(&recorder.finish()?)?;

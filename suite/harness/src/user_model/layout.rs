@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use firstpass_probe::{Tensor, write_tensors, write_tensors_with};
 use firstpass_trial::{
     made_up_input::random_input,
@@ -94,7 +94,7 @@ fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Sample>
     }
     let path = folder.join(format!("random-{seed}.safetensors"));
     let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&path, all).map_err(|e| anyhow!("{e}"))?;
+    write_tensors(&path, all)?;
     Ok(Sample::from_file(&path))
 }
 
@@ -139,5 +139,5 @@ fn keep_golden(
         let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
         metadata.insert(format!("input.{}", sample.name), sums.join(" "));
     }
-    write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow!("{e}"))
+    Ok(write_tensors_with(path, tensors, Some(metadata))?)
 }

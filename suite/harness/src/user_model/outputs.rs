@@ -37,7 +37,7 @@ pub(crate) fn outputs_of_torchscript(
         ));
     }
     let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&inputs, all).map_err(|e| anyhow::anyhow!("{e}"))?;
+    write_tensors(&inputs, all)?;
     let mut reasons = Vec::new();
     for backend in workspace.engines()? {
         eprintln!(

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_onnx::{Constant, GraphProto, NodeProto, ValueInfoProto, Values, data_type, decode};
 use firstpass_probe::{Dtype, Format};
 use firstpass_trial::model::{Activation, Precision};
@@ -69,7 +69,7 @@ impl Signature {
             if bytes.starts_with(b"PK") {
                 return torchscript(bytes);
             }
-            let graph = decode(bytes.into()).map_err(|e| anyhow!("{e}"))?;
+            let graph = decode(bytes.into())?;
             onnx(&graph)
         };
         read().with_context(|| {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use firstpass_probe::{
     Description, Format, Knobs, Model, OutputSpec, Quantization, Tensor, TensorSpec, write_tensors,
 };
@@ -296,9 +296,8 @@ impl Layered {
                             .map(|end| alone(&Knobs::default().with(F32_SUMS, end)));
                         let ends = lowest?.zip(highest?);
                         if let Some((lowest, highest)) = ends {
-                            let values = |of: &Tensor| -> Result<Vec<f32>> {
-                                Ok(of.f32s().map_err(|e| anyhow!("{e}"))?.to_vec())
-                            };
+                            let values =
+                                |of: &Tensor| -> Result<Vec<f32>> { Ok(of.f32s()?.to_vec()) };
                             let ends = [&values(&lowest)?[..], &values(&highest)?[..]];
                             let found = AnyOrder::of(ends, &values(engine)?, layer.scale);
                             line.any_order = Some(found);
@@ -331,14 +330,14 @@ impl Layered {
         let mut data = Vec::new();
         for image in 0..images {
             for part in &parts {
-                let values = part.f32s().map_err(|e| anyhow!("{e}"))?;
+                let values = part.f32s()?;
                 let length = values.len() / images;
                 data.extend_from_slice(&values[image * length..][..length]);
             }
         }
-        let input = Tensor::new(&shape, data).map_err(|e| anyhow!("{e}"))?;
+        let input = Tensor::new(&shape, data)?;
         let file = referee.folder.join("alone.safetensors");
-        write_tensors(&file, [(ALONE.to_owned(), &input)]).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&file, [(ALONE.to_owned(), &input)])?;
         let model = Model {
             name: layer.name.clone(),
             format: FORMAT,

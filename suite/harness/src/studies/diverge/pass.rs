@@ -57,7 +57,7 @@ impl<'a> Pass<'a> {
             .probe
             .activations(model, &self.knobs(), self.input, &saved)
             .map_err(|outcome| anyhow!("{outcome}"))?;
-        let (mut tensors, _) = read_tensors(&saved).map_err(|e| anyhow!("{e}"))?;
+        let (mut tensors, _) = read_tensors(&saved)?;
         let recorded = quantizations.into_iter().enumerate();
         let recorded = recorded.map(|(number, quantization)| {
             let values = tensors.remove(&format!("activation/{number}"));
@@ -90,7 +90,7 @@ fn below(folder: &str, tensors: HashMap<String, Tensor>) -> Tensors {
 
 /// The file of an input with every value multiplied.
 pub fn multiplied(input: &Path, gain: f32, folder: &Path) -> Result<PathBuf> {
-    let (mut tensors, _) = read_tensors(input).map_err(|e| anyhow!("{e}"))?;
+    let (mut tensors, _) = read_tensors(input)?;
     for tensor in tensors.values_mut() {
         if let Ok(values) = tensor.f32s_mut() {
             values.iter_mut().for_each(|value| *value *= gain);
@@ -98,7 +98,7 @@ pub fn multiplied(input: &Path, gain: f32, folder: &Path) -> Result<PathBuf> {
     }
     let path = folder.join("multiplied.safetensors");
     let named = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
+    write_tensors(&path, named)?;
     Ok(path)
 }
 
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn tensors(name: &str, values: &[f32]) -> Result<HashMap<String, Tensor>> {
-        let tensor = Tensor::new(&[values.len()], values.to_vec()).map_err(|e| anyhow!("{e}"))?;
+        let tensor = Tensor::new(&[values.len()], values.to_vec())?;
         Ok(HashMap::from([(name.to_owned(), tensor)]))
     }
 

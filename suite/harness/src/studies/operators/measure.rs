@@ -195,9 +195,9 @@ impl Written {
         let path = folder.join("case.onnx");
         fs::write(&path, case.file())
             .with_context(|| format!("cannot write {}", path.display()))?;
-        let values = Tensor::new(&case.shape, case.values()).map_err(|e| anyhow!("{e}"))?;
+        let values = Tensor::new(&case.shape, case.values())?;
         let input = folder.join("input.safetensors");
-        write_tensors(&input, [(INPUT.to_owned(), &values)]).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&input, [(INPUT.to_owned(), &values)])?;
         Ok(Self {
             model: Model {
                 name: "case".into(),

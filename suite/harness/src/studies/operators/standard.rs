@@ -148,9 +148,9 @@ impl Standard {
         let folder = self.folder.path().join(&listed.name);
         let values = floats(&folder.join("input.f32"))?;
         let expected = floats(&folder.join("output.f32"))?;
-        let given = Tensor::new(&test.input_shape, values).map_err(|e| anyhow!("{e}"))?;
+        let given = Tensor::new(&test.input_shape, values)?;
         let file = folder.join("input.safetensors");
-        write_tensors(&file, [(test.input.clone(), &given)]).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&file, [(test.input.clone(), &given)])?;
         let model = Model {
             name: listed.name.clone(),
             format: Format::ONNX,

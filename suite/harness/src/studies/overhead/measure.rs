@@ -399,15 +399,15 @@ fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<MeasuredProce
 }
 
 fn sha256_of_outputs(saved: &Path, trial: &Trial) -> Result<String> {
-    let (tensors, _) = read_tensors(saved).map_err(|error| anyhow!("{error}"))?;
+    let (tensors, _) = read_tensors(saved)?;
     let mut values = Vec::new();
     for output in &trial.model.outputs {
         let tensor = tensors
             .get(&format!("0/{}", output.name))
             .with_context(|| format!("the probe gave no output {:?}", output.name))?;
-        values.extend_from_slice(tensor.f32s().map_err(|error| anyhow!("{error}"))?);
+        values.extend_from_slice(tensor.f32s()?);
     }
-    let all = Tensor::new(&[values.len()], values).map_err(|error| anyhow!("{error}"))?;
+    let all = Tensor::new(&[values.len()], values)?;
     Ok(all.sha256())
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, write_tensors};
 use firstpass_trial::{
     machine::{Machine, now},
@@ -186,7 +186,7 @@ fn trial(
                 tensors.push((spec.name.clone(), random_input(spec, seed as u64)?));
             }
             let named = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
-            write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
+            write_tensors(&path, named)?;
         }
         inputs.push(path);
         of_files.push(specs.into_iter().map(|spec| spec.shape).collect());

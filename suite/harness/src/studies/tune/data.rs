@@ -111,7 +111,7 @@ pub fn code(record: &Path) -> Option<Code> {
 /// Fails where the file cannot be written, or is there and cannot be read.
 pub fn apply(cure: &Cure, path: &Path) -> Result<()> {
     let mut cures = if path.is_file() {
-        Cures::read(path).map_err(|e| anyhow::anyhow!("{e}"))?
+        Cures::read(path)?
     } else {
         Cures::default()
     };

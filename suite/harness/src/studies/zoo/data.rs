@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use firstpass_probe::{read_tensors, write_tensors};
 use firstpass_trial::{model::ModelDescription, outputs::Outputs, workload::Workload};
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub fn keep(zoo: &Path, workload: &Workload, made: &Made) -> Result<()> {
             let outputs = model.outputs.iter().zip(tensors);
             outputs.map(move |(output, tensor)| (format!("{sample}/{}", output.name), tensor))
         });
-        write_tensors(&folder.join(GOLDEN), named).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&folder.join(GOLDEN), named)?;
     }
     let names: Vec<&str> = workload.models.iter().map(|m| m.name.as_str()).collect();
     write_json(&zoo.join(MADE), &(names, made))
@@ -121,7 +121,7 @@ fn golden(path: &Path, model: &ModelDescription) -> Result<Option<Outputs>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let (mut tensors, _) = read_tensors(path).map_err(|e| anyhow!("{e}"))?;
+    let (mut tensors, _) = read_tensors(path)?;
     let mut samples: Vec<String> = tensors
         .keys()
         .filter_map(|key| key.split_once('/').map(|(sample, _)| sample.to_owned()))

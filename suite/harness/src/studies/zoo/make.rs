@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use firstpass_probe::write_tensors;
 use firstpass_trial::{
     model::{InputSpec, ModelDescription, Precision},
@@ -107,7 +107,7 @@ fn write_inputs(workspace: &Workspace, program: &Path, folder: &Path) -> Result<
         }
         let named = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
         let path = inputs.join(format!("{kind}.safetensors"));
-        write_tensors(&path, named).map_err(|e| anyhow!("{e}"))?;
+        write_tensors(&path, named)?;
     }
     Ok(inputs)
 }
