@@ -66,8 +66,9 @@ enum Command {
     Zoo(zoo::Arguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
-    /// Says for each engine what was found, where, in which version, and what to do if it is missing
-    Doctor,
+    /// Says for each engine what was found, where, in which version, and what to do if it is missing;
+    /// builds nothing
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -94,7 +95,7 @@ fn main() -> ExitCode {
         Command::Operators(arguments) => operators::run(&workspace, &arguments),
         Command::Zoo(arguments) => zoo::run(&workspace, &arguments),
         Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
-        Command::Doctor => doctor::run(&workspace),
+        Command::Doctor(arguments) => doctor::run(&workspace, &arguments),
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
