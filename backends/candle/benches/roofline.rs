@@ -14,7 +14,7 @@ use firstpass_candle::{Candle, Convolution, Engine, Isa, Settings};
 use firstpass_probe::{Backend, EngineResult, Result, peaks};
 
 #[allow(dead_code, reason = "the tests need more of it")]
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/suite/common.rs"]
 mod common;
 
 const MODEL: &str = "faceboxes-int8-per-channel";

@@ -1,12 +1,13 @@
 //! The suite that every backend must pass, written once.
 //!
-//! A backend instantiates it in a few lines: see `tests/suite.rs` in any folder of `backends/`.
+//! A backend instantiates it in a few lines: see `tests/suite` in any folder of `backends/`.
 
 mod agreement;
 mod bad_input;
 mod context;
 mod direct;
 pub mod imports;
+mod own;
 mod properties;
 mod steps;
 
@@ -14,24 +15,30 @@ use std::process::ExitCode;
 
 use firstpass_probe::{Backend, ErrorKind};
 use firstpass_trial::observation::Outcome;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
 use crate::context::Context;
 
 pub use direct::{Direct, direct};
+pub use libtest_mimic::Trial as Test;
+pub use own::{Ended, alone, test};
 pub use steps::{largest_steps, largest_steps_from_golden};
 
 /// Set by `firstpass test`: an engine that cannot run is then a failure.
 const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
 
-/// Runs the suite on backend `B`, whose probe is the binary `probe` and whose folder is `folder`.
-pub fn main<B: Backend + 'static>(probe: &'static str, folder: &'static str) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // Engines take all cores that they are given, and some keep global state.
-    arguments.test_threads = Some(1);
+/// Runs the suite on backend `B`, whose probe is the binary `probe` and whose folder is `folder`, and
+/// beside it the backend's own tests: see [`tests!`]. Tests that ask a probe run on all cores; those that
+/// use the engine in this process run one at a time: see [`alone`].
+pub fn main<B: Backend + 'static>(
+    probe: &'static str,
+    folder: &'static str,
+    own: impl IntoIterator<Item = Test>,
+) -> ExitCode {
+    let arguments = Arguments::from_args();
     match Context::new(probe, folder) {
         Ok(context) => {
-            let tests = tests::<B>(&context);
+            let tests = tests::<B>(&context, own);
             libtest_mimic::run(&arguments, tests).exit_code()
         }
         Err(error) => {
@@ -41,12 +48,16 @@ pub fn main<B: Backend + 'static>(probe: &'static str, folder: &'static str) -> 
     }
 }
 
-fn tests<B: Backend + 'static>(context: &Context) -> Vec<Trial> {
+fn tests<B: Backend + 'static>(
+    context: &Context,
+    own: impl IntoIterator<Item = Test>,
+) -> Vec<Test> {
     let described = context.probe.describe();
     let mut tests = vec![engine_test::<B>(context)];
     tests.extend(agreement::tests::<B>(context));
     tests.extend(bad_input::tests::<B>(context));
     tests.extend(properties::tests::<B>(context));
+    tests.extend(own);
     let Err(Outcome::Failed(error)) = described else {
         return tests;
     };
@@ -61,10 +72,10 @@ fn tests<B: Backend + 'static>(context: &Context) -> Vec<Trial> {
         .collect()
 }
 
-fn engine_test<B: Backend>(context: &Context) -> Trial {
+fn engine_test<B: Backend>(context: &Context) -> Test {
     let probe = context.probe.clone();
     let folder = context.backend.name.clone();
-    Trial::test("the engine says what it is", move || {
+    Test::test("the engine says what it is", move || {
         let description = probe.describe().map_err(|o| Failed::from(o.to_string()))?;
         check(!description.engine.version.is_empty(), || {
             "no version".into()

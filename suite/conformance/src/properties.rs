@@ -9,10 +9,16 @@ use proptest::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::context::{Artifact, Context};
+use crate::{
+    alone,
+    context::{Artifact, Context},
+};
 
 /// A pass of the slowest engine takes some 100 ms; a property needs up to four.
 const CASES: u32 = 8;
+
+/// A referee takes a second or more.
+const CASES_OF_REFEREE: u32 = 2;
 
 /// A picture described by what a person would call it, so that a failing one shrinks to a simple one.
 #[derive(Debug, Clone)]
@@ -118,13 +124,18 @@ type Property<B> = fn(&mut Session<B>, &Artifact, &Picture, &Picture) -> Result<
 fn property<B: Backend + 'static>(context: &Context, name: &str, holds: Property<B>) -> Trial {
     let context = context.clone();
     Trial::test(format!("any image: {name}"), move || {
+        let _alone = alone();
         let artifact = context
             .artifact::<B>()
             .map_err(|e| Failed::from(format!("{e:#}")))?;
         let session = Session::<B>::open(&artifact.file, &Knobs::default());
         let session = std::cell::RefCell::new(session.map_err(|e| Failed::from(e.to_string()))?);
         let mut runner = TestRunner::new(Config {
-            cases: CASES,
+            cases: if context.backend.is_referee {
+                CASES_OF_REFEREE
+            } else {
+                CASES
+            },
             // Found cases are printed; a file of seeds would be written beside a built binary.
             failure_persistence: None,
             max_shrink_iters: 64,

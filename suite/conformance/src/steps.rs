@@ -19,7 +19,7 @@ pub fn largest_steps(model: &str, reference: &[Tensor], other: &[Tensor]) -> Res
     steps(&compare(&model, &[(reference, other)]))
 }
 
-/// By photograph of the fixtures: the largest difference in each output of a quantized model from the
+/// By photograph of the fixtures, so many at most: the largest difference in each output of a quantized model from the
 /// golden one, in quantization steps.
 ///
 /// # Errors
@@ -27,6 +27,7 @@ pub fn largest_steps(model: &str, reference: &[Tensor], other: &[Tensor]) -> Res
 pub fn largest_steps_from_golden<B: Backend>(
     model: &str,
     knobs: &Knobs,
+    most_samples: usize,
 ) -> Result<BTreeMap<String, Vec<u64>>> {
     let workload = Workload::fixtures(&Workspace::find()?)?;
     let model = workload.models.iter().find(|m| m.name == model);
@@ -38,7 +39,7 @@ pub fn largest_steps_from_golden<B: Backend>(
     let failed = |error: firstpass_probe::Error| anyhow!("{error}");
     let mut session = Session::<B>::open(&file, knobs).map_err(failed)?;
     let mut found = BTreeMap::new();
-    for sample in &workload.samples {
+    for sample in workload.samples.iter().take(most_samples) {
         let Some(expected) = golden.get(&sample.name) else {
             continue;
         };

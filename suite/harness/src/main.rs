@@ -45,8 +45,9 @@ enum Command {
     Bench(cargo::BenchArguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
     Setup,
-    /// Says for each engine what was found, where, in which version, and what to do if it is missing
-    Doctor,
+    /// Says for each engine what was found, where, in which version, and what to do if it is missing;
+    /// builds nothing
+    Doctor(doctor::Arguments),
 }
 
 /// The subcommands above, and one for each study.
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
             Command::Test(arguments) => cargo::test(&workspace, &arguments),
             Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
             Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
-            Command::Doctor => doctor::run(&workspace),
+            Command::Doctor(arguments) => doctor::run(&workspace, &arguments),
         }
     });
     done.unwrap_or_else(|error| {

@@ -1,7 +1,7 @@
 //! Series whose truth is known, with the noise of series that were measured: what the detector of
 //! [`crate::steady`] makes of them shows how far it can be trusted.
 
-use std::fmt;
+use std::{fmt, panic::resume_unwind, thread};
 
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
 
@@ -170,15 +170,31 @@ impl fmt::Display for Truth {
     }
 }
 
-/// How many of `series` planted series the detector saw rightly.
+/// How many of `series` planted series the detector saw rightly. They are drawn one after the other,
+/// so that a seed says which, and judged on all cores.
 pub fn seen(truth: Truth, passes: usize, noise: &Noise, series: usize, seed: u64) -> usize {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    (0..series)
-        .filter(|_| {
-            let (times, step) = truth.plant(passes, noise, &mut random);
-            Series::of(&times).is_some_and(|series| truth.is_seen_in(&series, step))
-        })
-        .count()
+    let planted: Vec<_> = (0..series)
+        .map(|_| truth.plant(passes, noise, &mut random))
+        .collect();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let share = series.div_ceil(cores).max(1);
+    thread::scope(|scope| {
+        let judges: Vec<_> = planted
+            .chunks(share)
+            .map(|share| {
+                scope.spawn(move || share.iter().filter(|one| is_seen(truth, one)).count())
+            })
+            .collect();
+        judges
+            .into_iter()
+            .map(|judge| judge.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .sum()
+    })
+}
+
+fn is_seen(truth: Truth, (times, step): &(Vec<f64>, usize)) -> bool {
+    Series::of(times).is_some_and(|series| truth.is_seen_in(&series, *step))
 }
 
 /// A draw from the standard normal distribution, by Box and Muller.

@@ -46,21 +46,12 @@ struct Job {
 
 /// Runs all tests: those of the suite itself, then the suite on each backend.
 pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let members = [
-        "firstpass-probe",
-        "firstpass-onnx",
-        "firstpass-native",
-        "firstpass-statistics",
-        "firstpass-harness",
-        "firstpass-conformance",
-        "firstpass",
-    ];
-    let selection = members
-        .iter()
-        .flat_map(|member| ["--package".to_owned(), (*member).to_owned()]);
+    let packages = suite_packages(workspace)?.into_iter();
     let mut jobs = vec![Job {
         name: "suite".into(),
-        selection: selection.collect(),
+        selection: packages
+            .flat_map(|name| ["--package".into(), name])
+            .collect(),
         environment: Vec::new(),
     }];
     jobs.extend(backend_jobs(workspace, workspace.backends()?));
@@ -107,6 +98,22 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCo
     })
 }
 
+/// The packages of the folders of `suite`, but for the fuzz targets, which have no tests.
+fn suite_packages(workspace: &Workspace) -> Result<Vec<String>> {
+    let folder = workspace.root().join("suite");
+    let entries = std::fs::read_dir(&folder);
+    let entries = entries.with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let dir = entry?.path();
+        if dir.join("Cargo.toml").is_file() && !dir.join("fuzz_targets").is_dir() {
+            names.push(Backend::read(&dir)?.package);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// What cannot be set up is said; where an engine is missing it is said again.
 fn set_up(workspace: &Workspace) {
     if let Err(error) = setup::run(workspace) {
@@ -120,6 +127,8 @@ fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Vec<Job> {
     set_up(workspace);
     let jobs = backends.into_iter().map(|backend| {
         let mut selection = vec!["--package".to_owned(), backend.package.clone()];
+        // Neither examples nor documentation: clippy compiles the former, and each links the engine.
+        selection.push("--tests".into());
         selection.extend(features(workspace, &backend));
         Job {
             environment: environment(workspace, &backend),

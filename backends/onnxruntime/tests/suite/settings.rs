@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use firstpass_conformance::Test;
 use firstpass_onnxruntime::OnnxRuntime;
 use firstpass_probe::{Backend, Knob, KnobValues};
 
-const EXAMPLE: &str = include_str!("../examples/settings-onnxruntime.rs");
+pub fn tests() -> Vec<Test> {
+    firstpass_conformance::tests![the_example_shows_every_value_that_is_not_a_default,]
+}
 
-#[test]
+const EXAMPLE: &str = include_str!("../../examples/settings-onnxruntime.rs");
+
 fn the_example_shows_every_value_that_is_not_a_default() {
     let knobs = OnnxRuntime::knobs();
     let declared: BTreeSet<String> = knobs

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use firstpass_conformance::Test;
 use firstpass_libtorch::Libtorch;
 use firstpass_probe::{Backend, KnobValues};
 
-const EXAMPLE: &str = include_str!("../examples/settings-libtorch.rs");
+pub fn tests() -> Vec<Test> {
+    firstpass_conformance::tests![the_example_shows_every_value_that_is_no_default,]
+}
+
+const EXAMPLE: &str = include_str!("../../examples/settings-libtorch.rs");
 
 /// The knobs that the example shows, each region having lines and an end.
 fn shown() -> BTreeSet<String> {
@@ -27,7 +32,6 @@ fn shown() -> BTreeSet<String> {
     shown
 }
 
-#[test]
 fn the_example_shows_every_value_that_is_no_default() {
     let mut expected = BTreeSet::new();
     for knob in Libtorch::knobs() {

@@ -1,15 +1,25 @@
 //! Every knob is honoured, changes no bit, and is shown in the example.
 
-mod common;
-
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use common::{faceboxes, noise};
+use crate::common::{faceboxes, noise};
 use firstpass_candle::{Candle, Isa};
+use firstpass_conformance::Test;
 use firstpass_probe::{
     Backend, ErrorKind, KnobValues, Knobs, Message, PassPlan, Profile, Request, Result, Span,
     Tensors, Trial, write_tensors,
 };
+
+pub fn tests() -> Vec<Test> {
+    firstpass_conformance::tests![
+        starting_leaves_the_environment_alone,
+        no_setting_changes_a_bit,
+        the_chosen_kernels_are_told,
+        memory_is_touched_in_the_chosen_step,
+        a_profile_is_of_true_first_passes,
+        the_example_shows_every_setting,
+    ]
+}
 
 const INT8: &str = "faceboxes-int8-per-channel";
 
@@ -95,7 +105,6 @@ fn profile(passes: usize) -> Result<Profile> {
     Ok(profiles.next().expect("the probe sends a profile"))
 }
 
-#[test]
 fn no_setting_changes_a_bit() -> Result<()> {
     let expected = first_pass(&Knobs::default())?;
     for knobs in settings() {
@@ -109,7 +118,6 @@ fn no_setting_changes_a_bit() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn the_chosen_kernels_are_told() -> Result<()> {
     for isa in Isa::available() {
         let engine = Candle::start(&Knobs::default().with("kernels", isa.name()))?;
@@ -120,7 +128,6 @@ fn the_chosen_kernels_are_told() -> Result<()> {
 }
 
 /// Page faults tell in which step memory is written to for the first time.
-#[test]
 fn memory_is_touched_in_the_chosen_step() -> Result<()> {
     let faults = |name: &str, value: &str| -> Result<[u64; 3]> {
         let spans = phases(&Knobs::default().with(name, value))?;
@@ -149,7 +156,6 @@ fn memory_is_touched_in_the_chosen_step() -> Result<()> {
 }
 
 /// Another thread of the program may read it at that moment.
-#[test]
 fn starting_leaves_the_environment_alone() -> Result<()> {
     let tasks = || std::env::var_os("RAYON_NUM_THREADS");
     let before = tasks();
@@ -158,7 +164,6 @@ fn starting_leaves_the_environment_alone() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn a_profile_is_of_true_first_passes() -> Result<()> {
     let profile = profile(3)?;
     assert_eq!(profile.passes.len(), 3);
@@ -176,7 +181,6 @@ fn a_profile_is_of_true_first_passes() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn the_example_shows_every_setting() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/settings-candle.rs");
     let text = std::fs::read_to_string(path)?;

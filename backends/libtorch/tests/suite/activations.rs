@@ -1,20 +1,18 @@
 //! That recording gives every quantized activation, and changes none.
-#![cfg(feature = "native")]
 
-use std::{
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::path::Path;
 
+use firstpass_conformance::Test;
 use firstpass_libtorch::Libtorch;
 use firstpass_probe::{
     Activation, Backend, Format, Knobs, Model, OutputSpec, Result, Session, Tensor, TensorSpec,
 };
 
-/// Settings are the whole process's: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn tests() -> Vec<Test> {
+    firstpass_conformance::tests![
+        every_activation_is_recorded_once_and_none_is_changed,
+        values_are_dequantized_and_in_order,
+    ]
 }
 
 fn model() -> Model {
@@ -38,9 +36,7 @@ fn input() -> Result<Tensor> {
     Tensor::new(&[1, 3, 480, 640], values.collect::<Vec<f32>>())
 }
 
-#[test]
 fn every_activation_is_recorded_once_and_none_is_changed() -> Result<()> {
-    let _alone = alone();
     let (model, input) = (model(), input()?);
     let plain =
         Session::<Libtorch>::open(&model, &Knobs::default())?.pass(std::slice::from_ref(&input))?;
@@ -74,9 +70,7 @@ fn every_activation_is_recorded_once_and_none_is_changed() -> Result<()> {
 }
 
 /// The values are whole steps in the order of the dimensions: the first is the input, quantized.
-#[test]
 fn values_are_dequantized_and_in_order() -> Result<()> {
-    let _alone = alone();
     let input = input()?;
     let engine = Libtorch::start(&Knobs::default())?;
     let recording = Libtorch::activations(&engine, &model(), std::slice::from_ref(&input))?;

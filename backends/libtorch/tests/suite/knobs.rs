@@ -1,27 +1,34 @@
 //! What each knob does, by what can be observed.
-#![cfg(feature = "native")]
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
+use firstpass_conformance::Test;
 use firstpass_libtorch::{Libtorch, settings};
 use firstpass_probe::{
     Backend, EngineResult, Format, Knobs, Model, OutputSpec, PassPlan, Profile, Request, Result,
     Session, Tensor, TensorSpec, Tensors, Trial, write_tensors,
 };
 
+pub fn tests() -> Vec<Test> {
+    firstpass_conformance::tests![
+        settings_keep_the_outputs,
+        settings_are_what_libtorch_itself_tells,
+        optimizing_is_a_setting_of_the_thread_that_runs,
+        executors_make_their_graphs_when_they_are_told_to,
+        a_thread_that_does_not_optimize_can_freeze,
+        a_profile_accounts_for_the_first_passes,
+        padding_inlines_a_hundred_thousand_nodes,
+        what_libtorch_does_not_support_is_an_error,
+        threads_beside_each_other_are_honoured_or_refused,
+    ]
+}
+
 const INT8: &str = "faceboxes-int8-per-channel";
 const TORCH_1_8: &str = "faceboxes-int8-per-channel-torch1.8";
-
-/// Most settings are the whole process's: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn model(name: &str) -> Model {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
@@ -82,9 +89,7 @@ fn nodes(setting: &[(&str, &str)], passes: usize) -> Result<(u64, Vec<u64>)> {
 }
 
 /// Where nothing is said, bit for bit.
-#[test]
 fn settings_keep_the_outputs() -> Result<()> {
-    let _alone = alone();
     let expected = outputs(&[])?;
     for knob in Libtorch::knobs() {
         let carried_out_by_backend = knob.variable.is_none();
@@ -108,9 +113,7 @@ fn settings_keep_the_outputs() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn settings_are_what_libtorch_itself_tells() -> Result<()> {
-    let _alone = alone();
     let told = |setting: &[(&str, &str)]| {
         Libtorch::start(&knobs(setting))?;
         settings::in_this_thread()
@@ -146,9 +149,7 @@ fn settings_are_what_libtorch_itself_tells() -> Result<()> {
 }
 
 /// Whether graphs are optimized belongs to the thread: another one goes on with the default.
-#[test]
 fn optimizing_is_a_setting_of_the_thread_that_runs() -> Result<()> {
-    let _alone = alone();
     let here = Libtorch::start(&knobs(&[("graph-executor-optimize", "off")]))?;
     let there = thread::spawn(|| {
         let told = settings::in_this_thread()?;
@@ -181,9 +182,7 @@ fn optimizing_is_a_setting_of_the_thread_that_runs() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn executors_make_their_graphs_when_they_are_told_to() -> Result<()> {
-    let _alone = alone();
     let (own, default) = nodes(&[], 4)?;
     assert_ne!(
         default[0], default[1],
@@ -221,9 +220,7 @@ fn executors_make_their_graphs_when_they_are_told_to() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn a_thread_that_does_not_optimize_can_freeze() -> Result<()> {
-    let _alone = alone();
     let expected = outputs(&[])?;
     for setting in [
         ("freeze", "on"),
@@ -236,9 +233,7 @@ fn a_thread_that_does_not_optimize_can_freeze() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn a_profile_accounts_for_the_first_passes() -> Result<()> {
-    let _alone = alone();
     let profile = profile(&model(INT8), &[], 3)?;
     assert_eq!(profile.passes.len(), 3);
     for pass in &profile.passes {
@@ -256,9 +251,7 @@ fn a_profile_accounts_for_the_first_passes() -> Result<()> {
 }
 
 /// What makes the first passes of the file slow that torch 1.8.1 saved.
-#[test]
 fn padding_inlines_a_hundred_thousand_nodes() -> Result<()> {
-    let _alone = alone();
     // Not optimized, it runs in a moment; its graph is inlined for counting alone.
     let setting = [("graph-executor-optimize", "off")];
     let count = |name: &str| -> Result<u64> {
@@ -271,16 +264,13 @@ fn padding_inlines_a_hundred_thousand_nodes() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn what_libtorch_does_not_support_is_an_error() {
     let error = settings::set_quantized_engine("abacus").expect_err("there is none");
     assert!(error.to_string().contains("abacus"), "{error}");
 }
 
 /// In processes of their own: libtorch takes the number once.
-#[test]
 fn threads_beside_each_other_are_honoured_or_refused() -> Result<()> {
-    let _alone = alone();
     Libtorch::start(&Knobs::default())?;
     let error = Libtorch::start(&knobs(&[("inter-threads", "2")])).err();
     let error = error.expect("cannot be changed").to_string();

@@ -4,11 +4,12 @@ use std::{
     ffi::CStr,
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::Command,
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use firstpass_conformance::{Test, alone};
 use firstpass_onnxruntime::{OnnxRuntime, session_builder};
 use firstpass_probe::{
     Arithmetic, Backend, Error, ErrorKind, Format, Knobs, Message, Model, Pass, PassPlan, Profile,
@@ -19,7 +20,6 @@ use firstpass_trial::{
     workload::{InputFiles, Workload},
     workspace::Workspace,
 };
-use libtest_mimic::{Arguments, Trial as Test};
 use ort::AsPointer;
 use tempfile::TempDir;
 
@@ -37,20 +37,14 @@ const INEXACT: [(&str, &str); 3] = [
 
 type Judge = fn(&Bench) -> Result<()>;
 
-fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+pub fn tests() -> Vec<Test> {
     let bench = match Bench::new() {
         Ok(bench) => Arc::new(bench),
         Err(error) => {
-            eprintln!("the tests of the knobs cannot start: {error:#}");
-            return ExitCode::FAILURE;
+            let why = format!("they cannot start: {error:#}");
+            return vec![Test::test("the tests of the knobs", || Err(why.into()))];
         }
     };
-    let unavailable = bench.unavailable();
-    if let Some(error) = &unavailable {
-        eprintln!("every test is ignored, because {error}");
-    }
     let mut tests = values(&bench);
     let judges: [(&str, Judge); 13] = [
         ("entries of the configuration are set", entries),
@@ -68,11 +62,7 @@ fn main() -> ExitCode {
         ("the profile accounts for the passes", profile),
     ];
     tests.extend(judges.map(|(name, judge)| test(&bench, name.into(), judge)));
-    let tests = tests
-        .into_iter()
-        .map(|test| test.with_ignored_flag(unavailable.is_some()))
-        .collect();
-    libtest_mimic::run(&arguments, tests).exit_code()
+    tests
 }
 
 fn test(
@@ -82,6 +72,7 @@ fn test(
 ) -> Test {
     let bench = bench.clone();
     Test::test(name, move || {
+        let _alone = alone();
         Ok(judge(&bench).map_err(|e| format!("{e:#}"))?)
     })
 }
@@ -156,17 +147,6 @@ impl Bench {
     }
 
     /// Why the engine cannot run, unless it has to.
-    fn unavailable(&self) -> Option<Error> {
-        if std::env::var_os("FIRSTPASS_REQUIRE_ALL").is_some() {
-            return None;
-        }
-        let said = self.ask_in(self.folder.path(), &Request::Describe).ok()?;
-        said.into_iter().find_map(|message| match message {
-            Message::Failed(error) if error.kind == ErrorKind::Unavailable => Some(error),
-            _ => None,
-        })
-    }
-
     /// What the probe says to the request, or its error.
     fn ask(&self, request: &Request) -> Result<std::result::Result<Vec<Message>, Error>> {
         self.asked(self.folder.path(), request)

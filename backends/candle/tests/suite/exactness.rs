@@ -1,12 +1,14 @@
 //! The quantized fixtures give the same bits with every instruction set and number of threads.
 
-mod common;
-
-use common::{faceboxes, noise};
+use crate::common::{faceboxes, noise};
 use firstpass_candle::{Candle, Engine, Isa, Settings};
+use firstpass_conformance::Test;
 use firstpass_probe::{Backend, Result};
 
-#[test]
+pub fn tests() -> Vec<Test> {
+    firstpass_conformance::tests![no_machine_changes_a_bit,]
+}
+
 fn no_machine_changes_a_bit() -> Result<()> {
     let input = noise()?;
     for name in ["faceboxes-int8-per-channel", "faceboxes-int8-per-tensor"] {

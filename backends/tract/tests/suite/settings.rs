@@ -2,12 +2,23 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use firstpass_conformance::largest_steps;
+use firstpass_conformance::{Test, largest_steps};
 use firstpass_probe::{
     Backend, Dtype, Error, Format, Knob, KnobValues, Knobs, Model, OutputSpec, Result, Session,
     Tensor, TensorSpec,
 };
 use firstpass_tract::Tract;
+
+pub fn tests() -> Vec<Test> {
+    firstpass_conformance::tests![
+        the_example_shows_every_setting,
+        no_setting_changes_more_than_declared,
+        settings_show_in_the_graph,
+        settings_that_say_nothing_together_are_refused,
+        a_file_of_another_graph_is_refused,
+        a_profile_has_every_convolution_of_every_pass,
+    ]
+}
 
 fn model() -> Model {
     Model {
@@ -39,9 +50,8 @@ fn settings(knob: &Knob) -> Vec<String> {
     }
 }
 
-#[test]
 fn the_example_shows_every_setting() {
-    let text = include_str!("../examples/settings-tract.rs");
+    let text = include_str!("../../examples/settings-tract.rs");
     let shown: BTreeSet<String> = text
         .lines()
         .filter_map(|line| Some(line.trim().strip_prefix("// knob ")?.to_string()))
@@ -71,7 +81,6 @@ fn declared(setting: &str) -> [u64; 2] {
     }
 }
 
-#[test]
 fn no_setting_changes_more_than_declared() -> Result<()> {
     let model = model();
     let input = noise(&model.inputs[0].shape)?;
@@ -100,7 +109,6 @@ fn no_setting_changes_more_than_declared() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn settings_show_in_the_graph() -> Result<()> {
     let model = model();
     let input = noise(&model.inputs[0].shape)?;
@@ -130,7 +138,6 @@ fn settings_show_in_the_graph() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn settings_that_say_nothing_together_are_refused() {
     for (name, value) in [("prepared-file", "nnef"), ("im2col", "lazy")] {
         let knobs = Knobs::default()
@@ -141,7 +148,6 @@ fn settings_that_say_nothing_together_are_refused() {
 }
 
 /// tract reads what it has written of this case as another graph, and says nothing.
-#[test]
 fn a_file_of_another_graph_is_refused() -> Result<()> {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
     let model = Model {
@@ -165,7 +171,6 @@ fn a_file_of_another_graph_is_refused() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn a_profile_has_every_convolution_of_every_pass() -> Result<()> {
     let model = model();
     let input = noise(&model.inputs[0].shape)?;

@@ -1,10 +1,15 @@
-//! The shared suite on this backend.
+//! The shared suite on this backend, and its own tests, in one program: it links the engine once.
+
+mod knobs;
+mod settings;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let own = knobs::tests().into_iter().chain(settings::tests());
     firstpass_conformance::main::<firstpass_onnxruntime::OnnxRuntime>(
         env!("CARGO_BIN_EXE_firstpass-onnxruntime"),
         env!("CARGO_MANIFEST_DIR"),
+        own,
     )
 }
