@@ -19,8 +19,8 @@ use std::{collections::BTreeMap, fs::File, path::Path};
 
 use firstpass_onnx::{Bytes, decode_with_opset};
 use firstpass_probe::{
-    Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result,
-    THREADS, Tensor, Tensors, observe,
+    Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, PassTimes, Profiler,
+    Result, THREADS, Tensor, Tensors,
 };
 use memmap2::Mmap;
 
@@ -125,26 +125,50 @@ impl Backend for Candle {
         Ok(arithmetic)
     }
 
-    fn profile(
-        engine: &Engine,
-        model: &Model,
-        inputs: &[Tensor],
-        passes: usize,
-    ) -> Result<Profile> {
-        let mut prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
-        let inputs = values(inputs)?;
-        let mut profiled = Vec::with_capacity(passes);
-        for _ in 0..passes {
-            let mut times = Vec::with_capacity(prepared.operators().count());
-            let (_, span) = observe(|| prepared.observed_pass(&inputs, &mut times))?;
-            let counts = BTreeMap::from([
-                ("buffer bytes".into(), prepared.memory_bytes() as u64),
-                ("packed convolutions".into(), prepared.packed() as u64),
-            ]);
-            profiled.push((span, times, counts));
-        }
-        let source = "a clock around every step of this backend's executor";
-        Ok(Profile::collect(source, profiled))
+    fn profile<'a>(engine: &'a Engine, model: &'a Model) -> Result<Box<dyn Profiler + 'a>> {
+        Ok(Box::new(Profiled {
+            prepared: Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?,
+            pass: PassTimes::default(),
+            passes: Vec::new(),
+        }))
+    }
+}
+
+/// A model whose steps are timed.
+struct Profiled {
+    prepared: Prepared,
+    /// What is seen of the pass that runs.
+    pass: PassTimes,
+    passes: Vec<PassTimes>,
+}
+
+impl Profiler for Profiled {
+    fn source(&self) -> &str {
+        "a clock around every step of this backend's executor"
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.pass = PassTimes::with_capacity(self.prepared.operators().count());
+        Ok(())
+    }
+
+    fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        let times = &mut self.pass.operators;
+        self.prepared.observed_pass(&values(inputs)?, times)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let mut pass = std::mem::take(&mut self.pass);
+        pass.counts = BTreeMap::from([
+            ("buffer bytes".into(), self.prepared.memory_bytes() as u64),
+            ("packed convolutions".into(), self.prepared.packed() as u64),
+        ]);
+        self.passes.push(pass);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<PassTimes>> {
+        Ok(self.passes)
     }
 }
 

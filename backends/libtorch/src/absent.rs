@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
-    Tensors,
+    Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Result, Tensor, Tensors,
 };
 
 use crate::{Libtorch, knobs};
@@ -42,13 +41,5 @@ impl Backend for Libtorch {
 
     fn pass(prepared: &mut Infallible, _: &[Tensor]) -> Result<Tensors> {
         match *prepared {}
-    }
-
-    fn inspect(engine: &Infallible, _: &Model, _: &[Tensor]) -> Result<Arithmetic> {
-        match *engine {}
-    }
-
-    fn profile(engine: &Infallible, _: &Model, _: &[Tensor], _: usize) -> Result<Profile> {
-        match *engine {}
     }
 }

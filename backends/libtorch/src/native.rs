@@ -9,8 +9,8 @@ mod shim;
 mod trace;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Recording, Result,
-    Tensor, Tensors,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profiler, Recording,
+    Result, Tensor, Tensors,
 };
 use tch::TchError;
 
@@ -55,13 +55,8 @@ impl Backend for Libtorch {
         trace::inspect(&mut runnable, inputs)
     }
 
-    fn profile(
-        engine: &Engine,
-        model: &Model,
-        inputs: &[Tensor],
-        passes: usize,
-    ) -> Result<Profile> {
-        trace::profile(engine, model, inputs, passes)
+    fn profile<'a>(engine: &'a Engine, model: &'a Model) -> Result<Box<dyn Profiler + 'a>> {
+        Ok(Box::new(trace::Profiled::load(engine, model)?))
     }
 
     fn activations(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Recording> {

@@ -10,7 +10,7 @@ mod profile;
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, EngineResult, Format, Knob, Knobs, Model, Profile, Result,
+    Arithmetic, Backend, EngineInfo, EngineResult, Format, Knob, Knobs, Model, Profiler, Result,
     Tensor, Tensors,
 };
 
@@ -19,6 +19,7 @@ use ort::session::builder::SessionBuilder;
 use library::Runtime;
 use model::Runnable;
 use options::Options;
+use profile::Profiled;
 
 /// ONNX Runtime, loaded when the probe starts.
 pub struct OnnxRuntime;
@@ -89,15 +90,10 @@ impl Backend for OnnxRuntime {
     }
 
     fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
-        profile::inspect(engine, model, inputs)
+        Profiled::load(engine, model)?.inspect(inputs)
     }
 
-    fn profile(
-        engine: &Engine,
-        model: &Model,
-        inputs: &[Tensor],
-        passes: usize,
-    ) -> Result<Profile> {
-        profile::profile(engine, model, inputs, passes)
+    fn profile<'a>(engine: &'a Engine, model: &'a Model) -> Result<Box<dyn Profiler + 'a>> {
+        Ok(Box::new(Profiled::load(engine, model)?))
     }
 }

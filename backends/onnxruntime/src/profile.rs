@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, fs, mem};
 
 use firstpass_probe::{
-    Arithmetic, EngineResult, Error, Model, OperatorTime, Profile, ProfiledOperator, Result, Span,
-    Tensor, observe,
+    Arithmetic, EngineResult, Error, Model, OperatorTime, PassTimes, ProfiledOperator, Profiler,
+    Result, Tensor, Tensors,
 };
 use serde::Deserialize;
+use tempfile::TempDir;
 
 use crate::{Engine, model::Runnable};
 
@@ -15,39 +16,52 @@ const PASS: &str = "model_run";
 /// A node also has events for what lies around its kernel in some releases.
 const KERNEL: &str = "_kernel_time";
 
-pub(crate) fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
-    let (_, events) = record(engine, model, inputs, 1)?;
-    count(&events)
+/// A session with the profiler on, which writes one file for all of its passes when it is stopped.
+pub(crate) struct Profiled {
+    runnable: Runnable,
+    /// Where the file goes. Behind the session, so that it is removed after the session has closed it.
+    _folder: TempDir,
 }
 
-pub(crate) fn profile(
-    engine: &Engine,
-    model: &Model,
-    inputs: &[Tensor],
-    passes: usize,
-) -> Result<Profile> {
-    let (spans, events) = record(engine, model, inputs, passes)?;
-    collect(&spans, events)
+impl Profiled {
+    pub(crate) fn load(engine: &Engine, model: &Model) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("firstpass-").tempdir()?;
+        Ok(Self {
+            runnable: Runnable::load(engine, model, Some(&folder.path().join("profile")))?,
+            _folder: folder,
+        })
+    }
+
+    /// Which operators a pass runs.
+    pub(crate) fn inspect(mut self, inputs: &[Tensor]) -> Result<Arithmetic> {
+        self.runnable.pass(inputs)?;
+        count(&self.events()?)
+    }
+
+    /// Stops the profiler.
+    fn events(&self) -> Result<Vec<Event>> {
+        // ONNX Runtime appends the time to the name and says what it has made of it.
+        let file = self.runnable.session.borrow_mut().end_profiling();
+        let file = file.engine()?;
+        let text = fs::read_to_string(&file).map_err(|error| {
+            Error::from(error).context(format!("cannot read the profile {file}"))
+        })?;
+        parse(&text)
+    }
 }
 
-/// Loads the model with the profiler on and runs it.
-fn record(
-    engine: &Engine,
-    model: &Model,
-    inputs: &[Tensor],
-    passes: usize,
-) -> Result<(Vec<Span>, Vec<Event>)> {
-    // Declared before the session, so that it is removed after the session has closed its file.
-    let dir = tempfile::Builder::new().prefix("firstpass-").tempdir()?;
-    let mut runnable = Runnable::load(engine, model, Some(&dir.path().join("profile")))?;
-    let spans = (0..passes)
-        .map(|_| Ok(observe(|| runnable.pass(inputs))?.1))
-        .collect::<Result<_>>()?;
-    // ONNX Runtime appends the time to the name and says what it has made of it.
-    let file = runnable.session.borrow_mut().end_profiling().engine()?;
-    let text = fs::read_to_string(&file)
-        .map_err(|error| Error::from(error).context(format!("cannot read the profile {file}")))?;
-    Ok((spans, parse(&text)?))
+impl Profiler for Profiled {
+    fn source(&self) -> &str {
+        "ONNX Runtime's profiler (events of category Node)"
+    }
+
+    fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        self.runnable.pass(inputs)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<PassTimes>> {
+        Ok(collect(self.events()?))
+    }
 }
 
 fn parse(profile: &str) -> Result<Vec<Event>> {
@@ -124,37 +138,24 @@ impl Args {
     }
 }
 
-/// Events are written when they end, so that those of a pass lie before its own.
-fn collect(spans: &[Span], events: Vec<Event>) -> Result<Profile> {
+/// What was seen of each pass. Events are written when they end, so that those of a pass lie before its
+/// own.
+fn collect(events: Vec<Event>) -> Vec<PassTimes> {
     let mut passes = Vec::new();
-    let mut times = Vec::new();
-    let mut counts = BTreeMap::new();
+    let mut pass = PassTimes::default();
     for event in events {
         if let Some(operator) = event.operator() {
-            times.push(OperatorTime {
+            pass.operators.push(OperatorTime {
                 operator,
                 self_ns: event.dur * 1000,
                 minor_faults: None,
             });
-            event.args.count(&mut counts);
+            event.args.count(&mut pass.counts);
         } else if event.ends_a_pass() {
-            passes.push((mem::take(&mut times), mem::take(&mut counts)));
+            passes.push(mem::take(&mut pass));
         }
     }
-    if passes.len() != spans.len() {
-        return Err(Error::engine(format!(
-            "ONNX Runtime profiled {} passes of {}",
-            passes.len(),
-            spans.len()
-        )));
-    }
-    let observed = spans.iter().zip(passes);
-    Ok(Profile::collect(
-        "ONNX Runtime's profiler (events of category Node)",
-        observed
-            .map(|(span, (times, counts))| (*span, times, counts))
-            .collect(),
-    ))
+    passes
 }
 
 fn count(events: &[Event]) -> Result<Arithmetic> {
@@ -238,15 +239,19 @@ mod tests {
             kernel("b", "QLinearAdd", 2),
             kernel("a", "QLinearConv", 3),
         );
-        let profile = collect(&[Span::default(); 2], parse(&profile)?)?;
-        let layers: Vec<_> = profile.operators.iter().map(|o| o.layer.as_str()).collect();
-        assert_eq!(layers, ["a", "b"]);
-        assert_eq!(profile.passes[0].self_ns, [5000, 2000]);
-        assert_eq!(profile.passes[1].self_ns, [3000, 0]);
-        let counts = &profile.passes[0].counts;
+        let passes = collect(parse(&profile)?);
+        let times = |pass: &PassTimes| -> Vec<(String, u64)> {
+            let times = pass.operators.iter();
+            times
+                .map(|t| (t.operator.layer.clone(), t.self_ns))
+                .collect()
+        };
+        assert_eq!(passes.len(), 2);
+        assert_eq!(times(&passes[0]), [("a".into(), 5000), ("b".into(), 2000)]);
+        assert_eq!(times(&passes[1]), [("a".into(), 3000)]);
+        let counts = &passes[0].counts;
         assert_eq!((counts["output-bytes"], counts["arena-bytes"]), (128, 2));
-        assert!(profile.passes[0].minor_faults.is_empty());
-        assert!(collect(&[Span::default()], Vec::new()).is_err());
+        assert!(collect(Vec::new()).is_empty());
         Ok(())
     }
 }

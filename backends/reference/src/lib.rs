@@ -17,8 +17,8 @@ mod value;
 use std::{collections::BTreeMap, sync::Arc};
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, OperatorTime, Profile,
-    ProfiledOperator, Result, THREADS, Tensor, Tensors, monotonic_ns, observe,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, OperatorTime, PassTimes,
+    ProfiledOperator, Profiler, Result, THREADS, Tensor, Tensors, monotonic_ns,
 };
 
 use array::{Array, volume};
@@ -135,37 +135,46 @@ impl Backend for Reference {
         Ok(arithmetic)
     }
 
-    fn profile(
-        engine: &Interpretation,
-        model: &Model,
-        inputs: &[Tensor],
-        passes: usize,
-    ) -> Result<Profile> {
-        let prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
-        let mut profiled = Vec::with_capacity(passes);
-        for _ in 0..passes {
-            let mut times = Vec::new();
-            let (_, span) = observe(|| {
-                prepared.run(inputs, |node, compute| {
-                    let began = monotonic_ns();
-                    let value = compute()?;
-                    times.push(OperatorTime {
-                        operator: ProfiledOperator {
-                            layer: node.label(),
-                            kind: node.op_type.clone(),
-                        },
-                        self_ns: monotonic_ns() - began,
-                        minor_faults: None,
-                    });
-                    Ok(value)
-                })
-            })?;
-            profiled.push((span, times, BTreeMap::new()));
-        }
-        Ok(Profile::collect(
-            "a clock around every node of this backend's interpreter",
-            profiled,
-        ))
+    fn profile<'a>(engine: &'a Interpretation, model: &'a Model) -> Result<Box<dyn Profiler + 'a>> {
+        Ok(Box::new(Profiled {
+            prepared: Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?,
+            passes: Vec::new(),
+        }))
+    }
+}
+
+/// A model whose nodes are timed.
+struct Profiled {
+    prepared: Prepared,
+    passes: Vec<PassTimes>,
+}
+
+impl Profiler for Profiled {
+    fn source(&self) -> &str {
+        "a clock around every node of this backend's interpreter"
+    }
+
+    fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        let mut times = PassTimes::default();
+        let outputs = self.prepared.run(inputs, |node, compute| {
+            let began = monotonic_ns();
+            let value = compute()?;
+            times.operators.push(OperatorTime {
+                operator: ProfiledOperator {
+                    layer: node.label(),
+                    kind: node.op_type.clone(),
+                },
+                self_ns: monotonic_ns() - began,
+                minor_faults: None,
+            });
+            Ok(value)
+        })?;
+        self.passes.push(times);
+        Ok(outputs)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<PassTimes>> {
+        Ok(self.passes)
     }
 }
 

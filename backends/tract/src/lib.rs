@@ -10,7 +10,7 @@ mod settings;
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, Result, Tensor,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, Profiler, Result, Tensor,
     Tensors,
 };
 use tract_linalg::multithread::{Executor, set_default_executor};
@@ -88,14 +88,9 @@ impl Backend for Tract {
         graph::count(runnable.plan())
     }
 
-    fn profile(
-        engine: &Engine,
-        model: &Model,
-        inputs: &[Tensor],
-        passes: usize,
-    ) -> Result<Profile> {
-        let mut runnable = Loaded::read(&engine.0, model)?.prepare(&model.input_shapes())?;
-        profile::profile(&mut runnable, inputs, passes)
+    fn profile<'a>(engine: &'a Engine, model: &'a Model) -> Result<Box<dyn Profiler + 'a>> {
+        let runnable = Loaded::read(&engine.0, model)?.prepare(&model.input_shapes())?;
+        Ok(Box::new(profile::Profiled::new(runnable)))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, anyhow};
-use firstpass_probe::Backend;
+use firstpass_probe::{Backend, ErrorKind};
 use firstpass_trial::{
     agreement::{DetectionAgreement, compare, compare_detections},
     expectation,
     machine::{Machine, all_threads},
-    observation::{Cell, Observation, Purpose},
+    observation::{Cell, Observation, Outcome, Purpose},
     outputs::{Outputs, read_outputs},
     repeatability,
     system_counters::SystemCounters,
@@ -205,10 +205,11 @@ fn arithmetic_is_declared(
         .inputs
         .first()
         .ok_or_else(|| Failed::from("no photographs"))?;
-    let arithmetic = context
-        .probe
-        .inspect(&artifact.file, &trial.knobs, input)
-        .map_err(|outcome| Failed::from(outcome.to_string()))?;
+    let arithmetic = match context.probe.inspect(&artifact.file, &trial.knobs, input) {
+        // An engine need not be able to tell; a report then says that it is not stated.
+        Err(Outcome::Failed(error)) if error.kind == ErrorKind::Unsupported => return Ok(()),
+        answer => answer.map_err(|outcome| Failed::from(outcome.to_string()))?,
+    };
     expectation::judge_arithmetic(
         &artifact.description,
         artifact.file.format,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Format, Knob, Knobs, Model, Profile, Recording, Result, Tensor, Tensors};
+use crate::{Error, Format, Knob, Knobs, Model, Profiler, Recording, Result, Tensor, Tensors};
 
 /// One inference engine, in the steps that its user pays for one after the other.
 ///
@@ -55,17 +55,24 @@ pub trait Backend {
 
     /// Which operators the engine runs for this model, as it says itself: from its own trace of
     /// one pass or from its optimized graph. Runs in a process of its own, which is not timed.
-    fn inspect(engine: &Self::Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic>;
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] by default.
+    fn inspect(_engine: &Self::Engine, _model: &Model, _inputs: &[Tensor]) -> Result<Arithmetic> {
+        Err(Error::unsupported("it does not say which operators it ran"))
+    }
 
-    /// Where each of the first `passes` passes on `inputs` spends its time, from the engine's own
-    /// hooks. Each pass goes through [`crate::observe`]. Runs in a process of its own, because
-    /// hooks cost time; how much is measured by the harness.
-    fn profile(
-        engine: &Self::Engine,
-        model: &Model,
-        inputs: &[Tensor],
-        passes: usize,
-    ) -> Result<Profile>;
+    /// The model, loaded and prepared but not yet run, with the engine's own hooks that tell where a pass
+    /// spends its time; [`crate::profile`] runs the passes. Runs in a process of its own, because hooks
+    /// cost time; how much is measured by the harness.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] by default; else as [`Backend::load`] and [`Backend::prepare`].
+    fn profile<'a>(_engine: &'a Self::Engine, _model: &'a Model) -> Result<Box<dyn Profiler + 'a>> {
+        Err(Error::unsupported(
+            "it has no hooks that tell what operators take",
+        ))
+    }
 
     /// The quantized activations that the engine computes in one pass on `inputs`, from its own hook,
     /// with the outputs of that pass. Runs in a process of its own, which is not timed.

@@ -33,7 +33,9 @@ pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span,
 pub use model::{Format, Model, OutputSpec, TensorSpec};
 pub use peak::{Peak, peaks};
 pub use process::{ALLOCATOR, apply as apply_to_process};
-pub use profile::{OperatorTime, Profile, ProfiledOperator, ProfiledPass};
+pub use profile::{
+    OperatorTime, PassTimes, Profile, ProfiledOperator, ProfiledPass, Profiler, profile,
+};
 pub use runner::{Session, request, run};
 pub use tensor::{Tensor, Tensors, read_tensors, write_tensors, write_tensors_with};
 pub use warm_up::WARM_UP;

@@ -235,7 +235,7 @@ fn profile<B: Backend>(
         return Err(Error::unsupported(message).in_phase(Phase::Request));
     }
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
-    let run = || B::profile(&engine, model, &inputs, passes);
+    let run = || crate::profile::<B>(&engine, model, &inputs, passes);
     let (profile, _) = step(Phase::Profile, run)?;
     channel.send(&Message::Profile(Profile {
         peaks: peaks(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use firstpass_probe::{
-    Arithmetic, Model, OperatorTime, Profile, ProfiledOperator, Result, Tensor, observe,
+    Arithmetic, Model, OperatorTime, PassTimes, ProfiledOperator, Profiler, Result, Tensor, Tensors,
 };
 
 use super::{
@@ -33,38 +33,67 @@ pub(super) fn inspect(runnable: &mut Runnable, inputs: &[Tensor]) -> Result<Arit
     })
 }
 
-pub(super) fn profile(
-    engine: &Engine,
-    model: &Model,
-    inputs: &[Tensor],
-    passes: usize,
-) -> Result<Profile> {
-    let mut runnable = Module::load(engine, model)?.prepare(&model.input_shapes())?;
-    let mut profiled = Vec::new();
-    for _ in 0..passes {
-        let trace = Trace::begin()?;
-        let (_, span) = observe(|| runnable.pass(inputs))?;
-        let times = self_times(&trace.end()?);
-        profiled.push((span, times, settings::executed_graph_nodes()?));
+/// A module whose operators are recorded.
+pub(super) struct Profiled<'a> {
+    engine: &'a Engine,
+    model: &'a Model,
+    runnable: Runnable,
+    /// Of the pass that runs.
+    trace: Option<Trace>,
+    passes: Vec<PassTimes>,
+}
+
+impl<'a> Profiled<'a> {
+    pub(super) fn load(engine: &'a Engine, model: &'a Model) -> Result<Self> {
+        Ok(Self {
+            engine,
+            model,
+            runnable: Module::load(engine, model)?.prepare(&model.input_shapes())?,
+            trace: None,
+            passes: Vec::new(),
+        })
     }
-    // Last, so that pass 1 is a first pass, and of a copy that has not run.
-    let graph = Module::load(engine, model)?.graph_nodes()?;
-    let passes = profiled.into_iter().enumerate();
-    let passes = passes.map(|(number, (span, times, executed))| {
-        let counts = [(GRAPH_NODES, graph), (EXECUTED_NODES, executed)];
-        let counts = counts.map(|(name, count)| (name.to_string(), count as u64));
-        let mut counts = BTreeMap::from(counts);
-        if number == 0 {
+}
+
+impl Profiler for Profiled<'_> {
+    fn source(&self) -> &str {
+        "libtorch's record of its operators (at::RecordFunction); what no operator took is the \
+         executor's"
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.trace = Some(Trace::begin()?);
+        Ok(())
+    }
+
+    fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
+        self.runnable.pass(inputs)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let calls = self.trace.take().map(Trace::end).transpose()?;
+        let executed = settings::executed_graph_nodes()? as u64;
+        let mut counts = BTreeMap::from([(EXECUTED_NODES.into(), executed)]);
+        if self.passes.is_empty() {
             // There is none to run until the first pass makes it.
             counts.insert(format!("{EXECUTED_NODES} before"), 0);
         }
-        (span, times, counts)
-    });
-    Ok(Profile::collect(
-        "libtorch's record of its operators (at::RecordFunction); what no operator took is the \
-         executor's",
-        passes.collect(),
-    ))
+        self.passes.push(PassTimes {
+            operators: self_times(&calls.unwrap_or_default()),
+            counts,
+        });
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<PassTimes>> {
+        // Last, so that pass 1 is a first pass, and of a copy that has not run.
+        let graph = Module::load(self.engine, self.model)?.graph_nodes()? as u64;
+        let mut passes = self.passes;
+        for pass in &mut passes {
+            pass.counts.insert(GRAPH_NODES.into(), graph);
+        }
+        Ok(passes)
+    }
 }
 
 /// The nodes of the module's own graph with all that it calls.

@@ -73,7 +73,7 @@ fn outputs(setting: &[(&str, &str)]) -> Result<Tensors> {
 
 fn profile(model: &Model, setting: &[(&str, &str)], passes: usize) -> Result<Profile> {
     let engine = Libtorch::start(&knobs(setting))?;
-    Libtorch::profile(&engine, model, &[input()?], passes)
+    firstpass_probe::profile::<Libtorch>(&engine, model, &[input()?], passes)
 }
 
 /// The nodes of the module's own graph, and of the one that each pass ran.
@@ -173,7 +173,7 @@ fn optimizing_is_a_setting_of_the_thread_that_runs() -> Result<()> {
         settings::in_this_thread()?["graph-executor-optimize"],
         "off"
     );
-    let profile = Libtorch::profile(&here, &model(INT8), &[input()?], 2)?;
+    let profile = firstpass_probe::profile::<Libtorch>(&here, &model(INT8), &[input()?], 2)?;
     let called = profile.passes[1].counts["optimized graph nodes"];
     assert!(
         called * 2 < inlined as u64,

@@ -174,7 +174,7 @@ fn a_file_of_another_graph_is_refused() -> Result<()> {
 fn a_profile_has_every_convolution_of_every_pass() -> Result<()> {
     let model = model();
     let input = noise(&model.inputs[0].shape)?;
-    let profile = Tract::profile(
+    let profile = firstpass_probe::profile::<Tract>(
         &Tract::start(&Knobs::default())?,
         &model,
         std::slice::from_ref(&input),
