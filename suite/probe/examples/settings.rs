@@ -1,5 +1,5 @@
 //! The settings of the process in the lines that a program of your own needs, whatever its engine.
-//! `cargo firstpass cure` shows the parts between the markers.
+//! `cargo firstpass tune` shows the parts between the markers.
 
 use std::io;
 

@@ -8,7 +8,6 @@ mod activations;
 mod backend;
 mod channel;
 mod clock;
-mod cures;
 mod data;
 mod error;
 mod knobs;
@@ -20,12 +19,12 @@ mod profile;
 mod reference;
 mod runner;
 mod tensor;
+mod tuned;
 mod warm_up;
 
 pub use activations::{Activation, Quantization, Recording};
 pub use backend::{Arithmetic, Backend, EngineInfo};
 pub use clock::{monotonic_ns, observe};
-pub use cures::Cures;
 pub use data::{Data, Dtype};
 pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
 pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
@@ -38,4 +37,5 @@ pub use profile::{
 };
 pub use runner::{Session, request, run};
 pub use tensor::{Tensor, Tensors, read_tensors, write_tensors, write_tensors_with};
+pub use tuned::Tuned;
 pub use warm_up::WARM_UP;

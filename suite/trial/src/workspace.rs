@@ -65,8 +65,8 @@ impl Workspace {
     }
 
     /// The recommended settings of each backend, which need not be there.
-    pub fn cures(&self) -> PathBuf {
-        self.root.join("cures.toml")
+    pub fn tuned(&self) -> PathBuf {
+        self.root.join("tuned.toml")
     }
 
     pub fn reports(&self) -> PathBuf {

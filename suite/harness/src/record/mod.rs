@@ -83,7 +83,7 @@ pub struct RunSettings {
     pub cold_files: bool,
     /// So many equal entries of each cell were measured: 2 in an A/A run.
     pub entries: usize,
-    /// RunSettings that were measured beside the defaults, by backend.
+    /// Settings that were measured beside the defaults, by backend.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variants: BTreeMap<String, Vec<Knobs>>,
     /// Whether only the format was measured that the engine's users would choose.

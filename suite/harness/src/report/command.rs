@@ -175,7 +175,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     };
     let workload = of.chosen_workload(workspace, samples)?;
     let mut settings = of.settings(arguments.preset())?;
-    settings.variants = chosen::cured(workspace, &backends)?;
+    settings.variants = chosen::tuned(workspace, &backends)?;
     let record = folder.join("records").join(campaign::record_name());
     let record = arguments::run(workspace, &backends, &workload, &settings, &record)?;
     if let Some(shown) = shown_record(folder) {

@@ -84,10 +84,7 @@ pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
 }
 
 fn verdict_section(analysis: &Analysis) -> String {
-    let mut parts = vec![
-        "## ExpectationVerdict".to_owned(),
-        verdict::health(analysis),
-    ];
+    let mut parts = vec!["## Verdict".to_owned(), verdict::health(analysis)];
     parts.extend(latency::disturbed(analysis));
     parts.extend(verdict::paragraphs(analysis));
     parts.join("\n\n")
@@ -162,7 +159,7 @@ fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
             let mut line = head.clone();
             line[0] = row.label_of(latency);
             if !latency.cell.is_default() {
-                line[2] = match row.cured_same_bits {
+                line[2] = match row.tuned_same_bits {
                     Some(true) => "same bits as by default".into(),
                     Some(false) => "⚠ other bits than by default".into(),
                     None => "–".into(),
@@ -240,7 +237,7 @@ fn model_summary(
         summary_table(analysis, model).markdown(),
     ];
     parts.extend(without_file(analysis, model));
-    parts.extend(without_cure(analysis, model));
+    parts.extend(without_tuned(analysis, model));
     parts.extend(plot(Plot::FirstPasses, model, files));
     parts.join("\n\n")
 }
@@ -269,10 +266,10 @@ fn without_file(analysis: &Analysis, model: &ModelDescription) -> Option<String>
     })
 }
 
-/// The rows that have no cured figures because the engine does not run with these settings.
-fn without_cure(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
+/// The rows that have no tuned figures because the engine does not run with these settings.
+fn without_tuned(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
     let of_model = analysis
-        .without_cure()
+        .without_tuned()
         .filter(|o| o.cell.model == model.name);
     let reasons: BTreeMap<String, String> = of_model
         .map(|o| {
@@ -286,7 +283,7 @@ fn without_cure(analysis: &Analysis, model: &ModelDescription) -> Option<String>
     let lines: Vec<String> = lines.collect();
     (!lines.is_empty()).then(|| {
         format!(
-            "With the settings that `cures.toml` recommends these do not run:\n\n{}",
+            "With the settings that `tuned.toml` recommends these do not run:\n\n{}",
             lines.join("\n")
         )
     })

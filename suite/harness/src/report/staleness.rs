@@ -43,7 +43,7 @@ pub struct StaleStudy {
 /// Everything of a record that is stale.
 ///
 /// # Errors
-/// Fails where sources of the workspace, its lock file or `cures.toml` cannot be read.
+/// Fails where sources of the workspace, its lock file or `tuned.toml` cannot be read.
 pub fn stale(workspace: &Workspace, analysis: &Analysis) -> Result<Vec<StaleStudy>> {
     let now = Code::observe(workspace)?;
     let record = &analysis.record;

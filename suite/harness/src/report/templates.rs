@@ -3,12 +3,12 @@
 //!
 //! What a template can ask for:
 //! - `figure(NAME, MODEL, ENGINE)`: a time with its unit, or a ratio for `pass 1 / steady` and
-//!   `pass 2 / steady`. A fourth argument `"cured"` asks for the time with the engine's recommended settings,
-//!   and `"default over cured"` for how many times faster these are;
+//!   `pass 2 / steady`. A fourth argument `"tuned"` asks for the time with the engine's recommended settings,
+//!   and `"default over tuned"` for how many times faster these are;
 //! - `count(NAME, WHEN, PASS, MODEL, ENGINE)`: what the engine counted while it was profiled, such as
 //!   `graph nodes`; WHEN is `"before"` or `"after"` the pass;
 //! - `outside_operators(PASS, MODEL, ENGINE)`: the time of a pass that no operator took;
-//! - `setting(ENGINE)`: the settings that were measured as its cure;
+//! - `setting(ENGINE)`: the settings that were measured as its tuning;
 //! - `record`: the folder of the record.
 //!
 //! All are of the fewest threads that were measured. A figure that was not measured is a dash.
@@ -119,7 +119,7 @@ struct Figures {
 /// An engine on a model.
 struct Latencies {
     default: Latency,
-    cured: Option<Latency>,
+    tuned: Option<Latency>,
 }
 
 impl Figures {
@@ -140,7 +140,7 @@ impl Figures {
                     let (threads, default) = row.latency.first_key_value()?;
                     let latencies = Latencies {
                         default: default.clone(),
-                        cured: row.cured.get(threads).cloned(),
+                        tuned: row.tuned.get(threads).cloned(),
                     };
                     Some(((model.clone(), row.label.clone()), latencies))
                 })
@@ -158,17 +158,17 @@ impl Figures {
 
     fn figure(&self, figure: &str, model: &str, engine: &str, which: &str) -> Result<String> {
         let found = self.latencies.get(&(model.into(), engine.into()));
-        let cured = found.and_then(|latencies| latencies.cured.as_ref());
+        let tuned = found.and_then(|latencies| latencies.tuned.as_ref());
         Ok(match which {
             "default" => value(figure, found.map(|latencies| &latencies.default))?,
-            "cured" => value(figure, cured)?,
-            "default over cured" => {
+            "tuned" => value(figure, tuned)?,
+            "default over tuned" => {
                 let figure = compared(figure)?;
-                let both = found.zip(cured);
-                ratio(both.and_then(|(found, cured)| found.default.compare(cured, figure)))
+                let both = found.zip(tuned);
+                ratio(both.and_then(|(found, tuned)| found.default.compare(tuned, figure)))
             }
             other => {
-                bail!("{other:?} is not one of \"default\", \"cured\", \"default over cured\"")
+                bail!("{other:?} is not one of \"default\", \"tuned\", \"default over tuned\"")
             }
         })
     }
@@ -284,13 +284,13 @@ mod tests {
         },
     };
 
-    /// An engine `x` on a model `m`, which has no cure.
+    /// An engine `x` on a model `m`, which has no tuning.
     fn figures() -> Figures {
         let observations = [0, 1].map(|round| observation(round, &times(&[900.0], 10.0)));
         let mut latencies = summarise(&observations);
         let latencies = Latencies {
             default: latencies.remove(0),
-            cured: None,
+            tuned: None,
         };
         Figures {
             record: "<record>".into(),
@@ -320,8 +320,8 @@ mod tests {
     fn what_was_not_measured_is_a_dash() -> Result<()> {
         for call in [
             "figure('pass 1', 'm', 'y')",
-            "figure('pass 1', 'm', 'x', 'cured')",
-            "figure('pass 1', 'm', 'x', 'default over cured')",
+            "figure('pass 1', 'm', 'x', 'tuned')",
+            "figure('pass 1', 'm', 'x', 'default over tuned')",
             "outside_operators(1, 'm', 'y')",
             "count('nodes', 'after', 1, 'm', 'y')",
             "count('nodes', 'before', 1, 'm', 'x')",
@@ -339,7 +339,7 @@ mod tests {
             "figure('pass 1', model, 'x')",
             "figure('pass 1', 'm')",
             "figure('pass 1', 'm', 'x', 'warm')",
-            "figure('warm-up cost', 'm', 'x', 'default over cured')",
+            "figure('warm-up cost', 'm', 'x', 'default over tuned')",
             "outside_operators(0, 'm', 'x')",
             "outside_operators(4, 'm', 'x')",
             "count('nodes', 'while', 1, 'm', 'x')",

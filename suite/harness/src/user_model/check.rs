@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use firstpass_probe::{Cures, Knobs};
+use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
     affinity::Affinity,
     machine::all_threads,
@@ -28,7 +28,7 @@ use crate::{
             arguments::{self as measure, Time},
             measure as campaign,
         },
-        tune::{self as cure, Cure, measure::try_settings},
+        tune::{self as tuning, Tuning, measure::try_settings},
     },
     user_model::{Inputs, arguments as named, lay_out},
 };
@@ -105,25 +105,25 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         },
         |Time(time)| time.as_secs_f64(),
     );
-    let mut cures = Cures::default();
+    let mut tuned = Tuned::default();
     if !arguments.quick {
         let of = arguments.measure(whole * CURE);
         // What is tried is tried on one input.
         match try_settings(workspace, &backends, &workload, &of, &record, false) {
             Ok(()) => {
-                if let Some(cure) = cure::read(workspace, &record)? {
-                    cures = recommended(&cure);
-                    cure::apply(&cure, &folder.join("cures.toml"))?;
+                if let Some(tuning) = tuning::read(workspace, &record)? {
+                    tuned = recommended(&tuning);
+                    tuning::apply(&tuning, &folder.join("tuned.toml"))?;
                 }
             }
             Err(error) => eprintln!("no settings were tried: {error:#}"),
         }
     }
     let settings =
-        arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &cures)?;
+        arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &tuned)?;
     let record = campaign::run(workspace, &backends, &workload, &settings, &record)?;
     if !arguments.quick {
-        explain_it(workspace, &backends, &workload, whole, &cures, &record)?;
+        explain_it(workspace, &backends, &workload, whole, &tuned, &record)?;
     }
     let record = record
         .canonicalize()
@@ -160,13 +160,13 @@ impl Arguments {
         }
     }
 
-    fn settings(&self, budget_s: f64, cures: &Cures) -> Result<RunSettings> {
+    fn settings(&self, budget_s: f64, tuned: &Tuned) -> Result<RunSettings> {
         let threads = match (&self.threads[..], self.quick) {
             ([], true) => vec![1],
             ([], false) => vec![1, all_threads()],
             (threads, _) => threads.to_vec(),
         };
-        let variants = cures
+        let variants = tuned
             .iter()
             .filter(|(_, knobs)| **knobs != Knobs::default());
         let variants = variants.map(|(backend, knobs)| (backend.to_owned(), vec![knobs.clone()]));
@@ -198,7 +198,7 @@ fn explain_it(
     backends: &[Backend],
     workload: &Workload,
     whole: f64,
-    cures: &Cures,
+    tuned: &Tuned,
     record: &Path,
 ) -> Result<()> {
     let settings = explain::ExplainSettings {
@@ -207,19 +207,19 @@ fn explain_it(
         threads: 1,
         budget_s: whole * (1.0 - CURE - REPORT),
     };
-    explain::measure(workspace, backends, workload, settings, cures, record).map(drop)
+    explain::measure(workspace, backends, workload, settings, tuned, record).map(drop)
 }
 
-fn recommended(cure: &Cure) -> Cures {
-    let mut cures = Cures::default();
-    for backend in cure.backends() {
-        let setting = cure.recommended(backend);
-        cures.insert(
+fn recommended(tuning: &Tuning) -> Tuned {
+    let mut tuned = Tuned::default();
+    for backend in tuning.backends() {
+        let setting = tuning.recommended(backend);
+        tuned.insert(
             backend,
             setting.map(|s| s.knobs.clone()).unwrap_or_default(),
         );
     }
-    cures
+    tuned
 }
 
 /// The folder of the report, and the model with its inputs, which are kept there.

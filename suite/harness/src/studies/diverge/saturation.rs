@@ -13,7 +13,7 @@ use crate::{
             report::{setting, simplest, summary},
         },
         first_passes::judge::latency::Figure,
-        tune::Cure,
+        tune::Tuning,
     },
 };
 
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn section(
     diverge: Option<&Diverge>,
     known: &BTreeMap<String, Known>,
-    tune: Option<&Cure>,
+    tune: Option<&Tuning>,
 ) -> String {
     let title = "## Who saturates on this machine?";
     let Some(diverge) = diverge else {
@@ -53,7 +53,7 @@ pub(crate) fn section(
 }
 
 /// What makes each engine's sums exact, with its cost where that was measured.
-fn switches(known: &BTreeMap<String, Known>, tune: Option<&Cure>) -> Vec<Vec<String>> {
+fn switches(known: &BTreeMap<String, Known>, tune: Option<&Tuning>) -> Vec<Vec<String>> {
     let of = |(engine, known): (&String, &Known)| {
         let exact = known.exact_sums.as_ref()?;
         let setting = exact.setting.as_ref();

@@ -93,8 +93,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let cures = chosen::chosen(workspace)?;
-    let folder = explain::measure(workspace, &backends, &workload, settings, &cures, &record)?;
+    let tuned = chosen::chosen(workspace)?;
+    let folder = explain::measure(workspace, &backends, &workload, settings, &tuned, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
     println!("{}", explanations_on_terminal(&explained));
     println!("profiles: {}", folder.display());

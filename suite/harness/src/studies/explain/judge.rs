@@ -49,7 +49,7 @@ pub struct Explanation {
     pub model: String,
     pub format: Option<Format>,
     pub threads: usize,
-    /// What was set besides: a cure, or nothing.
+    /// What was set besides: a tuning, or nothing.
     pub knobs: Knobs,
     /// The engine's hook, in words.
     pub source: String,
@@ -131,10 +131,10 @@ struct Levels {
 }
 
 impl Explanation {
-    /// The backend, and whether its cure was set.
+    /// The backend, and whether its tuning was set.
     pub fn label(&self) -> String {
-        if self.is_cured() {
-            format!("{}, cured", self.backend)
+        if self.is_tuned() {
+            format!("{}, tuned", self.backend)
         } else {
             self.backend.clone()
         }
@@ -163,7 +163,7 @@ impl Explanation {
         Some(ms / 1e3 * per_s / multiply_adds as f64)
     }
 
-    pub fn is_cured(&self) -> bool {
+    pub fn is_tuned(&self) -> bool {
         self.knobs != Knobs::default()
     }
 

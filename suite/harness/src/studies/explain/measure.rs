@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use firstpass_probe::{Cures, Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial};
+use firstpass_probe::{Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial, Tuned};
 use firstpass_trial::{
     machine::{Machine, load_average, now},
     model::ModelDescription,
@@ -48,7 +48,7 @@ enum ProcessTimes {
 }
 
 /// Profiles every model of the subject on every backend, each in the first of the backend's formats
-/// that the model has, on the first photograph, by default and with the backend's cure where it has
+/// that the model has, on the first photograph, by default and with the backend's tuning where it has
 /// one: that shows what remains. Writes it beside the record in the folder `record`
 /// and returns where. What cannot be profiled is a line with its reason; the others are profiled
 /// all the same.
@@ -61,7 +61,7 @@ pub fn measure(
     backends: &[Backend],
     workload: &Workload,
     settings: ExplainSettings,
-    cures: &Cures,
+    tuned: &Tuned,
     record: &Path,
 ) -> Result<PathBuf> {
     let code = Code::observe(workspace)?;
@@ -94,8 +94,8 @@ pub fn measure(
         for (model, input) in &files {
             match choose(workload, &description, model) {
                 Ok(chosen) => {
-                    let cured = without_warm_up(&cures.of(&backend.name));
-                    let mut settings = vec![Knobs::default(), cured];
+                    let tuned = without_warm_up(&tuned.of(&backend.name));
+                    let mut settings = vec![Knobs::default(), tuned];
                     settings.dedup();
                     tasks.extend(settings.into_iter().map(|knobs| Task {
                         backend: backend.name.clone(),

@@ -105,7 +105,7 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
         for table in tables(explanation) {
             text += &format!("{}\n", table.terminal());
         }
-        if explanation.is_cured() {
+        if explanation.is_tuned() {
             text += &format!("{}\n", name(&explanation.knobs));
         }
         text += &format!("{}\n", sentence(explanation));
@@ -119,7 +119,7 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
 fn introduction(explain: &Explain) -> String {
     format!(
         "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
-         a plain one that shows what the hooks cost; by default, and with the cure of cures.toml. Times are those of profiled passes, in ms: medians \
+         a plain one that shows what the hooks cost; by default, and with the tuning of tuned.toml. Times are those of profiled passes, in ms: medians \
          over processes, with the smallest and the largest in brackets; an operator has the time without \
          that of those it calls. *Steady* is the median of the later half of the passes for each \
          operator by itself and for what lies outside of them; the whole has the sum, a little less than \
@@ -150,12 +150,12 @@ fn plot_path(explanation: &Explanation) -> PathBuf {
         "explained-{}-{}{}.svg",
         explanation.backend,
         explanation.model,
-        if explanation.is_cured() { "-cured" } else { "" }
+        if explanation.is_tuned() { "-tuned" } else { "" }
     ))
 }
 
 fn heading(explanation: &Explanation) -> String {
-    if explanation.is_cured() {
+    if explanation.is_tuned() {
         format!(
             "**{}** (`{}`): what remains. {}",
             explanation.label(),
@@ -206,7 +206,7 @@ pub(crate) fn remains(explanation: &Explanation) -> String {
 /// Operators by kind; by layer only of the default, which has the most to tell.
 fn tables(explanation: &Explanation) -> Vec<Table> {
     let mut tables = vec![kinds(explanation)];
-    if !explanation.is_cured() {
+    if !explanation.is_tuned() {
         tables.push(layers(explanation));
     }
     tables.extend(counts(explanation));
@@ -267,7 +267,7 @@ fn throughput(
     work: &BTreeMap<&str, u64>,
     is_below_peak: bool,
 ) -> Option<Throughput> {
-    if explanation.is_cured() {
+    if explanation.is_tuned() {
         return None;
     }
     let mut found: Vec<(&str, u64, &Part)> = Vec::new();

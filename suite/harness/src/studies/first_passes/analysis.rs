@@ -45,20 +45,20 @@ pub struct Row {
     pub detections: BTreeMap<String, Vec<Detection>>,
     /// By number of threads.
     pub latency: BTreeMap<usize, Latency>,
-    /// With the settings that `cures.toml` recommended, by number of threads.
-    pub cured: BTreeMap<usize, Latency>,
+    /// With the settings that `tuned.toml` recommended, by number of threads.
+    pub tuned: BTreeMap<usize, Latency>,
     /// Whether these settings give the same bits; `None` where they were not measured.
-    pub cured_same_bits: Option<bool>,
+    pub tuned_same_bits: Option<bool>,
     /// With cold files, where that was measured.
     pub cold: Option<Latency>,
 }
 
 impl Row {
-    /// Every number of threads, by default and then cured.
+    /// Every number of threads, by default and then tuned.
     pub fn timed(&self) -> impl Iterator<Item = (usize, &Latency)> {
         self.latency.iter().flat_map(|(threads, latency)| {
-            let cured = self.cured.get(threads);
-            [Some(latency), cured]
+            let tuned = self.tuned.get(threads);
+            [Some(latency), tuned]
                 .into_iter()
                 .flatten()
                 .map(|l| (*threads, l))
@@ -70,7 +70,7 @@ impl Row {
         if latency.cell.is_default() {
             self.label.clone()
         } else {
-            format!("{}, cured", self.label)
+            format!("{}, tuned", self.label)
         }
     }
 }
@@ -185,8 +185,8 @@ impl Analysis {
             .filter(|o| !o.process.completed())
     }
 
-    /// Those of them in which the engine refuses settings that are no cure for this file.
-    pub fn without_cure(&self) -> impl Iterator<Item = &Observation> {
+    /// Those of them in which the engine refuses settings that are no tuning for this file.
+    pub fn without_tuned(&self) -> impl Iterator<Item = &Observation> {
         self.incidents().filter(|o| self.is_refused(o))
     }
 
@@ -386,13 +386,13 @@ fn row(
             .filter(|l| !l.cell.cold_files && l.cell.entry == 0 && l.cell.is_default())
             .map(|l| (l.cell.threads(), l.clone()))
             .collect(),
-        cured: latencies
+        tuned: latencies
             .iter()
             .filter(same_file)
             .filter(|l| !l.cell.is_default())
             .map(|l| (l.cell.threads(), l.clone()))
             .collect(),
-        cured_same_bits: same_bits(record, &cell),
+        tuned_same_bits: same_bits(record, &cell),
         cold: latencies
             .iter()
             .filter(same_file)
@@ -402,7 +402,7 @@ fn row(
     })
 }
 
-/// Whether the cured cell gave the same bits as this default one, photograph by photograph.
+/// Whether the tuned cell gave the same bits as this default one, photograph by photograph.
 fn same_bits(record: &Record, default: &Cell) -> Option<bool> {
     let process = |wanted: &dyn Fn(&Cell) -> bool| {
         let agreement = |o: &&Observation| {
@@ -411,8 +411,8 @@ fn same_bits(record: &Record, default: &Cell) -> Option<bool> {
         record.observations().find(agreement).map(|o| &o.process)
     };
     let own = process(&|cell| cell == default)?;
-    let cured = process(&|cell| !cell.is_default() && cell.default_of() == *default)?;
-    own.same_bits(cured)
+    let tuned = process(&|cell| !cell.is_default() && cell.default_of() == *default)?;
+    own.same_bits(tuned)
 }
 
 /// The format is part of the name only where it is not the one that the engine's users choose.
@@ -442,26 +442,26 @@ mod tests {
         let mut works = observation(0, &[1.0]);
         works.cell = works.cell.default_of();
         works.process.outcome = Outcome::Completed;
-        let mut cured = works.clone();
-        cured.process.outcome = Outcome::Failed(Error::unsupported("x"));
-        cured.cell.knobs = cured.cell.knobs.with("fusion", "off");
+        let mut tuned = works.clone();
+        tuned.process.outcome = Outcome::Failed(Error::unsupported("x"));
+        tuned.cell.knobs = tuned.cell.knobs.with("fusion", "off");
         let workspace = Workspace::find()?;
         let counts = |observations: &[&Observation]| -> Result<[usize; 2]> {
             let observations = observations.iter().copied().cloned().collect();
             let record = crate::record::tests::record(observations);
             let analysis = Analysis::new(&workspace, record)?;
-            Ok([analysis.faults().len(), analysis.without_cure().count()])
+            Ok([analysis.faults().len(), analysis.without_tuned().count()])
         };
-        assert_eq!(counts(&[&works, &cured])?, [0, 1]);
-        assert_eq!(counts(&[&cured])?, [1, 0]);
+        assert_eq!(counts(&[&works, &tuned])?, [0, 1]);
+        assert_eq!(counts(&[&tuned])?, [1, 0]);
         let mut fails = works.clone();
         fails.process.outcome = Outcome::Failed(Error::unsupported("x"));
-        assert_eq!(counts(&[&fails, &cured])?, [2, 0]);
+        assert_eq!(counts(&[&fails, &tuned])?, [2, 0]);
         // What works only sometimes, or ends without a word, is no refusal.
-        let mut sometimes = cured.clone();
+        let mut sometimes = tuned.clone();
         sometimes.process.outcome = Outcome::Completed;
-        assert_eq!(counts(&[&works, &cured, &sometimes])?, [1, 0]);
-        let mut crashed = cured.clone();
+        assert_eq!(counts(&[&works, &tuned, &sometimes])?, [1, 0]);
+        let mut crashed = tuned.clone();
         crashed.process.outcome = Outcome::Crashed {
             how: "signal 11".into(),
             after: crashed.process.stage(),

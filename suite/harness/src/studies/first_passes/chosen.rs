@@ -1,38 +1,38 @@
-//! The settings that `cures.toml` chooses, which every record measures beside the defaults.
+//! The settings that `tuned.toml` chooses, which every record measures beside the defaults.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use firstpass_probe::{Cures, Knobs};
+use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::workspace::{Backend, Workspace};
 
 use crate::record::{Record, Stale};
 
-/// The settings that `cures.toml` recommends; none where there is no such file.
+/// The settings that `tuned.toml` recommends; none where there is no such file.
 ///
 /// # Errors
 /// Fails where the file is there and cannot be read.
-pub fn chosen(workspace: &Workspace) -> Result<Cures> {
-    let path = workspace.cures();
+pub fn chosen(workspace: &Workspace) -> Result<Tuned> {
+    let path = workspace.tuned();
     if path.is_file() {
-        Cures::read(&path).map_err(|e| anyhow::anyhow!("{e}"))
+        Tuned::read(&path).map_err(|e| anyhow::anyhow!("{e}"))
     } else {
-        Ok(Cures::default())
+        Ok(Tuned::default())
     }
 }
 
 /// The recommended settings of each backend, measured beside its defaults; a quick look has them as
 /// well.
-pub fn cured(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
-    let cures = chosen(workspace)?;
-    let of = |backend: &Backend| (backend.name.clone(), vec![cures.of(&backend.name)]);
+pub fn tuned(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
+    let tuned = chosen(workspace)?;
+    let of = |backend: &Backend| (backend.name.clone(), vec![tuned.of(&backend.name)]);
     let all = backends.iter().map(of);
     Ok(all
         .filter(|(_, knobs)| knobs[0] != Knobs::default())
         .collect())
 }
 
-/// Whether the settings that a record measured beside the defaults are those of `cures.toml`, of the
+/// Whether the settings that a record measured beside the defaults are those of `tuned.toml`, of the
 /// backends that were measured.
 ///
 /// # Errors
@@ -50,11 +50,11 @@ pub fn are_chosen(workspace: &Workspace, record: &Record) -> Result<bool> {
         .all(is_measured))
 }
 
-/// Why a record is stale whose settings are not those of `cures.toml`.
+/// Why a record is stale whose settings are not those of `tuned.toml`.
 ///
 /// # Errors
 /// Fails where the file is there and cannot be read.
 pub fn stale(workspace: &Workspace, record: &Record) -> Result<Option<Stale>> {
-    let reason = "measured with other settings than those of cures.toml";
+    let reason = "measured with other settings than those of tuned.toml";
     Ok((!are_chosen(workspace, record)?).then(|| Stale::new(reason)))
 }

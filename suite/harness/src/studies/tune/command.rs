@@ -1,4 +1,4 @@
-//! `firstpass cure`: which settings make the first passes fast, and what do they cost?
+//! `firstpass tune`: which settings make the first passes fast, and what do they cost?
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
 
 use crate::studies::{
     first_passes::arguments::{self as measure, reported},
-    tune::{self as cure, measure::try_settings, report},
+    tune::{self as tuning, measure::try_settings, report},
 };
 
 /// The settings of a backend are compared on these photographs; more would take long.
@@ -20,10 +20,10 @@ const PHOTOS: usize = 3;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Measure nothing; show what this record of an earlier cure says
+    /// Measure nothing; show what this record of an earlier tuning says
     #[arg(long, value_name = "RECORD")]
     from: Option<PathBuf>,
-    /// Write the recommended settings to cures.toml, which `firstpass report` measures beside the
+    /// Write the recommended settings to tuned.toml, which `firstpass report` measures beside the
     /// defaults
     #[arg(long)]
     apply: bool,
@@ -61,22 +61,22 @@ impl Arguments {
     }
 }
 
-/// Succeeds where the settings were judged, whether or not one of them is a cure.
+/// Succeeds where the settings were judged, whether or not one of them is a tuning.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = match &arguments.from {
         Some(folder) => folder.clone(),
         None => measure(workspace, arguments)?,
     };
-    let cure = cure::read(workspace, &folder)?
+    let tuning = tuning::read(workspace, &folder)?
         .with_context(|| format!("{} holds no measurements of settings", folder.display()))?;
-    println!("{}", report::cure_summary(&cure));
+    println!("{}", report::tuning_summary(&tuning));
     let out = arguments.out(workspace);
-    let page = report::write(workspace, &cure, &out)?;
+    let page = report::write(workspace, &tuning, &out)?;
     println!("page: {}", page.display());
-    println!("measurements: {}", folder.join(cure::FOLDER).display());
+    println!("measurements: {}", folder.join(tuning::FOLDER).display());
     if arguments.apply {
-        let path = workspace.cures();
-        cure::apply(&cure, &path)?;
+        let path = workspace.tuned();
+        tuning::apply(&tuning, &path)?;
         println!("settings: {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
@@ -108,7 +108,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
 }
 
 /// The named models, or the first int8 model of each format that a backend reads: a setting is
-/// tried on one file, and `report` measures the cure on all.
+/// tried on one file, and `report` measures the tuning on all.
 fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<Workload> {
     let of = &arguments.measure;
     let mut workload = of.chosen_workload(workspace, PHOTOS)?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_probe::Cures;
+use firstpass_probe::Tuned;
 use firstpass_trial::{workload::Workload, workspace::Workspace};
 
 use crate::{
@@ -28,7 +28,7 @@ pub const COMBINED: &str = "combined";
 
 /// All that was measured of settings, judged.
 #[derive(Debug)]
-pub struct Cure {
+pub struct Tuning {
     pub one_at_a_time: MeasuredSettings,
     /// `None` where the run was interrupted before.
     pub combined: Option<MeasuredSettings>,
@@ -42,7 +42,7 @@ pub struct MeasuredSettings {
     pub ablations: Vec<Ablation>,
 }
 
-impl Cure {
+impl Tuning {
     /// The ablations that a recommendation is made from: the combined settings where they were
     /// measured.
     pub fn decisive(&self) -> &[Ablation] {
@@ -73,7 +73,7 @@ impl Cure {
 ///
 /// # Errors
 /// Fails where a record or a model is there and cannot be read.
-pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
+pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Tuning>> {
     let folder = record.join(FOLDER);
     let measured = |name: &str| -> Result<Option<MeasuredSettings>> {
         let folder = folder.join(name);
@@ -92,7 +92,7 @@ pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Cure>> {
     let Some(one_at_a_time) = measured(ONE_AT_A_TIME)? else {
         return Ok(None);
     };
-    Ok(Some(Cure {
+    Ok(Some(Tuning {
         one_at_a_time,
         combined: measured(COMBINED)?,
     }))
@@ -109,26 +109,26 @@ pub fn code(record: &Path) -> Option<Code> {
 ///
 /// # Errors
 /// Fails where the file cannot be written, or is there and cannot be read.
-pub fn apply(cure: &Cure, path: &Path) -> Result<()> {
-    let mut cures = if path.is_file() {
-        Cures::read(path)?
+pub fn apply(tuning: &Tuning, path: &Path) -> Result<()> {
+    let mut tuned = if path.is_file() {
+        Tuned::read(path)?
     } else {
-        Cures::default()
+        Tuned::default()
     };
-    for backend in cure.backends() {
-        let setting = cure.recommended(backend);
-        cures.insert(
+    for backend in tuning.backends() {
+        let setting = tuning.recommended(backend);
+        tuned.insert(
             backend,
             setting.map(|s| s.knobs.clone()).unwrap_or_default(),
         );
     }
     let head = format!(
-        "# RunSettings that make the first passes fast, by backend. Written by `cargo firstpass cure \
+        "# Settings that make the first passes fast, by backend. Written by `cargo firstpass tune \
          --apply`\n# from the measurements in {}; `cargo firstpass report` measures them beside the \
-         defaults,\n# and `firstpass_probe::Cures` reads them in a program of your own.\n",
-        shown(&cure.one_at_a_time.record.folder)
+         defaults,\n# and `firstpass_probe::Tuned` reads them in a program of your own.\n",
+        shown(&tuning.one_at_a_time.record.folder)
     );
-    fs::write(path, head + &cures.to_toml())
+    fs::write(path, head + &tuned.to_toml())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -228,7 +228,7 @@ pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
 
 /// Which combinations are worth measuring, from the settings one at a time, of each promising knob its
 /// best value: the best by themselves; the best with each other one, and the best two with each other
-/// one, because knobs that cure the same are of no use together; the best all at once, and all but one.
+/// one, because knobs that tuning the same are of no use together; the best all at once, and all but one.
 /// With a warm-up pass the best, the best two, and the best all at once: so that a goal which takes one is
 /// not reached by many knobs only.
 pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
@@ -598,20 +598,20 @@ mod tests {
     fn each_setting_is_seen_for_what_it_does() {
         let judged = ablation(&[
             ("", 100.0, 10.0, "same"),
-            ("a=cure", 20.0, 10.0, "same"),
+            ("a=tuning", 20.0, 10.0, "same"),
             ("b=nothing", 100.0, 10.0, "same"),
             ("c=wrong", 20.0, 10.0, "other"),
             ("d=trade", 20.0, 15.0, "same"),
             ("e=worse", 150.0, 12.0, "same"),
         ]);
         assert!(setting(&judged, "b=nothing").does_nothing());
-        assert!(!setting(&judged, "a=cure").does_nothing());
-        assert!(setting(&judged, "a=cure").is_harmless());
+        assert!(!setting(&judged, "a=tuning").does_nothing());
+        assert!(setting(&judged, "a=tuning").is_harmless());
         assert_eq!(setting(&judged, "c=wrong").outputs, OutputChange::Unknown);
         assert!(!setting(&judged, "c=wrong").is_harmless());
         assert!(!setting(&judged, "d=trade").is_harmless());
         let even = |name| setting(&judged, name).break_even;
-        assert_eq!(even("a=cure"), Some(BreakEven::AlwaysAhead));
+        assert_eq!(even("a=tuning"), Some(BreakEven::AlwaysAhead));
         assert_eq!(even("b=nothing"), Some(BreakEven::Untold));
         assert_eq!(even("e=worse"), Some(BreakEven::NeverAhead));
         // 80 ms ahead after pass 1, 5 ms lost with each further pass.
@@ -623,7 +623,7 @@ mod tests {
         }
         assert_eq!(
             recommended(&judged).map(Setting::name).as_deref(),
-            Some("a=cure")
+            Some("a=tuning")
         );
         // Its first pass is twice the steady time.
         assert!(shortest_first_pass(&judged).is_none());
@@ -631,7 +631,7 @@ mod tests {
             .into_iter()
             .map(|s| s.map_or_else(|| "default".into(), Setting::name))
             .collect();
-        assert_eq!(front, ["a=cure"]);
+        assert_eq!(front, ["a=tuning"]);
     }
 
     #[test]

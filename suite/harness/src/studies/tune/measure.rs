@@ -19,7 +19,7 @@ use crate::{
             measure as campaign,
         },
         tune::{
-            self as cure,
+            self as tuning,
             judge::{combinations, judge, one_at_a_time},
         },
     },
@@ -68,12 +68,12 @@ pub fn try_settings(
             ..settings
         })
     };
-    let folder = record.join(cure::FOLDER);
+    let folder = record.join(tuning::FOLDER);
     let (first, share) = if combined_only {
-        (folder.join(cure::ONE_AT_A_TIME), 1.0)
+        (folder.join(tuning::ONE_AT_A_TIME), 1.0)
     } else {
         let settings = preset(SCREENING, singles)?;
-        let first = folder.join(cure::ONE_AT_A_TIME);
+        let first = folder.join(tuning::ONE_AT_A_TIME);
         let first = campaign::run(workspace, backends, workload, &settings, &first)?;
         (first, 1.0 - SCREENING)
     };
@@ -92,7 +92,7 @@ pub fn try_settings(
         backends,
         workload,
         &preset(share, variants)?,
-        &folder.join(cure::COMBINED),
+        &folder.join(tuning::COMBINED),
     )?;
     Ok(())
 }

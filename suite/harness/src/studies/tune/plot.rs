@@ -52,7 +52,7 @@ pub(crate) fn draw(title: &str, ablations: &[&Ablation]) -> Result<Option<String
 
     let front = pareto(decisive);
     let best = recommended(decisive).map(Setting::name);
-    let (cured, plain, other) = (COLOURS[0], COLOURS[6], COLOURS[1]);
+    let (tuned, plain, other) = (COLOURS[0], COLOURS[6], COLOURS[1]);
     let mut legend: Vec<(Mark, String)> = vec![
         (
             Box::new(move |c, at| c.dot(at, 5.0, COLOURS[5].into())),
@@ -67,7 +67,7 @@ pub(crate) fn draw(title: &str, ablations: &[&Ablation]) -> Result<Option<String
             "other outputs".into(),
         ),
         (
-            Box::new(move |c, (x, y)| c.line(&[(x - 10.0, y), (x + 10.0, y)], cured.mix(0.8), 2.0)),
+            Box::new(move |c, (x, y)| c.line(&[(x - 10.0, y), (x + 10.0, y)], tuned.mix(0.8), 2.0)),
             "Pareto front".into(),
         ),
     ];
@@ -119,7 +119,7 @@ pub(crate) fn draw(title: &str, ablations: &[&Ablation]) -> Result<Option<String
                 Some(setting) => setting.latency.as_ref().and_then(place).map(at),
             })
             .collect();
-        canvas.line(&line, cured.mix(0.8), 2.0)?;
+        canvas.line(&line, tuned.mix(0.8), 2.0)?;
         for (setting, point) in &settings {
             if setting.outputs == OutputChange::Same {
                 canvas.dot(at(*point), 4.0, plain.mix(0.7))?;
@@ -130,7 +130,7 @@ pub(crate) fn draw(title: &str, ablations: &[&Ablation]) -> Result<Option<String
         canvas.dot(at(default), 5.0, COLOURS[5].into())?;
         for (number, point) in &numbered {
             let (x, y) = at(*point);
-            canvas.dot((x, y), 4.0, cured.into())?;
+            canvas.dot((x, y), 4.0, tuned.into())?;
             let text = number.to_string();
             canvas.heading(&text, (x + 4.0 + width(&text), y - 9.0), Anchor::Centre)?;
         }

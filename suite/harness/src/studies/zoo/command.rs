@@ -107,7 +107,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     let of = &arguments.measure;
     let backends = of.chosen_backends(workspace)?;
     let mut settings = of.settings(arguments.preset())?;
-    settings.variants = chosen::cured(workspace, &backends)?;
+    settings.variants = chosen::tuned(workspace, &backends)?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None if arguments.is_whole() => reported(workspace, "--record")?,

@@ -27,7 +27,7 @@ pub struct Row<'a> {
     /// As its users find the engine.
     pub default: Timed,
     /// With the recommended settings; `None` where there are none.
-    pub cured: Option<Timed>,
+    pub tuned: Option<Timed>,
     /// Of each output against the golden ones; `None` where there are none of either.
     pub agreement: Option<Vec<Agreement>>,
     /// By photograph, for a detector that gave outputs.
@@ -100,7 +100,7 @@ fn row<'a>(
         model,
         backend,
         default: default.unwrap_or_else(|| Timed::Failed(unread(zoo, model, record))),
-        cured: timed(&|cell| of_model(cell) && !cell.is_default()),
+        tuned: timed(&|cell| of_model(cell) && !cell.is_default()),
         agreement: golden
             .map(|(golden, outputs)| compare(&model.description, &pairs(golden, outputs))),
         faces: detection
@@ -169,7 +169,7 @@ pub struct Answer {
     /// Pass 1 over steady: the least, the median and the greatest; `None` where nothing is told.
     pub first: Option<Extent>,
     /// The same with the recommended settings, and how many models are slow with them.
-    pub cured: Option<(Extent, usize)>,
+    pub tuned: Option<(Extent, usize)>,
 }
 
 /// The titles of the models with the least and the greatest ratio are named with it.
@@ -218,10 +218,10 @@ fn answer(backend: &str, rows: &[&Row]) -> Answer {
         })
         .collect();
     let first: Vec<(f64, &str)> = told.iter().map(|t| (t.0, t.2)).collect();
-    let cured: Vec<(f64, &str)> = rows
+    let tuned: Vec<(f64, &str)> = rows
         .iter()
         .filter_map(|row| {
-            let (first, _) = row.cured.as_ref()?.over_steady()?;
+            let (first, _) = row.tuned.as_ref()?.over_steady()?;
             Some((first, row.model.description.title.as_str()))
         })
         .collect();
@@ -233,7 +233,7 @@ fn answer(backend: &str, rows: &[&Row]) -> Answer {
         slow_first: slow(&first),
         slow_second: told.iter().filter(|t| t.1 > SECOND_GOAL).count(),
         first: Extent::of(&first),
-        cured: Extent::of(&cured).map(|extent| (extent, slow(&cured))),
+        tuned: Extent::of(&tuned).map(|extent| (extent, slow(&tuned))),
     }
 }
 
@@ -265,12 +265,12 @@ pub(crate) mod tests {
         })
     }
 
-    fn cell(model: &str, cured: bool) -> Cell {
+    fn cell(model: &str, tuned: bool) -> Cell {
         let knobs = Knobs::default().with(THREADS, 1);
         Cell {
             model: model.into(),
             format: Format::TORCHSCRIPT,
-            knobs: if cured { knobs.with("a", "b") } else { knobs },
+            knobs: if tuned { knobs.with("a", "b") } else { knobs },
             ..observation(0, &[1.0]).cell
         }
     }
@@ -330,10 +330,10 @@ pub(crate) mod tests {
             .map(|r| r.model.description.name.as_str())
             .collect();
         assert_eq!(names, ["a", "b", "c", "d"]);
-        assert!(rows[0].default.latency().is_some() && rows[0].cured.is_none());
+        assert!(rows[0].default.latency().is_some() && rows[0].tuned.is_none());
         assert!(
             rows[1]
-                .cured
+                .tuned
                 .as_ref()
                 .is_some_and(|c| c.latency().is_some())
         );
@@ -362,8 +362,8 @@ pub(crate) mod tests {
             ("Model a", "Model b")
         );
         assert!((first.greatest.0 - 9.0).abs() < 0.1, "{first:?}");
-        let (cured, slow) = answer.cured.as_ref().expect("one was cured");
-        assert_eq!((*slow, &*cured.greatest.1), (0, "Model b"));
+        let (tuned, slow) = answer.tuned.as_ref().expect("one was tuned");
+        assert_eq!((*slow, &*tuned.greatest.1), (0, "Model b"));
         Ok(())
     }
 }

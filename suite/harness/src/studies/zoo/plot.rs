@@ -64,7 +64,7 @@ pub(crate) fn draw(rows: &[Row]) -> Result<Option<String>> {
         .collect();
     if shown.iter().any(|row| points(row)[1].is_some()) {
         let ring: Mark = Box::new(|canvas, at| canvas.ring(at, 4.0, INK.to_rgba()));
-        legend.push((ring, "with the settings of cures.toml".into()));
+        legend.push((ring, "with the settings of tuned.toml".into()));
     }
     let legend = Legend::of(legend);
 
@@ -104,13 +104,13 @@ pub(crate) fn draw(rows: &[Row]) -> Result<Option<String>> {
 }
 
 fn lane(canvas: &Canvas, x: &Axis, y: f64, colour: RGBColor, row: &Row) -> Result<()> {
-    let [default, cured] = points(row);
-    if let (Some(default), Some(cured)) = (default, cured) {
-        let line = [(x.at(cured), y), (x.at(default), y)];
+    let [default, tuned] = points(row);
+    if let (Some(default), Some(tuned)) = (default, tuned) {
+        let line = [(x.at(tuned), y), (x.at(default), y)];
         canvas.line(&line, colour.mix(0.5), 1.5)?;
     }
-    if let Some(cured) = cured {
-        canvas.ring((x.at(cured), y), 4.0, colour.into())?;
+    if let Some(tuned) = tuned {
+        canvas.ring((x.at(tuned), y), 4.0, colour.into())?;
     }
     if let Some(default) = default {
         canvas.dot((x.at(default), y), 4.5, colour.into())?;
@@ -118,12 +118,12 @@ fn lane(canvas: &Canvas, x: &Axis, y: f64, colour: RGBColor, row: &Row) -> Resul
     Ok(())
 }
 
-/// Pass 1 over steady by default and cured.
+/// Pass 1 over steady by default and tuned.
 fn points(row: &Row) -> [Option<f64>; 2] {
     let ratio = |latency: &Latency| Some(latency.first_over_steady.as_ref()?.median);
     [
         row.default.latency().and_then(ratio),
-        row.cured.as_ref().and_then(Timed::latency).and_then(ratio),
+        row.tuned.as_ref().and_then(Timed::latency).and_then(ratio),
     ]
 }
 
@@ -134,10 +134,10 @@ mod tests {
     use crate::studies::zoo::judge::{judge, tests::zoo};
 
     #[test]
-    fn what_was_timed_has_a_dot_and_what_was_cured_a_ring() -> Result<()> {
+    fn what_was_timed_has_a_dot_and_what_was_tuned_a_ring() -> Result<()> {
         let zoo = zoo()?;
         let svg = draw(&judge(&zoo))?.unwrap_or_default();
-        // Two models by default, one of them cured, and both marks of the legend.
+        // Two models by default, one of them tuned, and both marks of the legend.
         assert_eq!(count(&svg, "<circle"), 2 + 1 + 2);
         assert!(svg.contains("Model a") && svg.contains("Model b"));
         assert!(!svg.contains("Model c"), "it failed");

@@ -101,8 +101,8 @@ fn introduction(zoo: &Zoo) -> String {
          would. What first passes cost depends on the operators and shapes of a model and not on what it \
          was trained for. *Outputs* are against those of eager PyTorch, where it made the model, over the \
          photographs: networks with random weights amplify every rounding, so steps add up over their \
-         layers. Medians over processes with 95 % intervals; *cured* is with the settings of \
-         `cures.toml`, which were found on the fixtures' detector.",
+         layers. Medians over processes with 95 % intervals; *tuned* is with the settings of \
+         `tuned.toml`, which were found on the fixtures' detector.",
         run.date.split('T').next().unwrap_or_default(),
         run.machine.cpu,
         run.machine.cores,
@@ -144,11 +144,11 @@ fn lines(rows: &[Row]) -> Vec<Vec<String>> {
             line
         };
         lines.push(line(row.backend.into(), &row.default, agreement(row)));
-        // What fails by default fails cured as well, and for the same reason.
-        if let Some(cured) = &row.cured
-            && (cured.latency().is_some() || row.default.latency().is_some())
+        // What fails by default fails tuned as well, and for the same reason.
+        if let Some(tuned) = &row.tuned
+            && (tuned.latency().is_some() || row.default.latency().is_some())
         {
-            lines.push(line(format!("{}, cured", row.backend), cured, "–".into()));
+            lines.push(line(format!("{}, tuned", row.backend), tuned, "–".into()));
         }
     }
     lines
@@ -264,10 +264,10 @@ fn sentence(answer: &Answer) -> String {
         extent(first),
         times(SECOND_GOAL),
     );
-    if let Some((cured, slow)) = &answer.cured {
+    if let Some((tuned, slow)) = &answer.tuned {
         text += &format!(
-            " With the settings of `cures.toml` pass 1 is so slow on {slow}, {}.",
-            extent(cured)
+            " With the settings of `tuned.toml` pass 1 is so slow on {slow}, {}.",
+            extent(tuned)
         );
     }
     if *undecided > 0 {

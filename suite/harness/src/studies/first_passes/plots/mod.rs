@@ -156,8 +156,8 @@ pub(crate) mod tests {
             golden_classes: None,
             detections: BTreeMap::new(),
             latency,
-            cured: BTreeMap::new(),
-            cured_same_bits: None,
+            tuned: BTreeMap::new(),
+            tuned_same_bits: None,
             cold: None,
         }
     }

@@ -106,12 +106,12 @@ fn bars(engine: &Engine) -> Vec<Bar> {
         let phases = latency.phases.clone();
         // What it would still take is not known.
         let end = latency.steady.is_none().then_some(", no steady state");
-        let cured = if latency.cell.is_default() {
+        let tuned = if latency.cell.is_default() {
             ""
         } else {
-            ", cured"
+            ", tuned"
         };
-        Bar::of(format!("{}{cured}", with_threads(threads)), phases, end)
+        Bar::of(format!("{}{tuned}", with_threads(threads)), phases, end)
     });
     let cold = engine.row.cold.iter().map(|latency: &Latency| {
         let phases = latency.phases.iter().copied();

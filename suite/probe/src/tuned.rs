@@ -1,4 +1,4 @@
-//! The file of recommended settings that `firstpass cure --apply` writes.
+//! The file of recommended settings that `firstpass tune --apply` writes.
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
@@ -7,18 +7,18 @@ use crate::{Error, Knobs, Result};
 /// Settings by backend.
 ///
 /// ```
-/// use firstpass_probe::Cures;
+/// use firstpass_probe::Tuned;
 ///
-/// let cures = Cures::parse("[my-engine]\nfusion = \"off\"\n")?;
+/// let tuned = Tuned::parse("[my-engine]\nfusion = \"off\"\n")?;
 /// // To be given to `Session::<MyEngine>::open`.
-/// let knobs = cures.of("my-engine");
+/// let knobs = tuned.of("my-engine");
 /// assert_eq!(knobs.get("fusion"), Some("off"));
 /// # Ok::<(), firstpass_probe::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cures(BTreeMap<String, Knobs>);
+pub struct Tuned(BTreeMap<String, Knobs>);
 
-impl Cures {
+impl Tuned {
     /// Reads TOML: a table for each backend, in it a value for each knob.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Cures {
         Ok(Self(of_backends.collect::<Result<_>>()?))
     }
 
-    /// Reads a file; see [`Cures::parse`].
+    /// Reads a file; see [`Tuned::parse`].
     ///
     /// # Errors
     /// Fails where the file cannot be read as well; the message names it.
@@ -88,11 +88,11 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read() -> Result<()> {
-        let mut cures = Cures::default();
-        cures.insert("a", Knobs::default().with("x", "off").with("threads", 2));
-        cures.insert("b", Knobs::default());
-        let read = Cures::parse(&cures.to_toml())?;
-        assert_eq!(read, cures);
+        let mut tuned = Tuned::default();
+        tuned.insert("a", Knobs::default().with("x", "off").with("threads", 2));
+        tuned.insert("b", Knobs::default());
+        let read = Tuned::parse(&tuned.to_toml())?;
+        assert_eq!(read, tuned);
         assert_eq!(read.of("a"), Knobs::default().with("x", "off"));
         assert_eq!(read.of("nobody"), Knobs::default());
         Ok(())
@@ -101,15 +101,15 @@ mod tests {
     #[test]
     fn numbers_are_taken_and_nonsense_is_named() -> Result<()> {
         assert_eq!(
-            Cures::parse("[a]\nruns = 2\n")?.of("a").get("runs"),
+            Tuned::parse("[a]\nruns = 2\n")?.of("a").get("runs"),
             Some("2")
         );
         for wrong in ["[a]\nx = [1]\n", "x = 1\n", "[a\n"] {
-            assert!(Cures::parse(wrong).is_err(), "{wrong}");
+            assert!(Tuned::parse(wrong).is_err(), "{wrong}");
         }
-        let missing = Cures::read(Path::new("/nonexistent/cures.toml"));
+        let missing = Tuned::read(Path::new("/nonexistent/tuned.toml"));
         let message = missing.err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(message.contains("/nonexistent/cures.toml"), "{message}");
+        assert!(message.contains("/nonexistent/tuned.toml"), "{message}");
         Ok(())
     }
 }
