@@ -101,8 +101,11 @@ fn render(records: &[Record]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use firstpass_trial::workspace::Workspace;
+
     use super::*;
     use crate::{
+        page::Block,
         record::tests::record,
         studies::first_passes::judge::latency::tests::{observation, times},
     };
@@ -127,5 +130,27 @@ mod tests {
             lines[1].contains('–') && lines[1].contains("3.00×"),
             "{page}"
         );
+    }
+
+    /// The committed record, and the small one that the crate `firstpass` is tested with.
+    #[test]
+    fn records_of_two_hosts_stand_side_by_side() -> Result<()> {
+        let workspace = Workspace::find()?;
+        let reports = workspace.reports();
+        let page = std::fs::read_to_string(reports.join("README.md"))?;
+        let committed = reports.join(Block::source_of(&page).context("it names its record")?);
+        let other = workspace
+            .root()
+            .join("suite/firstpass/tests/example/record");
+        let folder = tempfile::tempdir()?;
+        let page = super::hosts(&[committed.clone(), other.clone()], folder.path())?;
+        let text = std::fs::read_to_string(page)?;
+        for record in [&committed, &other] {
+            let cpu = Record::read(record)?.run.machine.cpu;
+            assert!(text.contains(&cpu), "{cpu} in {text}");
+        }
+        let missing = super::hosts(&[folder.path().join("none"), other], folder.path());
+        assert!(missing.is_err());
+        Ok(())
     }
 }
