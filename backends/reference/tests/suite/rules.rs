@@ -34,16 +34,17 @@ fn fbgemm_with_saturating_pairs_is_exactly_pytorch() -> Result<()> {
     Ok(())
 }
 
-/// Each rule makes a difference, on any photograph: none is there for nothing.
+/// Each rule makes a difference: none is there for nothing. Most do on any photograph; pairs of products
+/// saturate only where activations are large, which not every photograph has.
 fn other_rules_differ() -> Result<()> {
     let [model, _] = MODELS;
-    for rules in [
-        [("sums", "exact"), ("arithmetic", "fbgemm")],
-        [("sums", "depthwise-pairs"), ("arithmetic", "qlinear")],
-        [("sums", "depthwise-pairs"), ("arithmetic", "exact")],
-        [("sums", "depthwise-pairs"), ("rounding", "half-away")],
+    for (rules, photos) in [
+        ([("sums", "exact"), ("arithmetic", "fbgemm")], usize::MAX),
+        ([("sums", "depthwise-pairs"), ("arithmetic", "qlinear")], 1),
+        ([("sums", "depthwise-pairs"), ("arithmetic", "exact")], 1),
+        ([("sums", "depthwise-pairs"), ("rounding", "half-away")], 1),
     ] {
-        let found = steps(model, &rules, 1)?;
+        let found = steps(model, &rules, photos)?;
         assert!((1..=9).contains(&found), "{rules:?}: {found} steps");
     }
     Ok(())
