@@ -42,7 +42,7 @@ impl study::Study for Study {
     }
 
     fn minutes(&self) -> Option<u32> {
-        Some(3)
+        Some(10)
     }
 
     fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State> {
