@@ -206,8 +206,15 @@ fn arithmetic_is_declared(
         .first()
         .ok_or_else(|| Failed::from("no photographs"))?;
     let arithmetic = match context.probe.inspect(&artifact.file, &trial.knobs, input) {
-        // An engine need not be able to tell; a report then says that it is not stated.
-        Err(Outcome::Failed(error)) if error.kind == ErrorKind::Unsupported => return Ok(()),
+        // An engine need not be able to tell, unless something is declared of what it would tell.
+        Err(Outcome::Failed(error)) if error.kind == ErrorKind::Unsupported => {
+            let (model, format) = (&artifact.description.name, artifact.file.format);
+            let declared = context.known.float_arithmetic(model, format);
+            eprintln!("{model}: the engine does not state its arithmetic: {error}");
+            return check(declared.is_none(), || {
+                "float arithmetic is declared, and the engine does not say what it ran".into()
+            });
+        }
         answer => answer.map_err(|outcome| Failed::from(outcome.to_string()))?,
     };
     expectation::judge_arithmetic(
