@@ -330,7 +330,7 @@ fn engine(
         first_pass: of(|l| l.pass.get(&1).copied()),
         second_pass: of(|l| l.pass.get(&2).copied()),
         steady: of(|l| l.steady),
-        first_pass_over_steady: of(|l| l.first_over_steady),
+        first_pass_over_steady: of(|l| Some(l.first_over_steady?.estimate())),
         cold_start: of(|l| l.cold_start),
         agreement: agreement(measured, row),
         fault,

@@ -7,7 +7,10 @@ use firstpass_harness::{
     commands::{cargo, doctor, record},
     compare::{compare_command as compare, gate_command as gate},
     report::command as report,
-    studies::{self, first_passes::aa},
+    studies::{
+        self,
+        first_passes::{aa, error_rates},
+    },
     user_model::{check, golden, init},
 };
 use firstpass_trial::{setup, workspace::Workspace};
@@ -35,6 +38,8 @@ enum Command {
     Golden(golden::Arguments),
     /// Measures every engine against itself: what can this machine tell apart?
     Aa(aa::Arguments),
+    /// How often does the judging err, on the noise of records, and what do these leave open?
+    ErrorRates(error_rates::Arguments),
     /// Says what changed between two records beyond noise
     Compare(compare::Arguments),
     /// Judges limits on first passes and steady times; the exit code is the verdict
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
             Command::Init(arguments) => init::run(&workspace, &arguments),
             Command::Golden(arguments) => golden::run(&workspace, &arguments),
             Command::Aa(arguments) => aa::run(&workspace, &arguments),
+            Command::ErrorRates(arguments) => error_rates::run(&workspace, &arguments),
             Command::Compare(arguments) => compare::run(&arguments),
             Command::Gate(arguments) => gate::run(&workspace, &arguments),
             Command::Test(arguments) => cargo::test(&workspace, &arguments),

@@ -12,6 +12,10 @@
 pub mod bootstrap;
 pub mod change_points;
 pub mod comparison;
+pub mod disturbance;
+pub mod error_rates;
+pub mod joint;
+pub mod moderation;
 pub mod outliers;
 pub mod planted;
 pub mod steady;

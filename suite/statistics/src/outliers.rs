@@ -8,22 +8,25 @@ const REACH: usize = 10;
 /// So many standard deviations of its neighbourhood away, a pass is an outlier (Hampel's usual 3).
 const FAR: f64 = 3.0;
 
-/// More neighbours than this on the same side, or than an eighth of a short series, are a level of
+/// More neighbours than this on the same side, or than a fifth of a short series, are a level of
 /// their own and no outliers. In a series of a thousand passes with tails as heavy as ours two or
 /// three such neighbours come by chance.
 pub(crate) fn longest_run(passes: usize) -> usize {
-    (passes / 8).clamp(1, 4)
+    (passes / 5).clamp(1, 4)
 }
 
-/// A slow start is believed where no greater share of the later passes is as slow.
-const RARE: f64 = 0.01;
+/// A slow start of one process is believed where no greater share of its later passes is as slow. Of the
+/// common course of several processes, whose tails are lighter, [`RARE_IN_COMMON`].
+pub(crate) const RARE: f64 = 0.01;
+pub(crate) const RARE_IN_COMMON: f64 = 0.03;
 
 /// Which values are outliers: those that stand alone, or with few others, far from the median of the values
-/// around them (Hampel's rule on a sliding window, over `floor` at least as standard deviation).
+/// around them (Hampel's rule on a sliding window, over `floor` at least as standard deviation). A slow start is none where at most the share `rare` of the
+/// later values is as high.
 ///
 /// Slow passes at the very start are none: they are what is looked for. They are outliers like any
 /// other where they are fast, or where later passes are as slow time and again.
-pub fn outliers(series: &[f64], floor: f64) -> Vec<bool> {
+pub fn outliers(series: &[f64], floor: f64, rare: f64) -> Vec<bool> {
     let mut window = Window::default();
     let mut signs = Vec::with_capacity(series.len());
     for value in series.iter().take(REACH) {
@@ -41,20 +44,31 @@ pub fn outliers(series: &[f64], floor: f64) -> Vec<bool> {
     let mut marks = vec![false; series.len()];
     let mut at = 0;
     for run in signs.chunk_by(|a, b| a == b) {
-        let slow_start = at == 0 && run[0] > 0 && is_rare(series, run.len());
-        let outlying = run[0] != 0 && !slow_start && run.len() <= longest_run(series.len());
-        marks[at..at + run.len()].fill(outlying);
+        let start = if at == 0 && run[0] > 0 {
+            slow_start(series, run.len(), rare)
+        } else {
+            0
+        };
+        let outlying = run[0] != 0 && run.len() - start <= longest_run(series.len());
+        marks[at + start..at + run.len()].fill(outlying);
         at += run.len();
     }
     marks
 }
 
+/// How many of the first values are a slow start and no outliers, of so many that are high: what follows
+/// a slow start may be an outlier as anywhere else.
+fn slow_start(series: &[f64], high: usize, rare: f64) -> usize {
+    let is_slow_start = |start: &usize| is_rare(series, *start, rare);
+    (1..=high).rev().find(is_slow_start).unwrap_or(0)
+}
+
 /// Whether hardly any of the later values is as high as the lowest of the first ones.
-fn is_rare(series: &[f64], first: usize) -> bool {
+pub(crate) fn is_rare(series: &[f64], first: usize, rare: f64) -> bool {
     let (first, later) = series.split_at(first);
     let least = first.iter().copied().fold(f64::INFINITY, f64::min);
     let as_high = later.iter().filter(|x| **x >= least).count();
-    as_high as f64 <= RARE * series.len() as f64
+    as_high as f64 <= rare * series.len() as f64
 }
 
 /// The median of the values around each position, itself included.
@@ -127,7 +141,7 @@ mod tests {
     use super::*;
 
     fn marked(series: &[f64]) -> Vec<usize> {
-        let marks = outliers(series, 0.01);
+        let marks = outliers(series, 0.01, RARE);
         (0..series.len()).filter(|n| marks[*n]).collect()
     }
 

@@ -1,14 +1,15 @@
-//! Series whose truth is known, with the noise of series that were measured: what the detector of
-//! [`crate::steady`] makes of them shows how far it can be trusted.
+//! Cells whose truth is known, with the noise of series that were measured: what the judging of
+//! [`crate::joint`] makes of them shows how far it can be trusted.
 
 use std::{fmt, panic::resume_unwind, thread};
 
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use crate::{
+    joint::{CellClass, Joint, Passes},
     median,
     outliers::sliding_median,
-    steady::{Class, Series},
+    steady::Class,
     summary::noise,
 };
 
@@ -65,92 +66,104 @@ impl Noise {
     }
 }
 
-/// What is planted in a series.
+/// What is planted in the processes of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truth {
     /// Nothing but noise.
     Flat,
-    /// One pass in the middle takes three times as long.
+    /// One pass in the middle of each process takes three times as long.
     Spike,
     /// 10 % faster or slower from a pass in the middle on.
     Step,
     /// The first pass takes 1.3 times as long.
     SlowFirst,
-    /// The first passes take 8 and 5 times as long.
+    /// The first pass takes 1.1 times as long.
+    SlightlySlowFirst,
+    /// The first passes take 300 and 500 times as long.
     SlowFirstTwo,
     /// From twice the level down to it within about ten passes.
     Ramp,
-    /// 20 % up and down again, every 5 to 15 passes.
+    /// 20 % up and down again every 5 to 15 passes, other passes in each process.
     Flipping,
     /// 20 % slower from the first to the last pass, evenly.
     Drift,
+    /// The first pass of two of five processes takes 1.5 times as long.
+    TwoKinds,
 }
 
 impl Truth {
-    pub const ALL: [Self; 8] = [
-        Self::Flat,
-        Self::Spike,
-        Self::Step,
-        Self::SlowFirst,
-        Self::SlowFirstTwo,
-        Self::Ramp,
-        Self::Flipping,
-        Self::Drift,
-    ];
-
     /// What counts as right.
     pub fn expectation(self) -> &'static str {
         match self {
             Self::Flat | Self::Spike => "flat, no change",
             Self::Step => "a change within 3 passes of the step",
-            Self::SlowFirst => "a warm-up of 1 pass",
+            Self::SlowFirst | Self::SlightlySlowFirst => "a warm-up of 1 pass",
             Self::SlowFirstTwo => "a warm-up of 2 passes",
             Self::Ramp => "a warm-up of 3 to 14 passes",
             Self::Flipping | Self::Drift => "not flat",
+            Self::TwoKinds => "mixed",
         }
     }
 
-    /// A series of passes around 1, and the place of its step.
-    pub fn plant(self, passes: usize, noise: &Noise, random: &mut impl Rng) -> (Vec<f64>, usize) {
+    /// The passes of each of some processes, and the place of the step. Processes have levels of their
+    /// own, which differ by some per cent.
+    pub fn plant(
+        self,
+        processes: usize,
+        passes: usize,
+        noise: &Noise,
+        random: &mut impl Rng,
+    ) -> (Vec<Vec<f64>>, usize) {
         let middle = random.random_range(passes / 5..=passes * 4 / 5);
         let step = if random.random() { 1.1 } else { 1.0 / 1.1 };
-        let mut up = false;
-        let mut dwell = 0;
-        let times = (0..passes).map(|at| {
-            if dwell == 0 {
-                up = !up;
-                dwell = random.random_range(5..=15);
-            }
-            dwell -= 1;
-            let level = match (self, at) {
-                (Self::Spike, at) if at == middle => 3.0,
-                (Self::Step, at) if at >= middle => step,
-                (Self::SlowFirst, 0) => 1.3,
-                (Self::SlowFirstTwo, 0) => 8.0,
-                (Self::SlowFirstTwo, 1) => 5.0,
-                (Self::Ramp, at) => 1.0 + (-(at as f64) / 3.0).exp(),
-                (Self::Flipping, _) if up => 1.2,
-                (Self::Drift, at) => 1.0 + 0.2 * at as f64 / passes as f64,
-                _ => 1.0,
+        let cell = (0..processes).map(|process| {
+            let level = (LEVELS * normal(random)).exp();
+            let slow = match self {
+                Self::TwoKinds => process * 5 < processes * 2,
+                _ => true,
             };
-            level * noise.draw(random)
+            let mut up: bool = random.random();
+            let mut dwell = 0;
+            let times = (0..passes).map(|at| {
+                if dwell == 0 {
+                    up = !up;
+                    dwell = random.random_range(5..=15);
+                }
+                dwell -= 1;
+                let factor = match (self, at) {
+                    (Self::Spike, at) if at == middle => 3.0,
+                    (Self::Step, at) if at >= middle => step,
+                    (Self::SlowFirst, 0) => 1.3,
+                    (Self::SlightlySlowFirst, 0) => 1.1,
+                    (Self::TwoKinds, 0) if slow => 1.5,
+                    (Self::SlowFirstTwo, 0) => 300.0,
+                    (Self::SlowFirstTwo, 1) => 500.0,
+                    (Self::Ramp, at) => 1.0 + (-(at as f64) / 3.0).exp(),
+                    (Self::Flipping, _) if up => 1.2,
+                    (Self::Drift, at) => 1.0 + 0.2 * at as f64 / passes as f64,
+                    _ => 1.0,
+                };
+                level * factor * noise.draw(random)
+            });
+            times.collect()
         });
-        (times.collect(), middle)
+        (cell.collect(), middle)
     }
 
-    /// Whether the detector says of a planted series what is true of it.
-    pub fn is_seen_in(self, series: &Series, step: usize) -> bool {
+    /// Whether the judging says of a planted cell what is true of it.
+    pub fn is_seen_in(self, joint: &Joint, step: usize) -> bool {
         let warm_up = |passes: std::ops::RangeInclusive<usize>| {
-            series.class == Class::WarmUp
-                && series.warm_up_passes().is_some_and(|n| passes.contains(&n))
+            joint.class.is(Class::WarmUp)
+                && joint.warm_up_passes().is_some_and(|n| passes.contains(&n))
         };
         match self {
-            Self::Flat | Self::Spike => series.segments.len() == 1,
-            Self::Step => series.change_points().any(|at| at.abs_diff(step) <= 3),
-            Self::SlowFirst => warm_up(1..=1),
+            Self::Flat | Self::Spike => joint.class.is(Class::Flat),
+            Self::Step => joint.change_points().any(|at| at.abs_diff(step) <= 3),
+            Self::SlowFirst | Self::SlightlySlowFirst => warm_up(1..=1),
             Self::SlowFirstTwo => warm_up(2..=2),
             Self::Ramp => warm_up(3..=14),
-            Self::Flipping | Self::Drift => series.class != Class::Flat,
+            Self::Flipping | Self::Drift => !joint.class.is(Class::Flat),
+            Self::TwoKinds => matches!(joint.class, CellClass::Mixed(_)),
         }
     }
 }
@@ -162,23 +175,35 @@ impl fmt::Display for Truth {
             Self::Spike => "a single pass of 3×",
             Self::Step => "a step of 10 %",
             Self::SlowFirst => "first pass 1.3×",
-            Self::SlowFirstTwo => "first passes 8× and 5×",
+            Self::SlightlySlowFirst => "first pass 1.1×",
+            Self::SlowFirstTwo => "first passes 300× and 500×",
             Self::Ramp => "a ramp from 2× over ten passes",
             Self::Flipping => "flipping between two levels 20 % apart",
             Self::Drift => "a drift of 20 %",
+            Self::TwoKinds => "two of five processes start 1.5× slower",
         })
     }
 }
 
-/// How many of `series` planted series the detector saw rightly. They are drawn one after the other,
-/// so that a seed says which, and judged on all cores.
-pub fn seen(truth: Truth, passes: usize, noise: &Noise, series: usize, seed: u64) -> usize {
+/// How much the levels of processes differ, as a standard deviation of logarithms.
+const LEVELS: f64 = 0.03;
+
+/// How many of `cells` planted cells the judging saw rightly. They are drawn one after the other, so that
+/// a seed says which, and judged on all cores.
+pub fn seen(
+    truth: Truth,
+    processes: usize,
+    passes: usize,
+    noise: &Noise,
+    cells: usize,
+    seed: u64,
+) -> usize {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let planted: Vec<_> = (0..series)
-        .map(|_| truth.plant(passes, noise, &mut random))
+    let planted: Vec<_> = (0..cells)
+        .map(|_| truth.plant(processes, passes, noise, &mut random))
         .collect();
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let share = series.div_ceil(cores).max(1);
+    let share = cells.div_ceil(cores).max(1);
     thread::scope(|scope| {
         let judges: Vec<_> = planted
             .chunks(share)
@@ -193,8 +218,9 @@ pub fn seen(truth: Truth, passes: usize, noise: &Noise, series: usize, seed: u64
     })
 }
 
-fn is_seen(truth: Truth, (times, step): &(Vec<f64>, usize)) -> bool {
-    Series::of(times).is_some_and(|series| truth.is_seen_in(&series, *step))
+fn is_seen(truth: Truth, (cell, step): &(Vec<Vec<f64>>, usize)) -> bool {
+    let passes: Vec<Passes> = cell.iter().map(|times| Passes::of(times)).collect();
+    Joint::of(&passes).is_some_and(|joint| truth.is_seen_in(&joint, *step))
 }
 
 /// A draw from the standard normal distribution, by Box and Muller.

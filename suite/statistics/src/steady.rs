@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     change_points::change_points,
     mean,
-    outliers::{longest_run, outliers, sliding_median},
+    outliers::{RARE, RARE_IN_COMMON, is_rare, longest_run, outliers, sliding_median},
     summary::noise,
 };
 
@@ -44,9 +44,37 @@ pub const TAIL: f64 = 0.25;
 /// Nor is one that was seen for fewer passes.
 pub const SHORTEST_STEADY: usize = 3;
 
+/// A level that adds less than this share to what the passes before it cost does not lengthen a warm-up: after
+/// passes of seconds it says nothing that some passes are a millisecond slower.
+const NEGLIGIBLE: f64 = 0.01;
+
 /// No series is believed to be quieter than this share of its level: clock, cache and page effects
 /// alone are that large.
-const LEAST_NOISE: f64 = 0.003;
+pub(crate) const LEAST_NOISE: f64 = 0.003;
+
+/// The noise of a pass that few passes are drawn towards, as a share of its level, and how much it weighs,
+/// in differences of neighbours: 3 to 4 % are usual on shared machines.
+const USUAL_NOISE: f64 = 0.03;
+const USUAL_WEIGHT: f64 = 2.0;
+
+/// In a series of fewer passes two slow ones at its start would pass for noise.
+const SHORT: usize = 10;
+
+/// Noise alone makes a pass so many standard deviations slower now and then: its tails are heavy.
+const TAIL_REACH: f64 = 10.0;
+
+/// Nor does it matter beside a slow start that is so much higher: in logarithms this share of its height.
+const TAIL_SHARE: f64 = 0.08;
+
+/// So long a slow start is looked for where no change was found; see [`slow_start`].
+pub(crate) const LONGEST_START: usize = 3;
+
+/// A slow start is so many standard errors above the passes after it. Its place is known beforehand, so
+/// that less is needed than for a change anywhere.
+const START_REACH: f64 = 4.2;
+
+/// Few passes, each faster than the one before by more than this share, are no level yet.
+const FALLING: f64 = 0.2;
 
 /// The level around a pass is the median so many passes to either side.
 const OUTLIER_REACH: usize = 10;
@@ -107,87 +135,69 @@ impl Series {
     ///
     /// Times are judged as logarithms: noise and changes of passes are relative.
     pub fn of(times: &[f64]) -> Option<Self> {
-        if times.is_empty() || !times.iter().all(|t| t.is_finite() && *t > 0.0) {
+        if !times.iter().all(|t| t.is_finite() && *t > 0.0) {
             return None;
         }
-        let mut logs: Vec<f64> = times.iter().map(|t| t.ln()).collect();
-        let mut marks = outliers(&logs, noise(&logs).max(LEAST_NOISE));
-        let levels = sliding_median(&logs, OUTLIER_REACH);
+        let logs: Vec<f64> = times.iter().map(|t| t.ln()).collect();
+        Self::of_logs(&logs)
+    }
+
+    /// The same for logarithms of times. Means are those of the times.
+    pub fn of_logs(logs: &[f64]) -> Option<Self> {
+        Self::judge(logs, RARE)
+    }
+
+    /// The same for what several processes have in common, pass by pass.
+    pub(crate) fn of_common_course(logs: &[f64]) -> Option<Self> {
+        Self::judge(logs, RARE_IN_COMMON)
+    }
+
+    fn judge(logs: &[f64], rare: f64) -> Option<Self> {
+        if logs.is_empty() || !logs.iter().all(|log| log.is_finite()) {
+            return None;
+        }
+        let times: Vec<f64> = logs.iter().map(|log| log.exp()).collect();
+        let passes = times.len();
+        let mut marks = outliers(logs, level_noise(logs), rare);
+        let levels = sliding_median(logs, OUTLIER_REACH);
+        let mut quiet = logs.to_vec();
         for (at, outlying) in marks.iter().enumerate() {
             if *outlying {
-                logs[at] = levels[at];
+                quiet[at] = levels[at];
             }
         }
-        let noise = noise(&logs).max(LEAST_NOISE);
-        let penalty = PENALTY + PENALTY_PER_LOG * (times.len() as f64).ln();
-        let found = change_points(&logs, noise..=GREATEST_NOISE * noise, penalty);
-
-        let mut ranges: Vec<Range<usize>> = Vec::new();
-        for end in found.into_iter().chain([times.len()]) {
-            let begin = ranges.last().map_or(0, |r| r.end);
-            match ranges.last_mut() {
-                // Too short for a level, like an outlier; only at the start it may be one.
-                Some(before) if end - begin <= longest_run(times.len()) => {
-                    marks[begin..end].fill(true);
-                    before.end = end;
-                }
-                _ => ranges.push(begin..end),
-            }
+        let noise = level_noise(&quiet);
+        let penalty = PENALTY + PENALTY_PER_LOG * (passes as f64).ln();
+        let changes = change_points(&quiet, noise..=GREATEST_NOISE * noise, penalty);
+        let mut ranges = ranges(&quiet, &changes, noise, &mut marks);
+        if let Some(first) = ranges.first().cloned()
+            && let Some(end) = slow_start(&quiet[first.clone()], noise, rare)
+        {
+            ranges[0] = end..first.end;
+            ranges.insert(0, 0..end);
         }
         let mut segments = ranges
             .into_iter()
-            .map(|passes| segment(times, &marks, passes))
+            .map(|passes| segment(&times, &marks, passes))
             .collect();
-        merge_equivalent(times, &marks, &mut segments);
-        let (class, steady) = classify(&segments, times.len());
+        merge_equivalent(&times, &marks, &mut segments);
+        let (mut class, mut steady) = classify(&segments, passes);
+        if steady
+            .as_ref()
+            .is_some_and(|range| is_still_falling(&logs[range.clone()]))
+        {
+            (class, steady) = (Class::NoSteadyState, None);
+        }
         let steady_mean = steady
             .clone()
-            .map(|passes| segment(times, &marks, passes).mean);
+            .map(|passes| segment(&times, &marks, passes).mean);
         Some(Self {
             class,
             segments,
-            outliers: (0..times.len()).filter(|at| marks[*at]).collect(),
+            outliers: (0..passes).filter(|at| marks[*at]).collect(),
             steady,
             steady_mean,
             noise,
-        })
-    }
-
-    /// Judges a series of which some passes are known to say nothing, because the machine was slower
-    /// meanwhile: they are left out, and named among the outliers. What is known of them must not
-    /// come from their own times, or a slow engine would be taken for a slow machine.
-    ///
-    /// A series that consists of them for more than a half has no steady state.
-    pub fn of_except(times: &[f64], left_out: &[bool]) -> Option<Self> {
-        let is_kept = |at: &usize| !left_out.get(*at).copied().unwrap_or(false);
-        let kept: Vec<usize> = (0..times.len()).filter(is_kept).collect();
-        let kept_times: Vec<f64> = kept.iter().map(|at| times[*at]).collect();
-        let enough = 2 * kept.len() >= times.len();
-        let Some(judged) = Self::of(&kept_times).filter(|_| enough) else {
-            return Self::of(times).map(|all| Self {
-                class: Class::NoSteadyState,
-                outliers: (0..times.len()).collect(),
-                steady: None,
-                steady_mean: None,
-                ..all
-            });
-        };
-        // Positions in the whole series; what was left out belongs to the level before it.
-        let begin = |at: usize| if at == 0 { 0 } else { kept[at] };
-        let end = |at: usize| kept.get(at).copied().unwrap_or(times.len());
-        let whole = |r: &Range<usize>| begin(r.start)..end(r.end);
-        let segments = judged.segments.iter().map(|s| Segment {
-            passes: whole(&s.passes),
-            mean: s.mean,
-        });
-        let mut outliers: Vec<usize> = judged.outliers.iter().map(|at| kept[*at]).collect();
-        outliers.extend((0..times.len()).filter(|at| !is_kept(at)));
-        outliers.sort_unstable();
-        Some(Self {
-            segments: segments.collect(),
-            outliers,
-            steady: judged.steady.as_ref().map(whole),
-            ..judged
         })
     }
 
@@ -219,6 +229,83 @@ impl Series {
     }
 }
 
+/// The standard deviation of the noise around the levels of a series, from the differences of
+/// neighbours. A few of them know little, so that they are drawn towards what is usual; in a short series
+/// those of the first passes, which may be slow, are left out.
+fn level_noise(logs: &[f64]) -> f64 {
+    let late = if logs.len() < SHORT {
+        2.min(logs.len().saturating_sub(SHORTEST_STEADY))
+    } else {
+        0
+    };
+    let logs = &logs[late..];
+    let differences = logs.len().saturating_sub(1) as f64;
+    let prior = crate::moderation::Prior {
+        variance: USUAL_NOISE * USUAL_NOISE,
+        freedom: USUAL_WEIGHT,
+        yields: false,
+    };
+    let (variance, _) = prior.moderate(noise(logs).powi(2), differences);
+    variance.sqrt().max(LEAST_NOISE)
+}
+
+/// Cuts a series at its changes. A piece that is too short for a level is an outlier and belongs to the
+/// level before it; at the start it is a level, because slow first passes are what is looked for. But what
+/// noise alone could have made after them belongs to the level that follows.
+fn ranges(logs: &[f64], changes: &[usize], noise: f64, marks: &mut [bool]) -> Vec<Range<usize>> {
+    let is_short = |range: &Range<usize>| range.len() <= longest_run(logs.len());
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    let mut begin = 0;
+    for end in changes.iter().copied().chain([logs.len()]) {
+        let piece = begin..end;
+        let at_start = ranges.iter().all(is_short);
+        match ranges.last_mut() {
+            Some(before) if is_short(&piece) && at_start && end < logs.len() => {
+                let after = crate::median(logs[end..].iter().copied()).unwrap_or(0.0);
+                let height = |passes: &Range<usize>| {
+                    mean(&logs[passes.clone()]).map_or(0.0, |level| (level - after).abs())
+                };
+                let tail = (TAIL_REACH * noise).max(TAIL_SHARE * height(before));
+                if height(&piece) < tail {
+                    marks[piece].fill(true);
+                    continue;
+                }
+                ranges.push(piece);
+            }
+            Some(before) if is_short(&piece) => {
+                marks[piece].fill(true);
+                before.end = end;
+            }
+            _ => ranges.push(piece),
+        }
+        begin = end;
+    }
+    ranges
+}
+
+/// How many passes at the start of a level are slower than the rest of it, by too little to be found as a
+/// change anywhere would be. None where later passes are as slow now and then.
+fn slow_start(level: &[f64], noise: f64, rare: f64) -> Option<usize> {
+    let reach = |start: usize| {
+        let (first, later) = level.split_at(start);
+        let centre = crate::median(later.iter().copied())?;
+        let excess = mean(first)? - centre;
+        let large = is_rare(level, start, rare) && excess > (1.0 + DELTA).ln();
+        large.then_some((start, excess * (start as f64).sqrt() / noise))
+    };
+    let longest = LONGEST_START.min(level.len() / 4);
+    let best = (1..=longest)
+        .filter_map(reach)
+        .max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (best.1 > START_REACH).then_some(best.0)
+}
+
+/// Whether a level is so short and falls so much from pass to pass that its end has not been seen.
+fn is_still_falling(level: &[f64]) -> bool {
+    let falls = |pair: &[f64]| pair[0] - pair[1] > (1.0 + FALLING).ln();
+    level.len() < SHORT && level.len() > 1 && level.windows(2).all(falls)
+}
+
 fn segment(times: &[f64], outlying: &[bool], passes: Range<usize>) -> Segment {
     let kept: Vec<f64> = passes
         .clone()
@@ -237,13 +324,25 @@ fn equivalent(a: f64, b: f64) -> bool {
     (a - b).abs() <= DELTA * a.min(b)
 }
 
+/// The median of a segment, which a few slow passes of it do not move.
+fn middle(times: &[f64], segment: &Segment) -> f64 {
+    crate::median(times[segment.passes.clone()].iter().copied()).unwrap_or(f64::NAN)
+}
+
+/// From so many passes on the median of a level says more than its mean, which a few slow passes move.
+const LONG: usize = 8;
+
 /// Joins neighbours at one level, the closest first: a change of the variance alone is no change of
 /// the level.
 fn merge_equivalent(times: &[f64], outlying: &[bool], segments: &mut Vec<Segment>) {
     loop {
         let gap = |at: usize| (segments[at].mean / segments[at + 1].mean).ln().abs();
         let closest = (0..segments.len().saturating_sub(1))
-            .filter(|at| equivalent(segments[*at].mean, segments[at + 1].mean))
+            .filter(|at| {
+                let (a, b) = (&segments[*at], &segments[at + 1]);
+                let long = a.passes.len().min(b.passes.len()) >= LONG;
+                equivalent(a.mean, b.mean) || long && equivalent(middle(times, a), middle(times, b))
+            })
             .min_by(|a, b| gap(*a).total_cmp(&gap(*b)));
         let Some(at) = closest else { return };
         let passes = segments[at].passes.start..segments[at + 1].passes.end;
@@ -261,7 +360,15 @@ fn classify(segments: &[Segment], length: usize) -> (Class, Option<Range<usize>>
         .rev()
         .take_while(|s| equivalent(s.mean, last.mean))
         .count();
-    let earlier = &segments[..segments.len() - suffix];
+    let mut earlier = &segments[..segments.len() - suffix];
+    while let [start @ .., level] = earlier {
+        let cost = |s: &Segment| s.passes.len() as f64 * (s.mean - last.mean).max(0.0);
+        let negligible = cost(level) < NEGLIGIBLE * start.iter().map(cost).sum::<f64>();
+        if !negligible || level.mean < last.mean {
+            break;
+        }
+        earlier = start;
+    }
     let begin = segments[earlier.len()].passes.start;
     if earlier.is_empty() {
         return (Class::Flat, Some(0..length));
@@ -288,41 +395,6 @@ mod tests {
     /// A level with a little noise.
     fn level(time: f64, passes: usize) -> impl Iterator<Item = f64> {
         (0..passes).map(move |n| time * [1.0, 1.01, 0.99, 1.005, 0.995][n % 5])
-    }
-
-    #[test]
-    fn passes_that_are_known_to_be_slowed_say_nothing() {
-        let mut times: Vec<f64> = level(90.0, 1).chain(level(10.0, 40)).collect();
-        let quiet = Series::of(&times).expect("positive");
-        let mut slowed = vec![false; times.len()];
-        // A third of them, for long enough to be a level of their own.
-        for at in 10..24 {
-            times[at] *= 1.5;
-            slowed[at] = true;
-        }
-        assert_ne!(Series::of(&times).expect("positive").steady, quiet.steady);
-        let judged = Series::of_except(&times, &slowed).expect("positive");
-        assert_eq!(
-            (judged.class, judged.steady.clone()),
-            (Class::WarmUp, Some(1..41))
-        );
-        assert!((judged.steady_mean.expect("steady") / 10.0 - 1.0).abs() < 0.01);
-        assert_eq!(judged.steady_times(&times).len(), 40 - 14);
-        assert_eq!(
-            judged.segments.last().map(|s| s.passes.clone()),
-            Some(1..41)
-        );
-
-        let nothing = Series::of_except(&times, &vec![true; times.len()]).expect("positive");
-        assert_eq!(
-            (nothing.class, nothing.steady),
-            (Class::NoSteadyState, None)
-        );
-        let few: Vec<bool> = (0..times.len()).map(|at| at > 0).collect();
-        let few = Series::of_except(&times, &few).expect("positive");
-        assert_eq!(few.steady, None, "one pass is no steady state");
-        let all = Series::of_except(&times, &[]).expect("positive");
-        assert_eq!(Some(all), Series::of(&times));
     }
 
     fn series(levels: &[(f64, usize)]) -> (Vec<f64>, Series) {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use firstpass_statistics::comparison::{Comparison, Rule, Verdict, unpaired};
+use firstpass_statistics::{
+    comparison::{Comparison, LogSample, Rule, control},
+    moderation::Prior,
+};
 use firstpass_trial::observation::{Cell, Observation};
 
 use crate::{
@@ -41,7 +44,7 @@ impl Changes {
     pub fn beyond_noise(&self) -> impl Iterator<Item = &Change> {
         self.figures
             .iter()
-            .filter(|c| matches!(c.comparison.verdict, Verdict::Faster | Verdict::Slower))
+            .filter(|c| c.comparison.verdict.is_claim())
     }
 }
 
@@ -62,15 +65,16 @@ pub fn compare(before: &Record, after: &Record) -> Changes {
         cells.cloned().collect()
     };
     Changes {
-        figures: both()
-            .flat_map(|(cell, x, y)| {
-                let figures = Figure::ALL.into_iter();
-                figures.filter_map(move |figure| change(cell, figure, x, y))
-            })
+        figures: Figure::ALL
+            .into_iter()
+            .flat_map(|figure| changes(&a, &b, figure))
             .collect(),
         classes: both()
-            .filter(|(_, x, y)| x.classes.agreed() != y.classes.agreed())
-            .map(|(cell, x, y)| (cell.clone(), x.classes.to_string(), y.classes.to_string()))
+            .filter(|(_, x, y)| {
+                let class = |l: &Latency| l.joint.as_ref().map(|joint| joint.class.clone());
+                class(x) != class(y)
+            })
+            .map(|(cell, x, y)| (cell.clone(), x.class(), y.class()))
             .collect(),
         outputs: changed_outputs(before, after),
         gone: only_in(&a, &b),
@@ -79,20 +83,40 @@ pub fn compare(before: &Record, after: &Record) -> Changes {
     }
 }
 
-/// Compares one figure of one cell; `None` where a record does not have it.
-pub fn change(cell: &Cell, figure: Figure, before: &Latency, after: &Latency) -> Option<Change> {
+/// Compares figures of the cells that both have. Each record knows of all its cells together how much its
+/// processes vary, so that a single process can tell what is plain; the cells are one family.
+pub fn changes(
+    before: &BTreeMap<Cell, Latency>,
+    after: &BTreeMap<Cell, Latency>,
+    figure: Figure,
+) -> Vec<Change> {
     let values = |latency: &Latency| -> Vec<f64> {
         let processes = latency.processes.iter();
         processes.filter_map(|p| figure.of(p)).collect()
     };
-    let (x, y) = (values(before), values(after));
-    Some(Change {
-        cell: cell.clone(),
-        figure,
-        before: firstpass_statistics::median(x.iter().copied())?,
-        after: firstpass_statistics::median(y.iter().copied())?,
-        comparison: unpaired(&y, &x, Rule::separate(figure.resolution()))?,
-    })
+    let sample = |latency: &Latency| LogSample::of(values(latency).iter().map(|x| x.ln()));
+    let prior = |latencies: &BTreeMap<Cell, Latency>| {
+        let samples = latencies.values().filter_map(sample);
+        Prior::fit(samples.map(|s| (s.variance, s.freedom)))
+    };
+    let (prior_before, prior_after) = (prior(before), prior(after));
+    let rule = Rule::separate(figure.resolution());
+    let mut changes: Vec<Change> = before
+        .iter()
+        .filter_map(|(cell, x)| Some((cell, x, after.get(cell)?)))
+        .filter_map(|(cell, x, y)| {
+            let (old, new) = (sample(x)?, sample(y)?);
+            Some(Change {
+                cell: cell.clone(),
+                figure,
+                before: firstpass_statistics::median(values(x))?,
+                after: firstpass_statistics::median(values(y))?,
+                comparison: Comparison::unpaired(&new, &old, [&prior_after, &prior_before], rule),
+            })
+        })
+        .collect();
+    control(changes.iter_mut().map(|change| &mut change.comparison));
+    changes
 }
 
 fn changed_outputs(before: &Record, after: &Record) -> Vec<Cell> {
@@ -170,6 +194,8 @@ fn circumstances(before: &Record, after: &Record) -> Vec<(String, String, String
 
 #[cfg(test)]
 mod tests {
+    use firstpass_statistics::comparison::Verdict;
+
     use super::*;
     use crate::{
         record::tests::record,

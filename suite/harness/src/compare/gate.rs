@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use anyhow::{Context, Result, ensure};
-use firstpass_statistics::{bootstrap::Estimate, comparison::Comparison};
+use firstpass_statistics::comparison::Comparison;
 use firstpass_trial::observation::Cell;
 
 use crate::{
-    compare::changes::change,
+    compare::changes::changes,
     record::Record,
     studies::first_passes::judge::latency::{Figure, Latency, summarise},
 };
@@ -100,7 +100,9 @@ pub fn judge(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec
     let mut checks = Vec::new();
     if let Some(Times(limit)) = limits.first_pass {
         for (cell, latency) in now.iter().filter(|(cell, _)| !cell.cold_files) {
-            let ratio = latency.first_over_steady.as_ref().and_then(with_interval);
+            let ratio = latency
+                .first_over_steady
+                .map(|first| of_comparison(&first.0));
             checks.push(check(cell, "pass 1 / steady", limit, ratio));
         }
     }
@@ -108,27 +110,28 @@ pub fn judge(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec
         (Figure::Steady, limits.steady),
         (Figure::ColdStart, limits.cold_start),
     ];
-    for (before_cell, before) in baseline.map(latencies).unwrap_or_default() {
-        let after = now.get(&before_cell);
-        for (figure, limit) in against {
-            let Some(Growth(limit)) = limit else { continue };
-            if before_cell.cold_files && figure == Figure::Steady {
+    let before = baseline.map(latencies).unwrap_or_default();
+    for (figure, limit) in against {
+        let Some(Growth(limit)) = limit else { continue };
+        let what = format!("{figure} against the baseline");
+        let changes = changes(&before, &now, figure);
+        for cell in before.keys() {
+            if cell.cold_files && figure == Figure::Steady {
                 continue;
             }
-            let what = format!("{figure} against the baseline");
-            let Some(after) = after else {
+            if !now.contains_key(cell) {
                 checks.push(Check {
-                    cell: before_cell.clone(),
-                    what,
+                    cell: cell.clone(),
+                    what: what.clone(),
                     limit: 1.0 + limit,
                     ratio: None,
                     verdict: GateVerdict::Broken,
                 });
                 continue;
-            };
-            let change = change(&before_cell, figure, &before, after);
+            }
+            let change = changes.iter().find(|change| change.cell == *cell);
             let ratio = change.map(|c| of_comparison(&c.comparison));
-            checks.push(check(&before_cell, &what, 1.0 + limit, ratio));
+            checks.push(check(cell, &what, 1.0 + limit, ratio));
         }
     }
     checks
@@ -145,11 +148,6 @@ fn latencies(record: &Record) -> BTreeMap<Cell, Latency> {
         .into_iter()
         .map(|l| (l.cell.clone(), l))
         .collect()
-}
-
-fn with_interval(estimate: &Estimate) -> Option<(f64, f64, f64)> {
-    let (low, high) = estimate.interval?;
-    Some((estimate.median, low, high))
 }
 
 fn of_comparison(comparison: &Comparison) -> (f64, f64, f64) {

@@ -89,11 +89,11 @@ fn render(records: &[Record]) -> String {
             .rows(facts)
             .markdown(),
         tabled("Pass 1 / steady", &|latency| {
-            latency.first_over_steady.as_ref().map(|e| times(e.median))
+            latency.first_over_steady.map(|first| times(first.ratio()))
         }),
         tabled("Steady, ms", &median(Figure::Steady)),
         tabled("Cold start, ms", &median(Figure::ColdStart)),
-        tabled("Class", &|latency| Some(latency.classes.to_string())),
+        tabled("Class", &|latency| Some(latency.class())),
     ]
     .join("\n\n")
         + "\n"

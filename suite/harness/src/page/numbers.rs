@@ -1,10 +1,7 @@
 //! Numbers and settings in the words that every page uses.
 
 use firstpass_probe::Knobs;
-use firstpass_statistics::{
-    Spread,
-    comparison::{Comparison, Verdict},
-};
+use firstpass_statistics::{Spread, comparison::Comparison};
 
 /// `1.24×`, `12×`.
 pub(crate) fn times(ratio: f64) -> String {
@@ -29,17 +26,26 @@ pub(crate) fn milliseconds(ms: f64) -> String {
 
 /// `0.70× (0.66–0.75), faster`
 pub(crate) fn ratio(comparison: Option<Comparison>) -> String {
-    match comparison {
-        None => "–".into(),
-        Some(c) if c.interval.1.is_finite() => format!(
-            "{} ({}–{}), {}",
-            times(c.ratio),
-            times(c.interval.0),
-            times(c.interval.1),
-            c.verdict
-        ),
-        Some(c) => format!("{}, {}", times(c.ratio), Verdict::Inconclusive),
-    }
+    comparison.map_or_else(
+        || "–".into(),
+        |c| {
+            format!(
+                "{}, {}",
+                times_with_interval(c.ratio, c.interval),
+                c.verdict
+            )
+        },
+    )
+}
+
+/// `1.39× (1.33–1.45)`
+pub(crate) fn times_with_interval(ratio: f64, (low, high): (f64, f64)) -> String {
+    let high = times(high);
+    format!(
+        "{} ({}–{high})",
+        times(ratio),
+        times(low).trim_end_matches('×')
+    )
 }
 
 /// The settings in the order of their knobs; *default* for none.

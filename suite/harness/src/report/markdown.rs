@@ -170,14 +170,14 @@ fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
             }
             line.extend([
                 threads.to_string(),
-                latency.classes.to_string(),
+                latency.class(),
                 time(latency.pass.get(&1)),
                 time(latency.pass.get(&2)),
                 time(latency.steady.as_ref()),
                 latency
                     .first_over_steady
                     .as_ref()
-                    .map_or_else(|| "–".into(), |e| times(e.median)),
+                    .map_or_else(|| "–".into(), |first| times(first.ratio())),
                 time(latency.cold_start.as_ref()),
             ]);
             lines.push(line);

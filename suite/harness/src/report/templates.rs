@@ -31,6 +31,7 @@ use crate::{
             self,
             judge::{Explanation, FIRST, judge},
         },
+        first_passes::judge::comparisons::Comparisons,
         first_passes::{
             analysis::Analysis,
             judge::latency::{Figure, Latency},
@@ -113,6 +114,7 @@ struct Figures {
     settings: BTreeMap<String, String>,
     /// By model and engine.
     latencies: BTreeMap<(String, String), Latencies>,
+    comparisons: Comparisons,
     explanations: Vec<Explanation>,
 }
 
@@ -145,6 +147,7 @@ impl Figures {
                     Some(((model.clone(), row.label.clone()), latencies))
                 })
                 .collect(),
+            comparisons: analysis.comparisons.clone(),
             explanations: explained.map_or_else(Vec::new, |e| judge(&e).explanations),
         })
     }
@@ -165,7 +168,10 @@ impl Figures {
             "default over tuned" => {
                 let figure = compared(figure)?;
                 let both = found.zip(tuned);
-                ratio(both.and_then(|(found, tuned)| found.default.compare(tuned, figure)))
+                ratio(both.and_then(|(found, tuned)| {
+                    let (default, tuned) = (&found.default.cell, &tuned.cell);
+                    self.comparisons.get(default, tuned, figure)
+                }))
             }
             other => {
                 bail!("{other:?} is not one of \"default\", \"tuned\", \"default over tuned\"")
@@ -256,7 +262,7 @@ fn value(figure: &str, latency: Option<&Latency>) -> Result<String> {
             } else {
                 &latency.second_over_steady
             };
-            return Ok(median(over.as_ref()).map_or_else(|| DASH.into(), times));
+            return Ok(over.map_or_else(|| DASH.into(), |first| times(first.ratio())));
         }
     };
     Ok(time.map_or_else(|| DASH.into(), |ms| format!("{} ms", milliseconds(ms))))
@@ -293,6 +299,7 @@ mod tests {
             tuned: None,
         };
         Figures {
+            comparisons: Comparisons::default(),
             record: "<record>".into(),
             settings: BTreeMap::from([("x".into(), "a=b".into())]),
             latencies: BTreeMap::from([(("m".into(), "x".into()), latencies)]),

@@ -9,8 +9,9 @@ use std::{
 use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
 use firstpass_statistics::{
     Spread,
-    comparison::{Comparison, FIRST_RESOLUTION, Rule, STEADY_RESOLUTION, paired},
+    comparison::{Comparison, FIRST_RESOLUTION, LogSample, Rule, STEADY_RESOLUTION},
     mean, median,
+    moderation::Prior,
     steady::DELTA,
 };
 
@@ -595,11 +596,10 @@ fn profiler(processes: &[&ExplainProcess]) -> Profiler {
             .collect()
     };
     let compared = |figure: &dyn Fn(&Levels) -> f64, resolution: f64| {
-        paired(
-            &by_round(Variant::Profiled, figure),
-            &by_round(Variant::Plain, figure),
-            Rule::interleaved(resolution),
-        )
+        let profiled = by_round(Variant::Profiled, figure);
+        let ratios = LogSample::of_ratios(&profiled, &by_round(Variant::Plain, figure))?;
+        let rule = Rule::interleaved(resolution);
+        Some(Comparison::paired(&ratios, &Prior::UNKNOWN, rule))
     };
     Profiler {
         first: compared(&|levels| levels.at(1), FIRST_RESOLUTION),

@@ -21,7 +21,10 @@ use firstpass_trial::{
 
 use crate::{
     record::Record,
-    studies::first_passes::judge::latency::{self, Latency},
+    studies::first_passes::judge::{
+        comparisons::Comparisons,
+        latency::{self, Latency},
+    },
 };
 
 /// One engine reading one file of a model: a row of most tables.
@@ -85,6 +88,8 @@ pub struct Analysis {
     /// With whose outputs those of the engines are compared, by model.
     pub references: BTreeMap<String, String>,
     pub repeatability: Vec<Repeatability>,
+    /// Which of two cells is faster.
+    pub comparisons: Comparisons,
     /// What each backend declares.
     pub known: BTreeMap<String, Known>,
 }
@@ -150,6 +155,7 @@ impl Analysis {
             rows,
             references,
             repeatability,
+            comparisons: Comparisons::of_run(&latencies),
             known,
         })
     }

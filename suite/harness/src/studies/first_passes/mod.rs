@@ -4,6 +4,7 @@ pub mod aa;
 pub mod analysis;
 pub mod arguments;
 pub mod chosen;
+pub mod error_rates;
 pub mod judge;
 pub mod measure;
 pub mod picture;

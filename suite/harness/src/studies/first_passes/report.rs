@@ -2,36 +2,28 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use firstpass_statistics::{
-    Spread,
-    bootstrap::Estimate,
-    planted::{self, Truth},
-    steady::DELTA,
-};
+use firstpass_statistics::{Spread, bootstrap::Estimate, steady::DELTA};
 use firstpass_trial::observation::{Observation, Purpose};
 
 use crate::{
     page::{
-        numbers::{milliseconds, ratio, times},
+        numbers::{milliseconds, ratio, times_with_interval},
         table::Table,
     },
     record::Stop,
     studies::first_passes::{
         analysis::{Analysis, Row},
+        error_rates,
         judge::{
+            comparisons::Comparisons,
             disturbance,
+            first_pass::FirstPass,
             flipping::flipping,
             latency::{self, Figure, Latency, Phase, SHOWN_PASSES},
         },
         plots::{Plot, plot},
     },
 };
-
-/// Lengths of the planted series that the report shows.
-const PLANTED_PASSES: [usize; 4] = [10, 50, 200, 1000];
-
-/// So many planted series of each kind and length.
-const PLANTED_SERIES: usize = 400;
 
 pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
     let mut sections = vec![introduction(analysis)];
@@ -55,7 +47,7 @@ pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) 
             sections.push(pass_table(&latencies));
             sections.push(warm_up_table(analysis, &latencies));
             sections.push(phase_table(&latencies));
-            sections.extend(pair_table(&latencies));
+            sections.extend(pair_table(&analysis.comparisons, &latencies));
             sections.extend(flips(analysis, &latencies));
         }
         sections.extend(cold_files(analysis, analysis.rows(model)));
@@ -102,8 +94,8 @@ fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
         );
         line.extend([
             interval(latency.steady.as_ref(), milliseconds),
-            interval(latency.first_over_steady.as_ref(), times),
-            interval(latency.second_over_steady.as_ref(), times),
+            over_steady(latency.first_over_steady),
+            over_steady(latency.second_over_steady),
         ]);
         line
     });
@@ -117,22 +109,18 @@ fn warm_up_table(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> String 
         "warm-up passes",
         "warm-up cost",
         "cold start",
-        "steady in",
         "processes × passes",
         "stopped, because",
     ];
     let lines = latencies.iter().map(|(row, latency)| {
         vec![
             row.label_of(latency),
-            latency.classes.to_string(),
-            interval(latency.warm_up_passes.as_ref(), |n| format!("{n:.0}")),
+            latency.class(),
+            latency
+                .warm_up_passes
+                .map_or_else(|| "–".into(), |n| n.to_string()),
             interval(latency.warm_up_cost.as_ref(), milliseconds),
             interval(latency.cold_start.as_ref(), milliseconds),
-            format!(
-                "{} of {}",
-                latency.steady_processes(),
-                latency.processes.len()
-            ),
             format!("{} × {}", latency.processes.len(), latency.passes),
             stop(analysis, latency),
         ]
@@ -196,7 +184,7 @@ fn phases<'a>(latency: &'a Latency, shown: &'a [Phase]) -> impl Iterator<Item = 
 }
 
 /// Each pair of engines, by ratios within rounds.
-fn pair_table(latencies: &[(&Row, &Latency)]) -> Option<String> {
+fn pair_table(comparisons: &Comparisons, latencies: &[(&Row, &Latency)]) -> Option<String> {
     let mut lines = Vec::new();
     for (at, (row, latency)) in latencies.iter().enumerate() {
         for (other_row, other) in &latencies[at + 1..] {
@@ -219,7 +207,7 @@ fn pair_table(latencies: &[(&Row, &Latency)]) -> Option<String> {
             line.extend(
                 Figure::ALL
                     .into_iter()
-                    .map(|figure| ratio(latency.compare(other, figure))),
+                    .map(|figure| ratio(comparisons.get(&latency.cell, &other.cell, figure))),
             );
             lines.push(line);
         }
@@ -394,33 +382,25 @@ fn noise_section(analysis: &Analysis) -> String {
     parts.join("\n\n")
 }
 
-/// How far the detector can be trusted, on the noise of this very record.
+/// How far the judging can be trusted, on the noise of this very record.
 fn trust_section(analysis: &Analysis) -> Option<String> {
-    let latencies: Vec<&Latency> = analysis
-        .rows
-        .values()
-        .flatten()
-        .flat_map(|r| r.latency.values())
-        .collect();
-    let noise = latency::noise(latencies)?;
-    let mut header = vec!["planted".to_owned(), "right is".into()];
-    header.extend(PLANTED_PASSES.iter().map(|n| format!("{n} passes")));
-    let lines = Truth::ALL.into_iter().map(|truth| {
-        let mut line = vec![truth.to_string(), truth.expectation().into()];
-        line.extend(PLANTED_PASSES.iter().map(|passes| {
-            let right = planted::seen(truth, *passes, &noise, PLANTED_SERIES, 1);
-            format!("{:.1} %", 100.0 * right as f64 / PLANTED_SERIES as f64)
-        }));
-        line
-    });
+    let latencies = analysis.rows.values().flatten();
+    let noise = latency::noise(latencies.flat_map(|row| row.latency.values()))?;
     Some(format!(
-        "### Can the detector be trusted?\n\n{PLANTED_SERIES} series of each kind and length, whose \
-         truth is known, with noise drawn from the steady passes of this record (standard deviation \
-         {:.1} % of a pass, with its tails): how many are seen rightly. With 10 passes, all that a \
-         slow engine gets, only large changes can be seen.\n\n{}",
-        100.0 * noise.level,
-        Table::new(header).rows(lines).markdown()
+        "### Can the judging be trusted?\n\n{}",
+        error_rates::markdown(&noise)
     ))
+}
+
+/// `1.39× (1.33–1.45), slow`
+fn over_steady(pass: Option<FirstPass>) -> String {
+    pass.map_or_else(
+        || "–".into(),
+        |pass| {
+            let ratio = times_with_interval(pass.ratio(), pass.interval());
+            format!("{ratio}, {}", pass.verdict())
+        },
+    )
 }
 
 /// `46.1 (45.8–46.9)`

@@ -7,7 +7,10 @@ use crate::{
     page::numbers::{milliseconds, times},
     studies::first_passes::{
         analysis::{Analysis, Row},
-        judge::latency::{Figure, Latency},
+        judge::{
+            comparisons::Comparisons,
+            latency::{Figure, Latency},
+        },
     },
 };
 
@@ -21,7 +24,7 @@ pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
             let mut sentences = agreement(analysis.reference(model), rows);
             sentences.extend(first_passes(rows));
             sentences.extend(unsteady(rows));
-            sentences.extend(fastest(rows));
+            sentences.extend(fastest(&analysis.comparisons, rows));
             format!("**{}.** {}", model.title, sentences.join(" "))
         })
         .collect()
@@ -142,16 +145,17 @@ fn first_passes(rows: &[Row]) -> Option<String> {
         .iter()
         .filter_map(|r| {
             let latency = r.latency.first_key_value()?.1;
-            let ratio = latency.first_over_steady.as_ref()?.median;
+            let ratio = latency.first_over_steady?.ratio();
             Some((r.label.as_str(), ratio, latency))
         })
         .collect();
     slow.sort_by(|a, b| b.1.total_cmp(&a.1));
     let of = |(label, first, latency): &(&str, f64, &Latency)| {
-        let second = latency.second_over_steady.as_ref();
-        let second = second.map_or_else(String::new, |e| {
-            format!(" and {} in pass 2", times(e.median))
-        });
+        let second = latency
+            .second_over_steady
+            .map_or_else(String::new, |second| {
+                format!(" and {} in pass 2", times(second.ratio()))
+            });
         format!(
             "{label} takes {} its steady time in pass 1{second}",
             times(*first)
@@ -169,7 +173,7 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
     let mut sentences = Vec::new();
     for row in rows {
         for (threads, latency) in &row.latency {
-            if latency.steady.is_none() {
+            if !latency.is_steady() {
                 sentences.push(format!(
                     "{} reaches no steady state with {}.",
                     row.label,
@@ -185,7 +189,7 @@ fn with_threads(n: usize) -> String {
     format!("{n} thread{}", if n == 1 { "" } else { "s" })
 }
 
-fn fastest(rows: &[Row]) -> Vec<String> {
+fn fastest(comparisons: &Comparisons, rows: &[Row]) -> Vec<String> {
     let mut threads: Vec<usize> = rows
         .iter()
         .flat_map(|r| r.latency.keys().copied())
@@ -200,7 +204,7 @@ fn fastest(rows: &[Row]) -> Vec<String> {
         ];
         let parts: Vec<String> = figures
             .into_iter()
-            .filter_map(|(what, figure)| first_of(rows, n, what, figure))
+            .filter_map(|(what, figure)| first_of(comparisons, rows, n, what, figure))
             .collect();
         if !parts.is_empty() {
             sentences.push(format!("With {}, {}.", with_threads(n), parts.join("; ")));
@@ -210,7 +214,13 @@ fn fastest(rows: &[Row]) -> Vec<String> {
 }
 
 /// Who is first in a figure, and by how much, or that it cannot be told.
-fn first_of(rows: &[Row], threads: usize, what: &str, figure: Figure) -> Option<String> {
+fn first_of(
+    comparisons: &Comparisons,
+    rows: &[Row],
+    threads: usize,
+    what: &str,
+    figure: Figure,
+) -> Option<String> {
     let mut ranked: Vec<(&str, &Latency, f64)> = rows
         .iter()
         .filter_map(|r| {
@@ -224,7 +234,7 @@ fn first_of(rows: &[Row], threads: usize, what: &str, figure: Figure) -> Option<
         return None;
     };
     let (time, other) = (milliseconds(time), milliseconds(other));
-    let compared = a.compare(b, figure);
+    let compared = comparisons.get(&a.cell, &b.cell, figure);
     Some(match compared.map(|c| (c.verdict, c)) {
         Some((Comparing::Faster, c)) => format!(
             "{best} is fastest {what} ({time} ms, {} faster than {second})",

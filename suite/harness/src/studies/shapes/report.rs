@@ -105,7 +105,7 @@ fn table(shapes: &[Shape], found: &[Found]) -> Table {
 }
 
 fn ratio(latency: &Latency) -> Option<f64> {
-    latency.first_over_steady.as_ref().map(|e| e.median)
+    latency.first_over_steady.map(|first| first.ratio())
 }
 
 /// For each engine and model that came to a second shape: whether it warmed up again.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firstpass_probe::{Description, Knob, Knobs, THREADS};
 use firstpass_statistics::{
-    bootstrap::Estimate,
     comparison::{Comparison, Verdict},
     median, quantile,
 };
@@ -18,7 +17,10 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use crate::{
     page::numbers::setting,
     record::Record,
-    studies::first_passes::judge::latency::{Figure, Latency, summarise},
+    studies::first_passes::judge::{
+        comparisons::Comparisons,
+        latency::{Figure, Latency, summarise},
+    },
 };
 
 /// A first pass of at most so many times the steady time is no symptom any more.
@@ -116,6 +118,8 @@ pub struct Ablation {
     pub model: String,
     pub default: Latency,
     pub settings: Vec<Setting>,
+    /// Of all settings of the engine with each other.
+    pub comparisons: Comparisons,
 }
 
 impl Setting {
@@ -129,12 +133,12 @@ impl Setting {
     }
 
     /// Whether a figure is slower than with another setting, by ratios within rounds.
-    fn is_told_worse_than(&self, other: &Self) -> bool {
+    fn is_told_worse_than(&self, other: &Self, comparisons: &Comparisons) -> bool {
         let (Some(own), Some(other)) = (&self.latency, &other.latency) else {
             return true;
         };
         FIGURES.iter().any(|&figure| {
-            let comparison = own.compare(other, figure);
+            let comparison = comparisons.get(&own.cell, &other.cell, figure);
             comparison.is_some_and(|c| c.verdict == Verdict::Slower)
         })
     }
@@ -183,8 +187,8 @@ impl Setting {
     pub fn goal_figures(&self) -> Option<(f64, f64, f64)> {
         let latency = self.latency.as_ref()?;
         Some((
-            latency.first_over_steady.as_ref()?.median,
-            latency.second_over_steady.as_ref()?.median,
+            latency.first_over_steady?.ratio(),
+            latency.second_over_steady?.ratio(),
             self.against.get(&Figure::ColdStart)?.ratio,
         ))
     }
@@ -198,11 +202,10 @@ impl Setting {
     /// Which of the goals are reached as far as can be told from the noise.
     fn goals_in_reach(&self) -> Option<[bool; 3]> {
         let latency = self.latency.as_ref()?;
-        let low = |estimate: &Estimate| estimate.interval.map_or(estimate.median, |(low, _)| low);
         let cold = self.against.get(&Figure::ColdStart)?;
         Some(within_goals([
-            low(latency.first_over_steady.as_ref()?),
-            low(latency.second_over_steady.as_ref()?),
+            latency.first_over_steady?.interval().0,
+            latency.second_over_steady?.interval().0,
             cold.interval.0,
         ]))
     }
@@ -308,8 +311,10 @@ pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
             .cmp(&reached(a))
             .then(answers(a).total_cmp(&answers(b)))
     })?;
-    candidates
-        .retain(|s| count(s.goals_in_reach()) >= reached(best) && !s.is_told_worse_than(best));
+    candidates.retain(|s| {
+        count(s.goals_in_reach()) >= reached(best)
+            && !s.is_told_worse_than(best, &ablation.comparisons)
+    });
     let size = |s: &Setting| s.knobs.iter_except_threads().count();
     candidates.into_iter().min_by(|a, b| {
         size(a)
@@ -327,7 +332,7 @@ pub fn undecided(ablation: &Ablation) -> Option<&Setting> {
     let answers = |s: &Setting| s.against.get(&Figure::ThreeAnswers).map(|c| c.ratio);
     let promising = ablation.settings.iter().filter(|s| {
         let starts = [Figure::ColdStart, Figure::ThreeAnswers];
-        let undecided = |f| s.verdict(f) == Some(Verdict::Inconclusive);
+        let undecided = |f| s.verdict(f) == Some(Verdict::Open);
         s.is_promising() && starts.into_iter().all(undecided)
     });
     let seeming = promising.filter_map(|s| Some((s, answers(s).filter(|ratio| *ratio < 1.0)?)));
@@ -391,6 +396,7 @@ pub fn pareto(ablation: &Ablation) -> Vec<Option<&Setting>> {
 pub fn judge(record: &Record, models: &[ModelDescription]) -> anyhow::Result<Vec<Ablation>> {
     let latencies = summarise(record.observations());
     let latency_of = |cell: &Cell| latencies.iter().find(|l| l.cell == *cell);
+    let comparisons = compare_settings(&latencies);
     let mut ablations = Vec::new();
     for default in latencies.iter().filter(|l| l.cell.is_default()) {
         let cell = &default.cell;
@@ -406,7 +412,7 @@ pub fn judge(record: &Record, models: &[ModelDescription]) -> anyhow::Result<Vec
             let latency = latency_of(other);
             let against = FIGURES
                 .into_iter()
-                .filter_map(|f| Some((f, latency?.compare(default, f)?)));
+                .filter_map(|f| Some((f, comparisons.get(&latency?.cell, cell, f)?)));
             let peak = |l: &Latency| l.peak_memory_mib.as_ref().map(|m| m.median);
             Ok(Setting {
                 knobs: other.knobs.clone().without_threads(),
@@ -416,7 +422,7 @@ pub fn judge(record: &Record, models: &[ModelDescription]) -> anyhow::Result<Vec
                     .and_then(peak)
                     .zip(peak(default))
                     .map(|(a, b)| a / b),
-                break_even: latency.and_then(|l| break_even(l, default)),
+                break_even: latency.and_then(|l| break_even(l, default, &comparisons)),
                 failure: failure(record, other),
                 latency: latency.cloned(),
             })
@@ -426,9 +432,20 @@ pub fn judge(record: &Record, models: &[ModelDescription]) -> anyhow::Result<Vec
             model: cell.model.clone(),
             settings: settings.collect::<anyhow::Result<_>>()?,
             default: default.clone(),
+            comparisons: comparisons.clone(),
         });
     }
     Ok(ablations)
+}
+
+/// Every setting of a file on an engine with every other, the default among them.
+fn compare_settings(latencies: &[Latency]) -> Comparisons {
+    let pairs = latencies.iter().enumerate().flat_map(|(at, a)| {
+        let others = latencies[at + 1..].iter();
+        let same_file = others.filter(|b| a.cell.default_of() == b.cell.default_of());
+        same_file.map(move |b| (a, b))
+    });
+    Comparisons::of(pairs, &FIGURES)
 }
 
 /// Why a cell has no figures: the outcome of the first process that did not complete.
@@ -485,13 +502,18 @@ fn output_change(
 }
 
 /// From the medians over rounds, with an interval by bootstrap over the rounds that both have.
-fn break_even(setting: &Latency, default: &Latency) -> Option<BreakEven> {
-    let steady = setting.compare(default, Figure::Steady)?;
-    let answers = setting.compare(default, Figure::ThreeAnswers)?;
+fn break_even(
+    setting: &Latency,
+    default: &Latency,
+    comparisons: &Comparisons,
+) -> Option<BreakEven> {
+    let compared = |figure| comparisons.get(&setting.cell, &default.cell, figure);
+    let steady = compared(Figure::Steady)?;
+    let answers = compared(Figure::ThreeAnswers)?;
     let ahead = |verdict| match verdict {
         Verdict::Faster => Some(true),
         Verdict::Slower => Some(false),
-        Verdict::NoDifference | Verdict::Inconclusive => None,
+        Verdict::NoDifference | Verdict::Open => None,
     };
     let (early, late) = (ahead(answers.verdict), ahead(steady.verdict));
     match (early, late) {
@@ -652,7 +674,7 @@ mod tests {
         assert!(undecided(&judged).is_none(), "it is told");
         let all = judged.settings.iter_mut();
         for comparison in all.flat_map(|s| s.against.values_mut()) {
-            comparison.verdict = Verdict::Inconclusive;
+            comparison.verdict = Verdict::Open;
         }
         assert!(recommended(&judged).is_none());
         assert_eq!(

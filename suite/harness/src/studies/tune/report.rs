@@ -22,7 +22,10 @@ use crate::{
             judge::{Explanation, judge},
             report::remains,
         },
-        first_passes::judge::latency::{Figure, Latency},
+        first_passes::judge::{
+            first_pass::FirstPass,
+            latency::{Figure, Latency},
+        },
         tune::{
             Tuning,
             judge::{
@@ -199,10 +202,10 @@ fn recommendation(ablation: &Ablation, explained: &[Explanation]) -> String {
                 against(Figure::ThreeAnswers),
             );
         }
-        let median = |estimate: &Option<Estimate>| estimate.as_ref().map(|e| e.median);
+        let ratio = |pass: Option<FirstPass>| pass.map(|pass| pass.ratio());
         if let (Some(first), Some(second)) = (
-            median(&ablation.default.first_over_steady),
-            median(&ablation.default.second_over_steady),
+            ratio(ablation.default.first_over_steady),
+            ratio(ablation.default.second_over_steady),
         ) {
             text += &format!(
                 "\n\nBy default pass 1 is {} steady ({} at most 1.2×) and pass 2 {} ({} at most \
@@ -316,10 +319,10 @@ fn outputs(change: &OutputChange) -> String {
 }
 
 fn over_steady(latency: Option<&Latency>) -> [String; 2] {
-    let of = |estimate: Option<&Estimate>| estimate.map_or("–".into(), |e| times(e.median));
+    let ratio = |pass: Option<FirstPass>| pass.map_or("–".into(), |pass| times(pass.ratio()));
     [
-        of(latency.and_then(|l| l.first_over_steady.as_ref())),
-        of(latency.and_then(|l| l.second_over_steady.as_ref())),
+        ratio(latency.and_then(|l| l.first_over_steady)),
+        ratio(latency.and_then(|l| l.second_over_steady)),
     ]
 }
 
@@ -424,10 +427,7 @@ fn idle(ablation: &Ablation) -> Option<String> {
     };
     let nothing = names(&Setting::does_nothing);
     let undecided = names(&|s| {
-        let inconclusive = s
-            .against
-            .values()
-            .any(|c| c.verdict == Verdict::Inconclusive);
+        let inconclusive = s.against.values().any(|c| c.verdict == Verdict::Open);
         s.failure.is_none() && !s.does_nothing() && inconclusive
     });
     let mut sentences = Vec::new();

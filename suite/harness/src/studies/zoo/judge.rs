@@ -52,8 +52,8 @@ impl Timed {
     /// Passes 1 and 2 in units of the steady time.
     fn over_steady(&self) -> Option<(f64, f64)> {
         let latency = self.latency()?;
-        let first = latency.first_over_steady.as_ref()?.median;
-        Some((first, latency.second_over_steady.as_ref()?.median))
+        let first = latency.first_over_steady?.ratio();
+        Some((first, latency.second_over_steady?.ratio()))
     }
 }
 

@@ -120,7 +120,7 @@ fn lane(canvas: &Canvas, x: &Axis, y: f64, colour: RGBColor, row: &Row) -> Resul
 
 /// Pass 1 over steady by default and tuned.
 fn points(row: &Row) -> [Option<f64>; 2] {
-    let ratio = |latency: &Latency| Some(latency.first_over_steady.as_ref()?.median);
+    let ratio = |latency: &Latency| Some(latency.first_over_steady?.ratio());
     [
         row.default.latency().and_then(ratio),
         row.tuned.as_ref().and_then(Timed::latency).and_then(ratio),

@@ -162,9 +162,19 @@ fn figures(latency: &Latency) -> Vec<String> {
         median(latency.pass.get(&1), milliseconds),
         median(latency.pass.get(&2), milliseconds),
         median(latency.steady.as_ref(), milliseconds),
-        interval(latency.first_over_steady.as_ref(), times),
-        median(latency.second_over_steady.as_ref(), times),
-        median(latency.warm_up_passes.as_ref(), |n| format!("{n:.0}")),
+        interval(
+            latency
+                .first_over_steady
+                .map(|first| first.estimate())
+                .as_ref(),
+            times,
+        ),
+        latency
+            .second_over_steady
+            .map_or_else(|| "–".into(), |second| times(second.ratio())),
+        latency
+            .warm_up_passes
+            .map_or_else(|| "–".into(), |n| n.to_string()),
         median(latency.cold_start.as_ref(), milliseconds),
     ]
 }

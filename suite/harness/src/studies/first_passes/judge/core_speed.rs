@@ -2,9 +2,9 @@
 //! tells: another tenant ran on the same core, or its frequency was lower. Neither shows in steal,
 //! load or CPU time.
 //!
-//! These passes are left out of the figures, and stay in the record. What decides is the time of the
-//! reference work and never that of the pass, so that no slow pass of an engine is left out for
-//! being slow.
+//! These passes are left out of the figures where there are enough others, and stay in the record. What
+//! decides is the time of the reference work and never that of the pass. How much slower the core was bounds
+//! what it can explain, so that no pass of an engine that is slow beyond that is ever forgotten.
 
 use std::collections::BTreeMap;
 
@@ -36,31 +36,32 @@ impl CoreSpeed {
         Self(floors.collect())
     }
 
-    /// Which passes of the process were slowed, before or after.
-    pub fn slowed_passes(&self, observation: &Observation) -> Vec<bool> {
+    /// By what factor the core was slower during each pass of the process, as the reference work before
+    /// or after it says; 1 where it was not.
+    pub fn slowdown(&self, observation: &Observation) -> Vec<f64> {
         let references = references(&observation.process);
         let first = references.len() - 1 - observation.process.passes.len();
-        self.slowed(observation, &references[first..])
+        self.factors(observation, &references[first..])
     }
 
     /// Whether any step before the first pass was slowed.
     pub fn slowed_start(&self, observation: &Observation) -> bool {
         let references = references(&observation.process);
         let steps = references.len() - observation.process.passes.len();
-        let slowed = self.slowed(observation, &references[..steps]);
-        slowed.contains(&true)
+        let factors = self.factors(observation, &references[..steps]);
+        factors.iter().any(|factor| *factor > 1.0)
     }
 
-    /// By work: whether the reference before or after it says so. There is one more of them.
-    fn slowed(&self, observation: &Observation, references: &[Option<f64>]) -> Vec<bool> {
+    /// By work: what the reference before or after it says. There is one more of them.
+    fn factors(&self, observation: &Observation, references: &[Option<f64>]) -> Vec<f64> {
         let floor = self.0.get(&key(observation)).copied();
-        let is_slow = |reference: Option<f64>| match (reference, floor) {
-            (Some(reference), Some(floor)) => reference > SLOWED * floor,
-            _ => false,
+        let factor = |reference: Option<f64>| match (reference, floor) {
+            (Some(reference), Some(floor)) if reference > SLOWED * floor => reference / floor,
+            _ => 1.0,
         };
         references
             .windows(2)
-            .map(|pair| is_slow(pair[0]) || is_slow(pair[1]))
+            .map(|pair| factor(pair[0]).max(factor(pair[1])))
             .collect()
     }
 }
@@ -116,9 +117,10 @@ mod tests {
     fn the_work_on_both_sides_of_a_slow_reference_is_slowed() {
         let disturbed = process(&[7]);
         let speed = CoreSpeed::of([&disturbed, &process(&[])]);
-        let slowed = speed.slowed_passes(&disturbed);
-        let expected: Vec<bool> = (0..31).map(|at| at == 6 || at == 7).collect();
-        assert_eq!(slowed, expected);
+        let slowdown = speed.slowdown(&disturbed);
+        let slowed: Vec<usize> = (0..31).filter(|at| slowdown[*at] > 1.0).collect();
+        assert_eq!(slowed, [6, 7]);
+        assert!((slowdown[6] - 1.5).abs() < 1e-9);
         assert!(!speed.slowed_start(&disturbed));
         assert!(speed.slowed_start(&process(&[0])));
     }
@@ -127,7 +129,7 @@ mod tests {
     fn a_record_without_references_has_none_slowed() {
         let plain = observation(0, &times(&[50.0], 10.0));
         let speed = CoreSpeed::of([&plain]);
-        assert!(!speed.slowed_passes(&plain).contains(&true));
+        assert!(speed.slowdown(&plain).iter().all(|factor| *factor == 1.0));
         assert!(!speed.slowed_start(&plain));
     }
 }

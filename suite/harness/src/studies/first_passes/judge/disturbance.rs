@@ -121,9 +121,9 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
             continue;
         }
         summary.processes += 1;
-        let slowed = speed.slowed_passes(observation);
-        summary.passes += slowed.len();
-        summary.slowed_passes += slowed.iter().filter(|slowed| **slowed).count();
+        let slowdown = speed.slowdown(observation);
+        summary.passes += slowdown.len();
+        summary.slowed_passes += slowdown.iter().filter(|factor| **factor > 1.0).count();
         let found = disturbances(observation);
         summary.disturbed += usize::from(!found.is_empty());
         for disturbance in found {

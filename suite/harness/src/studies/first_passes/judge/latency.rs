@@ -1,25 +1,26 @@
 //! First passes against the steady state.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 use firstpass_probe::Span;
 use firstpass_statistics::{
     Spread,
     bootstrap::{Estimate, Sample, estimate},
-    comparison::{Comparison, FIRST_RESOLUTION, Rule, STEADY_RESOLUTION, paired},
-    median,
+    comparison::{FIRST_RESOLUTION, STEADY_RESOLUTION},
+    joint::{Joint, Passes},
+    mean, median,
     planted::Noise,
-    steady::{Class, Series},
+    steady::{SHORTEST_STEADY, Series},
 };
 use firstpass_trial::observation::{Cell, Observation, Purpose};
 
-use crate::studies::first_passes::judge::core_speed::CoreSpeed;
+use crate::studies::first_passes::judge::{core_speed::CoreSpeed, first_pass::FirstPass};
 
 /// The passes whose times a table shows, counted from 1.
 pub const SHOWN_PASSES: [usize; 5] = [1, 2, 3, 5, 10];
 
-/// A series whose first passes were slowed could be of any class.
-const JUDGED_FIRST: usize = 3;
+/// Figures of the first passes may be of slowed passes where too few processes have others.
+const FIRST_PASSES: usize = 3;
 
 /// With fewer undisturbed processes the disturbed ones are taken as well: better than nothing.
 const FEWEST_UNDISTURBED: usize = 3;
@@ -38,16 +39,19 @@ pub struct Latency {
     pub processes: Vec<ProcessLatency>,
     /// The fewest passes of a process.
     pub passes: usize,
-    pub classes: Classes,
+    /// What kind of series they are, together; `None` with cold files, where a process is over before it
+    /// could be steady.
+    pub joint: Option<Joint>,
     /// By number, from 1; a number that not every process reached is left out.
     pub pass: BTreeMap<usize, Estimate>,
-    /// The mean of the steady passes; `None` where no process has a steady state.
+    /// The mean of the steady passes; where there is no steady state, of the second half of the passes.
     pub steady: Option<Estimate>,
-    /// Pass 1 in units of the steady time of its own process.
-    pub first_over_steady: Option<Estimate>,
-    pub second_over_steady: Option<Estimate>,
-    pub warm_up_passes: Option<Estimate>,
-    /// What the passes before the steady state took beyond the steady time.
+    /// Passes 1 and 2 in units of the steady time of their own process, judged over the processes.
+    pub first_over_steady: Option<FirstPass>,
+    pub second_over_steady: Option<FirstPass>,
+    /// Passes before the steady state; `None` where there is none.
+    pub warm_up_passes: Option<usize>,
+    /// What these passes took beyond the steady time.
     pub warm_up_cost: Option<Estimate>,
     /// From the spawn to the first outputs.
     pub cold_start: Option<Estimate>,
@@ -69,13 +73,17 @@ pub struct Latency {
 pub struct ProcessLatency {
     pub round: usize,
     pub times: Vec<f64>,
-    /// Which passes ran on a slowed core; they enter no figure.
+    /// Which passes ran on a slowed core; they enter no figure where there are enough others.
     pub slowed: Vec<bool>,
     /// Whether a step before the first pass did.
     pub slowed_start: bool,
+    /// This process by itself.
     pub series: Series,
-    /// The times of the steady passes, outliers left out.
+    /// The times of its steady passes, outliers and slowed ones left out.
     pub steady: Vec<f64>,
+    pub steady_mean: Option<f64>,
+    /// The passes that its steady figures are of, from 0.
+    pub steady_range: Range<usize>,
     pub cold_start: Option<f64>,
     pub phases: BTreeMap<Phase, f64>,
 }
@@ -91,11 +99,6 @@ impl ProcessLatency {
     pub fn undisturbed_cold_start(&self) -> Option<f64> {
         self.pass(1)?;
         self.cold_start.filter(|_| !self.slowed_start)
-    }
-
-    /// Whether the first passes are those of the engine alone, so that its class can be told.
-    fn begins_undisturbed(&self) -> bool {
-        !self.slowed.iter().take(JUDGED_FIRST).any(|slowed| *slowed)
     }
 }
 
@@ -143,30 +146,6 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How many processes are of which class.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Classes(pub BTreeMap<Class, usize>);
-
-impl Classes {
-    /// The class of all processes; `None` where they differ.
-    pub fn agreed(&self) -> Option<Class> {
-        match self.0.iter().next() {
-            Some((class, _)) if self.0.len() == 1 => Some(*class),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Classes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(class) = self.agreed() {
-            return class.fmt(f);
-        }
-        let counts: Vec<String> = self.0.iter().map(|(c, n)| format!("{n} {c}")).collect();
-        write!(f, "inconsistent ({})", counts.join(", "))
-    }
-}
-
 /// A figure that two cells are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
@@ -195,7 +174,7 @@ impl Figure {
     /// On a core that was not slowed meanwhile.
     pub fn of(self, process: &ProcessLatency) -> Option<f64> {
         match self {
-            Self::Steady => process.series.steady_mean,
+            Self::Steady => process.steady_mean,
             Self::FirstPass => process.pass(1),
             Self::ColdStart => process.undisturbed_cold_start(),
             Self::SecondPass => process.pass(2),
@@ -210,7 +189,7 @@ impl Figure {
     fn of_any(self, process: &ProcessLatency) -> Option<f64> {
         let pass = |number: usize| process.times.get(number - 1).copied();
         match self {
-            Self::Steady => process.series.steady_mean,
+            Self::Steady => process.steady_mean,
             Self::FirstPass => pass(1),
             Self::ColdStart => process.cold_start,
             Self::SecondPass => pass(2),
@@ -264,21 +243,18 @@ impl Latency {
         }
     }
 
-    /// Compares a figure with that of another cell, by ratios within [`Latency::rounds_with`].
-    pub fn compare(&self, other: &Self, figure: Figure) -> Option<Comparison> {
-        let rounds = self.rounds_with(other, figure);
-        let own = rounds.iter().map(|(round, pair)| (*round, pair.0));
-        let others = rounds.iter().map(|(round, pair)| (*round, pair.1));
-        let rule = Rule::interleaved(figure.resolution());
-        paired(&own.collect(), &others.collect(), rule)
+    /// The class in words, with how many processes bear it out.
+    pub fn class(&self) -> String {
+        self.joint
+            .as_ref()
+            .map_or_else(|| "–".into(), ToString::to_string)
     }
 
-    /// Processes that have a steady state.
-    pub fn steady_processes(&self) -> usize {
-        self.processes
-            .iter()
-            .filter(|p| p.series.steady.is_some())
-            .count()
+    /// Whether the processes together reach a steady state.
+    pub fn is_steady(&self) -> bool {
+        self.joint
+            .as_ref()
+            .is_some_and(|joint| joint.steady.is_some())
     }
 }
 
@@ -296,10 +272,12 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
                 .push(observation);
         }
     }
-    by_cell
+    let mut latencies: Vec<Latency> = by_cell
         .into_iter()
         .filter_map(|(cell, processes)| summarise_cell(cell, &processes, &speed))
-        .collect()
+        .collect();
+    FirstPass::judge(&mut latencies);
+    latencies
 }
 
 /// The noise of the steady passes of all cells.
@@ -314,48 +292,53 @@ fn summarise_cell(
     observations: &[&Observation],
     speed: &CoreSpeed,
 ) -> Option<Latency> {
-    let mut observed: Vec<(&Observation, ProcessLatency)> = observations
+    let mut in_order: Vec<&Observation> = observations
         .iter()
-        .filter_map(|o| Some((*o, process(o, speed)?)))
+        .copied()
+        .filter(|o| {
+            !o.process.passes.is_empty() && o.process.passes.iter().all(|p| p.span.wall_ns > 0)
+        })
         .collect();
-    observed.sort_by_key(|(_, p)| p.round);
+    in_order.sort_by_key(|o| o.round);
+    let times: Vec<Vec<f64>> = in_order
+        .iter()
+        .map(|o| {
+            o.process
+                .passes
+                .iter()
+                .map(|p| ms(p.span.wall_ns))
+                .collect()
+        })
+        .collect();
+    let slowdown: Vec<Vec<f64>> = in_order.iter().map(|o| speed.slowdown(o)).collect();
+    let passes: Vec<Passes> = times
+        .iter()
+        .zip(&slowdown)
+        .map(|(times, slowdown)| Passes { times, slowdown })
+        .collect();
+    let joint = Joint::of(&passes)?;
+    let mut observed: Vec<(&Observation, ProcessLatency)> = in_order
+        .iter()
+        .zip(&passes)
+        .zip(&joint.each)
+        .map(|((o, passes), own)| (*o, process(o, passes, own, &joint, speed.slowed_start(o))))
+        .collect();
     let undisturbed = observed
         .iter()
         .filter(|(_, p)| p.undisturbed_cold_start().is_some())
         .count();
-    let steady = observed
-        .iter()
-        .filter(|(_, p)| p.series.steady.is_some())
-        .count();
-    let needed = FEWEST_UNDISTURBED.min(observed.len());
-    let too_few_undisturbed = undisturbed < needed || steady < needed;
-    if steady < needed && !cell.cold_files {
-        // All passes, then: a steady time of a disturbed machine is better than none.
-        let nothing = CoreSpeed::default();
-        observed = observations
-            .iter()
-            .filter_map(|o| Some((*o, process(o, &nothing)?)))
-            .collect();
-        observed.sort_by_key(|(_, p)| p.round);
-    }
+    let too_few_undisturbed = undisturbed < FEWEST_UNDISTURBED.min(observed.len());
     if too_few_undisturbed {
         for (_, process) in &mut observed {
             process.slowed_start = false;
-            process
-                .slowed
-                .iter_mut()
-                .take(JUDGED_FIRST)
-                .for_each(|s| *s = false);
+            let first = process.slowed.iter_mut().take(FIRST_PASSES);
+            first.for_each(|slowed| *slowed = false);
         }
     }
     let processes: Vec<ProcessLatency> = observed.iter().map(|(_, p)| p.clone()).collect();
     let passes = processes.iter().map(|p| p.times.len()).min()?;
-    let mut classes = Classes::default();
-    let judged = |p: &&ProcessLatency| p.begins_undisturbed();
-    let clean: Vec<&ProcessLatency> = processes.iter().filter(judged).collect();
-    for process in clean {
-        *classes.0.entry(process.series.class).or_default() += 1;
-    }
+    let joint = Some(joint).filter(|_| !cell.cold_files);
+    let warm_up_passes = joint.as_ref().and_then(Joint::warm_up_passes);
 
     let over_processes = |sample: &dyn for<'p> Fn(&'p ProcessLatency) -> Option<Sample<'p>>| {
         let samples: Vec<Sample> = processes.iter().filter_map(sample).collect();
@@ -364,14 +347,12 @@ fn summarise_cell(
     let value = |figure: &dyn Fn(&ProcessLatency) -> Option<f64>| {
         over_processes(&|p| figure(p).map(Sample::Value))
     };
-    let over_steady =
-        |number: usize| over_processes(&|p| Some(Sample::ValueOver(p.pass(number)?, &p.steady)));
     let spread = |figure: &dyn Fn(&Observation, &ProcessLatency) -> Option<f64>| {
         Spread::of(observed.iter().filter_map(|(o, p)| figure(o, p)))
     };
     let steady_median = |figure: fn(&Span) -> f64| {
         spread(&move |o, p| {
-            let passes = o.process.passes.get(p.series.steady.clone()?)?;
+            let passes = o.process.passes.get(p.steady_range.clone())?;
             median(passes.iter().map(|pass| figure(&pass.span)))
         })
     };
@@ -385,21 +366,19 @@ fn summarise_cell(
     Some(Latency {
         cell: cell.clone(),
         passes,
-        classes,
         pass: (1..=passes)
             .filter_map(|n| Some((n, value(&|p| p.pass(n))?)))
             .collect(),
         steady: over_processes(&|p| Some(Sample::Passes(&p.steady))),
-        first_over_steady: over_steady(1),
-        second_over_steady: over_steady(2),
-        warm_up_passes: value(&|p| {
-            let passes = p.series.warm_up_passes()?;
-            p.begins_undisturbed().then_some(passes as f64)
-        }),
+        first_over_steady: None,
+        second_over_steady: None,
+        warm_up_passes,
         warm_up_cost: value(&|p| {
-            let cost = p.series.warm_up_cost(&p.times)?;
-            p.begins_undisturbed().then_some(cost)
+            let before = p.times.get(..warm_up_passes?)?.iter();
+            let steady = p.steady_mean?;
+            Some(before.map(|t| t - steady).sum())
         }),
+        joint,
         cold_start: value(&ProcessLatency::undisturbed_cold_start),
         phases: phases.collect(),
         steady_cpu_ratio: steady_median(|s| s.cpu_ns as f64 / s.wall_ns.max(1) as f64),
@@ -411,24 +390,50 @@ fn summarise_cell(
     })
 }
 
-fn process(observation: &Observation, speed: &CoreSpeed) -> Option<ProcessLatency> {
+/// One process with the figures that its cell gives it.
+fn process(
+    observation: &Observation,
+    passes: &Passes,
+    own: &Series,
+    joint: &Joint,
+    slowed_start: bool,
+) -> ProcessLatency {
     let process = &observation.process;
-    let times: Vec<f64> = process.passes.iter().map(|p| ms(p.span.wall_ns)).collect();
-    let slowed = speed.slowed_passes(observation);
-    let mut series = Series::of_except(&times, &slowed)?;
+    let times = passes.times;
+    let slowed: Vec<bool> = (0..times.len())
+        .map(|at| passes.slowdown.get(at).is_some_and(|factor| *factor > 1.0))
+        .collect();
+    let second_half = times.len() / 2..times.len();
+    let common = joint
+        .steady
+        .as_ref()
+        .map(|steady| steady.start..times.len());
+    // A shorter process than the others may end before the steady state.
+    let steady_range = common
+        .filter(|range| !range.is_empty())
+        .unwrap_or(second_half);
+    let is_steady = |at: &usize| own.outliers.binary_search(at).is_err();
+    let undisturbed: Vec<usize> = steady_range
+        .clone()
+        .filter(|at| is_steady(at) && !slowed[*at])
+        .collect();
+    let kept = if undisturbed.len() < SHORTEST_STEADY {
+        // A steady time of a disturbed machine is better than none.
+        steady_range.clone().filter(is_steady).collect()
+    } else {
+        undisturbed
+    };
+    let mut steady: Vec<f64> = kept.iter().map(|at| times[*at]).collect();
     if observation.cell.cold_files {
         // It is over before it could be steady: it was run for its cold start.
-        series.class = Class::NoSteadyState;
-        series.steady = None;
-        series.steady_mean = None;
+        steady.clear();
     }
-    let steady = series.steady_times(&times);
+    let steady_mean = mean(&steady);
     let span = |span: Option<Span>| span.map(|s| ms(s.wall_ns));
     let rest = || {
-        let mean = series.steady_mean?;
-        let warm = series.warm_up_passes()?;
-        let beyond = times.get(2..warm).unwrap_or_default().iter();
-        Some(beyond.map(|t| t - mean).sum::<f64>().max(0.0))
+        let mean = steady_mean?;
+        let beyond = times.get(2..joint.warm_up_passes()?).unwrap_or_default();
+        Some(beyond.iter().map(|t| t - mean).sum::<f64>().max(0.0))
     };
     let phases = [
         (Phase::ProcessStart, process.process_start_ns().map(ms)),
@@ -440,19 +445,21 @@ fn process(observation: &Observation, speed: &CoreSpeed) -> Option<ProcessLatenc
         (Phase::Pass2, times.get(1).copied()),
         (Phase::RestOfWarmUp, rest()),
     ];
-    Some(ProcessLatency {
+    ProcessLatency {
         round: observation.round,
         slowed,
-        slowed_start: speed.slowed_start(observation),
+        slowed_start,
         steady,
+        steady_mean,
+        steady_range,
         cold_start: process.cold_start_ns().map(ms),
         phases: phases
             .into_iter()
             .filter_map(|(phase, time)| Some((phase, time?)))
             .collect(),
-        series,
-        times,
-    })
+        series: own.clone(),
+        times: times.to_vec(),
+    }
 }
 
 /// Page faults of a span, of either kind.
@@ -470,6 +477,7 @@ pub(crate) mod tests {
     use firstpass_statistics::comparison::Verdict;
 
     use super::*;
+    use crate::studies::first_passes::judge::comparisons::Comparisons;
     use firstpass_trial::{observation::Process, system_counters::SystemCounters};
 
     /// A completed process whose passes took these times.
@@ -543,12 +551,13 @@ pub(crate) mod tests {
         };
         close(latency.steady, 10.0);
         close(latency.pass.get(&1).copied(), 1000.0);
-        close(latency.first_over_steady, 100.0);
-        close(latency.warm_up_passes, 2.0);
+        let first = latency.first_over_steady.expect("a first pass");
+        assert!((first.ratio() / 100.0 - 1.0).abs() < 0.01);
+        assert_eq!(latency.warm_up_passes, Some(2));
         close(latency.warm_up_cost, 1080.0);
         // 5 to main, 10 start, 20 load, then pass 1.
         close(latency.cold_start, 1035.0);
-        assert_eq!(latency.classes.agreed(), Some(Class::WarmUp));
+        assert_eq!(latency.class(), "warm-up");
         assert_eq!(latency.steady_cpu_ratio.map(|s| s.median), Some(2.0));
         assert_eq!(latency.phases.last(), Some(&(Phase::RestOfWarmUp, 0.0)));
     }
@@ -619,16 +628,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn processes_of_several_classes_are_inconsistent() {
+    fn processes_that_provably_differ_are_mixed() {
         let latency = one(&[
             observation(0, &times(&[], 10.0)),
             observation(1, &times(&[90.0], 10.0)),
+            observation(2, &times(&[], 10.0)),
+            observation(3, &times(&[80.0], 10.0)),
         ]);
-        assert_eq!(latency.classes.agreed(), None);
-        assert_eq!(
-            latency.classes.to_string(),
-            "inconsistent (1 flat, 1 warm-up)"
-        );
+        assert_eq!(latency.class(), "mixed (2 flat, 2 warm-up)");
     }
 
     #[test]
@@ -640,10 +647,27 @@ pub(crate) mod tests {
                 .map(|round| observation(round, &times(&[], level * levels[round])))
                 .collect()
         };
-        let (a, b) = (one(&rounds(10.0)), one(&rounds(12.0)));
-        let compared = a.compare(&b, Figure::Steady).expect("rounds in common");
-        assert_eq!(compared.verdict, Verdict::Faster);
-        let same = a.compare(&a, Figure::ColdStart).expect("rounds in common");
-        assert_eq!(same.verdict, Verdict::NoDifference);
+        let other = |level: f64| {
+            let mut rounds = rounds(level);
+            rounds
+                .iter_mut()
+                .for_each(|o| o.cell.backend = format!("y{level}"));
+            rounds
+        };
+        let all: Vec<Observation> = [rounds(10.0), other(13.0), other(10.0)].concat();
+        let latencies = summarise(&all);
+        let comparisons = Comparisons::of_run(&latencies);
+        let [a, alike, slower] = &latencies[..] else {
+            panic!("three cells")
+        };
+        let verdict = |a: &Latency, b: &Latency, figure| {
+            comparisons.get(&a.cell, &b.cell, figure).map(|c| c.verdict)
+        };
+        assert_eq!(verdict(a, slower, Figure::Steady), Some(Verdict::Faster));
+        assert_eq!(verdict(slower, a, Figure::Steady), Some(Verdict::Slower));
+        assert_eq!(
+            verdict(a, alike, Figure::ColdStart),
+            Some(Verdict::NoDifference)
+        );
     }
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use firstpass_statistics::comparison::{Comparison, Rule, Verdict, paired};
+use firstpass_statistics::comparison::{Comparison, Verdict};
 use firstpass_trial::observation::Cell;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
-use crate::studies::first_passes::judge::latency::{Figure, Latency};
+use crate::studies::first_passes::judge::{
+    comparisons::compare_family,
+    latency::{Figure, Latency},
+};
 
 /// How often the run is analysed anew, with the two entries of each round in another order.
 pub const ANALYSES: usize = 100;
@@ -41,42 +44,53 @@ impl SelfComparison {
 
 /// Compares the entries of each cell that was entered twice.
 pub fn judge(latencies: &[Latency]) -> Vec<SelfComparison> {
-    let mut found = Vec::new();
-    for second in latencies.iter().filter(|l| l.cell.entry == 1) {
-        let cell = Cell {
-            entry: 0,
-            ..second.cell.clone()
-        };
-        let Some(first) = latencies.iter().find(|l| l.cell == cell) else {
-            continue;
-        };
-        for figure in Figure::ALL {
-            if let Some(comparison) = first.compare(second, figure) {
-                let rounds = first.rounds_with(second, figure);
-                found.push(SelfComparison {
-                    cell: cell.clone(),
-                    figure,
-                    comparison,
-                    repeated: repeat(&rounds, figure),
-                });
-            }
+    let first_entry = |cell: &Cell| Cell {
+        entry: 0,
+        ..cell.clone()
+    };
+    let twins: Vec<(&Latency, &Latency)> = latencies
+        .iter()
+        .filter(|l| l.cell.entry == 1)
+        .filter_map(|second| {
+            let cell = first_entry(&second.cell);
+            Some((latencies.iter().find(|l| l.cell == cell)?, second))
+        })
+        .collect();
+    let mut judged = Vec::new();
+    for figure in Figure::ALL {
+        let rounds = twins.iter().map(|(a, b)| a.rounds_with(b, figure));
+        let rounds: Vec<Vec<(f64, f64)>> = rounds
+            .map(|rounds| rounds.into_values().collect())
+            .collect();
+        let repeated = repeat(&rounds, figure);
+        let compared = compare_family(&rounds, figure);
+        for (((first, _), comparison), repeated) in twins.iter().zip(compared).zip(repeated) {
+            judged.extend(comparison.map(|comparison| SelfComparison {
+                cell: first.cell.clone(),
+                figure,
+                comparison,
+                repeated,
+            }));
         }
     }
-    found
+    judged.sort_by(|a, b| (&a.cell, a.figure).cmp(&(&b.cell, b.figure)));
+    judged
 }
 
-fn repeat(rounds: &BTreeMap<usize, (f64, f64)>, figure: Figure) -> BTreeMap<Verdict, usize> {
-    let mut verdicts = BTreeMap::new();
+/// The verdicts on each pair in all analyses.
+fn repeat(pairs: &[Vec<(f64, f64)>], figure: Figure) -> Vec<BTreeMap<Verdict, usize>> {
+    let mut verdicts = vec![BTreeMap::new(); pairs.len()];
     for analysis in 0..ANALYSES as u64 {
         let mut random = ChaCha8Rng::seed_from_u64(analysis);
-        let drawn: Vec<(f64, f64)> = rounds
-            .values()
-            .map(|&(x, y)| if random.random() { (x, y) } else { (y, x) })
-            .collect();
-        let side = |of: fn(&(f64, f64)) -> f64| drawn.iter().map(of).enumerate().collect();
-        let rule = Rule::interleaved(figure.resolution());
-        if let Some(comparison) = paired(&side(|p| p.0), &side(|p| p.1), rule) {
-            *verdicts.entry(comparison.verdict).or_default() += 1;
+        let mut drawn = pairs.to_vec();
+        for pair in drawn.iter_mut().flatten().filter(|_| random.random()) {
+            *pair = (pair.1, pair.0);
+        }
+        let compared = compare_family(&drawn, figure);
+        for (verdicts, comparison) in verdicts.iter_mut().zip(compared) {
+            if let Some(comparison) = comparison {
+                *verdicts.entry(comparison.verdict).or_default() += 1;
+            }
         }
     }
     verdicts

@@ -16,7 +16,10 @@ use crate::{
     progress::progress,
     record::{Line, Recorder, RunSettings, Stop},
     studies::first_passes::{
-        judge::latency::{Figure, Latency, summarise},
+        judge::{
+            comparisons::Comparisons,
+            latency::{Figure, Latency, summarise},
+        },
         measure::{
             Budget, Job,
             agreement::{Pace, Paces, paced},
@@ -282,7 +285,9 @@ fn is_known(figure: Figure, latency: &Latency, all: &[Latency], settings: &RunSe
                 } == latency.cell
         };
         let pair = all.iter().find(pair);
-        let ratio = pair.and_then(|pair| latency.compare(pair, figure));
+        let ratio = pair.and_then(|pair| {
+            Comparisons::of([(latency, pair)], &[figure]).get(&latency.cell, &pair.cell, figure)
+        });
         return ratio.is_some_and(|ratio| ratio.half_width() <= target);
     }
     let estimate = match figure {

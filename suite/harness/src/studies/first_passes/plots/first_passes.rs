@@ -1,9 +1,7 @@
 //! The times of all passes, from the first one into the steady state.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
-use firstpass_statistics::median;
+use firstpass_statistics::{joint::Joint, median};
 use plotters::prelude::*;
 
 use crate::{
@@ -25,6 +23,9 @@ const LINES: usize = 15;
 
 /// So many passes have a dot: those that a reader asks for.
 const DOTS: usize = 5;
+
+/// How dark the line is where the level changes.
+const CHANGE_OPACITY: f64 = 0.85;
 
 const COLUMNS: usize = 3;
 /// Left of the panels, for what is written at the axis.
@@ -169,9 +170,14 @@ fn header(
         name += &format!(", {}", with_threads(threads));
     }
     let mut lines = vec![name];
-    lines.extend(wrap(&latency.classes.to_string(), panel_width));
+    lines.extend(wrap(&latency.class(), panel_width));
     if let Some(first) = &latency.first_over_steady {
-        lines.push(format!("pass 1 = {} steady", times(first.median)));
+        let later = if latency.is_steady() {
+            "steady"
+        } else {
+            "later passes"
+        };
+        lines.push(format!("pass 1 = {} {later}", times(first.ratio())));
     }
     lines
 }
@@ -243,22 +249,14 @@ impl Panel<'_> {
         canvas.line(&corners, INK.mix(0.7), 1.0)
     }
 
-    /// A line for each place at which some process changes its level, the more visible the more they are.
+    /// A line where the processes change their level together.
     fn draw_change_points(&self, canvas: &Canvas, place: &Place) -> Result<()> {
-        let mut agreeing: BTreeMap<usize, usize> = BTreeMap::new();
-        for process in &self.latency.processes {
-            for at in process.series.change_points() {
-                *agreeing.entry(at).or_default() += 1;
-            }
-        }
-        for (at, processes) in agreeing {
-            let share = processes as f64 / self.latency.processes.len() as f64;
-            // To the hundredth: more would only make the file longer.
-            let opacity = (10.0 + 75.0 * share).round() / 100.0;
+        let common = self.latency.joint.iter().flat_map(Joint::change_points);
+        for at in common {
             // Between the last pass of one level and the first of the next.
             let x = place.x.at(at as f64 + 0.5);
             let line = [(x, place.top), (x, place.bottom)];
-            canvas.line(&line, INK.mix(opacity), 1.25)?;
+            canvas.line(&line, INK.mix(CHANGE_OPACITY), 1.25)?;
         }
         Ok(())
     }
@@ -270,7 +268,7 @@ impl Panel<'_> {
         };
         let lengths = self.latency.processes.iter().map(|p| p.times.len());
         let last = lengths.max().unwrap_or(1) as f64;
-        let (begin, end) = (place.x.at(warm_up.median + 1.0), place.x.at(last));
+        let (begin, end) = (place.x.at(*warm_up as f64 + 1.0), place.x.at(last));
         let y = place.y.at(steady.median);
         if let Some((low, high)) = steady.interval {
             // At least 2 pixels, or it would not be seen.
@@ -328,8 +326,8 @@ mod tests {
         assert_eq!(count(&svg, "<circle"), 2 * DOTS);
         // The two steady bands, and the mark in the legend.
         assert_eq!(count(&svg, "<rect"), 3);
-        // All processes of a panel change after pass 2.
-        assert_eq!(count(&svg, "opacity=\"0.85\""), 2);
+        // In each panel after pass 1 and after pass 2.
+        assert_eq!(count(&svg, "opacity=\"0.85\""), 4);
         // Thin lines of processes.
         assert_eq!(count(&svg, "opacity=\"0.25\""), 5 + LINES);
         for text in ["one", "two", "pass 1 = 9.00× steady"] {
@@ -343,7 +341,7 @@ mod tests {
         let svg = drawn(draw, &[row("x", [unsteady()])]);
         assert_eq!(count(&svg, "<rect"), 1);
         assert!(svg.contains("no steady state"));
-        assert!(!svg.contains("pass 1 ="));
+        assert!(svg.contains("later passes") && !svg.contains("× steady"));
     }
 
     #[test]

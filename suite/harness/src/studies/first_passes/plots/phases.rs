@@ -105,7 +105,7 @@ fn bars(engine: &Engine) -> Vec<Bar> {
     let warm = engine.row.timed().map(|(threads, latency)| {
         let phases = latency.phases.clone();
         // What it would still take is not known.
-        let end = latency.steady.is_none().then_some(", no steady state");
+        let end = (!latency.is_steady()).then_some(", no steady state");
         let tuned = if latency.cell.is_default() {
             ""
         } else {

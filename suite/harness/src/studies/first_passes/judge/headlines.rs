@@ -1,0 +1,200 @@
+//! The questions that a reader looks at first, and whether a run answers them: which engine is fastest in the
+//! steady state and to its first answer, and whose first pass is slow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firstpass_statistics::{comparison::Verdict, median};
+use firstpass_trial::observation::Cell;
+
+use crate::studies::first_passes::judge::{
+    comparisons::Comparisons,
+    first_pass::FirstPassVerdict,
+    latency::{Figure, Latency},
+};
+
+/// The figures whose fastest engine is asked for.
+pub const RANKED: [Figure; 2] = [Figure::Steady, Figure::ColdStart];
+
+/// A question about one model.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// Which engine is fastest in a figure, with so many threads.
+    Fastest {
+        model: String,
+        threads: usize,
+        figure: Figure,
+    },
+    /// Whether the first pass of a cell is slow.
+    SlowFirst(Cell),
+}
+
+/// What a run answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The cells that are fastest, without a difference among them that matters.
+    Fastest(BTreeSet<Cell>),
+    /// Whether the first pass is slow.
+    Slow(bool),
+    /// Not yet, and which cells have to be measured on.
+    Open {
+        cells: BTreeSet<Cell>,
+        /// After about how many rounds in all it would probably be answered; `None` for very many.
+        rounds: Option<usize>,
+    },
+}
+
+impl Answer {
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+}
+
+/// Every headline question that a run can be asked, with its answer.
+pub fn headlines(latencies: &[Latency], comparisons: &Comparisons) -> BTreeMap<Question, Answer> {
+    let mut headlines = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, usize), Vec<&Latency>> = BTreeMap::new();
+    let asked = |l: &&Latency| l.cell.is_default() && !l.cell.cold_files && l.cell.entry == 0;
+    for latency in latencies.iter().filter(asked) {
+        let group = (latency.cell.model.as_str(), latency.cell.threads());
+        groups.entry(group).or_default().push(latency);
+        if let Some(answer) = slow_first(latency) {
+            headlines.insert(Question::SlowFirst(latency.cell.clone()), answer);
+        }
+    }
+    for ((model, threads), group) in groups {
+        for figure in RANKED {
+            let question = Question::Fastest {
+                model: model.into(),
+                threads,
+                figure,
+            };
+            let answer = fastest(&group, comparisons, figure);
+            headlines.extend(answer.map(|answer| (question, answer)));
+        }
+    }
+    headlines
+}
+
+fn slow_first(latency: &Latency) -> Option<Answer> {
+    let first = latency.first_over_steady?;
+    Some(match first.verdict() {
+        FirstPassVerdict::Slow => Answer::Slow(true),
+        FirstPassVerdict::NotSlow => Answer::Slow(false),
+        FirstPassVerdict::Open => Answer::Open {
+            cells: BTreeSet::from([latency.cell.clone()]),
+            rounds: first.0.rounds_needed(),
+        },
+    })
+}
+
+/// Answered where every other engine is slower than the one that seems fastest, or does not differ from it.
+fn fastest(group: &[&Latency], comparisons: &Comparisons, figure: Figure) -> Option<Answer> {
+    let time = |l: &Latency| median(l.by_round(figure).into_values());
+    let timed = group.iter().filter_map(|l| Some((*l, time(l)?)));
+    let best = timed.clone().min_by(|a, b| a.1.total_cmp(&b.1))?.0;
+    if timed.count() < 2 {
+        return None;
+    }
+    let mut fastest = BTreeSet::from([best.cell.clone()]);
+    let mut open = BTreeSet::new();
+    let mut rounds = Some(0);
+    for other in group.iter().filter(|l| l.cell != best.cell) {
+        let compared = comparisons.get(&best.cell, &other.cell, figure);
+        match compared.map(|c| c.verdict) {
+            Some(Verdict::Faster) => {}
+            Some(Verdict::NoDifference) => {
+                fastest.insert(other.cell.clone());
+            }
+            _ if time(other).is_none() => {}
+            _ => {
+                open.extend([best.cell.clone(), other.cell.clone()]);
+                let needed = compared.and_then(|c| c.rounds_needed());
+                rounds = rounds.zip(needed).map(|(most, needed)| most.max(needed));
+            }
+        }
+    }
+    Some(if open.is_empty() {
+        Answer::Fastest(fastest)
+    } else {
+        Answer::Open {
+            cells: open,
+            rounds,
+        }
+    })
+}
+
+/// Two runs that answer a question, but otherwise. Runs on unlike machines may do so rightly.
+pub fn contradicts(a: &Answer, b: &Answer) -> bool {
+    match (a, b) {
+        (Answer::Fastest(a), Answer::Fastest(b)) => a.is_disjoint(b),
+        (Answer::Slow(a), Answer::Slow(b)) => a != b,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::first_passes::judge::latency::{
+        summarise,
+        tests::{observation, times},
+    };
+
+    /// Engines on one model: name, first pass, level, and how much rounds vary.
+    fn run(engines: &[(&str, f64, f64, f64)], rounds: usize) -> BTreeMap<Question, Answer> {
+        let mut observations = Vec::new();
+        for (at, (backend, first, level, noise)) in engines.iter().enumerate() {
+            for round in 0..rounds {
+                let sign = if (round + at) % 2 == 0 { 1.0 } else { -1.0 };
+                let level = level * (1.0 + sign * noise);
+                let mut observation = observation(round, &times(&[*first], level));
+                observation.cell.backend = (*backend).into();
+                observations.push(observation);
+            }
+        }
+        let latencies = summarise(&observations);
+        headlines(&latencies, &Comparisons::of_run(&latencies))
+    }
+
+    fn steady(answers: &BTreeMap<Question, Answer>) -> &Answer {
+        let of_steady = |(question, _): &(&Question, &Answer)| {
+            matches!(
+                question,
+                Question::Fastest {
+                    figure: Figure::Steady,
+                    ..
+                }
+            )
+        };
+        answers.iter().find(of_steady).expect("it is asked").1
+    }
+
+    #[test]
+    fn a_question_is_answered_or_open_with_what_it_would_take() {
+        let told = run(&[("a", 50.0, 10.0, 0.0), ("b", 50.0, 20.0, 0.0)], 3);
+        assert!(matches!(steady(&told), Answer::Fastest(cells) if cells.len() == 1));
+        let alike = run(&[("a", 50.0, 10.0, 0.005), ("b", 50.0, 10.0, 0.005)], 30);
+        assert!(matches!(steady(&alike), Answer::Fastest(cells) if cells.len() == 2));
+        let open = run(&[("a", 50.0, 10.0, 0.05), ("b", 50.0, 10.6, 0.05)], 3);
+        let Answer::Open { cells, rounds } = steady(&open) else {
+            panic!("{open:?}")
+        };
+        assert_eq!(cells.len(), 2);
+        assert!(rounds.is_some_and(|rounds| rounds > 3));
+    }
+
+    #[test]
+    fn answers_contradict_where_both_are_given() {
+        let one = run(&[("a", 50.0, 10.0, 0.0), ("b", 50.0, 20.0, 0.0)], 4);
+        let other = run(&[("a", 50.0, 20.0, 0.0), ("b", 50.0, 10.0, 0.0)], 4);
+        assert!(contradicts(steady(&one), steady(&other)));
+        assert!(!contradicts(steady(&one), steady(&one)));
+    }
+
+    #[test]
+    fn one_engine_alone_is_not_asked_which_is_fastest() {
+        let alone = run(&[("a", 50.0, 10.0, 0.0)], 3);
+        assert_eq!(alone.len(), 1, "whether its first pass is slow");
+        assert!(alone.values().all(|answer| *answer == Answer::Slow(true)));
+    }
+}
