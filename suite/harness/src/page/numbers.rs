@@ -45,7 +45,7 @@ pub(crate) fn ratio(comparison: Option<Comparison>) -> String {
 /// The settings in the order of their knobs; *default* for none.
 pub fn setting(knobs: &Knobs) -> String {
     let pairs: Vec<String> = knobs
-        .iter_except_threads()
+        .settings()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     if pairs.is_empty() {

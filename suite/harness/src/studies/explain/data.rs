@@ -102,9 +102,8 @@ pub struct Explain {
 
 /// A setting without its warm-up pass, which would hide the pass that a profile is of.
 pub fn without_warm_up(knobs: &Knobs) -> Knobs {
-    let others = knobs.iter_except_threads();
-    let others = others.filter(|(name, _)| *name != WARM_UP);
-    others.fold(Knobs::default(), |all, (name, value)| all.with(name, value))
+    let settings = knobs.settings();
+    settings.filter(|(name, _)| *name != WARM_UP).collect()
 }
 
 /// Reads what was measured beside a record; `None` where nothing was.

@@ -125,7 +125,7 @@ pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
         };
         knob.words().iter().flat_map(with).collect()
     });
-    let few = |rules: &Knobs| rules.iter_except_threads().count() <= MOST_SETTINGS;
+    let few = |rules: &Knobs| rules.settings().count() <= MOST_SETTINGS;
     all.into_iter().filter(few).collect()
 }
 
@@ -140,7 +140,7 @@ fn outputs_of_engines(record: &Record, model: &ModelDescription) -> Result<Vec<(
         .observations()
         .filter(|o| o.purpose == Purpose::Agreement && o.cell.model == model.name)
         .map(|o| &o.cell)
-        .filter(|cell| cell.knobs.iter_except_threads().next().is_none())
+        .filter(|cell| cell.is_default())
         .collect();
     cells.sort_by_key(|cell| (cell.backend.clone(), cell.format, cell.threads()));
     cells.dedup_by_key(|cell| (cell.backend.clone(), cell.format));
