@@ -1,7 +1,5 @@
 //! The time of every node of a plan, by the hook that tract offers around each.
 
-use std::collections::BTreeMap;
-
 use firstpass_probe::{
     OperatorTime, PassTimes, ProfiledOperator, Profiler, Result, Tensor, Tensors, monotonic_ns,
 };
@@ -73,9 +71,11 @@ impl Profiler for Profiled {
                 minor_faults,
             }
         };
-        let passes = self.passes.iter().map(|times| PassTimes {
-            operators: times.iter().copied().map(named).collect(),
-            counts: BTreeMap::from([("nodes".into(), nodes)]),
+        let passes = self.passes.iter().map(|times| {
+            let mut pass = PassTimes::default();
+            pass.operators.extend(times.iter().copied().map(named));
+            pass.counts.insert("nodes".into(), nodes);
+            pass
         });
         Ok(passes.collect())
     }

@@ -11,6 +11,7 @@ pub const THREADS: &str = "threads";
 
 /// One setting of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Knob {
     pub name: String,
     pub values: KnobValues,
@@ -43,8 +44,13 @@ pub enum KnobValues {
 impl Knob {
     /// The knob [`THREADS`], with the engine's own way of setting it as `help`.
     pub fn threads(help: &str) -> Self {
+        Self::count(THREADS, help)
+    }
+
+    /// A knob that takes a whole number of at least one, which is the engine's default.
+    pub fn count(name: &str, help: &str) -> Self {
         Self {
-            name: THREADS.into(),
+            name: name.into(),
             values: KnobValues::Count,
             default: "1".into(),
             help: help.into(),

@@ -43,6 +43,7 @@ pub trait Profiler {
 
 /// What the hooks of an engine saw of one pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PassTimes {
     /// Each operator that ran, in order.
     pub operators: Vec<OperatorTime>,
@@ -93,6 +94,7 @@ pub fn profile<B: Backend>(
 
 /// Some first passes of a model, operator by operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Profile {
     /// The hook, in words.
     pub source: String,
@@ -131,6 +133,20 @@ pub struct ProfiledPass {
 }
 
 impl Profile {
+    /// Passes whose vectors are in the order of the operators.
+    pub fn new(
+        source: impl Into<String>,
+        operators: Vec<ProfiledOperator>,
+        passes: Vec<ProfiledPass>,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            operators,
+            passes,
+            ..Self::default()
+        }
+    }
+
     /// A profile of passes whose operators are given one by one, in the order in which they ran;
     /// what ran in several passes is recognised by its layer and kind.
     fn collect(source: String, passes: impl IntoIterator<Item = (Span, PassTimes)>) -> Self {

@@ -200,11 +200,8 @@ fn describe<B: Backend>(channel: &mut Channel) -> Result<()> {
     let (engine, span) = step(Phase::Start, || start::<B>(&Knobs::default()))?;
     channel.send(&Message::Started { span })?;
     let (info, _) = step(Phase::Describe, || B::describe(&engine))?;
-    channel.send(&Message::Description(Description {
-        engine: info,
-        formats: B::FORMATS.to_vec(),
-        knobs: knobs::<B>(),
-    }))
+    let description = Description::new(info, B::FORMATS.to_vec(), knobs::<B>());
+    channel.send(&Message::Description(description))
 }
 
 fn inspect<B: Backend>(

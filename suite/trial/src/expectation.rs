@@ -391,10 +391,10 @@ mod tests {
 
     #[test]
     fn float_arithmetic_of_an_int8_model_is_declared_or_a_fault() {
-        let ran = |integer, float| Arithmetic {
-            integer,
-            float,
-            ..Arithmetic::default()
+        let ran = |integer, float| {
+            let mut arithmetic = Arithmetic::new("");
+            (arithmetic.integer, arithmetic.float) = (integer, float);
+            arithmetic
         };
         let int8 = |arithmetic: &Arithmetic, known: &Known| {
             judge_arithmetic(

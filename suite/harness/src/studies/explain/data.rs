@@ -174,17 +174,14 @@ pub(crate) mod tests {
         assert!(read(dir.path())?.is_none());
         let mut recorder = SIDECAR.begin(dir.path(), dir.path(), &run())?;
         let mut profiled = process(Variant::Profiled, 0);
-        profiled.profile = Some(Profile {
-            source: "a hook".into(),
-            operators: vec![operator("a", "conv")],
-            passes: vec![ProfiledPass {
-                span: Span::default(),
-                self_ns: vec![5],
-                minor_faults: vec![1],
-                counts: BTreeMap::from([("nodes".into(), 3)]),
-            }],
-            ..Profile::default()
-        });
+        let pass = ProfiledPass {
+            span: Span::default(),
+            self_ns: vec![5],
+            minor_faults: vec![1],
+            counts: BTreeMap::from([("nodes".into(), 3)]),
+        };
+        let operators = vec![operator("a", "conv")];
+        profiled.profile = Some(Profile::new("a hook", operators, vec![pass]));
         let mut plain = process(Variant::Plain, 0);
         plain.knobs = Knobs::default().with("fusion", "off");
         plain.passes.push(Span::default());

@@ -642,12 +642,10 @@ pub(crate) mod tests {
                 ]),
             }
         });
-        Profile {
-            source: "a hook".into(),
-            operators: vec![operator("first", "conv"), operator("last", "quantize")],
-            passes: passes.collect(),
-            peaks: vec![peak("slow", 40_000), peak("fast", 99_000 + round * 500)],
-        }
+        let operators = vec![operator("first", "conv"), operator("last", "quantize")];
+        let mut profile = Profile::new("a hook", operators, passes.collect());
+        profile.peaks = vec![peak("slow", 40_000), peak("fast", 99_000 + round * 500)];
+        profile
     }
 
     /// Usually as many multiply-adds in a microsecond, and once twice as many.
@@ -868,12 +866,8 @@ pub(crate) mod tests {
                     counts: BTreeMap::new(),
                 }
             });
-            Profile {
-                source: "a hook".into(),
-                operators: (0..20).map(|n| operator(&format!("{n}"), "conv")).collect(),
-                passes: passes.collect(),
-                peaks: Vec::new(),
-            }
+            let operators = (0..20).map(|n| operator(&format!("{n}"), "conv"));
+            Profile::new("a hook", operators.collect(), passes.collect())
         }
     }
 

@@ -218,14 +218,9 @@ impl Task {
                 (ProcessTimes::Profiled(profile), passes)
             }
             Variant::Plain => {
-                let process = self.probe.trial(&Trial {
-                    model: self.model.clone(),
-                    knobs,
-                    inputs: vec![self.input.clone()],
-                    shapes: Vec::new(),
-                    passes: PassPlan::exactly(settings.passes),
-                    outputs: None,
-                });
+                let (model, inputs) = (self.model.clone(), vec![self.input.clone()]);
+                let passes = PassPlan::exactly(settings.passes);
+                let process = self.probe.trial(&Trial::new(model, knobs, inputs, passes));
                 ensure!(process.completed(), "{}", process.outcome);
                 let spans: Vec<Span> = process.passes.iter().map(|pass| pass.span).collect();
                 let passes = spans.len();
@@ -334,12 +329,8 @@ mod tests {
     }
 
     fn profile(passes: usize) -> Profile {
-        Profile {
-            source: "a hook".into(),
-            operators: Vec::new(),
-            passes: vec![ProfiledPass::default(); passes],
-            ..Profile::default()
-        }
+        let passes = vec![ProfiledPass::default(); passes];
+        Profile::new("a hook", Vec::new(), passes)
     }
 
     #[test]

@@ -166,16 +166,13 @@ fn run_referee(
     workload.admit(model, &file)?;
     let saved = inputs.folder().join("referee.safetensors");
     let samples = workload.samples.iter();
-    let process = probe.trial(&Trial {
-        model: file,
-        knobs: rules.clone().with(THREADS, all_threads()),
-        inputs: samples
-            .map(|sample| inputs.file(sample, model))
-            .collect::<Result<_>>()?,
-        shapes: Vec::new(),
-        passes: PassPlan::exactly(1),
-        outputs: Some(saved.clone()),
-    });
+    let knobs = rules.clone().with(THREADS, all_threads());
+    let inputs = samples
+        .map(|sample| inputs.file(sample, model))
+        .collect::<Result<_>>()?;
+    let mut trial = Trial::new(file, knobs, inputs, PassPlan::exactly(1));
+    trial.outputs = Some(saved.clone());
+    let process = probe.trial(&trial);
     ensure!(
         process.completed(),
         "the referee on {} with {}: {}",

@@ -722,19 +722,11 @@ mod tests {
 
     #[test]
     fn every_value_but_the_default_is_tried_by_itself() {
-        let description = Description {
-            engine: EngineInfo {
-                version: "1".into(),
-                binding: "x 1".into(),
-                library: None,
-                details: BTreeMap::new(),
-            },
-            formats: Vec::new(),
-            knobs: vec![
-                Knob::threads(""),
-                Knob::choice("fusion", &["on", "off", "some"], ""),
-            ],
-        };
+        let knobs = vec![
+            Knob::threads(""),
+            Knob::choice("fusion", &["on", "off", "some"], ""),
+        ];
+        let description = Description::new(EngineInfo::new("1", "x 1"), Vec::new(), knobs);
         let names: Vec<String> = one_at_a_time(&description)
             .iter()
             .map(crate::page::numbers::setting)
