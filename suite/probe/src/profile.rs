@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Backend, Error, Model, Peak, Result, Span, Tensor, Tensors, observe};
+use crate::{Backend, Error, Model, Result, Span, Tensor, Tensors, observe};
 
 /// A model with the hooks of its engine in place. The probe runs its passes and times them, each between
 /// [`begin`](Self::begin) and [`end`](Self::end).
@@ -102,9 +102,6 @@ pub struct Profile {
     pub operators: Vec<ProfiledOperator>,
     /// In the order in which they ran.
     pub passes: Vec<ProfiledPass>,
-    /// What the core that computed the passes multiplies and adds at most, measured behind them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub peaks: Vec<Peak>,
 }
 
 /// One operator of the executed graph.
@@ -143,7 +140,6 @@ impl Profile {
             source: source.into(),
             operators,
             passes,
-            ..Self::default()
         }
     }
 

@@ -10,10 +10,10 @@ use std::{
 
 use crate::{
     Backend, Description, Error, Knob, Knobs, Message, Model, OutputSpec, PROTOCOL, Pass, Phase,
-    Profile, Request, Result, Span, Tensor, Tensors, Trial,
+    Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    peaks, process, read_tensors,
+    process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
@@ -234,10 +234,7 @@ fn profile<B: Backend>(
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
     let run = || crate::profile::<B>(&engine, model, &inputs, passes);
     let (profile, _) = step(Phase::Profile, run)?;
-    channel.send(&Message::Profile(Profile {
-        peaks: peaks(),
-        ..profile
-    }))
+    channel.send(&Message::Profile(profile))
 }
 
 fn activations<B: Backend>(
