@@ -320,14 +320,14 @@ mod tests {
             seen: 2,
             calls: RefCell::default(),
         };
-        let found = profile::<Hooked>(&engine, &model(), &[], 2)?;
+        let profiled = profile::<Hooked>(&engine, &model(), &[], 2)?;
         assert_eq!(
             engine.calls.take(),
             ["begin", "pass", "end", "begin", "pass", "end", "finish"]
         );
-        assert_eq!(found.source, "a hook");
-        assert_eq!(found.passes.len(), 2);
-        assert!(found.passes[0].span.start_ns <= found.passes[1].span.start_ns);
+        assert_eq!(profiled.source, "a hook");
+        assert_eq!(profiled.passes.len(), 2);
+        assert!(profiled.passes[0].span.start_ns <= profiled.passes[1].span.start_ns);
         let error = profile::<Hooked>(&engine, &model(), &[], 3).expect_err("one is missing");
         assert_eq!(error.kind, ErrorKind::Engine);
         Ok(())

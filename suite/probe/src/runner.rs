@@ -118,10 +118,10 @@ fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
     if outputs.len() == model.outputs.len() && outputs.iter().zip(&model.outputs).all(as_declared) {
         return Ok(());
     }
-    let found: Vec<_> = outputs.iter().map(Tensor::shape).collect();
+    let shapes: Vec<_> = outputs.iter().map(Tensor::shape).collect();
     let expected: Vec<_> = model.outputs.iter().map(|s| &s.shape).collect();
     Err(Error::engine(format!(
-        "the outputs have shapes {found:?}, but the model declares {expected:?}"
+        "the outputs have shapes {shapes:?}, but the model declares {expected:?}"
     )))
 }
 
@@ -253,13 +253,14 @@ fn activations<B: Backend>(
         .iter()
         .map(|spec| format!("output/{}", spec.name));
     let activations = recording.activations.iter().enumerate();
-    let activations = activations.map(|(n, found)| (format!("activation/{n}"), &found.values));
+    let activations =
+        activations.map(|(n, activation)| (format!("activation/{n}"), &activation.values));
     let named = names.zip(&recording.outputs).chain(activations);
     write_tensors(outputs, named).map_err(|e| e.in_phase(Phase::Output))?;
     let quantizations = recording
         .activations
         .into_iter()
-        .map(|found| found.quantization);
+        .map(|activation| activation.quantization);
     channel.send(&Message::Activations {
         quantizations: quantizations.collect(),
     })

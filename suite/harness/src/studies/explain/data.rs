@@ -69,7 +69,7 @@ pub struct ExplainProcess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     pub threads: usize,
-    /// What was set besides: a tuning, or nothing.
+    /// What was set besides: tuned settings, or nothing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub knobs: Knobs,
     /// The engine's version, as it says itself.

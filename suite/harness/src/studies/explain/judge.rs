@@ -49,7 +49,7 @@ pub struct Explanation {
     pub model: String,
     pub format: Option<Format>,
     pub threads: usize,
-    /// What was set besides: a tuning, or nothing.
+    /// What was set besides: tuned settings, or nothing.
     pub knobs: Knobs,
     /// The engine's hook, in words.
     pub source: String,
@@ -116,7 +116,7 @@ struct Levels {
 }
 
 impl Explanation {
-    /// The backend, and whether its tuning was set.
+    /// The backend, and whether its tuned settings were set.
     pub fn label(&self) -> String {
         if self.is_tuned() {
             format!("{}, tuned", self.backend)

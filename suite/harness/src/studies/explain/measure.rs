@@ -48,8 +48,8 @@ enum ProcessTimes {
 }
 
 /// Profiles every model of the subject on every backend, each in the first of the backend's formats
-/// that the model has, on the first photograph, by default and with the backend's tuning where it has
-/// one: that shows what remains. Writes it beside the record in the folder `record`
+/// that the model has, on the first photograph, by default and with the backend's tuned settings
+/// where it has some: that shows what remains. Writes it beside the record in the folder `record`
 /// and returns where. What cannot be profiled is a line with its reason; the others are profiled
 /// all the same.
 ///

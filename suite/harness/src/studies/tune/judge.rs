@@ -227,7 +227,7 @@ pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
 
 /// Which combinations are worth measuring, from the settings one at a time, of each promising knob its
 /// best value: the best by themselves; the best with each other one, and the best two with each other
-/// one, because knobs that tuning the same are of no use together; the best all at once, and all but one.
+/// one, because knobs that mend the same are of no use together; the best all at once, and all but one.
 /// With a warm-up pass the best, the best two, and the best all at once: so that a goal which takes one is
 /// not reached by many knobs only.
 pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
