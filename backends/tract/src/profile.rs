@@ -1,5 +1,7 @@
 //! The time of every node of a plan, by the hook that tract offers around each.
 
+use std::collections::BTreeMap;
+
 use firstpass_probe::{
     OperatorTime, PassTimes, ProfiledOperator, Profiler, Result, Tensor, Tensors, monotonic_ns,
 };
@@ -72,10 +74,8 @@ impl Profiler for Profiled {
             }
         };
         let passes = self.passes.iter().map(|times| {
-            let mut pass = PassTimes::default();
-            pass.operators.extend(times.iter().copied().map(named));
-            pass.counts.insert("nodes".into(), nodes);
-            pass
+            let operators = times.iter().copied().map(named).collect();
+            PassTimes::new(operators, BTreeMap::from([("nodes".into(), nodes)]))
         });
         Ok(passes.collect())
     }

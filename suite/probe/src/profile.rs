@@ -52,6 +52,11 @@ pub struct PassTimes {
 }
 
 impl PassTimes {
+    /// Operators in the order in which they ran.
+    pub fn new(operators: Vec<OperatorTime>, counts: BTreeMap<String, u64>) -> Self {
+        Self { operators, counts }
+    }
+
     /// Room for the times of as many operators, so that none is taken during the pass.
     pub fn with_capacity(operators: usize) -> Self {
         Self {

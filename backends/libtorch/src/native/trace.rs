@@ -77,10 +77,8 @@ impl Profiler for Profiled<'_> {
             // There is none to run until the first pass makes it.
             counts.insert(format!("{EXECUTED_NODES} before"), 0);
         }
-        let mut pass = PassTimes::default();
-        pass.operators = self_times(&calls.unwrap_or_default());
-        pass.counts = counts;
-        self.passes.push(pass);
+        let operators = self_times(&calls.unwrap_or_default());
+        self.passes.push(PassTimes::new(operators, counts));
         Ok(())
     }
 
