@@ -70,12 +70,9 @@ impl Backend for Candle {
             ),
             (THREADS.into(), engine.settings.threads.to_string()),
         ]);
-        Ok(EngineInfo {
-            version: version.into(),
-            binding: format!("candle-core {version}"),
-            library: None,
-            details,
-        })
+        let mut info = EngineInfo::new(version, format!("candle-core {version}"));
+        info.details = details;
+        Ok(info)
     }
 
     fn load(engine: &Engine, model: &Model) -> Result<Loaded> {
@@ -110,10 +107,8 @@ impl Backend for Candle {
         let mut prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
         // Only steps that run are worth counting.
         Self::pass(&mut prepared, inputs)?;
-        let mut arithmetic = Arithmetic {
-            source: "the list of steps that this backend compiled for the model and ran".into(),
-            ..Arithmetic::default()
-        };
+        let mut arithmetic =
+            Arithmetic::new("the list of steps that this backend compiled for the model and ran");
         for (name, kind) in prepared.operators() {
             *arithmetic.operators.entry(name.into()).or_default() += 1;
             match kind {

@@ -67,10 +67,10 @@ pub(crate) fn declared() -> Vec<Knob> {
             &["fbgemm", "x86", "onednn", "qnnpack"],
             "the library of the quantized operators, for which load packs the weights",
         ),
-        Knob {
-            name: INTER_THREADS.into(),
-            ..Knob::threads("threads for operators beside each other, at::set_num_interop_threads")
-        },
+        Knob::count(
+            INTER_THREADS,
+            "threads for operators beside each other, at::set_num_interop_threads",
+        ),
         Knob::environment(
             WAIT_POLICY,
             "OMP_WAIT_POLICY",

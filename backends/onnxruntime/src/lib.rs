@@ -64,15 +64,13 @@ impl Backend for OnnxRuntime {
 
     fn describe(engine: &Engine) -> Result<EngineInfo> {
         let build = ort::info().trim_start_matches("ORT Build Info: ");
-        Ok(EngineInfo {
-            version: engine.runtime.version.clone(),
-            binding: env!("BINDING").into(),
-            library: Some(engine.runtime.path.display().to_string()),
-            details: BTreeMap::from([
-                ("build".into(), build.into()),
-                ("execution-provider".into(), "CPU".into()),
-            ]),
-        })
+        let mut info = EngineInfo::new(&engine.runtime.version, env!("BINDING"));
+        info.library = Some(engine.runtime.path.display().to_string());
+        info.details = BTreeMap::from([
+            ("build".into(), build.into()),
+            ("execution-provider".into(), "CPU".into()),
+        ]);
+        Ok(info)
     }
 
     fn load(engine: &Engine, model: &Model) -> Result<Runnable> {

@@ -159,10 +159,8 @@ fn collect(events: Vec<Event>) -> Vec<PassTimes> {
 }
 
 fn count(events: &[Event]) -> Result<Arithmetic> {
-    let mut counted = Arithmetic {
-        source: "ONNX Runtime's profile of one pass (events of category Node)".into(),
-        ..Arithmetic::default()
-    };
+    let mut counted =
+        Arithmetic::new("ONNX Runtime's profile of one pass (events of category Node)");
     for event in events.iter().filter(|event| event.kernel().is_some()) {
         let operator = &event.args.op_name;
         match convolution(operator) {

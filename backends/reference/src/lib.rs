@@ -66,15 +66,13 @@ impl Backend for Reference {
 
     fn describe(engine: &Interpretation) -> Result<EngineInfo> {
         let version = env!("CARGO_PKG_VERSION");
-        Ok(EngineInfo {
-            version: version.into(),
-            binding: format!("{} {version}", env!("CARGO_PKG_NAME")),
-            library: None,
-            details: BTreeMap::from([
-                (THREADS.into(), engine.threads.to_string()),
-                ("operators".into(), operators::NAMES.join(" ")),
-            ]),
-        })
+        let binding = format!("{} {version}", env!("CARGO_PKG_NAME"));
+        let mut info = EngineInfo::new(version, binding);
+        info.details = BTreeMap::from([
+            (THREADS.into(), engine.threads.to_string()),
+            ("operators".into(), operators::NAMES.join(" ")),
+        ]);
+        Ok(info)
     }
 
     fn load(engine: &Interpretation, model: &Model) -> Result<Loaded> {
@@ -114,10 +112,8 @@ impl Backend for Reference {
 
     fn inspect(engine: &Interpretation, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
         let prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
-        let mut arithmetic = Arithmetic {
-            source: "the nodes of the file, as this backend interpreted them".into(),
-            ..Arithmetic::default()
-        };
+        let mut arithmetic =
+            Arithmetic::new("the nodes of the file, as this backend interpreted them");
         prepared.run(inputs, |node, compute| {
             let value = compute()?;
             *arithmetic

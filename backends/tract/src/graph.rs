@@ -24,13 +24,11 @@ const PRODUCTS: [&str; 6] = [
 
 pub(crate) fn count(plan: &TypedRunnableModel) -> Result<Arithmetic> {
     let graph = plan.model();
-    let mut counted = Arithmetic {
-        source: "tract's optimized graph, each operator with the type that it multiplies in or \
-                 else that of its input; tract runs convolutions as products of matrices, from \
-                 which the graph's own products, if it had any, could not be told"
-            .into(),
-        ..Arithmetic::default()
-    };
+    let mut counted = Arithmetic::new(
+        "tract's optimized graph, each operator with the type that it multiplies in or else that of \
+         its input; tract runs convolutions as products of matrices, from which the graph's own \
+         products, if it had any, could not be told",
+    );
     for &id in plan.order_without_consts() {
         let node = graph.node(id);
         let name = node.op.name();

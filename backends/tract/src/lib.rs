@@ -51,24 +51,22 @@ impl Backend for Tract {
 
     fn describe(_: &Engine) -> Result<EngineInfo> {
         let yes_or_no = |yes| String::from(if yes { "yes" } else { "no" });
-        Ok(EngineInfo {
-            version: env!("TRACT_CORE_VERSION").into(),
-            binding: concat!("tract-onnx ", env!("TRACT_ONNX_VERSION")).into(),
-            library: None,
-            // tract chooses its matrix kernels when it runs; all its other loops use what the
-            // compiler was allowed to.
-            details: BTreeMap::from([
-                ("architecture".into(), std::env::consts::ARCH.into()),
-                (
-                    "compiled-for-avx2".into(),
-                    yes_or_no(cfg!(target_feature = "avx2")),
-                ),
-                (
-                    "compiled-with-debug-assertions".into(),
-                    yes_or_no(cfg!(debug_assertions)),
-                ),
-            ]),
-        })
+        let binding = concat!("tract-onnx ", env!("TRACT_ONNX_VERSION"));
+        let mut info = EngineInfo::new(env!("TRACT_CORE_VERSION"), binding);
+        // tract chooses its matrix kernels when it runs; all its other loops use what the
+        // compiler was allowed to.
+        info.details = BTreeMap::from([
+            ("architecture".into(), std::env::consts::ARCH.into()),
+            (
+                "compiled-for-avx2".into(),
+                yes_or_no(cfg!(target_feature = "avx2")),
+            ),
+            (
+                "compiled-with-debug-assertions".into(),
+                yes_or_no(cfg!(debug_assertions)),
+            ),
+        ]);
+        Ok(info)
     }
 
     fn load(engine: &Engine, model: &Model) -> Result<Loaded> {

@@ -73,9 +73,9 @@ impl Profiler for Profiled {
                 minor_faults,
             }
         };
-        let passes = self.passes.iter().map(|times| PassTimes {
-            operators: times.iter().copied().map(named).collect(),
-            counts: BTreeMap::from([("nodes".into(), nodes)]),
+        let passes = self.passes.iter().map(|times| {
+            let operators = times.iter().copied().map(named).collect();
+            PassTimes::new(operators, BTreeMap::from([("nodes".into(), nodes)]))
         });
         Ok(passes.collect())
     }

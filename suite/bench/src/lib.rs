@@ -118,14 +118,8 @@ fn cases(
 }
 
 fn one_pass(model: Model, input: PathBuf) -> Trial {
-    Trial {
-        model,
-        knobs: Knobs::default().with(THREADS, 1),
-        inputs: vec![input],
-        shapes: Vec::new(),
-        passes: PassPlan::exactly(1),
-        outputs: None,
-    }
+    let knobs = Knobs::default().with(THREADS, 1);
+    Trial::new(model, knobs, vec![input], PassPlan::exactly(1))
 }
 
 impl Case {
@@ -135,10 +129,9 @@ impl Case {
         if std::env::var_os(ALL).is_none() {
             probe.timeout = plan::LONGEST_LOOK;
         }
-        let process = probe.trial(&Trial {
-            passes: PassPlan::exactly(2),
-            ..self.trial.clone()
-        });
+        let mut trial = self.trial.clone();
+        trial.passes = PassPlan::exactly(2);
+        let process = probe.trial(&trial);
         if matches!(process.outcome, Outcome::TimedOut { .. }) {
             return Ok(None);
         }
@@ -182,10 +175,9 @@ impl Case {
     /// # Panics
     /// Where the process fails: criterion has no other way to end a benchmark.
     fn passes(&self, number: usize) -> Vec<Duration> {
-        let process = self.probe.trial(&Trial {
-            passes: PassPlan::exactly(number),
-            ..self.trial.clone()
-        });
+        let mut trial = self.trial.clone();
+        trial.passes = PassPlan::exactly(number);
+        let process = self.probe.trial(&trial);
         let process = completed(process).unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
         let passes = process.passes.iter();
         let times = passes.map(|pass| Duration::from_nanos(pass.span.wall_ns));

@@ -89,13 +89,11 @@ impl Context {
     pub fn trial(&self, artifact: &Artifact, threads: usize, passes: usize) -> Result<Trial> {
         let mut inputs = self.inputs(&artifact.description)?;
         inputs.truncate(1);
-        Ok(Trial {
-            model: artifact.file.clone(),
-            knobs: Knobs::default().with(THREADS, threads),
+        Ok(Trial::new(
+            artifact.file.clone(),
+            Knobs::default().with(THREADS, threads),
             inputs,
-            shapes: Vec::new(),
-            passes: PassPlan::exactly(passes),
-            outputs: None,
-        })
+            PassPlan::exactly(passes),
+        ))
     }
 }

@@ -14,7 +14,7 @@ use firstpass_harness::{
         explain::{self, ExplainProcess, ExplainRun, Variant},
     },
 };
-use firstpass_probe::{Format, Knobs, Peak, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
 use firstpass_trial::{machine::Machine, workspace::Workspace};
 use serde_json::Value;
 
@@ -139,24 +139,19 @@ fn every_field_of_a_profile_is_documented() -> Result<()> {
         knobs: Knobs::default().with("fusion", "off"),
         engine: Some(String::new()),
         load_average: 0.0,
-        profile: Some(Profile {
-            source: String::new(),
-            operators: vec![ProfiledOperator {
+        profile: Some(Profile::new(
+            "",
+            vec![ProfiledOperator {
                 layer: String::new(),
                 kind: String::new(),
             }],
-            passes: vec![ProfiledPass {
+            vec![ProfiledPass {
                 span: Span::default(),
                 self_ns: vec![1],
                 minor_faults: vec![1],
                 counts: BTreeMap::from([("nodes of the graph".into(), 1)]),
             }],
-            peaks: vec![Peak {
-                instructions: String::new(),
-                multiply_adds: 1,
-                rounds_ns: vec![1],
-            }],
-        }),
+        )),
         passes: vec![Span::default()],
         failure: Some(String::new()),
     };

@@ -95,6 +95,7 @@ pub trait Backend {
 
 /// What a running engine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EngineInfo {
     /// The engine's version, asked of the library that was loaded.
     pub version: String,
@@ -106,8 +107,21 @@ pub struct EngineInfo {
     pub details: BTreeMap<String, String>,
 }
 
+impl EngineInfo {
+    /// An engine that is compiled into the probe and tells no details.
+    pub fn new(version: impl Into<String>, binding: impl Into<String>) -> Self {
+        Self {
+            version: version.into(),
+            binding: binding.into(),
+            library: None,
+            details: BTreeMap::new(),
+        }
+    }
+}
+
 /// Which convolutions ran on integers and which on floats.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Arithmetic {
     /// Convolutions that accumulated integers.
     pub integer: usize,
@@ -117,4 +131,14 @@ pub struct Arithmetic {
     pub operators: BTreeMap<String, usize>,
     /// Where the engine says so, in words.
     pub source: String,
+}
+
+impl Arithmetic {
+    /// No operator yet, from a source that is named in words.
+    pub fn new(source: impl Into<String>) -> Self {
+        Self {
+            source: source.into(),
+            ..Self::default()
+        }
+    }
 }

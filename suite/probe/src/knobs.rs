@@ -1,8 +1,8 @@
 //! Settings that a backend declares and honours.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, num::NonZeroUsize};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, Result};
 
@@ -11,6 +11,7 @@ pub const THREADS: &str = "threads";
 
 /// One setting of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Knob {
     pub name: String,
     pub values: KnobValues,
@@ -43,8 +44,13 @@ pub enum KnobValues {
 impl Knob {
     /// The knob [`THREADS`], with the engine's own way of setting it as `help`.
     pub fn threads(help: &str) -> Self {
+        Self::count(THREADS, help)
+    }
+
+    /// A knob that takes a whole number of at least one, which is the engine's default.
+    pub fn count(name: &str, help: &str) -> Self {
         Self {
-            name: THREADS.into(),
+            name: name.into(),
             values: KnobValues::Count,
             default: "1".into(),
             help: help.into(),
@@ -104,58 +110,81 @@ impl Knob {
     }
 }
 
-/// Explicit settings by knob name; a knob that is not named keeps its default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Knobs(BTreeMap<String, String>);
+/// How many threads a pass may use, and explicit settings by knob name. What is not named keeps its
+/// default.
+///
+/// In JSON it is one object, in which the number of threads is a value like any other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "BTreeMap<String, String>")]
+pub struct Knobs {
+    threads: Option<NonZeroUsize>,
+    settings: BTreeMap<String, String>,
+}
 
 impl Knobs {
+    /// These settings and one more. A number of threads that is none is kept as it was said, so that
+    /// [`Knobs::check`] refuses it as it refuses any other value.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.0.insert(name.into(), value.to_string());
+        let value = value.to_string();
+        if name == THREADS {
+            self.threads = value.parse().ok();
+            self.settings.remove(name);
+        }
+        if name != THREADS || self.threads.is_none() {
+            self.settings.insert(name.into(), value);
+        }
         self
     }
 
+    /// The value of a setting, where it is explicit.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.settings.get(name).map(String::as_str)
     }
 
     /// Threads that one pass may use; 1 unless set.
     pub fn threads(&self) -> usize {
-        self.get(THREADS).and_then(|n| n.parse().ok()).unwrap_or(1)
+        self.threads.map_or(1, NonZeroUsize::get)
     }
 
-    /// The settings other than the number of threads.
-    pub fn iter_except_threads(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
+    /// The explicit settings in the order of their names. The number of threads is none.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings
             .iter()
-            .filter(|(name, _)| *name != THREADS)
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The same settings without the number of threads.
-    #[must_use]
-    pub fn without_threads(mut self) -> Self {
-        self.0.remove(THREADS);
-        self
+    /// The number of threads and the settings, as pairs in the order of their names.
+    fn pairs(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        let is_before = |(name, _): &(&str, &str)| *name < THREADS;
+        let before = self.settings().take_while(is_before);
+        let after = self.settings().skip_while(is_before);
+        let threads = self.threads.map(|n| (THREADS, Cow::from(n.to_string())));
+        let borrowed = |(name, value)| (name, Cow::Borrowed(value));
+        before
+            .map(borrowed)
+            .chain(threads)
+            .chain(after.map(borrowed))
     }
 
     /// These settings, and those of `other` where they name the same knob.
     #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
-        self.0.extend(other.0.clone());
-        self
+    pub fn and(self, other: &Self) -> Self {
+        other
+            .pairs()
+            .fold(self, |all, (name, value)| all.with(name, value))
     }
 
     /// The environment variables that carry out these settings, which whoever starts the process
     /// has to set.
     pub fn environment(&self, declared: &[Knob]) -> Vec<(String, String)> {
-        let of = |(name, value): (&String, &String)| {
-            let knob = declared.iter().find(|k| &k.name == name)?;
+        let variable = |(name, value): (&str, Cow<'_, str>)| {
+            let knob = declared.iter().find(|knob| knob.name == name)?;
             let variable = knob.variable.as_ref()?;
-            Some((variable.name.clone(), variable.values.get(value)?.clone()))
+            let value = variable.values.get(value.as_ref())?;
+            Some((variable.name.clone(), value.clone()))
         };
-        self.0.iter().filter_map(of).collect()
+        self.pairs().filter_map(variable).collect()
     }
 
     /// That the environment is as these settings need it: too late to set it in this process.
@@ -173,17 +202,52 @@ impl Knobs {
     /// # Errors
     /// A knob that is not declared, or a value outside its range, is an error and never ignored.
     pub fn check(&self, declared: &[Knob]) -> Result<()> {
-        for (name, value) in &self.0 {
-            let knob = declared.iter().find(|k| &k.name == name).ok_or_else(|| {
+        for (name, value) in self.pairs() {
+            let knob = declared.iter().find(|k| k.name == name).ok_or_else(|| {
                 let known: Vec<_> = declared.iter().map(|k| k.name.as_str()).collect();
                 Error::unsupported(format!(
                     "no knob is called {name:?}; this backend has: {}",
                     known.join(", ")
                 ))
             })?;
-            knob.check(value)?;
+            knob.check(&value)?;
         }
         Ok(())
+    }
+}
+
+impl<N: AsRef<str>, V: ToString> FromIterator<(N, V)> for Knobs {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        pairs
+            .into_iter()
+            .fold(Self::default(), |all, (name, value)| {
+                all.with(name.as_ref(), value)
+            })
+    }
+}
+
+impl From<BTreeMap<String, String>> for Knobs {
+    fn from(pairs: BTreeMap<String, String>) -> Self {
+        pairs.into_iter().collect()
+    }
+}
+
+impl Serialize for Knobs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.pairs())
+    }
+}
+
+/// As the pairs in JSON: rows of a report stand in this order.
+impl Ord for Knobs {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.pairs().cmp(other.pairs())
+    }
+}
+
+impl PartialOrd for Knobs {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -203,6 +267,45 @@ mod tests {
         let knobs = Knobs::default().with(THREADS, 2).with("fusion", "off");
         assert!(knobs.check(&declared()).is_ok());
         assert_eq!(knobs.threads(), 2);
+    }
+
+    #[test]
+    fn threads_are_no_setting() {
+        let knobs = Knobs::default().with("fusion", "off").with(THREADS, 2);
+        assert!(knobs.settings().eq([("fusion", "off")]));
+        let settings: Knobs = knobs.settings().collect();
+        assert_eq!(settings, Knobs::default().with("fusion", "off"));
+        assert_eq!(settings.and(&knobs), knobs);
+    }
+
+    #[test]
+    fn json_is_one_object() -> serde_json::Result<()> {
+        for json in [
+            "{}",
+            r#"{"threads":"2"}"#,
+            r#"{"fusion":"off","threads":"1","warm-up":"full"}"#,
+            r#"{"threads":"many"}"#,
+        ] {
+            let knobs: Knobs = serde_json::from_str(json)?;
+            assert_eq!(serde_json::to_string(&knobs)?, json);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_last_number_of_threads_counts() {
+        let refused = Knobs::default().with(THREADS, 2).with(THREADS, 0);
+        assert!(refused.check(&declared()).is_err());
+        assert_eq!(refused.with(THREADS, 2), Knobs::default().with(THREADS, 2));
+    }
+
+    #[test]
+    fn threads_are_ordered_among_the_settings_by_name() {
+        let default = Knobs::default().with(THREADS, 1);
+        let earlier = default.clone().with("fusion", "off");
+        let later = default.clone().with("warm-up", "full");
+        assert!(earlier < default && default < later);
+        assert!(default < Knobs::default().with(THREADS, 2));
     }
 
     #[test]

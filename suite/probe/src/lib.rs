@@ -13,7 +13,6 @@ mod error;
 mod knobs;
 mod message;
 mod model;
-mod peak;
 mod process;
 mod profile;
 mod reference;
@@ -30,7 +29,6 @@ pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
 pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
 pub use model::{Format, Model, OutputSpec, TensorSpec};
-pub use peak::{Peak, peaks};
 pub use process::{ALLOCATOR, apply as apply_to_process};
 pub use profile::{
     OperatorTime, PassTimes, Profile, ProfiledOperator, ProfiledPass, Profiler, profile,

@@ -56,6 +56,7 @@ impl Request {
 
 /// One measured process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Trial {
     pub model: Model,
     pub knobs: Knobs,
@@ -73,6 +74,18 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Passes on inputs of the declared shapes, whose outputs are not kept.
+    pub fn new(model: Model, knobs: Knobs, inputs: Vec<PathBuf>, passes: PassPlan) -> Self {
+        Self {
+            model,
+            knobs,
+            inputs,
+            shapes: Vec::new(),
+            passes,
+            outputs: None,
+        }
+    }
+
     /// The model as a file of inputs has it: with its shapes.
     pub fn model_for(&self, input: usize) -> Model {
         let mut model = self.model.clone();
@@ -153,10 +166,21 @@ pub enum Message {
 
 /// The answer to [`Request::Describe`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Description {
     pub engine: EngineInfo,
     pub formats: Vec<Format>,
     pub knobs: Vec<Knob>,
+}
+
+impl Description {
+    pub fn new(engine: EngineInfo, formats: Vec<Format>, knobs: Vec<Knob>) -> Self {
+        Self {
+            engine,
+            formats,
+            knobs,
+        }
+    }
 }
 
 /// One pass over one input.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Backend, Error, Model, Peak, Result, Span, Tensor, Tensors, observe};
+use crate::{Backend, Error, Model, Result, Span, Tensor, Tensors, observe};
 
 /// A model with the hooks of its engine in place. The probe runs its passes and times them, each between
 /// [`begin`](Self::begin) and [`end`](Self::end).
@@ -43,6 +43,7 @@ pub trait Profiler {
 
 /// What the hooks of an engine saw of one pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PassTimes {
     /// Each operator that ran, in order.
     pub operators: Vec<OperatorTime>,
@@ -51,6 +52,11 @@ pub struct PassTimes {
 }
 
 impl PassTimes {
+    /// Operators in the order in which they ran.
+    pub fn new(operators: Vec<OperatorTime>, counts: BTreeMap<String, u64>) -> Self {
+        Self { operators, counts }
+    }
+
     /// Room for the times of as many operators, so that none is taken during the pass.
     pub fn with_capacity(operators: usize) -> Self {
         Self {
@@ -93,6 +99,7 @@ pub fn profile<B: Backend>(
 
 /// Some first passes of a model, operator by operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Profile {
     /// The hook, in words.
     pub source: String,
@@ -100,9 +107,6 @@ pub struct Profile {
     pub operators: Vec<ProfiledOperator>,
     /// In the order in which they ran.
     pub passes: Vec<ProfiledPass>,
-    /// What the core that computed the passes multiplies and adds at most, measured behind them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub peaks: Vec<Peak>,
 }
 
 /// One operator of the executed graph.
@@ -131,6 +135,19 @@ pub struct ProfiledPass {
 }
 
 impl Profile {
+    /// Passes whose vectors are in the order of the operators.
+    pub fn new(
+        source: impl Into<String>,
+        operators: Vec<ProfiledOperator>,
+        passes: Vec<ProfiledPass>,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            operators,
+            passes,
+        }
+    }
+
     /// A profile of passes whose operators are given one by one, in the order in which they ran;
     /// what ran in several passes is recognised by its layer and kind.
     fn collect(source: String, passes: impl IntoIterator<Item = (Span, PassTimes)>) -> Self {
@@ -308,14 +325,14 @@ mod tests {
             seen: 2,
             calls: RefCell::default(),
         };
-        let found = profile::<Hooked>(&engine, &model(), &[], 2)?;
+        let profiled = profile::<Hooked>(&engine, &model(), &[], 2)?;
         assert_eq!(
             engine.calls.take(),
             ["begin", "pass", "end", "begin", "pass", "end", "finish"]
         );
-        assert_eq!(found.source, "a hook");
-        assert_eq!(found.passes.len(), 2);
-        assert!(found.passes[0].span.start_ns <= found.passes[1].span.start_ns);
+        assert_eq!(profiled.source, "a hook");
+        assert_eq!(profiled.passes.len(), 2);
+        assert!(profiled.passes[0].span.start_ns <= profiled.passes[1].span.start_ns);
         let error = profile::<Hooked>(&engine, &model(), &[], 3).expect_err("one is missing");
         assert_eq!(error.kind, ErrorKind::Engine);
         Ok(())

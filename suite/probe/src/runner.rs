@@ -10,10 +10,10 @@ use std::{
 
 use crate::{
     Backend, Description, Error, Knob, Knobs, Message, Model, OutputSpec, PROTOCOL, Pass, Phase,
-    Profile, Request, Result, Span, Tensor, Tensors, Trial,
+    Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    peaks, process, read_tensors,
+    process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
@@ -118,10 +118,10 @@ fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
     if outputs.len() == model.outputs.len() && outputs.iter().zip(&model.outputs).all(as_declared) {
         return Ok(());
     }
-    let found: Vec<_> = outputs.iter().map(Tensor::shape).collect();
+    let shapes: Vec<_> = outputs.iter().map(Tensor::shape).collect();
     let expected: Vec<_> = model.outputs.iter().map(|s| &s.shape).collect();
     Err(Error::engine(format!(
-        "the outputs have shapes {found:?}, but the model declares {expected:?}"
+        "the outputs have shapes {shapes:?}, but the model declares {expected:?}"
     )))
 }
 
@@ -200,11 +200,8 @@ fn describe<B: Backend>(channel: &mut Channel) -> Result<()> {
     let (engine, span) = step(Phase::Start, || start::<B>(&Knobs::default()))?;
     channel.send(&Message::Started { span })?;
     let (info, _) = step(Phase::Describe, || B::describe(&engine))?;
-    channel.send(&Message::Description(Description {
-        engine: info,
-        formats: B::FORMATS.to_vec(),
-        knobs: knobs::<B>(),
-    }))
+    let description = Description::new(info, B::FORMATS.to_vec(), knobs::<B>());
+    channel.send(&Message::Description(description))
 }
 
 fn inspect<B: Backend>(
@@ -237,10 +234,7 @@ fn profile<B: Backend>(
     let (engine, _) = step(Phase::Start, || start::<B>(knobs))?;
     let run = || crate::profile::<B>(&engine, model, &inputs, passes);
     let (profile, _) = step(Phase::Profile, run)?;
-    channel.send(&Message::Profile(Profile {
-        peaks: peaks(),
-        ..profile
-    }))
+    channel.send(&Message::Profile(profile))
 }
 
 fn activations<B: Backend>(
@@ -259,13 +253,14 @@ fn activations<B: Backend>(
         .iter()
         .map(|spec| format!("output/{}", spec.name));
     let activations = recording.activations.iter().enumerate();
-    let activations = activations.map(|(n, found)| (format!("activation/{n}"), &found.values));
+    let activations =
+        activations.map(|(n, activation)| (format!("activation/{n}"), &activation.values));
     let named = names.zip(&recording.outputs).chain(activations);
     write_tensors(outputs, named).map_err(|e| e.in_phase(Phase::Output))?;
     let quantizations = recording
         .activations
         .into_iter()
-        .map(|found| found.quantization);
+        .map(|activation| activation.quantization);
     channel.send(&Message::Activations {
         quantizations: quantizations.collect(),
     })

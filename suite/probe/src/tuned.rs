@@ -59,7 +59,7 @@ impl Tuned {
     }
 
     pub fn insert(&mut self, backend: &str, knobs: Knobs) {
-        self.0.insert(backend.into(), knobs.without_threads());
+        self.0.insert(backend.into(), knobs.settings().collect());
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Knobs)> {
@@ -74,7 +74,7 @@ impl Tuned {
         for (backend, knobs) in &self.0 {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "\n[{backend}]");
-            for (name, value) in knobs.iter_except_threads() {
+            for (name, value) in knobs.settings() {
                 let _ = writeln!(text, "{name} = {}", toml::Value::String(value.into()));
             }
         }

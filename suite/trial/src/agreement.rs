@@ -257,9 +257,9 @@ pub fn compare_detections(reference: &[Detection], other: &[Detection]) -> Detec
 }
 
 /// Found, missed and false faces against boxes that are known.
-pub fn against_known_faces(known: &[BBox], found: &[Detection]) -> (usize, usize, usize) {
-    let found: Vec<BBox> = found.iter().map(|d| d.bbox).collect();
-    let matching = match_boxes(known, &found, SAME_FACE_IOU);
+pub fn against_known_faces(known: &[BBox], detections: &[Detection]) -> (usize, usize, usize) {
+    let detections: Vec<BBox> = detections.iter().map(|d| d.bbox).collect();
+    let matching = match_boxes(known, &detections, SAME_FACE_IOU);
     (
         matching.pairs.len(),
         matching.missed.len(),

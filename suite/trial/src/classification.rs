@@ -74,8 +74,8 @@ impl ClassificationSpec {
         other: &[Tensor],
     ) -> ClassAgreement {
         let position = model.outputs.iter().position(|o| o.name == self.scores);
-        let of = |outputs: &[Tensor]| Some(self.best(outputs.get(position?)?));
-        let (Some(reference), Some(other)) = (of(reference), of(other)) else {
+        let classes = |outputs: &[Tensor]| Some(self.best(outputs.get(position?)?));
+        let (Some(reference), Some(other)) = (classes(reference), classes(other)) else {
             return ClassAgreement::default();
         };
         let mut agreement = ClassAgreement::default();

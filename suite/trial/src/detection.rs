@@ -189,7 +189,7 @@ impl DetectionSpec {
         let priors = self.priors((picture.height, picture.width));
         // Other engines may give outputs of other shapes; `check` has seen only the described ones.
         let classes = (scores.len() / priors.len().max(1)).max(1);
-        let found = priors
+        let detections = priors
             .iter()
             .zip(boxes.as_chunks::<4>().0)
             .zip(scores.chunks_exact(classes))
@@ -201,7 +201,7 @@ impl DetectionSpec {
                 })
             })
             .collect();
-        suppress(found, self.nms_iou)
+        suppress(detections, self.nms_iou)
     }
 }
 

@@ -122,11 +122,11 @@ pub fn judge(
             (None, _) => {}
         }
     }
-    if let Some(found) = faces {
+    if let Some(counted) = faces {
         let bounds = declared.map(|d| d.faces).unwrap_or_default();
         let counts = [
-            ("missed", found.missed, bounds.missed),
-            ("extra", found.extra, bounds.extra),
+            ("missed", counted.missed, bounds.missed),
+            ("extra", counted.extra, bounds.extra),
         ];
         for (what, count, [least, most]) in counts {
             if count < least || count > most {
@@ -224,10 +224,10 @@ mod tests {
         known::{Divergence, Exception, FaceBounds},
     };
 
-    fn agreement(max: u64, exact: usize, of: usize) -> Agreement {
+    fn agreement(max: u64, exact: usize, values: usize) -> Agreement {
         Agreement {
             output: "y".into(),
-            values: of,
+            values,
             same_bits: exact,
             not_finite: 0,
             other_shape: 0,
@@ -236,7 +236,7 @@ mod tests {
             sqnr_db: 0.0,
             cosine: 1.0,
             steps: Some(Steps {
-                histogram: vec![exact, of - exact],
+                histogram: vec![exact, values - exact],
                 max,
             }),
         }
@@ -391,10 +391,10 @@ mod tests {
 
     #[test]
     fn float_arithmetic_of_an_int8_model_is_declared_or_a_fault() {
-        let ran = |integer, float| Arithmetic {
-            integer,
-            float,
-            ..Arithmetic::default()
+        let ran = |integer, float| {
+            let mut arithmetic = Arithmetic::new("");
+            (arithmetic.integer, arithmetic.float) = (integer, float);
+            arithmetic
         };
         let int8 = |arithmetic: &Arithmetic, known: &Known| {
             judge_arithmetic(

@@ -29,7 +29,7 @@ impl Cell {
 
     /// Whether the engine runs as its users find it.
     pub fn is_default(&self) -> bool {
-        self.knobs.iter_except_threads().next().is_none()
+        self.knobs.settings().next().is_none()
     }
 
     /// The same cell with the engine as its users find it.

@@ -72,14 +72,10 @@ pub fn once(
     input: &Path,
     saved: &Path,
 ) -> Result<BTreeMap<String, Tensor>> {
-    let process = probe.trial(&Trial {
-        model: model.clone(),
-        knobs: knobs.clone(),
-        inputs: vec![input.into()],
-        shapes: Vec::new(),
-        passes: PassPlan::exactly(1),
-        outputs: Some(saved.into()),
-    });
+    let (inputs, passes) = (vec![input.into()], PassPlan::exactly(1));
+    let mut trial = Trial::new(model.clone(), knobs.clone(), inputs, passes);
+    trial.outputs = Some(saved.into());
+    let process = probe.trial(&trial);
     ensure!(process.completed(), "{}", process.outcome);
     let (tensors, _) = read_tensors(saved)?;
     let named = tensors.into_iter().filter_map(|(key, tensor)| {

@@ -52,7 +52,7 @@ pub fn judge<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Vec
     let mut groups: BTreeMap<(&str, &str, Format), Vec<&Observation>> = BTreeMap::new();
     for observation in observations {
         let cell = &observation.cell;
-        let is_default = cell.knobs.iter_except_threads().next().is_none();
+        let is_default = cell.is_default();
         if is_default && !observation.process.passes.is_empty() {
             let key = (cell.backend.as_str(), cell.model.as_str(), cell.format);
             groups.entry(key).or_default().push(observation);

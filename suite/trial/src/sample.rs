@@ -83,7 +83,7 @@ impl Sample {
             "the image {} is empty",
             self.file.display()
         );
-        let of = model.picture().with_context(|| {
+        let target = model.picture().with_context(|| {
             format!(
                 "{} takes no pictures: its model.toml has no [input.preprocess]",
                 model.name
@@ -91,9 +91,9 @@ impl Sample {
         })?;
         Ok(letterbox(
             &picture,
-            u32::try_from(of.height)?,
-            u32::try_from(of.width)?,
-            of.preprocess.pad,
+            u32::try_from(target.height)?,
+            u32::try_from(target.width)?,
+            target.preprocess.pad,
         ))
     }
 }
@@ -114,20 +114,20 @@ impl Sample {
             return self.tensors(model);
         }
         let picture = self.letterboxed(model)?;
-        let (Some(of), [input]) = (model.picture(), &model.inputs[..]) else {
+        let (Some(target), [input]) = (model.picture(), &model.inputs[..]) else {
             bail!("{} takes no pictures", model.name);
         };
-        Ok(vec![(input.name.clone(), to_input(&picture, &of)?)])
+        Ok(vec![(input.name.clone(), to_input(&picture, &target)?)])
     }
 }
 
 impl Sample {
     fn tensors(&self, model: &ModelDescription) -> Result<Vec<(String, Tensor)>> {
-        let mut found = read_named(&self.file)?;
+        let mut arrays = read_named(&self.file)?;
         let alone = model.inputs.len() == 1;
         let inputs = model.inputs.iter().map(|input| {
-            let unnamed = if alone { found.remove(UNNAMED) } else { None };
-            let tensor = unnamed.or_else(|| found.remove(&input.name));
+            let unnamed = if alone { arrays.remove(UNNAMED) } else { None };
+            let tensor = unnamed.or_else(|| arrays.remove(&input.name));
             let tensor = tensor.with_context(|| {
                 format!("{} holds no array {:?}", self.file.display(), input.name)
             })?;
@@ -165,8 +165,8 @@ fn letterbox(picture: &RgbImage, height: u32, width: u32, pad: u8) -> RgbImage {
 ///
 /// # Errors
 /// Fails where the picture has another size.
-pub fn to_input(picture: &RgbImage, of: &Picture) -> Result<Tensor> {
-    let (mean, std) = (of.preprocess.mean, of.preprocess.std);
+pub fn to_input(picture: &RgbImage, target: &Picture) -> Result<Tensor> {
+    let (mean, std) = (target.preprocess.mean, target.preprocess.std);
     let mut data = Vec::with_capacity(picture.len());
     for channel in 0..3 {
         data.extend(
@@ -175,7 +175,7 @@ pub fn to_input(picture: &RgbImage, of: &Picture) -> Result<Tensor> {
                 .map(|pixel| (f32::from(pixel[channel]) / 255.0 - mean[channel]) / std[channel]),
         );
     }
-    Ok(Tensor::new(&[1, 3, of.height, of.width], data)?)
+    Ok(Tensor::new(&[1, 3, target.height, target.width], data)?)
 }
 
 #[cfg(test)]

@@ -58,8 +58,8 @@ pub fn read_shape(text: &str) -> Result<Vec<usize>> {
 }
 
 fn read_dtype(text: &str) -> Result<Dtype> {
-    let found = Dtype::ALL.into_iter().find(|dtype| dtype.key() == text);
-    found.with_context(|| {
+    let named = Dtype::ALL.into_iter().find(|dtype| dtype.key() == text);
+    named.with_context(|| {
         let keys: Vec<&str> = Dtype::ALL.iter().map(|dtype| dtype.key()).collect();
         format!("{text:?} is no type; there are {}", keys.join(", "))
     })
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn name_and_type_may_be_left_out() -> Result<()> {
-        let of = |name: Option<&str>, shape: &[usize], dtype| NamedShape {
+        let shape_of = |name: Option<&str>, shape: &[usize], dtype| NamedShape {
             name: name.map(Into::into),
             shape: shape.into(),
             dtype,
@@ -79,11 +79,11 @@ mod tests {
         for (text, expected) in [
             (
                 "image=1x3x224x224:f32",
-                of(Some("image"), &[1, 3, 224, 224], Some(Dtype::F32)),
+                shape_of(Some("image"), &[1, 3, 224, 224], Some(Dtype::F32)),
             ),
-            ("a=b:0=2x1", of(Some("a=b:0"), &[2, 1], None)),
-            ("7:i64", of(None, &[7], Some(Dtype::I64))),
-            ("t=scalar:bool", of(Some("t"), &[], Some(Dtype::Bool))),
+            ("a=b:0=2x1", shape_of(Some("a=b:0"), &[2, 1], None)),
+            ("7:i64", shape_of(None, &[7], Some(Dtype::I64))),
+            ("t=scalar:bool", shape_of(Some("t"), &[], Some(Dtype::Bool))),
         ] {
             assert_eq!(text.parse::<NamedShape>()?, expected);
         }

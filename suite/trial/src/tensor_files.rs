@@ -107,10 +107,10 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
         elements.is_some_and(|elements| elements <= bytes.len()),
         "the file is too short for an array of shape {shape:?}"
     );
-    let DType::Plain(of) = array.dtype() else {
+    let DType::Plain(element) = array.dtype() else {
         bail!("the array is of records");
     };
-    let data: Data = match (of.type_char(), of.size_field()) {
+    let data: Data = match (element.type_char(), element.size_field()) {
         (TypeChar::Float, 4) => array.into_vec::<f32>()?.into(),
         (TypeChar::Float, 8) => array.into_vec::<f64>()?.into(),
         (TypeChar::Int, 8) => array.into_vec::<i64>()?.into(),
@@ -118,7 +118,7 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
         (TypeChar::Int, 1) => array.into_vec::<i8>()?.into(),
         (TypeChar::Uint, 1) => array.into_vec::<u8>()?.into(),
         (TypeChar::Bool, _) => array.into_vec::<bool>()?.into(),
-        _ => bail!("the array is of type {of}, which no model takes here"),
+        _ => bail!("the array is of type {element}, which no model takes here"),
     };
     Ok(Tensor::new(&shape, data)?)
 }
@@ -153,9 +153,9 @@ mod tests {
         let path = folder.path().join("x.npy");
         let values: Vec<u8> = [1_i64, -2].iter().flat_map(|v| v.to_le_bytes()).collect();
         std::fs::write(&path, array("<i8", false, "(1, 2)", &values))?;
-        let found = read_named(&path)?;
+        let arrays = read_named(&path)?;
         let expected = Tensor::new(&[1, 2], vec![1_i64, -2])?;
-        assert_eq!(found, BTreeMap::from([(UNNAMED.to_owned(), expected)]));
+        assert_eq!(arrays, BTreeMap::from([(UNNAMED.to_owned(), expected)]));
         Ok(())
     }
 
@@ -169,9 +169,9 @@ mod tests {
             archive.write_all(&array(descr, false, "(1,)", values))?;
         }
         archive.finish()?;
-        let found = read_named(&path)?;
-        assert_eq!(found["a"].data(), &vec![7_u8].into());
-        assert_eq!(found["b"].data(), &vec![true].into());
+        let arrays = read_named(&path)?;
+        assert_eq!(arrays["a"].data(), &vec![7_u8].into());
+        assert_eq!(arrays["b"].data(), &vec![true].into());
         Ok(())
     }
 

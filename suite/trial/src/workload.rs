@@ -128,10 +128,10 @@ impl Workload {
             .iter()
             .find(|(name, _)| &model.path(name) == path);
         if let Some((_, expected)) = listed {
-            let found = sha256_of_file(path)?;
+            let hash = sha256_of_file(path)?;
             ensure!(
-                found.eq_ignore_ascii_case(expected),
-                "{} has SHA-256 {found}, but {} trusts {expected}: the file was changed or damaged",
+                hash.eq_ignore_ascii_case(expected),
+                "{} has SHA-256 {hash}, but {} trusts {expected}: the file was changed or damaged",
                 path.display(),
                 model.file.display()
             );

@@ -69,14 +69,8 @@ fn ask(request: impl FnOnce(&Path) -> Request) -> Result<Vec<Message>> {
 /// What was observed while the model was loaded, while it was prepared, and in its first pass.
 fn phases(knobs: &Knobs) -> Result<[Span; 3]> {
     let messages = ask(|input| {
-        Request::Trial(Trial {
-            model: faceboxes(INT8),
-            knobs: knobs.clone(),
-            inputs: vec![input.into()],
-            shapes: Vec::new(),
-            passes: PassPlan::exactly(1),
-            outputs: None,
-        })
+        let (inputs, passes) = (vec![input.into()], PassPlan::exactly(1));
+        Request::Trial(Trial::new(faceboxes(INT8), knobs.clone(), inputs, passes))
     })?;
     let mut spans = [Span::default(); 3];
     for message in messages {

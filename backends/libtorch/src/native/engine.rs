@@ -104,15 +104,11 @@ fn find_version(config: &str) -> Result<String> {
 pub(super) fn describe() -> Result<EngineInfo> {
     let mut details = shim::describe()?;
     let config = details.remove("config").unwrap_or_default();
-    let version = find_version(&config)?;
-    let library = details.remove("library");
+    let mut info = EngineInfo::new(find_version(&config)?, env!("BINDING"));
+    info.library = details.remove("library");
     details.extend(libraries(&config));
-    Ok(EngineInfo {
-        version,
-        binding: env!("BINDING").into(),
-        library,
-        details,
-    })
+    info.details = details;
+    Ok(info)
 }
 
 /// The value that follows `key` in libtorch's build settings, up to the next comma.

@@ -24,13 +24,12 @@ pub(super) fn inspect(runnable: &mut Runnable, inputs: &[Tensor]) -> Result<Arit
     let trace = Trace::begin()?;
     runnable.pass(inputs)?;
     let calls = trace.end()?;
-    Ok(Arithmetic {
-        source: format!(
-            "libtorch's record of the operators in pass {} (at::RecordFunction)",
-            PASSES_BEFORE + 1
-        ),
-        ..count(&calls)
-    })
+    let mut counted = count(&calls);
+    counted.source = format!(
+        "libtorch's record of the operators in pass {} (at::RecordFunction)",
+        PASSES_BEFORE + 1
+    );
+    Ok(counted)
 }
 
 /// A module whose operators are recorded.
@@ -78,10 +77,8 @@ impl Profiler for Profiled<'_> {
             // There is none to run until the first pass makes it.
             counts.insert(format!("{EXECUTED_NODES} before"), 0);
         }
-        self.passes.push(PassTimes {
-            operators: self_times(&calls.unwrap_or_default()),
-            counts,
-        });
+        let operators = self_times(&calls.unwrap_or_default());
+        self.passes.push(PassTimes::new(operators, counts));
         Ok(())
     }
 

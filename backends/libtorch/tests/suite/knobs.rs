@@ -278,18 +278,9 @@ fn threads_beside_each_other_are_honoured_or_refused() -> Result<()> {
 
     let image = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("image.safetensors");
     write_tensors(&image, [("image".to_string(), &input()?)])?;
-    let request = Request::Trial(Trial {
-        model: model(INT8),
-        knobs: knobs(&[("inter-threads", "2")]),
-        inputs: vec![image],
-        shapes: Vec::new(),
-        passes: PassPlan {
-            at_least: 1,
-            at_most: 1,
-            budget_ms: 0,
-        },
-        outputs: None,
-    });
+    let knobs = knobs(&[("inter-threads", "2")]);
+    let passes = PassPlan::exactly(1);
+    let request = Request::Trial(Trial::new(model(INT8), knobs, vec![image], passes));
     // The backend asks libtorch what it has taken, so that a success says that it is 2.
     let probe = Command::new(env!("CARGO_BIN_EXE_firstpass-libtorch"))
         .arg(serde_json::to_string(&request)?)

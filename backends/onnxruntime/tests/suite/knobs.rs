@@ -166,14 +166,11 @@ impl Bench {
     }
 
     fn trial(&self, knobs: &Knobs, outputs: Option<PathBuf>) -> Request {
-        Request::Trial(Trial {
-            model: self.model.clone(),
-            knobs: knobs.clone(),
-            inputs: vec![self.input.clone()],
-            shapes: Vec::new(),
-            passes: PassPlan::exactly(PASSES),
-            outputs,
-        })
+        let (model, inputs) = (self.model.clone(), vec![self.input.clone()]);
+        let passes = PassPlan::exactly(PASSES);
+        let mut trial = Trial::new(model, knobs.clone(), inputs, passes);
+        trial.outputs = outputs;
+        Request::Trial(trial)
     }
 
     fn passes(&self, knobs: &Knobs, outputs: Option<PathBuf>) -> Result<Vec<Pass>> {

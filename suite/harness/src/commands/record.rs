@@ -166,7 +166,7 @@ fn fresh_record(workspace: &Workspace, now: &Code) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     let slug = Machine::observe().slug();
-    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    let mut fresh: Vec<(String, PathBuf)> = Vec::new();
     for entry in entries {
         let path = entry?.path();
         // What cannot be read is of other code.
@@ -183,10 +183,10 @@ fn fresh_record(workspace: &Workspace, now: &Code) -> Result<Option<PathBuf>> {
                 .iter()
                 .all(|e| record.backends.contains_key(&e.name))
         {
-            found.push((run.date.clone(), path));
+            fresh.push((run.date.clone(), path));
         }
     }
-    Ok(found.into_iter().max().map(|(_, path)| path))
+    Ok(fresh.into_iter().max().map(|(_, path)| path))
 }
 
 /// Runs the subcommand of a study beside a record.

@@ -95,7 +95,7 @@ fn text(changes: &Changes, all: bool, drawn: impl Fn(&Table) -> String) -> Strin
 /// `engine (onnx) on faceboxes-fp32, 1 thread`, with its settings where it has some.
 pub fn cell_name(cell: &Cell) -> String {
     let threads = cell.threads();
-    let knobs = cell.knobs.iter_except_threads();
+    let knobs = cell.knobs.settings();
     let settings: String = knobs
         .map(|(name, value)| format!(", {name}={value}"))
         .collect();

@@ -51,7 +51,7 @@ pub(crate) fn times_with_interval(ratio: f64, (low, high): (f64, f64)) -> String
 /// The settings in the order of their knobs; *default* for none.
 pub fn setting(knobs: &Knobs) -> String {
     let pairs: Vec<String> = knobs
-        .iter_except_threads()
+        .settings()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     if pairs.is_empty() {

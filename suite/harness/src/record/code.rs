@@ -435,8 +435,8 @@ mod tests {
             ),
         ];
         for (path, from, to, expected) in changes {
-            let found = small.changes(path, from, to)?.unwrap_or_default();
-            assert_eq!(found, expected, "{path}: {to}");
+            let changed = small.changes(path, from, to)?.unwrap_or_default();
+            assert_eq!(changed, expected, "{path}: {to}");
         }
         Ok(())
     }

@@ -308,7 +308,7 @@ impl BackendRecord {
 }
 
 fn outputs_file(cell: &Cell) -> PathBuf {
-    let knobs = cell.knobs.iter_except_threads();
+    let knobs = cell.knobs.settings();
     let setting: String = knobs
         .map(|(name, value)| format!("-{name}={value}"))
         .collect();

@@ -65,8 +65,11 @@ pub struct Arguments {
 impl Arguments {
     /// Whether all engines are measured on all fixtures, so that the report is *the* report.
     fn is_whole(&self) -> bool {
-        let of = &self.measure;
-        !self.quick && of.backends.is_empty() && of.models.is_empty() && of.images.is_empty()
+        let measure = &self.measure;
+        !self.quick
+            && measure.backends.is_empty()
+            && measure.models.is_empty()
+            && measure.images.is_empty()
     }
 
     fn folder(&self, workspace: &Workspace) -> PathBuf {
@@ -166,15 +169,15 @@ pub fn measure_all(workspace: &Workspace, budget: Option<Duration>) -> Result<Pa
 
 fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
     // What the user named is checked before anything that takes time.
-    let of = &arguments.measure;
-    let backends = of.chosen_backends(workspace)?;
+    let measure = &arguments.measure;
+    let backends = measure.chosen_backends(workspace)?;
     let samples = if arguments.quick {
         QUICK_PHOTOS
     } else {
         usize::MAX
     };
-    let workload = of.chosen_workload(workspace, samples)?;
-    let mut settings = of.settings(arguments.preset())?;
+    let workload = measure.chosen_workload(workspace, samples)?;
+    let mut settings = measure.settings(arguments.preset())?;
     settings.variants = chosen::tuned(workspace, &backends)?;
     let record = folder.join("records").join(campaign::record_name());
     let record = arguments::run(workspace, &backends, &workload, &settings, &record)?;

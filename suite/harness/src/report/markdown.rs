@@ -39,8 +39,8 @@ use crate::{
 
 /// The sections of studies that belong to a chapter, in their order.
 fn of_chapter(studies: &[(Chapter, String)], chapter: Chapter) -> impl Iterator<Item = String> {
-    let of = studies.iter().filter(move |(place, _)| *place == chapter);
-    of.map(|(_, text)| text.clone())
+    let sections = studies.iter().filter(move |(place, _)| *place == chapter);
+    sections.map(|(_, text)| text.clone())
 }
 
 pub(crate) fn render(
@@ -512,9 +512,9 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
             line.extend(analysis.samples().iter().map(|sample| {
                 match (row.detections.get(&sample.name), &sample.faces) {
                     (None, _) => "–".into(),
-                    (Some(found), None) => format!("{} found", found.len()),
-                    (Some(found), Some(known)) => {
-                        let (hit, missed, extra) = against_known_faces(known, found);
+                    (Some(detections), None) => format!("{} found", detections.len()),
+                    (Some(detections), Some(known)) => {
+                        let (hit, missed, extra) = against_known_faces(known, detections);
                         format!("{hit} / {missed} / {extra}")
                     }
                 }
@@ -816,11 +816,11 @@ fn affinity(settings: &RunSettings) -> String {
     }
 }
 
-fn share(part: usize, of: usize) -> String {
-    percent_rounded_down(if of == 0 {
+fn share(part: usize, whole: usize) -> String {
+    percent_rounded_down(if whole == 0 {
         1.0
     } else {
-        part as f64 / of as f64
+        part as f64 / whole as f64
     })
 }
 
@@ -847,8 +847,8 @@ mod tests {
         let [[Ok(reference)], [Ok(other)]] = tensors else {
             anyhow::bail!("one value has the shape [1]");
         };
-        let mut found = compare(&model, &[(&[reference], &[other])]);
-        Ok(found.remove(0))
+        let mut agreements = compare(&model, &[(&[reference], &[other])]);
+        Ok(agreements.remove(0))
     }
 
     #[test]

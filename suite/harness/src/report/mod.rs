@@ -82,7 +82,7 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
 /// A text with a generated part, as it is and as it should be.
 struct Page {
     path: PathBuf,
-    found: Option<String>,
+    current: Option<String>,
     expected: String,
 }
 
@@ -106,7 +106,7 @@ fn pages(
 
 fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page> {
     let path = folder.join("README.md");
-    let found = match std::fs::read_to_string(&path) {
+    let current = match std::fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -120,10 +120,10 @@ fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page
         text: text.into(),
     };
     Ok(Page {
-        expected: splice(found.as_deref().unwrap_or(template), &block)
+        expected: splice(current.as_deref().unwrap_or(template), &block)
             .with_context(|| format!("cannot write into {}", path.display()))?,
         path,
-        found,
+        current,
     })
 }
 
@@ -169,17 +169,17 @@ pub fn check(workspace: &Workspace, folder: &Path, strict: bool) -> Result<Vec<S
     let rendered = render(workspace, folder, &analysis)?;
     let mut differ = Vec::new();
     for page in pages(workspace, folder, &record, &analysis, &rendered)? {
-        if page.found.as_deref().map(unmarked) != Some(unmarked(&page.expected)) {
+        if page.current.as_deref().map(unmarked) != Some(unmarked(&page.expected)) {
             differ.push(page.path);
         }
     }
     for (path, bytes) in &rendered.files {
         let path = folder.join(path);
-        let found = std::fs::read(&path).ok();
-        let text = found.as_deref().and_then(|f| std::str::from_utf8(f).ok());
+        let current = std::fs::read(&path).ok();
+        let text = current.as_deref().and_then(|f| std::str::from_utf8(f).ok());
         let is_same = match text {
             Some(text) => unmarked(text).as_bytes() == bytes,
-            None => found.as_ref() == Some(bytes),
+            None => current.as_ref() == Some(bytes),
         };
         if !is_same {
             differ.push(path);

@@ -56,17 +56,17 @@ pub fn stale(workspace: &Workspace, analysis: &Analysis) -> Result<Vec<StaleStud
     if of_fixtures {
         whole.extend(chosen::stale(workspace, record)?);
     }
-    let mut found = vec![(WHOLE, whole)];
+    let mut by_study = vec![(WHOLE, whole)];
     for study in studies::ALL {
         if let State::Measured(stale) = study.state(workspace, &record.folder, &now)? {
-            found.push((study.name(), stale));
+            by_study.push((study.name(), stale));
         }
     }
-    let reasons = found.into_iter().flat_map(|(study, reasons)| {
-        let of = reasons.into_iter();
-        of.map(move |stale| StaleStudy { study, stale })
+    let stale = by_study.into_iter().flat_map(|(study, reasons)| {
+        let reasons = reasons.into_iter();
+        reasons.map(move |stale| StaleStudy { study, stale })
     });
-    Ok(reasons.collect())
+    Ok(stale.collect())
 }
 
 /// Says on each page what is stale of all that it shows.

@@ -8,7 +8,7 @@
 //! - `count(NAME, WHEN, PASS, MODEL, ENGINE)`: what the engine counted while it was profiled, such as
 //!   `graph nodes`; WHEN is `"before"` or `"after"` the pass;
 //! - `outside_operators(PASS, MODEL, ENGINE)`: the time of a pass that no operator took;
-//! - `setting(ENGINE)`: the settings that were measured as its tuning;
+//! - `setting(ENGINE)`: the tuned settings that were measured;
 //! - `record`: the folder of the record.
 //!
 //! All are of the fewest threads that were measured. A figure that was not measured is a dash.
@@ -77,20 +77,20 @@ fn render(path: &Path, text: &str, figures: Figures) -> Result<String> {
     environment.set_trim_blocks(true);
     let figures = Arc::new(figures);
     environment.add_global("record", figures.record.clone());
-    let of = Arc::clone(&figures);
-    environment.add_function("setting", move |engine: &str| of.setting(engine));
-    let of = Arc::clone(&figures);
+    let shared = Arc::clone(&figures);
+    environment.add_function("setting", move |engine: &str| shared.setting(engine));
+    let shared = Arc::clone(&figures);
     environment.add_function(
         "figure",
         move |figure: &str, model: &str, engine: &str, which: Option<&str>| {
-            refused(of.figure(figure, model, engine, which.unwrap_or("default")))
+            refused(shared.figure(figure, model, engine, which.unwrap_or("default")))
         },
     );
-    let of = Arc::clone(&figures);
+    let shared = Arc::clone(&figures);
     environment.add_function(
         "outside_operators",
         move |pass: usize, model: &str, engine: &str| {
-            refused(of.outside_operators(pass, model, engine))
+            refused(shared.outside_operators(pass, model, engine))
         },
     );
     environment.add_function(
@@ -160,16 +160,16 @@ impl Figures {
     }
 
     fn figure(&self, figure: &str, model: &str, engine: &str, which: &str) -> Result<String> {
-        let found = self.latencies.get(&(model.into(), engine.into()));
-        let tuned = found.and_then(|latencies| latencies.tuned.as_ref());
+        let measured = self.latencies.get(&(model.into(), engine.into()));
+        let tuned = measured.and_then(|latencies| latencies.tuned.as_ref());
         Ok(match which {
-            "default" => value(figure, found.map(|latencies| &latencies.default))?,
+            "default" => value(figure, measured.map(|latencies| &latencies.default))?,
             "tuned" => value(figure, tuned)?,
             "default over tuned" => {
                 let figure = compared(figure)?;
-                let both = found.zip(tuned);
-                ratio(both.and_then(|(found, tuned)| {
-                    let (default, tuned) = (&found.default.cell, &tuned.cell);
+                let both = measured.zip(tuned);
+                ratio(both.and_then(|(row, tuned)| {
+                    let (default, tuned) = (&row.default.cell, &tuned.cell);
                     self.comparisons.get(default, tuned, figure)
                 }))
             }
@@ -207,8 +207,8 @@ impl Figures {
             other => bail!("{other:?} is neither \"before\" nor \"after\""),
         };
         let explanation = self.explanation(model, engine);
-        let found = explanation.and_then(|e| e.counts.iter().find(|c| c.name == count));
-        let value = found.and_then(|c| match passes_before {
+        let counted = explanation.and_then(|e| e.counts.iter().find(|c| c.name == count));
+        let value = counted.and_then(|c| match passes_before {
             0 => c.before,
             passes => *c.after.get(passes - 1)?,
         });
@@ -290,7 +290,7 @@ mod tests {
         },
     };
 
-    /// An engine `x` on a model `m`, which has no tuning.
+    /// An engine `x` on a model `m`, which has no tuned settings.
     fn figures() -> Figures {
         let observations = [0, 1].map(|round| observation(round, &times(&[900.0], 10.0)));
         let mut latencies = summarise(&observations);

@@ -37,8 +37,8 @@ use crate::{
 const BUDGET: f64 = 360.0;
 const QUICK_BUDGET: f64 = 60.0;
 
-/// The shares of the time for trying settings and for the report itself; the rest is for profiles.
-const CURE: f64 = 0.4;
+/// The shares of the time for for_tuning settings and for the report itself; the rest is for profiles.
+const TUNING: f64 = 0.4;
 const REPORT: f64 = 0.45;
 
 const TARGET: Target = Target {
@@ -107,9 +107,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     );
     let mut tuned = Tuned::default();
     if !arguments.quick {
-        let of = arguments.measure(whole * CURE);
+        let for_tuning = arguments.measure(whole * TUNING);
         // What is tried is tried on one input.
-        match try_settings(workspace, &backends, &workload, &of, &record, false) {
+        match try_settings(workspace, &backends, &workload, &for_tuning, &record, false) {
             Ok(()) => {
                 if let Some(tuning) = tuning::read(workspace, &record)? {
                     tuned = recommended(&tuning);
@@ -170,11 +170,11 @@ impl Arguments {
             .iter()
             .filter(|(_, knobs)| **knobs != Knobs::default());
         let variants = variants.map(|(backend, knobs)| (backend.to_owned(), vec![knobs.clone()]));
-        let of = measure::Arguments {
+        let arguments = measure::Arguments {
             threads,
             ..self.measure(budget_s)
         };
-        of.settings(RunSettings {
+        arguments.settings(RunSettings {
             processes: 20,
             least_processes: 3,
             passes: 40,
@@ -205,7 +205,7 @@ fn explain_it(
         rounds: 4,
         passes: 12,
         threads: 1,
-        budget_s: whole * (1.0 - CURE - REPORT),
+        budget_s: whole * (1.0 - TUNING - REPORT),
     };
     explain::measure(workspace, backends, workload, settings, tuned, record).map(drop)
 }

@@ -138,7 +138,8 @@ fn settings() -> RunSettings {
 /// Says which name it needs.
 pub fn can_hold_origin(path: &Path) -> Result<()> {
     ensure!(
-        path.extension().is_some_and(|found| found == EXTENSION),
+        path.extension()
+            .is_some_and(|extension| extension == EXTENSION),
         "{} would not say what the outputs were made from; give a file that ends in .{EXTENSION}",
         path.display()
     );

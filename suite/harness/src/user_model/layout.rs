@@ -106,7 +106,7 @@ fn keep_golden(
     given: &Path,
     path: &Path,
 ) -> Result<()> {
-    let found = read_named(given)?;
+    let arrays = read_named(given)?;
     let mut tensors: Vec<(String, &Tensor)> = Vec::new();
     let mut metadata = HashMap::new();
     if let Some(origin) = Origin::read(given)? {
@@ -115,16 +115,16 @@ fn keep_golden(
     }
     for sample in samples {
         let of_output = |name: &str| {
-            let named = found.get(&format!("{}/{name}", sample.name));
-            let alone = (samples.len() == 1).then(|| found.get(name)).flatten();
+            let named = arrays.get(&format!("{}/{name}", sample.name));
+            let alone = (samples.len() == 1).then(|| arrays.get(name)).flatten();
             let unnamed = (samples.len() == 1 && model.outputs.len() == 1)
-                .then(|| found.get(UNNAMED))
+                .then(|| arrays.get(UNNAMED))
                 .flatten();
             named.or(alone).or(unnamed)
         };
         for output in &model.outputs {
             let tensor = of_output(&output.name).with_context(|| {
-                let there: Vec<&str> = found.keys().map(String::as_str).collect();
+                let there: Vec<&str> = arrays.keys().map(String::as_str).collect();
                 Mismatch(format!(
                     "{} holds no array {:?} for {}; it holds {}",
                     given.display(),

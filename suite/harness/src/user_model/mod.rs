@@ -81,7 +81,7 @@ impl UserModel {
     ) -> Result<ModelDescription> {
         let mut artifacts = BTreeMap::new();
         let mut trusted = BTreeMap::new();
-        let mut told: Option<Signature> = None;
+        let mut with_inputs: Option<Signature> = None;
         let mut precision = Precision::Fp32;
         for file in &self.files {
             let signature = Signature::read(file)?;
@@ -98,13 +98,13 @@ impl UserModel {
             if signature.format.is_program() && self.trust {
                 trusted.insert(path, sha256_of_file(file)?);
             }
-            if !signature.inputs.is_empty() && told.is_none() {
-                told = Some(signature);
+            if !signature.inputs.is_empty() && with_inputs.is_none() {
+                with_inputs = Some(signature);
             }
         }
         let first = self.files.first().context("give a model file")?;
-        let inputs = self.inputs(told.as_ref())?;
-        let outputs = told.iter().flat_map(|told| &told.outputs);
+        let inputs = self.inputs(with_inputs.as_ref())?;
+        let outputs = with_inputs.iter().flat_map(|signature| &signature.outputs);
         let outputs = outputs.map(output).collect();
         let mut model = ModelDescription {
             name: name(first),
@@ -122,8 +122,8 @@ impl UserModel {
             file: PathBuf::new(),
         };
         if model.outputs.is_empty() {
-            let found = run(&model)?;
-            model.outputs = found
+            let outputs = run(&model)?;
+            model.outputs = outputs
                 .into_iter()
                 .map(|(name, shape)| OutputSpec {
                     name,
@@ -136,27 +136,27 @@ impl UserModel {
         Ok(model)
     }
 
-    fn inputs(&self, told: Option<&Signature>) -> Result<Vec<InputSpec>> {
+    fn inputs(&self, signature: Option<&Signature>) -> Result<Vec<InputSpec>> {
         let sample = self
             .samples
             .first()
             .map(|path| read_named(path))
             .transpose()?;
         let sample = sample.unwrap_or_default();
-        let Some(told) = told else {
+        let Some(signature) = signature else {
             return self.inputs_of_torchscript(&sample);
         };
         for given in self.inputs.iter().filter_map(|given| given.name.as_ref()) {
             ensure!(
-                told.inputs.iter().any(|input| &input.name == given),
+                signature.inputs.iter().any(|input| &input.name == given),
                 "the model has no input {given:?}; it has {}",
-                names(&told.inputs)
+                names(&signature.inputs)
             );
         }
-        let inputs = told.inputs.iter();
+        let inputs = signature.inputs.iter();
         inputs
             .map(|declared| {
-                let alone = told.inputs.len() == 1;
+                let alone = signature.inputs.len() == 1;
                 let given = self.inputs.iter().find(|given| match &given.name {
                     Some(name) => *name == declared.name,
                     None => alone,

@@ -60,15 +60,15 @@ pub(crate) fn outputs_of_torchscript(
             }
         }
         let saved = folder.path().join("outputs.safetensors");
-        let found = once(&probe, &file, &Knobs::default(), &inputs, &saved)
+        let outputs = once(&probe, &file, &Knobs::default(), &inputs, &saved)
             .with_context(|| format!("{} cannot run {}", backend.name, file.path.display()))?;
-        let mut found: Vec<Found> = found
+        let mut outputs: Vec<Found> = outputs
             .into_iter()
             .map(|(name, tensor)| (name, tensor.into_parts().0))
             .collect();
         // Of the same length but for the number at the end.
-        found.sort_by_key(|(name, _)| (name.len(), name.clone()));
-        return Ok(found);
+        outputs.sort_by_key(|(name, _)| (name.len(), name.clone()));
+        return Ok(outputs);
     }
     bail!(
         "no engine that reads TorchScript runs here{}{}",

@@ -119,8 +119,8 @@ fn what_is_open_has_to_be_given_and_must_fit() -> Result<()> {
         ("picture=1x3x8x8", "no input \"picture\""),
         ("image=1x3x8x8:i64", "of f32 in the file"),
     ] {
-        let found = error(&file, &[given]);
-        assert!(found.contains(words), "{given}: {found}");
+        let message = error(&file, &[given]);
+        assert!(message.contains(words), "{given}: {message}");
     }
     Ok(())
 }
@@ -128,8 +128,8 @@ fn what_is_open_has_to_be_given_and_must_fit() -> Result<()> {
 #[test]
 fn a_type_that_no_engine_shares_is_refused() -> Result<()> {
     let half = of_type(open("x", &["1"]), 10);
-    let found = error(&written(identities(vec![half]))?, &[]);
-    assert!(found.contains("ONNX type 10"), "{found}");
+    let message = error(&written(identities(vec![half]))?, &[]);
+    assert!(message.contains("ONNX type 10"), "{message}");
     Ok(())
 }
 

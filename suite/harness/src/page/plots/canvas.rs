@@ -119,9 +119,9 @@ impl Canvas<'_> {
     }
 
     /// What the plot is of and what it shows, in two lines: titles of models are long.
-    pub(crate) fn title(&self, of: &str, shown: &str) -> Result<()> {
+    pub(crate) fn title(&self, subject: &str, shown: &str) -> Result<()> {
         let at = (WIDTH / 2.0, LINE);
-        self.write(of, at, Anchor::Centre, TITLE, FontStyle::Bold, INK)?;
+        self.write(subject, at, Anchor::Centre, TITLE, FontStyle::Bold, INK)?;
         self.text(shown, (at.0, at.1 + LINE + 1.0), Anchor::Centre)
     }
 

@@ -148,11 +148,11 @@ impl Packages {
 
     /// What a manifest's package is built from; of build scripts and of single targets as well.
     fn dependencies(&self, manifest: &Table) -> Vec<Dependency> {
-        let mut found = Vec::new();
+        let mut dependencies = Vec::new();
         let mut add = |prefix: &str, tables: &Table| {
             for table in DEPENDENCIES {
                 let entries = tables.get(table).and_then(Value::as_table);
-                found.extend(entries.into_iter().flatten().map(|(key, said)| {
+                dependencies.extend(entries.into_iter().flatten().map(|(key, said)| {
                     Dependency {
                         table: format!("{prefix}{table}"),
                         key: key.clone(),
@@ -169,7 +169,7 @@ impl Packages {
                 add(&format!("{target}."), tables);
             }
         }
-        found
+        dependencies
     }
 
     /// What the workspace says where a package says `workspace = true`.

@@ -22,31 +22,31 @@ use super::{files_below, short_hash};
 /// # Errors
 /// Fails where a file cannot be read.
 pub(super) fn hashes(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
-    let mut found = BTreeMap::new();
+    let mut hashes = BTreeMap::new();
     let folder = root.parent().unwrap_or(Path::new(""));
-    add(root, folder, &mut found)?;
-    Ok(found)
+    add(root, folder, &mut hashes)?;
+    Ok(hashes)
 }
 
 /// Adds a file and the modules that it declares, whose files lie in `folder`.
-fn add(file: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, String>) -> Result<()> {
-    if found.contains_key(file) {
+fn add(file: &Path, folder: &Path, hashes: &mut BTreeMap<PathBuf, String>) -> Result<()> {
+    if hashes.contains_key(file) {
         return Ok(());
     }
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let Some((meaning, modules)) = read(&bytes, file, folder) else {
-        found.insert(file.into(), short_hash(&bytes));
+        hashes.insert(file.into(), short_hash(&bytes));
         // It does not say which modules it has, so every file that may be one of them counts.
         for other in files_below(folder)? {
             if other.extension().is_some_and(|e| e == "rs") {
-                add(&other, &other.with_extension(""), found)?;
+                add(&other, &other.with_extension(""), hashes)?;
             }
         }
         return Ok(());
     };
-    found.insert(file.into(), short_hash(meaning.as_bytes()));
+    hashes.insert(file.into(), short_hash(meaning.as_bytes()));
     for module in modules {
-        add(&module.file, &module.folder, found)?;
+        add(&module.file, &module.folder, hashes)?;
     }
     Ok(())
 }
@@ -305,9 +305,9 @@ mod tests {
         write("p/r.rs", "")?;
         write("tests.rs", "")?;
         write("unlinked.rs", "")?;
-        let found = |of: &str| -> Result<Vec<String>> {
-            let found = hashes(&dir.path().join(of))?.into_keys();
-            let names = found.map(|file| Ok(file.strip_prefix(dir.path())?.display().to_string()));
+        let modules_of = |root: &str| -> Result<Vec<String>> {
+            let files = hashes(&dir.path().join(root))?.into_keys();
+            let names = files.map(|file| Ok(file.strip_prefix(dir.path())?.display().to_string()));
             names.collect()
         };
         let modules = [
@@ -318,10 +318,10 @@ mod tests {
             "p/q.rs",
             "p/r.rs",
         ];
-        assert_eq!(found("lib.rs")?, modules);
+        assert_eq!(modules_of("lib.rs")?, modules);
         // Of a file that is not understood any other may be a module.
         write("lib.rs", "mod a; not Rust")?;
-        assert_eq!(found("lib.rs")?.len(), 8);
+        assert_eq!(modules_of("lib.rs")?.len(), 8);
         Ok(())
     }
 

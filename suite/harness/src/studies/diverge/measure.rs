@@ -361,14 +361,14 @@ fn simplest(
     mut is_exact: impl FnMut(&Knobs) -> Result<bool>,
 ) -> Result<Option<Knobs>> {
     let others = |rules: &Knobs| {
-        let settings = rules.iter_except_threads();
+        let settings = rules.settings();
         settings
             .filter(|(name, value)| best.get(name) != Some(value))
             .count()
     };
     let mut tried: Vec<&Knobs> = all.iter().filter(|rules| others(rules) <= 1).collect();
     // Of those as simple as each other, what is known to be the engine's first.
-    tried.sort_by_key(|rules| (rules.iter_except_threads().count(), others(rules)));
+    tried.sort_by_key(|rules| (rules.settings().count(), others(rules)));
     for rules in tried {
         if is_exact(rules)? {
             return Ok(Some(rules.clone()));

@@ -34,7 +34,7 @@ pub(crate) fn simplest(diverge: &Diverge) -> Table {
         for layer in layers.iter().filter(|layer| layer.isolated.is_some()) {
             let (settings, rules) = match (&layer.simplest, &layer.isolated) {
                 (Some(rules), _) => {
-                    let settings = rules.iter_except_threads().count();
+                    let settings = rules.settings().count();
                     (settings, format!("`{}`", name(rules)))
                 }
                 // The input of the graph, which was compared under one set of rules only.

@@ -69,7 +69,7 @@ pub struct ExplainProcess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     pub threads: usize,
-    /// What was set besides: a tuning, or nothing.
+    /// What was set besides: tuned settings, or nothing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub knobs: Knobs,
     /// The engine's version, as it says itself.
@@ -102,9 +102,8 @@ pub struct Explain {
 
 /// A setting without its warm-up pass, which would hide the pass that a profile is of.
 pub fn without_warm_up(knobs: &Knobs) -> Knobs {
-    let others = knobs.iter_except_threads();
-    let others = others.filter(|(name, _)| *name != WARM_UP);
-    others.fold(Knobs::default(), |all, (name, value)| all.with(name, value))
+    let settings = knobs.settings();
+    settings.filter(|(name, _)| *name != WARM_UP).collect()
 }
 
 /// Reads what was measured beside a record; `None` where nothing was.
@@ -175,17 +174,14 @@ pub(crate) mod tests {
         assert!(read(dir.path())?.is_none());
         let mut recorder = SIDECAR.begin(dir.path(), dir.path(), &run())?;
         let mut profiled = process(Variant::Profiled, 0);
-        profiled.profile = Some(Profile {
-            source: "a hook".into(),
-            operators: vec![operator("a", "conv")],
-            passes: vec![ProfiledPass {
-                span: Span::default(),
-                self_ns: vec![5],
-                minor_faults: vec![1],
-                counts: BTreeMap::from([("nodes".into(), 3)]),
-            }],
-            ..Profile::default()
-        });
+        let pass = ProfiledPass {
+            span: Span::default(),
+            self_ns: vec![5],
+            minor_faults: vec![1],
+            counts: BTreeMap::from([("nodes".into(), 3)]),
+        };
+        let operators = vec![operator("a", "conv")];
+        profiled.profile = Some(Profile::new("a hook", operators, vec![pass]));
         let mut plain = process(Variant::Plain, 0);
         plain.knobs = Knobs::default().with("fusion", "off");
         plain.passes.push(Span::default());

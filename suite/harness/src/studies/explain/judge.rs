@@ -50,7 +50,7 @@ pub struct Explanation {
     pub model: String,
     pub format: Option<Format>,
     pub threads: usize,
-    /// What was set besides: a tuning, or nothing.
+    /// What was set besides: tuned settings, or nothing.
     pub knobs: Knobs,
     /// The engine's hook, in words.
     pub source: String,
@@ -80,21 +80,6 @@ pub struct Explanation {
     pub fault_ms: Option<Spread>,
     /// Profiled over plain processes, within rounds.
     pub profiler: Profiler,
-    /// What a core multiplies and adds a second at most, by its instructions.
-    pub peaks: Vec<Peak>,
-}
-
-/// What a core multiplies and adds a second with some instructions, as medians over processes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Peak {
-    pub instructions: String,
-    /// The median of the rounds of a process: at the clock that passes ran at, whose times are medians
-    /// as well.
-    pub usual: f64,
-    /// The fastest round of a process.
-    pub highest: f64,
-    /// The median of the rounds of each process.
-    by_process: Vec<f64>,
 }
 
 /// What the hooks cost.
@@ -132,36 +117,13 @@ struct Levels {
 }
 
 impl Explanation {
-    /// The backend, and whether its tuning was set.
+    /// The backend, and whether its tuned settings were set.
     pub fn label(&self) -> String {
         if self.is_tuned() {
             format!("{}, tuned", self.backend)
         } else {
             self.backend.clone()
         }
-    }
-
-    /// The way in which a core multiplies and adds the most, and how much.
-    pub fn peak(&self) -> Option<&Peak> {
-        self.peaks.iter().max_by(|a, b| a.usual.total_cmp(&b.usual))
-    }
-
-    /// How many times as long as at the peak some operators take for as many multiply-adds, in the process
-    /// that was disturbed the least: in which they took the least time, because what disturbs only ever
-    /// makes slower. It is not the least ratio, which would be of a process whose peak was disturbed.
-    /// `None` where not every process has a peak.
-    pub fn least_over_peak(&self, operators: &[&Part], multiply_adds: u64) -> Option<f64> {
-        let peaks = &self.peak()?.by_process;
-        if peaks.len() != self.processes {
-            return None;
-        }
-        let of_process = peaks.iter().enumerate().map(|(process, per_s)| {
-            let times = operators.iter().map(|part| part.times.get(process));
-            let ms: Option<f64> = times.map(|levels| Some(levels?.steady)).sum();
-            Some((ms?, *per_s))
-        });
-        let (ms, per_s) = of_process.flatten().min_by(|a, b| a.0.total_cmp(&b.0))?;
-        Some(ms / 1e3 * per_s / multiply_adds as f64)
     }
 
     pub fn is_tuned(&self) -> bool {
@@ -277,30 +239,6 @@ fn later(passes: usize) -> Range<usize> {
     passes / 2..passes
 }
 
-fn peaks(profiles: &[&Profile]) -> Vec<Peak> {
-    // By instructions, the usual and the highest of each process.
-    let mut found: BTreeMap<&str, Vec<[f64; 2]>> = BTreeMap::new();
-    for peak in profiles.iter().flat_map(|profile| &profile.peaks) {
-        let per_s = peak.rounds_ns.iter();
-        let per_s = per_s.map(|&ns| peak.multiply_adds as f64 * 1e9 / ns.max(1) as f64);
-        let highest = per_s.clone().fold(0.0, f64::max);
-        if let Some(usual) = median(per_s) {
-            let of_instructions = found.entry(&peak.instructions);
-            of_instructions.or_default().push([usual, highest]);
-        }
-    }
-    let peaks = found.into_iter().filter_map(|(instructions, processes)| {
-        let of_processes = |figure: usize| median(processes.iter().map(|process| process[figure]));
-        Some(Peak {
-            instructions: instructions.into(),
-            usual: of_processes(0)?,
-            highest: of_processes(1)?,
-            by_process: processes.iter().map(|[usual, _]| *usual).collect(),
-        })
-    });
-    peaks.collect()
-}
-
 /// Judges every backend that was profiled.
 pub fn judge(explain: &Explain) -> Judged {
     let mut judged = Judged::default();
@@ -406,7 +344,6 @@ fn explanation(
         operators: largest_first(operators),
         counts: counts(&profiles),
         profiler: profiler(processes),
-        peaks: peaks(&profiles),
         whole,
         outside,
     })
@@ -642,21 +579,8 @@ pub(crate) mod tests {
                 ]),
             }
         });
-        Profile {
-            source: "a hook".into(),
-            operators: vec![operator("first", "conv"), operator("last", "quantize")],
-            passes: passes.collect(),
-            peaks: vec![peak("slow", 40_000), peak("fast", 99_000 + round * 500)],
-        }
-    }
-
-    /// Usually as many multiply-adds in a microsecond, and once twice as many.
-    fn peak(instructions: &str, multiply_adds: u64) -> firstpass_probe::Peak {
-        firstpass_probe::Peak {
-            instructions: instructions.into(),
-            multiply_adds,
-            rounds_ns: vec![1000, 500, 1000, 1100, 900],
-        }
+        let operators = vec![operator("first", "conv"), operator("last", "quantize")];
+        Profile::new("a hook", operators, passes.collect())
     }
 
     /// Five rounds in which hooks slow the passes by a tenth.
@@ -692,41 +616,6 @@ pub(crate) mod tests {
 
     fn close(found: f64, expected: f64) {
         assert!((found - expected).abs() < 0.01, "{found}, not {expected}");
-    }
-
-    #[test]
-    fn the_peak_is_the_usual_one_of_the_fastest_instructions() {
-        let found = explanation_of(profile);
-        let expected = Peak {
-            instructions: "fast".into(),
-            usual: 100e9,
-            highest: 200e9,
-            by_process: (0..5).map(|round| 99e9 + 5e8 * f64::from(round)).collect(),
-        };
-        assert_eq!(found.peak(), Some(&expected));
-        assert_eq!(found.peaks.len(), 2);
-    }
-
-    #[test]
-    fn the_least_disturbed_process_is_the_one_with_the_least_time() {
-        // Round 2 takes the least time, and the peak of round 0 is the lowest.
-        let found = explanation_of(|round| {
-            let mut profile = profile(round);
-            for pass in &mut profile.passes {
-                for ns in &mut pass.self_ns {
-                    *ns *= if round == 2 { 1 } else { 3 };
-                }
-                pass.span.wall_ns *= 3;
-            }
-            if round == 0 {
-                profile.peaks = vec![peak("fast", 1_000)];
-            }
-            profile
-        });
-        let parts: Vec<&Part> = found.operators.iter().map(|(_, part)| part).collect();
-        let ms: f64 = parts.iter().map(|part| part.times[2].steady).sum();
-        let least = found.least_over_peak(&parts, 1_000_000_000);
-        close(least.expect("every process has a peak"), ms / 10.0);
     }
 
     #[test]
@@ -868,12 +757,8 @@ pub(crate) mod tests {
                     counts: BTreeMap::new(),
                 }
             });
-            Profile {
-                source: "a hook".into(),
-                operators: (0..20).map(|n| operator(&format!("{n}"), "conv")).collect(),
-                passes: passes.collect(),
-                peaks: Vec::new(),
-            }
+            let operators = (0..20).map(|n| operator(&format!("{n}"), "conv"));
+            Profile::new("a hook", operators.collect(), passes.collect())
         }
     }
 

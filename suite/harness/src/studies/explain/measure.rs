@@ -48,8 +48,8 @@ enum ProcessTimes {
 }
 
 /// Profiles every model of the subject on every backend, each in the first of the backend's formats
-/// that the model has, on the first photograph, by default and with the backend's tuning where it has
-/// one: that shows what remains. Writes it beside the record in the folder `record`
+/// that the model has, on the first photograph, by default and with the backend's tuned settings
+/// where it has some: that shows what remains. Writes it beside the record in the folder `record`
 /// and returns where. What cannot be profiled is a line with its reason; the others are profiled
 /// all the same.
 ///
@@ -218,14 +218,9 @@ impl Task {
                 (ProcessTimes::Profiled(profile), passes)
             }
             Variant::Plain => {
-                let process = self.probe.trial(&Trial {
-                    model: self.model.clone(),
-                    knobs,
-                    inputs: vec![self.input.clone()],
-                    shapes: Vec::new(),
-                    passes: PassPlan::exactly(settings.passes),
-                    outputs: None,
-                });
+                let (model, inputs) = (self.model.clone(), vec![self.input.clone()]);
+                let passes = PassPlan::exactly(settings.passes);
+                let process = self.probe.trial(&Trial::new(model, knobs, inputs, passes));
                 ensure!(process.completed(), "{}", process.outcome);
                 let spans: Vec<Span> = process.passes.iter().map(|pass| pass.span).collect();
                 let passes = spans.len();
@@ -334,12 +329,8 @@ mod tests {
     }
 
     fn profile(passes: usize) -> Profile {
-        Profile {
-            source: "a hook".into(),
-            operators: Vec::new(),
-            passes: vec![ProfiledPass::default(); passes],
-            ..Profile::default()
-        }
+        let passes = vec![ProfiledPass::default(); passes];
+        Profile::new("a hook", Vec::new(), passes)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use firstpass_probe::{Format, Knobs};
 use firstpass_statistics::{Spread, comparison::Comparison};
-use firstpass_trial::model::{ModelDescription, Precision};
+use firstpass_trial::model::ModelDescription;
 
 use crate::{
     graph::Graph,
@@ -19,7 +19,7 @@ use crate::{
     },
     studies::explain::{
         Explain, Variant,
-        judge::{Count, Explanation, FIRST, Failure, Judged, Part, Peak, judge},
+        judge::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
         plot::draw,
     },
 };
@@ -58,11 +58,8 @@ pub(crate) fn section(
                 sentence(explanation)
             ));
             let tables = tables(explanation).into_iter();
-            let throughput = throughput_of(described, explanation);
-            let (speeds, roof) = throughput.map(|t| (t.table, t.roof)).unzip();
-            let tables = tables.chain(speeds);
+            let tables = tables.chain(throughput_of(described, explanation));
             parts.extend(tables.map(|table| table.markdown()));
-            parts.extend(roof.flatten());
             let path = plot_path(explanation);
             if files.contains_key(&path) {
                 let alt = format!(
@@ -241,32 +238,18 @@ fn layers(explanation: &Explanation) -> Table {
     }))
 }
 
-/// How fast convolutions are in the steady state.
-struct Throughput {
-    /// The longest, and all together.
-    table: Table,
-    /// What a core could do at most.
-    roof: Option<String>,
-}
-
-/// `None` for a model without an ONNX file, and where the engine names its layers otherwise than the
-/// file.
-fn throughput_of(models: &[ModelDescription], explanation: &Explanation) -> Option<Throughput> {
+/// How fast convolutions are in the steady state: the longest, and all together. `None` for a model
+/// without an ONNX file, and where the engine names its layers otherwise than the file.
+fn throughput_of(models: &[ModelDescription], explanation: &Explanation) -> Option<Table> {
     let mut models = models.iter();
     let model = models.find(|model| model.name == explanation.model)?;
     let file = model.artifact(Format::ONNX)?;
     let graph = Graph::read(&file.path, &file.inputs).ok()?;
-    // The peak is of one core, and of integers.
-    let is_below_peak = model.precision == Precision::Int8 && explanation.threads == 1;
-    throughput(explanation, &graph.multiply_adds(), is_below_peak)
+    throughput(explanation, &graph.multiply_adds())
 }
 
 /// Of the multiplications with addition of each convolution, by its node.
-fn throughput(
-    explanation: &Explanation,
-    work: &BTreeMap<&str, u64>,
-    is_below_peak: bool,
-) -> Option<Throughput> {
+fn throughput(explanation: &Explanation, work: &BTreeMap<&str, u64>) -> Option<Table> {
     if explanation.is_tuned() {
         return None;
     }
@@ -289,73 +272,29 @@ fn throughput(
         return None;
     }
     found.sort_by(|a, b| b.2.steady().total_cmp(&a.2.steady()));
-    let peak = explanation.peak().filter(|_| is_below_peak);
     let row = |name: String, count: u64, steady: f64| {
         let per_s = count as f64 / steady * 1e3;
-        let mut row = vec![
+        vec![
             name,
             format!("{:.1}", count as f64 / 1e6),
             milliseconds(steady),
             format!("{:.1}", per_s / 1e9),
-        ];
-        row.extend(peak.map(|peak| format!("{:.0} %", per_s / peak.usual * 100.0)));
-        row
+        ]
     };
     let all = found.iter().fold((0, 0.0), |(count, time), found| {
         (count + found.1, time + found.2.steady())
     });
     let shown = found.iter().take(LAYERS);
-    let mut header = vec![
+    let header = [
         "convolution, steady",
         "million multiply-adds",
         "ms",
         "billions a second",
     ];
-    header.extend(peak.map(|_| "of the peak"));
     let mut table = Table::new(header)
         .rows(shown.map(|(name, count, part)| row(shortened(name), *count, part.steady())));
     table.row(row(format!("**all {}**", found.len()), all.0, all.1));
-    let parts: Vec<&Part> = found.iter().map(|(_, _, part)| *part).collect();
-    let least = explanation.least_over_peak(&parts, all.0);
-    let roof = peak.map(|peak| roof(explanation, peak, all, least));
-    Some(Throughput { table, roof })
-}
-
-/// What a core could do at most, and how much longer all convolutions take: their multiply-adds and ms, and
-/// how many times as long in the process that was disturbed the least.
-fn roof(
-    explanation: &Explanation,
-    peak: &Peak,
-    (count, time): (u64, f64),
-    least_disturbed: Option<f64>,
-) -> String {
-    let others = explanation.peaks.iter();
-    let others = others.filter(|other| other.instructions != peak.instructions);
-    let others =
-        others.map(|other| format!("{:.0} by `{}`", other.usual / 1e9, other.instructions));
-    let others: Vec<String> = others.collect();
-    let least = |per_s: f64| count as f64 / per_s * 1e3;
-    format!(
-        "The peak is what one core multiplies and adds in registers, without loads, stores and \
-         requantization, measured behind the passes of each process: {:.0} billion products of u8 \
-         and i8 a second by `{}`{}. At that rate the convolutions would take {} ms: they take {:.1} \
-         times as long{}. Both are medians, at the clock that the core usually had. The fastest round \
-         of a process reached {:.0} billion; against that they take {:.1} times as long.",
-        peak.usual / 1e9,
-        peak.instructions,
-        if others.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", others.join(", "))
-        },
-        milliseconds(least(peak.usual)),
-        time / least(peak.usual),
-        least_disturbed.map_or_else(String::new, |times| {
-            format!(", and {times:.1} times in the process that was disturbed the least")
-        }),
-        peak.highest / 1e9,
-        time / least(peak.highest),
-    )
+    Some(table)
 }
 
 fn times_header() -> Vec<String> {
@@ -562,36 +501,13 @@ mod tests {
     }
 
     #[test]
-    fn convolutions_are_compared_with_the_peak() {
+    fn the_speed_of_convolutions_is_shown_where_all_are_named() {
         let judged = judge(&explain(processes(profile)));
-        // 20 ms of a peak of 100 billion a second hold 2 billion.
         let work = BTreeMap::from([("first", 1_000_000_000)]);
-        let found = throughput(&judged.explanations[0], &work, true).expect("all layers are named");
-        let row = ["first", "1000.0", "20.0", "50.0", "50 %"];
-        assert_eq!(found.table.cells()[0], row);
-        let roof = found.roof.expect("there is a peak");
-        assert!(
-            roof.contains("would take 10.0 ms: they take 2.0 times"),
-            "{roof}"
-        );
-        assert!(
-            roof.contains("100 billion") && roof.contains("40 by `slow`"),
-            "{roof}"
-        );
-        assert!(
-            roof.contains("2.0 times as long, and 2.0 times in the process"),
-            "{roof}"
-        );
-        assert!(
-            roof.contains("reached 200 billion; against that they take 4.0 times"),
-            "{roof}"
-        );
-
-        let found = throughput(&judged.explanations[0], &work, false).expect("as before");
-        assert_eq!(found.table.cells()[0], row[..4]);
-        assert!(found.roof.is_none());
+        let table = throughput(&judged.explanations[0], &work).expect("all layers are named");
+        assert_eq!(table.cells()[0], ["first", "1000.0", "20.0", "50.0"]);
         let unknown = BTreeMap::from([("another", 1)]);
-        assert!(throughput(&judged.explanations[0], &unknown, true).is_none());
+        assert!(throughput(&judged.explanations[0], &unknown).is_none());
     }
 
     #[test]

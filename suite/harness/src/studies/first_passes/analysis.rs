@@ -191,7 +191,7 @@ impl Analysis {
             .filter(|o| !o.process.completed())
     }
 
-    /// Those of them in which the engine refuses settings that are no tuning for this file.
+    /// Those of them in which the engine refuses tuned settings for this file.
     pub fn without_tuned(&self) -> impl Iterator<Item = &Observation> {
         self.incidents().filter(|o| self.is_refused(o))
     }

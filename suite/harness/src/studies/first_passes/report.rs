@@ -188,7 +188,7 @@ fn pair_table(comparisons: &Comparisons, latencies: &[(&Row, &Latency)]) -> Opti
     let mut lines = Vec::new();
     for (at, (row, latency)) in latencies.iter().enumerate() {
         for (other_row, other) in &latencies[at + 1..] {
-            // Of the tuned, only what its tuning has brought is of interest.
+            // A tuned engine is of interest only beside its own default.
             let (first, second) = (latency.cell.is_default(), other.cell.is_default());
             let same = other.cell.default_of() == latency.cell;
             if !(first && (second || same)) {

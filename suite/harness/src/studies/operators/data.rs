@@ -176,7 +176,7 @@ impl CaseVerdict {
             .exact_under
             .iter()
             .filter(|rules| tried.iter().all(|t| t.exact_under.contains(rules)));
-        if let Some(rules) = common.min_by_key(|rules| rules.iter_except_threads().count()) {
+        if let Some(rules) = common.min_by_key(|rules| rules.settings().count()) {
             return Some(Self::Exact {
                 rules: rules.clone(),
             });

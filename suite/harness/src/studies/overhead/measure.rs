@@ -209,14 +209,12 @@ fn prepare<'a>(
 
 /// As many passes as are wanted, or fewer of a slow engine: enough for a steady half.
 fn passes_in_time(probe: &Probe, contest: &Contest, settings: OverheadSettings) -> Result<usize> {
-    let process = probe.trial(&Trial {
-        model: contest.model.clone(),
-        knobs: Knobs::default().with(THREADS, settings.threads),
-        inputs: vec![contest.input.clone()],
-        shapes: Vec::new(),
-        passes: PassPlan::exactly(LEAST_PASSES),
-        outputs: None,
-    });
+    let process = probe.trial(&Trial::new(
+        contest.model.clone(),
+        Knobs::default().with(THREADS, settings.threads),
+        vec![contest.input.clone()],
+        PassPlan::exactly(LEAST_PASSES),
+    ));
     anyhow::ensure!(process.completed(), "{}", process.outcome);
     let last = process.passes.last().map_or(1, |p| p.span.wall_ns.max(1));
     let fitting = PROCESS_TIME.as_nanos() as usize / last as usize;
@@ -306,14 +304,12 @@ impl Contest<'_> {
         recorder: &mut Recorder,
     ) -> Result<()> {
         let round = self.rounds;
-        let trial = Trial {
-            model: self.model.clone(),
-            knobs: Knobs::default().with(THREADS, settings.threads),
-            inputs: vec![self.input.clone()],
-            shapes: Vec::new(),
-            passes: PassPlan::exactly(self.passes),
-            outputs: None,
-        };
+        let trial = Trial::new(
+            self.model.clone(),
+            Knobs::default().with(THREADS, settings.threads),
+            vec![self.input.clone()],
+            PassPlan::exactly(self.passes),
+        );
         self.contestants.shuffle(&mut rand::rng());
         let mut failed = Vec::new();
         for (variant, runner) in &self.contestants {
@@ -369,10 +365,9 @@ fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<MeasuredProce
     // Written after the last pass.
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let saved = folder.path().join("outputs.safetensors");
-    let process = probe.trial(&Trial {
-        outputs: Some(saved.clone()),
-        ..trial.clone()
-    });
+    let mut trial = trial.clone();
+    trial.outputs = Some(saved.clone());
+    let process = probe.trial(&trial);
     if !process.completed() {
         let wrote = process.stderr.trim();
         return Err(match wrote {
@@ -394,7 +389,7 @@ fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<MeasuredProce
         engine: engine.into(),
         passes_ns: spans.iter().map(|span| span.wall_ns).collect(),
         gaps_ns: gaps.collect(),
-        outputs_sha256: sha256_of_outputs(&saved, trial)?,
+        outputs_sha256: sha256_of_outputs(&saved, &trial)?,
     })
 }
 

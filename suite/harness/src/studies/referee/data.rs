@@ -131,7 +131,7 @@ pub fn judge(comparisons: &[Comparison]) -> BTreeMap<&str, Vec<Engine>> {
     for ((model, backend, format), verdicts) in verdicts {
         let mut verdicts: Vec<(usize, RulesVerdict)> = verdicts.into_values().collect();
         verdicts.sort_by_key(|(place, verdict)| {
-            let settings = verdict.rules.iter_except_threads().count();
+            let settings = verdict.rules.settings().count();
             (std::cmp::Reverse(verdict.same), settings, *place)
         });
         engines.entry(model).or_default().push(Engine {

@@ -125,7 +125,7 @@ pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
         };
         knob.words().iter().flat_map(with).collect()
     });
-    let few = |rules: &Knobs| rules.iter_except_threads().count() <= MOST_SETTINGS;
+    let few = |rules: &Knobs| rules.settings().count() <= MOST_SETTINGS;
     all.into_iter().filter(few).collect()
 }
 
@@ -140,7 +140,7 @@ fn outputs_of_engines(record: &Record, model: &ModelDescription) -> Result<Vec<(
         .observations()
         .filter(|o| o.purpose == Purpose::Agreement && o.cell.model == model.name)
         .map(|o| &o.cell)
-        .filter(|cell| cell.knobs.iter_except_threads().next().is_none())
+        .filter(|cell| cell.is_default())
         .collect();
     cells.sort_by_key(|cell| (cell.backend.clone(), cell.format, cell.threads()));
     cells.dedup_by_key(|cell| (cell.backend.clone(), cell.format));
@@ -166,16 +166,13 @@ fn run_referee(
     workload.admit(model, &file)?;
     let saved = inputs.folder().join("referee.safetensors");
     let samples = workload.samples.iter();
-    let process = probe.trial(&Trial {
-        model: file,
-        knobs: rules.clone().with(THREADS, all_threads()),
-        inputs: samples
-            .map(|sample| inputs.file(sample, model))
-            .collect::<Result<_>>()?,
-        shapes: Vec::new(),
-        passes: PassPlan::exactly(1),
-        outputs: Some(saved.clone()),
-    });
+    let knobs = rules.clone().with(THREADS, all_threads());
+    let inputs = samples
+        .map(|sample| inputs.file(sample, model))
+        .collect::<Result<_>>()?;
+    let mut trial = Trial::new(file, knobs, inputs, PassPlan::exactly(1));
+    trial.outputs = Some(saved.clone());
+    let process = probe.trial(&trial);
     ensure!(
         process.completed(),
         "the referee on {} with {}: {}",

@@ -51,7 +51,7 @@ fn table(engines: &[Engine]) -> Table {
     let mut singles: Vec<String> = Vec::new();
     for verdict in engines.iter().flat_map(|engine| &engine.verdicts) {
         let name = name(&verdict.rules);
-        if verdict.rules.iter_except_threads().count() <= 1 && !singles.contains(&name) {
+        if verdict.rules.settings().count() <= 1 && !singles.contains(&name) {
             singles.push(name);
         }
     }

@@ -194,14 +194,11 @@ fn trial(
     if of_files.windows(2).any(|pair| pair[0] == pair[1]) {
         bail!("two shapes in a row are the same");
     }
-    Ok(Trial {
-        model: artifact,
-        knobs: Knobs::default().with(THREADS, settings.threads),
-        inputs,
-        shapes: of_files,
-        passes: PassPlan::exactly(settings.passes),
-        outputs: None,
-    })
+    let knobs = Knobs::default().with(THREADS, settings.threads);
+    let passes = PassPlan::exactly(settings.passes);
+    let mut trial = Trial::new(artifact, knobs, inputs, passes);
+    trial.shapes = of_files;
+    Ok(trial)
 }
 
 fn input_file(folder: &Path, model: &ModelDescription, number: usize) -> PathBuf {

@@ -61,7 +61,7 @@ impl Arguments {
     }
 }
 
-/// Succeeds where the settings were judged, whether or not one of them is a tuning.
+/// Succeeds where the settings were judged, whether or not some are recommended.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = match &arguments.from {
         Some(folder) => folder.clone(),
@@ -108,7 +108,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
 }
 
 /// The named models, or the first int8 model of each format that a backend reads: a setting is
-/// tried on one file, and `report` measures the tuning on all.
+/// tried on one file, and `report` measures the tuned settings on all.
 fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<Workload> {
     let of = &arguments.measure;
     let mut workload = of.chosen_workload(workspace, PHOTOS)?;

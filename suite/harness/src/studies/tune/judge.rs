@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firstpass_probe::{Description, Knob, Knobs, THREADS};
+use firstpass_probe::{Description, Knob, Knobs};
 use firstpass_statistics::{
     comparison::{Comparison, Verdict},
     median, quantile,
@@ -216,8 +216,8 @@ fn within_goals(figures: [f64; 3]) -> [bool; 3] {
     std::array::from_fn(|at| figures[at] <= goals[at])
 }
 
-/// Every value of every knob but its default, one at a time. The number of threads is no setting:
-/// it is what settings are compared at.
+/// Every word of every knob but its default, one at a time. A number has none: the number of threads
+/// is what settings are compared at.
 pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
     let others = |knob: &Knob| -> Vec<Knobs> {
         let words = knob.words().iter().filter(|word| **word != knob.default);
@@ -225,13 +225,12 @@ pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
             .map(|word| Knobs::default().with(&knob.name, word))
             .collect()
     };
-    let knobs = description.knobs.iter().filter(|k| k.name != THREADS);
-    knobs.flat_map(others).collect()
+    description.knobs.iter().flat_map(others).collect()
 }
 
 /// Which combinations are worth measuring, from the settings one at a time, of each promising knob its
 /// best value: the best by themselves; the best with each other one, and the best two with each other
-/// one, because knobs that tuning the same are of no use together; the best all at once, and all but one.
+/// one, because knobs that mend the same are of no use together; the best all at once, and all but one.
 /// With a warm-up pass the best, the best two, and the best all at once: so that a goal which takes one is
 /// not reached by many knobs only.
 pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
@@ -241,7 +240,7 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
             let same = a.settings.iter().find(|s| s.knobs == setting.knobs);
             same.is_none_or(|s| s.failure.is_none() && s.is_harmless())
         });
-        let Some((knob, _)) = setting.knobs.iter_except_threads().next() else {
+        let Some((knob, _)) = setting.knobs.settings().next() else {
             continue;
         };
         let Some(ratio) = setting.against.get(&Figure::ThreeAnswers).map(|c| c.ratio) else {
@@ -315,7 +314,7 @@ pub fn recommended(ablation: &Ablation) -> Option<&Setting> {
         count(s.goals_in_reach()) >= reached(best)
             && !s.is_told_worse_than(best, &ablation.comparisons)
     });
-    let size = |s: &Setting| s.knobs.iter_except_threads().count();
+    let size = |s: &Setting| s.knobs.settings().count();
     candidates.into_iter().min_by(|a, b| {
         size(a)
             .cmp(&size(b))
@@ -415,7 +414,7 @@ pub fn judge(record: &Record, models: &[ModelDescription]) -> anyhow::Result<Vec
                 .filter_map(|f| Some((f, comparisons.get(&latency?.cell, cell, f)?)));
             let peak = |l: &Latency| l.peak_memory_mib.as_ref().map(|m| m.median);
             Ok(Setting {
-                knobs: other.knobs.clone().without_threads(),
+                knobs: other.knobs.settings().collect(),
                 against: against.collect(),
                 outputs: output_change(record, model, other)?,
                 memory: latency
@@ -567,7 +566,7 @@ fn rounds_of_both(setting: &Latency, default: &Latency) -> Vec<[f64; 4]> {
 
 #[cfg(test)]
 mod tests {
-    use firstpass_probe::EngineInfo;
+    use firstpass_probe::{EngineInfo, THREADS};
 
     use super::*;
     use crate::studies::first_passes::judge::latency::tests::{observation, times};
@@ -745,19 +744,11 @@ mod tests {
 
     #[test]
     fn every_value_but_the_default_is_tried_by_itself() {
-        let description = Description {
-            engine: EngineInfo {
-                version: "1".into(),
-                binding: "x 1".into(),
-                library: None,
-                details: BTreeMap::new(),
-            },
-            formats: Vec::new(),
-            knobs: vec![
-                Knob::threads(""),
-                Knob::choice("fusion", &["on", "off", "some"], ""),
-            ],
-        };
+        let knobs = vec![
+            Knob::threads(""),
+            Knob::choice("fusion", &["on", "off", "some"], ""),
+        ];
+        let description = Description::new(EngineInfo::new("1", "x 1"), Vec::new(), knobs);
         let names: Vec<String> = one_at_a_time(&description)
             .iter()
             .map(crate::page::numbers::setting)

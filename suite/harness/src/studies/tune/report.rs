@@ -399,7 +399,7 @@ fn single_table(ablation: &Ablation, description: Option<&Description>) -> Strin
         "break-even",
     ];
     let lines = ablation.settings.iter().map(|setting| {
-        let knob = setting.knobs.iter_except_threads().next();
+        let knob = setting.knobs.settings().next();
         let help = description
             .and_then(|d| {
                 d.knobs

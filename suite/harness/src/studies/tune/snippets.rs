@@ -19,7 +19,7 @@ pub(crate) fn lines(
         .filter_map(|path| std::fs::read_to_string(path).ok())
         .collect();
     let mut parts = Vec::new();
-    for (name, value) in knobs.iter_except_threads() {
+    for (name, value) in knobs.settings() {
         let declared = description.and_then(|d| d.knobs.iter().find(|k| k.name == name));
         let variable = declared.and_then(|k| k.variable.as_ref());
         if let Some(variable) = variable {

@@ -296,16 +296,9 @@ pub(crate) mod tests {
         observations.push(failed);
         let mut record = record(observations);
         for backend in record.backends.values_mut() {
-            backend.description = Some(Description {
-                engine: EngineInfo {
-                    version: "1.0".into(),
-                    binding: "x".into(),
-                    library: None,
-                    details: BTreeMap::new(),
-                },
-                formats: vec![Format::TORCHSCRIPT],
-                knobs: Vec::new(),
-            });
+            let engine = EngineInfo::new("1.0", "x");
+            let formats = vec![Format::TORCHSCRIPT];
+            backend.description = Some(Description::new(engine, formats, Vec::new()));
         }
         let models = ["d", "c", "b", "a"].into_iter().map(measured);
         let mut models = models.collect::<Result<Vec<_>>>()?;

@@ -131,18 +131,15 @@ pub(crate) fn observe(
             settings.agreement_passes
         };
         let observation = job.observe(Purpose::Agreement, 0, &images, |probe| {
-            probe.trial(&Trial {
-                model: job.artifact.clone(),
-                knobs: job.cell.knobs.clone(),
-                inputs: files,
-                shapes: Vec::new(),
-                passes: PassPlan {
-                    at_least: 1,
-                    at_most: passes,
-                    budget_ms: SECOND_PASS_WITHIN_MS,
-                },
-                outputs: Some(saved.clone()),
-            })
+            let plan = PassPlan {
+                at_least: 1,
+                at_most: passes,
+                budget_ms: SECOND_PASS_WITHIN_MS,
+            };
+            let knobs = job.cell.knobs.clone();
+            let mut trial = Trial::new(job.artifact.clone(), knobs, files, plan);
+            trial.outputs = Some(saved.clone());
+            probe.trial(&trial)
         });
         let cell = &job.cell;
         paces.extend(Pace::of(&observation.process).map(|pace| (paced(cell), pace)));

@@ -155,14 +155,8 @@ pub(crate) fn observe(
                 false => plan,
             };
             let observation = job.observe(Purpose::Latency, round, &images, |probe| {
-                probe.trial(&Trial {
-                    model: job.artifact.clone(),
-                    knobs: job.cell.knobs.clone(),
-                    inputs: vec![input],
-                    shapes: Vec::new(),
-                    passes: plan,
-                    outputs: None,
-                })
+                let knobs = job.cell.knobs.clone();
+                probe.trial(&Trial::new(job.artifact.clone(), knobs, vec![input], plan))
             });
             measured += 1;
             if let Some(progress) = progress_of.get_mut(&job.cell) {

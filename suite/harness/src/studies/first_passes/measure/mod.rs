@@ -294,7 +294,7 @@ impl Job<'_> {
 
 fn label(cell: &Cell) -> String {
     let threads = cell.threads();
-    let knobs = cell.knobs.iter_except_threads();
+    let knobs = cell.knobs.settings();
     let setting: String = knobs
         .map(|(name, value)| format!(", {name}={value}"))
         .collect();

@@ -1,96 +1,86 @@
 //! What one core multiplies and adds at most: the roof over the speed of integer convolutions
 //! (Williams, Waterman and Patterson, "Roofline", 2009).
 
-use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
-/// Multiply-adds of u8 activations and i8 weights in registers, by the instructions that an instruction
-/// set has for them. Loads, stores and requantization would come on top.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Peak {
-    /// The instruction set and the instruction.
-    pub instructions: String,
-    /// What each round multiplies and adds.
-    pub multiply_adds: u64,
-    /// Rounds of about a millisecond on the calling thread, in ns. They differ as the clock of the core
-    /// does, and as the machine is shared.
-    pub rounds_ns: Vec<u64>,
+/// Instructions that multiply u8 activations by i8 weights and add, in registers. Loads, stores and
+/// requantization would come on top.
+pub struct MultiplyAdd {
+    pub name: &'static str,
+    /// Repeats them for about a millisecond, with operands that are all 1, and returns one of its sums.
+    run: fn() -> u32,
+    /// What that sum must be: products that were added to it.
+    products: u32,
+    /// Sums that are added to.
+    sums: u32,
 }
 
-/// One for each way that this processor has, the slowest first; none on other architectures than x86-64.
-pub fn peaks() -> Vec<Peak> {
-    #[cfg(target_arch = "x86_64")]
-    return x86::peaks();
-    #[cfg(not(target_arch = "x86_64"))]
+impl MultiplyAdd {
+    /// What a round multiplies and adds.
+    pub fn of_a_round(&self) -> u64 {
+        u64::from(self.products) * u64::from(self.sums)
+    }
+
+    /// How long a round takes on the calling thread.
+    pub fn round(&self) -> Duration {
+        let began = Instant::now();
+        let sum = (self.run)();
+        let time = began.elapsed();
+        assert_eq!(sum, self.products, "{} dropped products", self.name);
+        time
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::multiply_adds_of;
+
+/// No peak is known of another architecture.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn multiply_adds_of(_: &str) -> Vec<MultiplyAdd> {
     Vec::new()
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::{arch::asm, time::Instant};
+    use std::arch::asm;
 
-    use super::Peak;
+    use super::MultiplyAdd;
 
     /// Times that the instructions of a function below are repeated in a round.
     const REPEATS: u32 = 500_000;
 
-    /// As many as see the clock of the core move.
-    const ROUNDS: usize = 100;
-
-    /// A way to multiply and add.
-    pub struct Way {
-        pub name: &'static str,
-        /// Returns one of its sums of products.
-        pub run: fn() -> u32,
-        /// Sums that a vector holds.
-        pub lanes: u32,
-        /// Products that an instruction adds to each.
-        pub products: u32,
-    }
-
-    pub fn ways() -> Vec<Way> {
+    /// The ways in which kernels of an instruction set can multiply and add.
+    pub fn multiply_adds_of(isa: &str) -> Vec<MultiplyAdd> {
         let mut ways = Vec::new();
-        if is_x86_feature_detected!("avx2") {
-            ways.push(Way {
-                name: "avx2 vpmaddwd",
+        if isa == "avx2" && is_x86_feature_detected!("avx2") {
+            ways.push(MultiplyAdd {
+                name: "vpmaddwd",
                 // SAFETY: the machine has AVX2.
                 run: || unsafe { maddwd() },
-                lanes: 8,
-                products: 2,
+                products: 2 * REPEATS,
+                sums: 8 * SUMS,
             });
-            ways.push(Way {
-                name: "avx2 vpmaddubsw",
+            ways.push(MultiplyAdd {
+                name: "vpmaddubsw",
                 // SAFETY: the machine has AVX2.
                 run: || unsafe { maddubsw() },
-                lanes: 8,
-                products: 4,
+                products: 4 * REPEATS,
+                sums: 8 * SUMS,
             });
         }
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
-            ways.push(Way {
-                name: "avx512-vnni vpdpbusd",
+        if isa == "avx512-vnni"
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vnni")
+        {
+            ways.push(MultiplyAdd {
+                name: "vpdpbusd",
                 // SAFETY: the machine has AVX-512 VNNI.
                 run: || unsafe { dpbusd() },
-                lanes: 16,
-                products: 4,
+                products: 4 * REPEATS,
+                sums: 16 * SUMS,
             });
         }
         ways
-    }
-
-    pub fn peaks() -> Vec<Peak> {
-        let peaks = ways().into_iter().map(|way| {
-            let rounds = (0..ROUNDS).map(|_| {
-                let began = Instant::now();
-                std::hint::black_box((way.run)());
-                u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
-            });
-            Peak {
-                instructions: way.name.into(),
-                multiply_adds: u64::from(REPEATS * SUMS) * u64::from(way.lanes * way.products),
-                rounds_ns: rounds.collect(),
-            }
-        });
-        peaks.collect()
     }
 
     /// A function that repeats instructions, written in assembly so that no compiler merges, moves or
@@ -192,18 +182,4 @@ mod x86 {
         };
     }
     to_twelve_sums!(dpbusd, "avx512f,avx512vnni", 0x0101_0101, vpdpbusd);
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn every_product_is_added() {
-            for way in ways() {
-                let products = vec![1_u8; (REPEATS * way.products) as usize];
-                let reference: u32 = products.into_iter().map(u32::from).sum();
-                assert_eq!((way.run)(), reference, "{}", way.name);
-            }
-        }
-    }
 }
