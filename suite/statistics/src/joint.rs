@@ -127,7 +127,7 @@ impl Joint {
             .collect();
         let restless = unsteady.iter().filter(|u| **u).count();
         let bearing = bearing_out(&levelled, &shared, &unsteady);
-        let alike = bearing == joint.processes;
+        let alike = bearing == joint.processes && shared.class == Class::WarmUp;
         let some_restless = || {
             let rate = if course.len() < SHORT {
                 BY_CHANCE_WHEN_SHORT
@@ -153,7 +153,10 @@ impl Joint {
             joint.steady = None;
         } else {
             joint.agreeing = bearing;
-            if joint.agreeing * 2 <= joint.processes && shared.class != Class::Flat {
+            let start = shared.segments[0].passes.len() <= LONGEST_START;
+            let needed = if start { SHARED_START } else { SHARED };
+            let share = joint.agreeing as f64 / joint.processes as f64;
+            if share < needed && shared.class != Class::Flat {
                 // A few processes alone made it look like a common course.
                 joint.class = CellClass::Of(Class::Flat);
                 joint.agreeing = joint.processes - joint.agreeing;
@@ -215,12 +218,9 @@ fn common_course(processes: &[Levelled]) -> Vec<f64> {
     (0..length).filter_map(at_pass).collect()
 }
 
-/// The mean without the fifth at each end, and without one at each end of three or four.
-fn centre(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let n = values.len();
-    let cut = if n < 3 { 0 } else { (n / 5).max(1) };
-    mean(&values[cut..n - cut])
+/// The median: where two of five processes are disturbed at the same pass, it does not move.
+fn centre(values: Vec<f64>) -> Option<f64> {
+    median(values)
 }
 
 /// Whether a process changes its level at passes of its own: what is left of it without the common course
@@ -267,6 +267,11 @@ fn bearing_out(processes: &[Levelled], shared: &Series, unsteady: &[bool]) -> us
         .filter(|p| goes_along(*p))
         .count()
 }
+
+/// So large a share of the processes bears out what they have in common; of a slow start, which a few slow
+/// passes by chance look like, more.
+const SHARED: f64 = 0.5;
+const SHARED_START: f64 = 0.65;
 
 /// How often a quiet process is taken for restless, and of fewer passes than [`SHORT`]; the error rates of
 /// [`crate::error_rates`] hold this.
@@ -323,13 +328,13 @@ fn courses(processes: &[Levelled], noise: f64) -> Option<Vec<(Class, usize)>> {
         let proven = if slow.len() == 1 {
             border > ALONE.ln() && later.iter().all(|x| *x < border / 2.0)
         } else {
-            // One more than was seen, as those that were seen are few.
-            let rate = (as_slow + 1) as f64 / (later.len() + 1) as f64;
+            // Half a pass more than was seen, as those that were seen are few.
+            let rate = (as_slow as f64 + 0.5) / (later.len() + 1) as f64;
             are_no_accident(slow.len(), starts.len(), rate)
         };
         let least_apart = (APART * noise).max((1.0 + 2.0 * DELTA).ln());
         let apart = gap(&split) > least_apart && border > least_apart;
-        let fast_is_flat = mean(fast)? < (1.0 + DELTA).ln().max(2.0 * noise);
+        let fast_is_flat = median(fast.iter().copied())? < least_apart;
         (proven && apart && fast_is_flat && fast.len() > 1)
             .then(|| vec![(Class::Flat, fast.len()), (Class::WarmUp, slow.len())])
     })

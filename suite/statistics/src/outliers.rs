@@ -18,7 +18,7 @@ pub(crate) fn longest_run(passes: usize) -> usize {
 /// A slow start of one process is believed where no greater share of its later passes is as slow. Of the
 /// common course of several processes, whose tails are lighter, [`RARE_IN_COMMON`].
 pub(crate) const RARE: f64 = 0.01;
-pub(crate) const RARE_IN_COMMON: f64 = 0.03;
+pub(crate) const RARE_IN_COMMON: f64 = 0.06;
 
 /// Which values are outliers: those that stand alone, or with few others, far from the median of the values
 /// around them (Hampel's rule on a sliding window, over `floor` at least as standard deviation). A slow start is none where at most the share `rare` of the

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     change_points::change_points,
     mean,
+    moderation::Prior,
     outliers::{RARE, RARE_IN_COMMON, is_rare, longest_run, outliers, sliding_median},
     summary::noise,
 };
@@ -57,6 +58,9 @@ pub(crate) const LEAST_NOISE: f64 = 0.003;
 const USUAL_NOISE: f64 = 0.03;
 const USUAL_WEIGHT: f64 = 2.0;
 
+/// Makes the least distance among three normal values their standard deviation, on average.
+const CLOSEST_TO_SIGMA: f64 = 2.2;
+
 /// In a series of fewer passes two slow ones at its start would pass for noise.
 const SHORT: usize = 10;
 
@@ -70,8 +74,13 @@ const TAIL_SHARE: f64 = 0.08;
 pub(crate) const LONGEST_START: usize = 3;
 
 /// A slow start is so many standard errors above the passes after it. Its place is known beforehand, so
-/// that less is needed than for a change anywhere.
-const START_REACH: f64 = 4.2;
+/// that less is needed than for a change anywhere; and still less of the common course of several
+/// processes, whose tails are lighter, and which most of them have to bear out by themselves.
+const START_REACH: f64 = 4.5;
+const START_REACH_IN_COMMON: f64 = 3.4;
+
+/// A longer slow start than one that explains as much is told by so many more of them.
+const LONGER: f64 = 1.0;
 
 /// Few passes, each faster than the one before by more than this share, are no level yet.
 const FALLING: f64 = 0.2;
@@ -144,15 +153,15 @@ impl Series {
 
     /// The same for logarithms of times. Means are those of the times.
     pub fn of_logs(logs: &[f64]) -> Option<Self> {
-        Self::judge(logs, RARE)
+        Self::judge(logs, RARE, START_REACH)
     }
 
     /// The same for what several processes have in common, pass by pass.
     pub(crate) fn of_common_course(logs: &[f64]) -> Option<Self> {
-        Self::judge(logs, RARE_IN_COMMON)
+        Self::judge(logs, RARE_IN_COMMON, START_REACH_IN_COMMON)
     }
 
-    fn judge(logs: &[f64], rare: f64) -> Option<Self> {
+    fn judge(logs: &[f64], rare: f64, reach: f64) -> Option<Self> {
         if logs.is_empty() || !logs.iter().all(|log| log.is_finite()) {
             return None;
         }
@@ -171,7 +180,7 @@ impl Series {
         let changes = change_points(&quiet, noise..=GREATEST_NOISE * noise, penalty);
         let mut ranges = ranges(&quiet, &changes, noise, &mut marks);
         if let Some(first) = ranges.first().cloned()
-            && let Some(end) = slow_start(&quiet[first.clone()], noise, rare)
+            && let Some(end) = slow_start(&quiet[first.clone()], noise, rare, reach)
         {
             ranges[0] = end..first.end;
             ranges.insert(0, 0..end);
@@ -230,8 +239,9 @@ impl Series {
 }
 
 /// The standard deviation of the noise around the levels of a series, from the differences of
-/// neighbours. A few of them know little, so that they are drawn towards what is usual; in a short series
-/// those of the first passes, which may be slow, are left out.
+/// neighbours. A few of them know little, so that they are drawn towards what is usual. In a short series
+/// those of the first passes, which may be slow, are left out, and of three passes that remain the two that
+/// are closest count, because one alone may be an outlier.
 fn level_noise(logs: &[f64]) -> f64 {
     let late = if logs.len() < SHORT {
         2.min(logs.len().saturating_sub(SHORTEST_STEADY))
@@ -240,12 +250,16 @@ fn level_noise(logs: &[f64]) -> f64 {
     };
     let logs = &logs[late..];
     let differences = logs.len().saturating_sub(1) as f64;
-    let prior = crate::moderation::Prior {
+    let own = match logs {
+        [a, b, c] => CLOSEST_TO_SIGMA * (a - b).abs().min((b - c).abs()).min((a - c).abs()),
+        longer => noise(longer),
+    };
+    let prior = Prior {
         variance: USUAL_NOISE * USUAL_NOISE,
         freedom: USUAL_WEIGHT,
         yields: false,
     };
-    let (variance, _) = prior.moderate(noise(logs).powi(2), differences);
+    let (variance, _) = prior.moderate(own.powi(2), differences);
     variance.sqrt().max(LEAST_NOISE)
 }
 
@@ -285,7 +299,7 @@ fn ranges(logs: &[f64], changes: &[usize], noise: f64, marks: &mut [bool]) -> Ve
 
 /// How many passes at the start of a level are slower than the rest of it, by too little to be found as a
 /// change anywhere would be. None where later passes are as slow now and then.
-fn slow_start(level: &[f64], noise: f64, rare: f64) -> Option<usize> {
+fn slow_start(level: &[f64], noise: f64, rare: f64, least: f64) -> Option<usize> {
     let reach = |start: usize| {
         let (first, later) = level.split_at(start);
         let centre = crate::median(later.iter().copied())?;
@@ -294,10 +308,15 @@ fn slow_start(level: &[f64], noise: f64, rare: f64) -> Option<usize> {
         large.then_some((start, excess * (start as f64).sqrt() / noise))
     };
     let longest = LONGEST_START.min(level.len() / 4);
-    let best = (1..=longest)
-        .filter_map(reach)
-        .max_by(|a, b| a.1.total_cmp(&b.1))?;
-    (best.1 > START_REACH).then_some(best.0)
+    let starts = (1..=longest).filter_map(reach);
+    let best = starts.reduce(|short, long| {
+        if long.1 > short.1 + LONGER {
+            long
+        } else {
+            short
+        }
+    })?;
+    (best.1 > least).then_some(best.0)
 }
 
 /// Whether a level is so short and falls so much from pass to pass that its end has not been seen.
