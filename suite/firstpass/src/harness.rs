@@ -2,7 +2,7 @@
 //! type of the crates below can be part of this crate's interface.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
@@ -216,6 +216,7 @@ fn run(
         entries: 1,
         variants: BTreeMap::new(),
         first_format_only: true,
+        agreement_only: BTreeSet::new(),
     };
     let record = folder.path.join("record");
     campaign::run(workspace, &engines, workload, &settings, &record).map_err(failed)

@@ -19,6 +19,10 @@ pub struct ModelDescription {
     pub title: String,
     pub description: String,
     pub precision: Precision,
+    /// Whether its passes are timed only where the model is asked for by name: what it is compared by is
+    /// its outputs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub latency_on_request: bool,
     /// Outputs of the reference run, as written by the fixture generator.
     pub golden: Option<PathBuf>,
     /// Who gave these outputs, for reports.
@@ -40,6 +44,11 @@ pub struct ModelDescription {
     /// The `model.toml` itself.
     #[serde(skip)]
     pub file: PathBuf,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn pytorch() -> String {
@@ -303,6 +312,7 @@ impl ModelDescription {
             title: String::new(),
             description: String::new(),
             precision,
+            latency_on_request: false,
             golden: None,
             golden_from: "PyTorch".into(),
             artifacts: BTreeMap::new(),

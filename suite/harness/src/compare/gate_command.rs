@@ -1,6 +1,10 @@
 //! `firstpass gate`: a verdict for continuous integration.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -117,6 +121,7 @@ fn measure(
         entries: 1,
         variants: BTreeMap::new(),
         first_format_only: false,
+        agreement_only: BTreeSet::new(),
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-gate", campaign::record_name()));

@@ -12,7 +12,7 @@ pub use recorder::Recorder;
 pub use stale::Stale;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -89,6 +89,9 @@ pub struct RunSettings {
     /// Whether only the format was measured that the engine's users would choose.
     #[serde(default)]
     pub first_format_only: bool,
+    /// Models of which only the outputs were observed: their times are measured on request.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub agreement_only: BTreeSet<String>,
 }
 
 /// Half widths of 95 % intervals, as shares of their figures.
@@ -106,6 +109,8 @@ pub struct Target {
 pub enum Stop {
     /// Its intervals are as narrow as they were to be.
     Narrow,
+    /// Every question that it belongs to was answered.
+    Answered,
     /// It had the most processes that a cell gets.
     Processes,
     /// The time was used up, or its share of it.
@@ -365,6 +370,7 @@ pub(crate) mod tests {
                 entries: 1,
                 variants: BTreeMap::new(),
                 first_format_only: false,
+                agreement_only: BTreeSet::new(),
             },
             models: Vec::new(),
             samples: Vec::new(),

@@ -1,7 +1,7 @@
 //! `firstpass report`: the main job.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -96,6 +96,7 @@ impl Arguments {
             entries: 1,
             variants: BTreeMap::new(),
             first_format_only: false,
+            agreement_only: BTreeSet::new(),
         };
         if self.quick {
             return RunSettings {
@@ -179,6 +180,10 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     let workload = measure.chosen_workload(workspace, samples)?;
     let mut settings = measure.settings(arguments.preset())?;
     settings.variants = chosen::tuned(workspace, &backends)?;
+    if measure.models.is_empty() {
+        let on_request = workload.models.iter().filter(|m| m.latency_on_request);
+        settings.agreement_only = on_request.map(|m| m.name.clone()).collect();
+    }
     let record = folder.join("records").join(campaign::record_name());
     let record = arguments::run(workspace, &backends, &workload, &settings, &record)?;
     if let Some(shown) = shown_record(folder) {

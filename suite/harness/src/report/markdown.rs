@@ -87,6 +87,7 @@ fn verdict_section(analysis: &Analysis) -> String {
     let mut parts = vec!["## Verdict".to_owned(), verdict::health(analysis)];
     parts.extend(latency::disturbed(analysis));
     parts.extend(verdict::paragraphs(analysis));
+    parts.extend(verdict::still_open(analysis));
     parts.join("\n\n")
 }
 

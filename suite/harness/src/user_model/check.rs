@@ -1,7 +1,7 @@
 //! `firstpass check`: everything about a model of the user's own.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -189,6 +189,7 @@ impl Arguments {
             entries: 1,
             variants: variants.collect::<BTreeMap<_, _>>(),
             first_format_only: false,
+            agreement_only: BTreeSet::new(),
         })
     }
 }

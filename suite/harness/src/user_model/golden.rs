@@ -2,7 +2,7 @@
 //! compared with them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt, fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -129,6 +129,7 @@ fn settings() -> RunSettings {
         entries: 1,
         variants: BTreeMap::new(),
         first_format_only: true,
+        agreement_only: BTreeSet::new(),
     }
 }
 

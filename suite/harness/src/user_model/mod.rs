@@ -111,6 +111,7 @@ impl UserModel {
             title: name(first),
             description: String::new(),
             precision,
+            latency_on_request: false,
             golden: None,
             golden_from: "golden".into(),
             artifacts,

@@ -1,6 +1,10 @@
 //! `firstpass aa`: every engine against itself, which shows what this machine can tell apart.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -83,6 +87,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         entries: 2,
         variants: BTreeMap::new(),
         first_format_only: true,
+        agreement_only: BTreeSet::new(),
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-aa", campaign::record_name()));

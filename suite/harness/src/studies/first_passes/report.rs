@@ -133,6 +133,7 @@ fn stop(analysis: &Analysis, latency: &Latency) -> String {
     let found = backend.and_then(|b| b.stops.iter().find(|(cell, _)| *cell == latency.cell));
     match found.map(|(_, reason)| *reason) {
         Some(Stop::Narrow) => "narrow enough",
+        Some(Stop::Answered) => "questions answered",
         Some(Stop::Processes) => "most processes",
         Some(Stop::Budget) => "budget used up",
         Some(Stop::Failed) => "⚠ a process failed",

@@ -1,14 +1,23 @@
 //! The verdict in plain words: who agrees, how slow the first passes are, who is fastest.
 
-use firstpass_statistics::comparison::Verdict as Comparing;
-use firstpass_trial::expectation::ExpectationVerdict;
+use std::collections::BTreeMap;
+
+use firstpass_statistics::{
+    comparison::{Comparison, Verdict},
+    joint::CellClass,
+    median,
+    steady::Class,
+};
+use firstpass_trial::{expectation::ExpectationVerdict, observation::Cell};
 
 use crate::{
-    page::numbers::{milliseconds, times},
+    page::numbers::{milliseconds, times, times_with_interval},
     studies::first_passes::{
         analysis::{Analysis, Row},
         judge::{
             comparisons::Comparisons,
+            first_pass::{FirstPass, FirstPassVerdict},
+            headlines::{Answer, headlines},
             latency::{Figure, Latency},
         },
     },
@@ -140,45 +149,84 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
     sentences
 }
 
-fn first_passes(rows: &[Row]) -> Option<String> {
-    let mut slow: Vec<(&str, f64, &Latency)> = rows
+/// Whose first pass is slow, whose is not, and of whom it cannot be told yet; with the fewest threads.
+fn first_passes(rows: &[Row]) -> Vec<String> {
+    let mut judged: Vec<(&str, FirstPass)> = rows
         .iter()
-        .filter_map(|r| {
-            let latency = r.latency.first_key_value()?.1;
-            let ratio = latency.first_over_steady?.ratio();
-            Some((r.label.as_str(), ratio, latency))
+        .filter_map(|row| {
+            let (_, latency) = row.latency.first_key_value()?;
+            Some((row.label.as_str(), latency.first_over_steady?))
         })
         .collect();
-    slow.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let of = |(label, first, latency): &(&str, f64, &Latency)| {
-        let second = latency
-            .second_over_steady
-            .map_or_else(String::new, |second| {
-                format!(" and {} in pass 2", times(second.ratio()))
-            });
-        format!(
-            "{label} takes {} its steady time in pass 1{second}",
-            times(*first)
-        )
-    };
-    let mut sentence = of(slow.first()?);
-    if let [_, .., best] = &slow[..] {
-        sentence += &format!(", {}", of(best).replacen(" takes", "", 1));
+    judged.sort_by(|a, b| b.1.ratio().total_cmp(&a.1.ratio()));
+    let with =
+        |verdict: FirstPassVerdict| judged.iter().filter(move |(_, f)| f.verdict() == verdict);
+    let slow: Vec<String> = with(FirstPassVerdict::Slow)
+        .map(|(label, first)| {
+            let ratio = times_with_interval(first.ratio(), first.interval());
+            format!("{label} {ratio}")
+        })
+        .collect();
+    let not_slow: Vec<&str> = with(FirstPassVerdict::NotSlow)
+        .map(|(label, _)| *label)
+        .collect();
+    let mut sentences = Vec::new();
+    if !slow.is_empty() {
+        let slow: Vec<&str> = slow.iter().map(String::as_str).collect();
+        sentences.push(format!("Pass 1 is slow, in units of the steady time: {}.", list(&slow)));
     }
-    Some(sentence + ".")
+    if !not_slow.is_empty() {
+        sentences.push(format!("Pass 1 is not slow on {}.", list(&not_slow)));
+    }
+    for (label, first) in with(FirstPassVerdict::Open) {
+        let (low, high) = first.interval();
+        sentences.push(format!(
+            "Whether pass 1 of {label} is slow is open: it takes {} to {} the steady time{}.",
+            times(low),
+            times(high),
+            forecast(&first.0)
+        ));
+    }
+    sentences
 }
 
-/// Which rows are of processes that do not agree on their class, or have no steady state.
+/// What it would take to answer what is open.
+fn forecast(comparison: &Comparison) -> String {
+    match comparison.rounds_needed() {
+        Some(rounds) => {
+            let more = rounds.saturating_sub(comparison.samples).max(1);
+            let rounds = if more == 1 { "round" } else { "rounds" };
+            format!("; about {more} more {rounds} would tell")
+        }
+        None => "; a thousand rounds would not tell".into(),
+    }
+}
+
+/// Which cells have no steady state, or processes that provably differ.
 fn unsteady(rows: &[Row]) -> Vec<String> {
     let mut sentences = Vec::new();
     for row in rows {
         for (threads, latency) in &row.latency {
-            if !latency.is_steady() {
-                sentences.push(format!(
-                    "{} reaches no steady state with {}.",
-                    row.label,
-                    with_threads(*threads)
-                ));
+            let Some(joint) = &latency.joint else {
+                continue;
+            };
+            let (label, threads) = (&row.label, with_threads(*threads));
+            match &joint.class {
+                CellClass::Mixed(groups) => {
+                    let groups: Vec<String> = groups
+                        .iter()
+                        .map(|(class, n)| format!("{n} {class}"))
+                        .collect();
+                    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+                    sentences.push(format!(
+                        "The processes of {label} with {threads} provably differ: {}.",
+                        list(&groups)
+                    ));
+                }
+                CellClass::Of(Class::NoSteadyState) => {
+                    sentences.push(format!("{label} reaches no steady state with {threads}."));
+                }
+                CellClass::Of(_) => {}
             }
         }
     }
@@ -213,7 +261,7 @@ fn fastest(comparisons: &Comparisons, rows: &[Row]) -> Vec<String> {
     sentences
 }
 
-/// Who is first in a figure, and by how much, or that it cannot be told.
+/// Who is first in a figure, and by how much; what is not known of that is said with its bounds.
 fn first_of(
     comparisons: &Comparisons,
     rows: &[Row],
@@ -225,30 +273,132 @@ fn first_of(
         .iter()
         .filter_map(|r| {
             let latency = r.latency.get(&threads)?;
-            let median = firstpass_statistics::median(latency.by_round(figure).into_values())?;
-            Some((r.label.as_str(), latency, median))
+            let time = median(latency.by_round(figure).into_values())?;
+            Some((r.label.as_str(), latency, time))
         })
         .collect();
     ranked.sort_by(|a, b| a.2.total_cmp(&b.2));
-    let [(best, a, time), (second, b, other), ..] = ranked[..] else {
-        return None;
+    let ((best, of_best, time), others) = ranked.split_first()?;
+    let compared: Vec<(&str, f64, Comparison)> = others
+        .iter()
+        .filter_map(|(label, latency, time)| {
+            let comparison = comparisons.get(&latency.cell, &of_best.cell, figure)?;
+            Some((*label, *time, comparison))
+        })
+        .collect();
+    let with = |verdict| {
+        compared
+            .iter()
+            .filter(move |(_, _, c)| c.verdict == verdict)
     };
-    let (time, other) = (milliseconds(time), milliseconds(other));
-    let compared = comparisons.get(&a.cell, &b.cell, figure);
-    Some(match compared.map(|c| (c.verdict, c)) {
-        Some((Comparing::Faster, c)) => format!(
-            "{best} is fastest {what} ({time} ms, {} faster than {second})",
-            times(1.0 / c.ratio)
-        ),
-        Some((Comparing::NoDifference, _)) => format!(
-            "{best} ({time} ms) and {second} ({other} ms) are first {what}, with no difference \
-             between them"
-        ),
-        _ => format!(
-            "{best} ({time} ms) and {second} ({other} ms) are first {what}, which of them is \
-             inconclusive"
-        ),
-    })
+    let nearest = with(Verdict::Slower).min_by(|a, b| a.2.ratio.total_cmp(&b.2.ratio));
+    let alike: Vec<String> = with(Verdict::NoDifference)
+        .map(|(label, time, _)| format!("{label} ({} ms)", milliseconds(*time)))
+        .collect();
+    let open: Vec<String> = with(Verdict::Open)
+        .map(|(label, time, c)| {
+            format!(
+                "{label} ({} ms) takes {} to {} of its time, which is open{}",
+                milliseconds(*time),
+                times(c.interval.0),
+                times(c.interval.1),
+                forecast(c)
+            )
+        })
+        .collect();
+    let best = format!("{best} ({} ms)", milliseconds(*time));
+    let mut text = if alike.is_empty() {
+        let seems = if open.is_empty() { "is" } else { "seems" };
+        format!("{best} {seems} fastest {what}")
+    } else {
+        let mut all = vec![best.as_str()];
+        all.extend(alike.iter().map(String::as_str));
+        format!(
+            "{} are fastest {what}, with no difference of more than {:.0} % between them",
+            list(&all),
+            100.0 * figure.resolution()
+        )
+    };
+    if let Some((label, _, c)) = nearest {
+        text += &format!(
+            ", {} faster than {label} ({} to {})",
+            times(c.ratio),
+            times(c.interval.0),
+            times(c.interval.1)
+        );
+    }
+    for open in open {
+        text += &format!("; {open}");
+    }
+    (!compared.is_empty()).then_some(text)
+}
+
+/// How many of the questions that a reader asks first are open, and what would answer them.
+pub(crate) fn still_open(analysis: &Analysis) -> Option<String> {
+    let latencies: Vec<Latency> = analysis
+        .rows
+        .values()
+        .flatten()
+        .flat_map(|row| row.latency.values().chain(row.tuned.values()).cloned())
+        .collect();
+    let headlines = headlines(&latencies, &analysis.comparisons);
+    let seconds_a_round: BTreeMap<&Cell, f64> = latencies
+        .iter()
+        .filter_map(|l| {
+            Some((
+                &l.cell,
+                median(l.processes.iter().map(|p| p.wall_ms))? / 1000.0,
+            ))
+        })
+        .collect();
+    let done = |cell: &Cell| {
+        let latency = latencies.iter().find(|l| l.cell == *cell);
+        latency.map_or(0, |l| l.processes.len())
+    };
+    let open: Vec<Option<f64>> = headlines
+        .values()
+        .filter_map(|answer| match answer {
+            Answer::Open { cells, rounds } => Some(rounds.map(|rounds| {
+                let cost = |cell: &Cell| {
+                    let more = rounds.saturating_sub(done(cell)) as f64;
+                    more * seconds_a_round.get(cell).copied().unwrap_or(0.0)
+                };
+                cells.iter().map(cost).sum()
+            })),
+            _ => None,
+        })
+        .collect();
+    if headlines.is_empty() {
+        return None;
+    }
+    let all = headlines.len();
+    if open.is_empty() {
+        return Some(format!(
+            "All {all} questions that this run asks are answered: who is fastest, whose pass 1 is slow, and \
+             whether tuned settings help."
+        ));
+    }
+    let mut told: Vec<f64> = open.iter().flatten().copied().collect();
+    told.sort_by(f64::total_cmp);
+    let within: f64 = told.iter().sum();
+    let forecast = if told.is_empty() {
+        "More rounds would hardly answer them: what they ask about is too small or too noisy."
+            .into()
+    } else {
+        format!(
+            "About {within:.0} s more of measuring would answer {}: give a longer `--budget`.",
+            if told.len() == open.len() {
+                "them".into()
+            } else {
+                format!("{} of them", told.len())
+            }
+        )
+    };
+    Some(format!(
+        "{} of {all} questions that this run asks are open: who is fastest, whose pass 1 is slow, and \
+         whether tuned settings help. {forecast}",
+        open.len()
+    ))
 }
 
 /// `a`, `a and b`, `a, b and c`.

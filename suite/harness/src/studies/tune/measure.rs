@@ -1,6 +1,9 @@
 //! Measures every setting by itself, then the promising ones together.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Result, bail};
 use firstpass_probe::Knobs;
@@ -62,6 +65,7 @@ pub fn try_settings(
             entries: 1,
             variants,
             first_format_only: true,
+            agreement_only: BTreeSet::new(),
         })?;
         Ok(RunSettings {
             budget_s: settings.budget_s * share,

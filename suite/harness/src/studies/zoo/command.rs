@@ -1,7 +1,7 @@
 //! `firstpass zoo`: do other models do it?
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -80,6 +80,7 @@ impl Arguments {
             entries: 1,
             variants: BTreeMap::new(),
             first_format_only: true,
+            agreement_only: BTreeSet::new(),
         }
     }
 }

@@ -119,6 +119,7 @@ fn taking(input: InputSpec) -> ModelDescription {
         title: String::new(),
         description: String::new(),
         precision: Precision::Int8,
+        latency_on_request: false,
         golden: None,
         golden_from: String::new(),
         artifacts: BTreeMap::new(),

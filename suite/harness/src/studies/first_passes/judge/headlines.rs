@@ -15,6 +15,9 @@ use crate::studies::first_passes::judge::{
 /// The figures whose fastest engine is asked for.
 pub const RANKED: [Figure; 2] = [Figure::Steady, Figure::ColdStart];
 
+/// The figures that settings are to make faster.
+const TUNED: [Figure; 2] = [Figure::ColdStart, Figure::FirstPass];
+
 /// A question about one model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
@@ -26,6 +29,8 @@ pub enum Question {
     },
     /// Whether the first pass of a cell is slow.
     SlowFirst(Cell),
+    /// Whether settings make a figure of a cell faster than by default.
+    Tuned { cell: Cell, figure: Figure },
 }
 
 /// What a run answers.
@@ -35,6 +40,8 @@ pub enum Answer {
     Fastest(BTreeSet<Cell>),
     /// Whether the first pass is slow.
     Slow(bool),
+    /// Whether the settings are faster; they may be slower, or make no difference.
+    Faster(bool),
     /// Not yet, and which cells have to be measured on.
     Open {
         cells: BTreeSet<Cell>,
@@ -61,6 +68,14 @@ pub fn headlines(latencies: &[Latency], comparisons: &Comparisons) -> BTreeMap<Q
             headlines.insert(Question::SlowFirst(latency.cell.clone()), answer);
         }
     }
+    for latency in latencies.iter().filter(|l| !l.cell.is_default()) {
+        for figure in TUNED {
+            let cell = latency.cell.clone();
+            if let Some(answer) = tuned(&cell, comparisons, figure) {
+                headlines.insert(Question::Tuned { cell, figure }, answer);
+            }
+        }
+    }
     for ((model, threads), group) in groups {
         for figure in RANKED {
             let question = Question::Fastest {
@@ -83,6 +98,18 @@ fn slow_first(latency: &Latency) -> Option<Answer> {
         FirstPassVerdict::Open => Answer::Open {
             cells: BTreeSet::from([latency.cell.clone()]),
             rounds: first.0.rounds_needed(),
+        },
+    })
+}
+
+fn tuned(cell: &Cell, comparisons: &Comparisons, figure: Figure) -> Option<Answer> {
+    let compared = comparisons.get(cell, &cell.default_of(), figure)?;
+    Some(match compared.verdict {
+        Verdict::Faster => Answer::Faster(true),
+        Verdict::Slower | Verdict::NoDifference => Answer::Faster(false),
+        Verdict::Open => Answer::Open {
+            cells: BTreeSet::from([cell.clone(), cell.default_of()]),
+            rounds: compared.rounds_needed(),
         },
     })
 }
@@ -127,7 +154,7 @@ fn fastest(group: &[&Latency], comparisons: &Comparisons, figure: Figure) -> Opt
 pub fn contradicts(a: &Answer, b: &Answer) -> bool {
     match (a, b) {
         (Answer::Fastest(a), Answer::Fastest(b)) => a.is_disjoint(b),
-        (Answer::Slow(a), Answer::Slow(b)) => a != b,
+        (Answer::Slow(a), Answer::Slow(b)) | (Answer::Faster(a), Answer::Faster(b)) => a != b,
         _ => false,
     }
 }

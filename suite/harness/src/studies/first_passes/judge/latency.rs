@@ -86,6 +86,8 @@ pub struct ProcessLatency {
     pub steady_range: Range<usize>,
     pub cold_start: Option<f64>,
     pub phases: BTreeMap<Phase, f64>,
+    /// From before its spawn to its end.
+    pub wall_ms: f64,
 }
 
 impl ProcessLatency {
@@ -459,6 +461,7 @@ fn process(
             .collect(),
         series: own.clone(),
         times: times.to_vec(),
+        wall_ms: observation.system_counters.wall_ms,
     }
 }
 

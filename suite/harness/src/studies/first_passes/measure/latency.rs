@@ -1,11 +1,18 @@
-//! Rounds over all cells, in a new order each time, until every cell is known well enough or the
-//! time is used up.
+//! Rounds over the cells, in a new order each time. First every cell gets a few processes; then rounds go
+//! where a question that a reader looks at first is still open, those first that take the least time to
+//! answer, until none is open or the time is used up.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Result;
 use firstpass_probe::{PassPlan, Trial};
-use firstpass_statistics::bootstrap::Estimate;
+use firstpass_statistics::{
+    bootstrap::Estimate,
+    comparison::{Comparison, is_look},
+};
 use firstpass_trial::{
     observation::{Cell, Observation, Purpose},
     workload::{InputFiles, Workload},
@@ -18,6 +25,7 @@ use crate::{
     studies::first_passes::{
         judge::{
             comparisons::Comparisons,
+            headlines::{Answer, headlines},
             latency::{Figure, Latency, summarise},
         },
         measure::{
@@ -101,7 +109,7 @@ impl Shares {
 
 /// Measures until every cell has a reason to stop, which is recorded.
 pub(crate) fn observe(
-    jobs: &[Job],
+    jobs: &[&Job],
     workload: &Workload,
     settings: &RunSettings,
     budget: &Budget,
@@ -118,7 +126,7 @@ pub(crate) fn observe(
     };
     let plans: Vec<(&Job, PassPlan)> = jobs
         .iter()
-        .map(|job| (job, plan(&job.cell, paces, settings, &shares)))
+        .map(|job| (*job, plan(&job.cell, paces, settings, &shares)))
         .collect();
     let mut progress_of: BTreeMap<&Cell, Progress> = plans
         .iter()
@@ -136,6 +144,7 @@ pub(crate) fn observe(
         .collect();
     let mut observations: Vec<Observation> = Vec::new();
     let bar = progress("latency", jobs.len());
+    let mut open = String::new();
     for round in 0..settings.processes {
         let mut due = plans.clone();
         due.retain(|(job, _)| progress_of[&job.cell].stop.is_none());
@@ -146,7 +155,7 @@ pub(crate) fn observe(
             if !shares.allow(&job.cell, &progress_of, budget.left()) {
                 continue;
             }
-            bar.set_message(format!("round {}: {}", round + 1, label(&job.cell)));
+            bar.set_message(format!("{open}round {}: {}", round + 1, label(&job.cell)));
             let images = [sample.name.clone()];
             let input = inputs.file(sample, job.model)?;
             let began = budget.spent();
@@ -177,8 +186,13 @@ pub(crate) fn observe(
         if measured == 0 {
             break;
         }
-        if round < JUDGED_EVERY || round % JUDGED_EVERY == 0 {
-            stop_what_is_done(&mut progress_of, &observations, settings);
+        if settings.entries > 1 {
+            if round < JUDGED_EVERY || round % JUDGED_EVERY == 0 {
+                stop_what_is_known(&mut progress_of, &observations, settings);
+            }
+        } else if is_look(round + 1) {
+            let asked = stop_what_is_answered(&mut progress_of, &observations, settings, budget);
+            open = format!("{} of {} questions open; ", asked.open, asked.all);
         }
         bar.set_position(progress_of.values().filter(|p| p.stop.is_some()).count() as u64);
     }
@@ -228,12 +242,105 @@ fn plan(cell: &Cell, paces: &Paces, settings: &RunSettings, shares: &Shares) -> 
     }
 }
 
-fn stop_what_is_done(
+/// How many questions there are, and how many are open.
+struct Asked {
+    open: usize,
+    all: usize,
+}
+
+/// Stops the cells that have enough processes and belong to no question that is open and can still be
+/// answered; one that belongs to such a question again goes on.
+fn stop_what_is_answered(
+    progress_of: &mut BTreeMap<&Cell, Progress>,
+    observations: &[Observation],
+    settings: &RunSettings,
+    budget: &Budget,
+) -> Asked {
+    let latencies = summarise(observations);
+    let headlines = headlines(&latencies, &Comparisons::of_run(&latencies));
+    let open: Vec<&Answer> = headlines.values().filter(|a| a.is_open()).collect();
+    let wanted = worth_asking(&open, progress_of, budget.left());
+    for latency in &latencies {
+        let Some(progress) = progress_of.get_mut(&latency.cell) else {
+            continue;
+        };
+        if progress.stop == Some(Stop::Failed) {
+            continue;
+        }
+        let enough = progress.processes >= settings.least_processes;
+        let known = !latency.cell.cold_files || is_narrow(latency.cold_start.as_ref(), settings);
+        let done = enough && known && !wanted.contains(&latency.cell);
+        progress.stop = done.then_some(Stop::Answered);
+    }
+    Asked {
+        open: open.len(),
+        all: headlines.len(),
+    }
+}
+
+/// The cells of the open questions that the time is enough for, beginning with those that take the least
+/// time; the last of them may come to its end or not.
+fn worth_asking(
+    open: &[&Answer],
+    progress_of: &BTreeMap<&Cell, Progress>,
+    left: Duration,
+) -> BTreeSet<Cell> {
+    let cost = |answer: &Answer| -> Option<(Duration, BTreeSet<Cell>)> {
+        let Answer::Open { cells, rounds } = answer else {
+            return None;
+        };
+        let of_cells = || cells.iter().filter_map(|cell| progress_of.get(cell));
+        if of_cells().any(|p| p.stop == Some(Stop::Failed)) {
+            return None;
+        }
+        let round: Duration = of_cells().map(|p| p.expected).sum();
+        let done = of_cells().map(|p| p.processes).min()?;
+        // What would take very long gets its turn last.
+        let more = rounds.map_or(VERY_MANY, |rounds| rounds.saturating_sub(done).max(1));
+        Some((
+            round * u32::try_from(more).unwrap_or(u32::MAX),
+            cells.clone(),
+        ))
+    };
+    let mut costs: Vec<(Duration, BTreeSet<Cell>)> = open.iter().filter_map(|a| cost(a)).collect();
+    costs.sort();
+    let mut wanted = BTreeSet::new();
+    let mut planned = Duration::ZERO;
+    for (cost, cells) in costs {
+        if planned >= left {
+            break;
+        }
+        planned += cost;
+        wanted.extend(cells);
+    }
+    wanted
+}
+
+/// Rounds of a question of which no number is known that would answer it.
+const VERY_MANY: usize = 1000;
+
+/// Whether an interval is as narrow as that of a first pass is to be.
+fn is_narrow(estimate: Option<&Estimate>, settings: &RunSettings) -> bool {
+    estimate
+        .and_then(Estimate::relative_half_width)
+        .is_some_and(|width| width <= settings.target.first_pass)
+}
+
+/// Of an A/A run, stops the pairs whose ratios are as narrow as they were to be.
+fn stop_what_is_known(
     progress_of: &mut BTreeMap<&Cell, Progress>,
     observations: &[Observation],
     settings: &RunSettings,
 ) {
     let latencies = summarise(observations);
+    let pairs = latencies.iter().flat_map(|first| {
+        let twin = |other: &&Latency| is_twin(&first.cell, &other.cell);
+        latencies
+            .iter()
+            .filter(twin)
+            .map(move |second| (first, second))
+    });
+    let comparisons = Comparisons::of(pairs, &Figure::ALL);
     for latency in &latencies {
         let Some(progress) = progress_of.get_mut(&latency.cell) else {
             continue;
@@ -242,56 +349,34 @@ fn stop_what_is_done(
         if progress.stop.is_some() || !enough {
             continue;
         }
-        let known = |figure| is_known(figure, latency, &latencies, settings);
-        if figures(&latency.cell, settings).into_iter().all(known) {
+        let known = |figure: Figure| {
+            let target = match figure {
+                Figure::Steady => settings.target.steady,
+                _ => settings.target.first_pass,
+            };
+            let of_pair = |(which, a, b, _): &(Figure, &Cell, &Cell, &Comparison)| {
+                *which == figure && (**a == latency.cell || **b == latency.cell)
+            };
+            let ratio = comparisons.iter().find(of_pair);
+            ratio.is_some_and(|(_, _, _, ratio)| ratio.half_width() <= target)
+        };
+        if Figure::ALL.into_iter().all(known) {
             progress.stop = Some(Stop::Narrow);
-        } else if settings.entries > 1 {
-            // Of an engine beside itself nothing else is asked, neither its class nor its warm-up.
+        } else {
+            // Nothing else is asked of an engine beside itself, neither its class nor its warm-up.
             progress.steady_is_known = known(Figure::Steady);
         }
     }
 }
 
-/// What is to be known of a cell.
-fn figures(cell: &Cell, settings: &RunSettings) -> Vec<Figure> {
-    if settings.entries > 1 {
-        Figure::ALL.into()
-    } else if cell.cold_files {
-        vec![Figure::ColdStart]
-    } else {
-        vec![Figure::Steady, Figure::FirstPass]
-    }
-}
-
-/// Whether a figure of a cell is known as well as it is to be. Of an A/A run it is the ratio of the
-/// two entries that is to be known.
-fn is_known(figure: Figure, latency: &Latency, all: &[Latency], settings: &RunSettings) -> bool {
-    let target = match figure {
-        Figure::Steady => settings.target.steady,
-        _ => settings.target.first_pass,
-    };
-    if settings.entries > 1 {
-        let pair = |other: &&Latency| {
-            other.cell.entry != latency.cell.entry
-                && Cell {
-                    entry: latency.cell.entry,
-                    ..other.cell.clone()
-                } == latency.cell
-        };
-        let pair = all.iter().find(pair);
-        let ratio = pair.and_then(|pair| {
-            Comparisons::of([(latency, pair)], &[figure]).get(&latency.cell, &pair.cell, figure)
-        });
-        return ratio.is_some_and(|ratio| ratio.half_width() <= target);
-    }
-    let estimate = match figure {
-        Figure::Steady => latency.steady.as_ref(),
-        Figure::ColdStart => latency.cold_start.as_ref(),
-        _ => latency.pass.get(&1),
-    };
-    estimate
-        .and_then(Estimate::relative_half_width)
-        .is_some_and(|width| width <= target)
+/// Whether the second is the other entry of the first.
+fn is_twin(first: &Cell, second: &Cell) -> bool {
+    first.entry == 0
+        && second.entry == 1
+        && Cell {
+            entry: 0,
+            ..second.clone()
+        } == *first
 }
 
 #[cfg(test)]
@@ -370,7 +455,7 @@ mod tests {
             ..run().settings
         };
         let mut observations = Vec::new();
-        for round in 0..6 {
+        for round in 0..20 {
             for entry in 0..2 {
                 let first = if (round + entry) % 2 == 0 { 50.0 } else { 80.0 };
                 let mut observation = observation(round, &times(&[first], 10.0));
@@ -380,8 +465,8 @@ mod tests {
         }
         let cells = [observations[0].cell.clone(), observations[1].cell.clone()];
         let mut all: BTreeMap<&Cell, Progress> =
-            cells.iter().map(|cell| (cell, progress(6, 1))).collect();
-        stop_what_is_done(&mut all, &observations, &settings);
+            cells.iter().map(|cell| (cell, progress(20, 1))).collect();
+        stop_what_is_known(&mut all, &observations, &settings);
         assert!(all.values().all(|p| p.stop.is_none() && p.steady_is_known));
     }
 
@@ -398,25 +483,68 @@ mod tests {
         assert_eq!(due, expected);
     }
 
-    #[test]
-    fn a_cell_is_narrow_when_both_its_intervals_are() {
-        let cell = |spread: f64, first: f64| {
-            let observations: Vec<Observation> = (0..6)
-                .map(|round| {
-                    let sign = if round % 2 == 0 { 1.0 } else { -1.0 };
-                    let level = 10.0 * (1.0 + sign * spread);
-                    observation(round, &times(&[50.0 * (1.0 + sign * first)], level))
-                })
-                .collect();
-            let latencies = summarise(&observations);
-            let settings = run().settings;
-            let known = |figure| is_known(figure, &latencies[0], &latencies, &settings);
-            figures(&latencies[0].cell, &settings)
-                .into_iter()
-                .all(known)
+    /// Processes of two engines, one of which may be dear, and how their rounds go on.
+    fn asked(level: f64, noise: f64, rounds: usize, left_s: u64) -> (usize, Vec<Option<Stop>>) {
+        let mut observations = Vec::new();
+        for round in 0..rounds {
+            for (backend, level) in [("a", 10.0), ("b", level)] {
+                let sign = if (round % 2 == 0) == (backend == "a") {
+                    1.0
+                } else {
+                    -1.0
+                };
+                let level = level * (1.0 + sign * noise);
+                let mut observation = observation(round, &times(&[5.0 * level], level));
+                observation.cell.backend = backend.into();
+                observations.push(observation);
+            }
+        }
+        let cells = [observations[0].cell.clone(), observations[1].cell.clone()];
+        let mut all: BTreeMap<&Cell, Progress> = cells
+            .iter()
+            .map(|cell| (cell, progress(rounds, 2)))
+            .collect();
+        let settings = RunSettings {
+            least_processes: 4,
+            ..run().settings
         };
-        assert!(cell(0.005, 0.02));
-        assert!(!cell(0.06, 0.02), "steady is not");
-        assert!(!cell(0.005, 0.2), "pass 1 is not");
+        let budget = Budget {
+            began: std::time::Instant::now(),
+            all: Duration::from_secs(left_s),
+        };
+        let asked = stop_what_is_answered(&mut all, &observations, &settings, &budget);
+        (asked.open, all.values().map(|p| p.stop).collect())
+    }
+
+    #[test]
+    fn rounds_go_on_where_a_question_is_open() {
+        let answered = (0, vec![Some(Stop::Answered); 2]);
+        assert_eq!(asked(20.0, 0.01, 4, 600), answered);
+        let (open, stops) = asked(10.6, 0.06, 4, 600);
+        assert!(open > 0);
+        assert_eq!(stops, [None, None]);
+        // Too few processes to stop, whatever is answered.
+        assert_eq!(asked(20.0, 0.01, 2, 600), (0, vec![None, None]));
+        // No time is left to ask.
+        assert_eq!(asked(10.6, 0.06, 4, 0).1, [Some(Stop::Answered); 2]);
+    }
+
+    #[test]
+    fn what_is_cheap_to_answer_is_asked_first() {
+        let cheap = observation(0, &[1.0]).cell;
+        let dear = Cell {
+            backend: "dear".into(),
+            ..cheap.clone()
+        };
+        let all = BTreeMap::from([(&cheap, progress(4, 1)), (&dear, progress(4, 30))]);
+        let open = |cell: &Cell, rounds: Option<usize>| Answer::Open {
+            cells: BTreeSet::from([cell.clone()]),
+            rounds,
+        };
+        let (a, b) = (open(&dear, Some(8)), open(&cheap, Some(14)));
+        let wanted = |left_s: u64| worth_asking(&[&a, &b], &all, Duration::from_secs(left_s));
+        assert_eq!(wanted(10), BTreeSet::from([cheap.clone()]));
+        assert_eq!(wanted(11), BTreeSet::from([cheap.clone(), dear.clone()]));
+        assert!(wanted(0).is_empty());
     }
 }

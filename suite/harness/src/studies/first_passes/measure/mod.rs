@@ -122,8 +122,12 @@ pub fn run(
         &mut inputs,
         &mut recorder,
     )?;
+    let timed: Vec<&Job> = jobs
+        .iter()
+        .filter(|job| !settings.agreement_only.contains(&job.model.name))
+        .collect();
     latency::observe(
-        &jobs,
+        &timed,
         workload,
         settings,
         &budget,
