@@ -64,19 +64,18 @@ fn introduction(analysis: &Analysis) -> String {
     let settings = &analysis.record.run.settings;
     format!(
         "## First passes and steady state\n\nFresh processes of up to {} passes each, all engines \
-         interleaved in shuffled rounds. Medians over processes with 95 % intervals (bootstrap over \
-         processes, then passes), in ms. *Steady* is the mean of the passes from where the series of \
-         a process becomes steady: the last segment of a change-point analysis, with all later \
-         passes within {:.0} % of it. A process is *flat*, a *warm-up*, a *slowdown* (an earlier \
-         level was faster) or has *no steady state*; where processes differ the cell is \
-         *inconsistent*. *Warm-up cost* is what the passes before the steady state took beyond it. \
-         *Cold start* runs from the spawn of the process to its first outputs. A cell was measured \
-         until its intervals were narrow (±{:.0} % steady, ±{:.0} % pass 1), or until its share of \
-         the budget of {:.0} s was used up.",
+         interleaved in shuffled rounds. Times are medians over processes with 95 % intervals (bootstrap \
+         over processes, then passes), in ms; *pass 1 / steady* is a geometric mean with the interval of \
+         a t-test whose variance borrows from the whole run. The processes of a cell are judged together: \
+         *steady* is the mean of the passes from where their common course becomes steady, with all later \
+         passes within {:.0} % of it. A cell is *flat*, a *warm-up*, a *slowdown* (an earlier level was \
+         faster) or has *no steady state*; behind it stands how many processes bear that out, where not \
+         all do. It is *mixed* only where processes provably differ. *Warm-up cost* is what the passes \
+         before the steady state took beyond it. *Cold start* runs from the spawn of the process to its \
+         first outputs. After a few processes of every cell rounds went where a question was open, until \
+         all were answered or the budget of {:.0} s was used up.",
         settings.passes,
         100.0 * DELTA,
-        100.0 * settings.target.steady,
-        100.0 * settings.target.first_pass,
         settings.budget_s,
     )
 }

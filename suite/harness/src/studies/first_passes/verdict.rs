@@ -173,7 +173,10 @@ fn first_passes(rows: &[Row]) -> Vec<String> {
     let mut sentences = Vec::new();
     if !slow.is_empty() {
         let slow: Vec<&str> = slow.iter().map(String::as_str).collect();
-        sentences.push(format!("Pass 1 is slow, in units of the steady time: {}.", list(&slow)));
+        sentences.push(format!(
+            "Pass 1 is slow, in units of the steady time: {}.",
+            list(&slow)
+        ));
     }
     if !not_slow.is_empty() {
         sentences.push(format!("Pass 1 is not slow on {}.", list(&not_slow)));
