@@ -12,7 +12,7 @@ pub use recorder::Recorder;
 pub use stale::Stale;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -271,6 +271,13 @@ impl Record {
             known.cloned().unwrap_or_else(|| Sample::from_file(&path))
         });
         Workload::new(workspace, models, samples.collect())
+    }
+
+    /// Every cell that the run measured, tried to, or had no time for.
+    pub fn cells(&self) -> BTreeSet<&Cell> {
+        let stopped = self.backends.values().flat_map(|b| &b.stops);
+        let observed = self.observations().map(|o| &o.cell);
+        observed.chain(stopped.map(|(cell, _)| cell)).collect()
     }
 
     /// Every observation of every backend.
