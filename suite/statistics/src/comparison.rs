@@ -318,7 +318,8 @@ impl Comparison {
 /// No forecast goes further.
 const MOST_ROUNDS: usize = 1000;
 
-fn normal_quantile(share: f64) -> f64 {
+/// Below which value this share of the standard normal distribution lies.
+pub fn normal_quantile(share: f64) -> f64 {
     statrs::distribution::Normal::standard().inverse_cdf(share)
 }
 

@@ -129,11 +129,10 @@ fn summary(changes: &Changes) -> String {
         (!all.is_empty()).then(|| summary_of(figure, &all))
     };
     let lines: Vec<String> = Figure::ALL.into_iter().filter_map(of_figure).collect();
-    let mut text = String::new();
-    if changes.beyond_noise().next().is_none() {
-        text += "No change beyond noise. ";
-    }
-    text + &lines.join(" ")
+    let none = changes.beyond_noise().next().is_none();
+    let none = none.then(|| "No change beyond noise.".to_owned());
+    let all: Vec<String> = none.into_iter().chain(lines).collect();
+    all.join("\n\n")
 }
 
 fn summary_of(figure: Figure, all: &[&Change]) -> String {
@@ -142,14 +141,14 @@ fn summary_of(figure: Figure, all: &[&Change]) -> String {
         verdicts.filter(|verdict| wanted(*verdict)).count()
     };
     let mut words = format!(
-        "Of {} cells {} changed their {figure}",
+        "{figure}: of {} cells {} changed",
         all.len(),
         count(Verdict::is_claim)
     );
     let same = count(|verdict| verdict == Verdict::NoDifference);
     if same > 0 {
         let resolution = percent_up(figure.resolution());
-        words += &format!(", {same} did not (by no more than {resolution})");
+        words += &format!(", {same} did not (none beyond {resolution})");
     }
     let mut open: Vec<&&Change> = all
         .iter()

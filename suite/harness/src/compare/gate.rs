@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use firstpass_statistics::comparison::{Comparison, INTERVAL, sure};
+use firstpass_statistics::comparison::{Comparison, INTERVAL, normal_quantile, sure};
 use firstpass_trial::observation::{Cell, Outcome};
 
 use crate::{
@@ -382,8 +382,9 @@ fn answers(questions: &[Question]) -> Vec<Check> {
                     false if 1.0 - p <= WRONG => GateVerdict::Kept,
                     false => GateVerdict::Undecided,
                 };
-                let forecast = (verdict == GateVerdict::Undecided)
-                    .then(|| forecast(&comparison, question.limit, fixed, seconds));
+                let forecast = (verdict == GateVerdict::Undecided).then(|| {
+                    forecast(&comparison, question.limit, fixed, seconds, questions.len())
+                });
                 let finding = Finding::Ratio {
                     limit: question.limit,
                     ratio: comparison.ratio,
@@ -403,24 +404,27 @@ fn answers(questions: &[Question]) -> Vec<Check> {
     .collect()
 }
 
-/// So many standard errors from a limit leave no doubt of its side, were the deviation known: 95 % of the
-/// normal distribution lie below.
-const SURE: f64 = 1.645;
-
 /// What more processes would do if the ratio stayed as it is: they lessen the error but for the part
 /// that the baseline has.
-fn forecast(comparison: &Comparison, limit: f64, fixed: f64, process_s: f64) -> Forecast {
-    let wanted = (comparison.ratio.ln() - limit.ln()).abs() / SURE;
+fn forecast(
+    comparison: &Comparison,
+    limit: f64,
+    fixed: f64,
+    process_s: f64,
+    all: usize,
+) -> Forecast {
+    let distance = comparison.ratio.ln() - limit.ln();
+    // What breaks a limit has to stand out among all.
+    let wrong = if distance > 0.0 {
+        WRONG / all as f64
+    } else {
+        WRONG
+    };
+    let wanted = distance.abs() / normal_quantile(1.0 - wrong);
     let of_processes = comparison.error().powi(2) - fixed.powi(2);
     let allowed = wanted.powi(2) - fixed.powi(2);
-    if allowed <= 0.0 {
-        return match fixed {
-            none if none <= 0.0 => Forecast::Processes {
-                more: MOST_FORECAST,
-                seconds: MOST_FORECAST as f64 * process_s,
-            },
-            _ => Forecast::LargerBaseline,
-        };
+    if fixed > 0.0 && allowed <= 0.0 {
+        return Forecast::LargerBaseline;
     }
     let now = comparison.samples as f64;
     let more = (now * of_processes / allowed - now).ceil();
@@ -514,7 +518,7 @@ mod tests {
     fn an_undecided_check_says_what_would_decide_it() {
         let processes = |record: &Record, limit: f64| {
             let checks = checks(record, None, &first_pass(limit));
-            assert_eq!(undecided_cells(&checks).len(), 1);
+            assert_eq!(undecided_cells(&checks).len(), 1, "{checks:?}");
             match &checks[0].finding {
                 Finding::Ratio {
                     forecast: Some(Forecast::Processes { more, seconds }),
@@ -524,8 +528,8 @@ mod tests {
             }
         };
         let noisy = runs_with(&[1.0, 1.2, 0.85], 50.0, 10.0);
-        let (far, seconds) = processes(&noisy, 5.7);
-        let (near, _) = processes(&noisy, 5.3);
+        let (far, seconds) = processes(&noisy, 5.5);
+        let (near, _) = processes(&noisy, 5.1);
         assert!((1..100).contains(&far) && near > 4 * far, "{far}, {near}");
         assert!((seconds / far as f64 / 0.39 - 1.0).abs() < 0.1, "{seconds}");
         // A baseline of one process knows its own time no better than by a tenth.

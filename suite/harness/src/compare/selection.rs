@@ -52,11 +52,16 @@ impl Selection {
 fn answered<T: Ord + ToString>(what: &str, asked: &[T], known: &BTreeSet<T>) -> Result<()> {
     for one in asked {
         let all: Vec<String> = known.iter().map(ToString::to_string).collect();
+        let all = if all.is_empty() {
+            "nothing at all".into()
+        } else {
+            all.join(", ")
+        };
         ensure!(
             known.contains(one),
             "nothing answers to the {what} {}; there is: {}",
             one.to_string(),
-            all.join(", ")
+            all
         );
     }
     Ok(())
