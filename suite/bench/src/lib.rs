@@ -59,7 +59,13 @@ fn run() -> Result<()> {
         // The intervals of ten samples need no more.
         .nresamples(10_000)
         .configure_from_args();
+    // Looking at every model takes a minute, which a list of names need not wait for.
+    let is_list = std::env::args().any(|argument| argument == "--list");
     for (done, case) in cases.iter().enumerate() {
+        if is_list {
+            case.measure(&mut criterion, Plan::UNMEASURED);
+            continue;
+        }
         let Case { name, model, .. } = case;
         eprintln!("\n[{} of {}] {name} on {model}", done + 1, cases.len());
         match case.plan() {

@@ -42,6 +42,16 @@ pub struct Plan {
     pub steady_passes: usize,
 }
 
+impl Plan {
+    /// For a list of names, which measures nothing.
+    pub const UNMEASURED: Self = Self {
+        cold: Duration::from_secs(1),
+        steady: Duration::from_secs(1),
+        warm_up_passes: 0,
+        steady_passes: 0,
+    };
+}
+
 impl Look {
     /// `None` of a process with fewer than two passes.
     pub fn at(process: &Process) -> Option<Self> {

@@ -164,7 +164,7 @@ impl LogSample {
 
     /// The square of the standard error of the mean, and its degrees of freedom, with a variance that
     /// was drawn towards the prior.
-    fn error(&self, prior: &Prior) -> (f64, f64) {
+    pub fn error(&self, prior: &Prior) -> (f64, f64) {
         let (variance, freedom) = prior.moderate(self.variance, self.freedom);
         (variance / self.values as f64, freedom)
     }
@@ -182,6 +182,8 @@ pub struct Comparison {
     pub p: f64,
     /// The standard deviation of the logarithm of the ratio in a single round.
     pub deviation: f64,
+    /// The degrees of freedom of its square.
+    pub freedom: f64,
     /// Rounds, or processes of the one that has fewer.
     pub samples: usize,
     /// *No difference* means none of more than this share.
@@ -209,6 +211,11 @@ impl Comparison {
         )
     }
 
+    /// Compares a measurement with itself: it differs by nothing, however noisy it is.
+    pub fn with_itself(samples: usize, rule: Rule) -> Self {
+        Self::of(0.0, 0.0, 1.0, samples, rule)
+    }
+
     fn of(log_ratio: f64, variance: f64, freedom: f64, samples: usize, rule: Rule) -> Self {
         let error = variance.max(f64::MIN_POSITIVE).sqrt();
         let (p, quantile) = match StudentsT::new(0.0, 1.0, freedom.max(1.0)) {
@@ -230,6 +237,7 @@ impl Comparison {
             interval: ((log_ratio - half).exp(), (log_ratio + half).exp()),
             p: (p / share).min(1.0),
             deviation: error * (samples as f64).sqrt(),
+            freedom: freedom.max(1.0),
             samples,
             resolution: rule.resolution,
         };
@@ -277,6 +285,19 @@ impl Comparison {
         (self.interval.1 / self.interval.0).sqrt() - 1.0
     }
 
+    /// The standard error of the logarithm of the ratio.
+    pub fn error(&self) -> f64 {
+        self.deviation / (self.samples as f64).sqrt()
+    }
+
+    /// How often a ratio this large or larger would be seen if the true one were the limit: by a
+    /// one-sided t. One minus it is how often one this small or smaller would be.
+    pub fn p_above(&self, limit: f64) -> f64 {
+        let distance = self.ratio.ln() - limit.ln();
+        let error = self.error().max(f64::MIN_POSITIVE);
+        StudentsT::new(0.0, 1.0, self.freedom).map_or(0.5, |t| t.cdf(-distance / error))
+    }
+
     /// After how many rounds in all an open comparison would probably be told, if it goes on as it
     /// began; `None` where more than a thousand are not enough, or where it is told.
     pub fn rounds_needed(&self) -> Option<usize> {
@@ -297,7 +318,8 @@ impl Comparison {
 /// No forecast goes further.
 const MOST_ROUNDS: usize = 1000;
 
-fn normal_quantile(share: f64) -> f64 {
+/// Below which value this share of the standard normal distribution lies.
+pub fn normal_quantile(share: f64) -> f64 {
     statrs::distribution::Normal::standard().inverse_cdf(share)
 }
 
@@ -306,24 +328,31 @@ fn normal_quantile(share: f64) -> f64 {
 /// rate", J. R. Stat. Soc. B 57, 1995). Where nothing differs at all, that is also how often there is
 /// any claim in the whole family.
 pub fn control<'a>(family: impl IntoIterator<Item = &'a mut Comparison>) {
-    let mut family: Vec<&mut Comparison> = family.into_iter().collect();
-    family.sort_by(|a, b| a.p.total_cmp(&b.p));
-    let all = family.len() as f64;
-    let allowed =
-        |(rank, c): &(usize, &mut Comparison)| c.p <= FALSE_CLAIMS * (*rank as f64 + 1.0) / all;
-    let kept = family
-        .iter_mut()
-        .map(|c| &mut **c)
-        .enumerate()
-        .filter(allowed)
-        .map(|(rank, _)| rank + 1)
-        .last()
-        .unwrap_or(0);
-    for comparison in &mut family[kept..] {
-        if comparison.verdict.is_claim() {
+    let family: Vec<&mut Comparison> = family.into_iter().collect();
+    let p: Vec<f64> = family.iter().map(|c| c.p).collect();
+    for (comparison, kept) in family.into_iter().zip(sure(&p, FALSE_CLAIMS)) {
+        if !kept && comparison.verdict.is_claim() {
             comparison.verdict = comparison.verdict_without_claim();
         }
     }
+}
+
+/// Which claims of a family may be made, by their p, so that no more than this share of all that are
+/// made is expected to be false: the procedure of Benjamini and Hochberg.
+pub fn sure(p: &[f64], false_share: f64) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let allowed = |rank: usize| false_share * (rank as f64 + 1.0) / p.len() as f64;
+    let last = order.iter().enumerate().rev();
+    let kept = last
+        .map(|(rank, at)| (rank, p[*at]))
+        .find(|(rank, p)| *p <= allowed(*rank))
+        .map_or(0, |(rank, _)| rank + 1);
+    let mut sure = vec![false; p.len()];
+    for at in &order[..kept] {
+        sure[*at] = true;
+    }
+    sure
 }
 
 /// Of the sample, with n − 1; 0 for a single value.
@@ -427,6 +456,43 @@ mod tests {
         let half = 2.446_912 * 0.1 / 3f64.sqrt();
         assert!((compared.interval.0.ln() - (0.2 - half)).abs() < 1e-5);
         assert!((compared.half_width() - half.exp_m1()).abs() < 1e-5);
+    }
+
+    /// The ratios of the test above are 1.2214 in the middle, by 0.0577 on the logarithmic scale.
+    #[test]
+    fn a_limit_is_tested_on_one_side() {
+        let prior = Prior {
+            variance: 0.01,
+            freedom: 4.0,
+            yields: false,
+        };
+        let sample = LogSample::of([0.1, 0.2, 0.3]).expect("values");
+        let rule = Rule::interleaved(STEADY_RESOLUTION);
+        let compared = Comparison::paired(&sample, &prior, rule);
+        // t(6, 0.95) = 1.943180
+        let border = 1.943_180 * 0.1 / 3f64.sqrt();
+        assert!((compared.p_above((0.2 - border).exp()) - 0.05).abs() < 1e-6);
+        assert!((compared.p_above((0.2 + border).exp()) - 0.95).abs() < 1e-6);
+        assert!((compared.p_above(0.2f64.exp()) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_compared_with_itself_keeps_every_limit() {
+        let same = Comparison::with_itself(1, Rule::separate(STEADY_RESOLUTION));
+        assert_eq!((same.ratio, same.interval), (1.0, (1.0, 1.0)));
+        assert_eq!(same.verdict, Verdict::NoDifference);
+        assert!(same.p_above(1.0001) > 0.999 && same.p_above(0.9999) < 0.001);
+    }
+
+    /// By hand: of four the borders are 0.0125, 0.025, 0.0375 and 0.05.
+    #[test]
+    fn claims_that_may_be_made_of_a_family() {
+        assert_eq!(
+            sure(&[0.03, 0.9, 0.001, 0.036], 0.05),
+            [true, false, true, true]
+        );
+        assert_eq!(sure(&[0.03, 0.9, 0.5, 0.4], 0.05), [false; 4]);
+        assert_eq!(sure(&[], 0.05), Vec::<bool>::new());
     }
 
     #[test]

@@ -407,7 +407,7 @@ mod tests {
         let processes: Vec<Vec<f64>> = (0..5)
             .map(|n| {
                 let times = process(n, &[], 10.0, 60);
-                let flips = |at: usize| (at + 4 * n) / (9 + n) % 2 == 0;
+                let flips = |at: usize| ((at + 4 * n) / (9 + n)).is_multiple_of(2);
                 let times = times.iter().enumerate();
                 times
                     .map(|(at, t)| if flips(at) { t * 1.25 } else { *t })

@@ -2,10 +2,10 @@
 
 use std::{
     path::PathBuf,
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
     process::{cargo, environment, features},
@@ -82,15 +82,23 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 /// Runs the criterion benchmarks of all engines, in one program that builds and runs their probes.
 pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode> {
     set_up(workspace);
-    let mut command = Command::new(cargo());
-    command
-        .current_dir(workspace.root())
-        .args(["bench", "--package", "firstpass-bench", "--"])
-        .args(&arguments.filter);
-    if arguments.all {
-        command.env(BENCH_ALL, "1");
+    let bench = |options: &[&str]| {
+        let mut command = Command::new(cargo());
+        command
+            .current_dir(workspace.root())
+            .args(["bench", "--package", "firstpass-bench", "--"])
+            .args(options)
+            .args(&arguments.filter);
+        if arguments.all {
+            command.env(BENCH_ALL, "1");
+        }
+        command
+    };
+    if let Some(filter) = &arguments.filter {
+        let listed = listed(&mut bench(&["--list"]))?;
+        ensure!(listed != Some(0), "no benchmark matches {filter:?}");
     }
-    let status = command.status().context("cannot run cargo")?;
+    let status = bench(&[]).status().context("cannot run cargo")?;
     Ok(if status.success() {
         ExitCode::SUCCESS
     } else {
@@ -140,25 +148,36 @@ fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Vec<Job> {
 }
 
 /// Runs each job; returns the names of those that failed.
+///
+/// # Errors
+/// Fails where no job has a test that the filter names: nothing was tested then.
 fn run_all(
     workspace: &Workspace,
     command: &[&str],
     jobs: &[Job],
     arguments: &Arguments,
 ) -> Result<Vec<String>> {
-    let mut failed = Vec::new();
-    for job in jobs {
-        eprintln!("\n== {}", job.name);
-        let status = Command::new(cargo())
+    let of_job = |job: &Job, options: &[&str]| {
+        let mut cargo = Command::new(cargo());
+        cargo
             .current_dir(workspace.root())
             .args(command)
             .args(&job.selection)
-            .args(["--"])
+            .arg("--")
+            .args(options)
             .args(&arguments.filter)
             .env(REQUIRE_ALL, "1")
-            .envs(job.environment.iter().map(|(name, path)| (name, path)))
-            .status()
-            .context("cannot run cargo")?;
+            .envs(job.environment.iter().map(|(name, path)| (name, path)));
+        cargo
+    };
+    let chosen = match &arguments.filter {
+        Some(filter) => matching(jobs, filter, |job| listed(&mut of_job(job, &["--list"])))?,
+        None => jobs.iter().collect(),
+    };
+    let mut failed = Vec::new();
+    for job in chosen {
+        eprintln!("\n== {}", job.name);
+        let status = of_job(job, &[]).status().context("cannot run cargo")?;
         if !status.success() {
             failed.push(job.name.clone());
         }
@@ -171,10 +190,82 @@ fn run_all(
     Ok(failed)
 }
 
+/// The jobs that have something of this name. One that cannot say so has: running it shows why.
+fn matching<'a>(
+    jobs: &'a [Job],
+    filter: &str,
+    listed: impl Fn(&Job) -> Result<Option<usize>>,
+) -> Result<Vec<&'a Job>> {
+    let mut matching = Vec::new();
+    for job in jobs {
+        if listed(job)? != Some(0) {
+            matching.push(job);
+        }
+    }
+    ensure!(!matching.is_empty(), "no test has {filter:?} in its name");
+    Ok(matching)
+}
+
+/// How many tests or benchmarks a run of cargo with `--list` names; `None` where it fails.
+fn listed(command: &mut Command) -> Result<Option<usize>> {
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.context("cannot run cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(output.status.success().then(|| names_in(&text)))
+}
+
+/// `a::test: test` and `cold/model: benchmark` are lines of a list.
+fn names_in(list: &str) -> usize {
+    let is_name = |line: &&str| line.ends_with(": test") || line.ends_with(": benchmark");
+    list.lines().filter(is_name).count()
+}
+
 fn exit_code(failed: &[String]) -> ExitCode {
     if failed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(name: &str) -> Job {
+        Job {
+            name: name.into(),
+            selection: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_filter_that_nothing_matches_is_an_error() -> Result<()> {
+        let jobs = [job("suite"), job("engine"), job("broken")];
+        let none = matching(&jobs[..2], "nosuch", |_| Ok(Some(0)));
+        let error = none.err().context("nothing matches")?;
+        assert!(error.to_string().contains("nosuch"), "{error}");
+        let tests = |job: &Job| {
+            Ok(match job.name.as_str() {
+                "suite" => Some(0),
+                "engine" => Some(2),
+                _ => None,
+            })
+        };
+        let chosen = matching(&jobs, "some", tests)?;
+        let names: Vec<&str> = chosen.iter().map(|job| job.name.as_str()).collect();
+        assert_eq!(names, ["engine", "broken"]);
+        Ok(())
+    }
+
+    /// What libtest, libtest-mimic and criterion print.
+    #[test]
+    fn names_of_a_list_are_counted() {
+        let nothing = "\n0 tests, 0 benchmarks\n";
+        assert_eq!(names_in(nothing), 0);
+        let some = "tests::a: test\n[unavailable] the engine says what it is: test\n\n2 tests, 0 benchmarks\n";
+        assert_eq!(names_in(some), 2);
+        assert_eq!(names_in("cold/model/engine: benchmark\n"), 1);
     }
 }

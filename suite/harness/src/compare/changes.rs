@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 use firstpass_statistics::{
     comparison::{Comparison, LogSample, Rule, control},
+    joint::CellClass,
     moderation::Prior,
 };
 use firstpass_trial::observation::{Cell, Observation};
 
 use crate::{
+    compare::circumstances::Circumstances,
     record::Record,
-    studies::first_passes::judge::latency::{Figure, Latency, summarise},
+    studies::first_passes::judge::{
+        first_pass::{FirstPass, FirstPassVerdict},
+        latency::{Figure, Latency, summarise},
+    },
 };
 
 /// One figure of a cell that both records have.
@@ -23,12 +28,25 @@ pub struct Change {
     pub after: f64,
     /// Of after to before: *slower* means that it got slower.
     pub comparison: Comparison,
+    /// The standard error of the logarithm of the figure before: more processes of the later record do
+    /// not lessen it.
+    pub error_before: f64,
+}
+
+impl Change {
+    /// By which share the figure changed at most, either way.
+    pub fn at_most(&self) -> f64 {
+        let (low, high) = self.comparison.interval;
+        (high - 1.0).max(1.0 - low)
+    }
 }
 
 /// Two records compared.
 #[derive(Debug)]
 pub struct Changes {
     pub figures: Vec<Change>,
+    /// Cells whose first pass was slow and is not, or the other way round.
+    pub first_passes: Vec<(Cell, FirstPass, FirstPass)>,
     /// Cells whose class is another one, as words before and after.
     pub classes: Vec<(Cell, String, String)>,
     /// Cells whose outputs have other bits for the same photograph.
@@ -36,8 +54,7 @@ pub struct Changes {
     /// Cells that only one of the records has, or that completed only there.
     pub gone: Vec<Cell>,
     pub new: Vec<Cell>,
-    /// What else differs: machine, versions, code. Name, before, after.
-    pub circumstances: Vec<(String, String, String)>,
+    pub circumstances: Circumstances,
 }
 
 impl Changes {
@@ -51,11 +68,7 @@ impl Changes {
 /// Compares two records. Their processes were not interleaved, so a change must be larger than the
 /// resolution of its figure to be called one.
 pub fn compare(before: &Record, after: &Record) -> Changes {
-    let of = |record: &Record| -> BTreeMap<Cell, Latency> {
-        let latencies = summarise(record.observations());
-        latencies.into_iter().map(|l| (l.cell.clone(), l)).collect()
-    };
-    let (a, b) = (of(before), of(after));
+    let (a, b) = (latencies(before), latencies(after));
     let both = || {
         a.iter()
             .filter_map(|(cell, x)| Some((cell, x, b.get(cell)?)))
@@ -69,17 +82,42 @@ pub fn compare(before: &Record, after: &Record) -> Changes {
             .into_iter()
             .flat_map(|figure| changes(&a, &b, figure))
             .collect(),
-        classes: both()
-            .filter(|(_, x, y)| {
-                let class = |l: &Latency| l.joint.as_ref().map(|joint| joint.class.clone());
-                class(x) != class(y)
+        first_passes: both()
+            .filter_map(|(cell, x, y)| {
+                Some((cell.clone(), x.first_over_steady?, y.first_over_steady?))
             })
+            .filter(|(_, x, y)| is_another(x, y))
+            .collect(),
+        classes: both()
+            .filter(|(_, x, y)| is_another_class(x, y))
             .map(|(cell, x, y)| (cell.clone(), x.class(), y.class()))
             .collect(),
         outputs: changed_outputs(before, after),
         gone: only_in(&a, &b),
         new: only_in(&b, &a),
-        circumstances: circumstances(before, after),
+        circumstances: Circumstances::between(before, after),
+    }
+}
+
+/// What is known of each cell of a record.
+pub fn latencies(record: &Record) -> BTreeMap<Cell, Latency> {
+    let latencies = summarise(record.observations());
+    latencies.into_iter().map(|l| (l.cell.clone(), l)).collect()
+}
+
+/// Whether one is slow and the other is not. One that is open is no change.
+fn is_another(before: &FirstPass, after: &FirstPass) -> bool {
+    let (x, y) = (before.verdict(), after.verdict());
+    x != y && ![x, y].contains(&FirstPassVerdict::Open)
+}
+
+/// Whether the class itself is another: how many processes bear it out is noise, and so is how many of a
+/// mixed cell are of which class.
+fn is_another_class(before: &Latency, after: &Latency) -> bool {
+    let class = |latency: &Latency| latency.joint.as_ref().map(|joint| joint.class.clone());
+    match (class(before), class(after)) {
+        (Some(CellClass::Mixed(_)), Some(CellClass::Mixed(_))) => false,
+        (before, after) => before != after,
     }
 }
 
@@ -106,12 +144,19 @@ pub fn changes(
         .filter_map(|(cell, x)| Some((cell, x, after.get(cell)?)))
         .filter_map(|(cell, x, y)| {
             let (old, new) = (sample(x)?, sample(y)?);
+            let comparison = if values(x) == values(y) {
+                // The same processes, as of a record beside itself: not even noise is between them.
+                Comparison::with_itself(new.values, rule)
+            } else {
+                Comparison::unpaired(&new, &old, [&prior_after, &prior_before], rule)
+            };
             Some(Change {
                 cell: cell.clone(),
                 figure,
                 before: firstpass_statistics::median(values(x))?,
                 after: firstpass_statistics::median(values(y))?,
-                comparison: Comparison::unpaired(&new, &old, [&prior_after, &prior_before], rule),
+                comparison,
+                error_before: old.error(&prior_before).0.sqrt(),
             })
         })
         .collect();
@@ -145,56 +190,9 @@ fn changed_outputs(before: &Record, after: &Record) -> Vec<Cell> {
     changed
 }
 
-fn circumstances(before: &Record, after: &Record) -> Vec<(String, String, String)> {
-    let facts = |record: &Record| -> BTreeMap<String, String> {
-        let run = &record.run;
-        let mut facts = BTreeMap::from([
-            ("date".to_owned(), run.date.clone()),
-            (
-                "processor".into(),
-                format!("{}, {} cores", run.machine.cpu, run.machine.cores),
-            ),
-            (
-                "system".into(),
-                format!("{}, kernel {}", run.machine.os, run.machine.kernel),
-            ),
-            ("compiler".into(), run.machine.rustc.clone()),
-            (
-                "commit".into(),
-                run.code.commit.clone().unwrap_or_else(|| "unknown".into()),
-            ),
-            (
-                "measured sources".into(),
-                run.code.measured_sha256.chars().take(16).collect(),
-            ),
-        ]);
-        for (name, backend) in &record.backends {
-            let version = match (&backend.description, &backend.unavailable) {
-                (Some(description), _) => description.engine.version.clone(),
-                (None, Some(_)) => "unavailable".into(),
-                (None, None) => continue,
-            };
-            facts.insert(name.clone(), version);
-        }
-        facts
-    };
-    let (a, b) = (facts(before), facts(after));
-    let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
-    names.sort();
-    names.dedup();
-    let of = |facts: &BTreeMap<String, String>, name: &String| {
-        facts.get(name).cloned().unwrap_or_else(|| "–".into())
-    };
-    names
-        .into_iter()
-        .map(|name| (name.clone(), of(&a, name), of(&b, name)))
-        .filter(|(_, x, y)| x != y)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use firstpass_statistics::comparison::Verdict;
+    use firstpass_statistics::{comparison::Verdict, steady::Class};
 
     use super::*;
     use crate::{
@@ -228,6 +226,57 @@ mod tests {
             .map(|c| (c.figure, c.comparison.verdict))
             .collect();
         assert_eq!(found, [(Figure::Steady, Verdict::Slower)]);
+    }
+
+    /// A slow engine has time for one process; a row went from 3152 to 945 ms between two records. That a single process is a tenth faster may be noise.
+    #[test]
+    fn a_single_process_is_enough_for_what_is_plain() {
+        let one = |level: f64| record(vec![observation(0, &times(&[level], level))]);
+        let steady = |before: f64, after: f64| {
+            let changes = compare(&one(before), &one(after));
+            let steady = changes.figures.iter().find(|c| c.figure == Figure::Steady);
+            steady.expect("both have it").comparison.verdict
+        };
+        assert_eq!(steady(3152.0, 945.0), Verdict::Faster);
+        assert_eq!(steady(945.0, 3152.0), Verdict::Slower);
+        assert_eq!(steady(1000.0, 900.0), Verdict::Open);
+        assert_eq!(steady(1000.0, 1000.0), Verdict::NoDifference);
+    }
+
+    #[test]
+    fn first_passes_that_became_slow_or_ceased_to_be_are_named() {
+        let (slow, flat) = (runs(30.0, 10.0), runs(10.0, 10.0));
+        let verdicts = |before: &Record, after: &Record| {
+            let first = compare(before, after).first_passes;
+            let of_each = first.into_iter();
+            of_each
+                .map(|(_, x, y)| (x.verdict(), y.verdict()))
+                .collect::<Vec<_>>()
+        };
+        use FirstPassVerdict::{NotSlow, Slow};
+        assert_eq!(verdicts(&slow, &flat), [(Slow, NotSlow)]);
+        assert_eq!(verdicts(&flat, &slow), [(NotSlow, Slow)]);
+        assert_eq!(verdicts(&slow, &runs(35.0, 10.0)), []);
+    }
+
+    #[test]
+    fn how_many_processes_bear_a_class_out_is_no_change_of_it() {
+        let cell = |class: CellClass, agreeing: usize| {
+            let latencies = latencies(&runs(10.0, 10.0)).into_values();
+            let mut latency = latencies.last().expect("one cell");
+            let joint = latency.joint.as_mut().expect("a class");
+            (joint.class, joint.agreeing) = (class, agreeing);
+            latency
+        };
+        let (flat, slow) = (Class::Flat, Class::WarmUp);
+        let mixed = |flats: usize, slows: usize| {
+            cell(CellClass::Mixed(vec![(flat, flats), (slow, slows)]), flats)
+        };
+        let all = |class: Class, agreeing: usize| cell(CellClass::Of(class), agreeing);
+        assert!(!is_another_class(&all(flat, 6), &all(flat, 4)));
+        assert!(!is_another_class(&mixed(4, 2), &mixed(2, 4)));
+        assert!(is_another_class(&all(flat, 6), &all(slow, 6)));
+        assert!(is_another_class(&all(flat, 6), &mixed(4, 2)));
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Two records side by side: what changed.
 
+use firstpass_statistics::comparison::Verdict;
 use firstpass_trial::observation::Cell;
 
 use crate::{
-    compare::changes::{Change, Changes},
+    compare::{
+        changes::{Change, Changes},
+        circumstances::OTHER_MACHINE,
+    },
     page::{
-        numbers::{milliseconds, ratio},
+        numbers::{milliseconds, times, times_with_interval},
         table::Table,
     },
+    studies::first_passes::judge::{first_pass::FirstPass, latency::Figure},
 };
 
 const HEADER: [&str; 5] = [
@@ -31,41 +36,41 @@ pub fn changes_as_markdown(changes: &Changes, all: bool) -> String {
 
 fn text(changes: &Changes, all: bool, drawn: impl Fn(&Table) -> String) -> String {
     let mut parts = Vec::new();
-    if !changes.circumstances.is_empty() {
-        let rows = changes.circumstances.iter();
-        let rows = rows.map(|(name, a, b)| [name, a, b]);
+    let circumstances = &changes.circumstances;
+    if !circumstances.differences.is_empty() {
+        let rows = circumstances.differences.iter();
+        let rows = rows.map(|d| [&d.name, &d.before, &d.after]);
         parts.push(drawn(
             &Table::new(["differs", "before", "after"]).rows(rows),
         ));
     }
-    if changes
-        .circumstances
-        .iter()
-        .any(|(name, ..)| name == "processor")
-    {
-        parts.push("The processors differ: what follows compares machines, not code.".to_owned());
+    if circumstances.other_machine {
+        parts.push(OTHER_MACHINE.to_owned());
     }
     let shown: Vec<&Change> = if all {
         changes.figures.iter().collect()
     } else {
         changes.beyond_noise().collect()
     };
-    if shown.is_empty() {
-        parts.push(format!(
-            "No figure changed beyond noise, of {} that were compared.",
-            changes.figures.len()
-        ));
-    } else {
+    if !shown.is_empty() {
         let rows = shown.into_iter().map(|change| {
             [
                 cell_name(&change.cell),
                 change.figure.to_string(),
                 milliseconds(change.before),
                 milliseconds(change.after),
-                ratio(Some(change.comparison)),
+                in_words(change),
             ]
         });
         parts.push(drawn(&Table::new(HEADER).rows(rows)));
+    }
+    parts.push(summary(changes));
+    if !changes.first_passes.is_empty() {
+        let words = |first: &FirstPass| format!("{}, {}", first.verdict(), times(first.ratio()));
+        let rows = changes.first_passes.iter();
+        let rows = rows.map(|(cell, a, b)| [cell_name(cell), words(a), words(b)]);
+        let table = Table::new(["engine", "pass 1 before", "pass 1 after"]);
+        parts.push(drawn(&table.rows(rows)));
     }
     if !changes.classes.is_empty() {
         let rows = changes.classes.iter();
@@ -92,6 +97,83 @@ fn text(changes: &Changes, all: bool, drawn: impl Fn(&Table) -> String) -> Strin
     parts.join("\n\n")
 }
 
+/// `0.30× (0.25–0.38×), faster`; where that is not known, how large a change may be.
+fn in_words(change: &Change) -> String {
+    let comparison = change.comparison;
+    let ratio = times_with_interval(comparison.ratio, comparison.interval);
+    match comparison.verdict {
+        Verdict::Open => format!(
+            "{ratio}, any change is below {}",
+            percent_up(change.at_most())
+        ),
+        Verdict::NoDifference => format!(
+            "{ratio}, no change beyond {}",
+            percent_up(comparison.resolution)
+        ),
+        claim => format!("{ratio}, {claim}"),
+    }
+}
+
+/// What became of all that was compared, figure by figure.
+fn summary(changes: &Changes) -> String {
+    if changes.figures.is_empty() {
+        return "No cell of the one record has a figure in the other: there is nothing to compare."
+            .into();
+    }
+    let of_figure = |figure: Figure| {
+        let all: Vec<&Change> = changes
+            .figures
+            .iter()
+            .filter(|c| c.figure == figure)
+            .collect();
+        (!all.is_empty()).then(|| summary_of(figure, &all))
+    };
+    let lines: Vec<String> = Figure::ALL.into_iter().filter_map(of_figure).collect();
+    let none = changes.beyond_noise().next().is_none();
+    let none = none.then(|| "No change beyond noise.".to_owned());
+    let all: Vec<String> = none.into_iter().chain(lines).collect();
+    all.join("\n\n")
+}
+
+fn summary_of(figure: Figure, all: &[&Change]) -> String {
+    let count = |wanted: fn(Verdict) -> bool| {
+        let verdicts = all.iter().map(|c| c.comparison.verdict);
+        verdicts.filter(|verdict| wanted(*verdict)).count()
+    };
+    let mut words = format!(
+        "{figure}: of {} cells {} changed",
+        all.len(),
+        count(Verdict::is_claim)
+    );
+    let same = count(|verdict| verdict == Verdict::NoDifference);
+    if same > 0 {
+        let resolution = percent_up(figure.resolution());
+        words += &format!(", {same} did not (none beyond {resolution})");
+    }
+    let mut open: Vec<&&Change> = all
+        .iter()
+        .filter(|c| c.comparison.verdict == Verdict::Open)
+        .collect();
+    open.sort_by(|a, b| a.at_most().total_cmp(&b.at_most()));
+    let middle = open.get(open.len() / 2);
+    if let (Some(middle), Some(widest)) = (middle, open.last()) {
+        words += &format!(
+            ", and of {} it cannot be told: any change of {} is below {}, of half of them below {}",
+            open.len(),
+            cell_name(&widest.cell),
+            percent_up(widest.at_most()),
+            percent_up(middle.at_most()),
+        );
+    }
+    words + "."
+}
+
+/// `13 %`, rounded up: it is a bound.
+fn percent_up(share: f64) -> String {
+    // What is off by the last bit of a float is no further percent.
+    format!("{:.0} %", (100.0 * share - 1e-9).ceil())
+}
+
 /// `engine (onnx) on faceboxes-fp32, 1 thread`, with its settings where it has some.
 pub fn cell_name(cell: &Cell) -> String {
     let threads = cell.threads();
@@ -107,4 +189,55 @@ pub fn cell_name(cell: &Cell) -> String {
         if threads == 1 { "" } else { "s" },
         if cell.cold_files { ", cold files" } else { "" }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        compare::changes::compare,
+        record::{Record, tests::record},
+        studies::first_passes::judge::latency::tests::{observation, times},
+    };
+
+    fn one(level: f64) -> Record {
+        record(vec![observation(0, &times(&[level], level))])
+    }
+
+    #[test]
+    fn circumstances_come_before_figures() {
+        let (before, mut after) = (one(3152.0), one(945.0));
+        let caution = |after: &Record| {
+            let text = changes_on_terminal(&compare(&before, after), false);
+            let figures = text.find("945").expect("the change is there");
+            text.find(OTHER_MACHINE).map(|at| at < figures)
+        };
+        assert_eq!(caution(&after), None, "it is the same machine");
+        after.run.machine.cpu_flags.push("amx_of_tomorrow".into());
+        assert_eq!(caution(&after), Some(true));
+    }
+
+    #[test]
+    fn no_change_is_said_only_of_what_was_compared() {
+        let text =
+            |before: &Record, after: &Record| changes_on_terminal(&compare(before, after), false);
+        let same = text(&one(10.0), &one(10.0));
+        assert!(same.contains("No change beyond noise"), "{same}");
+        let nothing = text(&one(10.0), &record(Vec::new()));
+        assert!(!nothing.contains("No change"), "{nothing}");
+        assert!(nothing.contains("nothing to compare"), "{nothing}");
+    }
+
+    #[test]
+    fn what_cannot_be_told_has_a_bound() {
+        let changes = compare(&one(10.0), &one(11.0));
+        let steady = changes.figures.iter().find(|c| c.figure == Figure::Steady);
+        let bound = percent_up(steady.expect("it is there").at_most());
+        for all in [true, false] {
+            let text = changes_as_markdown(&changes, all);
+            assert!(text.contains(&format!("is below {bound}")), "{text}");
+        }
+        assert_eq!(percent_up(0.05), "5 %");
+        assert_eq!(percent_up(0.0501), "6 %");
+    }
 }

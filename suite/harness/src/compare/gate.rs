@@ -1,74 +1,37 @@
-//! Whether a record keeps within limits: a regression, none, or not to be told.
+//! Whether a record keeps within limits: a regression, none, or not to be told yet.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
-
-use anyhow::{Context, Result, ensure};
-use firstpass_statistics::comparison::Comparison;
-use firstpass_trial::observation::Cell;
-
-use crate::{
-    compare::changes::changes,
-    record::Record,
-    studies::first_passes::judge::latency::{Figure, Latency, summarise},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
 };
 
-/// The most that the first pass may take in units of the steady time: `3x`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Times(pub f64);
+use anyhow::{Result, ensure};
+use firstpass_statistics::comparison::{Comparison, INTERVAL, normal_quantile, sure};
+use firstpass_trial::observation::{Cell, Outcome};
 
-/// By how much a figure may grow against the baseline, as a share: `+5%`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth(pub f64);
+use crate::{
+    compare::{
+        changes::{changes, latencies},
+        changes_report::cell_name,
+        limits::{Growth, Limits, Times},
+        selection::Selection,
+    },
+    record::{Record, RunSettings, Stop},
+    studies::first_passes::judge::latency::{Figure, Latency},
+};
 
-impl FromStr for Times {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let number = text.trim_end_matches(['x', 'X', '×']);
-        let times: f64 = number
-            .parse()
-            .with_context(|| format!("{text:?} is no number of times, such as 3x"))?;
-        ensure!(times.is_finite() && times > 0.0, "{text:?} is not above 0");
-        Ok(Self(times))
-    }
-}
-
-impl FromStr for Growth {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let number = text.trim_start_matches('+');
-        let number = number
-            .strip_suffix('%')
-            .with_context(|| format!("{text:?} is no growth, such as +5%"))?;
-        let percent: f64 = number
-            .trim()
-            .parse()
-            .with_context(|| format!("{text:?} is no growth, such as +5%"))?;
-        ensure!(
-            percent.is_finite() && percent >= 0.0,
-            "{text:?}: a limit of growth is not below 0"
-        );
-        Ok(Self(percent / 100.0))
-    }
-}
-
-/// What must hold. A limit that is `None` is not looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Limits {
-    pub first_pass: Option<Times>,
-    pub steady: Option<Growth>,
-    pub cold_start: Option<Growth>,
-}
+/// How often a limit may be called broken, over all checks of a gate, or kept, of a single one, where the
+/// truth lies just at the other side of it. A truth farther off is mistaken far more rarely.
+const WRONG: f64 = 1.0 - INTERVAL;
 
 /// What is said of one limit on one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GateVerdict {
-    /// The whole interval lies within the limit.
+    /// The figure is below its limit.
     Kept,
-    /// The limit lies within the interval, or there are too few processes for one.
-    Inconclusive,
-    /// The whole interval lies beyond the limit, or the cell did not complete.
+    /// It may lie on either side.
+    Undecided,
+    /// The figure is above its limit, or what was to run did not.
     Broken,
 }
 
@@ -76,131 +39,440 @@ impl fmt::Display for GateVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kept => "kept",
-            Self::Inconclusive => "inconclusive",
+            Self::Undecided => "undecided",
             Self::Broken => "broken",
         })
     }
 }
 
-/// One limit on one cell.
+/// What a check is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// All of an engine.
+    Engine(String),
+    Cell(Cell),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(name) => f.write_str(name),
+            Self::Cell(cell) => f.write_str(&cell_name(cell)),
+        }
+    }
+}
+
+/// What a check saw.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finding {
+    /// A ratio that must not be above a limit.
+    Ratio {
+        limit: f64,
+        ratio: f64,
+        interval: (f64, f64),
+        /// What would decide it, where it is undecided.
+        forecast: Option<Forecast>,
+    },
+    /// Why there is no ratio.
+    Nothing(String),
+}
+
+/// What it would take to decide a check.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Forecast {
+    /// About so many more processes, which take about so many seconds.
+    Processes { more: usize, seconds: f64 },
+    /// The baseline has too few processes, however many the later record gets.
+    LargerBaseline,
+}
+
+impl fmt::Display for Forecast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Processes { more, seconds } => write!(
+                f,
+                "about {more} more process{} would tell ({:.0} s)",
+                if *more == 1 { "" } else { "es" },
+                seconds.ceil()
+            ),
+            Self::LargerBaseline => f.write_str(
+                "no number of processes would tell: the baseline has too few, measure it longer",
+            ),
+        }
+    }
+}
+
+/// One limit on one cell, or that it should have run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Check {
-    pub cell: Cell,
+    pub subject: Subject,
     /// `pass 1 / steady`, `steady against the baseline`.
     pub what: String,
-    pub limit: f64,
-    /// The ratio with its 95 % interval, as found; `None` where there is none.
-    pub ratio: Option<(f64, f64, f64)>,
+    pub finding: Finding,
     pub verdict: GateVerdict,
 }
 
-/// Checks every cell of a record; against a baseline, every cell of that must be there.
-pub fn judge(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec<Check> {
-    let now = latencies(record);
-    let mut checks = Vec::new();
-    if let Some(Times(limit)) = limits.first_pass {
-        for (cell, latency) in now.iter().filter(|(cell, _)| !cell.cold_files) {
-            let ratio = latency
-                .first_over_steady
-                .map(|first| of_comparison(&first.0));
-            checks.push(check(cell, "pass 1 / steady", limit, ratio));
-        }
-    }
-    let against = [
-        (Figure::Steady, limits.steady),
-        (Figure::ColdStart, limits.cold_start),
-    ];
-    let before = baseline.map(latencies).unwrap_or_default();
-    for (figure, limit) in against {
-        let Some(Growth(limit)) = limit else { continue };
-        let what = format!("{figure} against the baseline");
-        let changes = changes(&before, &now, figure);
-        for cell in before.keys() {
-            if cell.cold_files && figure == Figure::Steady {
-                continue;
-            }
-            if !now.contains_key(cell) {
-                checks.push(Check {
-                    cell: cell.clone(),
-                    what: what.clone(),
-                    limit: 1.0 + limit,
-                    ratio: None,
-                    verdict: GateVerdict::Broken,
-                });
-                continue;
-            }
-            let change = changes.iter().find(|change| change.cell == *cell);
-            let ratio = change.map(|c| of_comparison(&c.comparison));
-            checks.push(check(cell, &what, 1.0 + limit, ratio));
-        }
-    }
-    checks
+/// All checks of a gate.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub checks: Vec<Check>,
+    /// Cells of the baseline that the record was not asked to measure.
+    pub not_asked: Vec<Cell>,
 }
 
-/// The worst of all checks; nothing to check is inconclusive.
+/// Checks what is selected of a record; against a baseline, what that has must be there.
+///
+/// # Errors
+/// Fails where there is nothing to check: that is no verdict.
+pub fn judge(
+    record: &Record,
+    baseline: Option<&Record>,
+    limits: &Limits,
+    selection: &Selection,
+) -> Result<Judged> {
+    let now = latencies(record);
+    let before = baseline.map(latencies).unwrap_or_default();
+    let mut judged = Judged::default();
+    let missing = missing_engines(record, &before, selection);
+    let failed = failed_cells(record, selection);
+    judged.checks.extend(missing.iter().map(|(engine, reason)| {
+        did_not_run(
+            Subject::Engine((*engine).into()),
+            reason.clone(),
+            GateVerdict::Broken,
+        )
+    }));
+    judged.checks.extend(failed.iter().map(|(cell, reason)| {
+        did_not_run(
+            Subject::Cell((*cell).clone()),
+            reason.clone(),
+            GateVerdict::Broken,
+        )
+    }));
+    let expected: BTreeSet<&Cell> = record.cells().into_iter().chain(before.keys()).collect();
+    for cell in expected {
+        let is_judged = now.contains_key(cell)
+            || failed.contains_key(cell)
+            || missing.contains_key(cell.backend.as_str());
+        if is_judged || !selection.has(cell) || !limits.concern(cell) {
+            continue;
+        }
+        let stop = stop(record, cell);
+        if stop.is_none() && !was_asked(record, cell) {
+            judged.not_asked.push(cell.clone());
+            continue;
+        }
+        let (verdict, reason) = match stop {
+            Some(Stop::Budget) => (GateVerdict::Undecided, "no time was left for it"),
+            _ => (GateVerdict::Broken, "nothing: it did not run"),
+        };
+        judged.checks.push(did_not_run(
+            Subject::Cell(cell.clone()),
+            reason.into(),
+            verdict,
+        ));
+    }
+    let whole = |cell: &&Cell| selection.has(cell) && !failed.contains_key(*cell);
+    let questions = questions(&now, &before, limits, whole);
+    judged.checks.extend(answers(&questions));
+    ensure!(
+        !judged.checks.is_empty(),
+        "nothing to judge: no cell of {} answers to what was asked for; there is: {}",
+        record.folder.display(),
+        names(record.cells())
+    );
+    Ok(judged)
+}
+
+/// The worst of all checks.
 pub fn overall(checks: &[Check]) -> GateVerdict {
     let worst = checks.iter().map(|c| c.verdict).max();
-    worst.unwrap_or(GateVerdict::Inconclusive)
+    worst.unwrap_or(GateVerdict::Undecided)
 }
 
-fn latencies(record: &Record) -> BTreeMap<Cell, Latency> {
-    summarise(record.observations())
-        .into_iter()
-        .map(|l| (l.cell.clone(), l))
-        .collect()
+/// What is worth more processes.
+pub fn undecided_cells(checks: &[Check]) -> BTreeSet<&Cell> {
+    let undecided = checks
+        .iter()
+        .filter(|c| c.verdict == GateVerdict::Undecided);
+    let cells = undecided.filter_map(|check| match &check.subject {
+        Subject::Cell(cell) => Some(cell),
+        Subject::Engine(_) => None,
+    });
+    cells.collect()
 }
 
-fn of_comparison(comparison: &Comparison) -> (f64, f64, f64) {
-    let (low, high) = comparison.interval;
-    (comparison.ratio, low, high)
+fn names(cells: BTreeSet<&Cell>) -> String {
+    let names: Vec<String> = cells.into_iter().map(cell_name).collect();
+    if names.is_empty() {
+        "no cell at all".into()
+    } else {
+        names.join("; ")
+    }
 }
 
-fn check(cell: &Cell, what: &str, limit: f64, ratio: Option<(f64, f64, f64)>) -> Check {
-    let verdict = match ratio {
-        Some((_, _, high)) if high <= limit => GateVerdict::Kept,
-        Some((_, low, _)) if low > limit => GateVerdict::Broken,
-        _ => GateVerdict::Inconclusive,
-    };
+fn did_not_run(subject: Subject, reason: String, verdict: GateVerdict) -> Check {
     Check {
-        cell: cell.clone(),
-        what: what.into(),
-        limit,
-        ratio,
+        subject,
+        what: "runs".into(),
+        finding: Finding::Nothing(reason),
         verdict,
     }
 }
 
+/// Engines that were asked for, or that the baseline has, and of which there is nothing.
+fn missing_engines<'a>(
+    record: &'a Record,
+    before: &'a BTreeMap<Cell, Latency>,
+    selection: &'a Selection,
+) -> BTreeMap<&'a str, String> {
+    let of_baseline = before.keys().filter(|cell| selection.has(cell));
+    let expected = of_baseline.map(|cell| &cell.backend);
+    let absent = expected
+        .chain(&selection.backends)
+        .filter(|engine| !record.backends.contains_key(*engine))
+        .map(|engine| (engine.as_str(), "nothing: it did not run".to_owned()));
+    let unavailable = record.backends.iter().filter_map(|(engine, backend)| {
+        let reason = backend.unavailable.as_ref()?;
+        Some((engine.as_str(), format!("unavailable: {reason}")))
+    });
+    absent
+        .chain(unavailable.filter(|(engine, _)| selection.has_engine(engine)))
+        .collect()
+}
+
+/// Cells of which a process did not complete, with how many and how the first of them ended.
+fn failed_cells<'a>(record: &'a Record, selection: &Selection) -> BTreeMap<&'a Cell, String> {
+    let mut outcomes: BTreeMap<&Cell, Vec<&Outcome>> = BTreeMap::new();
+    for observation in record.observations().filter(|o| selection.has(&o.cell)) {
+        let of_cell = outcomes.entry(&observation.cell).or_default();
+        of_cell.push(&observation.process.outcome);
+    }
+    let words = |outcomes: &[&Outcome]| {
+        let mut failed = outcomes.iter().filter(|o| ***o != Outcome::Completed);
+        let first = failed.next()?;
+        let failed = failed.count() + 1;
+        Some(format!("{failed} of {} processes: {first}", outcomes.len()))
+    };
+    let outcomes = outcomes.into_iter();
+    outcomes
+        .filter_map(|(cell, outcomes)| Some((cell, words(&outcomes)?)))
+        .collect()
+}
+
+/// Why a run measured a cell no further.
+fn stop(record: &Record, cell: &Cell) -> Option<Stop> {
+    let stops = &record.backends.get(&cell.backend)?.stops;
+    let stop = stops.iter().find(|(stopped, _)| stopped == cell);
+    stop.map(|(_, stop)| *stop)
+}
+
+/// Whether a cell of a baseline is one that this run was to measure as well.
+fn was_asked(record: &Record, cell: &Cell) -> bool {
+    let settings: &RunSettings = &record.run.settings;
+    let cells = record.cells();
+    let variants = settings.variants.get(&cell.backend).into_iter().flatten();
+    let is_setting = cell.is_default()
+        || variants.into_iter().any(|knobs| {
+            let wanted = cell.knobs.settings();
+            knobs.settings().eq(wanted)
+        });
+    let mut of_model = cells.iter().filter(|other| other.model == cell.model);
+    let has_model = of_model.clone().next().is_some();
+    let only_other_format = settings.first_format_only
+        && of_model.any(|other| other.backend == cell.backend && other.format != cell.format);
+    has_model
+        && is_setting
+        && !only_other_format
+        && settings.threads.contains(&cell.threads())
+        && (settings.cold_files || !cell.cold_files)
+        && cell.entry < settings.entries
+}
+
+/// Whether a ratio is above its limit.
+struct Question<'a> {
+    cell: &'a Cell,
+    what: String,
+    limit: f64,
+    /// With the part of its error that stays as it is, and how long a process takes, in s; or why there is
+    /// none.
+    ratio: Result<(Comparison, f64, f64), &'static str>,
+}
+
+fn questions<'a>(
+    now: &'a BTreeMap<Cell, Latency>,
+    before: &BTreeMap<Cell, Latency>,
+    limits: &Limits,
+    is_asked: impl Fn(&&Cell) -> bool,
+) -> Vec<Question<'a>> {
+    let mut questions = Vec::new();
+    let asked = || now.iter().filter(|(cell, _)| is_asked(cell));
+    if let Some(Times(limit)) = limits.first_pass {
+        for (cell, latency) in asked().filter(|(cell, _)| !cell.cold_files) {
+            let first = latency.first_over_steady;
+            questions.push(Question {
+                cell,
+                what: "pass 1 / steady".into(),
+                limit,
+                ratio: first
+                    .map(|first| (first.0, 0.0, process_seconds(latency)))
+                    .ok_or("no process has both"),
+            });
+        }
+    }
+    for (figure, limit) in [
+        (Figure::Steady, limits.steady),
+        (Figure::ColdStart, limits.cold_start),
+    ] {
+        let Some(Growth(limit)) = limit else { continue };
+        let changes = changes(before, now, figure);
+        let comparable = |cell: &Cell| before.contains_key(cell) && concerns(figure, cell);
+        for (cell, latency) in asked().filter(|(cell, _)| comparable(cell)) {
+            let change = changes.iter().find(|change| change.cell == *cell);
+            questions.push(Question {
+                cell,
+                what: format!("{figure} against the baseline"),
+                limit: 1.0 + limit,
+                ratio: change
+                    .map(|c| (c.comparison, c.error_before, process_seconds(latency)))
+                    .ok_or("one of the records does not tell it"),
+            });
+        }
+    }
+    questions
+}
+
+/// Whether a cell has this figure: with cold files a process is over before it could be steady.
+fn concerns(figure: Figure, cell: &Cell) -> bool {
+    figure == Figure::ColdStart || !cell.cold_files
+}
+
+impl Limits {
+    /// Whether there is a limit on any figure of a cell.
+    fn concern(&self, cell: &Cell) -> bool {
+        self.cold_start.is_some() || !cell.cold_files
+    }
+}
+
+/// What a process of a cell takes from its spawn to its end, in s.
+fn process_seconds(latency: &Latency) -> f64 {
+    let whole = latency.processes.iter().map(|process| {
+        let later: f64 = process.times.iter().skip(1).sum();
+        (process.cold_start.unwrap_or(0.0) + later) / 1000.0
+    });
+    firstpass_statistics::median(whole).unwrap_or(0.0)
+}
+
+/// Each limit is tested on one side. All limits that are called broken are one family, so that a gate with
+/// many cells cries wolf no more often than one with few.
+fn answers(questions: &[Question]) -> Vec<Check> {
+    let p_above = |question: &Question| match &question.ratio {
+        Ok((comparison, ..)) => comparison.p_above(question.limit),
+        Err(_) => 1.0,
+    };
+    let p: Vec<f64> = questions.iter().map(p_above).collect();
+    let broken = sure(&p, WRONG);
+    let all = questions.iter().zip(p).zip(broken);
+    all.map(|((question, p), broken)| {
+        let (verdict, finding) = match question.ratio {
+            Err(why) => (GateVerdict::Undecided, Finding::Nothing(why.into())),
+            Ok((comparison, fixed, seconds)) => {
+                let verdict = match broken {
+                    true => GateVerdict::Broken,
+                    false if 1.0 - p <= WRONG => GateVerdict::Kept,
+                    false => GateVerdict::Undecided,
+                };
+                let forecast = (verdict == GateVerdict::Undecided).then(|| {
+                    forecast(&comparison, question.limit, fixed, seconds, questions.len())
+                });
+                let finding = Finding::Ratio {
+                    limit: question.limit,
+                    ratio: comparison.ratio,
+                    interval: comparison.interval,
+                    forecast,
+                };
+                (verdict, finding)
+            }
+        };
+        Check {
+            subject: Subject::Cell(question.cell.clone()),
+            what: question.what.clone(),
+            finding,
+            verdict,
+        }
+    })
+    .collect()
+}
+
+/// What more processes would do if the ratio stayed as it is: they lessen the error but for the part
+/// that the baseline has.
+fn forecast(
+    comparison: &Comparison,
+    limit: f64,
+    fixed: f64,
+    process_s: f64,
+    all: usize,
+) -> Forecast {
+    let distance = comparison.ratio.ln() - limit.ln();
+    // What breaks a limit has to stand out among all.
+    let wrong = if distance > 0.0 {
+        WRONG / all as f64
+    } else {
+        WRONG
+    };
+    let wanted = distance.abs() / normal_quantile(1.0 - wrong);
+    let of_processes = comparison.error().powi(2) - fixed.powi(2);
+    let allowed = wanted.powi(2) - fixed.powi(2);
+    if fixed > 0.0 && allowed <= 0.0 {
+        return Forecast::LargerBaseline;
+    }
+    let now = comparison.samples as f64;
+    let more = (now * of_processes / allowed - now).ceil();
+    let more = (more.max(1.0) as usize).min(MOST_FORECAST);
+    Forecast::Processes {
+        more,
+        seconds: more as f64 * process_s,
+    }
+}
+
+/// A ratio that lies on its limit could be measured for ever.
+const MOST_FORECAST: usize = 1000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        record::{BackendRecord, tests::record},
+        studies::first_passes::judge::latency::tests::{observation, times},
+    };
 
-    #[test]
-    fn limits_are_read_as_they_are_written() -> Result<()> {
-        assert_eq!("3x".parse::<Times>()?, Times(3.0));
-        assert_eq!("1.2".parse::<Times>()?, Times(1.2));
-        assert_eq!("+5%".parse::<Growth>()?, Growth(0.05));
-        assert_eq!("0%".parse::<Growth>()?, Growth(0.0));
-        for wrong in ["", "x", "-1x", "nanx", "infx"] {
-            assert!(wrong.parse::<Times>().is_err(), "{wrong}");
-        }
-        for wrong in ["5", "+%", "-5%", "nan%"] {
-            assert!(wrong.parse::<Growth>().is_err(), "{wrong}");
-        }
-        Ok(())
+    fn runs_with(noise: &[f64], first: f64, level: f64) -> Record {
+        let process =
+            |(round, factor): (usize, &f64)| observation(round, &times(&[first], level * factor));
+        record(noise.iter().enumerate().map(process).collect())
     }
 
     fn runs(first: f64, level: f64) -> Record {
-        use crate::{
-            record::tests::record,
-            studies::first_passes::judge::latency::tests::{observation, times},
-        };
-        let noise = [1.0, 1.01, 0.99, 1.005, 0.995, 1.0];
-        let observations = noise.iter().enumerate();
-        record(
-            observations
-                .map(|(round, factor)| observation(round, &times(&[first], level * factor)))
-                .collect(),
-        )
+        runs_with(&[1.0, 1.01, 0.99, 1.005, 0.995, 1.002], first, level)
+    }
+
+    fn first_pass(limit: f64) -> Limits {
+        Limits {
+            first_pass: Some(Times(limit)),
+            ..Limits::default()
+        }
+    }
+
+    fn steady(limit: f64) -> Limits {
+        Limits {
+            steady: Some(Growth(limit)),
+            ..Limits::default()
+        }
+    }
+
+    fn checks(record: &Record, baseline: Option<&Record>, limits: &Limits) -> Vec<Check> {
+        let judged = judge(record, baseline, limits, &Selection::default());
+        judged.expect("there is something to judge").checks
     }
 
     #[test]
@@ -211,31 +483,189 @@ mod tests {
             cold_start: Some(Growth(0.1)),
         };
         let baseline = runs(20.0, 10.0);
-        let verdict = |record: &Record| overall(&judge(record, Some(&baseline), &limits));
-        assert_eq!(verdict(&runs(20.0, 10.0)), GateVerdict::Kept);
+        let verdict = |record: &Record| overall(&checks(record, Some(&baseline), &limits));
+        assert_eq!(verdict(&runs(20.0, 10.05)), GateVerdict::Kept);
         assert_eq!(verdict(&runs(20.0, 12.0)), GateVerdict::Broken, "steady");
         assert_eq!(
             verdict(&runs(40.0, 10.0)),
             GateVerdict::Broken,
             "first pass"
         );
-        assert_eq!(verdict(&runs(20.0, 10.5)), GateVerdict::Inconclusive);
-        let nothing = crate::record::tests::record(Vec::new());
+        assert_eq!(verdict(&runs(20.0, 10.5)), GateVerdict::Undecided);
+    }
+
+    #[test]
+    fn a_record_keeps_every_limit_against_itself_however_noisy_it_is() {
+        let noise = [1.0, 1.6, 0.7, 1.3];
+        let (noisy, again) = (runs_with(&noise, 20.0, 10.0), runs_with(&noise, 20.0, 10.0));
+        let verdict = |record: &Record| overall(&checks(record, Some(&noisy), &steady(0.05)));
+        assert_eq!(verdict(&again), GateVerdict::Kept);
+        let other = runs_with(&[1.1, 1.5, 0.8, 1.2], 20.0, 10.0);
+        assert_eq!(verdict(&other), GateVerdict::Undecided);
+    }
+
+    /// A process of a slow engine is all that there is time for.
+    #[test]
+    fn one_process_decides_what_is_far_from_the_limit() {
+        let one = runs_with(&[1.0], 50.0, 10.0);
+        let verdict = |limit: f64| overall(&checks(&one, None, &first_pass(limit)));
+        assert_eq!(verdict(20.0), GateVerdict::Kept);
+        assert_eq!(verdict(2.0), GateVerdict::Broken);
+        assert_eq!(verdict(5.2), GateVerdict::Undecided);
+    }
+
+    #[test]
+    fn an_undecided_check_says_what_would_decide_it() {
+        let processes = |record: &Record, limit: f64| {
+            let checks = checks(record, None, &first_pass(limit));
+            assert_eq!(undecided_cells(&checks).len(), 1, "{checks:?}");
+            match &checks[0].finding {
+                Finding::Ratio {
+                    forecast: Some(Forecast::Processes { more, seconds }),
+                    ..
+                } => (*more, *seconds),
+                other => panic!("no forecast: {other:?}"),
+            }
+        };
+        let noisy = runs_with(&[1.0, 1.2, 0.85], 50.0, 10.0);
+        let (far, seconds) = processes(&noisy, 5.5);
+        let (near, _) = processes(&noisy, 5.1);
+        assert!((1..100).contains(&far) && near > 4 * far, "{far}, {near}");
+        assert!((seconds / far as f64 / 0.39 - 1.0).abs() < 0.1, "{seconds}");
+        // A baseline of one process knows its own time no better than by a tenth.
+        let baseline = runs_with(&[1.0], 50.0, 10.0);
+        let checks = checks(&runs(50.0, 10.0), Some(&baseline), &steady(0.05));
+        let text = format!("{:?}", checks[0].finding);
+        assert!(text.contains("LargerBaseline"), "{text}");
+        assert!(undecided_cells(&checks).len() == 1);
+    }
+
+    #[test]
+    fn one_limit_of_many_is_not_broken_by_chance() {
+        let question = |cell, ratio: f64| {
+            let sample = firstpass_statistics::comparison::LogSample::of(
+                [0.9, 1.0, 1.1, 0.95, 1.05].map(|x: f64| (x * ratio).ln()),
+            );
+            let comparison = Comparison::paired(
+                &sample.expect("five values"),
+                &firstpass_statistics::moderation::Prior::UNKNOWN,
+                firstpass_statistics::comparison::Rule::separate(0.05),
+            );
+            Question {
+                cell,
+                what: "x".into(),
+                limit: 1.0,
+                ratio: Ok((comparison, 0.0, 1.0)),
+            }
+        };
+        let cell = observation(0, &[1.0]).cell;
+        let verdicts = |others: usize| {
+            let mut all = vec![question(&cell, 1.1)];
+            all.extend((0..others).map(|_| question(&cell, 0.5)));
+            answers(&all).iter().map(|c| c.verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(0), [GateVerdict::Broken]);
         assert_eq!(
-            verdict(&nothing),
-            GateVerdict::Broken,
-            "what fails is no gain"
+            verdicts(100)[..2],
+            [GateVerdict::Undecided, GateVerdict::Kept]
         );
     }
 
     #[test]
-    fn the_interval_decides() {
-        let cell = crate::studies::first_passes::judge::latency::tests::observation(0, &[1.0]).cell;
-        let verdict = |ratio| check(&cell, "x", 3.0, ratio).verdict;
-        assert_eq!(verdict(Some((2.5, 2.0, 2.9))), GateVerdict::Kept);
-        assert_eq!(verdict(Some((2.5, 2.0, 3.1))), GateVerdict::Inconclusive);
-        assert_eq!(verdict(Some((3.5, 3.1, 4.0))), GateVerdict::Broken);
-        assert_eq!(verdict(None), GateVerdict::Inconclusive);
-        assert_eq!(overall(&[]), GateVerdict::Inconclusive);
+    fn what_failed_or_did_not_run_is_broken() {
+        let limits = first_pass(20.0);
+        let mut crashed = observation(6, &[]);
+        crashed.process.outcome = Outcome::NotStarted("no such file".into());
+        let mut all = runs(20.0, 10.0);
+        let backend = all.backends.get_mut("x").expect("it is there");
+        backend.observations.push(crashed.clone());
+        let found = checks(&all, None, &limits);
+        assert_eq!(overall(&found), GateVerdict::Broken);
+        assert_eq!(
+            found[0].finding,
+            Finding::Nothing("1 of 7 processes: could not be started: no such file".into())
+        );
+        let only_crashed = record(vec![crashed]);
+        assert_eq!(
+            overall(&checks(&only_crashed, None, &limits)),
+            GateVerdict::Broken
+        );
+        let mut unavailable = runs(20.0, 10.0);
+        unavailable.backends.insert(
+            "y".into(),
+            BackendRecord {
+                unavailable: Some("no library".into()),
+                ..BackendRecord::default()
+            },
+        );
+        let found = checks(&unavailable, None, &limits);
+        assert_eq!(found[0].subject, Subject::Engine("y".into()));
+        assert_eq!(overall(&found), GateVerdict::Broken);
+        let asked = Selection {
+            backends: vec!["x".into(), "y".into()],
+            ..Selection::default()
+        };
+        let good = runs(20.0, 10.0);
+        let verdict = |selection: &Selection| {
+            let judged = judge(&good, None, &limits, selection).expect("something to judge");
+            overall(&judged.checks)
+        };
+        assert_eq!(verdict(&asked), GateVerdict::Broken, "y did not run");
+        assert_eq!(verdict(&Selection::default()), GateVerdict::Kept);
+    }
+
+    #[test]
+    fn what_the_baseline_has_must_run() {
+        let baseline = runs(20.0, 10.0);
+        let other_engine = |record: &Record| {
+            let mut observations: Vec<_> = record.observations().cloned().collect();
+            observations
+                .iter_mut()
+                .for_each(|o| o.cell.backend = "y".into());
+            crate::record::tests::record(observations)
+        };
+        let gone = checks(&other_engine(&baseline), Some(&baseline), &first_pass(20.0));
+        assert_eq!(gone[0].subject, Subject::Engine("x".into()));
+        assert_eq!(overall(&gone), GateVerdict::Broken);
+
+        // A cell that the later run was to measure, and one that it was not.
+        let with_threads = |threads: usize| {
+            let mut observations: Vec<_> = runs(20.0, 10.0).observations().cloned().collect();
+            for observation in &mut observations {
+                let knobs = observation.cell.knobs.clone();
+                observation.cell.knobs = knobs.with(firstpass_probe::THREADS, threads);
+            }
+            observations
+        };
+        let both = record([with_threads(1), with_threads(2)].concat());
+        let mut one = record(with_threads(1));
+        let judged = |one: &Record| {
+            let judged = judge(one, Some(&both), &steady(0.05), &Selection::default());
+            judged.expect("something to judge")
+        };
+        assert_eq!(judged(&one).not_asked.len(), 1);
+        assert_eq!(overall(&judged(&one).checks), GateVerdict::Kept);
+        one.run.settings.threads = vec![1, 2];
+        assert_eq!(judged(&one).not_asked.len(), 0);
+        assert_eq!(overall(&judged(&one).checks), GateVerdict::Broken);
+        // There was no time for it: that is no fault, and no pass.
+        let absent = with_threads(2).remove(0).cell;
+        let backend = one.backends.get_mut("x").expect("it is there");
+        backend.stops.push((absent, Stop::Budget));
+        assert_eq!(overall(&judged(&one).checks), GateVerdict::Undecided);
+    }
+
+    #[test]
+    fn a_gate_with_nothing_to_judge_is_an_error() {
+        let limits = first_pass(3.0);
+        let nothing = record(Vec::new());
+        assert!(judge(&nothing, None, &limits, &Selection::default()).is_err());
+        let selection = Selection {
+            models: vec!["another".into()],
+            ..Selection::default()
+        };
+        let error = judge(&runs(20.0, 10.0), None, &limits, &selection);
+        let error = error.expect_err("no cell of this model").to_string();
+        assert!(error.contains("x (onnx) on m, 1 thread"), "{error}");
     }
 }

@@ -2,37 +2,40 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
-use firstpass_trial::{affinity::Affinity, workspace::Workspace};
+use firstpass_trial::{affinity::Affinity, workload::Workload, workspace::Workspace};
 
 use crate::{
     compare::{
         changes_report::cell_name,
-        gate::{self, Check, GateVerdict, Growth, Limits, Times},
+        circumstances::{Circumstances, OTHER_MACHINE},
+        gate::{self, Check, Finding, GateVerdict},
+        limits::{Growth, Limits, Times},
+        selection::Selection,
     },
-    page::table::Table,
+    page::{numbers::times_with_interval, table::Table},
     record::{Record, RunSettings, Target},
     studies::first_passes::{arguments as measure, measure as campaign},
 };
 
-/// Nothing is beyond its limit.
+/// Every figure is below its limit.
 const KEPT: u8 = 0;
-/// Something is beyond its limit.
+/// A figure is above its limit, or an engine did not run.
 const BROKEN: u8 = 1;
-/// The command could not do its work: bad arguments, or a record that cannot be read.
+/// The command could not do its work: bad arguments, a record that cannot be read, nothing to judge.
 pub const ERROR: u8 = 2;
-/// Nothing is beyond its limit for sure, but something may be: measure more, or on a quieter machine.
-const INCONCLUSIVE: u8 = 3;
+/// Nothing is broken for sure, but something may be: measure more, or on a quieter machine.
+const UNDECIDED: u8 = 3;
 
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 all limits are kept, 1 a limit is broken, 2 an error, \
-                        3 inconclusive."
+    after_help = "Exit codes: 0 all limits are kept, 1 a limit is broken or an engine did not run, \
+                        2 an error or nothing to judge, 3 undecided."
 )]
 pub struct Arguments {
     /// A record to judge; without it this machine is measured now
@@ -65,27 +68,71 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         "nothing to judge: give --first-pass-max, --steady-max or --cold-start-max"
     );
     let baseline = arguments.against.as_deref().map(Record::read).transpose()?;
-    let record = match &arguments.record {
-        Some(folder) => Record::read(folder)?,
-        None => Record::read(&measure(workspace, arguments, baseline.as_ref())?)?,
+    let selection = selection(workspace, &arguments.measure)?;
+    let engines = workspace.backends()?.into_iter().map(|b| b.name);
+    let engines: Vec<String> = engines.collect();
+    let record = match (&arguments.record, &baseline) {
+        (Some(folder), _) => Record::read(folder)?,
+        (None, baseline) => {
+            if let (Some(baseline), None) = (baseline, limits.first_pass) {
+                // Said before minutes are spent on what there is nothing to compare with.
+                selection.check(&[baseline], &engines)?;
+            }
+            Record::read(&measure(workspace, arguments, baseline.as_ref())?)?
+        }
     };
-    let of = &arguments.measure;
-    let wanted = |backend: &str, model: &str| {
-        (of.backends.is_empty() || of.backends.iter().any(|b| b == backend))
-            && (of.models.is_empty() || of.models.iter().any(|m| m == model))
-    };
-    let checks: Vec<Check> = gate::judge(&record, baseline.as_ref(), &limits)
-        .into_iter()
-        .filter(|check| wanted(&check.cell.backend, &check.cell.model))
-        .collect();
-    print(&checks);
-    let verdict = gate::overall(&checks);
+    let records: Vec<&Record> = [&record].into_iter().chain(&baseline).collect();
+    selection.check(&records, &engines)?;
+    let judged = gate::judge(&record, baseline.as_ref(), &limits, &selection)?;
+    if let Some(baseline) = &baseline
+        && Circumstances::between(baseline, &record).other_machine
+    {
+        println!("{OTHER_MACHINE}\n");
+    }
+    print(&judged.checks);
+    if !judged.not_asked.is_empty() {
+        let names: Vec<String> = judged.not_asked.iter().map(cell_name).collect();
+        println!(
+            "only in the baseline, and not to be measured by this run: {}",
+            names.join("; ")
+        );
+    }
+    let verdict = gate::overall(&judged.checks);
     println!("gate: {verdict}");
     Ok(ExitCode::from(match verdict {
         GateVerdict::Kept => KEPT,
         GateVerdict::Broken => BROKEN,
-        GateVerdict::Inconclusive => INCONCLUSIVE,
+        GateVerdict::Undecided => UNDECIDED,
     }))
+}
+
+/// What the options name, a model by its name or by the path of its description.
+fn selection(workspace: &Workspace, options: &measure::Arguments) -> Result<Selection> {
+    let models = options.models.iter();
+    let models = models.map(|name| model_name(workspace, name));
+    Ok(Selection {
+        backends: options.backends.clone(),
+        models: models.collect::<Result<_>>()?,
+        threads: options.threads.clone(),
+    })
+}
+
+/// The name by which a record knows a model: `check` names one after its file.
+fn model_name(workspace: &Workspace, name: &str) -> Result<String> {
+    let path = Path::new(name);
+    if is_model_file(path) {
+        let stem = path.file_stem().unwrap_or_default();
+        Ok(stem.to_string_lossy().into_owned())
+    } else if path.exists() {
+        Ok(Workload::find_model(workspace, name)?.name)
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+/// Whether it is the model itself, and no description of it.
+fn is_model_file(path: &Path) -> bool {
+    path.is_file() && path.extension().is_none_or(|extension| extension != "toml")
 }
 
 /// Measures what the baseline has, or all.
@@ -94,16 +141,32 @@ fn measure(
     arguments: &Arguments,
     baseline: Option<&Record>,
 ) -> Result<PathBuf> {
-    let of = &arguments.measure;
-    let backends = of.chosen_backends(workspace)?;
-    let mut workload = of.chosen_workload(workspace, 1)?;
-    let mut threads = vec![1];
-    if let Some(baseline) = baseline {
-        let measured = |name: &str| baseline.observations().any(|o| o.cell.model == name);
-        workload.models.retain(|model| measured(&model.name));
-        threads.clone_from(&baseline.run.settings.threads);
+    let mut options = arguments.measure.clone();
+    if let Some(file) = options.models.iter().find(|m| is_model_file(Path::new(m))) {
+        bail!(
+            "{file} is no description of a model: `cargo firstpass init {file}` writes one to measure by"
+        );
     }
-    let settings = of.settings(RunSettings {
+    let mut threads = vec![1];
+    let mut variants = BTreeMap::new();
+    let mut agreement_only = BTreeSet::new();
+    let (mut cold_files, mut first_format_only) = (false, false);
+    if let Some(baseline) = baseline {
+        let settings = &baseline.run.settings;
+        threads.clone_from(&settings.threads);
+        variants.clone_from(&settings.variants);
+        agreement_only.clone_from(&settings.agreement_only);
+        first_format_only = settings.first_format_only;
+        cold_files = settings.cold_files && arguments.cold_start_max.is_some();
+        if options.models.is_empty() {
+            let models = baseline.run.models.iter();
+            let models = models.map(|path| workspace.root().join(path));
+            options.models = models.map(|p| p.to_string_lossy().into_owned()).collect();
+        }
+    }
+    let backends = options.chosen_backends(workspace)?;
+    let workload = options.chosen_workload(workspace, 1)?;
+    let settings = options.settings(RunSettings {
         processes: 30,
         least_processes: 5,
         passes: 60,
@@ -117,11 +180,11 @@ fn measure(
             first_pass: 0.10,
         },
         affinity: Affinity::default(),
-        cold_files: false,
+        cold_files,
         entries: 1,
-        variants: BTreeMap::new(),
-        first_format_only: false,
-        agreement_only: BTreeSet::new(),
+        variants,
+        first_format_only,
+        agreement_only,
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-gate", campaign::record_name()));
@@ -131,15 +194,28 @@ fn measure(
 fn print(checks: &[Check]) {
     let mut table = Table::new(["engine", "what", "found", "limit", "verdict"]);
     for check in checks {
+        let (found, limit, verdict) = match &check.finding {
+            Finding::Nothing(reason) => (reason.clone(), "–".into(), check.verdict.to_string()),
+            Finding::Ratio {
+                limit,
+                ratio,
+                interval,
+                forecast,
+            } => {
+                let forecast = forecast.map(|forecast| format!(": {forecast}"));
+                (
+                    times_with_interval(*ratio, *interval),
+                    format!("{limit:.2}×"),
+                    format!("{}{}", check.verdict, forecast.unwrap_or_default()),
+                )
+            }
+        };
         table.row([
-            cell_name(&check.cell),
+            check.subject.to_string(),
             check.what.clone(),
-            check.ratio.map_or_else(
-                || "nothing: it failed, or no time was left for it".into(),
-                |(ratio, low, high)| format!("{ratio:.2}× ({low:.2}–{high:.2})"),
-            ),
-            format!("{:.2}×", check.limit),
-            check.verdict.to_string(),
+            found,
+            limit,
+            verdict,
         ]);
     }
     println!("{}", table.terminal());

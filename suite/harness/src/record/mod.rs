@@ -278,6 +278,13 @@ impl Record {
         Workload::new(workspace, models, samples.collect())
     }
 
+    /// Every cell that the run measured, tried to, or had no time for.
+    pub fn cells(&self) -> BTreeSet<&Cell> {
+        let stopped = self.backends.values().flat_map(|b| &b.stops);
+        let observed = self.observations().map(|o| &o.cell);
+        observed.chain(stopped.map(|(cell, _)| cell)).collect()
+    }
+
     /// Every observation of every backend.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
         self.backends.values().flat_map(|b| &b.observations)

@@ -18,7 +18,7 @@ use firstpass_trial::{
 
 use crate::{page::Block, record::RunSettings, studies::first_passes::measure as campaign};
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[group(skip)]
 pub struct Arguments {
     /// Only this backend (a folder of backends/); may be repeated
