@@ -1,24 +1,29 @@
 //! Where the first passes spend their time: their excess over the steady state, by operator.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    iter::Sum,
-    ops::Range,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
 use firstpass_statistics::{
-    Spread,
-    comparison::{Comparison, FIRST_RESOLUTION, LogSample, Rule, STEADY_RESOLUTION},
+    comparison::{
+        Comparison, FIRST_RESOLUTION, LEAST_DIFFERENCE, LogSample, Rule, STEADY_RESOLUTION,
+        Verdict, control,
+    },
     mean, median,
     moderation::Prior,
-    steady::DELTA,
 };
 
-use crate::studies::explain::{Explain, ExplainProcess, Variant};
-
-/// So many passes are set against the steady state.
-pub const FIRST: usize = 3;
+pub use crate::studies::explain::{
+    estimate::Estimate,
+    part::{FIRST, Part},
+};
+use crate::studies::{
+    explain::{
+        Explain, ExplainProcess, Variant,
+        estimate::{against_zero, noise},
+        part::{Levels, add, later},
+    },
+    first_passes::judge::first_pass::{FirstPass, FirstPassVerdict},
+};
 
 /// With fewer passes the first would be part of the steady half.
 pub const FEWEST_PASSES: usize = 2 * FIRST;
@@ -61,9 +66,12 @@ pub struct Explanation {
     /// The whole pass. Its steady state is the sum of those of its parts, so that their excesses add
     /// up to its own; the median of steady passes is higher by what disturbs one operator or other.
     pub whole: Part,
-    /// Which of the first passes are slower than the median of the later ones by more than passes
-    /// of one level differ.
-    slow: Vec<bool>,
+    /// Each of the first passes in units of the steady time of its own process, judged over the processes
+    /// with what all engines of the run vary.
+    pub passes_over_steady: Vec<Option<FirstPass>>,
+    /// For each of the first passes the layers that are told to take longer than in a steady pass by a
+    /// hundredth of it or more, that with the largest excess first.
+    pub slower_layers: Vec<Vec<(ProfiledOperator, Estimate)>>,
     /// The part of it that no operator took.
     pub outside: Part,
     /// Operators of one kind together, that with the largest excess first.
@@ -72,14 +80,16 @@ pub struct Explanation {
     pub operators: Vec<(ProfiledOperator, Part)>,
     /// What else the engine told about its state.
     pub counts: Vec<Count>,
-    /// For each of the first passes which share of its excess is explained, in each process;
-    /// `None` where the pass is hardly slower than the steady state.
-    pub explained: Vec<Option<Spread>>,
+    /// For each of the first passes which share of its excess is explained; `None` where the pass is not
+    /// told to be slow.
+    pub explained: Vec<Option<Estimate>>,
     /// What an excess page fault of an operator goes with, in ms; `None` where that is not well
     /// determined.
-    pub fault_ms: Option<Spread>,
+    pub fault_ms: Option<Estimate>,
     /// Profiled over plain processes, within rounds.
     pub profiler: Profiler,
+    /// How much the excess of a part varies from process to process in this run.
+    noise: Prior,
 }
 
 /// What the hooks cost.
@@ -99,23 +109,6 @@ pub struct Count {
     pub after: Vec<Option<f64>>,
 }
 
-/// What some operators took, or all else, in every process.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Part {
-    /// In ms, one for each process.
-    times: Vec<Levels>,
-    /// Minor page faults; empty where the hook does not tell them.
-    faults: Vec<Levels>,
-}
-
-/// A figure in the first passes of a process and in its steady state.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Levels {
-    first: [f64; FIRST],
-    /// The median over the later half of the passes.
-    steady: f64,
-}
-
 impl Explanation {
     /// The backend, and whether its tuned settings were set.
     pub fn label(&self) -> String {
@@ -130,118 +123,54 @@ impl Explanation {
         self.knobs != Knobs::default()
     }
 
-    /// Which share of the excess of a pass a part has; `None` where the pass is hardly slower than
-    /// the steady state.
+    /// What a pass takes beyond the steady state in a part of it, in ms.
+    pub fn excess(&self, part: &Part, pass: usize) -> Estimate {
+        part.relative_excess(pass)
+            .map_or(Estimate::exact(0.0), |sample| {
+                Estimate::of(&sample, part.size(pass), &self.noise)
+            })
+    }
+
+    /// Whether a pass is told to be slower than the steady state.
+    fn is_slow(&self, pass: usize) -> bool {
+        let judged = pass
+            .checked_sub(1)
+            .and_then(|index| self.passes_over_steady.get(index));
+        judged
+            .copied()
+            .flatten()
+            .is_some_and(|pass| pass.verdict() == FirstPassVerdict::Slow)
+    }
+
+    /// Which share of the excess of a pass a part has; `None` where the pass is not told to be slow.
     pub fn share(&self, part: &Part, pass: usize) -> Option<f64> {
-        let index = pass.checked_sub(1)?;
-        if !*self.slow.get(index)? {
-            return None;
-        }
-        let pairs = part.times.iter().zip(&self.whole.times);
-        let shares = pairs.map(|(part, whole)| part.excess(pass) / whole.excess(pass));
-        median(shares.filter(|share| share.is_finite()))
+        let share = part.mean_excess(pass) / self.whole.mean_excess(pass);
+        (self.is_slow(pass) && share.is_finite()).then_some(share)
     }
 }
 
-impl Part {
-    /// In a pass, from 1; in ms.
-    pub fn time(&self, pass: usize) -> f64 {
-        spread(&self.times, |l| l.at(pass)).map_or(0.0, |s| s.median)
-    }
-
-    /// In ms.
-    pub fn steady(&self) -> f64 {
-        spread(&self.times, |l| l.steady).map_or(0.0, |s| s.median)
-    }
-
-    /// What a pass takes beyond the steady state, in ms.
-    pub fn excess(&self, pass: usize) -> Spread {
-        spread(&self.times, |l| l.excess(pass)).unwrap_or(NONE)
-    }
-
-    /// The minor page faults of a pass; `None` where they are not told.
-    pub fn faults(&self, pass: usize) -> Option<f64> {
-        Some(spread(&self.faults, |l| l.at(pass))?.median)
-    }
-
-    /// Those beyond the steady state.
-    pub fn excess_faults(&self, pass: usize) -> Option<f64> {
-        Some(spread(&self.faults, |l| l.excess(pass))?.median)
-    }
-
-    /// Several parts as one.
-    pub fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
-        parts.into_iter().cloned().reduce(|a, b| Self {
-            times: add(&a.times, &b.times),
-            faults: add(&a.faults, &b.faults),
-        })
-    }
-
-    fn all_excess(&self) -> f64 {
-        (1..=FIRST).map(|pass| self.excess(pass).median).sum()
-    }
-}
-
-const NONE: Spread = Spread {
-    median: 0.0,
-    low: 0.0,
-    high: 0.0,
-};
-
-fn spread(levels: &[Levels], figure: impl Fn(&Levels) -> f64) -> Option<Spread> {
-    Spread::of(levels.iter().map(figure))
-}
-
-fn add(a: &[Levels], b: &[Levels]) -> Vec<Levels> {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| [*a, *b].into_iter().sum())
-        .collect()
-}
-
-impl Levels {
-    fn of(series: &[f64]) -> Self {
-        let mut first = [0.0; FIRST];
-        for (level, value) in first.iter_mut().zip(series) {
-            *level = *value;
-        }
-        let steady = median(series[later(series.len())].iter().copied());
-        Self {
-            first,
-            steady: steady.unwrap_or(0.0),
-        }
-    }
-
-    fn at(&self, pass: usize) -> f64 {
-        let value = pass.checked_sub(1).and_then(|index| self.first.get(index));
-        value.copied().unwrap_or(self.steady)
-    }
-
-    fn excess(&self, pass: usize) -> f64 {
-        self.at(pass) - self.steady
-    }
-}
-
-impl Sum for Levels {
-    fn sum<I: Iterator<Item = Self>>(levels: I) -> Self {
-        levels.fold(Self::default(), |mut sum, level| {
-            for (sum, value) in sum.first.iter_mut().zip(level.first) {
-                *sum += value;
-            }
-            sum.steady += level.steady;
-            sum
-        })
-    }
-}
-
-/// The passes that count as steady.
-fn later(passes: usize) -> Range<usize> {
-    passes / 2..passes
+/// The profiles of one setting, not yet judged.
+struct Profiled<'a> {
+    backend: &'a str,
+    model: &'a str,
+    knobs: &'a Knobs,
+    /// With the plain ones.
+    processes: Vec<&'a ExplainProcess>,
+    /// At least one.
+    profiles: Vec<&'a Profile>,
+    format: Option<Format>,
+    threads: usize,
+    walls: Vec<Levels>,
+    whole: Part,
+    outside: Part,
+    kinds: Vec<(String, Part)>,
+    operators: Vec<(ProfiledOperator, Part)>,
 }
 
 /// Judges every backend that was profiled.
 pub fn judge(explain: &Explain) -> Judged {
     let mut judged = Judged::default();
+    let mut profiled = Vec::new();
     for (backend, processes) in &explain.processes {
         let failures = processes.iter().filter_map(|process| {
             Some(Failure {
@@ -261,92 +190,220 @@ pub fn judge(explain: &Explain) -> Judged {
             }
         }
         for ((model, knobs), processes) in by_setting {
-            judged
-                .explanations
-                .extend(explanation(backend, model, knobs, &processes));
+            profiled.extend(Profiled::of(backend, model, knobs, processes));
         }
     }
+    judged.explanations = explanations(profiled);
     judged
 }
 
-fn explanation(
-    backend: &str,
-    model: &str,
-    knobs: &Knobs,
-    processes: &[&ExplainProcess],
-) -> Option<Explanation> {
-    let profiled: Vec<(&ExplainProcess, &Profile)> = processes
-        .iter()
-        .filter_map(|p| Some((*p, p.profile.as_ref()?)))
-        .filter(|(_, profile)| profile.passes.len() >= FEWEST_PASSES)
-        .collect();
-    let profiles: Vec<&Profile> = profiled.iter().map(|(_, profile)| *profile).collect();
-    let &(first, of_first) = profiled.first()?;
-    let series = |figure: &dyn Fn(&ProfiledPass) -> f64| -> Vec<Levels> {
-        let figures = profiles
+impl<'a> Profiled<'a> {
+    /// `None` where there is no usable profile.
+    fn of(
+        backend: &'a str,
+        model: &'a str,
+        knobs: &'a Knobs,
+        processes: Vec<&'a ExplainProcess>,
+    ) -> Option<Self> {
+        let usable: Vec<(&ExplainProcess, &Profile)> = processes
             .iter()
-            .map(|profile| profile.passes.iter().map(figure).collect::<Vec<f64>>());
-        figures.map(|series| Levels::of(&series)).collect()
-    };
-    let walls = series(&|pass| milliseconds(pass.span.wall_ns));
-    let slowness = |pass| spread(&walls, |l| l.at(pass) / l.steady).map_or(1.0, |s| s.median);
-    let slow: Vec<bool> = (1..=FIRST)
-        .map(|pass| slowness(pass) > 1.0 + DELTA)
-        .collect();
-    let all_tell = profiles.iter().all(|profile| tells_faults(profile));
-    let outside = Part {
-        times: series(&|pass| {
-            milliseconds(pass.span.wall_ns) - milliseconds(pass.self_ns.iter().sum())
-        }),
-        faults: if all_tell {
-            series(&|pass| {
-                pass.span.minor_faults as f64 - pass.minor_faults.iter().sum::<u64>() as f64
-            })
-        } else {
-            Vec::new()
-        },
-    };
-    let operators = operators(&profiles, all_tell);
-    let inside = Part::together(operators.iter().map(|(_, part)| part));
-    let whole = Part {
-        times: inside.map_or_else(
-            || outside.times.clone(),
-            |inside| add(&inside.times, &outside.times),
-        ),
-        faults: series(&|pass| pass.span.minor_faults as f64),
-    };
-    let mut by_kind: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
-    for (operator, part) in &operators {
-        by_kind.entry(&operator.kind).or_default().push(part);
+            .filter_map(|p| Some((*p, p.profile.as_ref()?)))
+            .filter(|(_, profile)| profile.passes.len() >= FEWEST_PASSES)
+            .collect();
+        let profiles: Vec<&Profile> = usable.iter().map(|(_, profile)| *profile).collect();
+        let &(first, _) = usable.first()?;
+        let series = |figure: &dyn Fn(&ProfiledPass) -> f64| -> Vec<Levels> {
+            let figures = profiles
+                .iter()
+                .map(|profile| profile.passes.iter().map(figure).collect::<Vec<f64>>());
+            figures.map(|series| Levels::of(&series)).collect()
+        };
+        let walls = series(&|pass| milliseconds(pass.span.wall_ns));
+        let all_tell = profiles.iter().all(|profile| tells_faults(profile));
+        let outside = Part {
+            times: series(&|pass| {
+                milliseconds(pass.span.wall_ns) - milliseconds(pass.self_ns.iter().sum())
+            }),
+            faults: if all_tell {
+                series(&|pass| {
+                    pass.span.minor_faults as f64 - pass.minor_faults.iter().sum::<u64>() as f64
+                })
+            } else {
+                Vec::new()
+            },
+        };
+        let operators = operators(&profiles, all_tell);
+        let inside = Part::together(operators.iter().map(|(_, part)| part));
+        let whole = Part {
+            times: inside.map_or_else(
+                || outside.times.clone(),
+                |inside| add(&inside.times, &outside.times),
+            ),
+            faults: series(&|pass| pass.span.minor_faults as f64),
+        };
+        let mut by_kind: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
+        for (operator, part) in &operators {
+            by_kind.entry(&operator.kind).or_default().push(part);
+        }
+        let kinds = by_kind
+            .into_iter()
+            .filter_map(|(kind, parts)| Some((kind.to_owned(), Part::together(parts)?)));
+        Some(Self {
+            backend,
+            model,
+            knobs,
+            format: first.format,
+            threads: first.threads,
+            kinds: largest_first(kinds.collect()),
+            operators: largest_first(operators),
+            processes,
+            profiles,
+            walls,
+            whole,
+            outside,
+        })
     }
-    let kinds = by_kind
+
+    /// Whether a part takes a hundredth of a steady pass, in a pass or in the steady state.
+    fn is_large(&self, part: &Part, pass: usize) -> bool {
+        part.size(pass) >= LEAST_DIFFERENCE * self.whole.steady()
+    }
+
+    /// Its layers that are so large. A smaller one can have no excess that matters.
+    fn large_layers(&self, pass: usize) -> impl Iterator<Item = &(ProfiledOperator, Part)> {
+        let layers = self.operators.iter();
+        layers.filter(move |(_, part)| self.is_large(part, pass))
+    }
+
+    /// How much the excesses of its parts vary over its processes.
+    fn excesses(&self) -> Vec<LogSample> {
+        let of_pass = |pass: usize| {
+            let kinds = self.kinds.iter().map(|(_, part)| part);
+            let kinds = kinds.filter(move |part| self.is_large(part, pass));
+            let layers = self.large_layers(pass).map(|(_, part)| part);
+            let parts = [&self.whole, &self.outside]
+                .into_iter()
+                .chain(kinds)
+                .chain(layers);
+            parts.filter_map(move |part| part.relative_excess(pass))
+        };
+        (1..=FIRST).flat_map(of_pass).collect()
+    }
+
+    /// The logarithms of a pass over the steady time.
+    fn over_steady(&self, pass: usize) -> Option<LogSample> {
+        LogSample::of(self.walls.iter().map(|l| (l.at(pass) / l.steady).ln()))
+    }
+
+    fn profiler_ratios(&self, figure: impl Fn(&Levels) -> f64) -> Option<LogSample> {
+        let profiled = by_round(&self.processes, Variant::Profiled, &figure);
+        LogSample::of_ratios(
+            &profiled,
+            &by_round(&self.processes, Variant::Plain, &figure),
+        )
+    }
+}
+
+/// Judges all settings together. They share a machine, so that each knows from the others how much processes
+/// vary; and the verdicts on one question are a family.
+fn explanations(profiled: Vec<Profiled>) -> Vec<Explanation> {
+    let passes: Vec<Vec<Option<FirstPass>>> = (1..=FIRST)
+        .map(|pass| {
+            let samples: Vec<_> = profiled.iter().map(|p| p.over_steady(pass)).collect();
+            FirstPass::judge_samples(&samples)
+        })
+        .collect();
+    let excesses: Vec<LogSample> = profiled.iter().flat_map(Profiled::excesses).collect();
+    let noise_of_excess = noise(&excesses);
+    let explained: Vec<Vec<Option<LogSample>>> = profiled
+        .iter()
+        .map(|p| (1..=FIRST).map(|pass| explained(p, pass)).collect())
+        .collect();
+    let noise_of_shares = noise(explained.iter().flatten().flatten());
+    let faults: Vec<Option<LogSample>> = profiled.iter().map(fault_ms).collect();
+    let noise_of_faults = noise(faults.iter().flatten());
+    let profilers = profilers(&profiled);
+    let layers = slower_layers(&profiled, &noise_of_excess);
+    let mut explanations = Vec::new();
+    for (at, (profiled, (slower_layers, profiler))) in profiled
         .into_iter()
-        .filter_map(|(kind, parts)| Some((kind.to_owned(), Part::together(parts)?)));
-    Some(Explanation {
-        backend: backend.into(),
-        model: model.into(),
-        format: first.format,
-        threads: first.threads,
-        knobs: knobs.clone(),
-        source: of_first.source.clone(),
-        processes: profiles.len(),
-        passes: of_first.passes.len(),
-        explained: (1..=FIRST)
-            .zip(&slow)
-            .map(|(pass, slow)| {
-                slow.then(|| explained(&profiles, &whole, &outside, pass))
-                    .flatten()
+        .zip(layers.into_iter().zip(profilers))
+        .enumerate()
+    {
+        let first = profiled.profiles[0];
+        let mut explanation = Explanation {
+            backend: profiled.backend.into(),
+            model: profiled.model.into(),
+            format: profiled.format,
+            threads: profiled.threads,
+            knobs: profiled.knobs.clone(),
+            source: first.source.clone(),
+            processes: profiled.profiles.len(),
+            passes: first.passes.len(),
+            passes_over_steady: passes.iter().map(|judged| judged[at]).collect(),
+            slower_layers,
+            explained: Vec::new(),
+            // The logarithms of slopes.
+            fault_ms: faults[at].map(|s| Estimate::of(&s, 1.0, &noise_of_faults).map(f64::exp)),
+            counts: counts(&profiled.profiles),
+            profiler,
+            noise: noise_of_excess,
+            whole: profiled.whole,
+            outside: profiled.outside,
+            kinds: profiled.kinds,
+            operators: profiled.operators,
+        };
+        explanation.explained = (1..)
+            .zip(&explained[at])
+            .map(|(pass, shares)| {
+                let shares = shares.filter(|_| explanation.is_slow(pass))?;
+                Some(share_estimate(&shares, &noise_of_shares))
             })
-            .collect(),
-        slow,
-        fault_ms: fault_ms(&operators, profiles.len()),
-        kinds: largest_first(kinds.collect()),
-        operators: largest_first(operators),
-        counts: counts(&profiles),
-        profiler: profiler(processes),
-        whole,
-        outside,
-    })
+            .collect();
+        explanations.push(explanation);
+    }
+    explanations
+}
+
+/// A share is between nothing and all. Where every process explains all of the excess, it does not vary.
+fn share_estimate(shares: &LogSample, noise: &Prior) -> Estimate {
+    if shares.variance == 0.0 && shares.mean == 1.0 {
+        return Estimate::exact(1.0);
+    }
+    Estimate::of(shares, 1.0, noise).map(|share| share.clamp(0.0, 1.0))
+}
+
+/// For each setting and pass the layers that are told to take longer than in the steady state. Those of all
+/// settings and passes are one family.
+fn slower_layers(
+    profiled: &[Profiled],
+    noise: &Prior,
+) -> Vec<Vec<Vec<(ProfiledOperator, Estimate)>>> {
+    let mut all = Vec::new();
+    for (at, one) in profiled.iter().enumerate() {
+        for pass in 1..=FIRST {
+            for (operator, part) in one.large_layers(pass) {
+                let sample = part.relative_excess(pass);
+                let compared = sample.and_then(|s| Some((s, against_zero(&s, noise)?)));
+                all.extend(compared.map(|(sample, comparison)| {
+                    let excess = Estimate::of(&sample, part.size(pass), noise);
+                    (at, pass, operator, excess, comparison)
+                }));
+            }
+        }
+    }
+    control(all.iter_mut().map(|(.., comparison)| comparison));
+    let mut slower = vec![vec![Vec::new(); FIRST]; profiled.len()];
+    for (at, pass, operator, excess, comparison) in all {
+        let least = LEAST_DIFFERENCE * profiled[at].whole.steady();
+        if comparison.verdict == Verdict::Slower && excess.mean >= least {
+            slower[at][pass - 1].push((operator.clone(), excess));
+        }
+    }
+    for layers in slower.iter_mut().flatten() {
+        layers.sort_by(|(_, a), (_, b)| b.mean.total_cmp(&a.mean));
+    }
+    slower
 }
 
 /// Every operator of any process. One that did not run in a process took no time there.
@@ -394,19 +451,30 @@ fn largest_first<T>(mut parts: Vec<(T, Part)>) -> Vec<(T, Part)> {
 }
 
 /// The excess of a pass is explained as far as operators took it, and what lies outside of them
-/// where the engine's own counts say that it did something else than in the steady state.
-fn explained(profiles: &[&Profile], whole: &Part, outside: &Part, pass: usize) -> Option<Spread> {
-    let shares = profiles.iter().zip(&whole.times).zip(&outside.times);
-    Spread::of(shares.map(|((profile, whole), outside)| {
-        let unexplained = if is_witnessed(profile, pass) {
-            0.0
-        } else {
-            outside.excess(pass)
-        };
-        let share = unexplained / whole.excess(pass);
-        // Not a number where a process has no excess at all.
-        1.0 - share.abs().min(1.0)
-    }))
+/// where the engine's own counts say that it did something else than in the steady state. A share for each
+/// process that has an excess.
+fn explained(profiled: &Profiled, pass: usize) -> Option<LogSample> {
+    let whole = profiled.whole.times.iter().zip(&profiled.outside.times);
+    LogSample::of(
+        profiled
+            .profiles
+            .iter()
+            .zip(whole)
+            .map(|(profile, (whole, outside))| {
+                let unexplained = if is_witnessed(profile, pass) {
+                    0.0
+                } else {
+                    outside.excess(pass)
+                };
+                let share = unexplained / whole.excess(pass);
+                // Not a number where a process has no excess at all.
+                if share.is_nan() {
+                    share
+                } else {
+                    1.0 - share.abs().min(1.0)
+                }
+            }),
+    )
 }
 
 /// Whether a count of the engine changed in a pass otherwise than it does in the steady state.
@@ -473,22 +541,24 @@ const SLOPE_TOLERANCE: f64 = 0.25;
 const FEWEST_OPERATORS: usize = 8;
 const FEWEST_PROCESSES: usize = 3;
 
-/// The excess time of the operators in pass 1 against their excess faults, in each process.
-fn fault_ms(operators: &[(ProfiledOperator, Part)], processes: usize) -> Option<Spread> {
+/// The excess time of the operators in pass 1 against their excess faults: the logarithm of the slope in each
+/// process.
+fn fault_ms(profiled: &Profiled) -> Option<LogSample> {
     let points = |process: usize| -> Option<Vec<(f64, f64)>> {
-        let points = operators.iter().map(|(_, part)| {
+        let points = profiled.operators.iter().map(|(_, part)| {
             let faults = part.faults.get(process)?.excess(1);
             Some((faults, part.times.get(process)?.excess(1)))
         });
         points.collect()
     };
-    let slopes: Option<Vec<f64>> = (0..processes)
+    let slopes: Option<Vec<f64>> = (0..profiled.profiles.len())
         .map(|process| believed_slope(points(process)?))
         .collect();
     let slopes = slopes.filter(|slopes| slopes.len() >= FEWEST_PROCESSES)?;
-    let spread = Spread::of(slopes)?;
-    let narrow = |end: f64| (end / spread.median - 1.0).abs() <= SLOPE_TOLERANCE;
-    (spread.median > 0.0 && narrow(spread.low) && narrow(spread.high)).then_some(spread)
+    let middle = median(slopes.iter().copied())?;
+    let alike = |slope: &f64| (slope / middle - 1.0).abs() <= SLOPE_TOLERANCE;
+    let believed = middle > 0.0 && slopes.iter().all(alike);
+    believed.then(|| LogSample::of(slopes.iter().map(|slope| slope.ln())))?
 }
 
 /// `None` where it hangs on a single point, or explains too little.
@@ -517,31 +587,42 @@ fn regression(points: &[(f64, f64)]) -> Option<(f64, f64)> {
     (xx > 0.0 && yy > 0.0).then(|| (xy / xx, xy * xy / (xx * yy)))
 }
 
-fn profiler(processes: &[&ExplainProcess]) -> Profiler {
-    let by_round = |variant: Variant, figure: &dyn Fn(&Levels) -> f64| -> BTreeMap<usize, f64> {
-        let of_variant = processes.iter().filter(|p| p.variant == variant);
-        of_variant
-            .filter(|p| p.failure.is_none())
-            .map(|process| {
-                let spans: Vec<Span> = match &process.profile {
-                    Some(profile) => profile.passes.iter().map(|pass| pass.span).collect(),
-                    None => process.passes.clone(),
-                };
-                let times: Vec<f64> = spans.iter().map(|s| milliseconds(s.wall_ns)).collect();
-                (process.round, figure(&Levels::of(&times)))
-            })
+/// What the hooks cost in each setting, by what all of them vary.
+fn profilers(profiled: &[Profiled]) -> Vec<Profiler> {
+    let compared = |figure: &dyn Fn(&Levels) -> f64, resolution: f64| -> Vec<Option<Comparison>> {
+        let ratios: Vec<_> = profiled.iter().map(|p| p.profiler_ratios(figure)).collect();
+        let noise = noise(ratios.iter().flatten());
+        let rule = Rule::interleaved(resolution);
+        let compare = |ratios: LogSample| Comparison::paired(&ratios, &noise, rule);
+        ratios
+            .into_iter()
+            .map(|ratios| ratios.map(compare))
             .collect()
     };
-    let compared = |figure: &dyn Fn(&Levels) -> f64, resolution: f64| {
-        let profiled = by_round(Variant::Profiled, figure);
-        let ratios = LogSample::of_ratios(&profiled, &by_round(Variant::Plain, figure))?;
-        let rule = Rule::interleaved(resolution);
-        Some(Comparison::paired(&ratios, &Prior::UNKNOWN, rule))
-    };
-    Profiler {
-        first: compared(&|levels| levels.at(1), FIRST_RESOLUTION),
-        steady: compared(&|levels| levels.steady, STEADY_RESOLUTION),
-    }
+    let first = compared(&|levels| levels.at(1), FIRST_RESOLUTION);
+    let steady = compared(&|levels| levels.steady, STEADY_RESOLUTION);
+    let both = first.into_iter().zip(steady);
+    both.map(|(first, steady)| Profiler { first, steady })
+        .collect()
+}
+
+fn by_round(
+    processes: &[&ExplainProcess],
+    variant: Variant,
+    figure: impl Fn(&Levels) -> f64,
+) -> BTreeMap<usize, f64> {
+    let of_variant = processes.iter().filter(|p| p.variant == variant);
+    of_variant
+        .filter(|p| p.failure.is_none())
+        .map(|process| {
+            let spans: Vec<Span> = match &process.profile {
+                Some(profile) => profile.passes.iter().map(|pass| pass.span).collect(),
+                None => process.passes.clone(),
+            };
+            let times: Vec<f64> = spans.iter().map(|s| milliseconds(s.wall_ns)).collect();
+            (process.round, figure(&Levels::of(&times)))
+        })
+        .collect()
 }
 
 fn milliseconds(ns: u64) -> f64 {
@@ -632,7 +713,7 @@ pub(crate) mod tests {
         ] {
             for (pass, time) in (1..).zip(times) {
                 close(part.time(pass), time);
-                close(part.excess(pass).median, time - steady);
+                close(found.excess(part, pass).mean, time - steady);
             }
             close(part.steady(), steady);
         }
@@ -688,10 +769,10 @@ pub(crate) mod tests {
     fn what_lies_outside_is_explained_by_a_witness_only() {
         let found = explanation_of(profile);
         // 5 of 70 ms lie outside of operators; nothing tells what the graph was before pass 1.
-        close(found.explained[0].expect("slow").median, 65.0 / 70.0);
+        close(found.explained[0].expect("slow").mean, 65.0 / 70.0);
         // All of the excess lies outside; the nodes changed. That the engine counts its passes says
         // nothing.
-        close(found.explained[1].expect("slow").median, 1.0);
+        close(found.explained[1].expect("slow").mean, 1.0);
         assert_eq!(found.explained[2], None);
 
         let silent = explanation_of(|round| {
@@ -701,14 +782,14 @@ pub(crate) mod tests {
             }
             profile
         });
-        close(silent.explained[1].expect("slow").median, 0.0);
+        close(silent.explained[1].expect("slow").mean, 0.0);
 
         let told = explanation_of(|round| {
             let mut profile = profile(round);
             profile.passes[0].counts.insert("nodes before".into(), 5);
             profile
         });
-        close(told.explained[0].expect("slow").median, 1.0);
+        close(told.explained[0].expect("slow").mean, 1.0);
     }
 
     #[test]
@@ -765,10 +846,123 @@ pub(crate) mod tests {
     #[test]
     fn a_fault_has_a_cost_only_where_that_is_well_determined() {
         let found = explanation_of(faulting(|faults| 2000 * faults + faults % 5 * 10_000));
-        close(found.fault_ms.expect("well determined").median, 0.002);
+        close(found.fault_ms.expect("well determined").mean, 0.002);
         let other = explanation_of(faulting(|faults| faults * 7919 % 1000 * 3000));
         assert_eq!(other.fault_ms, None);
         assert_eq!(explanation_of(profile).fault_ms, None);
+    }
+
+    /// Twelve passes of 200 ms on two layers; in pass 2 the first takes 11 ms longer and the other 11 ms less.
+    /// Both vary from process to process by `noise` ms, in turns.
+    fn shifted(noise: f64) -> impl Fn(u64) -> Profile {
+        move |round| {
+            let passes = (0..12).map(|pass| {
+                let shift = if pass == 1 { 11.0 } else { 0.0 };
+                let varied = if pass == 1 {
+                    noise * [-1.0, 1.0, -0.4, 0.7, -0.3][round as usize % 5]
+                } else {
+                    0.0
+                };
+                let ns = |ms: f64| (ms * MS as f64) as u64;
+                let self_ns = vec![ns(80.0 + shift + varied), ns(120.0 - shift + varied / 2.0)];
+                ProfiledPass {
+                    span: Span {
+                        wall_ns: self_ns.iter().sum(),
+                        ..Span::default()
+                    },
+                    self_ns,
+                    minor_faults: Vec::new(),
+                    counts: BTreeMap::new(),
+                }
+            });
+            let operators = vec![operator("moved", "conv"), operator("other", "quantize")];
+            Profile::new("a hook", operators, passes.collect())
+        }
+    }
+
+    /// Some engines measured in one run.
+    fn run_of(engines: Vec<Vec<ExplainProcess>>) -> Explain {
+        let named = engines.into_iter().enumerate();
+        Explain {
+            processes: named
+                .map(|(at, processes)| (format!("x{at}"), processes))
+                .collect(),
+            ..explain(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_slower_layer_is_told_in_a_pass_that_is_not_slow() {
+        let quiet = explanation_of(shifted(1.0));
+        let verdict = |found: &Explanation| found.passes_over_steady[1].map(|pass| pass.verdict());
+        assert_eq!(verdict(&quiet), Some(FirstPassVerdict::NotSlow));
+        let layers: Vec<&str> = quiet.slower_layers[1]
+            .iter()
+            .map(|(o, _)| o.layer.as_str())
+            .collect();
+        assert_eq!(layers, ["moved"]);
+        let (low, high) = quiet.slower_layers[1][0]
+            .1
+            .interval
+            .expect("five processes");
+        assert!(0.0 < low && low < 11.0 && 11.0 < high, "{low} {high}");
+        assert!(quiet.slower_layers[0].is_empty() && quiet.slower_layers[2].is_empty());
+        // The same excess among processes that differ by more than that is told of no layer.
+        let noisy = explanation_of(shifted(40.0));
+        assert!(
+            noisy.slower_layers[1].is_empty(),
+            "{:?}",
+            noisy.slower_layers
+        );
+    }
+
+    #[test]
+    fn one_process_is_judged_by_what_the_run_knows() {
+        let interval = |noise: f64, engines: usize| {
+            let one = processes(shifted(noise))
+                .into_iter()
+                .filter(|p| p.round == 0);
+            let others = (0..engines).map(|_| processes(shifted(noise)));
+            let judged = judge(&run_of([one.collect()].into_iter().chain(others).collect()));
+            let one = &judged.explanations[0];
+            assert_eq!(one.processes, 1);
+            one.excess(&one.whole, 2).interval
+        };
+        let width = |(low, high): (f64, f64)| high - low;
+        let quiet = width(interval(1.0, 4).expect("the run knows"));
+        let noisy = width(interval(10.0, 4).expect("the run knows"));
+        assert!(quiet > 0.0 && noisy > 5.0 * quiet, "{quiet}, {noisy}");
+        assert_eq!(interval(1.0, 0), None, "nothing knows");
+    }
+
+    /// Two processes of an engine, with hooks that cost a tenth, in a run whose other engines vary more or
+    /// less.
+    #[test]
+    fn what_the_hooks_cost_is_as_sure_as_the_run_is_quiet() {
+        let width = |noise: f64| {
+            let two = processes(profile).into_iter().filter(|p| p.round < 2);
+            let varied = |engine: u64| {
+                let mut processes = processes(profile);
+                for plain in processes.iter_mut().filter(|p| p.variant == Variant::Plain) {
+                    let varies = [1.0, -1.0, 0.5, 0.2, -0.7][(plain.round + engine as usize) % 5];
+                    for span in &mut plain.passes {
+                        span.wall_ns = (span.wall_ns as f64 * (1.0 + noise * varies)) as u64;
+                    }
+                }
+                processes
+            };
+            let judged = judge(&run_of(
+                [two.collect()]
+                    .into_iter()
+                    .chain((0..5).map(varied))
+                    .collect(),
+            ));
+            let steady = judged.explanations[0].profiler.steady.expect("two rounds");
+            assert_eq!(steady.samples, 2);
+            steady.half_width()
+        };
+        let (quiet, noisy) = (width(0.005), width(0.2));
+        assert!(quiet < 0.05 && noisy > 0.1, "{quiet}, {noisy}");
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 pub mod command;
 mod data;
+mod estimate;
 pub mod judge;
 pub mod measure;
+mod part;
 pub mod plot;
 pub mod report;
 
