@@ -88,8 +88,29 @@ pub struct Explanation {
     pub fault_ms: Option<Estimate>,
     /// Profiled over plain processes, within rounds.
     pub profiler: Profiler,
-    /// How much the excess of a part varies from process to process in this run.
-    noise: Prior,
+    noise: Noise,
+}
+
+/// How much the excess of a whole pass and that of a part of it vary from process to process in a run. What
+/// disturbs one part and not the other evens out in the whole.
+#[derive(Debug, Clone, Copy)]
+struct Noise {
+    whole: Prior,
+    part: Prior,
+}
+
+impl Noise {
+    fn of(profiled: &[Profiled]) -> Self {
+        let fitted = |excesses: fn(&Profiled, usize) -> Vec<LogSample>| {
+            let of_setting = |p| (1..=FIRST).flat_map(move |pass| excesses(p, pass));
+            let all: Vec<LogSample> = profiled.iter().flat_map(of_setting).collect();
+            noise(&all)
+        };
+        Self {
+            whole: fitted(|p, pass| p.whole.relative_excess(pass).into_iter().collect()),
+            part: fitted(|p, pass| p.excesses_of_parts(pass)),
+        }
+    }
 }
 
 /// What the hooks cost.
@@ -125,9 +146,14 @@ impl Explanation {
 
     /// What a pass takes beyond the steady state in a part of it, in ms.
     pub fn excess(&self, part: &Part, pass: usize) -> Estimate {
+        let noise = if *part == self.whole {
+            &self.noise.whole
+        } else {
+            &self.noise.part
+        };
         part.relative_excess(pass)
             .map_or(Estimate::exact(0.0), |sample| {
-                Estimate::of(&sample, part.size(pass), &self.noise)
+                Estimate::of(&sample, part.size(pass), noise)
             })
     }
 
@@ -275,19 +301,15 @@ impl<'a> Profiled<'a> {
         layers.filter(move |(_, part)| self.is_large(part, pass))
     }
 
-    /// How much the excesses of its parts vary over its processes.
-    fn excesses(&self) -> Vec<LogSample> {
-        let of_pass = |pass: usize| {
-            let kinds = self.kinds.iter().map(|(_, part)| part);
-            let kinds = kinds.filter(move |part| self.is_large(part, pass));
-            let layers = self.large_layers(pass).map(|(_, part)| part);
-            let parts = [&self.whole, &self.outside]
-                .into_iter()
-                .chain(kinds)
-                .chain(layers);
-            parts.filter_map(move |part| part.relative_excess(pass))
-        };
-        (1..=FIRST).flat_map(of_pass).collect()
+    /// The excesses of its large parts over its processes.
+    fn excesses_of_parts(&self, pass: usize) -> Vec<LogSample> {
+        let kinds = self.kinds.iter().map(|(_, part)| part);
+        let kinds = kinds.filter(|part| self.is_large(part, pass));
+        let layers = self.large_layers(pass).map(|(_, part)| part);
+        let parts = [&self.outside].into_iter().chain(kinds).chain(layers);
+        parts
+            .filter_map(|part| part.relative_excess(pass))
+            .collect()
     }
 
     /// The logarithms of a pass over the steady time.
@@ -313,8 +335,7 @@ fn explanations(profiled: Vec<Profiled>) -> Vec<Explanation> {
             FirstPass::judge_samples(&samples)
         })
         .collect();
-    let excesses: Vec<LogSample> = profiled.iter().flat_map(Profiled::excesses).collect();
-    let noise_of_excess = noise(&excesses);
+    let noise_of_excess = Noise::of(&profiled);
     let explained: Vec<Vec<Option<LogSample>>> = profiled
         .iter()
         .map(|p| (1..=FIRST).map(|pass| explained(p, pass)).collect())
@@ -323,7 +344,7 @@ fn explanations(profiled: Vec<Profiled>) -> Vec<Explanation> {
     let faults: Vec<Option<LogSample>> = profiled.iter().map(fault_ms).collect();
     let noise_of_faults = noise(faults.iter().flatten());
     let profilers = profilers(&profiled);
-    let layers = slower_layers(&profiled, &noise_of_excess);
+    let layers = slower_layers(&profiled, &noise_of_excess.part);
     let mut explanations = Vec::new();
     for (at, (profiled, (slower_layers, profiler))) in profiled
         .into_iter()

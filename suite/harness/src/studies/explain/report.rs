@@ -203,7 +203,7 @@ pub(crate) fn remains(explanation: &Explanation) -> String {
         .map(|(kind, share)| format!("{kind} {:.0} %", 100.0 * share))
         .collect();
     if !shares.is_empty() {
-        text += &format!("; parts of that are {}", shares.join(", "));
+        text += &format!("; the largest shares are {}", shares.join(", "));
     }
     if let Some(faults) = whole.excess_faults(1) {
         text += &format!("; it has {faults:.0} page faults more than a steady pass");

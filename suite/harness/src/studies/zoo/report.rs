@@ -302,26 +302,23 @@ fn counted(verdicts: &Verdicts) -> String {
     }];
     if let Some(greatest) = not_slow.last() {
         parts.push(format!(
-            "not slow on {}, {}",
+            "not slow on {}, at most {} ({})",
             not_slow.len(),
-            at_most(greatest, greatest.pass.ratio())
+            times(greatest.pass.ratio()),
+            greatest.title
         ));
     }
-    let upper = |one: &&Titled| one.pass.interval().1;
-    let greatest = open.iter().max_by(|a, b| upper(a).total_cmp(&upper(b)));
-    if let Some(greatest) = greatest {
+    let highest = open.iter().map(|one| one.pass.interval().1);
+    if let Some(highest) = highest.reduce(f64::max) {
         parts.push(format!(
-            "open on {}, {}, where {}",
+            "open on {}, {}, with intervals up to {}; {}",
             open.len(),
-            at_most(greatest, upper(&greatest)),
+            extent(open),
+            times(highest),
             outlook(open.iter().map(|one| &one.pass))
         ));
     }
     parts.join("; ")
-}
-
-fn at_most(one: &Titled, ratio: f64) -> String {
-    format!("at most {} ({})", times(ratio), one.title)
 }
 
 /// Of models in the order of their ratios.
@@ -366,7 +363,8 @@ mod tests {
         assert!(row("| Model d").contains("there as onnx"), "{page}");
         let last = page.trim_end().lines().last().unwrap_or_default();
         let expected = "**x**: yes, some of them. Pass 1 is slow on 1 of 3 models, 9.00× (Model b); not slow \
-                        on 1, at most 1.02× (Model a); open on 1, at most 1.";
+                        on 1, at most 1.02× (Model a); open on 1, 1.16× (Model e), \
+                        with intervals up to 1.";
         assert!(last.starts_with(expected), "{last}");
         let of_second = "Pass 2 is slow on 1 of 3 models, 4.00× (Model b); not slow on 2";
         assert!(last.contains(of_second), "{last}");
