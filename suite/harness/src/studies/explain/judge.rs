@@ -1,32 +1,33 @@
 //! Where the first passes spend their time: their excess over the steady state, by operator.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_probe::{Format, Knobs, ProfiledOperator};
 use firstpass_statistics::{
     comparison::{
         Comparison, FIRST_RESOLUTION, LEAST_DIFFERENCE, LogSample, Rule, STEADY_RESOLUTION,
         Verdict, control,
     },
-    mean, median,
     moderation::Prior,
 };
 
 pub use crate::studies::explain::{
+    counts::Count,
     estimate::Estimate,
     part::{FIRST, Part},
+    profiled::FEWEST_PASSES,
 };
 use crate::studies::{
     explain::{
         Explain, ExplainProcess, Variant,
+        counts::counts,
         estimate::{against_zero, noise},
-        part::{Levels, add, later},
+        faults::fault_ms,
+        part::Levels,
+        profiled::{Profiled, explained},
     },
     first_passes::judge::first_pass::{FirstPass, FirstPassVerdict},
 };
-
-/// With fewer passes the first would be part of the steady half.
-pub const FEWEST_PASSES: usize = 2 * FIRST;
 
 /// All that was measured, judged.
 #[derive(Debug, Default)]
@@ -120,16 +121,6 @@ pub struct Profiler {
     pub steady: Option<Comparison>,
 }
 
-/// A count that the engine tells after each pass, as the median over processes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Count {
-    pub name: String,
-    /// `None` where the engine does not tell.
-    pub before: Option<f64>,
-    /// After each of the first passes, and after the last.
-    pub after: Vec<Option<f64>>,
-}
-
 impl Explanation {
     /// The backend, and whether its tuned settings were set.
     pub fn label(&self) -> String {
@@ -175,24 +166,6 @@ impl Explanation {
     }
 }
 
-/// The profiles of one setting, not yet judged.
-struct Profiled<'a> {
-    backend: &'a str,
-    model: &'a str,
-    knobs: &'a Knobs,
-    /// With the plain ones.
-    processes: Vec<&'a ExplainProcess>,
-    /// At least one.
-    profiles: Vec<&'a Profile>,
-    format: Option<Format>,
-    threads: usize,
-    walls: Vec<Levels>,
-    whole: Part,
-    outside: Part,
-    kinds: Vec<(String, Part)>,
-    operators: Vec<(ProfiledOperator, Part)>,
-}
-
 /// Judges every backend that was profiled.
 pub fn judge(explain: &Explain) -> Judged {
     let mut judged = Judged::default();
@@ -221,109 +194,6 @@ pub fn judge(explain: &Explain) -> Judged {
     }
     judged.explanations = explanations(profiled);
     judged
-}
-
-impl<'a> Profiled<'a> {
-    /// `None` where there is no usable profile.
-    fn of(
-        backend: &'a str,
-        model: &'a str,
-        knobs: &'a Knobs,
-        processes: Vec<&'a ExplainProcess>,
-    ) -> Option<Self> {
-        let usable: Vec<(&ExplainProcess, &Profile)> = processes
-            .iter()
-            .filter_map(|p| Some((*p, p.profile.as_ref()?)))
-            .filter(|(_, profile)| profile.passes.len() >= FEWEST_PASSES)
-            .collect();
-        let profiles: Vec<&Profile> = usable.iter().map(|(_, profile)| *profile).collect();
-        let &(first, _) = usable.first()?;
-        let series = |figure: &dyn Fn(&ProfiledPass) -> f64| -> Vec<Levels> {
-            let figures = profiles
-                .iter()
-                .map(|profile| profile.passes.iter().map(figure).collect::<Vec<f64>>());
-            figures.map(|series| Levels::of(&series)).collect()
-        };
-        let walls = series(&|pass| milliseconds(pass.span.wall_ns));
-        let all_tell = profiles.iter().all(|profile| tells_faults(profile));
-        let outside = Part {
-            times: series(&|pass| {
-                milliseconds(pass.span.wall_ns) - milliseconds(pass.self_ns.iter().sum())
-            }),
-            faults: if all_tell {
-                series(&|pass| {
-                    pass.span.minor_faults as f64 - pass.minor_faults.iter().sum::<u64>() as f64
-                })
-            } else {
-                Vec::new()
-            },
-        };
-        let operators = operators(&profiles, all_tell);
-        let inside = Part::together(operators.iter().map(|(_, part)| part));
-        let whole = Part {
-            times: inside.map_or_else(
-                || outside.times.clone(),
-                |inside| add(&inside.times, &outside.times),
-            ),
-            faults: series(&|pass| pass.span.minor_faults as f64),
-        };
-        let mut by_kind: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
-        for (operator, part) in &operators {
-            by_kind.entry(&operator.kind).or_default().push(part);
-        }
-        let kinds = by_kind
-            .into_iter()
-            .filter_map(|(kind, parts)| Some((kind.to_owned(), Part::together(parts)?)));
-        Some(Self {
-            backend,
-            model,
-            knobs,
-            format: first.format,
-            threads: first.threads,
-            kinds: largest_first(kinds.collect()),
-            operators: largest_first(operators),
-            processes,
-            profiles,
-            walls,
-            whole,
-            outside,
-        })
-    }
-
-    /// Whether a part takes a hundredth of a steady pass, in a pass or in the steady state.
-    fn is_large(&self, part: &Part, pass: usize) -> bool {
-        part.size(pass) >= LEAST_DIFFERENCE * self.whole.steady()
-    }
-
-    /// Its layers that are so large. A smaller one can have no excess that matters.
-    fn large_layers(&self, pass: usize) -> impl Iterator<Item = &(ProfiledOperator, Part)> {
-        let layers = self.operators.iter();
-        layers.filter(move |(_, part)| self.is_large(part, pass))
-    }
-
-    /// The excesses of its large parts over its processes.
-    fn excesses_of_parts(&self, pass: usize) -> Vec<LogSample> {
-        let kinds = self.kinds.iter().map(|(_, part)| part);
-        let kinds = kinds.filter(|part| self.is_large(part, pass));
-        let layers = self.large_layers(pass).map(|(_, part)| part);
-        let parts = [&self.outside].into_iter().chain(kinds).chain(layers);
-        parts
-            .filter_map(|part| part.relative_excess(pass))
-            .collect()
-    }
-
-    /// The logarithms of a pass over the steady time.
-    fn over_steady(&self, pass: usize) -> Option<LogSample> {
-        LogSample::of(self.walls.iter().map(|l| (l.at(pass) / l.steady).ln()))
-    }
-
-    fn profiler_ratios(&self, figure: impl Fn(&Levels) -> f64) -> Option<LogSample> {
-        let profiled = by_round(&self.processes, Variant::Profiled, &figure);
-        LogSample::of_ratios(
-            &profiled,
-            &by_round(&self.processes, Variant::Plain, &figure),
-        )
-    }
 }
 
 /// Judges all settings together. They share a machine, so that each knows from the others how much processes
@@ -427,187 +297,6 @@ fn slower_layers(
     slower
 }
 
-/// Every operator of any process. One that did not run in a process took no time there.
-fn operators(profiles: &[&Profile], with_faults: bool) -> Vec<(ProfiledOperator, Part)> {
-    let mut parts: BTreeMap<&ProfiledOperator, Part> = BTreeMap::new();
-    let nowhere = vec![Levels::default(); profiles.len()];
-    for (process, profile) in profiles.iter().enumerate() {
-        for (number, operator) in profile.operators.iter().enumerate() {
-            let part = parts.entry(operator).or_insert_with(|| Part {
-                times: nowhere.clone(),
-                faults: if with_faults {
-                    nowhere.clone()
-                } else {
-                    Vec::new()
-                },
-            });
-            let series = |values: &dyn Fn(&ProfiledPass) -> Option<f64>| -> Levels {
-                let passes = profile.passes.iter();
-                let series: Vec<f64> = passes.map(|p| values(p).unwrap_or(0.0)).collect();
-                Levels::of(&series)
-            };
-            // Each operator is there once; were one there twice, both would count.
-            let time = series(&|pass| Some(milliseconds(*pass.self_ns.get(number)?)));
-            part.times[process] = [part.times[process], time].into_iter().sum();
-            if let Some(levels) = part.faults.get_mut(process) {
-                let faults = series(&|pass| Some(*pass.minor_faults.get(number)? as f64));
-                *levels = [*levels, faults].into_iter().sum();
-            }
-        }
-    }
-    let parts = parts.into_iter();
-    parts
-        .map(|(operator, part)| (operator.clone(), part))
-        .collect()
-}
-
-fn tells_faults(profile: &Profile) -> bool {
-    let mut passes = profile.passes.iter();
-    passes.all(|pass| pass.minor_faults.len() == profile.operators.len())
-}
-
-fn largest_first<T>(mut parts: Vec<(T, Part)>) -> Vec<(T, Part)> {
-    parts.sort_by(|(_, a), (_, b)| b.all_excess().total_cmp(&a.all_excess()));
-    parts
-}
-
-/// The excess of a pass is explained as far as operators took it, and what lies outside of them
-/// where the engine's own counts say that it did something else than in the steady state. A share for each
-/// process that has an excess.
-fn explained(profiled: &Profiled, pass: usize) -> Option<LogSample> {
-    let whole = profiled.whole.times.iter().zip(&profiled.outside.times);
-    LogSample::of(
-        profiled
-            .profiles
-            .iter()
-            .zip(whole)
-            .map(|(profile, (whole, outside))| {
-                let unexplained = if is_witnessed(profile, pass) {
-                    0.0
-                } else {
-                    outside.excess(pass)
-                };
-                let share = unexplained / whole.excess(pass);
-                // Not a number where a process has no excess at all.
-                if share.is_nan() {
-                    share
-                } else {
-                    1.0 - share.abs().min(1.0)
-                }
-            }),
-    )
-}
-
-/// Whether a count of the engine changed in a pass otherwise than it does in the steady state.
-fn is_witnessed(profile: &Profile, pass: usize) -> bool {
-    let names: BTreeSet<&String> = profile
-        .passes
-        .iter()
-        .flat_map(|p| p.counts.keys())
-        .collect();
-    let change = |name: &str, index: usize| -> Option<i64> {
-        let after = *profile.passes.get(index)?.counts.get(name)?;
-        let before = match index.checked_sub(1) {
-            Some(previous) => *profile.passes.get(previous)?.counts.get(name)?,
-            None => before_first(profile, name)?,
-        };
-        Some(after.cast_signed().wrapping_sub(before.cast_signed()))
-    };
-    let told = names.into_iter().filter(|name| told_name(name).is_none());
-    told.into_iter().any(|name| {
-        let steady = later(profile.passes.len()).filter_map(|index| change(name, index));
-        let usual = median(steady.map(|change| change as f64)).unwrap_or(0.0);
-        let changed = pass.checked_sub(1).and_then(|index| change(name, index));
-        changed.is_some_and(|change| change as f64 != usual)
-    })
-}
-
-/// The end of the name of a count that is told before a pass.
-const BEFORE: &str = " before";
-
-/// The count that such a name belongs to.
-fn told_name(name: &str) -> Option<&str> {
-    name.strip_suffix(BEFORE)
-}
-
-fn before_first(profile: &Profile, name: &str) -> Option<u64> {
-    let counts = &profile.passes.first()?.counts;
-    counts.get(&format!("{name}{BEFORE}")).copied()
-}
-
-fn counts(profiles: &[&Profile]) -> Vec<Count> {
-    let passes = profiles.iter().flat_map(|profile| &profile.passes);
-    let names: BTreeSet<&String> = passes.flat_map(|pass| pass.counts.keys()).collect();
-    let names = names.into_iter().filter(|name| told_name(name).is_none());
-    names
-        .map(|name| {
-            let after = |pass: &dyn Fn(&Profile) -> Option<u64>| {
-                median(profiles.iter().filter_map(|p| Some(pass(p)? as f64)))
-            };
-            let first = (0..FIRST).map(|n| after(&|p| p.passes.get(n)?.counts.get(name).copied()));
-            let last = after(&|p| p.passes.last()?.counts.get(name).copied());
-            Count {
-                name: name.clone(),
-                before: after(&|p| before_first(p, name)),
-                after: first.chain([last]).collect(),
-            }
-        })
-        .collect()
-}
-
-/// What is asked of a regression that is believed: the share of the variance that it explains.
-const LEAST_R_SQUARED: f64 = 0.8;
-/// By which share its slopes may differ over processes, and without the operator of most faults.
-const SLOPE_TOLERANCE: f64 = 0.25;
-const FEWEST_OPERATORS: usize = 8;
-const FEWEST_PROCESSES: usize = 3;
-
-/// The excess time of the operators in pass 1 against their excess faults: the logarithm of the slope in each
-/// process.
-fn fault_ms(profiled: &Profiled) -> Option<LogSample> {
-    let points = |process: usize| -> Option<Vec<(f64, f64)>> {
-        let points = profiled.operators.iter().map(|(_, part)| {
-            let faults = part.faults.get(process)?.excess(1);
-            Some((faults, part.times.get(process)?.excess(1)))
-        });
-        points.collect()
-    };
-    let slopes: Option<Vec<f64>> = (0..profiled.profiles.len())
-        .map(|process| believed_slope(points(process)?))
-        .collect();
-    let slopes = slopes.filter(|slopes| slopes.len() >= FEWEST_PROCESSES)?;
-    let middle = median(slopes.iter().copied())?;
-    let alike = |slope: &f64| (slope / middle - 1.0).abs() <= SLOPE_TOLERANCE;
-    let believed = middle > 0.0 && slopes.iter().all(alike);
-    believed.then(|| LogSample::of(slopes.iter().map(|slope| slope.ln())))?
-}
-
-/// `None` where it hangs on a single point, or explains too little.
-fn believed_slope(mut points: Vec<(f64, f64)>) -> Option<f64> {
-    if points.iter().filter(|(x, _)| *x > 0.0).count() < FEWEST_OPERATORS {
-        return None;
-    }
-    let (slope, r_squared) = regression(&points)?;
-    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    points.pop();
-    let (without, _) = regression(&points)?;
-    let stable = (without / slope - 1.0).abs() <= SLOPE_TOLERANCE;
-    (stable && r_squared >= LEAST_R_SQUARED).then_some(slope)
-}
-
-/// The slope of the least squares, and the share of the variance that it explains.
-fn regression(points: &[(f64, f64)]) -> Option<(f64, f64)> {
-    let x: Vec<f64> = points.iter().map(|p| p.0).collect();
-    let y: Vec<f64> = points.iter().map(|p| p.1).collect();
-    let (mean_x, mean_y) = (mean(&x)?, mean(&y)?);
-    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-        let points = points.iter();
-        points.map(|(x, y)| f(x - mean_x, y - mean_y)).sum()
-    };
-    let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
-    (xx > 0.0 && yy > 0.0).then(|| (xy / xx, xy * xy / (xx * yy)))
-}
-
 /// What the hooks cost in each setting, by what all of them vary.
 fn profilers(profiled: &[Profiled]) -> Vec<Profiler> {
     let compared = |figure: &dyn Fn(&Levels) -> f64, resolution: f64| -> Vec<Option<Comparison>> {
@@ -627,31 +316,10 @@ fn profilers(profiled: &[Profiled]) -> Vec<Profiler> {
         .collect()
 }
 
-fn by_round(
-    processes: &[&ExplainProcess],
-    variant: Variant,
-    figure: impl Fn(&Levels) -> f64,
-) -> BTreeMap<usize, f64> {
-    let of_variant = processes.iter().filter(|p| p.variant == variant);
-    of_variant
-        .filter(|p| p.failure.is_none())
-        .map(|process| {
-            let spans: Vec<Span> = match &process.profile {
-                Some(profile) => profile.passes.iter().map(|pass| pass.span).collect(),
-                None => process.passes.clone(),
-            };
-            let times: Vec<f64> = spans.iter().map(|s| milliseconds(s.wall_ns)).collect();
-            (process.round, figure(&Levels::of(&times)))
-        })
-        .collect()
-}
-
-fn milliseconds(ns: u64) -> f64 {
-    ns as f64 / 1e6
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use firstpass_probe::{Profile, ProfiledPass, Span};
+
     use super::*;
     use crate::studies::explain::tests::{operator, process, run};
 

@@ -37,6 +37,8 @@ pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a FirstPass>) -> Stri
 
 #[cfg(test)]
 mod tests {
+    use firstpass_statistics::comparison::{Comparison, Verdict};
+
     use super::*;
     use crate::studies::first_passes::judge::latency::{
         summarise,
@@ -67,8 +69,26 @@ mod tests {
             "{}",
             outlook([&open])
         );
-        // Just at the border, where more processes of such a noise never decide.
-        let wild = judged(&[10.0, 100.0, 1.8]);
-        assert!(bounds(&wild).contains("and"), "{}", bounds(&wild));
+        assert_eq!(
+            outlook([&slow_to_tell(0.3)]),
+            "about 22 more processes would tell"
+        );
+        assert_eq!(
+            outlook([&slow_to_tell(0.3), &slow_to_tell(9.0)]),
+            "a thousand processes would hardly tell"
+        );
+    }
+
+    /// A ratio of 1.3 of three processes whose logarithms have this standard deviation.
+    fn slow_to_tell(deviation: f64) -> FirstPass {
+        FirstPass(Comparison {
+            verdict: Verdict::Open,
+            ratio: 1.3,
+            interval: (0.9, 1.9),
+            p: 0.5,
+            deviation,
+            samples: 3,
+            resolution: 0.15,
+        })
     }
 }
