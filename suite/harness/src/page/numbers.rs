@@ -1,7 +1,7 @@
 //! Numbers and settings in the words that every page uses.
 
 use firstpass_probe::Knobs;
-use firstpass_statistics::{Spread, comparison::Comparison};
+use firstpass_statistics::comparison::Comparison;
 
 /// `1.24×`, `12×`.
 pub(crate) fn times(ratio: f64) -> String {
@@ -79,10 +79,4 @@ pub(crate) fn percent_to_hundredths(share: f64) -> String {
         nearly if nearly > 99.99 => "> 99.99 %".into(),
         some => format!("{some:.2} %"),
     }
-}
-
-/// `93 % (90–95)`
-pub(crate) fn percent_with_range(Spread { median, low, high }: Spread) -> String {
-    let [median, low, high] = [median, low, high].map(|share| 100.0 * share);
-    format!("{median:.0} % ({low:.0}–{high:.0})")
 }

@@ -1,27 +1,33 @@
 //! Where the first passes spend their time: their excess over the steady state, by operator.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    iter::Sum,
-    ops::Range,
-};
+use std::collections::BTreeMap;
 
-use firstpass_probe::{Format, Knobs, Profile, ProfiledOperator, ProfiledPass, Span};
+use firstpass_probe::{Format, Knobs, ProfiledOperator};
 use firstpass_statistics::{
-    Spread,
-    comparison::{Comparison, FIRST_RESOLUTION, LogSample, Rule, STEADY_RESOLUTION},
-    mean, median,
+    comparison::{
+        Comparison, FIRST_RESOLUTION, LEAST_DIFFERENCE, LogSample, Rule, STEADY_RESOLUTION,
+        Verdict, control,
+    },
     moderation::Prior,
-    steady::DELTA,
 };
 
-use crate::studies::explain::{Explain, ExplainProcess, Variant};
-
-/// So many passes are set against the steady state.
-pub const FIRST: usize = 3;
-
-/// With fewer passes the first would be part of the steady half.
-pub const FEWEST_PASSES: usize = 2 * FIRST;
+pub use crate::studies::explain::{
+    counts::Count,
+    estimate::Estimate,
+    part::{FIRST, Part},
+    profiled::FEWEST_PASSES,
+};
+use crate::studies::{
+    explain::{
+        Explain, ExplainProcess, Variant,
+        counts::counts,
+        estimate::{against_zero, noise},
+        faults::fault_ms,
+        part::Levels,
+        profiled::{Profiled, explained},
+    },
+    first_passes::judge::first_pass::{FirstPass, FirstPassVerdict},
+};
 
 /// All that was measured, judged.
 #[derive(Debug, Default)]
@@ -61,9 +67,12 @@ pub struct Explanation {
     /// The whole pass. Its steady state is the sum of those of its parts, so that their excesses add
     /// up to its own; the median of steady passes is higher by what disturbs one operator or other.
     pub whole: Part,
-    /// Which of the first passes are slower than the median of the later ones by more than passes
-    /// of one level differ.
-    slow: Vec<bool>,
+    /// Each of the first passes in units of the steady time of its own process, judged over the processes
+    /// with what all engines of the run vary.
+    pub passes_over_steady: Vec<Option<FirstPass>>,
+    /// For each of the first passes the layers that are told to take longer than in a steady pass by a
+    /// hundredth of it or more, that with the largest excess first.
+    pub slower_layers: Vec<Vec<(ProfiledOperator, Estimate)>>,
     /// The part of it that no operator took.
     pub outside: Part,
     /// Operators of one kind together, that with the largest excess first.
@@ -72,14 +81,37 @@ pub struct Explanation {
     pub operators: Vec<(ProfiledOperator, Part)>,
     /// What else the engine told about its state.
     pub counts: Vec<Count>,
-    /// For each of the first passes which share of its excess is explained, in each process;
-    /// `None` where the pass is hardly slower than the steady state.
-    pub explained: Vec<Option<Spread>>,
+    /// For each of the first passes which share of its excess is explained; `None` where the pass is not
+    /// told to be slow.
+    pub explained: Vec<Option<Estimate>>,
     /// What an excess page fault of an operator goes with, in ms; `None` where that is not well
     /// determined.
-    pub fault_ms: Option<Spread>,
+    pub fault_ms: Option<Estimate>,
     /// Profiled over plain processes, within rounds.
     pub profiler: Profiler,
+    noise: Noise,
+}
+
+/// How much the excess of a whole pass and that of a part of it vary from process to process in a run. What
+/// disturbs one part and not the other evens out in the whole.
+#[derive(Debug, Clone, Copy)]
+struct Noise {
+    whole: Prior,
+    part: Prior,
+}
+
+impl Noise {
+    fn of(profiled: &[Profiled]) -> Self {
+        let fitted = |excesses: fn(&Profiled, usize) -> Vec<LogSample>| {
+            let of_setting = |p| (1..=FIRST).flat_map(move |pass| excesses(p, pass));
+            let all: Vec<LogSample> = profiled.iter().flat_map(of_setting).collect();
+            noise(&all)
+        };
+        Self {
+            whole: fitted(|p, pass| p.whole.relative_excess(pass).into_iter().collect()),
+            part: fitted(|p, pass| p.excesses_of_parts(pass)),
+        }
+    }
 }
 
 /// What the hooks cost.
@@ -87,33 +119,6 @@ pub struct Explanation {
 pub struct Profiler {
     pub first: Option<Comparison>,
     pub steady: Option<Comparison>,
-}
-
-/// A count that the engine tells after each pass, as the median over processes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Count {
-    pub name: String,
-    /// `None` where the engine does not tell.
-    pub before: Option<f64>,
-    /// After each of the first passes, and after the last.
-    pub after: Vec<Option<f64>>,
-}
-
-/// What some operators took, or all else, in every process.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Part {
-    /// In ms, one for each process.
-    times: Vec<Levels>,
-    /// Minor page faults; empty where the hook does not tell them.
-    faults: Vec<Levels>,
-}
-
-/// A figure in the first passes of a process and in its steady state.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Levels {
-    first: [f64; FIRST],
-    /// The median over the later half of the passes.
-    steady: f64,
 }
 
 impl Explanation {
@@ -130,118 +135,41 @@ impl Explanation {
         self.knobs != Knobs::default()
     }
 
-    /// Which share of the excess of a pass a part has; `None` where the pass is hardly slower than
-    /// the steady state.
+    /// What a pass takes beyond the steady state in a part of it, in ms.
+    pub fn excess(&self, part: &Part, pass: usize) -> Estimate {
+        let noise = if *part == self.whole {
+            &self.noise.whole
+        } else {
+            &self.noise.part
+        };
+        part.relative_excess(pass)
+            .map_or(Estimate::exact(0.0), |sample| {
+                Estimate::of(&sample, part.size(pass), noise)
+            })
+    }
+
+    /// Whether a pass is told to be slower than the steady state.
+    fn is_slow(&self, pass: usize) -> bool {
+        let judged = pass
+            .checked_sub(1)
+            .and_then(|index| self.passes_over_steady.get(index));
+        judged
+            .copied()
+            .flatten()
+            .is_some_and(|pass| pass.verdict() == FirstPassVerdict::Slow)
+    }
+
+    /// Which share of the excess of a pass a part has; `None` where the pass is not told to be slow.
     pub fn share(&self, part: &Part, pass: usize) -> Option<f64> {
-        let index = pass.checked_sub(1)?;
-        if !*self.slow.get(index)? {
-            return None;
-        }
-        let pairs = part.times.iter().zip(&self.whole.times);
-        let shares = pairs.map(|(part, whole)| part.excess(pass) / whole.excess(pass));
-        median(shares.filter(|share| share.is_finite()))
+        let share = part.mean_excess(pass) / self.whole.mean_excess(pass);
+        (self.is_slow(pass) && share.is_finite()).then_some(share)
     }
-}
-
-impl Part {
-    /// In a pass, from 1; in ms.
-    pub fn time(&self, pass: usize) -> f64 {
-        spread(&self.times, |l| l.at(pass)).map_or(0.0, |s| s.median)
-    }
-
-    /// In ms.
-    pub fn steady(&self) -> f64 {
-        spread(&self.times, |l| l.steady).map_or(0.0, |s| s.median)
-    }
-
-    /// What a pass takes beyond the steady state, in ms.
-    pub fn excess(&self, pass: usize) -> Spread {
-        spread(&self.times, |l| l.excess(pass)).unwrap_or(NONE)
-    }
-
-    /// The minor page faults of a pass; `None` where they are not told.
-    pub fn faults(&self, pass: usize) -> Option<f64> {
-        Some(spread(&self.faults, |l| l.at(pass))?.median)
-    }
-
-    /// Those beyond the steady state.
-    pub fn excess_faults(&self, pass: usize) -> Option<f64> {
-        Some(spread(&self.faults, |l| l.excess(pass))?.median)
-    }
-
-    /// Several parts as one.
-    pub fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
-        parts.into_iter().cloned().reduce(|a, b| Self {
-            times: add(&a.times, &b.times),
-            faults: add(&a.faults, &b.faults),
-        })
-    }
-
-    fn all_excess(&self) -> f64 {
-        (1..=FIRST).map(|pass| self.excess(pass).median).sum()
-    }
-}
-
-const NONE: Spread = Spread {
-    median: 0.0,
-    low: 0.0,
-    high: 0.0,
-};
-
-fn spread(levels: &[Levels], figure: impl Fn(&Levels) -> f64) -> Option<Spread> {
-    Spread::of(levels.iter().map(figure))
-}
-
-fn add(a: &[Levels], b: &[Levels]) -> Vec<Levels> {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| [*a, *b].into_iter().sum())
-        .collect()
-}
-
-impl Levels {
-    fn of(series: &[f64]) -> Self {
-        let mut first = [0.0; FIRST];
-        for (level, value) in first.iter_mut().zip(series) {
-            *level = *value;
-        }
-        let steady = median(series[later(series.len())].iter().copied());
-        Self {
-            first,
-            steady: steady.unwrap_or(0.0),
-        }
-    }
-
-    fn at(&self, pass: usize) -> f64 {
-        let value = pass.checked_sub(1).and_then(|index| self.first.get(index));
-        value.copied().unwrap_or(self.steady)
-    }
-
-    fn excess(&self, pass: usize) -> f64 {
-        self.at(pass) - self.steady
-    }
-}
-
-impl Sum for Levels {
-    fn sum<I: Iterator<Item = Self>>(levels: I) -> Self {
-        levels.fold(Self::default(), |mut sum, level| {
-            for (sum, value) in sum.first.iter_mut().zip(level.first) {
-                *sum += value;
-            }
-            sum.steady += level.steady;
-            sum
-        })
-    }
-}
-
-/// The passes that count as steady.
-fn later(passes: usize) -> Range<usize> {
-    passes / 2..passes
 }
 
 /// Judges every backend that was profiled.
 pub fn judge(explain: &Explain) -> Judged {
     let mut judged = Judged::default();
+    let mut profiled = Vec::new();
     for (backend, processes) in &explain.processes {
         let failures = processes.iter().filter_map(|process| {
             Some(Failure {
@@ -261,295 +189,137 @@ pub fn judge(explain: &Explain) -> Judged {
             }
         }
         for ((model, knobs), processes) in by_setting {
-            judged
-                .explanations
-                .extend(explanation(backend, model, knobs, &processes));
+            profiled.extend(Profiled::of(backend, model, knobs, processes));
         }
     }
+    judged.explanations = explanations(profiled);
     judged
 }
 
-fn explanation(
-    backend: &str,
-    model: &str,
-    knobs: &Knobs,
-    processes: &[&ExplainProcess],
-) -> Option<Explanation> {
-    let profiled: Vec<(&ExplainProcess, &Profile)> = processes
+/// Judges all settings together. They share a machine, so that each knows from the others how much processes
+/// vary; and the verdicts on one question are a family.
+fn explanations(profiled: Vec<Profiled>) -> Vec<Explanation> {
+    let passes: Vec<Vec<Option<FirstPass>>> = (1..=FIRST)
+        .map(|pass| {
+            let samples: Vec<_> = profiled.iter().map(|p| p.over_steady(pass)).collect();
+            FirstPass::judge_samples(&samples)
+        })
+        .collect();
+    let noise_of_excess = Noise::of(&profiled);
+    let explained: Vec<Vec<Option<LogSample>>> = profiled
         .iter()
-        .filter_map(|p| Some((*p, p.profile.as_ref()?)))
-        .filter(|(_, profile)| profile.passes.len() >= FEWEST_PASSES)
+        .map(|p| (1..=FIRST).map(|pass| explained(p, pass)).collect())
         .collect();
-    let profiles: Vec<&Profile> = profiled.iter().map(|(_, profile)| *profile).collect();
-    let &(first, of_first) = profiled.first()?;
-    let series = |figure: &dyn Fn(&ProfiledPass) -> f64| -> Vec<Levels> {
-        let figures = profiles
-            .iter()
-            .map(|profile| profile.passes.iter().map(figure).collect::<Vec<f64>>());
-        figures.map(|series| Levels::of(&series)).collect()
-    };
-    let walls = series(&|pass| milliseconds(pass.span.wall_ns));
-    let slowness = |pass| spread(&walls, |l| l.at(pass) / l.steady).map_or(1.0, |s| s.median);
-    let slow: Vec<bool> = (1..=FIRST)
-        .map(|pass| slowness(pass) > 1.0 + DELTA)
-        .collect();
-    let all_tell = profiles.iter().all(|profile| tells_faults(profile));
-    let outside = Part {
-        times: series(&|pass| {
-            milliseconds(pass.span.wall_ns) - milliseconds(pass.self_ns.iter().sum())
-        }),
-        faults: if all_tell {
-            series(&|pass| {
-                pass.span.minor_faults as f64 - pass.minor_faults.iter().sum::<u64>() as f64
-            })
-        } else {
-            Vec::new()
-        },
-    };
-    let operators = operators(&profiles, all_tell);
-    let inside = Part::together(operators.iter().map(|(_, part)| part));
-    let whole = Part {
-        times: inside.map_or_else(
-            || outside.times.clone(),
-            |inside| add(&inside.times, &outside.times),
-        ),
-        faults: series(&|pass| pass.span.minor_faults as f64),
-    };
-    let mut by_kind: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
-    for (operator, part) in &operators {
-        by_kind.entry(&operator.kind).or_default().push(part);
-    }
-    let kinds = by_kind
+    let noise_of_shares = noise(explained.iter().flatten().flatten());
+    let faults: Vec<Option<LogSample>> = profiled.iter().map(fault_ms).collect();
+    let noise_of_faults = noise(faults.iter().flatten());
+    let profilers = profilers(&profiled);
+    let layers = slower_layers(&profiled, &noise_of_excess.part);
+    let mut explanations = Vec::new();
+    for (at, (profiled, (slower_layers, profiler))) in profiled
         .into_iter()
-        .filter_map(|(kind, parts)| Some((kind.to_owned(), Part::together(parts)?)));
-    Some(Explanation {
-        backend: backend.into(),
-        model: model.into(),
-        format: first.format,
-        threads: first.threads,
-        knobs: knobs.clone(),
-        source: of_first.source.clone(),
-        processes: profiles.len(),
-        passes: of_first.passes.len(),
-        explained: (1..=FIRST)
-            .zip(&slow)
-            .map(|(pass, slow)| {
-                slow.then(|| explained(&profiles, &whole, &outside, pass))
-                    .flatten()
+        .zip(layers.into_iter().zip(profilers))
+        .enumerate()
+    {
+        let first = profiled.profiles[0];
+        let mut explanation = Explanation {
+            backend: profiled.backend.into(),
+            model: profiled.model.into(),
+            format: profiled.format,
+            threads: profiled.threads,
+            knobs: profiled.knobs.clone(),
+            source: first.source.clone(),
+            processes: profiled.profiles.len(),
+            passes: first.passes.len(),
+            passes_over_steady: passes.iter().map(|judged| judged[at]).collect(),
+            slower_layers,
+            explained: Vec::new(),
+            // The logarithms of slopes.
+            fault_ms: faults[at].map(|s| Estimate::of(&s, 1.0, &noise_of_faults).map(f64::exp)),
+            counts: counts(&profiled.profiles),
+            profiler,
+            noise: noise_of_excess,
+            whole: profiled.whole,
+            outside: profiled.outside,
+            kinds: profiled.kinds,
+            operators: profiled.operators,
+        };
+        explanation.explained = (1..)
+            .zip(&explained[at])
+            .map(|(pass, shares)| {
+                let shares = shares.filter(|_| explanation.is_slow(pass))?;
+                Some(share_estimate(&shares, &noise_of_shares))
             })
-            .collect(),
-        slow,
-        fault_ms: fault_ms(&operators, profiles.len()),
-        kinds: largest_first(kinds.collect()),
-        operators: largest_first(operators),
-        counts: counts(&profiles),
-        profiler: profiler(processes),
-        whole,
-        outside,
-    })
+            .collect();
+        explanations.push(explanation);
+    }
+    explanations
 }
 
-/// Every operator of any process. One that did not run in a process took no time there.
-fn operators(profiles: &[&Profile], with_faults: bool) -> Vec<(ProfiledOperator, Part)> {
-    let mut parts: BTreeMap<&ProfiledOperator, Part> = BTreeMap::new();
-    let nowhere = vec![Levels::default(); profiles.len()];
-    for (process, profile) in profiles.iter().enumerate() {
-        for (number, operator) in profile.operators.iter().enumerate() {
-            let part = parts.entry(operator).or_insert_with(|| Part {
-                times: nowhere.clone(),
-                faults: if with_faults {
-                    nowhere.clone()
-                } else {
-                    Vec::new()
-                },
-            });
-            let series = |values: &dyn Fn(&ProfiledPass) -> Option<f64>| -> Levels {
-                let passes = profile.passes.iter();
-                let series: Vec<f64> = passes.map(|p| values(p).unwrap_or(0.0)).collect();
-                Levels::of(&series)
-            };
-            // Each operator is there once; were one there twice, both would count.
-            let time = series(&|pass| Some(milliseconds(*pass.self_ns.get(number)?)));
-            part.times[process] = [part.times[process], time].into_iter().sum();
-            if let Some(levels) = part.faults.get_mut(process) {
-                let faults = series(&|pass| Some(*pass.minor_faults.get(number)? as f64));
-                *levels = [*levels, faults].into_iter().sum();
+/// A share is between nothing and all. Where every process explains all of the excess, it does not vary.
+fn share_estimate(shares: &LogSample, noise: &Prior) -> Estimate {
+    if shares.variance == 0.0 && shares.mean == 1.0 {
+        return Estimate::exact(1.0);
+    }
+    Estimate::of(shares, 1.0, noise).map(|share| share.clamp(0.0, 1.0))
+}
+
+/// For each setting and pass the layers that are told to take longer than in the steady state. Those of all
+/// settings and passes are one family.
+fn slower_layers(
+    profiled: &[Profiled],
+    noise: &Prior,
+) -> Vec<Vec<Vec<(ProfiledOperator, Estimate)>>> {
+    let mut all = Vec::new();
+    for (at, one) in profiled.iter().enumerate() {
+        for pass in 1..=FIRST {
+            for (operator, part) in one.large_layers(pass) {
+                let sample = part.relative_excess(pass);
+                let compared = sample.and_then(|s| Some((s, against_zero(&s, noise)?)));
+                all.extend(compared.map(|(sample, comparison)| {
+                    let excess = Estimate::of(&sample, part.size(pass), noise);
+                    (at, pass, operator, excess, comparison)
+                }));
             }
         }
     }
-    let parts = parts.into_iter();
-    parts
-        .map(|(operator, part)| (operator.clone(), part))
-        .collect()
-}
-
-fn tells_faults(profile: &Profile) -> bool {
-    let mut passes = profile.passes.iter();
-    passes.all(|pass| pass.minor_faults.len() == profile.operators.len())
-}
-
-fn largest_first<T>(mut parts: Vec<(T, Part)>) -> Vec<(T, Part)> {
-    parts.sort_by(|(_, a), (_, b)| b.all_excess().total_cmp(&a.all_excess()));
-    parts
-}
-
-/// The excess of a pass is explained as far as operators took it, and what lies outside of them
-/// where the engine's own counts say that it did something else than in the steady state.
-fn explained(profiles: &[&Profile], whole: &Part, outside: &Part, pass: usize) -> Option<Spread> {
-    let shares = profiles.iter().zip(&whole.times).zip(&outside.times);
-    Spread::of(shares.map(|((profile, whole), outside)| {
-        let unexplained = if is_witnessed(profile, pass) {
-            0.0
-        } else {
-            outside.excess(pass)
-        };
-        let share = unexplained / whole.excess(pass);
-        // Not a number where a process has no excess at all.
-        1.0 - share.abs().min(1.0)
-    }))
-}
-
-/// Whether a count of the engine changed in a pass otherwise than it does in the steady state.
-fn is_witnessed(profile: &Profile, pass: usize) -> bool {
-    let names: BTreeSet<&String> = profile
-        .passes
-        .iter()
-        .flat_map(|p| p.counts.keys())
-        .collect();
-    let change = |name: &str, index: usize| -> Option<i64> {
-        let after = *profile.passes.get(index)?.counts.get(name)?;
-        let before = match index.checked_sub(1) {
-            Some(previous) => *profile.passes.get(previous)?.counts.get(name)?,
-            None => before_first(profile, name)?,
-        };
-        Some(after.cast_signed().wrapping_sub(before.cast_signed()))
-    };
-    let told = names.into_iter().filter(|name| told_name(name).is_none());
-    told.into_iter().any(|name| {
-        let steady = later(profile.passes.len()).filter_map(|index| change(name, index));
-        let usual = median(steady.map(|change| change as f64)).unwrap_or(0.0);
-        let changed = pass.checked_sub(1).and_then(|index| change(name, index));
-        changed.is_some_and(|change| change as f64 != usual)
-    })
-}
-
-/// The end of the name of a count that is told before a pass.
-const BEFORE: &str = " before";
-
-/// The count that such a name belongs to.
-fn told_name(name: &str) -> Option<&str> {
-    name.strip_suffix(BEFORE)
-}
-
-fn before_first(profile: &Profile, name: &str) -> Option<u64> {
-    let counts = &profile.passes.first()?.counts;
-    counts.get(&format!("{name}{BEFORE}")).copied()
-}
-
-fn counts(profiles: &[&Profile]) -> Vec<Count> {
-    let passes = profiles.iter().flat_map(|profile| &profile.passes);
-    let names: BTreeSet<&String> = passes.flat_map(|pass| pass.counts.keys()).collect();
-    let names = names.into_iter().filter(|name| told_name(name).is_none());
-    names
-        .map(|name| {
-            let after = |pass: &dyn Fn(&Profile) -> Option<u64>| {
-                median(profiles.iter().filter_map(|p| Some(pass(p)? as f64)))
-            };
-            let first = (0..FIRST).map(|n| after(&|p| p.passes.get(n)?.counts.get(name).copied()));
-            let last = after(&|p| p.passes.last()?.counts.get(name).copied());
-            Count {
-                name: name.clone(),
-                before: after(&|p| before_first(p, name)),
-                after: first.chain([last]).collect(),
-            }
-        })
-        .collect()
-}
-
-/// What is asked of a regression that is believed: the share of the variance that it explains.
-const LEAST_R_SQUARED: f64 = 0.8;
-/// By which share its slopes may differ over processes, and without the operator of most faults.
-const SLOPE_TOLERANCE: f64 = 0.25;
-const FEWEST_OPERATORS: usize = 8;
-const FEWEST_PROCESSES: usize = 3;
-
-/// The excess time of the operators in pass 1 against their excess faults, in each process.
-fn fault_ms(operators: &[(ProfiledOperator, Part)], processes: usize) -> Option<Spread> {
-    let points = |process: usize| -> Option<Vec<(f64, f64)>> {
-        let points = operators.iter().map(|(_, part)| {
-            let faults = part.faults.get(process)?.excess(1);
-            Some((faults, part.times.get(process)?.excess(1)))
-        });
-        points.collect()
-    };
-    let slopes: Option<Vec<f64>> = (0..processes)
-        .map(|process| believed_slope(points(process)?))
-        .collect();
-    let slopes = slopes.filter(|slopes| slopes.len() >= FEWEST_PROCESSES)?;
-    let spread = Spread::of(slopes)?;
-    let narrow = |end: f64| (end / spread.median - 1.0).abs() <= SLOPE_TOLERANCE;
-    (spread.median > 0.0 && narrow(spread.low) && narrow(spread.high)).then_some(spread)
-}
-
-/// `None` where it hangs on a single point, or explains too little.
-fn believed_slope(mut points: Vec<(f64, f64)>) -> Option<f64> {
-    if points.iter().filter(|(x, _)| *x > 0.0).count() < FEWEST_OPERATORS {
-        return None;
+    control(all.iter_mut().map(|(.., comparison)| comparison));
+    let mut slower = vec![vec![Vec::new(); FIRST]; profiled.len()];
+    for (at, pass, operator, excess, comparison) in all {
+        let least = LEAST_DIFFERENCE * profiled[at].whole.steady();
+        if comparison.verdict == Verdict::Slower && excess.mean >= least {
+            slower[at][pass - 1].push((operator.clone(), excess));
+        }
     }
-    let (slope, r_squared) = regression(&points)?;
-    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    points.pop();
-    let (without, _) = regression(&points)?;
-    let stable = (without / slope - 1.0).abs() <= SLOPE_TOLERANCE;
-    (stable && r_squared >= LEAST_R_SQUARED).then_some(slope)
+    for layers in slower.iter_mut().flatten() {
+        layers.sort_by(|(_, a), (_, b)| b.mean.total_cmp(&a.mean));
+    }
+    slower
 }
 
-/// The slope of the least squares, and the share of the variance that it explains.
-fn regression(points: &[(f64, f64)]) -> Option<(f64, f64)> {
-    let x: Vec<f64> = points.iter().map(|p| p.0).collect();
-    let y: Vec<f64> = points.iter().map(|p| p.1).collect();
-    let (mean_x, mean_y) = (mean(&x)?, mean(&y)?);
-    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-        let points = points.iter();
-        points.map(|(x, y)| f(x - mean_x, y - mean_y)).sum()
-    };
-    let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
-    (xx > 0.0 && yy > 0.0).then(|| (xy / xx, xy * xy / (xx * yy)))
-}
-
-fn profiler(processes: &[&ExplainProcess]) -> Profiler {
-    let by_round = |variant: Variant, figure: &dyn Fn(&Levels) -> f64| -> BTreeMap<usize, f64> {
-        let of_variant = processes.iter().filter(|p| p.variant == variant);
-        of_variant
-            .filter(|p| p.failure.is_none())
-            .map(|process| {
-                let spans: Vec<Span> = match &process.profile {
-                    Some(profile) => profile.passes.iter().map(|pass| pass.span).collect(),
-                    None => process.passes.clone(),
-                };
-                let times: Vec<f64> = spans.iter().map(|s| milliseconds(s.wall_ns)).collect();
-                (process.round, figure(&Levels::of(&times)))
-            })
+/// What the hooks cost in each setting, by what all of them vary.
+fn profilers(profiled: &[Profiled]) -> Vec<Profiler> {
+    let compared = |figure: &dyn Fn(&Levels) -> f64, resolution: f64| -> Vec<Option<Comparison>> {
+        let ratios: Vec<_> = profiled.iter().map(|p| p.profiler_ratios(figure)).collect();
+        let noise = noise(ratios.iter().flatten());
+        let rule = Rule::interleaved(resolution);
+        let compare = |ratios: LogSample| Comparison::paired(&ratios, &noise, rule);
+        ratios
+            .into_iter()
+            .map(|ratios| ratios.map(compare))
             .collect()
     };
-    let compared = |figure: &dyn Fn(&Levels) -> f64, resolution: f64| {
-        let profiled = by_round(Variant::Profiled, figure);
-        let ratios = LogSample::of_ratios(&profiled, &by_round(Variant::Plain, figure))?;
-        let rule = Rule::interleaved(resolution);
-        Some(Comparison::paired(&ratios, &Prior::UNKNOWN, rule))
-    };
-    Profiler {
-        first: compared(&|levels| levels.at(1), FIRST_RESOLUTION),
-        steady: compared(&|levels| levels.steady, STEADY_RESOLUTION),
-    }
-}
-
-fn milliseconds(ns: u64) -> f64 {
-    ns as f64 / 1e6
+    let first = compared(&|levels| levels.at(1), FIRST_RESOLUTION);
+    let steady = compared(&|levels| levels.steady, STEADY_RESOLUTION);
+    let both = first.into_iter().zip(steady);
+    both.map(|(first, steady)| Profiler { first, steady })
+        .collect()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use firstpass_probe::{Profile, ProfiledPass, Span};
+
     use super::*;
     use crate::studies::explain::tests::{operator, process, run};
 
@@ -632,7 +402,7 @@ pub(crate) mod tests {
         ] {
             for (pass, time) in (1..).zip(times) {
                 close(part.time(pass), time);
-                close(part.excess(pass).median, time - steady);
+                close(found.excess(part, pass).mean, time - steady);
             }
             close(part.steady(), steady);
         }
@@ -688,10 +458,10 @@ pub(crate) mod tests {
     fn what_lies_outside_is_explained_by_a_witness_only() {
         let found = explanation_of(profile);
         // 5 of 70 ms lie outside of operators; nothing tells what the graph was before pass 1.
-        close(found.explained[0].expect("slow").median, 65.0 / 70.0);
+        close(found.explained[0].expect("slow").mean, 65.0 / 70.0);
         // All of the excess lies outside; the nodes changed. That the engine counts its passes says
         // nothing.
-        close(found.explained[1].expect("slow").median, 1.0);
+        close(found.explained[1].expect("slow").mean, 1.0);
         assert_eq!(found.explained[2], None);
 
         let silent = explanation_of(|round| {
@@ -701,14 +471,14 @@ pub(crate) mod tests {
             }
             profile
         });
-        close(silent.explained[1].expect("slow").median, 0.0);
+        close(silent.explained[1].expect("slow").mean, 0.0);
 
         let told = explanation_of(|round| {
             let mut profile = profile(round);
             profile.passes[0].counts.insert("nodes before".into(), 5);
             profile
         });
-        close(told.explained[0].expect("slow").median, 1.0);
+        close(told.explained[0].expect("slow").mean, 1.0);
     }
 
     #[test]
@@ -765,10 +535,123 @@ pub(crate) mod tests {
     #[test]
     fn a_fault_has_a_cost_only_where_that_is_well_determined() {
         let found = explanation_of(faulting(|faults| 2000 * faults + faults % 5 * 10_000));
-        close(found.fault_ms.expect("well determined").median, 0.002);
+        close(found.fault_ms.expect("well determined").mean, 0.002);
         let other = explanation_of(faulting(|faults| faults * 7919 % 1000 * 3000));
         assert_eq!(other.fault_ms, None);
         assert_eq!(explanation_of(profile).fault_ms, None);
+    }
+
+    /// Twelve passes of 200 ms on two layers; in pass 2 the first takes 11 ms longer and the other 11 ms less.
+    /// Both vary from process to process by `noise` ms, in turns.
+    fn shifted(noise: f64) -> impl Fn(u64) -> Profile {
+        move |round| {
+            let passes = (0..12).map(|pass| {
+                let shift = if pass == 1 { 11.0 } else { 0.0 };
+                let varied = if pass == 1 {
+                    noise * [-1.0, 1.0, -0.4, 0.7, -0.3][round as usize % 5]
+                } else {
+                    0.0
+                };
+                let ns = |ms: f64| (ms * MS as f64) as u64;
+                let self_ns = vec![ns(80.0 + shift + varied), ns(120.0 - shift + varied / 2.0)];
+                ProfiledPass {
+                    span: Span {
+                        wall_ns: self_ns.iter().sum(),
+                        ..Span::default()
+                    },
+                    self_ns,
+                    minor_faults: Vec::new(),
+                    counts: BTreeMap::new(),
+                }
+            });
+            let operators = vec![operator("moved", "conv"), operator("other", "quantize")];
+            Profile::new("a hook", operators, passes.collect())
+        }
+    }
+
+    /// Some engines measured in one run.
+    fn run_of(engines: Vec<Vec<ExplainProcess>>) -> Explain {
+        let named = engines.into_iter().enumerate();
+        Explain {
+            processes: named
+                .map(|(at, processes)| (format!("x{at}"), processes))
+                .collect(),
+            ..explain(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_slower_layer_is_told_in_a_pass_that_is_not_slow() {
+        let quiet = explanation_of(shifted(1.0));
+        let verdict = |found: &Explanation| found.passes_over_steady[1].map(|pass| pass.verdict());
+        assert_eq!(verdict(&quiet), Some(FirstPassVerdict::NotSlow));
+        let layers: Vec<&str> = quiet.slower_layers[1]
+            .iter()
+            .map(|(o, _)| o.layer.as_str())
+            .collect();
+        assert_eq!(layers, ["moved"]);
+        let (low, high) = quiet.slower_layers[1][0]
+            .1
+            .interval
+            .expect("five processes");
+        assert!(0.0 < low && low < 11.0 && 11.0 < high, "{low} {high}");
+        assert!(quiet.slower_layers[0].is_empty() && quiet.slower_layers[2].is_empty());
+        // The same excess among processes that differ by more than that is told of no layer.
+        let noisy = explanation_of(shifted(40.0));
+        assert!(
+            noisy.slower_layers[1].is_empty(),
+            "{:?}",
+            noisy.slower_layers
+        );
+    }
+
+    #[test]
+    fn one_process_is_judged_by_what_the_run_knows() {
+        let interval = |noise: f64, engines: usize| {
+            let one = processes(shifted(noise))
+                .into_iter()
+                .filter(|p| p.round == 0);
+            let others = (0..engines).map(|_| processes(shifted(noise)));
+            let judged = judge(&run_of([one.collect()].into_iter().chain(others).collect()));
+            let one = &judged.explanations[0];
+            assert_eq!(one.processes, 1);
+            one.excess(&one.whole, 2).interval
+        };
+        let width = |(low, high): (f64, f64)| high - low;
+        let quiet = width(interval(1.0, 4).expect("the run knows"));
+        let noisy = width(interval(10.0, 4).expect("the run knows"));
+        assert!(quiet > 0.0 && noisy > 5.0 * quiet, "{quiet}, {noisy}");
+        assert_eq!(interval(1.0, 0), None, "nothing knows");
+    }
+
+    /// Two processes of an engine, with hooks that cost a tenth, in a run whose other engines vary more or
+    /// less.
+    #[test]
+    fn what_the_hooks_cost_is_as_sure_as_the_run_is_quiet() {
+        let width = |noise: f64| {
+            let two = processes(profile).into_iter().filter(|p| p.round < 2);
+            let varied = |engine: u64| {
+                let mut processes = processes(profile);
+                for plain in processes.iter_mut().filter(|p| p.variant == Variant::Plain) {
+                    let varies = [1.0, -1.0, 0.5, 0.2, -0.7][(plain.round + engine as usize) % 5];
+                    for span in &mut plain.passes {
+                        span.wall_ns = (span.wall_ns as f64 * (1.0 + noise * varies)) as u64;
+                    }
+                }
+                processes
+            };
+            let judged = judge(&run_of(
+                [two.collect()]
+                    .into_iter()
+                    .chain((0..5).map(varied))
+                    .collect(),
+            ));
+            let steady = judged.explanations[0].profiler.steady.expect("two rounds");
+            assert_eq!(steady.samples, 2);
+            steady.half_width()
+        };
+        let (quiet, noisy) = (width(0.005), width(0.2));
+        assert!(quiet < 0.05 && noisy > 0.1, "{quiet}, {noisy}");
     }
 
     #[test]

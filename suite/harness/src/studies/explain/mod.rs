@@ -1,10 +1,15 @@
 //! Where do the first passes spend their time, operator by operator?
 
 pub mod command;
+mod counts;
 mod data;
+mod estimate;
+mod faults;
 pub mod judge;
 pub mod measure;
+mod part;
 pub mod plot;
+mod profiled;
 pub mod report;
 
 use std::{path::Path, process::ExitCode};

@@ -6,21 +6,27 @@ use std::{
 };
 
 use anyhow::Result;
-use firstpass_probe::{Format, Knobs};
-use firstpass_statistics::{Spread, comparison::Comparison};
+use firstpass_probe::{Format, Knobs, ProfiledOperator};
+use firstpass_statistics::comparison::Comparison;
 use firstpass_trial::model::ModelDescription;
 
 use crate::{
     graph::Graph,
     page::{
         markdown::image,
-        numbers::{milliseconds, percent_with_range, setting as name},
+        numbers::{milliseconds, setting as name, times_with_interval},
         table::Table,
     },
-    studies::explain::{
-        Explain, Variant,
-        judge::{Count, Explanation, FIRST, Failure, Judged, Part, judge},
-        plot::draw,
+    studies::{
+        explain::{
+            Explain, Variant,
+            judge::{Count, Estimate, Explanation, FIRST, Failure, Judged, Part, judge},
+            plot::draw,
+        },
+        first_passes::{
+            judge::first_pass::{FirstPass, FirstPassVerdict},
+            words::{bounds, outlook, ratio},
+        },
     },
 };
 
@@ -29,6 +35,9 @@ const KINDS: usize = 8;
 
 /// So many layers are shown.
 const LAYERS: usize = 5;
+
+/// So many of those that are slower in a pass are named.
+const NAMED_LAYERS: usize = 3;
 
 /// A kind of operators with less of the excess is not named in what remains.
 const LEAST_SHARE: f64 = 0.05;
@@ -117,11 +126,13 @@ fn introduction(explain: &Explain) -> String {
     format!(
         "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
          a plain one that shows what the hooks cost; by default, and with the tuning of tuned.toml. Times are those of profiled passes, in ms: medians \
-         over processes, with the smallest and the largest in brackets; an operator has the time without \
-         that of those it calls. *Steady* is the median of the later half of the passes for each \
+         over processes; an operator has the time without that of those it calls. *Steady* is the median of the later half of the passes for each \
          operator by itself and for what lies outside of them; the whole has the sum, a little less than \
          the median of whole passes, some operator or other of which is always disturbed. The *excess* of \
-         a pass is what it takes beyond that. It is *explained* as far as operators take it, or what the engine tells of \
+         a pass is what it takes beyond the steady time of its own process: the mean over processes with \
+         its 95 % interval, which knows from the whole run how much processes vary. A pass is *slow* or \
+         *not slow* (by less than 15 %) by a test over processes, and so is a layer *slower* than in a \
+         steady pass. The excess is *explained* as far as operators take it, or what the engine tells of \
          its state, such as the nodes of its graph, changed in that pass; what lies outside of all \
          operators without such a witness is not explained.",
         explain.run.settings.rounds, explain.run.settings.passes, explain.run.image,
@@ -167,11 +178,11 @@ fn heading(explanation: &Explanation) -> String {
 /// What pass 1 takes beyond the steady state and where: the largest shares, and its page faults.
 pub(crate) fn remains(explanation: &Explanation) -> String {
     let whole = &explanation.whole;
-    let excess = whole.excess(1).median;
-    let over = excess / whole.steady();
+    let excess = explanation.excess(whole, 1);
+    let over = excess.mean / whole.steady();
     let mut text = format!(
         "Pass 1 takes {} ms beyond the steady {} ms ({}{:.0} %)",
-        milliseconds(excess),
+        with_interval(excess, milliseconds),
         milliseconds(whole.steady()),
         if over < 0.0 { "" } else { "+" },
         100.0 * over,
@@ -192,7 +203,7 @@ pub(crate) fn remains(explanation: &Explanation) -> String {
         .map(|(kind, share)| format!("{kind} {:.0} %", 100.0 * share))
         .collect();
     if !shares.is_empty() {
-        text += &format!(", of which {}", shares.join(", "));
+        text += &format!("; the largest shares are {}", shares.join(", "));
     }
     if let Some(faults) = whole.excess_faults(1) {
         text += &format!("; it has {faults:.0} page faults more than a steady pass");
@@ -316,19 +327,25 @@ fn times(explanation: &Explanation, part: &Part) -> Vec<String> {
 }
 
 fn excess(explanation: &Explanation, part: &Part, pass: usize) -> String {
-    let Spread { median, low, high } = part.excess(pass);
-    // An excess may be negative, so that a dash would be ambiguous.
-    let time = format!(
-        "{} ({} to {})",
-        milliseconds(median),
-        milliseconds(low),
-        milliseconds(high)
-    );
+    let time = with_interval(explanation.excess(part, pass), milliseconds);
     match explanation.share(part, pass) {
         // What rounds to nothing has no sign.
         Some(share) if share.abs() < 0.005 => format!("{time}, 0 %"),
         Some(share) => format!("{time}, {:.0} %", 100.0 * share),
         None => time,
+    }
+}
+
+/// `1.5 (-0.2 to 3.2)`: a figure may be negative, so that a dash would be ambiguous.
+fn with_interval(estimate: Estimate, number: impl Fn(f64) -> String) -> String {
+    match estimate.interval {
+        Some((low, high)) => format!(
+            "{} ({} to {})",
+            number(estimate.mean),
+            number(low),
+            number(high)
+        ),
+        None => number(estimate.mean),
     }
 }
 
@@ -350,46 +367,99 @@ fn counts(explanation: &Explanation) -> Option<Table> {
     Some(Table::new(header).rows(rows))
 }
 
-/// Which share is explained, and what the hooks cost.
+/// Which passes are slow and where, how much of that is explained, and what the hooks cost.
 fn sentence(explanation: &Explanation) -> String {
-    let shares = (1..).zip(&explanation.explained).map(|(pass, explained)| {
-        explained.map_or_else(
-            || format!("pass {pass} is hardly slower than the steady state"),
-            |share| {
-                format!(
-                    "{} of the excess of pass {pass} is explained",
-                    percent_with_range(share)
-                )
-            },
+    let passes = (1..).zip(&explanation.passes_over_steady);
+    let passes = passes.filter_map(|(pass, judged)| {
+        let said = slowness(pass, judged.as_ref()?, explanation.explained[pass - 1]);
+        let layers = layers_said(&explanation.slower_layers[pass - 1]);
+        Some(
+            [vec![said], layers.into_iter().collect()]
+                .concat()
+                .join("; "),
         )
     });
-    let mut text = shares.collect::<Vec<_>>().join("; ");
+    let mut sentences: Vec<String> = passes.collect();
     if let Some(cost) = explanation.fault_ms {
-        text += &format!(
-            "; an excess page fault of an operator goes with {:.2} µs ({:.2}–{:.2}) of its excess in pass 1",
-            1000.0 * cost.median,
-            1000.0 * cost.low,
-            1000.0 * cost.high
-        );
+        let microseconds = |ms: f64| format!("{:.2}", 1000.0 * ms);
+        sentences.push(format!(
+            "An excess page fault of an operator goes with {} µs of its excess in pass 1",
+            with_interval(cost, microseconds)
+        ));
     }
-    let ratio = |comparison: Option<Comparison>| match comparison {
-        None => "an unknown time".to_owned(),
-        Some(c) if c.interval.1.is_finite() => {
-            format!("{:.3}× ({:.3}–{:.3})", c.ratio, c.interval.0, c.interval.1)
-        }
-        Some(c) => format!("{:.3}×", c.ratio),
+    let ratio = |comparison: Option<Comparison>| {
+        comparison.map_or_else(
+            || "an unknown time".to_owned(),
+            |c| times_with_interval(c.ratio, c.interval),
+        )
     };
     let processes = explanation.processes;
-    format!(
-        "{text}. Profiled, pass 1 takes {} and a steady pass {} of what it takes without. {} process{} \
-         of {} passes; the hook is {}.",
+    sentences.push(format!(
+        "Profiled, pass 1 takes {} and a steady pass {} of what it takes without",
         ratio(explanation.profiler.first),
         ratio(explanation.profiler.steady),
+    ));
+    sentences.push(format!(
+        "{} process{} of {} passes; the hook is {}",
         processes,
         if processes == 1 { "" } else { "es" },
         explanation.passes,
         explanation.source.trim_end_matches('.'),
-    )
+    ));
+    sentences.join(". ") + "."
+}
+
+/// Whether a pass is slow.
+fn slowness(pass: usize, judged: &FirstPass, explained: Option<Estimate>) -> String {
+    match judged.verdict() {
+        FirstPassVerdict::Slow => {
+            let explained = explained.map_or_else(String::new, |share| {
+                let percent = |share: f64| format!("{:.0}", 100.0 * share);
+                format!(
+                    "; {} % of its excess is explained",
+                    with_interval(share, percent)
+                )
+            });
+            format!(
+                "Pass {pass} takes {} the steady time{explained}",
+                ratio(judged)
+            )
+        }
+        FirstPassVerdict::NotSlow => {
+            format!("Pass {pass} is not slow: {} the steady time", ratio(judged))
+        }
+        FirstPassVerdict::Open => format!(
+            "Whether pass {pass} is slow is open: it takes {} the steady time, and {}",
+            bounds(judged),
+            outlook([judged])
+        ),
+    }
+}
+
+/// The layers that are told to be slower in a pass, whatever the whole pass is.
+fn layers_said(layers: &[(ProfiledOperator, Estimate)]) -> Option<String> {
+    let named: Vec<String> = layers
+        .iter()
+        .take(NAMED_LAYERS)
+        .map(|(operator, excess)| {
+            format!(
+                "`{}` by {} ms",
+                shortened(&operator.layer),
+                with_interval(*excess, milliseconds)
+            )
+        })
+        .collect();
+    let more = match layers.len().saturating_sub(NAMED_LAYERS) {
+        0 => String::new(),
+        1 => ", and one more layer".into(),
+        more => format!(", and {more} more layers"),
+    };
+    (!named.is_empty()).then(|| {
+        format!(
+            "slower in it than in a steady pass: {}{more}",
+            named.join(", ")
+        )
+    })
 }
 
 fn failure(failure: &Failure) -> String {
@@ -438,18 +508,37 @@ mod tests {
         let text = explanations_on_terminal(&explain(all));
         for expected in [
             "x on m",
-            "35.0 (35.0 to 35.0), 50 %",
             "*outside all operators*",
-            "93 % (93–93) of the excess of pass 1 is explained",
-            "100 % (100–100) of the excess of pass 2 is explained",
-            "pass 3 is hardly slower",
-            "steady pass 1.100×",
+            "Pass 1 takes 3.33× (3.",
+            "the steady time; 93 (8",
+            "% of its excess is explained; slower in it than in a steady pass: `last` by 35.0 (3",
+            "Pass 2 takes 2.00× (1.9",
+            "the steady time; 100 % of its excess is explained.",
+            "Pass 3 is not slow: 1.00× (0.9",
+            "steady pass 1.10× (1.0",
             "the hook is a hook",
             "after pass 2",
             "x on other was not profiled: it has no profile",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
+    }
+
+    #[test]
+    fn what_is_open_of_a_pass_is_said_with_its_bounds() {
+        let judged = judge(&explain(processes(|round| {
+            let mut profile = profile(round);
+            let longer = [0, 30, 2, 25, 4][round as usize] * 1_000_000;
+            profile.passes[2].self_ns[0] += longer;
+            profile.passes[2].span.wall_ns += longer;
+            profile
+        })));
+        let text = sentence(&judged.explanations[0]);
+        assert!(
+            text.contains("Whether pass 3 is slow is open: it takes between "),
+            "{text}"
+        );
+        assert!(text.contains("× the steady time, and "), "{text}");
     }
 
     #[test]
@@ -471,7 +560,7 @@ mod tests {
             "| quantize ",
             "| last  | quantize |",
             "(plots/explained-x-m.svg)",
-            "of the excess of pass 1 is explained",
+            "of its excess is explained",
         ] {
             assert!(with.contains(expected), "{expected} in {with}");
         }

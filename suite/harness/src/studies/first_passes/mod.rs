@@ -11,3 +11,4 @@ pub mod picture;
 pub mod plots;
 pub mod report;
 pub mod verdict;
+pub mod words;

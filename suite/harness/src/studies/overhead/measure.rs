@@ -1,6 +1,7 @@
 //! Building what is compared, and running it in rounds.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -27,7 +28,7 @@ use crate::{
     record::{Record, Recorder, code::Code, sidecar},
     studies::overhead::{
         OverheadProcess, OverheadRun, OverheadSettings, SIDECAR, VERSION, Variant,
-        judge::is_precise,
+        judge::judge_backends,
     },
 };
 
@@ -281,7 +282,14 @@ fn run_rounds(
         contest.run_round(settings, &bar, recorder)?;
         contest.rounds += 1;
         contest.used += round_began.elapsed();
-        contest.is_precise = is_precise(contest.backend, &contest.lines);
+        let measured = contests.iter().map(|c| (c.backend, &c.lines[..]));
+        let precise: BTreeMap<String, bool> = judge_backends(measured)
+            .into_iter()
+            .map(|cost| (cost.backend.clone(), cost.is_precise()))
+            .collect();
+        for contest in &mut *contests {
+            contest.is_precise = precise.get(contest.backend).copied().unwrap_or(false);
+        }
     }
     bar.finish_and_clear();
     Ok(())

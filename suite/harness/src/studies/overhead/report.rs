@@ -1,5 +1,7 @@
 //! The part of the report that says whether measuring disturbs.
 
+use firstpass_statistics::comparison::Comparison;
+
 use crate::{
     page::{numbers::milliseconds, table::Table},
     studies::overhead::{
@@ -22,9 +24,10 @@ pub(crate) fn section(overhead: Option<&Overhead>) -> String {
             "The same passes through the probe, by the engine called in a plain loop from Rust, and \
              by the engine's Python package where it has one, in fresh processes in turns. Compared \
              is the fastest quarter of the second half of the passes, since all do the same work and \
-             a disturbance only makes slower, by the median of the ratios within rounds, since a \
-             single disturbed round must not decide. The probe is *within* where the whole 95 % interval \
-             says that it is slower by at most {:.0} %. One reading of the clock lies inside of a \
+             a disturbance only makes slower, by the ratios within rounds; what all engines vary \
+             together tells how sure each ratio is. The probe is *within* where the whole 95 % interval \
+             says that it is slower by at most {:.0} %, and *open* where the interval reaches to both \
+             sides of that. One reading of the clock lies inside of a \
              timed pass and takes {:.0} ns; counters, digest and message lie beside it, and are to \
              take at most {:.1} % of a steady pass.",
             100.0 * ALLOWED,
@@ -62,6 +65,17 @@ pub(crate) fn section(overhead: Option<&Overhead>) -> String {
         .rows(lines)
         .markdown(),
     );
+    let sentences: Vec<String> = costs
+        .iter()
+        .flat_map(|cost| {
+            cost.against
+                .iter()
+                .map(|a| format!("- {}", sentence(cost, a)))
+        })
+        .collect();
+    if !sentences.is_empty() {
+        parts.push(sentences.join("\n"));
+    }
     let failures: Vec<String> = costs
         .iter()
         .flat_map(|cost| {
@@ -95,15 +109,61 @@ fn against(cost: &Cost, variant: Variant) -> String {
     let Some(against) = found(cost, variant) else {
         return "–".into();
     };
-    let verdict = match against.verdict {
+    let Comparison {
+        ratio,
+        interval: (low, high),
+        ..
+    } = against.comparison;
+    let verdict = match against.verdict() {
         OverheadVerdict::Within => "within",
         OverheadVerdict::Beyond => "⚠ beyond",
-        OverheadVerdict::Inconclusive => "inconclusive",
+        OverheadVerdict::Open => "open",
     };
-    let ratio = &against.ratio;
-    match ratio.interval {
-        Some((low, high)) => format!("{:.3}× ({low:.3}–{high:.3}), {verdict}", ratio.median),
-        None => format!("{:.3}×, {verdict}", ratio.median),
+    format!("{ratio:.3}× ({low:.3}–{high:.3}), {verdict}")
+}
+
+/// What the trait costs at most or at least, and what it would take to tell where that is open.
+fn sentence(cost: &Cost, against: &Against) -> String {
+    let (low, high) = against.comparison.interval;
+    let percent = |ratio: f64| format!("{:.1} %", 100.0 * (ratio - 1.0));
+    let backend = &cost.backend;
+    let than = match against.variant {
+        Variant::Python => "the Python package",
+        Variant::Direct | Variant::Probe => "the engine called directly",
+    };
+    let allowed = format!("{:.0} %", 100.0 * ALLOWED);
+    match against.verdict() {
+        OverheadVerdict::Within if high <= 1.0 => {
+            format!("{backend}: through the trait a pass takes no longer than by {than}.")
+        }
+        OverheadVerdict::Within => {
+            format!(
+                "{backend}: the trait costs at most {} against {than}.",
+                percent(high)
+            )
+        }
+        OverheadVerdict::Beyond => {
+            format!(
+                "{backend}: ⚠ the trait costs at least {} against {than}.",
+                percent(low)
+            )
+        }
+        OverheadVerdict::Open => {
+            let outlook = against.rounds_missing().map_or_else(
+                || "more rounds would hardly tell".to_owned(),
+                |rounds| {
+                    format!(
+                        "about {rounds} more round{} would tell",
+                        if rounds == 1 { "" } else { "s" }
+                    )
+                },
+            );
+            format!(
+                "{backend}: whether the trait costs less than {allowed} against {than} is open; it costs at most {}, \
+                 and {outlook}.",
+                percent(high)
+            )
+        }
     }
 }
 
@@ -115,5 +175,44 @@ fn same(cost: &Cost) -> String {
         "not told".into()
     } else {
         "yes".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::overhead::judge::{judge_backends, tests::processes};
+
+    #[test]
+    fn a_verdict_has_its_bound_in_words() {
+        let said = |share: f64| {
+            let processes = processes(share, 20);
+            let cost = judge_backends([("x", &processes[..])]).remove(0);
+            (
+                against(&cost, Variant::Direct),
+                sentence(&cost, &cost.against[0]),
+            )
+        };
+        let (cell, within) = said(0.005);
+        assert!(cell.ends_with("), within"), "{cell}");
+        assert!(
+            within.starts_with("x: the trait costs at most 1."),
+            "{within}"
+        );
+        let (cell, open) = said(0.015);
+        assert!(cell.ends_with("), open"), "{cell}");
+        assert!(open.contains("it costs at most 2."), "{open}");
+        assert!(open.contains(" more round"), "{open}");
+        let (cell, beyond) = said(0.1);
+        assert!(cell.ends_with("⚠ beyond"), "{cell}");
+        assert!(
+            beyond.contains("at least 8.") || beyond.contains("at least 9."),
+            "{beyond}"
+        );
+        let (_, faster) = said(-0.1);
+        assert!(
+            faster.ends_with("takes no longer than by the engine called directly."),
+            "{faster}"
+        );
     }
 }

@@ -18,9 +18,9 @@ use firstpass_trial::{
 use crate::{
     progress::progress,
     record::{code::Code, sidecar},
-    studies::{
-        first_passes::judge::latency::summarise,
-        shapes::{Found, SIDECAR, Shape, ShapesRun, ShapesSettings, VERSION},
+    studies::shapes::{
+        Found, SIDECAR, Shape, ShapesRun, ShapesSettings, VERSION,
+        judge::{Measured, judge},
     },
 };
 use firstpass_trial::made_up_input::random_input;
@@ -96,7 +96,12 @@ pub fn measure(
     }
     bar.finish_and_clear();
     recorder.finish()?;
-    found.extend(series.iter().map(|one| one.found(shapes.len())));
+    let measured = series.into_iter().map(|one| Measured {
+        backend: one.backend,
+        model: one.trial.model.name,
+        observations: one.observations,
+    });
+    found.extend(judge(measured.collect(), shapes.len()));
     Ok((run, found))
 }
 
@@ -128,43 +133,6 @@ impl Series {
             process,
         }
     }
-
-    fn found(&self, shapes: usize) -> Found {
-        let failed = self.observations.iter().find(|o| !o.process.completed());
-        let of_shape = |number: usize| {
-            let parts: Vec<Observation> = self
-                .observations
-                .iter()
-                .filter_map(|observation| part(observation, number))
-                .collect();
-            summarise(&parts).into_iter().next()
-        };
-        Found {
-            backend: self.backend.clone(),
-            model: self.trial.model.name.clone(),
-            latencies: (0..shapes).map(of_shape).collect(),
-            failure: failed.map(|o| o.process.outcome.to_string()),
-        }
-    }
-}
-
-/// What a process did on one shape, as if it had done nothing else; `None` where it did not come so far.
-fn part(observation: &Observation, number: usize) -> Option<Observation> {
-    let mut part = observation.clone();
-    let process = &mut part.process;
-    let later = observation.process.passes.iter().find(|p| p.input > number);
-    if let Some(next) = later {
-        process.last_reference_ns = Some(next.span.reference_ns);
-    }
-    process.passes.retain(|pass| pass.input == number);
-    for pass in &mut process.passes {
-        pass.input = 0;
-    }
-    if let Some(again) = number.checked_sub(1) {
-        process.prepared = observation.process.prepared_again.get(again).copied();
-    }
-    process.prepared_again.clear();
-    (!process.passes.is_empty()).then_some(part)
 }
 
 /// A trial over all shapes, with inputs that are made up.
@@ -203,57 +171,4 @@ fn trial(
 
 fn input_file(folder: &Path, model: &ModelDescription, number: usize) -> PathBuf {
     folder.join(format!("{}-{number}.safetensors", model.name))
-}
-
-#[cfg(test)]
-mod tests {
-    use firstpass_probe::{Format, Pass, Span};
-
-    use super::*;
-    use firstpass_trial::observation::Process;
-
-    #[test]
-    fn a_process_is_divided_by_shape() {
-        let span = |start_ns| Span {
-            start_ns,
-            reference_ns: start_ns,
-            ..Span::default()
-        };
-        let pass = |input, start_ns| Pass {
-            input,
-            digest: String::new(),
-            span: span(start_ns),
-        };
-        let mut process = Process::new(0);
-        process.prepared = Some(span(1));
-        process.prepared_again = vec![span(4)];
-        process.passes = vec![pass(0, 2), pass(0, 3), pass(1, 5)];
-        process.last_reference_ns = Some(9);
-        let whole = Observation {
-            cell: Cell {
-                backend: "b".into(),
-                model: "m".into(),
-                format: Format::ONNX,
-                knobs: Knobs::default(),
-                cold_files: false,
-                entry: 0,
-            },
-            purpose: Purpose::Latency,
-            round: 0,
-            images: Vec::new(),
-            system_counters: SystemCounters::before().after(),
-            eviction: None,
-            process,
-        };
-        let first = part(&whole, 0).map(|o| o.process);
-        let second = part(&whole, 1).map(|o| o.process);
-        let told = |process: &Option<Process>| {
-            let process = process.as_ref()?;
-            let prepared = process.prepared?.start_ns;
-            Some((prepared, process.passes.len(), process.last_reference_ns?))
-        };
-        assert_eq!(told(&first), Some((1, 2, 5)));
-        assert_eq!(told(&second), Some((4, 1, 9)));
-        assert!(part(&whole, 2).is_none());
-    }
 }

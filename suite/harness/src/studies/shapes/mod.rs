@@ -2,6 +2,7 @@
 
 pub mod command;
 mod data;
+pub mod judge;
 mod measure;
 pub mod report;
 

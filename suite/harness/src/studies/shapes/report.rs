@@ -5,22 +5,21 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::{
-    page::{
-        numbers::{milliseconds, times},
-        table::Table,
-        write_file,
-    },
+    page::{numbers::milliseconds, table::Table, write_file},
     studies::{
-        first_passes::judge::latency::{Latency, Phase},
+        first_passes::{
+            judge::{
+                first_pass::{FirstPass, FirstPassVerdict},
+                latency::Phase,
+            },
+            words::{bounds, outlook, ratio, with_verdict},
+        },
         shapes::{Found, Shape, ShapesRun},
     },
 };
 
 /// Beside the record of the measurements.
 const PAGE: &str = "shapes.md";
-
-/// A pass that takes so many times the steady time is a warm-up.
-const WARM_UP: f64 = 1.5;
 
 const HEADER: [&str; 8] = [
     "engine",
@@ -57,7 +56,8 @@ pub fn write_shapes(
         .collect();
     let text = format!(
         "# A new shape\n\nEach of {} fresh processes ran {} passes on made-up inputs of each shape, {}, \
-         with {} thread{}. Medians over processes; {}, {} cores, {}, code {}.\n\n{}\n\n{}\n",
+         with {} thread{}. Medians over processes; whether a first pass is slow is judged \
+         over the processes, with a 95 % interval; {}, {} cores, {}, code {}.\n\n{}\n\n{}\n",
         settings.rounds,
         settings.passes,
         names.join(", then "),
@@ -94,7 +94,10 @@ fn table(shapes: &[Shape], found: &[Found]) -> Table {
                 median(latency.pass.get(&1)),
                 median(latency.pass.get(&2)),
                 median(latency.steady.as_ref()),
-                ratio(latency).map_or_else(|| "–".into(), times),
+                latency
+                    .first_over_steady
+                    .as_ref()
+                    .map_or_else(|| "–".into(), with_verdict),
             ]);
         }
         if let Some(failure) = &one.failure {
@@ -104,31 +107,80 @@ fn table(shapes: &[Shape], found: &[Found]) -> Table {
     table
 }
 
-fn ratio(latency: &Latency) -> Option<f64> {
-    latency.first_over_steady.map(|first| first.ratio())
-}
-
-/// For each engine and model that came to a second shape: whether it warmed up again.
+/// For each engine and model that came to a second shape: whether it warms up again.
 fn sentences(shapes: &[Shape], found: &[Found]) -> Vec<String> {
     let mut sentences = Vec::new();
     for one in found {
         for (shape, latency) in shapes.iter().zip(&one.latencies).skip(1) {
-            let Some(found) = latency.as_ref().and_then(ratio) else {
-                continue;
-            };
-            let again = if found > WARM_UP {
-                "warms up again"
-            } else {
-                "does not warm up again"
-            };
-            sentences.push(format!(
-                "{} on {} {again} at {}: pass 1 takes {} the steady time.",
-                one.backend,
-                one.model,
-                shape.text,
-                times(found)
-            ));
+            let first = latency.as_ref().and_then(|l| l.first_over_steady);
+            sentences.extend(first.map(|first| {
+                format!(
+                    "{} on {}: {}.",
+                    one.backend,
+                    one.model,
+                    sentence(&shape.text, &first)
+                )
+            }));
         }
     }
     sentences
+}
+
+fn sentence(shape: &str, first: &FirstPass) -> String {
+    let again = match first.verdict() {
+        FirstPassVerdict::Slow => "it warms up again",
+        FirstPassVerdict::NotSlow => "it does not warm up again",
+        FirstPassVerdict::Open => {
+            return format!(
+                "whether it warms up again at {shape} is open: pass 1 takes {} its steady time; {}",
+                bounds(first),
+                outlook([first])
+            );
+        }
+    };
+    format!(
+        "pass 1 at {shape} takes {} its steady time: {again}",
+        ratio(first)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::shapes::judge::{judge, tests::measured};
+
+    #[test]
+    fn a_sentence_has_the_verdict_with_its_interval() -> Result<()> {
+        let measured = vec![
+            measured("slow", &[19.5, 20.1, 20.4, 19.9, 20.6]),
+            measured("fast", &[10.1, 9.9, 10.3, 10.2, 9.8]),
+            measured("unclear", &[10.0, 14.0, 9.8, 13.0, 9.6]),
+        ];
+        let shapes: Vec<Shape> = vec!["8x8".parse()?, "9x9".parse()?];
+        let sentences = sentences(&shapes, &judge(measured, 2));
+        let [slow, fast, unclear] = &sentences[..] else {
+            panic!("one sentence for each engine: {sentences:?}");
+        };
+        assert!(
+            slow.starts_with("slow on m: pass 1 at 9x9 takes 2.01× (1."),
+            "{slow}"
+        );
+        assert!(
+            slow.ends_with("its steady time: it warms up again."),
+            "{slow}"
+        );
+        assert!(
+            fast.starts_with("fast on m: pass 1 at 9x9 takes 1.01× (0."),
+            "{fast}"
+        );
+        assert!(
+            fast.ends_with("its steady time: it does not warm up again."),
+            "{fast}"
+        );
+        let open =
+            "unclear on m: whether it warms up again at 9x9 is open: pass 1 takes between 0.";
+        assert!(unclear.starts_with(open), "{unclear}");
+        assert!(unclear.contains("more process"), "{unclear}");
+        Ok(())
+    }
 }

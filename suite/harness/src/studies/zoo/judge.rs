@@ -13,8 +13,10 @@ use firstpass_trial::{
 use crate::{
     record::BackendRecord,
     studies::{
-        first_passes::judge::latency::{Latency, summarise},
-        tune::judge::{FIRST_GOAL, SECOND_GOAL},
+        first_passes::judge::{
+            first_pass::{FirstPass, FirstPassVerdict},
+            latency::{Latency, summarise},
+        },
         zoo::{MeasuredModel, MissingFile, Zoo},
     },
 };
@@ -49,11 +51,13 @@ impl Timed {
         }
     }
 
-    /// Passes 1 and 2 in units of the steady time.
-    fn over_steady(&self) -> Option<(f64, f64)> {
-        let latency = self.latency()?;
-        let first = latency.first_over_steady?.ratio();
-        Some((first, latency.second_over_steady?.ratio()))
+    /// Pass 1 in units of the steady time.
+    fn first(&self) -> Option<FirstPass> {
+        self.latency()?.first_over_steady
+    }
+
+    fn second(&self) -> Option<FirstPass> {
+        self.latency()?.second_over_steady
     }
 }
 
@@ -155,45 +159,62 @@ fn outputs(zoo: &Zoo, model: &MeasuredModel, record: &BackendRecord) -> Option<O
     zoo.record.outputs(cell, &names).ok().flatten()
 }
 
-/// What is to be said of one engine over all models that it ran.
+/// What is to be said of one engine over all models.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub backend: String,
-    /// Models that it ran and that have a steady state, and others.
-    pub told: usize,
-    pub undecided: usize,
-    /// On how many pass 1 takes more than [`FIRST_GOAL`] times the steady time.
-    pub slow_first: usize,
-    /// On how many pass 2 takes more than [`SECOND_GOAL`] times the steady time.
-    pub slow_second: usize,
-    /// Pass 1 over steady: the least, the median and the greatest; `None` where nothing is told.
-    pub first: Option<Extent>,
-    /// The same with the recommended settings, and how many models are slow with them.
-    pub tuned: Option<(Extent, usize)>,
+    /// Models that it did not run.
+    pub not_run: usize,
+    pub first: Verdicts,
+    pub second: Verdicts,
+    /// Pass 1 with the recommended settings.
+    pub tuned: Verdicts,
 }
 
-/// The titles of the models with the least and the greatest ratio are named with it.
+/// An early pass of several models, by verdict. The verdicts on all models and engines of the zoo are one
+/// family.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verdicts {
+    pub slow: Vec<Titled>,
+    pub not_slow: Vec<Titled>,
+    pub open: Vec<Titled>,
+}
+
+/// An early pass with the title of its model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Extent {
-    pub least: (f64, String),
-    pub median: f64,
-    pub greatest: (f64, String),
+pub struct Titled {
+    pub title: String,
+    pub pass: FirstPass,
 }
 
-impl Extent {
-    fn of(ratios: &[(f64, &str)]) -> Option<Self> {
-        let named = |(ratio, title): &(f64, &str)| (*ratio, (*title).to_owned());
-        Some(Self {
-            least: ratios
-                .iter()
-                .min_by(|a, b| a.0.total_cmp(&b.0))
-                .map(named)?,
-            median: firstpass_statistics::median(ratios.iter().map(|r| r.0))?,
-            greatest: ratios
-                .iter()
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .map(named)?,
-        })
+impl Verdicts {
+    fn of(rows: &[&Row], pass: impl Fn(&Row) -> Option<FirstPass>) -> Self {
+        let mut verdicts = Self::default();
+        for row in rows {
+            let Some(pass) = pass(row) else { continue };
+            let same = match pass.verdict() {
+                FirstPassVerdict::Slow => &mut verdicts.slow,
+                FirstPassVerdict::NotSlow => &mut verdicts.not_slow,
+                FirstPassVerdict::Open => &mut verdicts.open,
+            };
+            same.push(Titled {
+                title: row.model.description.title.clone(),
+                pass,
+            });
+        }
+        for same in [
+            &mut verdicts.slow,
+            &mut verdicts.not_slow,
+            &mut verdicts.open,
+        ] {
+            same.sort_by(|a, b| a.pass.ratio().total_cmp(&b.pass.ratio()));
+        }
+        verdicts
+    }
+
+    /// How many models were judged.
+    pub fn models(&self) -> usize {
+        self.slow.len() + self.not_slow.len() + self.open.len()
     }
 }
 
@@ -210,30 +231,13 @@ pub fn answers(rows: &[Row]) -> Vec<Answer> {
 }
 
 fn answer(backend: &str, rows: &[&Row]) -> Answer {
-    let told: Vec<(f64, f64, &str)> = rows
-        .iter()
-        .filter_map(|row| {
-            let (first, second) = row.default.over_steady()?;
-            Some((first, second, row.model.description.title.as_str()))
-        })
-        .collect();
-    let first: Vec<(f64, &str)> = told.iter().map(|t| (t.0, t.2)).collect();
-    let tuned: Vec<(f64, &str)> = rows
-        .iter()
-        .filter_map(|row| {
-            let (first, _) = row.tuned.as_ref()?.over_steady()?;
-            Some((first, row.model.description.title.as_str()))
-        })
-        .collect();
-    let slow = |ratios: &[(f64, &str)]| ratios.iter().filter(|r| r.0 > FIRST_GOAL).count();
+    let first = Verdicts::of(rows, |row| row.default.first());
     Answer {
         backend: backend.into(),
-        told: told.len(),
-        undecided: rows.len() - told.len(),
-        slow_first: slow(&first),
-        slow_second: told.iter().filter(|t| t.1 > SECOND_GOAL).count(),
-        first: Extent::of(&first),
-        tuned: Extent::of(&tuned).map(|extent| (extent, slow(&tuned))),
+        not_run: rows.len() - first.models(),
+        first,
+        second: Verdicts::of(rows, |row| row.default.second()),
+        tuned: Verdicts::of(rows, |row| row.tuned.as_ref()?.first()),
     }
 }
 
@@ -275,21 +279,24 @@ pub(crate) mod tests {
         }
     }
 
-    fn processes(cell: &Cell, first: f64, second: f64) -> Vec<Observation> {
-        (0..5)
-            .map(|round| Observation {
+    fn processes(cell: &Cell, first: [f64; 5], second: f64) -> Vec<Observation> {
+        (0..)
+            .zip(first)
+            .map(|(round, first)| Observation {
                 cell: cell.clone(),
                 ..observation(round, &times(&[first, second], 10.0))
             })
             .collect()
     }
 
-    /// Two models that an engine runs, slow and fast, one on which it fails, and one in a format that
-    /// it does not read.
+    /// Three models that an engine runs: one slowly at first, one not, and one of which that is open; one on
+    /// which it fails, and one in a format that it does not read.
     pub(crate) fn zoo() -> Result<Zoo> {
-        let mut observations = processes(&cell("b", false), 90.0, 40.0);
-        observations.extend(processes(&cell("b", true), 11.0, 10.0));
-        observations.extend(processes(&cell("a", false), 11.0, 10.0));
+        let mut observations = processes(&cell("b", false), [90.0; 5], 40.0);
+        observations.extend(processes(&cell("b", true), [10.1; 5], 10.0));
+        observations.extend(processes(&cell("a", false), [10.2; 5], 10.0));
+        let scattered = [10.0, 14.0, 10.5, 13.0, 11.0];
+        observations.extend(processes(&cell("e", false), scattered, 10.0));
         let mut failed = observation(0, &[]);
         failed.cell = cell("c", false);
         failed.process.outcome = Outcome::Failed(Error::engine("no such operator"));
@@ -300,10 +307,10 @@ pub(crate) mod tests {
             let formats = vec![Format::TORCHSCRIPT];
             backend.description = Some(Description::new(engine, formats, Vec::new()));
         }
-        let models = ["d", "c", "b", "a"].into_iter().map(measured);
+        let models = ["e", "d", "c", "b", "a"].into_iter().map(measured);
         let mut models = models.collect::<Result<Vec<_>>>()?;
         let only_onnx = [(Format::ONNX, "model.onnx".into())];
-        models[0].description.artifacts = only_onnx.into();
+        models[1].description.artifacts = only_onnx.into();
         Ok(Zoo {
             record,
             made: Made {
@@ -322,7 +329,7 @@ pub(crate) mod tests {
             .iter()
             .map(|r| r.model.description.name.as_str())
             .collect();
-        assert_eq!(names, ["a", "b", "c", "d"]);
+        assert_eq!(names, ["a", "b", "c", "d", "e"]);
         assert!(rows[0].default.latency().is_some() && rows[0].tuned.is_none());
         assert!(
             rows[1]
@@ -347,16 +354,17 @@ pub(crate) mod tests {
         let [answer] = &answers[..] else {
             panic!("one engine has one answer: {answers:?}");
         };
-        assert_eq!((answer.told, answer.undecided), (2, 2));
-        assert_eq!((answer.slow_first, answer.slow_second), (1, 1));
-        let first = answer.first.as_ref().expect("two models were timed");
-        assert_eq!(
-            (&*first.least.1, &*first.greatest.1),
-            ("Model a", "Model b")
-        );
-        assert!((first.greatest.0 - 9.0).abs() < 0.1, "{first:?}");
-        let (tuned, slow) = answer.tuned.as_ref().expect("one was tuned");
-        assert_eq!((*slow, &*tuned.greatest.1), (0, "Model b"));
+        let titles = |judged: &[Titled]| -> Vec<String> {
+            judged.iter().map(|one| one.title.clone()).collect()
+        };
+        assert_eq!((answer.first.models(), answer.not_run), (3, 2));
+        assert_eq!(titles(&answer.first.slow), ["Model b"]);
+        assert_eq!(titles(&answer.first.not_slow), ["Model a"]);
+        assert_eq!(titles(&answer.first.open), ["Model e"]);
+        assert_eq!(titles(&answer.second.slow), ["Model b"]);
+        assert_eq!(titles(&answer.tuned.not_slow), ["Model b"]);
+        let ratio = answer.first.slow[0].pass.ratio();
+        assert!((ratio - 9.0).abs() < 0.1, "{ratio}");
         Ok(())
     }
 }

@@ -137,8 +137,8 @@ mod tests {
     fn what_was_timed_has_a_dot_and_what_was_tuned_a_ring() -> Result<()> {
         let zoo = zoo()?;
         let svg = draw(&judge(&zoo))?.unwrap_or_default();
-        // Two models by default, one of them tuned, and both marks of the legend.
-        assert_eq!(count(&svg, "<circle"), 2 + 1 + 2);
+        // Three models by default, one of them tuned, and both marks of the legend.
+        assert_eq!(count(&svg, "<circle"), 3 + 1 + 2);
         assert!(svg.contains("Model a") && svg.contains("Model b"));
         assert!(!svg.contains("Model c"), "it failed");
         Ok(())

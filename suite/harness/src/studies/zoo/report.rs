@@ -16,11 +16,13 @@ use crate::{
         write_file,
     },
     studies::{
-        first_passes::{judge::latency::Latency, report::interval},
-        tune::judge::{FIRST_GOAL, SECOND_GOAL},
+        first_passes::{
+            judge::{first_pass::FirstPass, latency::Latency},
+            words::{outlook, with_verdict},
+        },
         zoo::{
             MissingFile, Zoo,
-            judge::{Answer, Extent, Row, Timed, answers, judge},
+            judge::{Answer, Row, Timed, Titled, Verdicts, answers, judge},
             plot,
         },
     },
@@ -34,7 +36,7 @@ const PLOT: &str = "plots/zoo.svg";
 /// The words of an engine are cut after so many characters.
 const WORDS: usize = 240;
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "model",
     "engine",
     "pass 1, ms",
@@ -42,6 +44,7 @@ const HEADER: [&str; 10] = [
     "steady, ms",
     "pass 1 / steady",
     "pass 2 / steady",
+    "class",
     "warm-up passes",
     "cold start, ms",
     "outputs",
@@ -101,8 +104,10 @@ fn introduction(zoo: &Zoo) -> String {
          would. What first passes cost depends on the operators and shapes of a model and not on what it \
          was trained for. *Outputs* are against those of eager PyTorch, where it made the model, over the \
          photographs: networks with random weights amplify every rounding, so steps add up over their \
-         layers. Medians over processes with 95 % intervals; *tuned* is with the settings of \
-         `tuned.toml`, which were found on the fixtures' detector.",
+         layers. Medians over processes. An early pass is *slow* or *not slow* (by less than 15 %) by a \
+         test over the processes, in units of their own steady time and with a 95 % interval; all of \
+         these tests are one family. *Tuned* is with the settings of `tuned.toml`, which were found on \
+         the fixtures' detector.",
         run.date.split('T').next().unwrap_or_default(),
         run.machine.cpu,
         run.machine.cores,
@@ -162,21 +167,18 @@ fn figures(latency: &Latency) -> Vec<String> {
         median(latency.pass.get(&1), milliseconds),
         median(latency.pass.get(&2), milliseconds),
         median(latency.steady.as_ref(), milliseconds),
-        interval(
-            latency
-                .first_over_steady
-                .map(|first| first.estimate())
-                .as_ref(),
-            times,
-        ),
-        latency
-            .second_over_steady
-            .map_or_else(|| "–".into(), |second| times(second.ratio())),
+        over_steady(latency.first_over_steady),
+        over_steady(latency.second_over_steady),
+        latency.class(),
         latency
             .warm_up_passes
             .map_or_else(|| "–".into(), |n| n.to_string()),
         median(latency.cold_start.as_ref(), milliseconds),
     ]
+}
+
+fn over_steady(pass: Option<FirstPass>) -> String {
+    pass.as_ref().map_or_else(|| "–".into(), with_verdict)
 }
 
 /// The outputs against the golden ones, the worst of them.
@@ -252,54 +254,87 @@ fn sentences(rows: &[Row]) -> Vec<String> {
 fn sentence(answer: &Answer) -> String {
     let Answer {
         backend,
-        told,
-        undecided,
-        slow_first,
-        slow_second,
-        ..
+        not_run,
+        first,
+        second,
+        tuned,
     } = answer;
-    let Some(first) = &answer.first else {
-        return format!("**{backend}**: it cannot be told, because it ran none of the models.");
-    };
-    let verdict = match (*slow_first, *told) {
-        (0, _) => "no",
-        (slow, all) if slow == all => "yes, all of them",
-        (slow, all) if 2 * slow > all => "yes, most of them",
+    let all = first.models();
+    if all == 0 {
+        return format!("**{backend}**: open, because it ran none of the models.");
+    }
+    let answer = match first.slow.len() {
+        0 if first.open.is_empty() => "no",
+        0 => "open",
+        slow if slow == all => "yes, all of them",
+        slow if 2 * slow > all => "yes, most of them",
         _ => "yes, some of them",
     };
     let mut text = format!(
-        "**{backend}**: {verdict}. Pass 1 takes more than {} the steady time on {slow_first} of {told} \
-         models, {}; pass 2 more than {} on {slow_second}.",
-        times(FIRST_GOAL),
-        extent(first),
-        times(SECOND_GOAL),
+        "**{backend}**: {answer}. Pass 1 is {}. Pass 2 is {}.",
+        counted(first),
+        counted(second)
     );
-    if let Some((tuned, slow)) = &answer.tuned {
+    if tuned.models() > 0 {
         text += &format!(
-            " With the settings of `tuned.toml` pass 1 is so slow on {slow}, {}.",
-            extent(tuned)
+            " With the settings of `tuned.toml` pass 1 is {}.",
+            counted(tuned)
         );
     }
-    if *undecided > 0 {
-        text += &format!(
-            " On {undecided} more it cannot be told: {backend} does not run them or reaches no steady state."
-        );
+    if *not_run > 0 {
+        text += &format!(" It does not run {not_run} more.");
     }
     text
 }
 
-fn extent(of: &Extent) -> String {
-    if of.least.1 == of.greatest.1 {
-        return format!("{} ({})", times(of.median), of.least.1);
+/// On how many models an early pass is slow, not slow or open, with what it takes in units of the steady time.
+fn counted(verdicts: &Verdicts) -> String {
+    let Verdicts {
+        slow,
+        not_slow,
+        open,
+    } = verdicts;
+    let all = verdicts.models();
+    let of_all = format!("of {all} model{}", if all == 1 { "" } else { "s" });
+    let mut parts = vec![match &slow[..] {
+        [] => format!("slow on none {of_all}"),
+        slow => format!("slow on {} {of_all}, {}", slow.len(), extent(slow)),
+    }];
+    if let Some(greatest) = not_slow.last() {
+        parts.push(format!(
+            "not slow on {}, at most {} ({})",
+            not_slow.len(),
+            times(greatest.pass.ratio()),
+            greatest.title
+        ));
     }
-    format!(
-        "from {} ({}) to {} ({}), {} in the median",
-        times(of.least.0),
-        of.least.1,
-        times(of.greatest.0),
-        of.greatest.1,
-        times(of.median),
-    )
+    let highest = open.iter().map(|one| one.pass.interval().1);
+    if let Some(highest) = highest.reduce(f64::max) {
+        parts.push(format!(
+            "open on {}, {}, with intervals up to {}; {}",
+            open.len(),
+            extent(open),
+            times(highest),
+            outlook(open.iter().map(|one| &one.pass))
+        ));
+    }
+    parts.join("; ")
+}
+
+/// Of models in the order of their ratios.
+fn extent(models: &[Titled]) -> String {
+    let named = |one: &Titled| format!("{} ({})", times(one.pass.ratio()), one.title);
+    let ratios = models.iter().map(|one| one.pass.ratio());
+    match (models, firstpass_statistics::median(ratios)) {
+        ([only], _) => named(only),
+        ([least, .., greatest], Some(median)) => format!(
+            "from {} to {}, {} in the median",
+            named(least),
+            named(greatest),
+            times(median)
+        ),
+        _ => String::new(),
+    }
 }
 
 /// Writes the page of other models into `folder`, with its plot; returns the page.
@@ -327,10 +362,27 @@ mod tests {
         assert!(row("| Model c").contains("no such operator"), "{page}");
         assert!(row("| Model d").contains("there as onnx"), "{page}");
         let last = page.trim_end().lines().last().unwrap_or_default();
-        let expected = "**x**: yes, some of them. Pass 1 takes more than 1.20× the steady time on 1 of 2 \
-                        models, from 1.10× (Model a) to 9.00× (Model b)";
+        let expected = "**x**: yes, some of them. Pass 1 is slow on 1 of 3 models, 9.00× (Model b); not slow \
+                        on 1, at most 1.02× (Model a); open on 1, 1.16× (Model e), \
+                        with intervals up to 1.";
         assert!(last.starts_with(expected), "{last}");
-        assert!(last.contains("On 2 more"), "{last}");
+        let of_second = "Pass 2 is slow on 1 of 3 models, 4.00× (Model b); not slow on 2";
+        assert!(last.contains(of_second), "{last}");
+        assert!(last.contains("more process"), "{last}");
+        let tuned =
+            "With the settings of `tuned.toml` pass 1 is slow on none of 1 model; not slow on 1";
+        assert!(last.contains(tuned), "{last}");
+        assert!(last.ends_with("It does not run 2 more."), "{last}");
+        for (model, verdict) in [
+            ("Model a", ", not slow "),
+            ("Model b", ", slow "),
+            ("Model e", ", open "),
+        ] {
+            let line = row(&format!("| {model}"));
+            assert!(line.contains(verdict), "{line}");
+        }
+        // The class of a series is said beside its figures.
+        assert!(row("| Model b").contains("| warm-up"), "{page}");
         Ok(())
     }
 

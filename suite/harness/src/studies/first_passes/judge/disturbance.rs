@@ -4,7 +4,10 @@
 use std::fmt;
 
 use firstpass_statistics::median;
-use firstpass_trial::observation::{Observation, Purpose};
+use firstpass_trial::{
+    observation::{Observation, Purpose},
+    system_counters::SystemCounters,
+};
 
 use crate::studies::first_passes::judge::core_speed::CoreSpeed;
 
@@ -18,7 +21,8 @@ const SHARED: f64 = 0.25;
 /// were, or waited for something.
 const WAITED: f64 = 0.9;
 
-/// Counters of the kernel tick every 10 ms: of a shorter process they say nothing.
+/// Counters of the kernel tick every 10 ms, so that they say nothing of a shorter time. Shorter processes
+/// are judged together with those that ran just before and after them, until so much time is covered.
 const SHORTEST_MS: f64 = 200.0;
 
 /// What disturbed a process.
@@ -55,20 +59,46 @@ impl fmt::Display for Disturbance {
     }
 }
 
+/// What the hypervisor and other processes took, as shares of one CPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct TakenShares {
+    stolen: f64,
+    shared: f64,
+}
+
+impl TakenShares {
+    /// While the process at this place ran, and its neighbours where it was too short to tell. The processes
+    /// are in the order in which they ran; nothing is taken where all of them together are too short.
+    fn around(in_order: &[&Observation], at: usize) -> Self {
+        let (mut first, mut last) = (at, at);
+        let sum = |first: usize, last: usize, counter: fn(&SystemCounters) -> Option<f64>| -> f64 {
+            let counters = in_order[first..=last].iter().map(|o| &o.system_counters);
+            counters.filter_map(counter).sum()
+        };
+        let wall = |first, last| sum(first, last, |counters| Some(counters.wall_ms));
+        while wall(first, last) < SHORTEST_MS {
+            if first == 0 && last + 1 == in_order.len() {
+                return Self::default();
+            }
+            first = first.saturating_sub(1);
+            last = (last + 1).min(in_order.len() - 1);
+        }
+        let wall = wall(first, last);
+        Self {
+            stolen: sum(first, last, |counters| counters.steal_ms) / wall,
+            shared: sum(first, last, |counters| counters.others_cpu_ms) / wall,
+        }
+    }
+}
+
 /// What disturbed the process of an observation; empty where nothing is known to have.
-pub fn disturbances(observation: &Observation) -> Vec<Disturbance> {
+fn disturbances(observation: &Observation, taken: TakenShares) -> Vec<Disturbance> {
     let mut found = Vec::new();
-    let system_counters = &observation.system_counters;
-    if system_counters.wall_ms >= SHORTEST_MS {
-        let share = |time: Option<f64>| time.map_or(0.0, |ms| ms / system_counters.wall_ms);
-        let stolen = share(system_counters.steal_ms);
-        if stolen > STOLEN {
-            found.push(Disturbance::Stolen(stolen));
-        }
-        let shared = share(system_counters.others_cpu_ms);
-        if shared > SHARED {
-            found.push(Disturbance::Shared(shared));
-        }
+    if taken.stolen > STOLEN {
+        found.push(Disturbance::Stolen(taken.stolen));
+    }
+    if taken.shared > SHARED {
+        found.push(Disturbance::Shared(taken.shared));
     }
     let later = observation.process.passes.get(2..).unwrap_or_default();
     if observation.cell.threads() == 1 {
@@ -115,8 +145,11 @@ impl Summary {
 pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Summary {
     let observations: Vec<&Observation> = observations.into_iter().collect();
     let speed = CoreSpeed::of(observations.iter().copied());
+    // Those that were started for agreement are neighbours too.
+    let mut in_order = observations;
+    in_order.sort_by_key(|o| o.process.spawned_ns);
     let mut summary = Summary::default();
-    for observation in observations {
+    for (at, observation) in in_order.iter().enumerate() {
         if observation.purpose != Purpose::Latency {
             continue;
         }
@@ -124,7 +157,7 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
         let slowdown = speed.slowdown(observation);
         summary.passes += slowdown.len();
         summary.slowed_passes += slowdown.iter().filter(|factor| **factor > 1.0).count();
-        let found = disturbances(observation);
+        let found = disturbances(observation, TakenShares::around(&in_order, at));
         summary.disturbed += usize::from(!found.is_empty());
         for disturbance in found {
             let same =
@@ -160,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_quiet_process_is_not_disturbed() {
-        assert_eq!(disturbances(&observation(0, &times(&[90.0], 10.0))), []);
+        let quiet = observation(0, &times(&[90.0], 10.0));
+        assert_eq!(disturbances(&quiet, TakenShares::around(&[&quiet], 0)), []);
     }
 
     #[test]
@@ -174,7 +208,7 @@ mod tests {
         }
         disturbed.process.passes[7].span.major_faults = 3;
         assert_eq!(
-            disturbances(&disturbed),
+            disturbances(&disturbed, TakenShares::around(&[&disturbed], 0)),
             [
                 Disturbance::Stolen(0.05),
                 Disturbance::Shared(0.4),
@@ -182,8 +216,47 @@ mod tests {
                 Disturbance::DiskReads(3)
             ]
         );
-        let summary = summarise(&[disturbed, observation(1, &times(&[], 10.0))]);
+        let mut quiet = observation(1, &times(&[], 10.0));
+        quiet.system_counters.wall_ms = 1000.0;
+        let summary = summarise(&[disturbed, quiet]);
         assert_eq!((summary.processes, summary.disturbed), (2, 1));
         assert!(summary.is_disturbed());
+    }
+
+    /// Twenty processes of 24 ms each, one right after the other. Counters tick every 10 ms: other
+    /// processes got `ticks` of them in a process, in turns.
+    fn short_processes(ticks: &[u32]) -> Vec<Observation> {
+        let short = |round: usize| {
+            let mut observation = observation(round, &times(&[], 0.5));
+            observation.process.spawned_ns = round as u64 * 24_000_000;
+            observation.system_counters.wall_ms = 24.0;
+            let others = 10.0 * f64::from(ticks[round % ticks.len()]);
+            observation.system_counters.others_cpu_ms = Some(others);
+            observation
+        };
+        (0..20).map(short).collect()
+    }
+
+    #[test]
+    fn short_processes_are_judged_with_their_neighbours() {
+        let loaded = summarise(&short_processes(&[2, 3, 2, 2]));
+        assert_eq!((loaded.processes, loaded.disturbed), (20, 20));
+        assert!(matches!(loaded.kinds[..], [(20, Disturbance::Shared(share))] if share > 0.8));
+
+        // A single tick is more than a quarter of a short process, and is nothing.
+        let quiet = summarise(&short_processes(&[0, 0, 1, 0]));
+        assert_eq!((quiet.processes, quiet.disturbed), (20, 0));
+    }
+
+    #[test]
+    fn a_load_disturbs_only_what_ran_meanwhile() {
+        let mut run = short_processes(&[0]);
+        for observation in &mut run[..10] {
+            observation.system_counters.others_cpu_ms = Some(24.0);
+        }
+        // In whichever order a record keeps them.
+        run.reverse();
+        let disturbed = summarise(&run).disturbed;
+        assert!((10..=14).contains(&disturbed), "{disturbed}");
     }
 }

@@ -46,6 +46,23 @@ impl FirstPass {
         }
     }
 
+    /// Judges the same early pass of several series. A sample has the logarithms of the pass over the steady
+    /// time, one for each process. They know together what is usual, and are one family.
+    pub fn judge_samples(samples: &[Option<LogSample>]) -> Vec<Option<Self>> {
+        let known = samples.iter().flatten();
+        let prior = Prior::fit(known.map(|s| (s.variance, s.freedom)));
+        let rule = Rule {
+            least_difference: DELTA,
+            ..Rule::interleaved(FIRST_RESOLUTION)
+        };
+        let mut judged: Vec<Option<Self>> = samples
+            .iter()
+            .map(|s| Some(Self(Comparison::paired(s.as_ref()?, &prior, rule))))
+            .collect();
+        control(judged.iter_mut().flatten().map(|first| &mut first.0));
+        judged
+    }
+
     pub fn verdict(&self) -> FirstPassVerdict {
         match self.0.verdict {
             Verdict::Slower => FirstPassVerdict::Slow,
@@ -80,18 +97,7 @@ fn judged(latencies: &[Latency], pass: usize) -> Vec<Option<FirstPass>> {
         .iter()
         .map(|l| LogSample::of(l.processes.iter().filter_map(over_steady)))
         .collect();
-    let known = samples.iter().flatten();
-    let prior = Prior::fit(known.map(|s| (s.variance, s.freedom)));
-    let rule = Rule {
-        least_difference: DELTA,
-        ..Rule::interleaved(FIRST_RESOLUTION)
-    };
-    let mut judged: Vec<Option<FirstPass>> = samples
-        .iter()
-        .map(|s| Some(FirstPass(Comparison::paired(s.as_ref()?, &prior, rule))))
-        .collect();
-    control(judged.iter_mut().flatten().map(|first| &mut first.0));
-    judged
+    FirstPass::judge_samples(&samples)
 }
 
 #[cfg(test)]

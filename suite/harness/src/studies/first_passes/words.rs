@@ -1,0 +1,94 @@
+//! What is said of an early pass, in a table and in a sentence.
+
+use crate::{
+    page::numbers::{times, times_with_interval},
+    studies::first_passes::judge::first_pass::FirstPass,
+};
+
+/// `1.39× (1.33–1.45×)`
+pub(crate) fn ratio(pass: &FirstPass) -> String {
+    times_with_interval(pass.ratio(), pass.interval())
+}
+
+/// `1.39× (1.33–1.45×), slow`
+pub(crate) fn with_verdict(pass: &FirstPass) -> String {
+    format!("{}, {}", ratio(pass), pass.verdict())
+}
+
+/// `between 0.90× and 1.40×`
+pub(crate) fn bounds(pass: &FirstPass) -> String {
+    let (low, high) = pass.interval();
+    format!("between {} and {}", times(low), times(high))
+}
+
+/// What it would take to judge a pass whose verdict is open.
+pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a FirstPass>) -> String {
+    let more = open.into_iter().map(|pass| {
+        let needed = pass.0.rounds_needed()?;
+        Some(needed.saturating_sub(pass.0.samples).max(1))
+    });
+    let most = more.collect::<Option<Vec<usize>>>();
+    match most.and_then(|more| more.into_iter().max()) {
+        Some(1) => "one more process would probably tell".into(),
+        Some(more) => format!("about {more} more processes would tell"),
+        None => "a thousand processes would hardly tell".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_statistics::comparison::{Comparison, Verdict};
+
+    use super::*;
+    use crate::studies::first_passes::judge::latency::{
+        summarise,
+        tests::{observation, times as series},
+    };
+
+    fn judged(first: &[f64]) -> FirstPass {
+        let processes: Vec<_> = first
+            .iter()
+            .enumerate()
+            .map(|(round, first)| observation(round, &series(&[*first], 10.0)))
+            .collect();
+        let judged = summarise(&processes).remove(0).first_over_steady;
+        judged.expect("a first pass")
+    }
+
+    #[test]
+    fn a_verdict_has_its_figure_and_what_is_open_its_bounds() {
+        let slow = with_verdict(&judged(&[40.0; 5]));
+        assert!(
+            slow.starts_with("4.00× (3.") && slow.ends_with(", slow"),
+            "{slow}"
+        );
+        let open = judged(&[10.0, 14.0, 11.0]);
+        assert!(bounds(&open).starts_with("between 0."), "{}", bounds(&open));
+        assert!(
+            outlook([&open]).contains("more process"),
+            "{}",
+            outlook([&open])
+        );
+        assert_eq!(
+            outlook([&slow_to_tell(0.3)]),
+            "about 22 more processes would tell"
+        );
+        assert_eq!(
+            outlook([&slow_to_tell(0.3), &slow_to_tell(9.0)]),
+            "a thousand processes would hardly tell"
+        );
+    }
+
+    /// A ratio of 1.3 of three processes whose logarithms have this standard deviation.
+    fn slow_to_tell(deviation: f64) -> FirstPass {
+        FirstPass(Comparison {
+            verdict: Verdict::Open,
+            ratio: 1.3,
+            interval: (0.9, 1.9),
+            p: 0.5,
+            deviation,
+            samples: 3,
+            resolution: 0.15,
+        })
+    }
+}
