@@ -87,6 +87,7 @@ mod tests {
             interval: (0.9, 1.9),
             p: 0.5,
             deviation,
+            freedom: 2.0,
             samples: 3,
             resolution: 0.15,
         })
