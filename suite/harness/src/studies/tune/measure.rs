@@ -69,7 +69,7 @@ pub fn try_settings(
     }
     let race = |title: &'static str, folder: &Path, share: f64, variants: Variants| {
         let settings = arguments.settings(RunSettings {
-            processes: 40,
+            processes: 64,
             least_processes: 2,
             passes: 25,
             agreement_passes: 1,

@@ -196,7 +196,7 @@ fn advice(ablation: &Ablation, need: Need) -> String {
             );
         }
     }
-    text + " " + &break_even_sentence(setting.break_even)
+    text + " " + &break_even_sentence(ablation.break_even(setting))
 }
 
 /// How many passes on zeros the setting has, and when it is ready.
@@ -308,46 +308,42 @@ fn goals_in_words(ablation: &Ablation, setting: Option<&Setting>, need: Need) ->
     }
 }
 
-/// The default and the two recommendations side by side.
+/// The default and what is recommended side by side.
 fn recommendations(ablation: &Ablation) -> String {
-    let chosen = Need::ALL.map(|need| (need, recommended(ablation, need)));
-    let header = ["".to_owned(), "default".into()];
-    let header = header.into_iter().chain(Need::ALL.map(|n| n.to_string()));
+    let recommended = |need| Some((need, recommended(ablation, need)?));
+    let chosen: Vec<(Need, &Setting)> = Need::ALL.into_iter().filter_map(recommended).collect();
     let default = &ablation.default;
-    let time = |estimate: Option<f64>| {
-        estimate.map_or_else(|| "–".into(), |ms| format!("{} ms", milliseconds(ms)))
+    let row = |name: &str, default: String, cell: &dyn Fn(Need, &Setting) -> String| {
+        let settings = chosen.iter().map(|(need, setting)| cell(*need, setting));
+        let cells = [name.to_owned(), default];
+        cells.into_iter().chain(settings).collect::<Vec<_>>()
     };
-    let middle = |figure: Figure| time(median(default.by_round(figure).into_values()));
-    let compared = [
+    let header = row("", "default".into(), &|need, _| need.to_string());
+    let mut rows = vec![row("setting", "–".into(), &|_, s| {
+        format!("`{}`", s.name())
+    })];
+    for (name, figure) in [
         ("first answer", Figure::ColdStart),
         ("third answer", Figure::ThreeAnswers),
         ("ready for pass 1", Figure::Ready),
         ("pass 1", Figure::FirstPass),
         ("pass 2", Figure::SecondPass),
         ("steady", Figure::Steady),
-    ];
-    let row = |name: &str, default: String, of: &dyn Fn(Need, &Setting) -> String| {
-        let settings = chosen.map(|(need, setting)| {
-            setting.map_or_else(|| "–".to_owned(), |setting| of(need, setting))
-        });
-        let cells = [name.to_owned(), default];
-        cells.into_iter().chain(settings).collect::<Vec<_>>()
-    };
-    let mut rows = vec![row("setting", "–".into(), &|_, s| {
-        format!("`{}`", s.name())
-    })];
-    for (name, figure) in compared {
-        rows.push(row(name, middle(figure), &|_, s| against(s, figure)));
+    ] {
+        let time = median(default.by_round(figure).into_values());
+        let time = time.map_or_else(|| "–".into(), |ms| format!("{} ms", milliseconds(ms)));
+        rows.push(row(name, time, &|_, s| against(s, figure)));
     }
-    let [first, second] = over_steady(Some(default));
-    rows.push(row("pass 1 / steady", first, &|_, s| {
-        over_steady(s.latency.as_ref())[0].clone()
-    }));
-    rows.push(row("pass 2 / steady", second, &|_, s| {
-        over_steady(s.latency.as_ref())[1].clone()
-    }));
-    let unmet = goals_in_words(ablation, None, Need::Serve);
-    rows.push(row("goals", unmet, &|need, s| {
+    for (at, name) in ["pass 1 / steady", "pass 2 / steady"]
+        .into_iter()
+        .enumerate()
+    {
+        let shown = |latency: Option<&Latency>| over_steady(latency)[at].clone();
+        let default = shown(Some(default));
+        rows.push(row(name, default, &|_, s| shown(s.latency.as_ref())));
+    }
+    let reached = goals_in_words(ablation, None, Need::Serve);
+    rows.push(row("goals", reached, &|need, s| {
         goals_in_words(ablation, Some(s), need)
     }));
     Table::new(header).rows(rows).markdown()
@@ -561,7 +557,7 @@ fn combined_table(ablation: &Ablation) -> String {
             against(Figure::Steady),
             outputs_or_failure(setting),
             setting.memory.map_or("–".into(), times),
-            break_even(setting.break_even),
+            break_even(ablation.break_even(setting)),
         ]);
         lines.push(line);
     }
@@ -602,7 +598,7 @@ fn single_table(ablation: &Ablation, description: Option<&Description>) -> Strin
         line.extend([
             outputs_or_failure(setting),
             setting.memory.map_or("–".into(), times),
-            break_even(setting.break_even),
+            break_even(ablation.break_even(setting)),
         ]);
         line
     });

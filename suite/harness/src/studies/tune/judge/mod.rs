@@ -3,6 +3,8 @@
 pub mod candidates;
 pub mod race;
 pub mod recommend;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,7 +93,6 @@ pub struct Setting {
     pub outputs: OutputChange,
     /// Peak memory over that of the default.
     pub memory: Option<f64>,
-    pub break_even: Option<BreakEven>,
     /// The engine's own words, where it does not run with this setting.
     pub failure: Option<String>,
 }
@@ -152,7 +153,6 @@ impl Ablation {
             let peak = |l: &Latency| l.peak_memory_mib.as_ref().map(|m| m.median);
             let memory = latency.and_then(peak).zip(peak(&default));
             Setting {
-                break_even: latency.and_then(|own| break_even(own, &default, &against)),
                 memory: memory.map(|(own, default)| own / default),
                 against,
                 knobs: measured.knobs,
@@ -168,6 +168,11 @@ impl Ablation {
             comparisons,
             default,
         }
+    }
+
+    /// After how many passes a setting has taken as much time as the default; `None` where it has no figures.
+    pub fn break_even(&self, setting: &Setting) -> Option<BreakEven> {
+        break_even(setting.latency.as_ref()?, &self.default, &setting.against)
     }
 
     /// The first of two settings against the second.
@@ -482,7 +487,7 @@ pub(crate) mod tests {
         assert_eq!(setting(&judged, "c=wrong").outputs, OutputChange::Unknown);
         assert!(!setting(&judged, "c=wrong").is_harmless());
         assert!(!setting(&judged, "d=trade").is_harmless());
-        let even = |name| setting(&judged, name).break_even;
+        let even = |name| judged.break_even(setting(&judged, name));
         assert_eq!(even("a=tuning"), Some(BreakEven::AlwaysAhead));
         assert_eq!(even("b=nothing"), Some(BreakEven::Untold));
         assert_eq!(even("e=worse"), Some(BreakEven::NeverAhead));

@@ -246,3 +246,134 @@ pub fn warm_up_steps<'a>(
     steps.sort_by_key(|(passes, _)| *passes);
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::tune::judge::tests::ablation;
+
+    fn name(setting: Option<&Setting>) -> Option<String> {
+        setting.map(Setting::name)
+    }
+
+    #[test]
+    fn each_need_has_a_recommendation_of_its_own() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=cold", 60.0, 10.0, "same"),
+            ("a=serve", 11.0, 10.0, "same"),
+        ]);
+        assert_eq!(
+            name(recommended(&judged, Need::Serve)).as_deref(),
+            Some("a=serve")
+        );
+        let goals = goals(&judged, recommended(&judged, Need::Serve), Need::Serve);
+        let reached: Vec<Reached> = goals.iter().map(Goal::reached).collect();
+        assert_eq!(reached, [Reached::Met, Reached::Met]);
+    }
+
+    #[test]
+    fn what_changes_outputs_or_costs_steady_time_is_not_recommended() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=right", 50.0, 10.0, "same"),
+            ("b=wrong", 20.0, 10.0, "other"),
+            ("c=trade", 20.0, 15.0, "same"),
+        ]);
+        for need in Need::ALL {
+            assert_eq!(
+                name(recommended(&judged, need)).as_deref(),
+                Some("a=right"),
+                "{need}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_further_knob_has_to_be_told_to_be_better() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=x", 20.0, 10.0, "same"),
+            ("a=x,b=y", 15.0, 10.0, "same"),
+            ("a=x,b=y,c=z", 14.99, 10.0, "same"),
+        ]);
+        assert_eq!(
+            name(recommended(&judged, Need::Serve)).as_deref(),
+            Some("a=x, b=y")
+        );
+    }
+
+    #[test]
+    fn the_fewest_warm_up_passes_that_suffice_are_recommended() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("warm-up=full", 14.0, 10.0, "same"),
+            ("warm-up=full-2", 10.0, 10.0, "same"),
+            ("warm-up=full-3", 9.99, 10.0, "same"),
+        ]);
+        let setting = recommended(&judged, Need::Serve).expect("warm-up passes help");
+        assert_eq!(setting.name(), "warm-up=full-2");
+        let steps: Vec<usize> = warm_up_steps(&judged, setting)
+            .into_iter()
+            .map(|(passes, _)| passes)
+            .collect();
+        assert_eq!(steps, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn where_nothing_helps_the_bound_is_known() {
+        let judged = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 100.0, 10.0, "same")]);
+        for need in Need::ALL {
+            match advise(&judged, need) {
+                Advice::Nothing { bound: Some(bound) } => assert!(bound < 0.05, "{bound}"),
+                other => panic!("{need}: {other:?}"),
+            }
+        }
+        let wrong = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 20.0, 10.0, "other")]);
+        let advice = advise(&wrong, Need::Cold);
+        assert!(
+            matches!(advice, Advice::Nothing { bound: None }),
+            "{advice:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_open_is_named_with_the_time_that_it_takes_to_tell() {
+        let mut judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=maybe", 60.0, 10.0, "same"),
+            ("b=less", 80.0, 10.0, "same"),
+        ]);
+        let all = judged.settings.iter_mut();
+        for comparison in all.flat_map(|s| s.against.values_mut()) {
+            comparison.verdict = Verdict::Open;
+            comparison.deviation = 0.5;
+            comparison.interval = (comparison.ratio * 0.8, comparison.ratio * 1.25);
+        }
+        match advise(&judged, Need::Cold) {
+            Advice::Open {
+                seeming,
+                seconds,
+                bound,
+            } => {
+                assert_eq!(seeming.name(), "a=maybe");
+                assert!(seconds.is_some_and(|s| s > 0.0), "{seconds:?}");
+                assert!(bound > 0.25, "{bound}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_goal_is_met_or_not_or_open() {
+        let goal = |interval| Goal {
+            name: "pass 1",
+            limit: 1.2,
+            ratio: 1.1,
+            interval,
+        };
+        assert_eq!(goal((1.0, 1.2)).reached(), Reached::Met);
+        assert_eq!(goal((1.1, 1.3)).reached(), Reached::Open);
+        assert_eq!(goal((1.3, 1.4)).reached(), Reached::NotMet);
+    }
+}
