@@ -103,6 +103,7 @@ fn small(shape: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{EngineInfo, Format, Tensors};
 
     #[test]
     fn every_value_of_the_knob_is_honoured() {
@@ -110,6 +111,62 @@ mod tests {
         let by_word: Vec<Option<usize>> = knob().words().iter().map(|w| passes(w)).collect();
         assert_eq!(by_word, [Some(0), Some(1), Some(2), Some(3), None]);
         assert_eq!(warm_up_passes(&Knobs::default()), Some(0));
+    }
+
+    /// An engine that counts its passes in what it prepared.
+    struct Counting;
+
+    impl Backend for Counting {
+        const NAME: &'static str = "counting";
+        const FORMATS: &'static [Format] = &[];
+        type Engine = ();
+        type Loaded = ();
+        type Prepared = usize;
+
+        fn knobs() -> Vec<Knob> {
+            Vec::new()
+        }
+
+        fn start(_: &Knobs) -> Result<()> {
+            Ok(())
+        }
+
+        fn describe((): &()) -> Result<EngineInfo> {
+            Ok(EngineInfo::new("1", "none"))
+        }
+
+        fn load((): &(), _: &Model) -> Result<()> {
+            Ok(())
+        }
+
+        fn prepare((): &(), _: &[Vec<usize>]) -> Result<usize> {
+            Ok(0)
+        }
+
+        fn pass(passes: &mut usize, inputs: &[Tensor]) -> Result<Tensors> {
+            *passes += 1;
+            Ok(inputs.to_vec())
+        }
+    }
+
+    #[test]
+    fn so_many_passes_are_run_on_what_is_used_later() -> Result<()> {
+        let model = Model {
+            name: "none".into(),
+            format: Format::ONNX,
+            path: "none".into(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        for (word, expected) in [("full", 1), ("full-2", 2), ("full-3", 3), ("small", 0)] {
+            let mut passes = 0;
+            let warm_up = WarmUp::of(&Knobs::default().with(WARM_UP, word));
+            if let Some(warm_up) = warm_up {
+                warm_up.run::<Counting>(&(), &mut passes, &model)?;
+            }
+            assert_eq!((word, passes), (word, expected));
+        }
+        Ok(())
     }
 
     #[test]

@@ -30,7 +30,10 @@ use crate::{
             Tuning,
             judge::{
                 Ablation, BreakEven, OutputChange, STEADY_ALLOWANCE, Setting,
-                recommend::{Advice, Reached, advise, figures, goals, recommended, warm_up_steps},
+                recommend::{
+                    Advice, Reached, advise, figures, goals, recommended, warm_up_steps,
+                    warm_up_suffices,
+                },
             },
             plot as pareto, snippets,
         },
@@ -192,32 +195,33 @@ fn advice(ablation: &Ablation, need: Need) -> String {
                 "Pass 1 takes {} the time of the default, pass 2 {}. {}",
                 against(setting, Figure::FirstPass),
                 against(setting, Figure::SecondPass),
-                warm_up(setting, &ablation.default),
+                warm_up(ablation, setting),
             );
         }
     }
     text + " " + &break_even_sentence(ablation.break_even(setting))
 }
 
-/// How many passes on zeros the setting has, and when it is ready.
-fn warm_up(setting: &Setting, default: &Latency) -> String {
-    let passes = match warm_up_passes(&setting.knobs) {
-        Some(0) => "No warm-up pass is needed".into(),
-        Some(1) => "One warm-up pass suffices".into(),
-        Some(passes) => format!("{passes} warm-up passes suffice"),
-        None => "One small warm-up pass suffices".into(),
+/// How many passes on zeros the setting has, whether more would help, and when it is ready.
+fn warm_up(ablation: &Ablation, setting: &Setting) -> String {
+    let mut text: String = match warm_up_passes(&setting.knobs) {
+        Some(0) => "It runs no warm-up pass".into(),
+        Some(1) => "It runs one warm-up pass".into(),
+        Some(passes) => format!("It runs {passes} warm-up passes"),
+        None => "It runs one warm-up pass on a small input".into(),
     };
-    let ready = setting.latency.as_ref().and_then(ready_ms);
-    let times = ready
-        .zip(ready_ms(default))
-        .map_or_else(String::new, |(own, default)| {
-            format!(
-                "; the service is ready {} ms after its start (default: {} ms)",
-                milliseconds(own),
-                milliseconds(default)
-            )
-        });
-    format!("{passes}{times}.")
+    if warm_up_suffices(ablation, setting) {
+        text += ", and more do not measurably help";
+    }
+    let own = setting.latency.as_ref().and_then(ready_ms);
+    if let Some((own, default)) = own.zip(ready_ms(&ablation.default)) {
+        text += &format!(
+            "; the service is ready {} ms after its start (default: {} ms)",
+            milliseconds(own),
+            milliseconds(default)
+        );
+    }
+    text + "."
 }
 
 /// From the spawn until the first real pass may begin.

@@ -247,6 +247,23 @@ pub fn warm_up_steps<'a>(
     steps
 }
 
+/// Whether more warm-up passes than a setting has were tried and none of them is told to be better.
+pub fn warm_up_suffices(ablation: &Ablation, setting: &Setting) -> bool {
+    let own = warm_up_passes(&setting.knobs);
+    let steps = warm_up_steps(ablation, setting).into_iter();
+    let mut more = steps
+        .filter(|(passes, _)| Some(*passes) > own)
+        .filter_map(|(_, other)| other)
+        .peekable();
+    let is_better = |other: &Setting| {
+        figures(Need::Serve).into_iter().any(|figure| {
+            let comparison = ablation.compared(setting, other, figure);
+            comparison.is_some_and(|c| c.verdict == Verdict::Slower)
+        })
+    };
+    more.peek().is_some() && !more.any(is_better)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,6 +335,13 @@ mod tests {
             .map(|(passes, _)| passes)
             .collect();
         assert_eq!(steps, [0, 1, 2, 3]);
+        let suffices = |name: &str| {
+            let setting = judged.settings.iter().find(|s| s.name() == name);
+            setting.is_some_and(|s| warm_up_suffices(&judged, s))
+        };
+        assert!(suffices("warm-up=full-2"));
+        assert!(!suffices("warm-up=full"), "a second one helps");
+        assert!(!suffices("warm-up=full-3"), "no more were tried");
     }
 
     #[test]

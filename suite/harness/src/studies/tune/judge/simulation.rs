@@ -1,10 +1,11 @@
 //! Races of planted settings whose truth is known: how often is a recommendation wrong, and do two runs
 //! contradict each other?
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use firstpass_probe::{Knobs, Need, THREADS};
 use firstpass_statistics::{comparison::Verdict, planted::normal};
+use firstpass_trial::observation::Cell;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 
 use super::{
@@ -48,7 +49,6 @@ fn planted() -> Vec<(&'static str, Truth)> {
     };
     vec![
         ("nothing=on", DEFAULT),
-        ("nothing=twice", DEFAULT),
         ("slightly-worse=on", slower(1.03)),
         ("worse=on", slower(1.15)),
         ("hopeless=on", slower(4.0)),
@@ -123,24 +123,28 @@ impl Truth {
     }
 }
 
-/// A cell without processes.
-fn empty(knobs: &Knobs) -> (Latency, ProcessLatency) {
-    let mut like = summarise(&[observation(0, &times(&[20.0], 10.0))]).remove(0);
-    like.cell.knobs = knobs.clone().with(THREADS, 1);
-    let process = like.processes.remove(0);
-    (like, process)
-}
-
 /// A run: heats of the planted settings, each of those that the last look left in the race.
 pub(super) fn race(seed: u64) -> Ablation {
+    // What is planted are the figures of processes; all else of a cell is that of some cell.
+    static LIKE: LazyLock<Latency> =
+        LazyLock::new(|| summarise(&[observation(0, &times(&[20.0], 10.0))]).remove(0));
+    let like = &LIKE.processes[0];
+    let cell = |knobs: &Knobs| Latency {
+        cell: Cell {
+            knobs: knobs.clone().with(THREADS, 1),
+            ..LIKE.cell.clone()
+        },
+        processes: Vec::new(),
+        ..LIKE.clone()
+    };
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let (mut default, like) = empty(&Knobs::default());
+    let mut default = cell(&Knobs::default());
     let mut settings: BTreeMap<Knobs, (Truth, Latency)> = planted()
         .into_iter()
         .map(|(pair, truth)| {
             let (name, value) = pair.split_once('=').expect("a knob and a value");
             let knobs = Knobs::default().with(name, value);
-            let (latency, _) = empty(&knobs);
+            let latency = cell(&knobs);
             (knobs, (truth, latency))
         })
         .collect();
@@ -149,11 +153,11 @@ pub(super) fn race(seed: u64) -> Ablation {
     loop {
         let look = LOOKS.into_iter().find(|look| *look > done);
         for round in done..look.unwrap_or(done) {
-            let process = DEFAULT.observe(round, &like, &mut random);
+            let process = DEFAULT.observe(round, like, &mut random);
             default.processes.push(process);
             for knobs in &racing {
                 if let Some((truth, latency)) = settings.get_mut(knobs) {
-                    let process = truth.observe(round, &like, &mut random);
+                    let process = truth.observe(round, like, &mut random);
                     latency.processes.push(process);
                 }
             }
