@@ -199,7 +199,11 @@ fn advice(ablation: &Ablation, need: Need) -> String {
             );
         }
     }
-    text + " " + &break_even_sentence(ablation.break_even(setting))
+    if let Some(sentence) = break_even_sentence(ablation.break_even(setting)) {
+        text += " ";
+        text += &sentence;
+    }
+    text
 }
 
 /// How many passes on zeros the setting has, whether more would help, and when it is ready.
@@ -448,24 +452,21 @@ fn warm_up_table(ablation: &Ablation) -> Option<String> {
     ))
 }
 
-fn break_even_sentence(break_even: Option<BreakEven>) -> String {
-    match break_even {
-        Some(BreakEven::AlwaysAhead) => {
-            "It is ahead of the default from the first answer on.".into()
-        }
-        Some(BreakEven::NeverAhead) => {
+/// After how many passes it pays, where that is known.
+fn break_even_sentence(break_even: Option<BreakEven>) -> Option<String> {
+    Some(match break_even? {
+        BreakEven::Untold => return None,
+        BreakEven::AlwaysAhead => "It is ahead of the default from the first answer on.".into(),
+        BreakEven::NeverAhead => {
             "Counted from the start of the process it is never ahead of the default.".into()
         }
-        Some(BreakEven::AheadUntil(passes, (low, high))) => format!(
+        BreakEven::AheadUntil(passes, (low, high)) => format!(
             "It is ahead of the default for the first {passes:.0} passes ({low:.0}–{high:.0})."
         ),
-        Some(BreakEven::AheadFrom(passes, (low, high))) => {
+        BreakEven::AheadFrom(passes, (low, high)) => {
             format!("It is ahead of the default from pass {passes:.0} on ({low:.0}–{high:.0}).")
         }
-        Some(BreakEven::Untold) | None => {
-            "Counted from the start of the process neither is known to be ahead.".into()
-        }
-    }
+    })
 }
 
 fn break_even(break_even: Option<BreakEven>) -> String {
