@@ -35,5 +35,5 @@ pub use profile::{
 };
 pub use runner::{Session, request, run};
 pub use tensor::{Tensor, Tensors, read_tensors, write_tensors, write_tensors_with};
-pub use tuned::Tuned;
-pub use warm_up::WARM_UP;
+pub use tuned::{Need, Tuned};
+pub use warm_up::{WARM_UP, warm_up_passes};

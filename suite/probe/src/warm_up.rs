@@ -1,4 +1,4 @@
-//! A pass on zeros before the first real one, which moves what first passes cost to the start of a
+//! Passes on zeros before the first real one, which move what first passes cost to the start of a
 //! program, where it may matter less.
 
 use crate::{Backend, Knob, Knobs, Model, Result, Tensor, TensorSpec};
@@ -15,27 +15,44 @@ const MULTIPLE: usize = 32;
 /// On what a model is run before its first real pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WarmUp {
-    /// Zeros of the shape of the model.
-    Full,
-    /// Zeros of a quarter of the height and width.
+    /// Zeros of the shape of the model, so many times.
+    Full(usize),
+    /// Zeros of a quarter of the height and width, once.
     Small,
 }
 
+/// Every value of the knob with the passes on zeros of the shape of the model that it asks for.
+const FULL: [(&str, usize); 3] = [("full", 1), ("full-2", 2), ("full-3", 3)];
+
 pub(crate) fn knob() -> Knob {
+    let full = FULL.iter().map(|(word, _)| *word);
+    let words: Vec<&str> = ["none"].into_iter().chain(full).chain(["small"]).collect();
     Knob::choice(
         WARM_UP,
-        &["none", "full", "small"],
-        "a pass on zeros before the first real one, of the shape of the model or of a quarter of \
-         its height and width",
+        &words,
+        "passes on zeros before the first real one: one, two or three of the shape of the model, or \
+         one of a quarter of its height and width",
     )
+}
+
+/// How many passes on zeros of the model's own shape these settings ask for before the first real one;
+/// `None` where they ask for a pass of a smaller shape.
+pub fn warm_up_passes(knobs: &Knobs) -> Option<usize> {
+    match WarmUp::of(knobs) {
+        None => Some(0),
+        Some(WarmUp::Full(passes)) => Some(passes),
+        Some(WarmUp::Small) => None,
+    }
 }
 
 impl WarmUp {
     pub fn of(knobs: &Knobs) -> Option<Self> {
-        match knobs.get(WARM_UP) {
-            Some("full") => Some(Self::Full),
-            Some("small") => Some(Self::Small),
-            _ => None,
+        match knobs.get(WARM_UP)? {
+            "small" => Some(Self::Small),
+            word => {
+                let full = FULL.iter().find(|(full, _)| *full == word)?;
+                Some(Self::Full(full.1))
+            }
         }
     }
 
@@ -47,7 +64,10 @@ impl WarmUp {
         model: &Model,
     ) -> Result<()> {
         match self {
-            Self::Full => B::pass(prepared, &zeros(&model.inputs)?).map(drop),
+            Self::Full(passes) => {
+                let zeros = zeros(&model.inputs)?;
+                (0..passes).try_for_each(|_| B::pass(prepared, &zeros).map(drop))
+            }
             Self::Small => {
                 let mut inputs = model.inputs.clone();
                 for input in &mut inputs {
@@ -83,6 +103,71 @@ fn small(shape: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{EngineInfo, Format, Tensors};
+
+    #[test]
+    fn every_value_of_the_knob_is_honoured() {
+        let passes = |word: &str| warm_up_passes(&Knobs::default().with(WARM_UP, word));
+        let by_word: Vec<Option<usize>> = knob().words().iter().map(|w| passes(w)).collect();
+        assert_eq!(by_word, [Some(0), Some(1), Some(2), Some(3), None]);
+        assert_eq!(warm_up_passes(&Knobs::default()), Some(0));
+    }
+
+    /// An engine that counts its passes in what it prepared.
+    struct Counting;
+
+    impl Backend for Counting {
+        const NAME: &'static str = "counting";
+        const FORMATS: &'static [Format] = &[];
+        type Engine = ();
+        type Loaded = ();
+        type Prepared = usize;
+
+        fn knobs() -> Vec<Knob> {
+            Vec::new()
+        }
+
+        fn start(_: &Knobs) -> Result<()> {
+            Ok(())
+        }
+
+        fn describe((): &()) -> Result<EngineInfo> {
+            Ok(EngineInfo::new("1", "none"))
+        }
+
+        fn load((): &(), _: &Model) -> Result<()> {
+            Ok(())
+        }
+
+        fn prepare((): &(), _: &[Vec<usize>]) -> Result<usize> {
+            Ok(0)
+        }
+
+        fn pass(passes: &mut usize, inputs: &[Tensor]) -> Result<Tensors> {
+            *passes += 1;
+            Ok(inputs.to_vec())
+        }
+    }
+
+    #[test]
+    fn so_many_passes_are_run_on_what_is_used_later() -> Result<()> {
+        let model = Model {
+            name: "none".into(),
+            format: Format::ONNX,
+            path: "none".into(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        for (word, expected) in [("full", 1), ("full-2", 2), ("full-3", 3), ("small", 0)] {
+            let mut passes = 0;
+            let warm_up = WarmUp::of(&Knobs::default().with(WARM_UP, word));
+            if let Some(warm_up) = warm_up {
+                warm_up.run::<Counting>(&(), &mut passes, &model)?;
+            }
+            assert_eq!((word, passes), (word, expected));
+        }
+        Ok(())
+    }
 
     #[test]
     fn small_shapes_are_smaller_and_never_empty() {

@@ -14,13 +14,13 @@ use serde::Deserialize;
 use crate::workspace::read_toml;
 
 /// The checksums of the committed fixtures.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Manifest {
     root: PathBuf,
     files: HashMap<PathBuf, Entry>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Entry {
     path: PathBuf,
     bytes: u64,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The models and photographs of one run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Workload {
     pub models: Vec<ModelDescription>,
     pub samples: Vec<Sample>,

@@ -8,7 +8,7 @@ mod recorder;
 pub mod sidecar;
 mod stale;
 
-pub use recorder::Recorder;
+pub use recorder::{RUN, Recorder};
 pub use stale::Stale;
 
 use std::{

@@ -28,7 +28,7 @@ use crate::{
             arguments::{self as measure, Time},
             measure as campaign,
         },
-        tune::{self as tuning, Tuning, measure::try_settings},
+        tune::{self as tuning, measure::try_settings},
     },
     user_model::{Inputs, arguments as named, lay_out},
 };
@@ -112,7 +112,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         match try_settings(workspace, &backends, &workload, &for_tuning, &record, false) {
             Ok(()) => {
                 if let Some(tuning) = tuning::read(workspace, &record)? {
-                    tuned = recommended(&tuning);
+                    tuned = tuning.tuned();
                     tuning::apply(&tuning, &folder.join("tuned.toml"))?;
                 }
             }
@@ -166,10 +166,8 @@ impl Arguments {
             ([], false) => vec![1, all_threads()],
             (threads, _) => threads.to_vec(),
         };
-        let variants = tuned
-            .iter()
-            .filter(|(_, knobs)| **knobs != Knobs::default());
-        let variants = variants.map(|(backend, knobs)| (backend.to_owned(), vec![knobs.clone()]));
+        let variants = tuned.iter().filter(|(_, knobs)| *knobs != Knobs::default());
+        let variants = variants.map(|(backend, knobs)| (backend.to_owned(), vec![knobs]));
         let arguments = measure::Arguments {
             threads,
             ..self.measure(budget_s)
@@ -209,18 +207,6 @@ fn explain_it(
         budget_s: whole * (1.0 - TUNING - REPORT),
     };
     explain::measure(workspace, backends, workload, settings, tuned, record).map(drop)
-}
-
-fn recommended(tuning: &Tuning) -> Tuned {
-    let mut tuned = Tuned::default();
-    for backend in tuning.backends() {
-        let setting = tuning.recommended(backend);
-        tuned.insert(
-            backend,
-            setting.map(|s| s.knobs.clone()).unwrap_or_default(),
-        );
-    }
-    tuned
 }
 
 /// The folder of the report, and the model with its inputs, which are kept there.

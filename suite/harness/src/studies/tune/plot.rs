@@ -1,6 +1,7 @@
 //! Cold start against steady time of every setting of an engine, with the Pareto front.
 
 use anyhow::Result;
+use firstpass_probe::Need;
 use plotters::style::Color;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     },
     studies::{
         first_passes::judge::latency::Latency,
-        tune::judge::{Ablation, OutputChange, Setting, pareto, recommended},
+        tune::judge::{Ablation, OutputChange, Setting, pareto, recommend::recommended},
     },
 };
 
@@ -51,7 +52,7 @@ pub(crate) fn draw(title: &str, ablations: &[&Ablation]) -> Result<Option<String
     let at = |point: Point| (x.at(point.0), y.at(point.1));
 
     let front = pareto(decisive);
-    let best = recommended(decisive).map(Setting::name);
+    let best = Need::ALL.map(|need| recommended(decisive, need).map(Setting::name));
     let (tuned, plain, other) = (COLOURS[0], COLOURS[6], COLOURS[1]);
     let mut legend: Vec<(Mark, String)> = vec![
         (
@@ -77,15 +78,15 @@ pub(crate) fn draw(title: &str, ablations: &[&Ablation]) -> Result<Option<String
             continue;
         };
         let name = setting.name();
-        let mark = if Some(&name) == best.as_ref() {
-            ", recommended"
-        } else {
-            ""
-        };
+        let needs = Need::ALL.iter().zip(&best);
+        let marks: String = needs
+            .filter(|(_, best)| best.as_ref() == Some(&name))
+            .map(|(need, _)| format!(", recommended for {need}"))
+            .collect();
         let shown = (number + 1).to_string();
         legend.push((
             Box::new(move |c, at| c.heading(&shown, at, Anchor::Centre)),
-            format!("{name}{mark}"),
+            format!("{name}{marks}"),
         ));
         numbered.push((number + 1, point));
     }

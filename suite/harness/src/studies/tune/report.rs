@@ -6,13 +6,13 @@ use std::{
 };
 
 use anyhow::Result;
-use firstpass_probe::{Description, Knobs};
-use firstpass_statistics::{bootstrap::Estimate, comparison::Verdict};
+use firstpass_probe::{Description, Knobs, Need, warm_up_passes};
+use firstpass_statistics::{bootstrap::Estimate, comparison::Verdict, median};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
     page::{
-        numbers::{milliseconds, ratio, setting as name, times},
+        numbers::{milliseconds, ratio, setting as name, times, times_with_interval},
         table::Table,
         write_file,
     },
@@ -29,8 +29,11 @@ use crate::{
         tune::{
             Tuning,
             judge::{
-                Ablation, BreakEven, FIRST_GOAL, OutputChange, SECOND_GOAL, STEADY_ALLOWANCE,
-                Setting, recommended, shortest_first_pass, undecided,
+                Ablation, BreakEven, OutputChange, STEADY_ALLOWANCE, Setting,
+                recommend::{
+                    Advice, Reached, advise, figures, goals, recommended, warm_up_steps,
+                    warm_up_suffices,
+                },
             },
             plot as pareto, snippets,
         },
@@ -52,52 +55,39 @@ const SHOWN: [Figure; 4] = [
 pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let explained = explained(tuning)?;
+    let backends = workspace.backends()?;
     let mut parts = vec![introduction(tuning)];
-    for backend in tuning.backends() {
-        let found = workspace
-            .backends()?
-            .into_iter()
-            .find(|b| b.name == backend);
+    for name in tuning.backends() {
+        let backend = backends.iter().find(|b| b.name == name);
         let description = tuning
             .one_at_a_time
             .record
             .backends
-            .get(backend)
+            .get(name)
             .and_then(|b| b.description.as_ref());
-        parts.push(format!("## {backend}"));
-        for (at, ablation) in of(tuning.decisive(), backend).into_iter().enumerate() {
-            let title = tuning.one_at_a_time.workload.models.iter();
-            let title = title
-                .clone()
-                .find(|m| m.name == ablation.model)
-                .map_or(ablation.model.as_str(), |m| m.title.as_str());
-            parts.push(format!("### {backend} on {title}"));
-            parts.push(recommendation(ablation, &explained));
-            if let (0, Some(setting), Some(found)) = (at, recommended(ablation), &found) {
-                parts.extend(snippets::lines(
-                    workspace,
-                    found,
-                    description,
-                    &setting.knobs,
-                ));
+        for (at, ablation) in of_backend(tuning.decisive(), name).enumerate() {
+            let title = title(tuning, ablation);
+            parts.push(format!("## {name} on {title}"));
+            parts.extend(Need::ALL.map(|need| advice(ablation, need)));
+            parts.push(recommendations(ablation));
+            if let (0, Some(backend)) = (at, backend) {
+                for knobs in knobs_to_show(ablation) {
+                    parts.extend(snippets::lines(workspace, backend, description, &knobs));
+                }
             }
-            parts.push(combined_table(ablation));
-            let singles = of(&tuning.one_at_a_time.ablations, backend);
-            let singles = singles.into_iter().find(|a| a.model == ablation.model);
+            parts.extend(excess(ablation, &explained));
+            let singles = of_backend(&tuning.one_at_a_time.ablations, name)
+                .find(|a| a.model == ablation.model);
             let shown: Vec<&Ablation> = singles.into_iter().chain([ablation]).collect();
-            let path = PathBuf::from(format!("plots/tuned-{backend}-{}.svg", ablation.model));
-            if let Some(svg) = pareto::draw(&format!("{backend}, {title}"), &shown)? {
-                parts.push(format!(
-                    "![cold start against steady time of every setting of {backend} on {title}]({})",
-                    path.display()
-                ));
-                files.insert(path, svg.into_bytes());
-            }
-            if let Some(singles) = singles {
-                parts.push("Every setting by itself, against the default:".into());
-                parts.push(single_table(singles, description));
-                parts.extend(idle(singles));
-            }
+            let path = PathBuf::from(format!("plots/tuned-{name}-{}.svg", ablation.model));
+            let plot = pareto::draw(&format!("{name}, {title}"), &shown)?;
+            parts.push(trade_offs(
+                ablation,
+                singles,
+                description,
+                plot.is_some().then_some(path.as_path()),
+            ));
+            files.extend(plot.map(|svg| (path, svg.into_bytes())));
         }
     }
     files.insert(PAGE.into(), (parts.join("\n\n") + "\n").into_bytes());
@@ -106,63 +96,265 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
 
 /// The recommendations, for a terminal.
 pub fn tuning_summary(tuning: &Tuning) -> String {
-    let mut table = Table::new([
-        "engine",
-        "model",
-        "recommended",
-        "cold start",
-        "pass 1",
-        "pass 2",
-        "steady",
-        "pass 1 / steady",
-        "pass 2 / steady",
-        "outputs",
-        "until break-even",
-    ]);
+    let mut table = Table::new(["engine", "for", "recommended", "what it gives", "goals"]);
     for ablation in tuning.decisive() {
-        let mut line = vec![ablation.backend.clone(), ablation.model.clone()];
-        match recommended(ablation) {
-            None => line.push(match undecided(ablation) {
-                None => "nothing: no setting is faster with the same outputs".into(),
-                Some(setting) => format!("nothing for sure: {} may be faster", setting.name()),
-            }),
-            Some(setting) => {
-                line.push(setting.name());
-                line.extend(SHOWN.map(|f| ratio(setting.against.get(&f).copied())));
-                line.extend(over_steady(setting.latency.as_ref()));
-                line.push(outputs(&setting.outputs));
-                line.push(break_even(setting.break_even));
-            }
+        for need in Need::ALL {
+            let figure = figures(need)[0];
+            let (name, gives) = match advise(ablation, need) {
+                Advice::Use(setting) => (
+                    setting.name(),
+                    format!("{figure} {}", against(setting, figure)),
+                ),
+                Advice::Open { seconds, bound, .. } => (
+                    "nothing is certain yet".into(),
+                    format!("gains up to {:.0} %: {}", 100.0 * bound, needed(seconds)),
+                ),
+                Advice::Nothing { bound } => (
+                    "nothing".into(),
+                    bound.map_or_else(String::new, |b| format!("no gain above {:.0} %", 100.0 * b)),
+                ),
+            };
+            let setting = recommended(ablation, need);
+            table.row([
+                ablation.backend.clone(),
+                need.to_string(),
+                name,
+                gives,
+                goals_in_words(ablation, setting, need),
+            ]);
         }
-        table.row(line);
     }
     table.terminal()
 }
 
-fn of<'a>(ablations: &'a [Ablation], backend: &str) -> Vec<&'a Ablation> {
-    ablations.iter().filter(|a| a.backend == backend).collect()
+fn of_backend<'a>(
+    ablations: &'a [Ablation],
+    backend: &'a str,
+) -> impl Iterator<Item = &'a Ablation> {
+    ablations.iter().filter(move |a| a.backend == backend)
+}
+
+fn title<'a>(tuning: &'a Tuning, ablation: &'a Ablation) -> &'a str {
+    let mut models = tuning.one_at_a_time.workload.models.iter();
+    models
+        .find(|m| m.name == ablation.model)
+        .map_or(&ablation.model, |m| &m.title)
+}
+
+/// The recommended settings, each knob with its value once.
+fn knobs_to_show(ablation: &Ablation) -> [Knobs; 2] {
+    let [cold, serve] = Need::ALL.map(|need| {
+        let setting = recommended(ablation, need);
+        setting.map_or_else(Knobs::default, |s| s.knobs.clone())
+    });
+    let own = serve
+        .settings()
+        .filter(|(name, value)| cold.get(name) != Some(value));
+    let own = own.collect();
+    [cold, own]
 }
 
 fn introduction(tuning: &Tuning) -> String {
-    let settings = &tuning.one_at_a_time.record.run.settings;
+    let threads = tuning.one_at_a_time.record.run.settings.threads.iter();
+    let threads: Vec<String> = threads.map(ToString::to_string).collect();
     format!(
-        "# Tuning: which settings make the first passes fast\n\nGenerated by `cargo firstpass tune` \
-         and `cargo firstpass report` from the records in `tuning/` beside that of the report. Every \
-         value of every knob that an engine has was measured by itself, then the promising ones \
-         together, in fresh processes interleaved with the default; {} thread(s), up to {} \
-         processes of each. Ratios are medians within rounds with 95 % intervals; below 1 the \
-         setting is faster. *Three answers* is the time from the spawn of the process to its third \
-         outputs. A setting is recommended only if its outputs are the same bits and its steady time \
-         is at most {:.0} % slower.",
-        settings
-            .threads
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", "),
-        settings.processes,
+        "# Tuning: which settings make the first passes fast\n\nEach engine has two recommendations: \
+         **cold** for a process that answers a few times, **serve** for a service that may prepare before \
+         its first request. A setting is recommended only if its outputs are the same bits, its steady \
+         time is at most {:.0} % longer, and the comparison with the default claims a gain. Of two settings \
+         that cannot be told apart the one with fewer knobs is recommended.\n\nEvery value of every knob \
+         was measured by itself, then the promising ones together, in fresh processes interleaved with \
+         the default ({} thread(s)). Ratios are against the default within rounds, with 95 % intervals: \
+         below 1 the setting is faster. Generated by `cargo firstpass tune`.",
         100.0 * (STEADY_ALLOWANCE - 1.0),
+        threads.join(", "),
     )
+}
+
+/// What to use for a need and why, or what is known where nothing can be recommended.
+fn advice(ablation: &Ablation, need: Need) -> String {
+    let title = match need {
+        Need::Cold => "**Cold**, a process that answers a few times:",
+        Need::Serve => "**Serve**, a service that prepares before its first request:",
+    };
+    let advice = advise(ablation, need);
+    let Advice::Use(setting) = advice else {
+        return format!("{title} {}", untold(&advice, need));
+    };
+    let mut text = format!("{title} use `{}`. ", setting.name());
+    match need {
+        Need::Cold => {
+            text += &format!(
+                "The first answer takes {} the time of the default, the third {}.",
+                against(setting, Figure::ColdStart),
+                against(setting, Figure::ThreeAnswers),
+            );
+        }
+        Need::Serve => {
+            text += &format!(
+                "Pass 1 takes {} the time of the default, pass 2 {}. {}",
+                against(setting, Figure::FirstPass),
+                against(setting, Figure::SecondPass),
+                warm_up(ablation, setting),
+            );
+        }
+    }
+    if let Some(sentence) = break_even_sentence(ablation.break_even(setting)) {
+        text += " ";
+        text += &sentence;
+    }
+    text
+}
+
+/// How many passes on zeros the setting has, whether more would help, and when it is ready.
+fn warm_up(ablation: &Ablation, setting: &Setting) -> String {
+    let mut text: String = match warm_up_passes(&setting.knobs) {
+        Some(0) => "It runs no warm-up pass".into(),
+        Some(1) => "It runs one warm-up pass".into(),
+        Some(passes) => format!("It runs {passes} warm-up passes"),
+        None => "It runs one warm-up pass on a small input".into(),
+    };
+    if warm_up_suffices(ablation, setting) {
+        text += ", and more do not measurably help";
+    }
+    let own = setting.latency.as_ref().and_then(ready_ms);
+    if let Some((own, default)) = own.zip(ready_ms(&ablation.default)) {
+        text += &format!(
+            "; the service is ready {} ms after its start (default: {} ms)",
+            milliseconds(own),
+            milliseconds(default)
+        );
+    }
+    text + "."
+}
+
+/// From the spawn until the first real pass may begin.
+fn ready_ms(latency: &Latency) -> Option<f64> {
+    median(latency.by_round(Figure::Ready).into_values())
+}
+
+/// What is known where nothing is recommended.
+fn untold(advice: &Advice, need: Need) -> String {
+    let gain = match need {
+        Need::Cold => "shortens the cold start",
+        Need::Serve => "shortens pass 1",
+    };
+    match advice {
+        Advice::Use(setting) => format!("use `{}`.", setting.name()),
+        Advice::Nothing { bound: None } => {
+            "no setting that was tried keeps the outputs and the steady time.".into()
+        }
+        Advice::Nothing { bound: Some(bound) } => format!(
+            "nothing to recommend. No setting that was tried {gain} by more than {:.0} %.",
+            100.0 * bound
+        ),
+        Advice::Open {
+            seeming,
+            seconds,
+            bound,
+        } => {
+            let [first, second] = figures(need);
+            let seen = [first, second, Figure::Steady];
+            let seen = seen.map(|figure| format!("{figure} {}", against(seeming, figure)));
+            format!(
+                "no setting is certain to help yet. The largest gain that these measurements cannot rule \
+                 out is {:.0} %. The most promising setting is `{}`: {}. {}.",
+                100.0 * bound,
+                seeming.name(),
+                seen.join(", "),
+                capitalised(&needed(*seconds)),
+            )
+        }
+    }
+}
+
+/// What it takes to tell.
+fn needed(seconds: Option<f64>) -> String {
+    seconds.map_or_else(
+        || "no reasonable time would tell".into(),
+        |seconds| format!("about {} more of measuring would tell", duration(seconds)),
+    )
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+/// `40 s`, `12 min`.
+fn duration(seconds: f64) -> String {
+    if seconds < 120.0 {
+        format!("{:.0} s", seconds.max(1.0).ceil())
+    } else {
+        format!("{:.0} min", (seconds / 60.0).ceil())
+    }
+}
+
+fn against(setting: &Setting, figure: Figure) -> String {
+    let comparison = setting.against.get(&figure);
+    comparison.map_or_else(|| "–".into(), |c| times_with_interval(c.ratio, c.interval))
+}
+
+fn goals_in_words(ablation: &Ablation, setting: Option<&Setting>, need: Need) -> String {
+    let goals: Vec<String> = goals(ablation, setting, need)
+        .into_iter()
+        .map(|goal| {
+            let reached = match goal.reached() {
+                Reached::Met => "met",
+                Reached::NotMet => "not met",
+                Reached::Open => "open",
+            };
+            format!("{} ≤ {}×: {reached}", goal.name, goal.limit)
+        })
+        .collect();
+    if goals.is_empty() {
+        "–".into()
+    } else {
+        goals.join(", ")
+    }
+}
+
+/// The default and what is recommended side by side.
+fn recommendations(ablation: &Ablation) -> String {
+    let recommended = |need| Some((need, recommended(ablation, need)?));
+    let chosen: Vec<(Need, &Setting)> = Need::ALL.into_iter().filter_map(recommended).collect();
+    let default = &ablation.default;
+    let row = |name: &str, default: String, cell: &dyn Fn(Need, &Setting) -> String| {
+        let settings = chosen.iter().map(|(need, setting)| cell(*need, setting));
+        let cells = [name.to_owned(), default];
+        cells.into_iter().chain(settings).collect::<Vec<_>>()
+    };
+    let header = row("", "default".into(), &|need, _| need.to_string());
+    let mut rows = vec![row("setting", "–".into(), &|_, s| {
+        format!("`{}`", s.name())
+    })];
+    for (name, figure) in [
+        ("first answer", Figure::ColdStart),
+        ("third answer", Figure::ThreeAnswers),
+        ("ready for pass 1", Figure::Ready),
+        ("pass 1", Figure::FirstPass),
+        ("pass 2", Figure::SecondPass),
+        ("steady", Figure::Steady),
+    ] {
+        let time = median(default.by_round(figure).into_values());
+        let time = time.map_or_else(|| "–".into(), |ms| format!("{} ms", milliseconds(ms)));
+        rows.push(row(name, time, &|_, s| against(s, figure)));
+    }
+    for (at, name) in ["pass 1 / steady", "pass 2 / steady"]
+        .into_iter()
+        .enumerate()
+    {
+        let shown = |latency: Option<&Latency>| over_steady(latency)[at].clone();
+        let default = shown(Some(default));
+        rows.push(row(name, default, &|_, s| shown(s.latency.as_ref())));
+    }
+    let reached = goals_in_words(ablation, None, Need::Serve);
+    rows.push(row("goals", reached, &|need, s| {
+        goals_in_words(ablation, Some(s), need)
+    }));
+    Table::new(header).rows(rows).markdown()
 }
 
 /// Where passes spend their time, by default and with the tuning; nothing where it was not asked.
@@ -174,112 +366,107 @@ fn explained(tuning: &Tuning) -> Result<Vec<Explanation>> {
     Ok(explain.map_or_else(Vec::new, |explain| judge(&explain).explanations))
 }
 
-fn recommendation(ablation: &Ablation, explained: &[Explanation]) -> String {
-    let remaining = |knobs: &Knobs| {
-        let profiled = explain::without_warm_up(knobs);
-        let found = explained.iter().find(|e| {
-            e.backend == ablation.backend && e.model == ablation.model && e.knobs == profiled
-        });
-        let without = if profiled == *knobs {
-            ""
+/// What is left of a slow first pass without warm-up passes: with what is recommended, else by default.
+fn excess(ablation: &Ablation, explained: &[Explanation]) -> Option<String> {
+    let mut settings = Need::ALL
+        .iter()
+        .filter_map(|need| recommended(ablation, *need));
+    let knobs = settings
+        .next()
+        .map_or_else(Knobs::default, |s| s.knobs.clone());
+    let profiled = explain::without_warm_up(&knobs);
+    let explanation = explained.iter().find(|e| {
+        e.backend == ablation.backend && e.model == ablation.model && e.knobs == profiled
+    });
+    explanation.map(|e| {
+        let setting = if profiled == Knobs::default() {
+            "By default".into()
         } else {
-            "Without the warm-up pass: "
+            format!("With `{}`", name(&profiled))
         };
-        found.map_or_else(String::new, |e| format!(" {without}{}", remains(e)))
-    };
-    let Some(setting) = recommended(ablation) else {
-        let mut text =
-            "**Nothing to recommend**: no setting is told to be faster to the first or to the third \
-                        answer, and to neither slower, with the same outputs and steady time."
-                .to_owned();
-        if let Some(setting) = undecided(ablation) {
-            let against = |figure: Figure| ratio(setting.against.get(&figure).copied());
-            text += &format!(
-                " `{}` seems to be, which cannot be told from the noise: cold start {}, three answers {}. \
-                 A longer `--budget` may tell.",
-                setting.name(),
-                against(Figure::ColdStart),
-                against(Figure::ThreeAnswers),
-            );
-        }
-        let ratio = |pass: Option<FirstPass>| pass.map(|pass| pass.ratio());
-        if let (Some(first), Some(second)) = (
-            ratio(ablation.default.first_over_steady),
-            ratio(ablation.default.second_over_steady),
-        ) {
-            text += &format!(
-                "\n\nBy default pass 1 is {} steady ({} at most 1.2×) and pass 2 {} ({} at most \
-                 1.05×).{}",
-                times(first),
-                mark(first <= FIRST_GOAL),
-                times(second),
-                mark(second <= SECOND_GOAL),
-                remaining(&Knobs::default()),
-            );
-        }
-        return text;
-    };
-    let mut text = format!("**Recommended: `{}`.**", setting.name());
-    let against = |figure: Figure| ratio(setting.against.get(&figure).copied());
-    text += &format!(
-        " Cold start {}; pass 1 {}; pass 2 {}; steady {}. {}",
-        against(Figure::ColdStart),
-        against(Figure::FirstPass),
-        against(Figure::SecondPass),
-        against(Figure::Steady),
-        sentence(setting.break_even),
-    );
-    if let (Some((first, second, cold)), Some(goals)) = (setting.goal_figures(), setting.goals()) {
-        text += &format!(
-            "\n\nPass 1 is {} steady ({} at most 1.2×), pass 2 {} ({} at most 1.05×), and the cold \
-             start {} that of the default ({} at most 0.75×).{}",
-            times(first),
-            mark(goals[0]),
-            times(second),
-            mark(goals[1]),
-            times(cold),
-            mark(goals[2]),
-            remaining(&setting.knobs),
-        );
-        let shorter = shortest_first_pass(ablation).filter(|_| !goals[0]);
-        if let Some((other, (first, second, cold))) =
-            shorter.and_then(|other| Some((other, other.goal_figures()?)))
-        {
-            text += &format!(
-                "\n\nThe trade: with `{}` pass 1 is {} steady and pass 2 {}, and the cold start {} that \
-                 of the default; three answers take {}.",
-                other.name(),
-                times(first),
-                times(second),
-                times(cold),
-                ratio(other.against.get(&Figure::ThreeAnswers).copied()),
-            );
-        } else if !goals[0] {
-            text += "\n\nNo setting that was tried has a pass 1 as short as that without taking \
-                     longer to three answers.";
-        }
+        format!("{setting}: {}", remains(e))
+    })
+}
+
+/// What else was measured, folded.
+fn trade_offs(
+    ablation: &Ablation,
+    singles: Option<&Ablation>,
+    description: Option<&Description>,
+    plot: Option<&Path>,
+) -> String {
+    let mut parts = vec![
+        "<details><summary>Trade-offs: warm-up passes, combinations, and every setting by itself</summary>"
+            .to_owned(),
+    ];
+    parts.extend(warm_up_table(ablation));
+    parts.extend(plot.map(|path| {
+        format!(
+            "![cold start against steady time of every setting of {} on {}]({})",
+            ablation.backend,
+            ablation.model,
+            path.display()
+        )
+    }));
+    parts.push("The promising settings together:".into());
+    parts.push(combined_table(ablation));
+    if let Some(singles) = singles {
+        parts.push("Every setting by itself, against the default:".into());
+        parts.push(single_table(singles, description));
+        parts.extend(idle(singles));
     }
-    text
+    parts.push("</details>".into());
+    parts.join("\n\n")
 }
 
-fn mark(reached: bool) -> &'static str {
-    if reached { "✓" } else { "✗" }
+/// What each further warm-up pass gives and costs, with the setting for a service; nothing where only one
+/// number was measured.
+fn warm_up_table(ablation: &Ablation) -> Option<String> {
+    let setting = recommended(ablation, Need::Serve)?;
+    let steps = warm_up_steps(ablation, setting);
+    if steps.len() < 2 {
+        return None;
+    }
+    let rows = steps.into_iter().map(|(passes, setting)| {
+        let latency = setting.map_or(Some(&ablation.default), |s| s.latency.as_ref());
+        let ready = latency.and_then(ready_ms);
+        let [first, second] = over_steady(latency);
+        [
+            passes.to_string(),
+            ready.map_or_else(|| "–".into(), milliseconds),
+            first,
+            second,
+        ]
+    });
+    let header = [
+        "warm-up passes",
+        "ready after, ms",
+        "pass 1 / steady",
+        "pass 2 / steady",
+    ];
+    let base = explain::without_warm_up(&setting.knobs);
+    Some(format!(
+        "With `{}` and so many warm-up passes:\n\n{}",
+        name(&base),
+        Table::new(header).rows(rows).markdown()
+    ))
 }
 
-fn sentence(break_even: Option<BreakEven>) -> String {
-    match break_even {
-        Some(BreakEven::AlwaysAhead) => {
-            "It is ahead of the default from the first answer on.".into()
+/// After how many passes it pays, where that is known.
+fn break_even_sentence(break_even: Option<BreakEven>) -> Option<String> {
+    Some(match break_even? {
+        BreakEven::Untold => return None,
+        BreakEven::AlwaysAhead => "It is ahead of the default from the first answer on.".into(),
+        BreakEven::NeverAhead => {
+            "Counted from the start of the process it is never ahead of the default.".into()
         }
-        Some(BreakEven::NeverAhead) => "It is never ahead of the default.".into(),
-        Some(BreakEven::AheadUntil(passes, (low, high))) => format!(
+        BreakEven::AheadUntil(passes, (low, high)) => format!(
             "It is ahead of the default for the first {passes:.0} passes ({low:.0}–{high:.0})."
         ),
-        Some(BreakEven::AheadFrom(passes, (low, high))) => {
+        BreakEven::AheadFrom(passes, (low, high)) => {
             format!("It is ahead of the default from pass {passes:.0} on ({low:.0}–{high:.0}).")
         }
-        Some(BreakEven::Untold) | None => "Which is ahead could not be told.".into(),
-    }
+    })
 }
 
 fn break_even(break_even: Option<BreakEven>) -> String {
@@ -319,7 +506,11 @@ fn outputs(change: &OutputChange) -> String {
 }
 
 fn over_steady(latency: Option<&Latency>) -> [String; 2] {
-    let ratio = |pass: Option<FirstPass>| pass.map_or("–".into(), |pass| times(pass.ratio()));
+    let ratio = |pass: Option<FirstPass>| {
+        pass.map_or("–".into(), |pass| {
+            times_with_interval(pass.ratio(), pass.interval())
+        })
+    };
     [
         ratio(latency.and_then(|l| l.first_over_steady)),
         ratio(latency.and_then(|l| l.second_over_steady)),
@@ -344,7 +535,7 @@ fn combined_table(ablation: &Ablation) -> String {
         "peak memory",
         "break-even",
     ];
-    let best = recommended(ablation).map(Setting::name);
+    let best = Need::ALL.map(|need| recommended(ablation, need).map(Setting::name));
     let row = |label: String, latency: Option<&Latency>| {
         let time = |estimate: Option<&Estimate>| {
             estimate.map_or("–".into(), |e: &Estimate| milliseconds(e.median))
@@ -358,7 +549,7 @@ fn combined_table(ablation: &Ablation) -> String {
     let mut lines = vec![row("default".into(), Some(&ablation.default))];
     lines[0].extend(["1", "1", "1", "–", "1", "–"].map(String::from));
     for setting in &ablation.settings {
-        let label = if Some(setting.name()) == best {
+        let label = if best.contains(&Some(setting.name())) {
             format!("**{}**", setting.name())
         } else {
             setting.name()
@@ -371,7 +562,7 @@ fn combined_table(ablation: &Ablation) -> String {
             against(Figure::Steady),
             outputs_or_failure(setting),
             setting.memory.map_or("–".into(), times),
-            break_even(setting.break_even),
+            break_even(ablation.break_even(setting)),
         ]);
         lines.push(line);
     }
@@ -412,7 +603,7 @@ fn single_table(ablation: &Ablation, description: Option<&Description>) -> Strin
         line.extend([
             outputs_or_failure(setting),
             setting.memory.map_or("–".into(), times),
-            break_even(setting.break_even),
+            break_even(ablation.break_even(setting)),
         ]);
         line
     });
@@ -426,22 +617,23 @@ fn idle(ablation: &Ablation) -> Option<String> {
         settings.map(|s| format!("`{}`", s.name())).collect()
     };
     let nothing = names(&Setting::does_nothing);
-    let undecided = names(&|s| {
-        let inconclusive = s.against.values().any(|c| c.verdict == Verdict::Open);
-        s.failure.is_none() && !s.does_nothing() && inconclusive
+    let open = names(&|s| {
+        let is_open = s.against.values().any(|c| c.verdict == Verdict::Open);
+        s.failure.is_none() && !s.does_nothing() && is_open
     });
     let mut sentences = Vec::new();
     if !nothing.is_empty() {
         sentences.push(format!("Does nothing: {}.", nothing.join(", ")));
     }
-    if !undecided.is_empty() {
+    if !open.is_empty() {
         sentences.push(format!(
-            "Not everything about these could be told from the noise: {}.",
-            undecided.join(", ")
+            "Something about these is still open: {}.",
+            open.join(", ")
         ));
     }
     (!sentences.is_empty()).then(|| sentences.join(" "))
 }
+
 /// Writes the page of what settings do into `folder`, with its plots; returns the page.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use firstpass_probe::{Description, Knobs, WARM_UP};
+use firstpass_probe::{Description, Knobs, WARM_UP, warm_up_passes};
 use firstpass_trial::workspace::{Backend, Workspace};
 
 /// The lines that apply all settings of a backend, as markdown; what the environment carries out is
@@ -48,8 +48,13 @@ pub(crate) fn lines(
                 found.join("\n")
             ));
         } else if name == WARM_UP {
+            let how = match warm_up_passes(knobs) {
+                Some(1) => "once on zeros".into(),
+                Some(passes) => format!("{passes} times on zeros"),
+                None => "once on zeros of a quarter of the height and width".into(),
+            };
             parts.push(format!(
-                "`{name}={value}`: run the model once on zeros before the first request."
+                "`{name}={value}`: run the model {how} before the first request."
             ));
         } else {
             parts.push(format!(

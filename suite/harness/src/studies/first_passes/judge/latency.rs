@@ -159,6 +159,8 @@ pub enum Figure {
     FirstTwo,
     /// From the spawn to the third outputs: what a program waits for whose first passes are slow.
     ThreeAnswers,
+    /// From the spawn until the first real pass could begin: what a service takes to start.
+    Ready,
 }
 
 impl Figure {
@@ -184,6 +186,7 @@ impl Figure {
             Self::ThreeAnswers => {
                 Some(process.undisturbed_cold_start()? + process.pass(2)? + process.pass(3)?)
             }
+            Self::Ready => Some(process.undisturbed_cold_start()? - process.pass(1)?),
         }
     }
 
@@ -197,6 +200,7 @@ impl Figure {
             Self::SecondPass => pass(2),
             Self::FirstTwo => Some(pass(1)? + pass(2)?),
             Self::ThreeAnswers => Some(process.cold_start? + pass(2)? + pass(3)?),
+            Self::Ready => Some(process.cold_start? - pass(1)?),
         }
     }
 }
@@ -210,6 +214,7 @@ impl fmt::Display for Figure {
             Self::SecondPass => "pass 2",
             Self::FirstTwo => "passes 1 and 2",
             Self::ThreeAnswers => "three answers",
+            Self::Ready => "ready",
         })
     }
 }
