@@ -16,6 +16,7 @@ pub struct Estimate {
 
 /// Profiles are measured as long as there is time, whatever they say.
 const RULE: Rule = Rule {
+    one_sided: false,
     resolution: STEADY_RESOLUTION,
     least_difference: LEAST_DIFFERENCE,
     looked_at_often: false,

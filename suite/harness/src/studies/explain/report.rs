@@ -431,7 +431,7 @@ fn slowness(pass: usize, judged: &FirstPass, explained: Option<Estimate>) -> Str
         FirstPassVerdict::Open => format!(
             "Whether pass {pass} is slow is open: it takes {} the steady time, and {}",
             bounds(judged),
-            outlook([judged])
+            outlook([&judged.0])
         ),
     }
 }

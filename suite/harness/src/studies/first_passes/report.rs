@@ -7,7 +7,7 @@ use firstpass_trial::observation::{Observation, Purpose};
 
 use crate::{
     page::{
-        numbers::{milliseconds, ratio, times_with_interval},
+        numbers::{milliseconds, ratio},
         table::Table,
     },
     record::Stop,
@@ -22,6 +22,7 @@ use crate::{
             latency::{self, Figure, Latency, Phase, SHOWN_PASSES},
         },
         plots::{Plot, plot},
+        words,
     },
 };
 
@@ -84,6 +85,8 @@ fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
     let mut header = vec!["engine".to_owned()];
     header.extend(SHOWN_PASSES.iter().map(|n| format!("pass {n}")));
     header.extend(["steady", "pass 1 / steady", "pass 2 / steady"].map(String::from));
+    let over_steady =
+        |pass: Option<&FirstPass>| pass.map_or_else(|| "–".into(), words::with_verdict);
     let lines = latencies.iter().map(|(row, latency)| {
         let mut line = vec![row.label_of(latency)];
         line.extend(
@@ -93,8 +96,8 @@ fn pass_table(latencies: &[(&Row, &Latency)]) -> String {
         );
         line.extend([
             interval(latency.steady.as_ref(), milliseconds),
-            over_steady(latency.first_over_steady),
-            over_steady(latency.second_over_steady),
+            over_steady(latency.first_over_steady.as_ref()),
+            over_steady(latency.second_over_steady.as_ref()),
         ]);
         line
     });
@@ -390,17 +393,6 @@ fn trust_section(analysis: &Analysis) -> Option<String> {
         "### Can the judging be trusted?\n\n{}",
         error_rates::markdown(&noise)
     ))
-}
-
-/// `1.39× (1.33–1.45), slow`
-fn over_steady(pass: Option<FirstPass>) -> String {
-    pass.map_or_else(
-        || "–".into(),
-        |pass| {
-            let ratio = times_with_interval(pass.ratio(), pass.interval());
-            format!("{ratio}, {}", pass.verdict())
-        },
-    )
 }
 
 /// `46.1 (45.8–46.9)`

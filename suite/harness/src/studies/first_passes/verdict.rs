@@ -11,7 +11,7 @@ use firstpass_statistics::{
 use firstpass_trial::{expectation::ExpectationVerdict, observation::Cell};
 
 use crate::{
-    page::numbers::{milliseconds, times, times_with_interval},
+    page::numbers::{milliseconds, times},
     studies::first_passes::{
         analysis::{Analysis, Row},
         judge::{
@@ -20,6 +20,7 @@ use crate::{
             headlines::{Answer, headlines},
             latency::{Figure, Latency},
         },
+        words,
     },
 };
 
@@ -162,10 +163,7 @@ fn first_passes(rows: &[Row]) -> Vec<String> {
     let with =
         |verdict: FirstPassVerdict| judged.iter().filter(move |(_, f)| f.verdict() == verdict);
     let slow: Vec<String> = with(FirstPassVerdict::Slow)
-        .map(|(label, first)| {
-            let ratio = times_with_interval(first.ratio(), first.interval());
-            format!("{label} {ratio}")
-        })
+        .map(|(label, first)| format!("{label} {}", words::ratio(first)))
         .collect();
     let not_slow: Vec<&str> = with(FirstPassVerdict::NotSlow)
         .map(|(label, _)| *label)
@@ -182,27 +180,13 @@ fn first_passes(rows: &[Row]) -> Vec<String> {
         sentences.push(format!("Pass 1 is not slow on {}.", list(&not_slow)));
     }
     for (label, first) in with(FirstPassVerdict::Open) {
-        let (low, high) = first.interval();
         sentences.push(format!(
-            "Whether pass 1 of {label} is slow is open: it takes {} to {} the steady time{}.",
-            times(low),
-            times(high),
-            forecast(&first.0)
+            "Whether pass 1 of {label} is slow is open: it takes {} the steady time; {}.",
+            words::bounds(first),
+            words::outlook([&first.0])
         ));
     }
     sentences
-}
-
-/// What it would take to answer what is open.
-fn forecast(comparison: &Comparison) -> String {
-    match comparison.rounds_needed() {
-        Some(rounds) => {
-            let more = rounds.saturating_sub(comparison.samples).max(1);
-            let rounds = if more == 1 { "round" } else { "rounds" };
-            format!("; about {more} more {rounds} would tell")
-        }
-        None => "; a thousand rounds would not tell".into(),
-    }
 }
 
 /// Which cells have no steady state, or processes that provably differ.
@@ -301,11 +285,11 @@ fn first_of(
     let open: Vec<String> = with(Verdict::Open)
         .map(|(label, time, c)| {
             format!(
-                "{label} ({} ms) takes {} to {} of its time, which is open{}",
+                "{label} ({} ms) takes between {} and {} of its time, which is open: {}",
                 milliseconds(*time),
                 times(c.interval.0),
                 times(c.interval.1),
-                forecast(c)
+                words::outlook([c])
             )
         })
         .collect();

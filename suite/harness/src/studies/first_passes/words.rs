@@ -1,5 +1,7 @@
 //! What is said of an early pass, in a table and in a sentence.
 
+use firstpass_statistics::comparison::Comparison;
+
 use crate::{
     page::numbers::{times, times_with_interval},
     studies::first_passes::judge::first_pass::FirstPass,
@@ -21,11 +23,11 @@ pub(crate) fn bounds(pass: &FirstPass) -> String {
     format!("between {} and {}", times(low), times(high))
 }
 
-/// What it would take to judge a pass whose verdict is open.
-pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a FirstPass>) -> String {
-    let more = open.into_iter().map(|pass| {
-        let needed = pass.0.rounds_needed()?;
-        Some(needed.saturating_sub(pass.0.samples).max(1))
+/// What it would take to tell what is open.
+pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a Comparison>) -> String {
+    let more = open.into_iter().map(|comparison| {
+        let needed = comparison.rounds_needed()?;
+        Some(needed.saturating_sub(comparison.samples).max(1))
     });
     let most = more.collect::<Option<Vec<usize>>>();
     match most.and_then(|more| more.into_iter().max()) {
@@ -37,7 +39,7 @@ pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a FirstPass>) -> Stri
 
 #[cfg(test)]
 mod tests {
-    use firstpass_statistics::comparison::{Comparison, Verdict};
+    use firstpass_statistics::comparison::Verdict;
 
     use super::*;
     use crate::studies::first_passes::judge::latency::{
@@ -65,17 +67,17 @@ mod tests {
         let open = judged(&[10.0, 14.0, 11.0]);
         assert!(bounds(&open).starts_with("between 0."), "{}", bounds(&open));
         assert!(
-            outlook([&open]).contains("more process"),
+            outlook([&open.0]).contains("more process"),
             "{}",
-            outlook([&open])
+            outlook([&open.0])
         );
-        // By hand: ln 1.3 is 0.262. With twelve processes a claim needs 2.92 × 0.3 / √12 = 0.253.
+        // ln 1.3 is 0.262. With 19 processes a claim takes 3.5 × 0.3 / √19 = 0.24, with fewer more than 0.262.
         assert_eq!(
-            outlook([&slow_to_tell(0.3)]),
-            "about 9 more processes would tell"
+            outlook([&slow_to_tell(0.3).0]),
+            "about 16 more processes would tell"
         );
         assert_eq!(
-            outlook([&slow_to_tell(0.3), &slow_to_tell(9.0)]),
+            outlook([&slow_to_tell(0.3).0, &slow_to_tell(9.0).0]),
             "a thousand processes would hardly tell"
         );
     }

@@ -134,7 +134,7 @@ fn sentence(shape: &str, first: &FirstPass) -> String {
             return format!(
                 "whether it warms up again at {shape} is open: pass 1 takes {} its steady time; {}",
                 bounds(first),
-                outlook([first])
+                outlook([&first.0])
             );
         }
     };

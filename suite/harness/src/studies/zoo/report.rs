@@ -315,7 +315,7 @@ fn counted(verdicts: &Verdicts) -> String {
             open.len(),
             extent(open),
             times(highest),
-            outlook(open.iter().map(|one| &one.pass))
+            outlook(open.iter().map(|one| &one.pass.0))
         ));
     }
     parts.join("; ")

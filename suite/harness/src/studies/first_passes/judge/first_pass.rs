@@ -53,6 +53,7 @@ impl FirstPass {
         let prior = Prior::fit(known.map(|s| (s.variance, s.freedom)));
         let rule = Rule {
             least_difference: DELTA,
+            one_sided: true,
             ..Rule::interleaved(FIRST_RESOLUTION)
         };
         let mut judged: Vec<Option<Self>> = samples
