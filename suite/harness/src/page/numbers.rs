@@ -1,10 +1,10 @@
 //! Numbers and settings in the words that every page uses.
 
-use firstpass_probe::Knobs;
 use firstpass_statistics::{
     Spread,
     comparison::{Comparison, Verdict},
 };
+pub use firstpass_trial::setting::setting;
 
 /// `1.24×`, `12×`.
 pub(crate) fn times(ratio: f64) -> String {
@@ -39,19 +39,6 @@ pub(crate) fn ratio(comparison: Option<Comparison>) -> String {
             c.verdict
         ),
         Some(c) => format!("{}, {}", times(c.ratio), Verdict::Inconclusive),
-    }
-}
-
-/// The settings in the order of their knobs; *default* for none.
-pub fn setting(knobs: &Knobs) -> String {
-    let pairs: Vec<String> = knobs
-        .iter_except_threads()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    if pairs.is_empty() {
-        "default".into()
-    } else {
-        pairs.join(", ")
     }
 }
 
