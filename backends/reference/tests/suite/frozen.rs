@@ -42,34 +42,32 @@ fn the_frozen_outputs_are_those_of_this_code() -> Result<()> {
     Ok(())
 }
 
-/// An engine that follows another rule than it did is found.
+/// An engine that comes to follow another rule is found. As-written is no arithmetic of its own: it is
+/// fbgemm's, or QLinearConv's where biases are i32, and on these the two give the same steps.
 fn every_two_rules_differ_in_a_frozen_case() -> Result<()> {
     let rules = rules(&Reference::knobs());
     let frozen = frozen()?;
     let mut told_apart = BTreeSet::new();
     for expected in frozen.all_expected() {
         let row = |rules: &Knobs| {
-            let row = expected
-                .iter()
-                .position(|given| given.rules.contains(rules));
+            let mut given = expected.iter();
+            let row = given.position(|given| given.rules.contains(rules));
             row.with_context(|| format!("{rules:?} is not frozen"))
         };
         let rows: Vec<usize> = rules.iter().map(row).collect::<Result<_>>()?;
-        for (a, row_of_a) in rows.iter().enumerate() {
-            let others = rows.iter().enumerate().skip(a + 1);
-            let differ = others.filter(|(_, row)| *row != row_of_a);
-            told_apart.extend(differ.map(|(b, _)| (a, b)));
+        for (a, b) in pairs(rules.len()).filter(|&(a, b)| rows[a] != rows[b]) {
+            told_apart.insert((a, b));
         }
     }
-    for a in 0..rules.len() {
-        for b in a + 1..rules.len() {
-            ensure!(
-                told_apart.contains(&(a, b)),
-                "{:?} and {:?} are the same in every case",
-                rules[a],
-                rules[b]
-            );
-        }
-    }
+    let named = |rules: &Knobs| Knobs::default().with("arithmetic", "fbgemm").and(rules);
+    let mut all = pairs(rules.len()).filter(|&(a, b)| named(&rules[a]) != named(&rules[b]));
+    let same = all.find(|pair| !told_apart.contains(pair));
+    let same = same.map(|(a, b)| (&rules[a], &rules[b]));
+    ensure!(same.is_none(), "{same:?} are the same in every case");
     Ok(())
+}
+
+/// Every two of so many.
+fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).flat_map(move |a| (a + 1..count).map(move |b| (a, b)))
 }
