@@ -1,14 +1,12 @@
 //! Small graphs in this process, against what the referee gives of them under each of its rules.
 
-use std::{
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
-use firstpass_probe::{Backend, Format, Knobs, Session, Tensor};
-use firstpass_trial::small_graphs::{
-    Case, CaseVerdict, ENOUGH, Findings, KINDS, Kind, Tried, fixed, frozen::Frozen,
+use firstpass_probe::{Backend, Format, Knobs, Model, Session, Tensor};
+use firstpass_trial::{
+    machine::Machine,
+    small_graphs::{CaseVerdict, ENOUGH, Findings, KINDS, Kind, Tried, fixed, frozen::Frozen},
 };
 use libtest_mimic::{Failed, Trial};
 
@@ -52,7 +50,8 @@ fn attempt<B: Backend>(context: &Context, kind: &Kind, frozen: &Frozen) -> Resul
     let mut tried = Vec::new();
     for case in fixed::cases(kind, &context.small_graphs)? {
         let expected = frozen.expected(kind, &case)?;
-        let answer = output_of_case::<B>(&case, &Knobs::default(), folder.path());
+        let (model, input) = (case.write(folder.path())?, case.tensor()?);
+        let answer = output_of_case::<B>(&model, input, &Knobs::default());
         let answer = answer.map_err(|error| format!("{error:#}"));
         tried.push(Tried::new(kind.name, &case, answer, expected));
     }
@@ -61,7 +60,9 @@ fn attempt<B: Backend>(context: &Context, kind: &Kind, frozen: &Frozen) -> Resul
 
 fn is_as_declared(context: &Context, kind: &Kind, tried: &[Tried]) -> Result<(), Failed> {
     let verdict = CaseVerdict::of(tried).ok_or("no case was tried")?;
-    let declared = context.known.operator(kind.name).map(|o| o.verdict);
+    let flags = Machine::observe().cpu_flags;
+    let declared = context.known.operator(kind.name, &flags);
+    let declared = declared.map(|operator| operator.verdict);
     let mut findings = Findings::default();
     // All that is declared must occur in these cases.
     let engine = &context.backend.name;
@@ -69,13 +70,12 @@ fn is_as_declared(context: &Context, kind: &Kind, tried: &[Tried]) -> Result<(),
     check(findings.faults.is_empty(), || findings.faults.join("; "))
 }
 
-/// What backend `B` gives of a case in this process, whose file is written into `folder`.
+/// What backend `B` gives in this process of a case, as its file and its input.
 ///
 /// # Errors
-/// Fails where the file cannot be written and where the engine does.
-pub fn output_of_case<B: Backend>(case: &Case, knobs: &Knobs, folder: &Path) -> Result<Tensor> {
-    let model = case.write(folder)?;
-    let mut session = Session::<B>::open(&model, knobs)?;
-    let outputs = session.pass(&[case.tensor()?])?;
+/// Fails where the engine does.
+pub fn output_of_case<B: Backend>(model: &Model, input: Tensor, knobs: &Knobs) -> Result<Tensor> {
+    let mut session = Session::<B>::open(model, knobs)?;
+    let outputs = session.pass(&[input])?;
     outputs.into_iter().next().context("there is no output")
 }

@@ -28,8 +28,9 @@ fn the_frozen_outputs_are_those_of_this_code() -> Result<()> {
     let files = tempfile::tempdir()?;
     let folder = Workspace::find()?.fixtures().join(fixed::FOLDER);
     let computed = Frozen::compute(&folder, |case| {
+        let (model, input) = (case.write(files.path())?, case.tensor()?);
         let output = |rules: &Knobs| {
-            let output = output_of_case::<Reference>(case, rules, files.path())?;
+            let output = output_of_case::<Reference>(&model, input.clone(), rules)?;
             Ok((rules.clone(), output))
         };
         let outputs: Result<Vec<_>> = rules.iter().map(output).collect();

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
+    machine::Machine,
     setup,
     small_graphs::{ENOUGH, Findings, fixed::FOLDER},
     workspace::{Backend, Workspace},
@@ -94,7 +95,8 @@ pub fn check_standard(workspace: &Workspace, engines: &[Backend]) -> Result<Exit
 }
 
 fn verdict(workspace: &Workspace, tried: &Operators) -> Result<ExitCode> {
-    let Findings { faults, unseen } = operators::findings(workspace, tried)?;
+    let Findings { faults, unseen } =
+        operators::findings(workspace, tried, &Machine::observe().cpu_flags)?;
     if !unseen.is_empty() {
         println!(
             "with {} cases of each kind, fewer than the {ENOUGH} of the tests, these declared divergences \

@@ -106,11 +106,16 @@ pub fn read(record: &Path) -> Result<Option<Operators>> {
     }))
 }
 
-/// Every verdict that is not as declared in the `known.toml` of its backend.
+/// Every verdict that is not as declared in the `known.toml` of its backend for a processor with these
+/// instruction sets.
 ///
 /// # Errors
 /// Fails where a `known.toml` cannot be read.
-pub fn findings(workspace: &Workspace, operators: &Operators) -> Result<Findings> {
+pub fn findings(
+    workspace: &Workspace,
+    operators: &Operators,
+    cpu_flags: &[String],
+) -> Result<Findings> {
     let absent = operators
         .absent
         .iter()
@@ -127,7 +132,7 @@ pub fn findings(workspace: &Workspace, operators: &Operators) -> Result<Findings
         };
         let known = backend.known().context("what is declared cannot be read")?;
         for (kind, verdict) in judge(tried) {
-            let declared = known.operator(kind).map(|operator| operator.verdict);
+            let declared = known.operator(kind, cpu_flags).map(|o| o.verdict);
             findings.add(&backend.name, kind, &verdict, declared, operators.run.cases);
         }
         if let Some(tests) = operators.standard.get(&backend.name) {
