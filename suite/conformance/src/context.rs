@@ -11,6 +11,7 @@ use firstpass_trial::{
     known::Known,
     model::ModelDescription,
     process::Probe,
+    small_graphs::fixed,
     workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
@@ -22,6 +23,8 @@ pub struct Context {
     pub backend: Arc<Backend>,
     pub known: Arc<Known>,
     pub workload: Arc<Workload>,
+    /// Where the kept and the frozen small graphs lie.
+    pub small_graphs: Arc<Path>,
     inputs: Arc<Mutex<InputFiles>>,
 }
 
@@ -41,6 +44,7 @@ impl Context {
             known: Arc::new(backend.known()?),
             backend: Arc::new(backend),
             workload: Arc::new(Workload::fixtures(&workspace)?),
+            small_graphs: workspace.fixtures().join(fixed::FOLDER).into(),
             inputs: Arc::new(Mutex::new(InputFiles::new()?)),
         })
     }

@@ -9,6 +9,7 @@ mod direct;
 pub mod imports;
 mod own;
 mod properties;
+mod small_graphs;
 mod steps;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use crate::context::Context;
 pub use direct::{Direct, direct};
 pub use libtest_mimic::Trial as Test;
 pub use own::{Ended, alone, test};
+pub use small_graphs::output_of_case;
 pub use steps::{largest_steps, largest_steps_from_golden};
 
 /// Set by `firstpass test`: an engine that cannot run is then a failure.
@@ -29,7 +31,7 @@ const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
 
 /// Runs the suite on backend `B`, whose probe is the binary `probe` and whose folder is `folder`, and
 /// beside it the backend's own tests: see [`tests!`]. Tests that ask a probe run on all cores; those that
-/// use the engine in this process run one at a time: see [`alone`].
+/// use the engine in this process run one at a time (see [`alone`]), but for the small graphs.
 pub fn main<B: Backend + 'static>(
     probe: &'static str,
     folder: &'static str,
@@ -57,6 +59,7 @@ fn tests<B: Backend + 'static>(
     tests.extend(agreement::tests::<B>(context));
     tests.extend(bad_input::tests::<B>(context));
     tests.extend(properties::tests::<B>(context));
+    tests.extend(small_graphs::tests::<B>(context));
     tests.extend(own);
     let Err(Outcome::Failed(error)) = described else {
         return tests;

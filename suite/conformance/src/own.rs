@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use libtest_mimic::{Failed, Trial};
@@ -27,12 +27,20 @@ impl<E: Display> Ended for Result<(), E> {
     }
 }
 
+/// Who has the engine in this process: one test [`alone`], or several [`together`].
+static ENGINE: RwLock<()> = RwLock::new(());
+
 /// For a test that uses the engine in this process: as long as the guard lives no other has one. Engines
 /// keep settings for the whole process.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
     // A test that failed has let go of the engine all the same.
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    ENGINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test that uses the engine in this process with every knob at its default, and times and counts
+/// nothing: as long as the guard lives no other is [`alone`].
+pub(crate) fn together() -> RwLockReadGuard<'static, ()> {
+    ENGINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A test that fails where the function panics or returns an error, and that runs [`alone`]. `path` is

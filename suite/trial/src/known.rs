@@ -43,6 +43,9 @@ pub struct DeclaredOperator {
     pub kinds: Vec<String>,
     pub verdict: DeclaredVerdict,
     pub reason: String,
+    /// As of a [`Divergence`].
+    #[serde(default)]
+    pub without: Vec<String>,
 }
 
 /// Tests of the ONNX standard that the engine does not pass.
@@ -144,7 +147,7 @@ impl Known {
     ) -> Option<&Divergence> {
         self.divergence
             .iter()
-            .filter(|d| !d.without.iter().any(|flag| cpu_flags.contains(flag)))
+            .filter(|d| is_of_processor(&d.without, cpu_flags))
             .find(|d| d.format == format && d.models.iter().any(|m| m == model))
     }
 
@@ -160,9 +163,11 @@ impl Known {
             .find(|e| e.is_of(model, format))
     }
 
-    pub fn operator(&self, kind: &str) -> Option<&DeclaredOperator> {
+    /// What is declared for a kind of small graphs on a processor with these instruction sets.
+    pub fn operator(&self, kind: &str, cpu_flags: &[String]) -> Option<&DeclaredOperator> {
         self.operator
             .iter()
+            .filter(|operator| is_of_processor(&operator.without, cpu_flags))
             .find(|operator| operator.kinds.iter().any(|k| k == kind))
     }
 
@@ -170,5 +175,32 @@ impl Known {
         self.standard_test
             .iter()
             .find(|tests| tests.names.iter().any(|n| n == name))
+    }
+}
+
+/// Whether a processor with these instruction sets has none of those.
+fn is_of_processor(without: &[String], cpu_flags: &[String]) -> bool {
+    without.iter().all(|flag| !cpu_flags.contains(flag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_may_be_declared_for_some_processors() -> Result<(), toml::de::Error> {
+        let known: Known = toml::from_str(
+            r#"
+            [[operator]]
+            kinds = ["add"]
+            verdict = "wrong"
+            reason = "because"
+            without = ["vnni"]
+            "#,
+        )?;
+        let on = |flag: &str| known.operator("add", &[flag.to_owned()]).map(|o| o.verdict);
+        assert_eq!(on("avx2"), Some(DeclaredVerdict::Wrong));
+        assert_eq!(on("vnni"), None);
+        Ok(())
     }
 }

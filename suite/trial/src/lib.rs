@@ -3,12 +3,13 @@
 //! This is what the tests of a backend need, and what every study of the harness is made of: it
 //! finds engines and models ([`workspace`], [`workload`]), runs a probe ([`process`]), keeps what it
 //! said ([`observation`]), and compares its outputs with those that are expected ([`agreement`],
-//! [`expectation`], [`repeatability`]). It knows no record and no report.
+//! [`expectation`], [`repeatability`], and [`small_graphs`], whose cases it draws as well). It knows no record and no report.
 
 pub mod affinity;
 pub mod agreement;
 pub mod classification;
 pub mod detection;
+pub mod difference;
 pub mod direct_program;
 pub mod expectation;
 pub mod known;
@@ -22,9 +23,12 @@ pub mod page_cache;
 mod polling_reader;
 pub mod process;
 pub mod repeatability;
+pub mod rules;
 pub mod sample;
+pub mod setting;
 pub mod setup;
 pub mod shape;
+pub mod small_graphs;
 pub mod system_counters;
 pub mod tensor_files;
 pub mod workload;

@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Cursor, Read},
+    io::{Cursor, Read, Write},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::{Data, Tensor, read_tensors};
 use npyz::{DType, NpyFile, Order, TypeChar};
-use zip::ZipArchive;
+use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// The name of the one array of a `.npy` file.
 pub const UNNAMED: &str = "";
@@ -41,6 +41,50 @@ pub fn read_named(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         }
     };
     read().with_context(|| format!("cannot read the tensors in {}", path.display()))
+}
+
+/// Writes arrays by name as a `.npz` file. The same arrays give the same bytes.
+///
+/// # Errors
+/// Fails where the file cannot be written.
+pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut archive = ZipWriter::new(File::create(path)?);
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Deflated)
+            .compression_level(Some(9))
+            .last_modified_time(DateTime::default());
+        for (name, array) in arrays {
+            archive.start_file(format!("{name}.npy"), options)?;
+            archive.write_all(&npy_header(array))?;
+            archive.write_all(array.data().bytes())?;
+        }
+        archive.finish()?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What precedes the values of an array, version 1.0 of the layout.
+fn npy_header(array: &Tensor) -> Vec<u8> {
+    let of = match array.data() {
+        Data::F32(_) => "<f4",
+        Data::F64(_) => "<f8",
+        Data::I64(_) => "<i8",
+        Data::I32(_) => "<i4",
+        Data::U8(_) => "|u1",
+        Data::I8(_) => "|i1",
+        Data::Bool(_) => "|b1",
+    };
+    let lengths: String = array.shape().iter().map(|n| format!("{n},")).collect();
+    let text = format!("{{'descr': '{of}', 'fortran_order': False, 'shape': ({lengths}), }}");
+    // Values begin at a multiple of 64 bytes; ten come before the text, and a line ends it.
+    let padded = (text.len() + 11).next_multiple_of(64) - 10;
+    let length = u16::try_from(padded).unwrap_or(u16::MAX);
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend(length.to_le_bytes());
+    header.extend(format!("{text:<0$}\n", padded - 1).bytes());
+    header
 }
 
 fn npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
@@ -125,10 +169,6 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use zip::{ZipWriter, write::SimpleFileOptions};
-
     use super::*;
 
     /// As `numpy.save` writes it, version 1.0.
@@ -172,6 +212,30 @@ mod tests {
         let arrays = read_named(&path)?;
         assert_eq!(arrays["a"].data(), &vec![7_u8].into());
         assert_eq!(arrays["b"].data(), &vec![true].into());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.npz");
+        let all: [Data; 7] = [
+            vec![1.5_f32, -0.0].into(),
+            vec![f64::MIN_POSITIVE, 2.0].into(),
+            vec![i64::MIN, 7].into(),
+            vec![i32::MIN, 7].into(),
+            vec![0_u8, 255].into(),
+            vec![-128_i8, 127].into(),
+            vec![true, false].into(),
+        ];
+        let mut arrays = BTreeMap::new();
+        for (number, data) in all.into_iter().enumerate() {
+            // Headers of several lengths.
+            let shape = [vec![1; number * 6], vec![2]].concat();
+            arrays.insert(number.to_string(), Tensor::new(&shape, data)?);
+        }
+        write_npz(&path, &arrays)?;
+        assert_eq!(read_named(&path)?, arrays);
         Ok(())
     }
 

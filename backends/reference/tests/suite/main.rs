@@ -1,5 +1,6 @@
 //! The shared suite on this backend, and its own tests, in one program: it links the engine once.
 
+mod frozen;
 mod rules;
 
 use std::process::ExitCode;
@@ -8,6 +9,6 @@ fn main() -> ExitCode {
     firstpass_conformance::main::<firstpass_reference::Reference>(
         env!("CARGO_BIN_EXE_firstpass-reference"),
         env!("CARGO_MANIFEST_DIR"),
-        rules::tests(),
+        rules::tests().into_iter().chain(frozen::tests()),
     )
 }

@@ -13,7 +13,7 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
-use crate::studies::operators::command as operators;
+use crate::studies::operators::command::check_standard;
 
 /// Set for the tests: an engine that cannot run is a failure then, and not an ignored test.
 const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
@@ -44,7 +44,7 @@ struct Job {
     environment: Vec<(String, PathBuf)>,
 }
 
-/// Runs all tests: those of the suite itself, then the suite on each backend.
+/// Runs all tests: those of the suite itself, then the suite on each backend, then the ONNX standard's.
 pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let packages = suite_packages(workspace)?.into_iter();
     let mut jobs = vec![Job {
@@ -67,14 +67,14 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         &jobs,
         arguments,
     )?;
-    // All engines at once, which no test of one of them can.
+    // These need Python, which no engine's own tests do.
     if arguments.filter.is_some() {
-        eprintln!("operators: not tried, because only some tests were asked for");
+        eprintln!("the ONNX standard's tests: not run, because only some tests were asked for");
     } else if !tested.is_empty() {
-        eprintln!("operators: not tried, because tests failed");
+        eprintln!("the ONNX standard's tests: not run, because tests failed");
     } else {
-        eprintln!("\n== operators");
-        return operators::check(workspace, &workspace.engines()?);
+        eprintln!("\n== the ONNX standard's tests");
+        return check_standard(workspace, &workspace.engines()?);
     }
     Ok(exit_code(&tested))
 }

@@ -1,7 +1,7 @@
 //! Numbers and settings in the words that every page uses.
 
-use firstpass_probe::Knobs;
 use firstpass_statistics::comparison::Comparison;
+pub use firstpass_trial::setting::setting;
 
 /// `1.24×`, `12×`.
 pub(crate) fn times(ratio: f64) -> String {
@@ -46,19 +46,6 @@ pub(crate) fn times_with_interval(ratio: f64, (low, high): (f64, f64)) -> String
         times(ratio),
         times(low).trim_end_matches('×')
     )
-}
-
-/// The settings in the order of their knobs; *default* for none.
-pub fn setting(knobs: &Knobs) -> String {
-    let pairs: Vec<String> = knobs
-        .settings()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    if pairs.is_empty() {
-        "default".into()
-    } else {
-        pairs.join(", ")
-    }
 }
 
 /// `99.9 %`, rounded down: rounding up to 100 % would hide the values that differ.

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
-use firstpass_probe::{Knobs, Tensor};
+use firstpass_probe::Knobs;
+use firstpass_trial::difference::Difference;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{code::Code, sidecar::Sidecar};
@@ -131,59 +132,6 @@ pub enum Means {
     Recording,
 }
 
-/// How far two quantized tensors are apart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Difference {
-    pub values: usize,
-    /// The same quantization step.
-    pub same: usize,
-    pub most_steps: u64,
-}
-
-impl Difference {
-    /// Of tensors of f32, dequantized with `scale`; one of another type differs in every value.
-    pub fn between(reference: &Tensor, other: &Tensor, scale: f32) -> Self {
-        match (reference.f32s(), other.f32s()) {
-            (Ok(reference), Ok(other)) => Self::of(reference, other, scale),
-            _ => Self {
-                values: reference.data().len(),
-                same: 0,
-                most_steps: u64::MAX,
-            },
-        }
-    }
-
-    /// Of values that are dequantized with `scale`.
-    pub fn of(reference: &[f32], other: &[f32], scale: f32) -> Self {
-        let mut difference = Self {
-            values: reference.len(),
-            same: 0,
-            most_steps: 0,
-        };
-        for (reference, other) in reference.iter().zip(other) {
-            let steps = ((reference - other) / scale).abs().round();
-            // What is no number is as far away as can be.
-            let steps = if steps.is_finite() {
-                steps as u64
-            } else {
-                u64::MAX
-            };
-            difference.same += usize::from(steps == 0);
-            difference.most_steps = difference.most_steps.max(steps);
-        }
-        difference
-    }
-
-    pub fn is_none(&self) -> bool {
-        self.same == self.values
-    }
-
-    /// The share of values that differ.
-    pub fn share(&self) -> f64 {
-        (self.values - self.same) as f64 / self.values.max(1) as f64
-    }
-}
-
 /// A quantized tensor against the lowest and the highest integers that sums in f32 may give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnyOrder {
@@ -233,18 +181,6 @@ pub fn read(beside: Sidecar, record: &Path) -> Result<Option<Diverge>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn differences_are_whole_steps() {
-        let found = Difference::of(&[0.5, 1.0, -2.0], &[0.5, 1.5, -3.0], 0.5);
-        assert_eq!((found.values, found.same, found.most_steps), (3, 1, 2));
-        assert!(!found.is_none());
-        assert!(Difference::of(&[1.0], &[1.0], 0.1).is_none());
-        for other in [f32::NAN, f32::INFINITY] {
-            let found = Difference::of(&[1.0], &[other], 0.1);
-            assert_eq!((found.same, found.most_steps), (0, u64::MAX));
-        }
-    }
 
     /// One value is off by a step where all orders give the same integer, and one where they do not.
     #[test]

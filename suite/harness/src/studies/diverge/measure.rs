@@ -10,8 +10,10 @@ use firstpass_probe::{
     Description, Format, Knobs, Model, OutputSpec, Quantization, Tensor, TensorSpec, write_tensors,
 };
 use firstpass_trial::{
+    difference::Difference,
     model::ModelDescription,
     process::start,
+    rules::{self, F32_SUMS},
     workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
@@ -25,12 +27,11 @@ use crate::{
     },
     studies::{
         diverge::{
-            AnyOrder, Difference, DivergeRun, DivergeSettings, LayerDifference, Means, Observation,
-            VERSION,
+            AnyOrder, DivergeRun, DivergeSettings, LayerDifference, Means, Observation, VERSION,
             align::align,
             pass::{Pass, Tensors, multiplied, same_bits},
         },
-        referee::{self, F32_SUMS},
+        referee,
     },
 };
 
@@ -79,7 +80,7 @@ pub fn measure(
     let mut recorder = beside.begin(record, workspace.root(), &run)?;
     recorder.announce_interruption(sidecar::what_next);
     let (referee, description) = start(workspace, referee)?;
-    let all_rules = referee::rules(&description.knobs);
+    let all_rules = rules::rules(&description.knobs);
     let bar = progress(beside.name, engines.len() * (layered.layers.len() + 1));
     for engine in engines {
         bar.set_message(engine.name.clone());

@@ -1,6 +1,7 @@
 //! How the differences of engines from the referee grow from layer to layer.
 
 use anyhow::Result;
+use firstpass_trial::difference::Difference;
 use plotters::style::Color;
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
         canvas::{Anchor, LINE, Point, TOP, WIDTH, svg},
         grid,
     },
-    studies::diverge::{Difference, LayerDifference},
+    studies::diverge::LayerDifference,
 };
 
 const LEFT: f64 = 70.0;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use firstpass_probe::Knobs;
-use firstpass_trial::model::ModelDescription;
+use firstpass_trial::{difference::Difference, model::ModelDescription};
 
 use crate::{
     page::{
@@ -15,7 +15,7 @@ use crate::{
         numbers::{percent_to_hundredths, setting as name},
         table::Table,
     },
-    studies::diverge::{Difference, Diverge, LayerDifference, Means, plot::draw},
+    studies::diverge::{Diverge, LayerDifference, Means, plot::draw},
 };
 
 /// So many layers that differ by themselves are named.

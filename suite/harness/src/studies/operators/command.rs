@@ -5,14 +5,18 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
+    machine::Machine,
     setup,
+    small_graphs::{ENOUGH, Findings, fixed::FOLDER},
     workspace::{Backend, Workspace},
 };
 
 use crate::studies::{
     first_passes::arguments::{chosen_backends, reported},
     operators::{
-        self, ENOUGH, Findings, KEPT, Operators, OperatorsSettings, report::operators_on_terminal,
+        self, Operators,
+        report::{operators_on_terminal, standard_on_terminal},
+        standard_faults,
     },
 };
 
@@ -30,6 +34,10 @@ pub struct Arguments {
     /// Write the smallest cases at fault as model files with inputs, for an engine's maintainers
     #[arg(long, value_name = "FOLDER")]
     export: Option<PathBuf>,
+    /// Only write what the referee gives of the fixed cases into fixtures/operators: the tests of each
+    /// engine compare with that
+    #[arg(long, conflicts_with_all = ["backends", "keep", "export", "record"])]
+    freeze: bool,
     /// The record beside which the result is kept [default: that of reports/README.md]
     #[arg(long, value_name = "RECORD", alias = "from")]
     record: Option<PathBuf>,
@@ -38,6 +46,11 @@ pub struct Arguments {
 /// Succeeds where every verdict is exact or declared, and what is declared occurs. Of fewer cases than
 /// tests try, what is declared need not occur.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.freeze {
+        let file = operators::freeze(workspace)?;
+        println!("frozen: {}", file.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let engines = chosen_backends(workspace, &arguments.backends)?;
     ensure!(arguments.cases > 0, "--cases must be at least 1");
     let record = match &arguments.record {
@@ -48,16 +61,12 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let settings = OperatorsSettings {
-        cases: arguments.cases,
-        shrink: true,
-    };
-    let folder = operators::measure(workspace, &engines, settings, &record)?;
+    let folder = operators::measure(workspace, &engines, arguments.cases, &record)?;
     let tried = operators::read(&record)?.context("the result was removed meanwhile")?;
     println!("{}", operators_on_terminal(&tried));
     if arguments.keep {
-        let count = operators::keep(&workspace.fixtures().join(KEPT), &tried.tried)?;
-        println!("{count} cases were written into fixtures/operators");
+        let count = operators::keep(&workspace.fixtures().join(FOLDER), &tried.tried)?;
+        println!("{count} cases were written into fixtures/operators: now freeze with --freeze");
     }
     if let Some(folder) = &arguments.export {
         let count = operators::export(folder, &tried.tried)?;
@@ -71,21 +80,23 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     verdict(workspace, &tried)
 }
 
-/// The check that belongs to the tests: a prefix of the cases of a whole run, and nothing kept.
-pub fn check(workspace: &Workspace, engines: &[Backend]) -> Result<ExitCode> {
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let settings = OperatorsSettings {
-        cases: ENOUGH,
-        shrink: false,
-    };
-    operators::measure(workspace, engines, settings, folder.path())?;
-    let tried = operators::read(folder.path())?.context("the result was removed meanwhile")?;
-    println!("{}", operators_on_terminal(&tried));
-    verdict(workspace, &tried)
+/// The part that belongs to the tests: the standard's own tests, which need Python. Each engine tries the
+/// small graphs in its own suite.
+pub fn check_standard(workspace: &Workspace, engines: &[Backend]) -> Result<ExitCode> {
+    let tests = operators::measure_standard(workspace, engines)?;
+    println!("{}", standard_on_terminal(&tests));
+    let mut faults = Vec::new();
+    for engine in engines {
+        if let Some(tests) = tests.get(&engine.name) {
+            faults.extend(standard_faults(&engine.name, tests, &engine.known()?));
+        }
+    }
+    Ok(exit_code(&faults))
 }
 
 fn verdict(workspace: &Workspace, tried: &Operators) -> Result<ExitCode> {
-    let Findings { faults, unseen } = operators::findings(workspace, tried)?;
+    let Findings { faults, unseen } =
+        operators::findings(workspace, tried, &Machine::observe().cpu_flags)?;
     if !unseen.is_empty() {
         println!(
             "with {} cases of each kind, fewer than the {ENOUGH} of the tests, these declared divergences \
@@ -96,12 +107,16 @@ fn verdict(workspace: &Workspace, tried: &Operators) -> Result<ExitCode> {
             println!("  {text}");
         }
     }
-    for fault in &faults {
+    Ok(exit_code(&faults))
+}
+
+fn exit_code(faults: &[String]) -> ExitCode {
+    for fault in faults {
         eprintln!("{fault}");
     }
     if faults.is_empty() {
-        println!("every verdict is exact or declared in known.toml");
-        return Ok(ExitCode::SUCCESS);
+        println!("every verdict is as declared in known.toml, or exact");
+        return ExitCode::SUCCESS;
     }
-    Ok(ExitCode::FAILURE)
+    ExitCode::FAILURE
 }

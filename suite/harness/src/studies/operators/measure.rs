@@ -6,15 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
-use firstpass_probe::{Format, Knobs, Model, OutputSpec, Tensor, TensorSpec, write_tensors};
+use anyhow::{Context, Result};
+use firstpass_probe::{Format, Knobs, Model, Tensor, write_tensors};
 use firstpass_trial::{
     process::{Probe, once, start},
+    rules::rules,
+    small_graphs::{
+        Case, Expected, INPUT, KINDS, Kind, OUTPUT, Tree, Tried,
+        fixed::{FOLDER, Kept, kept},
+        frozen::{self, Frozen},
+    },
     workspace::{Backend, Workspace},
-};
-use proptest::{
-    strategy::{Strategy, ValueTree},
-    test_runner::TestRunner,
 };
 
 use crate::{
@@ -23,39 +25,15 @@ use crate::{
         code::{Code, sources_sha256},
         sidecar,
     },
-    studies::{
-        diverge::Difference,
-        operators::{
-            Absence, Case, KINDS, Kind, OperatorsRun, SIDECAR, Tried, VERSION,
-            case::{INPUT, OUTPUT},
-            data::Line,
-            standard::Standard,
-        },
-        referee,
+    studies::operators::{
+        Absence, OperatorsRun, SIDECAR, StandardTest, VERSION, data::Line, standard::Standard,
     },
 };
 
 /// An engine is asked so often for a smaller case.
 const SHRINKING_STEPS: usize = 60;
 
-/// Where cases are kept, below the fixtures.
-pub const KEPT: &str = "operators";
-
-/// Of their files.
-const EXTENSION: &str = "json";
-
-/// How much is tried.
-#[derive(Debug, Clone, Copy)]
-pub struct OperatorsSettings {
-    /// Cases of each kind.
-    pub cases: usize,
-    /// Whether cases at fault are shrunk.
-    pub shrink: bool,
-}
-
-type Tree = Box<dyn ValueTree<Value = Case>>;
-
-/// Tries every kind of cases on every engine; writes it beside a record and returns where. An engine
+/// Tries so many cases of each kind on every engine; writes it beside a record and returns where. An engine
 /// that does not start is a failure in every case.
 ///
 /// # Errors
@@ -63,28 +41,22 @@ type Tree = Box<dyn ValueTree<Value = Case>>;
 pub fn measure(
     workspace: &Workspace,
     engines: &[Backend],
-    settings: OperatorsSettings,
+    cases: usize,
     record: &Path,
 ) -> Result<PathBuf> {
-    let backends = workspace.backends()?;
-    let referee = backends.iter().find(|backend| backend.is_referee);
-    let referee = referee.context("no backend of this workspace is a referee")?;
+    let backend = Referee::backend(workspace)?;
     let run = OperatorsRun {
         version: VERSION,
         date: firstpass_trial::machine::now(),
         code: Code::observe(workspace)?,
-        referees: BTreeMap::from([(referee.name.clone(), sources_sha256(workspace, referee)?)]),
-        cases: settings.cases,
+        referees: BTreeMap::from([(backend.name.clone(), sources_sha256(workspace, &backend)?)]),
+        cases,
     };
-    let kept = kept(&workspace.fixtures().join(KEPT))?;
+    let folder_of_kept = workspace.fixtures().join(FOLDER);
     let mut recorder = SIDECAR.begin(record, workspace.root(), &run)?;
     recorder.announce_interruption(sidecar::what_next);
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let (probe, description) = start(workspace, referee)?;
-    let referee = Referee {
-        rules: referee::rules(&description.knobs),
-        probe,
-    };
+    let referee = Referee::start(workspace, &backend)?;
     let mut started = Vec::new();
     for engine in engines {
         let absence = match start(workspace, engine) {
@@ -104,17 +76,16 @@ pub fn measure(
         eprintln!("{}: {}", engine.name, absence.reason);
         recorder.write(&engine.name, &Line::Absent(absence))?;
     }
-    let bar = progress("operators", KINDS.len() * settings.cases);
+    let bar = progress("operators", KINDS.len() * cases);
     for kind in &KINDS {
         bar.set_message(kind.name);
-        let trees = draw(kind, settings.cases)?;
-        let of_fixtures = kept.iter().filter(|kept| kept.kind == kind.name);
+        let trees = kind.draw(cases)?;
         let drawn = trees.iter().map(|tree| tree.current());
-        let cases: Vec<Case> = drawn.chain(of_fixtures.map(|k| k.case.clone())).collect();
+        let tried: Vec<Case> = drawn.chain(kept(kind, &folder_of_kept)?).collect();
         let mut at_fault: BTreeMap<&str, usize> = BTreeMap::new();
-        for (number, case) in cases.iter().enumerate() {
+        for (number, case) in tried.iter().enumerate() {
             let written = Written::new(case, folder.path())?;
-            let expected = referee.all(&written)?;
+            let expected = referee.expected(&written)?;
             for (name, probe) in &started {
                 let tried = attempt(kind, case, &written, probe, &expected);
                 if tried.is_at_fault() {
@@ -129,40 +100,77 @@ pub fn measure(
                 continue;
             };
             // Those of the fixtures are small already.
-            if settings.shrink && number < settings.cases {
+            if number < cases {
                 // Drawn anew: shrinking uses a tree up.
-                let tree = draw(kind, number + 1)?
-                    .pop()
-                    .context("there is a last case")?;
+                let tree = kind.draw(number + 1)?.pop();
+                let tree = tree.context("there is a last case")?;
                 let tried = shrink(kind, tree, probe, &referee, folder.path())?;
                 recorder.write(name, &Line::Case(Box::new(tried)))?;
             }
         }
     }
     bar.finish_and_clear();
+    standard_tests(workspace, &started, |engine, test| {
+        recorder.write(engine, &Line::Standard(test))
+    })?;
+    recorder.finish()
+}
+
+/// The standard's tests on every engine that reads ONNX.
+///
+/// # Errors
+/// Fails where an engine does not start, and where there are no tests.
+pub fn measure_standard(
+    workspace: &Workspace,
+    engines: &[Backend],
+) -> Result<BTreeMap<String, Vec<StandardTest>>> {
+    let mut started = Vec::new();
+    for engine in engines {
+        let (probe, description) = start(workspace, engine)?;
+        if description.formats.contains(&Format::ONNX) {
+            started.push((engine.name.as_str(), probe));
+        }
+    }
+    let mut found: BTreeMap<String, Vec<StandardTest>> = BTreeMap::new();
+    standard_tests(workspace, &started, |engine, test| {
+        found.entry(engine.to_owned()).or_default().push(test);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn standard_tests(
+    workspace: &Workspace,
+    engines: &[(&str, Probe)],
+    mut take: impl FnMut(&str, StandardTest) -> Result<()>,
+) -> Result<()> {
     let standard = Standard::collect(workspace)?;
-    let bar = progress("tests of the standard", standard.len() * started.len());
-    for (name, probe) in &started {
+    let bar = progress("tests of the standard", standard.len() * engines.len());
+    for (name, probe) in engines {
         bar.set_message((*name).to_owned());
         for test in standard.run(probe)? {
-            recorder.write(name, &Line::Standard(test))?;
+            take(name, test)?;
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    recorder.finish()
+    Ok(())
 }
 
-/// The same cases in every run.
-fn draw(kind: &Kind, cases: usize) -> Result<Vec<Tree>> {
-    let mut runner = TestRunner::deterministic();
-    let strategy = (kind.cases)();
-    (0..cases)
-        .map(|_| {
-            let tree = strategy.new_tree(&mut runner);
-            tree.map_err(|reason| anyhow!("no case of {}: {reason}", kind.name))
-        })
-        .collect()
+/// Writes what the referee gives of the fixed cases into the fixtures; returns the file.
+///
+/// # Errors
+/// Fails where there is no referee or it does not run a case, and where the file cannot be written.
+pub fn freeze(workspace: &Workspace) -> Result<PathBuf> {
+    let referee = Referee::start(workspace, &Referee::backend(workspace)?)?;
+    let files = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = workspace.fixtures().join(FOLDER);
+    let frozen = Frozen::compute(&folder, |case| {
+        referee.expected(&Written::new(case, files.path())?)
+    })?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    frozen.write(&folder)?;
+    Ok(folder.join(frozen::FILE))
 }
 
 /// The referee with all its rules; the first are those of the file.
@@ -172,12 +180,29 @@ struct Referee {
 }
 
 impl Referee {
-    /// What each set of rules gives, as the file is written first.
-    fn all(&self, written: &Written) -> Result<Vec<(&Knobs, Tensor)>> {
-        let rules = self.rules.iter();
-        rules
-            .map(|rules| Ok((rules, written.outputs(&self.probe, rules)?)))
-            .collect()
+    fn backend(workspace: &Workspace) -> Result<Backend> {
+        let mut backends = workspace.backends()?.into_iter();
+        let referee = backends.find(|backend| backend.is_referee);
+        referee.context("no backend of this workspace is a referee")
+    }
+
+    fn start(workspace: &Workspace, backend: &Backend) -> Result<Self> {
+        let (probe, description) = start(workspace, backend)?;
+        Ok(Self {
+            rules: rules(&description.knobs),
+            probe,
+        })
+    }
+
+    fn expected(&self, written: &Written) -> Result<Expected> {
+        self.expected_under(&self.rules, written)
+    }
+
+    fn expected_under(&self, rules: &[Knobs], written: &Written) -> Result<Expected> {
+        let outputs = rules
+            .iter()
+            .map(|rules| Ok((rules.clone(), written.output(&self.probe, rules)?)));
+        Ok(Expected::new(outputs.collect::<Result<Vec<_>>>()?))
     }
 }
 
@@ -186,33 +211,20 @@ struct Written {
     model: Model,
     input: PathBuf,
     saved: PathBuf,
-    /// Of the output.
-    scale: f32,
 }
 
 impl Written {
     fn new(case: &Case, folder: &Path) -> Result<Self> {
-        let path = folder.join("case.onnx");
-        fs::write(&path, case.file())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let values = Tensor::new(&case.shape, case.values())?;
         let input = folder.join("input.safetensors");
-        write_tensors(&input, [(INPUT.to_owned(), &values)])?;
+        write_tensors(&input, [(INPUT.to_owned(), &case.tensor()?)])?;
         Ok(Self {
-            model: Model {
-                name: "case".into(),
-                format: Format::ONNX,
-                path,
-                inputs: vec![TensorSpec::f32(INPUT, case.shape)],
-                outputs: vec![OutputSpec::new(OUTPUT, case.output_shape())],
-            },
+            model: case.write(folder)?,
             input,
             saved: folder.join("outputs.safetensors"),
-            scale: case.output_scale(),
         })
     }
 
-    fn outputs(&self, probe: &Probe, knobs: &Knobs) -> Result<Tensor> {
+    fn output(&self, probe: &Probe, knobs: &Knobs) -> Result<Tensor> {
         let mut found = once(probe, &self.model, knobs, &self.input, &self.saved)?;
         let output = found.remove(OUTPUT);
         output.with_context(|| format!("there is no output {OUTPUT:?}"))
@@ -225,31 +237,15 @@ fn attempt(
     case: &Case,
     written: &Written,
     probe: &Probe,
-    expected: &[(&Knobs, Tensor)],
+    expected: &Expected,
 ) -> Tried {
-    let outputs = written.outputs(probe, &Knobs::default());
-    let mut tried = Tried {
-        kind: kind.name.into(),
-        case: case.clone(),
-        shrunk: false,
-        failure: None,
-        difference: None,
-        exact_under: Vec::new(),
-    };
-    match outputs {
+    let answer = written.output(probe, &Knobs::default());
+    let answer = answer.map_err(|reason| {
         // Where the file lies is of no interest.
-        Err(reason) => {
-            let folder = written.saved.parent().unwrap_or(Path::new("")).display();
-            tried.failure = Some(format!("{reason:#}").replace(&format!("{folder}/"), ""));
-        }
-        Ok(found) => {
-            let difference = |of: &Tensor| Difference::between(of, &found, written.scale);
-            tried.difference = expected.first().map(|(_, of)| difference(of));
-            let exact = expected.iter().filter(|(_, of)| difference(of).is_none());
-            tried.exact_under = exact.map(|(rules, _)| (*rules).clone()).collect();
-        }
-    }
-    tried
+        let folder = written.saved.parent().unwrap_or(Path::new("")).display();
+        format!("{reason:#}").replace(&format!("{folder}/"), "")
+    });
+    Tried::new(kind.name, case, answer, expected)
 }
 
 /// The smallest case that is at fault like the one it is made from.
@@ -262,10 +258,7 @@ fn shrink(
 ) -> Result<Tried> {
     let attempt = |case: &Case, rules: &[Knobs]| -> Result<Tried> {
         let written = Written::new(case, folder)?;
-        let expected = rules.iter();
-        let expected: Vec<(&Knobs, Tensor)> = expected
-            .map(|rules| Ok((rules, written.outputs(&referee.probe, rules)?)))
-            .collect::<Result<_>>()?;
+        let expected = referee.expected_under(rules, &written)?;
         Ok(attempt(kind, case, &written, probe, &expected))
     };
     let first = attempt(&tree.current(), &referee.rules[..1])?;
@@ -292,35 +285,6 @@ fn shrink(
     })
 }
 
-/// A case of the fixtures.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Kept {
-    kind: String,
-    case: Case,
-}
-
-/// None where the folder is not there.
-fn kept(folder: &Path) -> Result<Vec<Kept>> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    paths.retain(|path| path.extension().is_some_and(|e| e == EXTENSION));
-    paths.sort();
-    let read = |path: &PathBuf| -> Result<Kept> {
-        let text = fs::read_to_string(path)?;
-        Ok(serde_json::from_str(&text)?)
-    };
-    paths
-        .iter()
-        .map(|path| read(path).with_context(|| format!("{} is no case", path.display())))
-        .collect()
-}
-
 /// The shrunk cases, each with the engine's name.
 fn shrunk(tried: &BTreeMap<String, Vec<Tried>>) -> impl Iterator<Item = (&String, &Tried)> {
     tried
@@ -338,7 +302,8 @@ fn file_name(engine: &str, tried: &Tried) -> String {
     format!("{engine}-{}", kind.join("-").to_lowercase())
 }
 
-/// Writes the shrunk cases into a folder; returns their number. Those in [`KEPT`] are tried in every run.
+/// Writes the shrunk cases into a folder; returns their number. Those in [`FOLDER`] of the
+/// fixtures are tried in every run.
 ///
 /// # Errors
 /// Fails where a file cannot be written.
@@ -346,15 +311,11 @@ pub fn keep(folder: &Path, tried: &BTreeMap<String, Vec<Tried>>) -> Result<usize
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut count = 0;
     for (engine, tried) in shrunk(tried) {
-        let path = folder
-            .join(file_name(engine, tried))
-            .with_extension(EXTENSION);
         let kept = Kept {
             kind: tried.kind.clone(),
             case: tried.case.clone(),
         };
-        let text = serde_json::to_string_pretty(&kept)? + "\n";
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        kept.write(folder, &file_name(engine, tried))?;
         count += 1;
     }
     Ok(count)
@@ -370,12 +331,15 @@ pub fn export(folder: &Path, tried: &BTreeMap<String, Vec<Tried>>) -> Result<usi
     for (engine, tried) in shrunk(tried) {
         let folder = folder.join(file_name(engine, tried));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let written = Written::new(&tried.case, &folder)?;
+        Written::new(&tried.case, &folder)?;
         let said = match (&tried.failure, &tried.difference) {
             (Some(words), _) => words.clone(),
             (None, Some(difference)) => format!(
                 "{} of {} values are the same step of {}; the furthest is {} steps away",
-                difference.same, difference.values, written.scale, difference.most_steps
+                difference.same,
+                difference.values,
+                tried.case.output_scale(),
+                difference.most_steps
             ),
             (None, None) => String::new(),
         };
@@ -394,7 +358,7 @@ mod tests {
     /// A shrunk case of each kind.
     fn tried() -> Result<BTreeMap<String, Vec<Tried>>> {
         let shrunk = |kind: &Kind| {
-            let case = draw(kind, 1)?.remove(0).current();
+            let case = kind.draw(1)?.remove(0).current();
             Ok(Tried {
                 kind: kind.name.into(),
                 case,
@@ -411,18 +375,12 @@ mod tests {
     #[test]
     fn kept_cases_are_read_again() -> Result<()> {
         let folder = tempfile::tempdir()?;
-        assert!(kept(&folder.path().join("none"))?.is_empty());
         let tried = tried()?;
         assert_eq!(keep(folder.path(), &tried)?, KINDS.len());
-        let read = kept(folder.path())?;
-        assert_eq!(read.len(), KINDS.len());
-        for kept in read {
-            let of_kind = tried["x"].iter().find(|t| t.kind == kept.kind);
-            assert_eq!(of_kind.map(|t| &t.case), Some(&kept.case));
+        for (kind, tried) in KINDS.iter().zip(&tried["x"]) {
+            let read = kept(kind, folder.path())?;
+            assert_eq!(read, std::slice::from_ref(&tried.case));
         }
-        fs::write(folder.path().join("other.json"), "{}")?;
-        let error = kept(folder.path()).err().context("it is no case")?;
-        assert!(format!("{error:#}").contains("other.json"), "{error:#}");
         Ok(())
     }
 

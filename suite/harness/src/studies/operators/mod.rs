@@ -1,6 +1,5 @@
 //! Small quantized graphs, operator by operator: does every engine compute what the referee does?
 
-mod case;
 pub mod command;
 mod data;
 mod measure;
@@ -21,9 +20,8 @@ use crate::{
     },
 };
 
-pub use case::{Bias, Case, Conv, KINDS, Kind, Operator, Quantization};
 pub use data::*;
-pub use measure::{KEPT, OperatorsSettings, export, keep, measure};
+pub use measure::{export, freeze, keep, measure, measure_standard};
 pub use standard::{Outcome, StandardTest};
 
 /// The study; see [`study::Study`].

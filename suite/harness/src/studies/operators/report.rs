@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use firstpass_trial::small_graphs::{CaseVerdict, KINDS, Tried, judge};
+
 use crate::{
     page::table::Table,
-    studies::operators::{CaseVerdict, KINDS, Operators, Outcome, StandardTest, Tried, judge},
+    studies::operators::{Operators, Outcome, StandardTest},
 };
 
 pub(crate) fn section(operators: Option<&Operators>) -> String {
@@ -31,7 +33,7 @@ pub(crate) fn section(operators: Option<&Operators>) -> String {
         parts.push("In the engines' own words, of the smallest case that was found:".into());
         parts.push(words.join("\n"));
     }
-    let standard = standard_tests(operators);
+    let standard = standard_tests(&operators.standard);
     if !standard.is_empty() {
         parts.push(
             "The ONNX standard's own tests of the operators that our models use, as its Python package \
@@ -39,7 +41,7 @@ pub(crate) fn section(operators: Option<&Operators>) -> String {
                 .into(),
         );
         parts.push(standard.markdown());
-        let failed = standard_words(operators);
+        let failed = standard_words(&operators.standard);
         if !failed.is_empty() {
             parts.push(failed.join("\n"));
         }
@@ -52,21 +54,29 @@ pub fn operators_on_terminal(operators: &Operators) -> String {
     [
         kinds(operators).terminal(),
         words(operators).join("\n"),
-        standard_tests(operators).terminal(),
-        standard_words(operators).join("\n"),
+        standard_on_terminal(&operators.standard),
+    ]
+    .join("\n")
+}
+
+/// The standard's tests alone.
+pub fn standard_on_terminal(tests: &BTreeMap<String, Vec<StandardTest>>) -> String {
+    [
+        standard_tests(tests).terminal(),
+        standard_words(tests).join("\n"),
     ]
     .join("\n")
 }
 
 /// An operator a row, an engine a column.
-fn standard_tests(operators: &Operators) -> Table {
+fn standard_tests(tests: &BTreeMap<String, Vec<StandardTest>>) -> Table {
     let mut header = vec!["operator".to_owned()];
-    header.extend(operators.standard.keys().cloned());
-    let all = || operators.standard.values().flatten();
+    header.extend(tests.keys().cloned());
+    let all = || tests.values().flatten();
     let names: BTreeSet<&str> = all().map(|test| test.operator.as_str()).collect();
     let rows = names.into_iter().map(|name| {
         let mut row = vec![name.to_owned()];
-        row.extend(operators.standard.values().map(|tests| {
+        row.extend(tests.values().map(|tests| {
             let of_operator = tests.iter().filter(|test| test.operator == name);
             let put: Vec<&StandardTest> = of_operator
                 .filter(|test| !matches!(test.outcome, Outcome::LeftOut(_)))
@@ -80,9 +90,9 @@ fn standard_tests(operators: &Operators) -> Table {
 }
 
 /// What engines say of the tests that they do not pass; those that say the same are named together.
-fn standard_words(operators: &Operators) -> Vec<String> {
+fn standard_words(tests: &BTreeMap<String, Vec<StandardTest>>) -> Vec<String> {
     let mut words = Vec::new();
-    for (engine, tests) in &operators.standard {
+    for (engine, tests) in tests {
         let mut by_words: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for test in tests {
             if matches!(test.outcome, Outcome::Failed(_) | Outcome::Differs { .. }) {
@@ -153,25 +163,19 @@ fn words(operators: &Operators) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{
-        strategy::{Strategy, ValueTree},
-        test_runner::TestRunner,
-    };
+    use firstpass_trial::difference::Difference;
 
     use super::*;
     use crate::{
         record::code::Code,
-        studies::{
-            diverge::Difference,
-            operators::{Absence, OperatorsRun, VERSION},
-        },
+        studies::operators::{Absence, OperatorsRun, VERSION},
     };
 
     fn operators() -> Operators {
-        let case = (KINDS[0].cases)().new_tree(&mut TestRunner::deterministic());
+        let case = KINDS[0].draw(1).expect("cases can be drawn")[0].current();
         let exact = Tried {
             kind: KINDS[0].name.into(),
-            case: case.expect("cases can be drawn").current(),
+            case,
             shrunk: false,
             failure: None,
             difference: Some(Difference {

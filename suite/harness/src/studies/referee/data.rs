@@ -12,10 +12,6 @@ use crate::record::{code::Code, sidecar::Sidecar};
 /// Raised when the meaning of these files changes.
 pub const VERSION: u32 = 1;
 
-/// The knob of a referee that is no rule: for a single layer it gives the lowest or the highest that sums
-/// in f32 may be.
-pub const F32_SUMS: &str = "f32-sums";
-
 /// Where it is kept.
 pub const SIDECAR: Sidecar = Sidecar {
     name: "referee",

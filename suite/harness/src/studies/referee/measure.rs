@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use firstpass_probe::{ALLOCATOR, Format, Knob, Knobs, PassPlan, THREADS, Trial, WARM_UP};
+use firstpass_probe::{Format, Knobs, PassPlan, THREADS, Trial};
 use firstpass_trial::{
     agreement::{Agreement, compare, pairs},
     machine::all_threads,
@@ -11,6 +11,7 @@ use firstpass_trial::{
     observation::{Cell, Purpose},
     outputs::{Outputs, read_outputs},
     process::{Probe, start},
+    rules::rules,
     workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
@@ -23,7 +24,7 @@ use crate::{
         code::{Code, sources_sha256},
         sidecar,
     },
-    studies::referee::{Comparison, F32_SUMS, RefereeRun, SIDECAR, VERSION},
+    studies::referee::{Comparison, RefereeRun, SIDECAR, VERSION},
 };
 
 /// Compares the engines of a record with every referee of the workspace, on the record's int8 models
@@ -99,34 +100,6 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
         bar.finish_and_clear();
     }
     recorder.finish()
-}
-
-/// Of one set of rules.
-const MOST_SETTINGS: usize = 2;
-
-/// Every value of a referee's own knobs by itself and every two of them together; those that have their
-/// default are not named, and the first has only these. A value that the referee names before another
-/// comes before it, which decides between rules that agree as well.
-pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
-    let no_rules = [THREADS, ALLOCATOR, WARM_UP, F32_SUMS];
-    let own = knobs
-        .iter()
-        .filter(|knob| !no_rules.contains(&knob.name.as_str()));
-    let all = own.fold(vec![Knobs::default()], |all, knob| {
-        let with = |value: &String| -> Vec<Knobs> {
-            let set = |rules: &Knobs| {
-                if *value == knob.default {
-                    rules.clone()
-                } else {
-                    rules.clone().with(&knob.name, value)
-                }
-            };
-            all.iter().map(set).collect()
-        };
-        knob.words().iter().flat_map(with).collect()
-    });
-    let few = |rules: &Knobs| rules.settings().count() <= MOST_SETTINGS;
-    all.into_iter().filter(few).collect()
 }
 
 /// What each engine gave by default, by its cell: that of the fewest threads.
@@ -215,32 +188,4 @@ fn comparisons(
         })
     };
     agreement.filter_map(comparison).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_rule_is_tried_by_itself_and_with_each_other_once() {
-        let knobs = [
-            Knob::threads(""),
-            Knob::choice("rounding", &["even", "away"], ""),
-            Knob::choice(WARM_UP, &["none", "full"], ""),
-            Knob::choice("sums", &["exact", "pairs", "quads"], ""),
-            Knob::choice(F32_SUMS, &["off", "lowest", "highest"], ""),
-            Knob::choice("bias", &["float", "int"], ""),
-        ];
-        let rules = rules(&knobs);
-        // None, four by themselves, and five pairs of different knobs.
-        assert_eq!(rules.len(), 1 + 4 + 5);
-        let names: Vec<String> = rules.iter().map(name).collect();
-        assert_eq!(names[..2], ["default", "rounding=away"]);
-        let place = |name: &str| names.iter().position(|n| n == name);
-        assert!(place("sums=pairs") < place("sums=quads"));
-        assert!(
-            names.contains(&"rounding=away, sums=quads".to_owned()),
-            "{names:?}"
-        );
-    }
 }

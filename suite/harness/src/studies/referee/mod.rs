@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use data::*;
-pub use measure::{measure, rules};
+pub use measure::measure;
 
 /// The study; see [`study::Study`].
 pub struct Study;
