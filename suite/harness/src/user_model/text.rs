@@ -34,7 +34,7 @@ pub fn to_toml(model: &ModelDescription) -> Result<String> {
     writeln!(out, "# Paths are relative to this file.\n")?;
     writeln!(out, "{head}")?;
     if model.latency_on_request {
-        let key = line("latency-on-request", &true)?;
+        let key = line("latency-on-request", true)?;
         writeln!(
             out,
             "# Timed only where the model is asked for by name.\n{key}\n"
