@@ -50,7 +50,7 @@ pub fn is_look(rounds: usize) -> bool {
 }
 
 /// The share of the level that a look after so many rounds may use.
-fn spent(rounds: usize) -> f64 {
+pub fn spent(rounds: usize) -> f64 {
     let reached = SPENDING.iter().take_while(|(from, _)| *from <= rounds);
     reached.last().map_or(SPENDING[0].1, |(_, share)| *share)
 }

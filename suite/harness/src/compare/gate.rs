@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use firstpass_statistics::comparison::{Comparison, INTERVAL, normal_quantile, sure};
+use firstpass_statistics::comparison::{Comparison, INTERVAL, normal_quantile, spent, sure};
 use firstpass_trial::observation::{Cell, Outcome};
 
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
         selection::Selection,
     },
     record::{Record, RunSettings, Stop},
-    studies::first_passes::judge::latency::{Figure, Latency},
+    studies::first_passes::judge::{
+        headlines::{Answer, Asked},
+        latency::{Figure, Latency},
+    },
 };
 
 /// How often a limit may be called broken, over all checks of a gate, or kept, of a single one, where the
@@ -190,16 +193,32 @@ pub fn overall(checks: &[Check]) -> GateVerdict {
     worst.unwrap_or(GateVerdict::Undecided)
 }
 
-/// What is worth more processes.
-pub fn undecided_cells(checks: &[Check]) -> BTreeSet<&Cell> {
-    let undecided = checks
+/// What a gate asks while it measures by itself: whether limits are kept, of what was measured so far. What a
+/// larger baseline alone would tell is not asked.
+pub fn ask(latencies: &[Latency], before: &BTreeMap<Cell, Latency>, limits: &Limits) -> Asked {
+    let now: BTreeMap<Cell, Latency> = latencies
         .iter()
-        .filter(|c| c.verdict == GateVerdict::Undecided);
-    let cells = undecided.filter_map(|check| match &check.subject {
-        Subject::Cell(cell) => Some(cell),
-        Subject::Engine(_) => None,
+        .map(|latency| (latency.cell.clone(), latency.clone()))
+        .collect();
+    let checks = answers(&questions(&now, before, limits, |_| true));
+    let open = checks.iter().filter_map(|check| {
+        let (Subject::Cell(cell), Finding::Ratio { forecast, .. }) =
+            (&check.subject, &check.finding)
+        else {
+            return None;
+        };
+        let Forecast::Processes { more, .. } = (*forecast)? else {
+            return None;
+        };
+        Some(Answer::Open {
+            cells: BTreeSet::from([cell.clone()]),
+            rounds: Some(now.get(cell)?.processes.len() + more),
+        })
     });
-    cells.collect()
+    Asked {
+        open: open.collect(),
+        all: checks.len(),
+    }
 }
 
 fn names(cells: BTreeSet<&Cell>) -> String {
@@ -363,15 +382,25 @@ fn process_seconds(latency: &Latency) -> f64 {
     firstpass_statistics::median(whole).unwrap_or(0.0)
 }
 
-/// Each limit is tested on one side. All limits that are called broken are one family, so that a gate with
-/// many cells cries wolf no more often than one with few.
+/// Each limit is tested on one side, and a gate looks again and again while it measures, so that each look
+/// has a share of the level. All limits that are called broken are one family, so that a gate with many
+/// cells cries wolf no more often than one with few.
 fn answers(questions: &[Question]) -> Vec<Check> {
     let p_above = |question: &Question| match &question.ratio {
         Ok((comparison, ..)) => comparison.p_above(question.limit),
         Err(_) => 1.0,
     };
+    let share = |question: &Question| match &question.ratio {
+        Ok((comparison, ..)) => spent(comparison.samples),
+        Err(_) => 1.0,
+    };
     let p: Vec<f64> = questions.iter().map(p_above).collect();
-    let broken = sure(&p, WRONG);
+    let at_this_look: Vec<f64> = questions
+        .iter()
+        .zip(&p)
+        .map(|(question, p)| (p / share(question)).min(1.0))
+        .collect();
+    let broken = sure(&at_this_look, WRONG);
     let all = questions.iter().zip(p).zip(broken);
     all.map(|((question, p), broken)| {
         let (verdict, finding) = match question.ratio {
@@ -379,7 +408,7 @@ fn answers(questions: &[Question]) -> Vec<Check> {
             Ok((comparison, fixed, seconds)) => {
                 let verdict = match broken {
                     true => GateVerdict::Broken,
-                    false if 1.0 - p <= WRONG => GateVerdict::Kept,
+                    false if 1.0 - p <= WRONG * share(question) => GateVerdict::Kept,
                     false => GateVerdict::Undecided,
                 };
                 let forecast = (verdict == GateVerdict::Undecided).then(|| {
@@ -420,7 +449,7 @@ fn forecast(
     } else {
         WRONG
     };
-    let wanted = distance.abs() / normal_quantile(1.0 - wrong);
+    let wanted = distance.abs() / normal_quantile(1.0 - wrong * spent(comparison.samples));
     let of_processes = comparison.error().powi(2) - fixed.powi(2);
     let allowed = wanted.powi(2) - fixed.powi(2);
     if fixed > 0.0 && allowed <= 0.0 {
@@ -453,7 +482,11 @@ mod tests {
     }
 
     fn runs(first: f64, level: f64) -> Record {
-        runs_with(&[1.0, 1.01, 0.99, 1.005, 0.995, 1.002], first, level)
+        runs_with(
+            &[1.0, 1.01, 0.99, 1.005, 0.995, 1.002].repeat(3),
+            first,
+            level,
+        )
     }
 
     fn first_pass(limit: f64) -> Limits {
@@ -518,7 +551,7 @@ mod tests {
     fn an_undecided_check_says_what_would_decide_it() {
         let processes = |record: &Record, limit: f64| {
             let checks = checks(record, None, &first_pass(limit));
-            assert_eq!(undecided_cells(&checks).len(), 1, "{checks:?}");
+            assert_eq!(overall(&checks), GateVerdict::Undecided, "{checks:?}");
             match &checks[0].finding {
                 Finding::Ratio {
                     forecast: Some(Forecast::Processes { more, seconds }),
@@ -537,17 +570,42 @@ mod tests {
         let checks = checks(&runs(50.0, 10.0), Some(&baseline), &steady(0.05));
         let text = format!("{:?}", checks[0].finding);
         assert!(text.contains("LargerBaseline"), "{text}");
-        assert!(undecided_cells(&checks).len() == 1);
+    }
+
+    /// It goes on where more processes would tell, and nowhere else.
+    #[test]
+    fn while_it_measures_it_asks_what_is_undecided() {
+        let noisy = runs_with(&[1.0, 1.2, 0.85], 50.0, 10.0);
+        let measured: Vec<Latency> = latencies(&noisy).into_values().collect();
+        let open = |limits: &Limits, before: &BTreeMap<Cell, Latency>| {
+            let asked = ask(&measured, before, limits);
+            assert_eq!(asked.all, 1);
+            asked.open.len()
+        };
+        let nothing = BTreeMap::new();
+        assert_eq!(open(&first_pass(5.5), &nothing), 1);
+        assert_eq!(open(&first_pass(50.0), &nothing), 0, "it is kept");
+        assert_eq!(open(&first_pass(1.1), &nothing), 0, "it is broken");
+        // A baseline of one process knows its own time no better than by a tenth.
+        let baseline = latencies(&runs_with(&[1.0], 50.0, 10.0));
+        assert_eq!(
+            open(&steady(0.05), &baseline),
+            0,
+            "no process of ours tells"
+        );
     }
 
     #[test]
     fn one_limit_of_many_is_not_broken_by_chance() {
         let question = |cell, ratio: f64| {
             let sample = firstpass_statistics::comparison::LogSample::of(
-                [0.9, 1.0, 1.1, 0.95, 1.05].map(|x: f64| (x * ratio).ln()),
+                [0.9, 1.0, 1.1, 0.95, 1.05]
+                    .repeat(2)
+                    .into_iter()
+                    .map(|x: f64| (x * ratio).ln()),
             );
             let comparison = Comparison::paired(
-                &sample.expect("five values"),
+                &sample.expect("ten values"),
                 &firstpass_statistics::moderation::Prior::UNKNOWN,
                 firstpass_statistics::comparison::Rule::separate(0.05),
             );
@@ -583,7 +641,7 @@ mod tests {
         assert_eq!(overall(&found), GateVerdict::Broken);
         assert_eq!(
             found[0].finding,
-            Finding::Nothing("1 of 7 processes: could not be started: no such file".into())
+            Finding::Nothing("1 of 19 processes: could not be started: no such file".into())
         );
         let only_crashed = record(vec![crashed]);
         assert_eq!(

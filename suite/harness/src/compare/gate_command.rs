@@ -12,6 +12,7 @@ use firstpass_trial::{affinity::Affinity, workload::Workload, workspace::Workspa
 
 use crate::{
     compare::{
+        changes::latencies,
         changes_report::cell_name,
         circumstances::{Circumstances, OTHER_MACHINE},
         gate::{self, Check, Finding, GateVerdict},
@@ -20,7 +21,7 @@ use crate::{
     },
     page::{numbers::times_with_interval, table::Table},
     record::{Record, RunSettings, Target},
-    studies::first_passes::{arguments as measure, measure as campaign},
+    studies::first_passes::{arguments as measure, judge::latency::Latency, measure as campaign},
 };
 
 /// Every figure is below its limit.
@@ -78,7 +79,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
                 // Said before minutes are spent on what there is nothing to compare with.
                 selection.check(&[baseline], &engines)?;
             }
-            Record::read(&measure(workspace, arguments, baseline.as_ref())?)?
+            Record::read(&measure(workspace, arguments, baseline.as_ref(), &limits)?)?
         }
     };
     let records: Vec<&Record> = [&record].into_iter().chain(&baseline).collect();
@@ -140,6 +141,7 @@ fn measure(
     workspace: &Workspace,
     arguments: &Arguments,
     baseline: Option<&Record>,
+    limits: &Limits,
 ) -> Result<PathBuf> {
     let mut options = arguments.measure.clone();
     if let Some(file) = options.models.iter().find(|m| is_model_file(Path::new(m))) {
@@ -167,8 +169,8 @@ fn measure(
     let backends = options.chosen_backends(workspace)?;
     let workload = options.chosen_workload(workspace, 1)?;
     let settings = options.settings(RunSettings {
-        processes: 30,
-        least_processes: 5,
+        processes: 64,
+        least_processes: 4,
         passes: 60,
         agreement_passes: 0,
         skip_arithmetic: true,
@@ -188,7 +190,9 @@ fn measure(
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-gate", campaign::record_name()));
-    measure::run(workspace, &backends, &workload, &settings, &folder)
+    let before = baseline.map(latencies).unwrap_or_default();
+    let asks = |measured: &[Latency]| gate::ask(measured, &before, limits);
+    measure::run_asking(workspace, &backends, &workload, &settings, &folder, &asks)
 }
 
 fn print(checks: &[Check]) {

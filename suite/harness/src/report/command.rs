@@ -83,7 +83,8 @@ impl Arguments {
     fn preset(&self) -> RunSettings {
         let whole = RunSettings {
             processes: 30,
-            least_processes: 5,
+            // A look is taken after four rounds: what is answered then needs no fifth.
+            least_processes: 4,
             passes: 60,
             agreement_passes: 2,
             skip_arithmetic: false,

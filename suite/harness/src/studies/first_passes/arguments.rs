@@ -16,7 +16,11 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
-use crate::{page::Block, record::RunSettings, studies::first_passes::measure as campaign};
+use crate::{
+    page::Block,
+    record::RunSettings,
+    studies::first_passes::{judge::headlines::ask, measure as campaign},
+};
 
 #[derive(Args, Clone)]
 #[group(skip)]
@@ -182,12 +186,24 @@ pub fn run(
     settings: &RunSettings,
     record: &Path,
 ) -> Result<PathBuf> {
+    run_asking(workspace, backends, workload, settings, record, &ask)
+}
+
+/// The same until these questions are answered.
+pub fn run_asking(
+    workspace: &Workspace,
+    backends: &[Backend],
+    workload: &Workload,
+    settings: &RunSettings,
+    record: &Path,
+    asks: campaign::Asks,
+) -> Result<PathBuf> {
     writable(record.parent().unwrap_or(record))?;
     // Without a library its engine is a row that says so; the others are measured.
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    campaign::run(workspace, backends, workload, settings, record)
+    campaign::run_asking(workspace, backends, workload, settings, record, asks)
 }
 
 /// Fails before minutes are spent on a record that cannot be written.

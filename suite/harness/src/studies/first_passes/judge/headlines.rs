@@ -56,6 +56,23 @@ impl Answer {
     }
 }
 
+/// What a run is asked, and what of it is still open.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Of these more rounds would tell more.
+    pub open: Vec<Answer>,
+    pub all: usize,
+}
+
+/// Asks every headline question.
+pub fn ask(latencies: &[Latency]) -> Asked {
+    let headlines = headlines(latencies, &Comparisons::of_run(latencies));
+    Asked {
+        all: headlines.len(),
+        open: headlines.into_values().filter(Answer::is_open).collect(),
+    }
+}
+
 /// Every headline question that a run can be asked, with its answer.
 pub fn headlines(latencies: &[Latency], comparisons: &Comparisons) -> BTreeMap<Question, Answer> {
     let mut headlines = BTreeMap::new();

@@ -25,11 +25,11 @@ use crate::{
     studies::first_passes::{
         judge::{
             comparisons::Comparisons,
-            headlines::{Answer, headlines},
+            headlines::{Answer, Asked},
             latency::{Figure, Latency, summarise},
         },
         measure::{
-            Budget, Job,
+            Asks, Budget, Job,
             agreement::{Pace, Paces, paced},
             label,
         },
@@ -113,6 +113,7 @@ pub(crate) fn observe(
     workload: &Workload,
     settings: &RunSettings,
     budget: &Budget,
+    asks: Asks,
     paces: &Paces,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
@@ -191,8 +192,9 @@ pub(crate) fn observe(
                 stop_what_is_known(&mut progress_of, &observations, settings);
             }
         } else if is_look(round + 1) {
-            let asked = stop_what_is_answered(&mut progress_of, &observations, settings, budget);
-            open = format!("{} of {} questions open; ", asked.open, asked.all);
+            let asked =
+                stop_what_is_answered(&mut progress_of, &observations, settings, budget, asks);
+            open = format!("{} of {} questions open; ", asked.open.len(), asked.all);
         }
         bar.set_position(progress_of.values().filter(|p| p.stop.is_some()).count() as u64);
     }
@@ -242,12 +244,6 @@ fn plan(cell: &Cell, paces: &Paces, settings: &RunSettings, shares: &Shares) -> 
     }
 }
 
-/// How many questions there are, and how many are open.
-struct Asked {
-    open: usize,
-    all: usize,
-}
-
 /// Stops the cells that have enough processes and belong to no question that is open and can still be
 /// answered; one that belongs to such a question again goes on.
 fn stop_what_is_answered(
@@ -255,11 +251,11 @@ fn stop_what_is_answered(
     observations: &[Observation],
     settings: &RunSettings,
     budget: &Budget,
+    asks: Asks,
 ) -> Asked {
     let latencies = summarise(observations);
-    let headlines = headlines(&latencies, &Comparisons::of_run(&latencies));
-    let open: Vec<&Answer> = headlines.values().filter(|a| a.is_open()).collect();
-    let wanted = worth_asking(&open, progress_of, budget.left());
+    let asked = asks(&latencies);
+    let wanted = worth_asking(&asked.open, progress_of, budget.left());
     for latency in &latencies {
         let Some(progress) = progress_of.get_mut(&latency.cell) else {
             continue;
@@ -272,16 +268,13 @@ fn stop_what_is_answered(
         let done = enough && known && !wanted.contains(&latency.cell);
         progress.stop = done.then_some(Stop::Answered);
     }
-    Asked {
-        open: open.len(),
-        all: headlines.len(),
-    }
+    asked
 }
 
 /// The cells of the open questions that the time is enough for, beginning with those that take the least
 /// time; the last of them may come to its end or not.
 fn worth_asking(
-    open: &[&Answer],
+    open: &[Answer],
     progress_of: &BTreeMap<&Cell, Progress>,
     left: Duration,
 ) -> BTreeSet<Cell> {
@@ -384,7 +377,10 @@ mod tests {
     use super::*;
     use crate::{
         record::tests::run,
-        studies::first_passes::judge::latency::tests::{observation, times},
+        studies::first_passes::judge::{
+            headlines::ask,
+            latency::tests::{observation, times},
+        },
     };
 
     fn progress(processes: usize, expected_s: u64) -> Progress {
@@ -512,8 +508,8 @@ mod tests {
             began: std::time::Instant::now(),
             all: Duration::from_secs(left_s),
         };
-        let asked = stop_what_is_answered(&mut all, &observations, &settings, &budget);
-        (asked.open, all.values().map(|p| p.stop).collect())
+        let asked = stop_what_is_answered(&mut all, &observations, &settings, &budget, &ask);
+        (asked.open.len(), all.values().map(|p| p.stop).collect())
     }
 
     #[test]
@@ -542,7 +538,8 @@ mod tests {
             rounds,
         };
         let (a, b) = (open(&dear, Some(8)), open(&cheap, Some(14)));
-        let wanted = |left_s: u64| worth_asking(&[&a, &b], &all, Duration::from_secs(left_s));
+        let wanted =
+            |left_s: u64| worth_asking(&[a.clone(), b.clone()], &all, Duration::from_secs(left_s));
         assert_eq!(wanted(10), BTreeSet::from([cheap.clone()]));
         assert_eq!(wanted(11), BTreeSet::from([cheap.clone(), dear.clone()]));
         assert!(wanted(0).is_empty());

@@ -22,9 +22,18 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
-use crate::record::{Line, Recorder, Run, RunSettings, VERSION, code::Code};
+use crate::{
+    record::{Line, Recorder, Run, RunSettings, VERSION, code::Code},
+    studies::first_passes::judge::{
+        headlines::{Asked, ask},
+        latency::Latency,
+    },
+};
 
 pub use crate::studies::first_passes::measure::latency::LEAST_PASSES;
+
+/// What a run is to answer, of what it has measured so far.
+pub type Asks<'a> = &'a dyn Fn(&[Latency]) -> Asked;
 
 /// A backend whose engine has said what it is.
 struct Started {
@@ -82,6 +91,21 @@ pub fn run(
     settings: &RunSettings,
     folder: &Path,
 ) -> Result<PathBuf> {
+    run_asking(workspace, backends, workload, settings, folder, &ask)
+}
+
+/// The same until these questions are answered, in place of those that a report answers first.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_asking(
+    workspace: &Workspace,
+    backends: &[Backend],
+    workload: &Workload,
+    settings: &RunSettings,
+    folder: &Path,
+    asks: Asks,
+) -> Result<PathBuf> {
     let began = Instant::now();
     let mut run = Run {
         version: VERSION,
@@ -131,6 +155,7 @@ pub fn run(
         workload,
         settings,
         &budget,
+        asks,
         &paces,
         &mut inputs,
         &mut recorder,
