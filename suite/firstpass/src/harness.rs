@@ -330,8 +330,12 @@ fn engine(
         threads,
         first_pass: of(|l| l.pass.get(&1).copied()),
         second_pass: of(|l| l.pass.get(&2).copied()),
-        steady: of(|l| l.steady),
-        first_pass_over_steady: of(|l| Some(l.first_over_steady?.estimate())),
+        // Of passes that never became steady a limit would say nothing.
+        steady: of(|l| l.steady.filter(|_| l.is_steady())),
+        first_pass_over_steady: of(|l| {
+            let first = l.first_over_steady.filter(|_| l.is_steady());
+            Some(first?.estimate())
+        }),
         cold_start: of(|l| l.cold_start),
         agreement: agreement(measured, row),
         fault,

@@ -43,8 +43,9 @@ impl fmt::Display for Verdict {
 /// - the limit lies within it: that is **undecided**. An assertion then says so on standard error and
 ///   does not fail, because noise should break no build; a check returns [`Verdict::Undecided`], and
 ///   `assert!(verdict.is_kept())` fails where you want that;
-/// - there is no interval, because an engine failed, has no steady state or ran in one process only: the
-///   test fails, because a limit on nothing would hold forever.
+/// - there is no interval, because an engine failed, has no steady state or, for a limit on a time, ran in
+///   one process only: the test fails, because a limit on nothing would hold forever. Pass 1 over the steady
+///   time has an interval even of one process, a wide one.
 impl Summary {
     /// Whether pass 1 takes less than this many times the steady time of the same process, so that the
     /// speed of the machine does not matter.

@@ -104,7 +104,11 @@ impl Joint {
     pub fn of(processes: &[Passes]) -> Option<Self> {
         let levelled: Vec<Levelled> = processes.iter().filter_map(levelled).collect();
         let course = common_course(&levelled);
-        let shared = Series::of_common_course(&course)?;
+        let shared = if levelled.len() < FEWEST_IN_COMMON {
+            Series::of_logs(&course)?
+        } else {
+            Series::of_common_course(&course)?
+        };
         let each: Vec<Series> = levelled.iter().map(|p| p.own.clone()).collect();
         let noise = median(each.iter().map(|s| s.noise))?;
         let mut joint = Self {
@@ -248,25 +252,34 @@ fn is_restless(logs: &[f64], course: &[f64], shared: &Series) -> bool {
     own.is_some_and(|own| own.change_points().any(|at| at > start.max(LONGEST_START)))
 }
 
-/// Processes that go along with the common course by themselves.
+/// Processes that go along with the common course by themselves: between the two levels of it that are
+/// farthest apart from its end they change by at least half as much. Where there is but one level, those that
+/// are not restless.
 fn bearing_out(processes: &[Levelled], shared: &Series, unsteady: &[bool]) -> usize {
-    let goes_along =
-        |(process, unsteady): (&Levelled, &bool)| match (shared.class, &shared.segments[..]) {
-            (Class::WarmUp | Class::Slowdown, [first, .., last]) => {
-                let common = (first.mean / last.mean).ln();
-                let end = first.passes.end.min(process.logs.len());
-                let own = mean(&process.logs[first.passes.start.min(end)..end]).unwrap_or(0.0);
-                own * common.signum() > common.abs() / 2.0
-            }
-            (Class::NoSteadyState, _) => process.own.class != Class::Flat,
-            _ => !unsteady,
-        };
-    processes
+    let Some((last, earlier)) = shared.segments.split_last() else {
+        return 0;
+    };
+    let change = |segment: &Segment| (segment.mean / last.mean).ln();
+    let farthest = earlier
         .iter()
-        .zip(unsteady)
-        .filter(|p| goes_along(*p))
-        .count()
+        .max_by(|a, b| change(a).abs().total_cmp(&change(b).abs()));
+    let goes_along = |(process, unsteady): &(&Levelled, &bool)| {
+        let Some(segment) = farthest else {
+            return !**unsteady;
+        };
+        let level = |passes: &Range<usize>| {
+            let end = passes.end.min(process.logs.len());
+            mean(process.logs.get(passes.start..end)?)
+        };
+        let common = change(segment);
+        let own = level(&segment.passes).zip(level(&last.passes));
+        own.is_some_and(|(own, late)| (own - late) * common.signum() > common.abs() / 2.0)
+    };
+    processes.iter().zip(unsteady).filter(goes_along).count()
 }
+
+/// Chance moves what fewer processes have in common as it moves one.
+const FEWEST_IN_COMMON: usize = 3;
 
 /// So large a share of the processes bears out what they have in common; of a slow start, which a few slow
 /// passes by chance look like, more.
@@ -415,6 +428,14 @@ mod tests {
             })
             .collect();
         assert!(judge(&processes).class.is(Class::NoSteadyState));
+    }
+
+    #[test]
+    fn a_late_change_that_all_share_is_no_outlier() {
+        let processes: Vec<Vec<f64>> = (0..4)
+            .map(|n| [process(n, &[60.0], 10.0, 7), vec![60.0, 60.0]].concat())
+            .collect();
+        assert_eq!(judge(&processes).to_string(), "no steady state");
     }
 
     #[test]

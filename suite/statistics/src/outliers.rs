@@ -8,25 +8,50 @@ const REACH: usize = 10;
 /// So many standard deviations of its neighbourhood away, a pass is an outlier (Hampel's usual 3).
 const FAR: f64 = 3.0;
 
-/// More neighbours than this on the same side, or than a fifth of a short series, are a level of
-/// their own and no outliers. In a series of a thousand passes with tails as heavy as ours two or
-/// three such neighbours come by chance.
-pub(crate) fn longest_run(passes: usize) -> usize {
-    (passes / 5).clamp(1, 4)
+/// How heavy the tails of a series are.
+#[derive(Debug, Clone, Copy)]
+pub struct Tails {
+    /// A slow start is believed where no greater share of the later passes is as slow.
+    pub rare: f64,
+    /// A slow start that is too short to be found as a change is so many standard errors above the passes
+    /// after it. Its place is known beforehand, so that less is needed than for a change anywhere.
+    pub reach: f64,
+    /// One neighbour more on the same side may be an outlier for each so many passes of the series; more
+    /// are a level of their own.
+    pub passes_a_neighbour: usize,
 }
 
-/// A slow start of one process is believed where no greater share of its later passes is as slow. Of the
-/// common course of several processes, whose tails are lighter, [`RARE_IN_COMMON`].
-pub(crate) const RARE: f64 = 0.01;
-pub(crate) const RARE_IN_COMMON: f64 = 0.06;
+/// However long a series is, more neighbours are a level: in a thousand passes two or three come by chance.
+const LONGEST_RUN: usize = 4;
+
+impl Tails {
+    /// Of one process.
+    pub const OF_ONE: Self = Self {
+        rare: 0.01,
+        reach: 4.5,
+        passes_a_neighbour: 5,
+    };
+
+    /// Of what several processes have in common, which chance hardly moves, and which most of them have to
+    /// bear out by themselves.
+    pub const IN_COMMON: Self = Self {
+        rare: 0.06,
+        reach: 3.4,
+        passes_a_neighbour: 25,
+    };
+
+    /// The longest run of outliers in a series of so many passes.
+    pub(crate) fn run(&self, passes: usize) -> usize {
+        (passes / self.passes_a_neighbour).clamp(1, LONGEST_RUN)
+    }
+}
 
 /// Which values are outliers: those that stand alone, or with few others, far from the median of the values
-/// around them (Hampel's rule on a sliding window, over `floor` at least as standard deviation). A slow start is none where at most the share `rare` of the
-/// later values is as high.
+/// around them (Hampel's rule on a sliding window, over `floor` at least as standard deviation).
 ///
 /// Slow passes at the very start are none: they are what is looked for. They are outliers like any
 /// other where they are fast, or where later passes are as slow time and again.
-pub fn outliers(series: &[f64], floor: f64, rare: f64) -> Vec<bool> {
+pub fn outliers(series: &[f64], floor: f64, tails: Tails) -> Vec<bool> {
     let mut window = Window::default();
     let mut signs = Vec::with_capacity(series.len());
     for value in series.iter().take(REACH) {
@@ -45,11 +70,11 @@ pub fn outliers(series: &[f64], floor: f64, rare: f64) -> Vec<bool> {
     let mut at = 0;
     for run in signs.chunk_by(|a, b| a == b) {
         let start = if at == 0 && run[0] > 0 {
-            slow_start(series, run.len(), rare)
+            slow_start(series, run.len(), tails.rare)
         } else {
             0
         };
-        let outlying = run[0] != 0 && run.len() - start <= longest_run(series.len());
+        let outlying = run[0] != 0 && run.len() - start <= tails.run(series.len());
         marks[at + start..at + run.len()].fill(outlying);
         at += run.len();
     }
@@ -141,7 +166,7 @@ mod tests {
     use super::*;
 
     fn marked(series: &[f64]) -> Vec<usize> {
-        let marks = outliers(series, 0.01, RARE);
+        let marks = outliers(series, 0.01, Tails::OF_ONE);
         (0..series.len()).filter(|n| marks[*n]).collect()
     }
 

@@ -10,7 +10,7 @@ use crate::{
     change_points::change_points,
     mean,
     moderation::Prior,
-    outliers::{RARE, RARE_IN_COMMON, is_rare, longest_run, outliers, sliding_median},
+    outliers::{Tails, is_rare, outliers, sliding_median},
     summary::noise,
 };
 
@@ -72,12 +72,6 @@ const TAIL_SHARE: f64 = 0.08;
 
 /// So long a slow start is looked for where no change was found; see [`slow_start`].
 pub(crate) const LONGEST_START: usize = 3;
-
-/// A slow start is so many standard errors above the passes after it. Its place is known beforehand, so
-/// that less is needed than for a change anywhere; and still less of the common course of several
-/// processes, whose tails are lighter, and which most of them have to bear out by themselves.
-const START_REACH: f64 = 4.5;
-const START_REACH_IN_COMMON: f64 = 3.4;
 
 /// A longer slow start than one that explains as much is told by so many more of them.
 const LONGER: f64 = 1.0;
@@ -153,21 +147,21 @@ impl Series {
 
     /// The same for logarithms of times. Means are those of the times.
     pub fn of_logs(logs: &[f64]) -> Option<Self> {
-        Self::judge(logs, RARE, START_REACH)
+        Self::judge(logs, Tails::OF_ONE)
     }
 
     /// The same for what several processes have in common, pass by pass.
     pub(crate) fn of_common_course(logs: &[f64]) -> Option<Self> {
-        Self::judge(logs, RARE_IN_COMMON, START_REACH_IN_COMMON)
+        Self::judge(logs, Tails::IN_COMMON)
     }
 
-    fn judge(logs: &[f64], rare: f64, reach: f64) -> Option<Self> {
+    fn judge(logs: &[f64], tails: Tails) -> Option<Self> {
         if logs.is_empty() || !logs.iter().all(|log| log.is_finite()) {
             return None;
         }
         let times: Vec<f64> = logs.iter().map(|log| log.exp()).collect();
         let passes = times.len();
-        let mut marks = outliers(logs, level_noise(logs), rare);
+        let mut marks = outliers(logs, level_noise(logs), tails);
         let levels = sliding_median(logs, OUTLIER_REACH);
         let mut quiet = logs.to_vec();
         for (at, outlying) in marks.iter().enumerate() {
@@ -178,9 +172,9 @@ impl Series {
         let noise = level_noise(&quiet);
         let penalty = PENALTY + PENALTY_PER_LOG * (passes as f64).ln();
         let changes = change_points(&quiet, noise..=GREATEST_NOISE * noise, penalty);
-        let mut ranges = ranges(&quiet, &changes, noise, &mut marks);
+        let mut ranges = ranges(&quiet, &changes, noise, tails, &mut marks);
         if let Some(first) = ranges.first().cloned()
-            && let Some(end) = slow_start(&quiet[first.clone()], noise, rare, reach)
+            && let Some(end) = slow_start(&quiet[first.clone()], noise, tails)
         {
             ranges[0] = end..first.end;
             ranges.insert(0, 0..end);
@@ -266,8 +260,14 @@ fn level_noise(logs: &[f64]) -> f64 {
 /// Cuts a series at its changes. A piece that is too short for a level is an outlier and belongs to the
 /// level before it; at the start it is a level, because slow first passes are what is looked for. But what
 /// noise alone could have made after them belongs to the level that follows.
-fn ranges(logs: &[f64], changes: &[usize], noise: f64, marks: &mut [bool]) -> Vec<Range<usize>> {
-    let is_short = |range: &Range<usize>| range.len() <= longest_run(logs.len());
+fn ranges(
+    logs: &[f64],
+    changes: &[usize],
+    noise: f64,
+    tails: Tails,
+    marks: &mut [bool],
+) -> Vec<Range<usize>> {
+    let is_short = |range: &Range<usize>| range.len() <= tails.run(logs.len());
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut begin = 0;
     for end in changes.iter().copied().chain([logs.len()]) {
@@ -299,12 +299,12 @@ fn ranges(logs: &[f64], changes: &[usize], noise: f64, marks: &mut [bool]) -> Ve
 
 /// How many passes at the start of a level are slower than the rest of it, by too little to be found as a
 /// change anywhere would be. None where later passes are as slow now and then.
-fn slow_start(level: &[f64], noise: f64, rare: f64, least: f64) -> Option<usize> {
+fn slow_start(level: &[f64], noise: f64, tails: Tails) -> Option<usize> {
     let reach = |start: usize| {
         let (first, later) = level.split_at(start);
         let centre = crate::median(later.iter().copied())?;
         let excess = mean(first)? - centre;
-        let large = is_rare(level, start, rare) && excess > (1.0 + DELTA).ln();
+        let large = is_rare(level, start, tails.rare) && excess > (1.0 + DELTA).ln();
         large.then_some((start, excess * (start as f64).sqrt() / noise))
     };
     let longest = LONGEST_START.min(level.len() / 4);
@@ -316,7 +316,7 @@ fn slow_start(level: &[f64], noise: f64, rare: f64, least: f64) -> Option<usize>
             short
         }
     })?;
-    (best.1 > least).then_some(best.0)
+    (best.1 > tails.reach).then_some(best.0)
 }
 
 /// Whether a level is so short and falls so much from pass to pass that its end has not been seen.
