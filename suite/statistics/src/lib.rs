@@ -1,10 +1,12 @@
 //! The statistics of first passes: pure functions over numbers, which know no engine and no clock.
 //!
-//! - [`steady`]: where a series of passes becomes steady, and what kind of series it is.
-//! - [`change_points`] and [`outliers`]: what it is found with.
+//! - [`joint`]: what kind of series the processes of a cell are, together.
+//! - [`steady`]: where one series of passes becomes steady.
+//! - [`change_points`], [`outliers`] and [`disturbance`]: what these are found with.
 //! - [`bootstrap`]: figures over processes, with intervals.
-//! - [`comparison`]: which of two is faster, or that it cannot be told.
-//! - [`planted`]: series whose truth is known, to show how well all this works.
+//! - [`comparison`] and [`moderation`]: which of two is faster, or what is known where that is open.
+//! - [`planted`] and [`error_rates`]: series and comparisons whose truth is known, to show how well all this
+//!   works.
 //!
 //! Everything that draws random numbers draws them from a seed: the same record gives the same
 //! report.

@@ -42,6 +42,9 @@ pub const LEAST_PASSES: usize = 10;
 /// Even of a very slow engine no process does fewer: two to warm up, and three that are steady.
 const FEWEST_PASSES: usize = 5;
 
+/// Every cell gets so many processes before rounds go where a question is open.
+const FIRST_PROCESSES: usize = 2;
+
 /// So many passes of a process with cold files: what is cold is over after the first.
 const COLD_PASSES: usize = 3;
 
@@ -107,20 +110,31 @@ impl Shares {
     }
 }
 
+/// What decides how the time is spent: how much there is, how fast the engines are, and what is asked.
+#[derive(Clone, Copy)]
+pub(crate) struct TimePlan<'a> {
+    pub budget: &'a Budget,
+    pub paces: &'a Paces,
+    pub asks: Asks<'a>,
+}
+
 /// Measures until every cell has a reason to stop, which is recorded.
 pub(crate) fn observe(
     jobs: &[&Job],
     workload: &Workload,
     settings: &RunSettings,
-    budget: &Budget,
-    asks: Asks,
-    paces: &Paces,
+    time: &TimePlan,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<()> {
     let Some(sample) = workload.samples.first() else {
         return Ok(());
     };
+    let TimePlan {
+        budget,
+        paces,
+        asks,
+    } = *time;
     let shares = Shares {
         even: budget.left() / u32::try_from(jobs.len().max(1))?,
         least_processes: settings.least_processes,
@@ -256,6 +270,12 @@ fn stop_what_is_answered(
     let latencies = summarise(observations);
     let asked = asks(&latencies);
     let wanted = worth_asking(&asked.open, progress_of, budget.left());
+    // The others get the rest of their processes when nothing is open any more.
+    let least = if wanted.is_empty() {
+        settings.least_processes
+    } else {
+        FIRST_PROCESSES.min(settings.least_processes)
+    };
     for latency in &latencies {
         let Some(progress) = progress_of.get_mut(&latency.cell) else {
             continue;
@@ -263,10 +283,17 @@ fn stop_what_is_answered(
         if progress.stop == Some(Stop::Failed) {
             continue;
         }
-        let enough = progress.processes >= settings.least_processes;
+        let enough = progress.processes >= least;
         let known = !latency.cell.cold_files || is_narrow(latency.cold_start.as_ref(), settings);
         let done = enough && known && !wanted.contains(&latency.cell);
-        progress.stop = done.then_some(Stop::Answered);
+        let is_open = |answer: &Answer| matches!(answer, Answer::Open { cells, .. } if cells.contains(&latency.cell));
+        // What is open and gets no more rounds would take more time than is left.
+        let reason = if asked.open.iter().any(is_open) {
+            Stop::Budget
+        } else {
+            Stop::Answered
+        };
+        progress.stop = done.then_some(reason);
     }
     asked
 }
@@ -295,7 +322,7 @@ fn worth_asking(
             cells.clone(),
         ))
     };
-    let mut costs: Vec<(Duration, BTreeSet<Cell>)> = open.iter().filter_map(|a| cost(a)).collect();
+    let mut costs: Vec<(Duration, BTreeSet<Cell>)> = open.iter().filter_map(cost).collect();
     costs.sort();
     let mut wanted = BTreeSet::new();
     let mut planned = Duration::ZERO;
@@ -522,7 +549,7 @@ mod tests {
         // Too few processes to stop, whatever is answered.
         assert_eq!(asked(20.0, 0.01, 2, 600), (0, vec![None, None]));
         // No time is left to ask.
-        assert_eq!(asked(10.6, 0.06, 4, 0).1, [Some(Stop::Answered); 2]);
+        assert_eq!(asked(10.6, 0.06, 4, 0).1, [Some(Stop::Budget); 2]);
     }
 
     #[test]

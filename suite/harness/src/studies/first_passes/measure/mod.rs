@@ -24,9 +24,12 @@ use firstpass_trial::{
 
 use crate::{
     record::{Line, Recorder, Run, RunSettings, VERSION, code::Code},
-    studies::first_passes::judge::{
-        headlines::{Asked, ask},
-        latency::Latency,
+    studies::first_passes::{
+        judge::{
+            headlines::{Asked, ask},
+            latency::Latency,
+        },
+        measure::latency::TimePlan,
     },
 };
 
@@ -154,9 +157,11 @@ pub fn run_asking(
         &timed,
         workload,
         settings,
-        &budget,
-        asks,
-        &paces,
+        &TimePlan {
+            budget: &budget,
+            paces: &paces,
+            asks,
+        },
         &mut inputs,
         &mut recorder,
     )?;
@@ -224,7 +229,7 @@ fn jobs<'a>(
             if settings.first_format_only {
                 artifacts.truncate(1);
             }
-            for artifact in artifacts {
+            for (place, artifact) in artifacts.into_iter().enumerate() {
                 let cell = Cell {
                     backend: backend.name.clone(),
                     model: model.name.clone(),
@@ -251,7 +256,7 @@ fn jobs<'a>(
                 }
                 let library = backend.library.as_ref();
                 let files = Files::of(&backend.probe.binary, library, &artifact.path);
-                for cell in cells(&cell, settings) {
+                for cell in cells(&cell, settings, place == 0) {
                     jobs.push(Job {
                         cell,
                         model,
@@ -266,9 +271,10 @@ fn jobs<'a>(
     Ok(jobs)
 }
 
-/// The cells of one file on one backend. With cold files a cold start is a matter of the disk, so
+/// The cells of one file on one backend, with settings beside the default where it is the file that the
+/// engine's users would choose. With cold files a cold start is a matter of the disk, so
 /// that one number of threads says enough.
-fn cells(cell: &Cell, settings: &RunSettings) -> Vec<Cell> {
+fn cells(cell: &Cell, settings: &RunSettings, is_usual: bool) -> Vec<Cell> {
     let of = |knobs: &Knobs, threads: usize, cold_files: bool, entry: usize| Cell {
         knobs: knobs.clone().with(THREADS, threads),
         cold_files,
@@ -280,6 +286,7 @@ fn cells(cell: &Cell, settings: &RunSettings) -> Vec<Cell> {
         settings
             .variants
             .get(&cell.backend)
+            .filter(|_| is_usual)
             .into_iter()
             .flatten()
             .cloned(),
