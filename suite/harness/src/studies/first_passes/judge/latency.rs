@@ -287,11 +287,18 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
     latencies
 }
 
-/// The noise of the steady passes of all cells.
+/// The noise of the steady passes of all cells, but of those on a slowed core: these are known, and the
+/// judging takes the slowdown that was measured into account.
 pub fn noise<'a>(latencies: impl IntoIterator<Item = &'a Latency>) -> Option<Noise> {
     let processes = latencies.into_iter().flat_map(|l| &l.processes);
-    let steady = processes.filter_map(|p| p.times.get(p.series.steady.clone()?));
-    Noise::of(steady)
+    let steady: Vec<Vec<f64>> = processes
+        .filter_map(|p| {
+            let passes = p.series.steady.clone()?;
+            let undisturbed = passes.filter(|at| !p.slowed[*at]);
+            Some(undisturbed.map(|at| p.times[at]).collect())
+        })
+        .collect();
+    Noise::of(steady.iter().map(Vec::as_slice))
 }
 
 fn summarise_cell(
