@@ -331,9 +331,9 @@ fn engine(
         first_pass: of(|l| l.pass.get(&1).copied()),
         second_pass: of(|l| l.pass.get(&2).copied()),
         // Of passes that never became steady a limit would say nothing.
-        steady: of(|l| l.steady.filter(|_| l.is_steady())),
+        steady: of(|l| l.steady.filter(|_| l.has_steady_times())),
         first_pass_over_steady: of(|l| {
-            let first = l.first_over_steady.filter(|_| l.is_steady());
+            let first = l.first_over_steady.filter(|_| l.has_steady_times());
             Some(first?.estimate())
         }),
         cold_start: of(|l| l.cold_start),

@@ -61,6 +61,8 @@ pub struct Joint {
     /// How many of the processes bear the class out by themselves.
     pub agreeing: usize,
     pub processes: usize,
+    /// How many change their level at passes of their own: what one does, not what all have in common.
+    pub restless: usize,
     /// The common course: levels in units of the last one.
     pub segments: Vec<Segment>,
     /// The passes of the steady state, from 0; `None` where there is none.
@@ -115,6 +117,7 @@ impl Joint {
             class: CellClass::Of(shared.class),
             agreeing: 0,
             processes: levelled.len(),
+            restless: 0,
             steady: shared.steady.clone(),
             segments: shared.segments.clone(),
             noise,
@@ -130,6 +133,7 @@ impl Joint {
             .map(|p| is_restless(&p.logs, &course, &shared))
             .collect();
         let restless = unsteady.iter().filter(|u| **u).count();
+        joint.restless = restless;
         let bearing = bearing_out(&levelled, &shared, &unsteady);
         let alike = bearing == joint.processes && shared.class == Class::WarmUp;
         let some_restless = || {

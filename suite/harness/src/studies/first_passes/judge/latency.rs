@@ -257,6 +257,13 @@ impl Latency {
             .map_or_else(|| "–".into(), ToString::to_string)
     }
 
+    /// Whether steady times say something: not where what all processes have in common never becomes steady,
+    /// but where only single ones are restless, as on a noisy machine.
+    pub fn has_steady_times(&self) -> bool {
+        let restless = self.joint.as_ref().is_some_and(|joint| joint.restless > 0);
+        self.is_steady() || restless
+    }
+
     /// Whether the processes together reach a steady state.
     pub fn is_steady(&self) -> bool {
         self.joint
