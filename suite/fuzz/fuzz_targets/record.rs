@@ -4,7 +4,7 @@
 
 use firstpass_fuzz::Folder;
 use firstpass_harness::{
-    compare::gate,
+    compare::{gate, limits::Limits, selection::Selection},
     record::Record,
     studies::first_passes::judge::{disturbance, latency},
 };
@@ -31,5 +31,6 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = latency::summarise(record.observations());
     let _ = disturbance::summarise(record.observations());
     let _ = repeatability::judge(record.observations());
-    let _ = gate::judge(&record, Some(&record), &gate::Limits::default());
+    let (limits, all) = (Limits::default(), Selection::default());
+    let _ = gate::judge(&record, Some(&record), &limits, &all);
 });
