@@ -142,7 +142,8 @@ fn print(record: &Record) -> Result<()> {
         summary.disturbed, summary.processes
     );
     println!(
-        "{:.0} % of the passes ran on a core that something else slowed; no figure contains them",
+        "{:.0} % of the passes ran on a core that something else slowed; they enter figures only where there are too \
+         few others",
         100.0 * summary.slowed_share()
     );
     Ok(())

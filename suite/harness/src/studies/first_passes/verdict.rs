@@ -265,6 +265,16 @@ fn first_of(
         })
         .collect();
     ranked.sort_by(|a, b| a.2.total_cmp(&b.2));
+    // Medians and ratios within rounds may disagree: nobody is called fastest who is claimed to be slower.
+    let is_slower = |(_, latency, _): &(&str, &Latency, f64)| {
+        ranked.iter().any(|(_, other, _)| {
+            let compared = comparisons.get(&latency.cell, &other.cell, figure);
+            compared.is_some_and(|c| c.verdict == Verdict::Slower)
+        })
+    };
+    if let Some(place) = ranked.iter().position(|row| !is_slower(row)) {
+        ranked[..=place].rotate_right(1);
+    }
     let ((best, of_best, time), others) = ranked.split_first()?;
     let compared: Vec<(&str, f64, Comparison)> = others
         .iter()
