@@ -66,7 +66,7 @@ impl Backend for Candle {
             ),
             (
                 "float kernels".into(),
-                "gemm (1x1), conv2d (dense), own (depthwise, other windows)".into(),
+                "gemm, own (depthwise)".into(),
             ),
             (
                 "quantizing".into(),
