@@ -8,18 +8,22 @@ use firstpass_statistics::{
     median,
     steady::Class,
 };
-use firstpass_trial::{expectation::ExpectationVerdict, observation::Cell};
+use firstpass_trial::{
+    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell,
+};
 
 use crate::{
     page::numbers::{milliseconds, times},
     studies::first_passes::{
         analysis::{Analysis, Row},
+        findings::{Finding, Harm},
         judge::{
             comparisons::Comparisons,
             first_pass::{FirstPass, FirstPassVerdict},
             headlines::{Answer, headlines},
             latency::{Figure, Latency},
         },
+        reference::Kind,
         words,
     },
 };
@@ -31,7 +35,9 @@ pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
         .iter()
         .map(|model| {
             let rows = analysis.rows(model);
-            let mut sentences = agreement(analysis.reference(model), rows);
+            let reference = analysis.reference(model);
+            let reference = reference.as_deref().unwrap_or("each other");
+            let mut sentences = agreement(reference, rows, says_little(analysis, model));
             sentences.extend(first_passes(rows));
             sentences.extend(unsteady(rows));
             sentences.extend(fastest(&analysis.comparisons, rows));
@@ -40,36 +46,80 @@ pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong, in one sentence.
+/// What is wrong, all of it and the worst first; or what holds, and no more than was seen.
 pub(crate) fn health(analysis: &Analysis) -> String {
-    let faults = analysis.faults();
-    let differing: Vec<&str> = analysis
-        .rows
-        .values()
-        .flatten()
-        .filter(|row| matches!(row.verdict, Some(ExpectationVerdict::Differs(_))))
-        .map(|row| row.label.as_str())
-        .collect();
-    if faults.is_empty() && !differing.is_empty() {
-        return format!(
-            "Nothing failed, and the same input gave the same bits in every pass of every process. But \
-             other outputs than those of the engine that the others are nearest to come from {}; which \
-             are right only golden outputs can tell.",
-            list(&differing)
-        );
+    let mut parts = vec![what_holds(analysis)];
+    for model in analysis.models() {
+        parts.extend(compared_with(analysis, model));
     }
-    if faults.is_empty() {
-        let rows = analysis.rows.values().map(Vec::len).sum::<usize>();
-        return format!(
-            "Everything is as expected: all {rows} rows gave outputs, the same input gave the same \
-             bits in every pass of every process, and whatever differs is declared with its cause."
-        );
-    }
-    let list: Vec<String> = faults.iter().map(|fault| format!("- ⚠ {fault}")).collect();
-    format!("Not everything is as expected:\n\n{}", list.join("\n"))
+    parts.join("\n\n")
 }
 
-fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
+fn what_holds(analysis: &Analysis) -> String {
+    let findings = analysis.findings();
+    if !findings.is_empty() {
+        let lines = findings.iter().map(|found| format!("- ⚠ {}", found.text));
+        let lines: Vec<String> = lines.collect();
+        let is_fault = |found: &Finding| found.harm < Harm::TooShort;
+        let heading = if findings.iter().any(is_fault) {
+            "Not everything is as it should be, the worst first:"
+        } else {
+            "No engine is at fault. But:"
+        };
+        return format!("{heading}\n\n{}", lines.join("\n"));
+    }
+    let rows: Vec<&Row> = analysis.rows.values().flatten().collect();
+    let is_declared = |row: &&Row| matches!(row.verdict, Some(ExpectationVerdict::Declared { .. }));
+    let is_golden = |model: &ModelDescription| {
+        let reference = analysis.references.get(&model.name);
+        reference.is_some_and(|reference| matches!(reference.kind, Kind::Golden(_)))
+    };
+    let all_golden = analysis.models().iter().all(is_golden);
+    let is_judged = rows.iter().all(|row| row.verdict.is_some());
+    let same_bits = "the same input gave the same bits in every pass of every process";
+    let gave = match rows.len() {
+        1 => "its one row gave outputs".to_owned(),
+        all => format!("all {all} rows gave outputs"),
+    };
+    if analysis.record.run.duration_s.is_none() {
+        return format!("The run was interrupted. As far as it came, {gave}, and {same_bits}.");
+    }
+    if all_golden && is_judged {
+        let last = if rows.iter().any(is_declared) {
+            "whatever differs is declared with its cause"
+        } else {
+            "all outputs are the golden ones"
+        };
+        return format!("Everything is as expected: {gave}, {same_bits}, and {last}.");
+    }
+    let agreed = if is_judged {
+        "nothing that was compared differs"
+    } else {
+        "not everything had something to be compared with"
+    };
+    format!("Nothing was seen to be wrong: {gave}, {same_bits}, and {agreed}.")
+}
+
+/// What stands in for golden outputs, and what the referee says where it gives none.
+fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
+    let reference = analysis.references.get(&model.name)?;
+    if analysis.rows(model).iter().all(|row| row.outputs.is_none()) {
+        return None;
+    }
+    let mut text = reference.explanation()?;
+    if let Some((name, outcome)) = analysis.refusal(&model.name) {
+        text += &format!(" The referee ({name}) gives no outputs: {outcome}.");
+    }
+    Some(text)
+}
+
+/// Whether outputs are the same whatever the input, so that engines may agree on them for nothing.
+fn says_little(analysis: &Analysis, model: &ModelDescription) -> bool {
+    let facts = analysis.of_models.get(&model.name);
+    facts.is_some_and(|facts| facts.says_little)
+}
+
+fn agreement(reference: &str, rows: &[Row], says_little: bool) -> Vec<String> {
     let labels = |wanted: &dyn Fn(&ExpectationVerdict) -> bool| -> Vec<&str> {
         rows.iter()
             .filter(|r| r.verdict.as_ref().is_some_and(wanted))
@@ -77,12 +127,19 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
             .collect()
     };
     let mut sentences = Vec::new();
+    if says_little {
+        sentences.push("⚠ No output depends on the input, so that agreement says little.".into());
+    }
+    let alike = labels(&|v| matches!(v, ExpectationVerdict::Undecided(how) if how.is_empty()));
+    if alike.len() > 1 && alike.len() == rows.iter().filter(|r| r.outputs.is_some()).count() {
+        sentences.push(format!("{} agree with each other.", words::list(&alike)));
+    }
     let exact = labels(&|v| *v == ExpectationVerdict::Exact);
     if !exact.is_empty() {
         let verb = if exact.len() == 1 { "gives" } else { "give" };
         sentences.push(format!(
             "{} {verb} exactly the integers of {reference}.",
-            list(&exact)
+            words::list(&exact)
         ));
     }
     let rounded = labels(&|v| *v == ExpectationVerdict::FloatRounding);
@@ -94,7 +151,7 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
         };
         sentences.push(format!(
             "{} {verb} with {reference} up to the rounding of f32.",
-            list(&rounded)
+            words::list(&rounded)
         ));
     }
     for row in rows {
@@ -115,8 +172,15 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
                     100.0 * exact
                 ));
             }
-            Some(ExpectationVerdict::Differs(how)) => {
-                sentences.push(format!("{} differs: {}.", row.label, how.join("; ")));
+            Some(verdict @ ExpectationVerdict::Differs(_)) => {
+                let mut text = format!("⚠ {} {verdict}", row.label);
+                if row.agrees_unoptimized {
+                    text += "; its optimizations do this, because without them it agrees";
+                }
+                sentences.push(text + ".");
+            }
+            Some(ExpectationVerdict::Undecided(how)) if !how.is_empty() => {
+                sentences.push(format!("⚠ {} {}.", row.label, how.join(", and ")));
             }
             Some(ExpectationVerdict::Unexpected(_)) => {
                 sentences.push(format!("⚠ {} is **not as expected**.", row.label));
@@ -173,11 +237,11 @@ fn first_passes(rows: &[Row]) -> Vec<String> {
         let slow: Vec<&str> = slow.iter().map(String::as_str).collect();
         sentences.push(format!(
             "Pass 1 is slow, in units of the steady time: {}.",
-            list(&slow)
+            words::list(&slow)
         ));
     }
     if !not_slow.is_empty() {
-        sentences.push(format!("Pass 1 is not slow on {}.", list(&not_slow)));
+        sentences.push(format!("Pass 1 is not slow on {}.", words::list(&not_slow)));
     }
     for (label, first) in with(FirstPassVerdict::Open) {
         sentences.push(format!(
@@ -207,7 +271,7 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
                     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
                     sentences.push(format!(
                         "The processes of {label} with {threads} provably differ: {}.",
-                        list(&groups)
+                        words::list(&groups)
                     ));
                 }
                 CellClass::Of(Class::NoSteadyState) => {
@@ -215,6 +279,7 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
                 }
                 CellClass::Of(_) => {}
             }
+            sentences.extend(words::perhaps_the_machine(joint));
         }
     }
     sentences
@@ -312,7 +377,7 @@ fn first_of(
         all.extend(alike.iter().map(String::as_str));
         format!(
             "{} are fastest {what}, with no difference of more than {:.0} % between them",
-            list(&all),
+            words::list(&all),
             100.0 * figure.resolution()
         )
     };
@@ -396,13 +461,4 @@ pub(crate) fn still_open(analysis: &Analysis) -> Option<String> {
          whether tuned settings help. {forecast}",
         open.len()
     ))
-}
-
-/// `a`, `a and b`, `a, b and c`.
-fn list(items: &[&str]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => (*one).into(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
-    }
 }

@@ -1,6 +1,10 @@
 //! What is said of an early pass, in a table and in a sentence.
 
-use firstpass_statistics::comparison::Comparison;
+use firstpass_statistics::{
+    comparison::Comparison,
+    joint::{CellClass, Joint},
+    steady::Class,
+};
 
 use crate::{
     page::numbers::{times, times_with_interval},
@@ -34,6 +38,30 @@ pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a Comparison>) -> Str
         Some(1) => "one more process would probably tell".into(),
         Some(more) => format!("about {more} more processes would tell"),
         None => "a thousand processes would hardly tell".into(),
+    }
+}
+
+/// Where single processes were restless, that this may be the machine's doing, and how to tell.
+pub(crate) fn perhaps_the_machine(joint: &Joint) -> Option<String> {
+    let in_doubt = matches!(
+        joint.class,
+        CellClass::Mixed(_) | CellClass::Of(Class::NoSteadyState)
+    );
+    (in_doubt && joint.restless > 0 && joint.restless < joint.processes).then(|| {
+        format!(
+            "That may be the machine's doing, because only {} of {} processes changed their speed midway: \
+             measure again when nothing else runs, or with `--pin`. What is the engine's comes again.",
+            joint.restless, joint.processes
+        )
+    })
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn list(items: &[&str]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => (*one).into(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }
 

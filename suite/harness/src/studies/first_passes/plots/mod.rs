@@ -152,6 +152,8 @@ pub(crate) mod tests {
             arithmetic_fault: None,
             agreement: None,
             verdict: None,
+            not_finite: Vec::new(),
+            agrees_unoptimized: false,
             golden_faces: None,
             golden_classes: None,
             detections: BTreeMap::new(),
