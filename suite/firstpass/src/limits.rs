@@ -173,8 +173,8 @@ impl Summary {
         expect_ok(self.check_agreement());
     }
 
-    /// Whether every engine gave the golden outputs, or, without these, those of the engine that the
-    /// others are nearest to: integers exactly, floats up to the rounding of f32.
+    /// Whether every engine gave the golden outputs, or, without these, those of the [`Reference`]: integers
+    /// exactly, floats up to the rounding of f32.
     ///
     /// # Errors
     /// Says which engine differs in which output, and by how much. Fails as well where one engine is alone

@@ -119,8 +119,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             Err(error) => eprintln!("no settings were tried: {error:#}"),
         }
     }
-    let settings =
-        arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &tuned)?;
+    let settings = RunSettings {
+        asked_budget_s: Some(whole),
+        ..arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &tuned)?
+    };
     let record = campaign::run(workspace, &backends, &workload, &settings, &record)?;
     if !arguments.quick {
         explain_it(workspace, &backends, &workload, whole, &tuned, &record)?;

@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long = "sample", value_name = "FILE")]
     samples: Vec<PathBuf>,
     /// Only this backend (a folder of backends/); may be repeated. Of several engines the outputs of
-    /// that one are kept which the others are nearest to
+    /// the first are kept that agrees with the referee, or with engines without their optimizations
     #[arg(long = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Where the outputs go [default: MODEL.golden.safetensors beside the model]

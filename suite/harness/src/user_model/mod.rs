@@ -6,6 +6,8 @@ pub mod golden;
 pub mod init;
 mod layout;
 mod outputs;
+#[cfg(test)]
+mod said;
 mod signature;
 mod text;
 

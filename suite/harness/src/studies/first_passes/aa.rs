@@ -138,7 +138,7 @@ fn print(record: &Record) -> Result<()> {
             );
         }
     }
-    let summary = disturbance::summarise(record.observations());
+    let summary = disturbance::summarise(record.observations(), record.run.machine.cores);
     println!(
         "{} of {} processes were disturbed by something else on the machine",
         summary.disturbed, summary.processes

@@ -58,6 +58,29 @@ pub struct Row {
 }
 
 impl Row {
+    /// Of an engine of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn without_outputs(cell: Cell) -> Self {
+        Self {
+            label: cell.backend.clone(),
+            cell,
+            outputs: None,
+            arithmetic: None,
+            arithmetic_fault: None,
+            agreement: None,
+            verdict: None,
+            not_finite: Vec::new(),
+            agrees_unoptimized: false,
+            golden_faces: None,
+            golden_classes: None,
+            detections: BTreeMap::new(),
+            latency: BTreeMap::new(),
+            tuned: BTreeMap::new(),
+            tuned_same_bits: None,
+            cold: None,
+        }
+    }
+
     /// Every number of threads, by default and then tuned.
     pub fn timed(&self) -> impl Iterator<Item = (usize, &Latency)> {
         self.latency.iter().flat_map(|(threads, latency)| {

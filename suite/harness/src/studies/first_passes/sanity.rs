@@ -47,6 +47,7 @@ pub fn independent_of_input(model: &ModelDescription, outputs: &Outputs) -> Vec<
     let others: Vec<(&[Tensor], &[Tensor])> = inputs
         .map(|other| (first.as_slice(), other.as_slice()))
         .collect();
+    let no_numbers = not_finite(model, outputs);
     let names = model.outputs.iter().map(|output| output.name.clone());
     if others.is_empty() {
         let is_zero = |tensor: &Tensor| {
@@ -61,7 +62,9 @@ pub fn independent_of_input(model: &ModelDescription, outputs: &Outputs) -> Vec<
     };
     let compared = compare(model, &others);
     let same = names.zip(&compared).filter(|(_, a)| is_same(a));
-    same.map(|(name, _)| name).collect()
+    // Of values that are no numbers worse is said than that.
+    let is_number = |name: &String| no_numbers.iter().all(|found| found.output != *name);
+    same.map(|(name, _)| name).filter(is_number).collect()
 }
 
 #[cfg(test)]
@@ -122,5 +125,6 @@ mod tests {
         assert_eq!(same(&[[&[0.0, 0.0], &[3.0]]]), ["y"]);
         assert!(same(&[[&[1.0, 1.0], &[0.0]]]).is_empty());
         assert!(same(&[]).is_empty());
+        assert!(same(&[[&[f32::NAN], &[3.0]], [&[f32::NAN], &[4.0]]]).is_empty());
     }
 }

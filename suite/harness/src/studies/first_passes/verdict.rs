@@ -462,3 +462,80 @@ pub(crate) fn still_open(analysis: &Analysis) -> Option<String> {
         open.len()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::studies::first_passes::judge::latency::{
+        summarise,
+        tests::{observation, times},
+    };
+
+    /// Engines with the steady time of each of their rounds; `None` where a round has none of the engine.
+    fn latencies(engines: &[(&str, &[Option<f64>])]) -> Vec<Latency> {
+        let mut observations = Vec::new();
+        for (backend, levels) in engines {
+            for (round, level) in levels.iter().enumerate() {
+                let Some(level) = level else { continue };
+                let mut process = observation(round, &times(&[*level], *level));
+                process.cell.backend = (*backend).to_owned();
+                observations.push(process);
+            }
+        }
+        summarise(&observations)
+    }
+
+    fn fastest_of(engines: &[(&str, &[Option<f64>])]) -> Option<String> {
+        let latencies = latencies(engines);
+        let rows: Vec<Row> = latencies
+            .iter()
+            .map(|latency| Row {
+                latency: BTreeMap::from([(1, latency.clone())]),
+                ..Row::without_outputs(latency.cell.clone())
+            })
+            .collect();
+        let comparisons = Comparisons::of_run(&latencies);
+        first_of(
+            &comparisons,
+            &rows,
+            1,
+            "in the steady state",
+            Figure::Steady,
+        )
+    }
+
+    #[test]
+    fn who_is_fastest_is_named_with_what_the_next_takes() {
+        let said = fastest_of(&[("a", &[Some(20.0); 6]), ("b", &[Some(10.0); 6])]);
+        let said = said.unwrap_or_default();
+        assert!(
+            said.starts_with("b (10.00 ms) is fastest in the steady state"),
+            "{said}"
+        );
+        assert!(said.contains("2.00× faster than a"), "{said}");
+        let alike = fastest_of(&[("a", &[Some(10.0); 12]), ("b", &[Some(10.0); 12])]);
+        let alike = alike.unwrap_or_default();
+        assert!(
+            alike.contains("are fastest") && alike.contains("no difference"),
+            "{alike}"
+        );
+        assert_eq!(fastest_of(&[("a", &[Some(10.0); 6])]), None, "one alone");
+    }
+
+    /// An engine that was measured in quiet rounds only has the smallest median, and is slower within each of
+    /// them.
+    #[test]
+    fn nobody_is_called_fastest_who_is_slower_within_rounds() {
+        let quiet: [Option<f64>; 12] = [11.0; 12].map(Some);
+        let all: Vec<Option<f64>> = (0..30)
+            .map(|round| Some(if round < 12 { 10.0 } else { 20.0 }))
+            .collect();
+        let said = fastest_of(&[("a", &quiet), ("b", &all)]).unwrap_or_default();
+        let medians = latencies(&[("a", &quiet), ("b", &all)]);
+        let of = |at: usize| median(medians[at].by_round(Figure::Steady).into_values());
+        assert!(of(0) < of(1), "the median of a is the smaller one");
+        assert!(said.starts_with("b ("), "{said}");
+    }
+}
