@@ -9,17 +9,15 @@ mod outputs;
 mod signature;
 mod text;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, Tensor};
 use firstpass_trial::{
-    model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec},
+    model::{
+        InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec, name_of_file,
+    },
     shape::NamedShape,
     tensor_files::{UNNAMED, read_named},
     workspace::Workspace,
@@ -107,8 +105,8 @@ impl UserModel {
         let outputs = with_inputs.iter().flat_map(|signature| &signature.outputs);
         let outputs = outputs.map(output).collect();
         let mut model = ModelDescription {
-            name: name(first),
-            title: name(first),
+            name: name_of_file(first),
+            title: name_of_file(first),
             description: String::new(),
             precision,
             latency_on_request: false,
@@ -293,27 +291,6 @@ fn output(declared: &Declared) -> OutputSpec {
         shape,
         activation,
         steps,
-    }
-}
-
-/// The name of a file without what would be awkward in a path or a table.
-fn name(file: &Path) -> String {
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy());
-    let name: String = stem
-        .unwrap_or_default()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    if name.trim_matches('.').is_empty() {
-        "model".into()
-    } else {
-        name
     }
 }
 

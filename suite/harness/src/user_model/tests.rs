@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, path::Path};
 
 use firstpass_onnx::{
     DimensionProto, GraphProto, ValueInfoProto, data_type,
@@ -91,7 +91,7 @@ fn a_file_tells_its_inputs_and_outputs() -> Result<()> {
     let ids = of_type(open("ids", &["1", "7"]), data_type::INT64);
     let graph = identities(vec![open("image", &["batch", "3", "32", "40"]), ids]);
     let model = describe(&written(graph)?, &[])?;
-    assert_eq!(model.name, "my-model");
+    assert_eq!(model.name, "my model");
     let inputs: Vec<_> = model.inputs.iter().map(InputSpec::tensor).collect();
     assert_eq!(inputs[0], TensorSpec::f32("image", [1, 3, 32, 40]));
     assert_eq!(

@@ -12,6 +12,7 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     explain::{self, ExplainSettings, judge::FEWEST_PASSES, report::explanations_on_terminal},
     first_passes::{
@@ -96,7 +97,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let tuned = chosen::chosen(workspace)?;
     let folder = explain::measure(workspace, &backends, &workload, settings, &tuned, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
-    println!("{}", explanations_on_terminal(&explained));
+    println!("{}", shown(&explanations_on_terminal(&explained)));
     println!("profiles: {}", folder.display());
     println!(
         "`cargo firstpass report --from {}` puts them into a report",
