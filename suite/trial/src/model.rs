@@ -9,7 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::{Dtype, Format, Model, TensorSpec, is_invisible};
 use serde::{Deserialize, Serialize};
 
-use crate::{classification::ClassificationSpec, detection::DetectionSpec, workspace::read_toml};
+use crate::{
+    classification::ClassificationSpec, detection::DetectionSpec, made_up_input::check_size,
+    workspace::read_toml,
+};
 
 /// What a `model.toml` says; paths in it are relative to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,6 +156,8 @@ impl ModelDescription {
         ensure!(!self.outputs.is_empty(), "it names no output");
         check_distinct(self.inputs.iter().map(|i| i.name.as_str()), "inputs")?;
         check_distinct(self.outputs.iter().map(|o| o.name.as_str()), "outputs")?;
+        let specs: Vec<TensorSpec> = self.inputs.iter().map(InputSpec::tensor).collect();
+        check_size(&specs)?;
         for input in &self.inputs {
             ensure!(
                 elements(&input.shape).is_some_and(|count| count > 0),

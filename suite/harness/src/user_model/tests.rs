@@ -113,11 +113,28 @@ fn what_is_open_has_to_be_given_and_must_fit() -> Result<()> {
     let missing = error(&file, &[]);
     assert!(missing.contains("--input image=1x3x224x224"), "{missing}");
     assert_eq!(describe(&file, &["2x3x8x9"])?.inputs[0].shape, [2, 3, 8, 9]);
+    // All that is open is asked for at once.
+    let ids = |name: &str| of_type(open(name, &["batch", "sequence"]), data_type::INT64);
+    let several = written(identities(vec![
+        ids("ids"),
+        open("closed", &["1", "4"]),
+        ids("token types"),
+    ]))?;
+    let missing = error(&several, &[]);
+    for words in [
+        "--input ids=1x128",
+        "--input token types=1x128",
+        "[batch, sequence]",
+    ] {
+        assert!(missing.contains(words), "{missing}");
+    }
+    assert!(!missing.contains("closed"), "{missing}");
     for (given, words) in [
         ("image=1x4x8x8", "[batch, 3, height, width]"),
         ("image=3x8x8", "[batch, 3, height, width]"),
         ("picture=1x3x8x8", "no input \"picture\""),
         ("image=1x3x8x8:i64", "of f32 in the file"),
+        ("image=1x3x99999x99999", "choose a smaller shape"),
     ] {
         let message = error(&file, &[given]);
         assert!(message.contains(words), "{given}: {message}");
