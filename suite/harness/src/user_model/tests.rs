@@ -221,3 +221,39 @@ fn every_description_of_the_fixtures_survives_being_written() -> Result<()> {
     }
     Ok(())
 }
+
+/// Ten thousand operators in a row took seconds, and a hundred thousand minutes.
+#[test]
+fn a_long_graph_of_many_outputs_is_read_at_once() -> Result<()> {
+    let name = |n: usize| format!("v{n}");
+    let count = 50_000;
+    let nodes = (0..count).map(|n| node("Identity", &[&name(n)], &name(n + 1)));
+    let outputs = (1..=3000).map(|n| f32_value(&name(n * 16), Some(&[1])));
+    let graph = GraphProto {
+        node: nodes.collect(),
+        initializer: (0..3000)
+            .map(|n| constant(&format!("c{n}"), &[1], &[0.0_f32]))
+            .collect(),
+        input: vec![f32_value("v0", Some(&[1]))],
+        output: outputs.collect(),
+        ..GraphProto::default()
+    };
+    let model = describe(&written(graph)?, &[])?;
+    assert_eq!(model.outputs.len(), 3000);
+    Ok(())
+}
+
+#[test]
+fn inputs_and_outputs_of_one_name_are_an_error_of_the_file() -> Result<()> {
+    let twice = |name: &str| vec![open(name, &["1"]), open(name, &["1"])];
+    let message = error(&written(identities(twice("x")))?, &[]);
+    assert!(message.contains("two inputs are named \"x\""), "{message}");
+    let mut graph = identities(vec![open("x", &["1"])]);
+    graph.output.push(graph.output[0].clone());
+    let message = error(&written(graph)?, &[]);
+    assert!(
+        message.contains("two outputs are named \"x-out\""),
+        "{message}"
+    );
+    Ok(())
+}

@@ -16,7 +16,7 @@ use crate::page::terminal::text as shown;
 use crate::studies::{
     explain::{self, ExplainSettings, judge::FEWEST_PASSES, report::explanations_on_terminal},
     first_passes::{
-        arguments::{Time, chosen_backends, reported},
+        arguments::{Time, check_threads, chosen_backends, reported},
         chosen,
     },
 };
@@ -83,9 +83,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             .map_or(BUDGET, |Time(time)| time.as_secs_f64()),
     };
     ensure!(
-        settings.rounds > 0 && settings.threads > 0 && settings.passes >= FEWEST_PASSES,
-        "--rounds and --threads must be at least 1, and --passes at least {FEWEST_PASSES}"
+        settings.rounds > 0 && settings.passes >= FEWEST_PASSES,
+        "--rounds must be at least 1, and --passes at least {FEWEST_PASSES}"
     );
+    check_threads(&[settings.threads])?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None => reported(workspace, "--record")?,
