@@ -13,7 +13,10 @@ use firstpass_trial::{
 };
 
 use crate::{
-    page::numbers::{milliseconds, times},
+    page::{
+        markdown,
+        numbers::{milliseconds, times},
+    },
     studies::first_passes::{
         analysis::{Analysis, Row},
         findings::{Finding, Harm},
@@ -36,12 +39,16 @@ pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
         .map(|model| {
             let rows = analysis.rows(model);
             let reference = analysis.reference(model);
-            let reference = reference.as_deref().unwrap_or("each other");
-            let mut sentences = agreement(reference, rows, says_little(analysis, model));
+            let reference = markdown::text(reference.as_deref().unwrap_or("each other"));
+            let mut sentences = agreement(&reference, rows, says_little(analysis, model));
             sentences.extend(first_passes(rows));
             sentences.extend(unsteady(rows));
             sentences.extend(fastest(&analysis.comparisons, rows));
-            format!("**{}.** {}", model.title, sentences.join(" "))
+            format!(
+                "**{}.** {}",
+                markdown::text(&model.title),
+                sentences.join(" ")
+            )
         })
         .collect()
 }
@@ -173,6 +180,7 @@ fn agreement(reference: &str, rows: &[Row], says_little: bool) -> Vec<String> {
                 ));
             }
             Some(verdict @ ExpectationVerdict::Differs(_)) => {
+                let verdict = markdown::text(&verdict.to_string());
                 let mut text = format!("⚠ {} {verdict}", row.label);
                 if row.agrees_unoptimized {
                     text += "; its optimizations do this, because without them it agrees";
@@ -180,7 +188,8 @@ fn agreement(reference: &str, rows: &[Row], says_little: bool) -> Vec<String> {
                 sentences.push(text + ".");
             }
             Some(ExpectationVerdict::Undecided(how)) if !how.is_empty() => {
-                sentences.push(format!("⚠ {} {}.", row.label, how.join(", and ")));
+                let how = markdown::text(&how.join(", and "));
+                sentences.push(format!("⚠ {} {how}.", row.label));
             }
             Some(ExpectationVerdict::Unexpected(_)) => {
                 sentences.push(format!("⚠ {} is **not as expected**.", row.label));
