@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use firstpass_probe::{Knobs, Tuned, file_name};
+use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
     affinity::Affinity,
     machine::all_threads,
-    setup,
+    own_model, setup,
     tensor_files::is_tensors,
     workload::Workload,
     workspace::{Backend, Workspace},
@@ -130,14 +130,13 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
     let analysis = report::write(workspace, &folder, &record)?;
+    if let Some(hint) = analysis.only_made_up_inputs_failed() {
+        println!("{}\n", shown(&hint));
+    }
     println!("{}", terminal::summary(&analysis));
     println!("report: {}", folder.join("README.md").display());
     println!("record: {}", record.display());
-    let ran = analysis
-        .models()
-        .iter()
-        .flat_map(|model| analysis.rows(model));
-    Ok(if ran.into_iter().any(|row| row.outputs.is_some()) {
+    Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS
     } else {
         eprintln!("error: no engine runs this model; the report says why");
@@ -151,6 +150,8 @@ impl Arguments {
             backends: self.backends.clone(),
             models: Vec::new(),
             images: Vec::new(),
+            samples: Vec::new(),
+            inputs: Vec::new(),
             threads: self.threads.first().copied().into_iter().collect(),
             budget: Some(Time(Duration::from_secs_f64(budget_s))),
             processes: None,
@@ -218,14 +219,16 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
         Some(path) => Workload::find_model(workspace, &path.to_string_lossy())?,
         None => own.describe(workspace, &arguments.samples, !arguments.images.is_empty())?,
     };
+    let source = match described {
+        Some(_) => model.file.clone(),
+        None => own.first().context("give a model file")?.clone(),
+    };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => workspace
-            .reports()
-            .join("check")
-            .join(file_name(&model.name)),
+        None => own_model::folder(&workspace.reports().join("check"), &model.name, &source),
     };
     let folder = std::path::absolute(&folder)?;
+    own_model::claim(&folder, &source)?;
     let inputs = Inputs {
         files: [&arguments.images[..], &arguments.samples[..]].concat(),
         golden: arguments.golden.clone(),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod golden;
 pub mod init;
 mod layout;
+pub mod named;
 mod outputs;
 mod signature;
 mod text;

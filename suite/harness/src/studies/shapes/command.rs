@@ -56,6 +56,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         backends: arguments.backends.clone(),
         models: arguments.models.clone(),
         images: Vec::new(),
+        samples: Vec::new(),
+        inputs: Vec::new(),
         threads: Vec::new(),
         budget: None,
         processes: None,
