@@ -147,3 +147,121 @@ impl Given {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command};
+    use firstpass_onnx::{
+        GraphProto,
+        write::{encode, f32_value, node},
+    };
+    use firstpass_trial::workload::Workload;
+
+    use super::*;
+    use crate::studies::first_passes::arguments::Arguments;
+
+    fn prepared(workspace: &Workspace, words: &[&str]) -> Result<()> {
+        let command = Arguments::augment_args(Command::new("any"));
+        let words = ["any"].iter().chain(words);
+        describe_named(workspace, &command.try_get_matches_from(words)?)
+    }
+
+    /// A model whose length is open, where it says so.
+    fn written(folder: &Path, length: Option<usize>) -> Result<String> {
+        fs::create_dir_all(folder)?;
+        let shape = length.map(|length| [1, length]);
+        let shape = shape.as_ref().map(|shape| &shape[..]);
+        let graph = GraphProto {
+            node: vec![node("Relu", &["x"], "y")],
+            input: vec![f32_value("x", shape)],
+            output: vec![f32_value("y", shape)],
+            ..GraphProto::default()
+        };
+        let path = folder.join("modèle à moi.onnx");
+        fs::write(&path, encode(graph, 13))?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn a_model_file_is_found_after_it_was_described() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let workspace = Workspace::at(root.path().join("checkout"));
+        let file = written(&root.path().join("a"), Some(7))?;
+        assert!(Workload::find_model(&workspace, &file).is_err());
+        prepared(&workspace, &["--model", &file])?;
+        let model = Workload::find_model(&workspace, &file)?;
+        assert_eq!(
+            (model.name.as_str(), &model.inputs[0].shape),
+            ("modèle à moi", &vec![1, 7])
+        );
+        let models = [model];
+        let samples = Workload::usual_samples(&workspace, &models, 9)?;
+        assert_eq!(samples.len(), 2);
+        assert_eq!(samples[0].inputs(&models[0])?[0].1.shape(), [1, 7]);
+        // Another of the same name is another model.
+        let other = written(&root.path().join("b"), Some(5))?;
+        prepared(&workspace, &["--model", &other])?;
+        assert_eq!(
+            Workload::find_model(&workspace, &other)?.inputs[0].shape,
+            [1, 5]
+        );
+        assert_eq!(
+            Workload::find_model(&workspace, &file)?.inputs[0].shape,
+            [1, 7]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_file_leaves_open_is_asked_for_or_given() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let workspace = Workspace::at(root.path().join("checkout"));
+        let file = written(root.path(), None)?;
+        let error = prepared(&workspace, &["--model", &file]).expect_err("it is open");
+        assert!(
+            error.to_string().contains("--input x=1x3x224x224"),
+            "{error}"
+        );
+        prepared(&workspace, &["--model", &file, "--input", "x=2x4"])?;
+        assert_eq!(
+            Workload::find_model(&workspace, &file)?.inputs[0].shape,
+            [2, 4]
+        );
+        let sample = root.path().join("x.npz");
+        let tensor = firstpass_probe::Tensor::new(&[3, 3], vec![0.5_f32; 9])?;
+        firstpass_trial::tensor_files::write_npz(&sample, &[("x".to_owned(), tensor)].into())?;
+        prepared(
+            &workspace,
+            &["--model", &file, "--sample", &sample.to_string_lossy()],
+        )?;
+        assert_eq!(
+            Workload::find_model(&workspace, &file)?.inputs[0].shape,
+            [3, 3]
+        );
+        Ok(())
+    }
+
+    /// What `init` writes is taken as it is.
+    #[test]
+    fn inputs_are_made_up_for_a_description_too() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let workspace = Workspace::at(root.path().join("checkout"));
+        let file = written(root.path(), Some(7))?;
+        let own = UserModel {
+            files: vec![file.into()],
+            ..UserModel::default()
+        };
+        let mut model = own.describe(&workspace)?;
+        let path = root.path().join("model.toml");
+        model.move_to(&path);
+        fs::write(&path, to_toml(&model)?)?;
+        for name in [&path, root.path()] {
+            let name = name.to_string_lossy();
+            prepared(&workspace, &["--model", &name])?;
+            let models = [Workload::find_model(&workspace, &name)?];
+            let samples = Workload::usual_samples(&workspace, &models, 1)?;
+            assert_eq!(samples[0].inputs(&models[0])?[0].1.shape(), [1, 7]);
+        }
+        Ok(())
+    }
+}
