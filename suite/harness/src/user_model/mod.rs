@@ -300,9 +300,10 @@ impl UserModel {
 
 fn output(declared: &Declared) -> OutputSpec {
     let shape = declared.shape();
-    let elements = shape
-        .as_deref()
-        .map(|shape| shape.iter().product::<usize>());
+    let elements = shape.as_deref().and_then(|shape| {
+        let mut lengths = shape.iter();
+        lengths.try_fold(1_usize, |count, &length| count.checked_mul(length))
+    });
     let step = declared
         .step
         .filter(|_| declared.dtype == Dtype::F32)
