@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use anyhow::Result;
-use firstpass_probe::{Data, Dtype, Tensor, TensorSpec};
+use firstpass_probe::{Data, Dtype, Tensor, TensorSpec, bf16, f16};
 use rand::{RngExt, SeedableRng, rngs::ChaCha12Rng};
 
 /// Waves of which a picture is made up.
@@ -42,6 +42,14 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
             .collect::<Vec<_>>()
             .into(),
         Dtype::F64 => floats().into(),
+        Dtype::F16 => {
+            let all = floats().into_iter().map(f16::from_f64);
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::BF16 => {
+            let all = floats().into_iter().map(bf16::from_f64);
+            all.collect::<Vec<_>>().into()
+        }
         Dtype::U8 => {
             let byte = |v: f64| (v * 48.0 + 128.0).clamp(0.0, 255.0) as u8;
             floats().into_iter().map(byte).collect::<Vec<_>>().into()
@@ -56,6 +64,22 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
         }
         Dtype::I32 => {
             let all = (0..count).map(|_| random.random_range(0..=LARGEST_INDEX as i32));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::I16 => {
+            let all = (0..count).map(|_| random.random_range(0..=LARGEST_INDEX as i16));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U64 => {
+            let all = (0..count).map(|_| random.random_range(0..=LARGEST_INDEX as u64));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U32 => {
+            let all = (0..count).map(|_| random.random_range(0..=LARGEST_INDEX as u32));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U16 => {
+            let all = (0..count).map(|_| random.random_range(0..=LARGEST_INDEX as u16));
             all.collect::<Vec<_>>().into()
         }
         Dtype::Bool => {
