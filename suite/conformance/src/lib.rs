@@ -9,6 +9,7 @@ mod direct;
 pub mod imports;
 mod own;
 mod properties;
+mod sequences;
 mod small_graphs;
 mod steps;
 
@@ -59,6 +60,7 @@ fn tests<B: Backend + 'static>(
     tests.extend(agreement::tests::<B>(context));
     tests.extend(bad_input::tests::<B>(context));
     tests.extend(properties::tests::<B>(context));
+    tests.extend(sequences::tests::<B>());
     tests.extend(small_graphs::tests::<B>(context));
     tests.extend(own);
     let Err(Outcome::Failed(error)) = described else {
