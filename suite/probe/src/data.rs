@@ -1,7 +1,7 @@
 //! The values of a tensor, by type.
 
-use bytemuck::{Zeroable, allocation::try_zeroed_vec};
-use half::{bf16, f16};
+use bytemuck::allocation::try_zeroed_vec;
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use serde::{Deserialize, Serialize};
 
 /// Makes both enums and their conversions from one line for each type.
@@ -46,11 +46,8 @@ macro_rules! types {
         impl Data {
             /// Zeros; `None` where memory cannot hold them.
             pub(crate) fn zeros(dtype: Dtype, count: usize) -> Option<Self> {
-                fn of<T: Zeroable>(count: usize) -> Option<Vec<T>> {
-                    try_zeroed_vec(count).ok()
-                }
                 Some(match dtype {
-                    $(Dtype::$variant => Self::$variant(of(count)?),)*
+                    $(Dtype::$variant => Self::$variant(Value::zeros(count)?),)*
                 })
             }
 
@@ -157,32 +154,25 @@ impl Data {
 
     /// The values as they lie in memory.
     pub fn bytes(&self) -> &[u8] {
-        with_values!(self, values => bytemuck::cast_slice(values))
+        with_values!(self, values => Value::bytes(values))
     }
 
     /// The values of this type that lie little-endian in `bytes`; `None` where they are not whole.
     pub fn from_bytes(dtype: Dtype, bytes: &[u8]) -> Option<Self> {
-        /// Aligned anew: in a file values lie anywhere.
-        fn all<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Option<Vec<T>> {
-            let values = bytes.chunks(size_of::<T>());
-            values
-                .map(|value| bytemuck::try_pod_read_unaligned(value).ok())
-                .collect()
-        }
         Some(match dtype {
-            Dtype::F32 => Self::F32(all(bytes)?),
-            Dtype::F64 => Self::F64(all(bytes)?),
-            Dtype::F16 => Self::F16(all(bytes)?),
-            Dtype::BF16 => Self::BF16(all(bytes)?),
-            Dtype::I64 => Self::I64(all(bytes)?),
-            Dtype::I32 => Self::I32(all(bytes)?),
-            Dtype::I16 => Self::I16(all(bytes)?),
-            Dtype::I8 => Self::I8(all(bytes)?),
-            Dtype::U64 => Self::U64(all(bytes)?),
-            Dtype::U32 => Self::U32(all(bytes)?),
-            Dtype::U16 => Self::U16(all(bytes)?),
-            Dtype::U8 => Self::U8(all(bytes)?),
-            Dtype::Bool => Self::Bool(bytes.iter().map(|&byte| byte != 0).collect()),
+            Dtype::F32 => Self::F32(Value::read(bytes)?),
+            Dtype::F64 => Self::F64(Value::read(bytes)?),
+            Dtype::F16 => Self::F16(Value::read(bytes)?),
+            Dtype::BF16 => Self::BF16(Value::read(bytes)?),
+            Dtype::I64 => Self::I64(Value::read(bytes)?),
+            Dtype::I32 => Self::I32(Value::read(bytes)?),
+            Dtype::I16 => Self::I16(Value::read(bytes)?),
+            Dtype::I8 => Self::I8(Value::read(bytes)?),
+            Dtype::U64 => Self::U64(Value::read(bytes)?),
+            Dtype::U32 => Self::U32(Value::read(bytes)?),
+            Dtype::U16 => Self::U16(Value::read(bytes)?),
+            Dtype::U8 => Self::U8(Value::read(bytes)?),
+            Dtype::Bool => Self::Bool(Value::read(bytes)?),
         })
     }
 
@@ -204,5 +194,73 @@ impl Data {
             Self::BF16(values) => first(values),
             _ => None,
         }
+    }
+}
+
+/// What the values of a tensor are for memory and files.
+trait Value: Sized {
+    fn zeros(count: usize) -> Option<Vec<Self>>;
+
+    fn bytes(values: &[Self]) -> &[u8];
+
+    /// Values that lie anywhere in a file, aligned anew.
+    fn read(bytes: &[u8]) -> Option<Vec<Self>>;
+}
+
+macro_rules! plain_values {
+    ($($type:ty)*) => {
+        $(impl Value for $type {
+            fn zeros(count: usize) -> Option<Vec<Self>> {
+                try_zeroed_vec(count).ok()
+            }
+
+            fn bytes(values: &[Self]) -> &[u8] {
+                bytemuck::cast_slice(values)
+            }
+
+            fn read(bytes: &[u8]) -> Option<Vec<Self>> {
+                let values = bytes.chunks(size_of::<Self>());
+                values
+                    .map(|value| bytemuck::try_pod_read_unaligned(value).ok())
+                    .collect()
+            }
+        })*
+    };
+}
+
+plain_values!(f32 f64 i64 i32 i16 i8 u64 u32 u16 u8);
+
+/// By their bits: bytemuck would have to be a feature of `half`, which engines compile without.
+macro_rules! half_values {
+    ($($type:ty)*) => {
+        $(impl Value for $type {
+            fn zeros(count: usize) -> Option<Vec<Self>> {
+                Some(u16::zeros(count)?.into_iter().map(Self::from_bits).collect())
+            }
+
+            fn bytes(values: &[Self]) -> &[u8] {
+                u16::bytes(values.reinterpret_cast())
+            }
+
+            fn read(bytes: &[u8]) -> Option<Vec<Self>> {
+                Some(u16::read(bytes)?.into_iter().map(Self::from_bits).collect())
+            }
+        })*
+    };
+}
+
+half_values!(f16 bf16);
+
+impl Value for bool {
+    fn zeros(count: usize) -> Option<Vec<Self>> {
+        try_zeroed_vec(count).ok()
+    }
+
+    fn bytes(values: &[Self]) -> &[u8] {
+        bytemuck::cast_slice(values)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Vec<Self>> {
+        Some(bytes.iter().map(|&byte| byte != 0).collect())
     }
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_probe::{Data, Dtype, Tensor, f16, read_tensors};
-use npyz::{DType, NpyFile, Order, TypeChar};
+use firstpass_probe::{Data, Dtype, Tensor, read_tensors};
+use npyz::{DType, Endianness, NpyFile, Order, TypeChar};
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// The name of the one array of a `.npy` file.
@@ -162,7 +162,6 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
         bail!("the array is of records");
     };
     let data: Data = match (element.type_char(), element.size_field()) {
-        (TypeChar::Float, 2) => array.into_vec::<f16>()?.into(),
         (TypeChar::Float, 4) => array.into_vec::<f32>()?.into(),
         (TypeChar::Float, 8) => array.into_vec::<f64>()?.into(),
         (TypeChar::Int, 1) => array.into_vec::<i8>()?.into(),
@@ -174,14 +173,19 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
         (TypeChar::Uint, 4) => array.into_vec::<u32>()?.into(),
         (TypeChar::Uint, 8) => array.into_vec::<u64>()?.into(),
         (TypeChar::Bool, _) => array.into_vec::<bool>()?.into(),
-        (TypeChar::RawData, 2) => {
-            // Of a type that numpy has no name for: see `npy_header`.
+        // numpy has no name for bf16: see `npy_header`.
+        (of @ (TypeChar::Float | TypeChar::RawData), 2)
+            if element.endianness() != Endianness::Big =>
+        {
+            let half = if of == TypeChar::Float {
+                Dtype::F16
+            } else {
+                Dtype::BF16
+            };
             let mut values = Vec::new();
-            array
-                .into_inner()
-                .take(2 * elements.unwrap_or(0) as u64)
-                .read_to_end(&mut values)?;
-            Data::from_bytes(Dtype::BF16, &values).context("its last value is cut off")?
+            let length = 2 * elements.unwrap_or(0) as u64;
+            array.into_inner().take(length).read_to_end(&mut values)?;
+            Data::from_bytes(half, &values).context("its last value is cut off")?
         }
         (TypeChar::UnicodeStr | TypeChar::ByteStr | TypeChar::Object, _) => bail!(
             "the array is of strings or objects ({element}), which Firstpass cannot give to engines; \
@@ -199,7 +203,7 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use firstpass_probe::bf16;
+    use firstpass_probe::{bf16, f16};
 
     use super::*;
 
