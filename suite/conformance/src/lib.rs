@@ -6,6 +6,7 @@ mod agreement;
 mod bad_input;
 mod context;
 mod direct;
+mod files;
 pub mod imports;
 mod own;
 mod properties;
@@ -22,6 +23,7 @@ use libtest_mimic::{Arguments, Failed};
 use crate::context::Context;
 
 pub use direct::{Direct, direct};
+pub use files::{external_weights, run_onnx};
 pub use libtest_mimic::Trial as Test;
 pub use own::{Ended, alone, test};
 pub use small_graphs::output_of_case;

@@ -4,10 +4,16 @@ use std::io::{Cursor, Read};
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::Format;
-use firstpass_trial::model::Precision;
+use firstpass_trial::{model::Precision, tensor_files::unfolded};
 use zip::ZipArchive;
 
-use crate::user_model::{foreign::pickled, signature::Signature};
+use crate::user_model::{
+    foreign::pickled,
+    signature::{MOST_BYTES, Signature},
+};
+
+/// More bytes of one file of code are not read: the largest modules have some hundred KiB.
+const MOST_CODE: u64 = 64 << 20;
 
 /// Reads a TorchScript file. Nothing of it is run.
 ///
@@ -18,14 +24,25 @@ pub(crate) fn torchscript(bytes: Vec<u8>) -> Result<Signature> {
         ZipArchive::new(Cursor::new(bytes)).context("it begins like an archive, but is damaged")?;
     let mut names = Vec::new();
     let mut precision = Precision::Fp32;
+    let unfolded = unfolded(&mut archive)?;
+    ensure!(
+        unfolded <= MOST_BYTES,
+        "its files unfold to {unfolded} bytes, and models of more than {MOST_BYTES} are not read"
+    );
     for index in 0..archive.len() {
-        let mut file = archive.by_index(index)?;
+        let file = archive.by_index(index)?;
         let name = file.name()?.into_owned();
         // The code of a quantized module names its operators.
         if name.contains("/code/") && name.ends_with(".py") {
             let mut code = String::new();
-            file.read_to_string(&mut code)
+            let size = file
+                .take(MOST_CODE + 1)
+                .read_to_string(&mut code)
                 .with_context(|| format!("{name} is damaged"))?;
+            ensure!(
+                size as u64 <= MOST_CODE,
+                "{name} holds more than {MOST_CODE} bytes of code, which are not read"
+            );
             if code.contains("ops.quantized.") {
                 precision = Precision::Int8;
             }
