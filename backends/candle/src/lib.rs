@@ -176,7 +176,7 @@ fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
         Data::U8(values) => Ok(Values::U8(values)),
         // ONNX keeps truth values in bytes, and so does the executor.
         Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
-        Data::F64(_) | Data::I8(_) => Err(Error::unsupported(format!(
+        _ => Err(Error::unsupported(format!(
             "an input of {}",
             input.dtype().key()
         ))),

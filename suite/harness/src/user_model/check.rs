@@ -219,7 +219,7 @@ impl Arguments {
             least_processes: 3,
             passes: 40,
             agreement_passes: 2,
-            skip_arithmetic: self.quick,
+            skip_arithmetic: false,
             threads: Vec::new(),
             budget_s,
             process_budget_ms: if self.quick { 500 } else { 1500 },

@@ -1,7 +1,9 @@
 //! Models of the user's own: from files and a few words on the command line to a `model.toml`.
 
+mod archive;
 pub mod arguments;
 pub mod check;
+mod foreign;
 pub mod golden;
 pub mod init;
 mod layout;
