@@ -186,6 +186,8 @@ fn measure(
         variants,
         first_format_only,
         agreement_only,
+        seek_reference: false,
+        asked_budget_s: None,
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = folder.join(format!("{}-gate", campaign::record_name()));

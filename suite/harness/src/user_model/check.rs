@@ -156,7 +156,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         (true, Some(_)) => time.left(),
         (false, _) => time.left() * REPORT / (1.0 - TUNING),
     };
-    let settings = arguments.settings(for_report, &tuned)?;
+    let settings = RunSettings {
+        asked_budget_s: Some(whole),
+        ..arguments.settings(for_report, &tuned)?
+    };
     let record = campaign::run(workspace, &backends, &workload, &settings, &record)?;
     if !arguments.quick {
         if time.left() > LEAST_PROFILING * whole {
@@ -230,6 +233,8 @@ impl Arguments {
             variants: variants.collect::<BTreeMap<_, _>>(),
             first_format_only: false,
             agreement_only: BTreeSet::new(),
+            seek_reference: true,
+            asked_budget_s: None,
         })
     }
 }

@@ -9,6 +9,8 @@ pub mod init;
 mod layout;
 pub mod named;
 mod outputs;
+#[cfg(test)]
+mod said;
 mod signature;
 mod text;
 

@@ -82,6 +82,8 @@ impl Arguments {
             variants: BTreeMap::new(),
             first_format_only: true,
             agreement_only: BTreeSet::new(),
+            seek_reference: false,
+            asked_budget_s: None,
         }
     }
 }
