@@ -96,6 +96,7 @@ fn equal_bits(a: &Data, b: &Data) -> Vec<bool> {
             both.map(|(a, b)| a.to_bits() == b.to_bits()).collect()
         }
         (Data::I64(a), Data::I64(b)) => a.iter().zip(b).map(|(a, b)| a == b).collect(),
+        (Data::U64(a), Data::U64(b)) => a.iter().zip(b).map(|(a, b)| a == b).collect(),
         // Every other type is exact as a real number.
         _ => {
             let (a, b) = (a.to_f64s(), b.to_f64s());

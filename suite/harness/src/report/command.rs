@@ -70,6 +70,7 @@ impl Arguments {
             && measure.backends.is_empty()
             && measure.models.is_empty()
             && measure.images.is_empty()
+            && measure.samples.is_empty()
     }
 
     fn folder(&self, workspace: &Workspace) -> PathBuf {

@@ -90,6 +90,8 @@ fn verdict_section(analysis: &Analysis) -> String {
         "## Verdict".to_owned(),
         markdown::lines(&verdict::health(analysis)),
     ];
+    let hint = analysis.only_made_up_inputs_failed();
+    parts.splice(1..1, hint.map(|hint| markdown::text(&hint)));
     parts.extend(latency::disturbed(analysis));
     parts.extend(verdict::paragraphs(analysis));
     parts.extend(verdict::still_open(analysis));

@@ -69,8 +69,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         model.described().is_none(),
         "give model files: a model.toml names its golden outputs itself"
     );
-    let first = model.files.first().or(model.torchscript.as_ref());
-    let first = first.context("give a model file")?;
+    let first = model.first().context("give a model file")?;
     let out = arguments
         .out
         .clone()

@@ -11,6 +11,7 @@ use firstpass_trial::{
     model::ModelDescription,
     observation::{Cell, Observation, Outcome},
     outputs::Outputs,
+    own_model::is_made_up,
     repeatability::{self, Repeatability},
     sample::Sample,
     workload::Workload,
@@ -195,6 +196,38 @@ impl Analysis {
             && matches!(observation.process.outcome, Outcome::Failed(_))
             && !completes(cell)
             && completes(&cell.default_of())
+    }
+
+    /// Whether any engine gave outputs.
+    pub fn gave_outputs(&self) -> bool {
+        self.rows
+            .values()
+            .flatten()
+            .any(|row| row.outputs.is_some())
+    }
+
+    /// Where no engine gave outputs, and all inputs were made up: that this may be why, and what to give instead.
+    pub fn only_made_up_inputs_failed(&self) -> Option<String> {
+        let made_up = self.samples().iter().all(|sample| is_made_up(&sample.file));
+        if self.gave_outputs() || !made_up || self.samples().is_empty() {
+            return None;
+        }
+        let inputs = self.models().iter().flat_map(|model| &model.inputs);
+        let inputs: Vec<String> = inputs
+            .map(|input| {
+                format!(
+                    "{:?} of {} {:?}",
+                    input.name,
+                    input.dtype.key(),
+                    input.shape
+                )
+            })
+            .collect();
+        Some(format!(
+            "The inputs were made up, and no engine ran on them: they may be none that the model can take. Give \
+             inputs of your own with --sample FILE.npz, which holds an array for each input: {}.",
+            inputs.join(", ")
+        ))
     }
 }
 

@@ -403,7 +403,9 @@ fn summarise_cell(
     Some(Latency {
         cell: cell.clone(),
         passes,
-        pass: (1..=passes)
+        pass: SHOWN_PASSES
+            .into_iter()
+            .filter(|n| *n <= passes)
             .filter_map(|n| Some((n, value(&|p| p.pass(n))?)))
             .collect(),
         steady: over_processes(&|p| Some(Sample::Passes(&p.steady))),
