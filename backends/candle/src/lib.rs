@@ -184,6 +184,7 @@ fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
         // ONNX keeps truth values in bytes, and so does the executor.
         Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
         Data::I8(values) => Ok(Values::I8(values)),
+        Data::F64(values) => Ok(Values::F64(values)),
         _ => Err(Error::unsupported(format!(
             "an input of {}",
             input.dtype().key()
