@@ -12,9 +12,6 @@ use crate::{
     value::{Integers, Reals, Value},
 };
 
-/// `TensorProto.DataLocation.EXTERNAL`.
-const EXTERNAL: i32 = 1;
-
 /// # Errors
 /// Fails where dimensions and data do not agree, and on types that are not computed with.
 pub fn value(tensor: &TensorProto) -> Result<Value> {
@@ -22,7 +19,7 @@ pub fn value(tensor: &TensorProto) -> Result<Value> {
 }
 
 fn read(tensor: &TensorProto) -> Result<Value> {
-    if tensor.data_location == EXTERNAL {
+    if tensor.is_external() {
         return Err(Error::unsupported("its data lie in another file"));
     }
     let dims = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok());

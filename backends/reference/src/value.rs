@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use firstpass_probe::{Data, Error, Result, Tensor};
+use firstpass_probe::{Data, Dtype, Error, Result, Tensor};
+use half::{bf16, f16};
 
 use crate::{
     array::{Array, iota},
@@ -130,34 +131,34 @@ impl Value {
     /// Fails on types that are not computed with.
     pub fn of(tensor: &Tensor) -> Result<Self> {
         let dims = tensor.shape().to_vec();
-        let kind = match tensor.data() {
-            Data::F32(_) => Kind::F32,
-            Data::F64(_) => Kind::F64,
-            Data::I64(_) => Kind::I64,
-            Data::I32(_) => Kind::I32,
-            Data::U8(_) => Kind::U8,
-            Data::I8(_) => Kind::I8,
-            Data::Bool(_) => Kind::Bool,
-        };
-        let whole = |values: Vec<i64>| {
-            Self::whole(
-                Array {
-                    dims: dims.clone(),
-                    values,
-                },
-                kind,
-            )
-        };
-        Ok(match tensor.data() {
-            Data::I64(values) => whole(values.clone()),
-            Data::I32(values) => whole(values.iter().map(|&v| v.into()).collect()),
-            Data::U8(values) => whole(values.iter().map(|&v| v.into()).collect()),
-            Data::I8(values) => whole(values.iter().map(|&v| v.into()).collect()),
-            Data::Bool(values) => whole(values.iter().map(|&v| v.into()).collect()),
-            other => {
-                let values = other.to_f64s();
-                Self::real(Array { dims, values }, kind)
+        let kind = match tensor.dtype() {
+            Dtype::F16 => Kind::F16,
+            Dtype::BF16 => Kind::BF16,
+            Dtype::F32 => Kind::F32,
+            Dtype::F64 => Kind::F64,
+            Dtype::Bool => Kind::Bool,
+            Dtype::I8 => Kind::I8,
+            Dtype::U8 => Kind::U8,
+            Dtype::I16 => Kind::I16,
+            Dtype::U16 => Kind::U16,
+            Dtype::I32 => Kind::I32,
+            Dtype::U32 => Kind::U32,
+            Dtype::I64 => Kind::I64,
+            Dtype::U64 => {
+                return Err(Error::unsupported("the referee does not compute with u64"));
             }
+        };
+        if let Data::I64(values) = tensor.data() {
+            // Not through f64, which holds not all of them.
+            let values = values.clone();
+            return Ok(Self::whole(Array { dims, values }, kind));
+        }
+        let values = tensor.data().to_f64s();
+        let array = Array { dims, values };
+        Ok(if kind.is_real() {
+            Self::real(array, kind)
+        } else {
+            Self::whole(array.map(|value| value as i64), kind)
         })
     }
 
@@ -166,22 +167,35 @@ impl Value {
     /// # Errors
     /// Fails on types that a probe cannot give.
     pub fn tensor(&self) -> Result<Tensor> {
+        /// Of a type that holds every value.
+        fn all<A: Copy, B>(values: &[A], value: impl Fn(A) -> B) -> Data
+        where
+            Data: From<Vec<B>>,
+        {
+            let values: Vec<B> = values.iter().map(|&v| value(v)).collect();
+            values.into()
+        }
         if let Self::Whole(integers) = self {
             let values = &integers.array.values;
-            let data: Data = match integers.kind {
+            let data = match integers.kind {
                 Kind::I64 => values.clone().into(),
-                Kind::I32 => values.iter().map(|&v| v as i32).collect::<Vec<_>>().into(),
-                Kind::U8 => values.iter().map(|&v| v as u8).collect::<Vec<_>>().into(),
-                Kind::I8 => values.iter().map(|&v| v as i8).collect::<Vec<_>>().into(),
-                Kind::Bool => values.iter().map(|&v| v != 0).collect::<Vec<_>>().into(),
+                Kind::I32 => all(values, |v| v as i32),
+                Kind::U32 => all(values, |v| v as u32),
+                Kind::I16 => all(values, |v| v as i16),
+                Kind::U16 => all(values, |v| v as u16),
+                Kind::I8 => all(values, |v| v as i8),
+                Kind::U8 => all(values, |v| v as u8),
+                Kind::Bool => all(values, |v| v != 0),
                 kind => return Err(no_output(kind)),
             };
             return Tensor::new(&integers.array.dims, data);
         }
         let reals = self.reals()?;
         let values = &reals.array.values;
-        let data: Data = match reals.kind {
-            Kind::F32 => values.iter().map(|&v| v as f32).collect::<Vec<_>>().into(),
+        let data = match reals.kind {
+            Kind::F16 => all(values, f16::from_f64),
+            Kind::BF16 => all(values, bf16::from_f64),
+            Kind::F32 => all(values, |v| v as f32),
             Kind::F64 => values.clone().into(),
             kind => return Err(no_output(kind)),
         };

@@ -6,12 +6,13 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use firstpass_harness::{
     commands::{cargo, doctor, record},
     compare::{compare_command as compare, gate_command as gate},
+    page::terminal::text as shown,
     report::command as report,
     studies::{
         self,
         first_passes::{aa, error_rates},
     },
-    user_model::{check, golden, init},
+    user_model::{check, golden, init, named},
 };
 use firstpass_trial::{setup, workspace::Workspace};
 
@@ -67,6 +68,9 @@ fn main() -> ExitCode {
     let matches = command_line().get_matches();
     let is_gate = matches.subcommand_name() == Some("gate");
     let done = Workspace::find().and_then(|workspace| {
+        if let Some((_, arguments)) = matches.subcommand() {
+            named::describe_named(&workspace, arguments)?;
+        }
         if let Some((name, arguments)) = matches.subcommand()
             && let Some(study) = studies::ALL.into_iter().find(|s| s.name() == name)
         {
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
         }
     });
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", shown(&format!("{error:#}")));
         if is_gate {
             // 1 is a verdict there.
             return ExitCode::from(gate::ERROR);

@@ -7,6 +7,7 @@ use firstpass_trial::observation::{Observation, Purpose};
 
 use crate::{
     page::{
+        markdown,
         numbers::{milliseconds, ratio},
         table::Table,
     },
@@ -42,7 +43,7 @@ pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) 
             }
             sections.push(format!(
                 "### {}, {threads} thread{}",
-                model.title,
+                markdown::text(&model.title),
                 if threads == 1 { "" } else { "s" }
             ));
             sections.push(pass_table(&latencies));
@@ -117,7 +118,7 @@ fn warm_up_table(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> String 
     let lines = latencies.iter().map(|(row, latency)| {
         vec![
             row.label_of(latency),
-            latency.class(),
+            words::class(latency),
             latency
                 .warm_up_passes
                 .map_or_else(|| "–".into(), |n| n.to_string()),
@@ -265,7 +266,7 @@ fn cold_files(analysis: &Analysis, rows: &[Row]) -> Option<String> {
         let resident = evictions.iter().map(|e| e.resident_bytes).max().flatten();
         let unknown = evictions.iter().any(|e| e.resident_bytes.is_none());
         for reason in evictions.iter().flat_map(|e| &e.reasons) {
-            let note = format!("- {}: {reason}", row.label);
+            let note = format!("- {}: {}", row.label, markdown::text(reason));
             if !notes.contains(&note) {
                 notes.push(note);
             }
@@ -313,9 +314,14 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+fn disturbances(analysis: &Analysis) -> disturbance::Summary {
+    let record = &analysis.record;
+    disturbance::summarise(record.observations(), record.run.machine.cores)
+}
+
 /// Whether the machine was quiet, said before anybody asks.
 pub(crate) fn disturbed(analysis: &Analysis) -> Option<String> {
-    let summary = disturbance::summarise(analysis.record.observations());
+    let summary = disturbances(analysis);
     if !summary.is_disturbed() {
         return None;
     }
@@ -327,10 +333,14 @@ pub(crate) fn disturbed(analysis: &Analysis) -> Option<String> {
 }
 
 fn noise_section(analysis: &Analysis) -> String {
-    let summary = disturbance::summarise(analysis.record.observations());
+    let summary = disturbances(analysis);
     let cells = analysis.rows.iter().flat_map(|(model, rows)| {
         let of = move |row: &Row, threads: usize| {
-            format!("{} on {model}, {threads} thread(s)", row.label)
+            format!(
+                "{} on {}, {threads} thread(s)",
+                row.label,
+                markdown::text(model)
+            )
         };
         rows.iter().flat_map(move |row| {
             let latencies = row.latency.iter();

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod latency;
+mod reference;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,17 +24,16 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{Line, Recorder, Run, RunSettings, VERSION, code::Code},
     studies::first_passes::{
         judge::{
             headlines::{Asked, ask},
             latency::Latency,
         },
-        measure::latency::TimePlan,
+        measure::{latency::TimePlan, reference::Seeking},
     },
 };
-
-pub use crate::studies::first_passes::measure::latency::LEAST_PASSES;
 
 /// What a run is to answer, of what it has measured so far.
 pub type Asks<'a> = &'a dyn Fn(&[Latency]) -> Asked;
@@ -149,6 +149,12 @@ pub fn run_asking(
         &mut inputs,
         &mut recorder,
     )?;
+    let seeking = Seeking {
+        workspace,
+        workload,
+        budget: &budget,
+    };
+    reference::observe(&seeking, &jobs, settings, &mut inputs, &mut recorder)?;
     let timed: Vec<&Job> = jobs
         .iter()
         .filter(|job| !settings.agreement_only.contains(&job.model.name))
@@ -201,7 +207,7 @@ fn start_backends(
                 });
             }
             Err(reason) => {
-                eprintln!("{}: {reason}", backend.name);
+                eprintln!("{}: {}", backend.name, shown(&reason));
                 recorder.write(&backend.name, &Line::Unavailable { reason })?;
             }
         }
@@ -241,7 +247,7 @@ fn jobs<'a>(
                 if let Err(error) = workload.admit(model, &artifact) {
                     let mut process = Process::new(0);
                     process.outcome = Outcome::Failed(Error::input(format!("{error:#}")));
-                    eprintln!("{}: {error:#}", backend.name);
+                    eprintln!("{}: {}", backend.name, shown(&format!("{error:#}")));
                     let observation = Observation {
                         cell,
                         purpose: Purpose::Agreement,

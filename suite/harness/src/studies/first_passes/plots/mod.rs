@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
+use firstpass_probe::file_name;
 use firstpass_trial::model::ModelDescription;
 use plotters::prelude::*;
 
@@ -93,7 +94,7 @@ pub(crate) fn colour(analysis: &Analysis, row: &Row) -> RGBColor {
 
 /// Where the plot of a model lies, below the folder of the report.
 pub(crate) fn plot_path(plot: Plot, model: &str) -> PathBuf {
-    Path::new("plots").join(format!("{}-{model}.svg", plot.name()))
+    Path::new("plots").join(format!("{}-{}.svg", plot.name(), file_name(model)))
 }
 
 /// The line of markdown that shows a plot, where it was drawn.
@@ -145,20 +146,9 @@ pub(crate) mod tests {
     pub(crate) fn row(label: &str, latencies: impl IntoIterator<Item = Latency>) -> Row {
         let latency: BTreeMap<usize, Latency> = (1..).zip(latencies).collect();
         Row {
-            cell: observation(0, &[1.0]).cell,
             label: label.into(),
-            outputs: None,
-            arithmetic: None,
-            arithmetic_fault: None,
-            agreement: None,
-            verdict: None,
-            golden_faces: None,
-            golden_classes: None,
-            detections: BTreeMap::new(),
             latency,
-            tuned: BTreeMap::new(),
-            tuned_same_bits: None,
-            cold: None,
+            ..Row::without_outputs(observation(0, &[1.0]).cell)
         }
     }
 
