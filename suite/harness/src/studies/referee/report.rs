@@ -4,7 +4,7 @@ use firstpass_trial::model::ModelDescription;
 
 use crate::{
     page::{markdown, numbers::setting as name, table::Table},
-    studies::referee::{Engine, Referee, RulesVerdict, judge},
+    studies::referee::{Engine, Referee, Refusal, RulesVerdict, judge},
 };
 
 pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) -> String {
@@ -35,7 +35,23 @@ pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) ->
             parts.push(table(&engines).markdown());
         }
     }
+    parts.extend(refusals(referee, models));
     parts.join("\n\n")
+}
+
+/// What the referee does not compute, a sentence each.
+fn refusals(referee: &Referee, models: &[ModelDescription]) -> Vec<String> {
+    let all = referee.refusals.iter();
+    let all = all.flat_map(|(name, refusals)| refusals.iter().map(move |refusal| (name, refusal)));
+    let sentence = |(name, refusal): (&String, &Refusal)| {
+        let found = models.iter().find(|m| m.name == refusal.model);
+        let title = found.map_or(refusal.model.as_str(), |m| m.title.as_str());
+        format!(
+            "The {name} backend does not compute {title}, so that nothing is said of any engine there: {}",
+            refusal.refused
+        )
+    };
+    all.map(sentence).collect()
 }
 
 /// The same tables for the terminal.
@@ -45,6 +61,9 @@ pub fn referee_on_terminal(referee: &Referee) -> String {
         for (model, engines) in judge(comparisons) {
             text += &format!("\n{model}\n{}\n", table(&engines).terminal());
         }
+    }
+    for sentence in refusals(referee, &[]) {
+        text += &format!("\n{sentence}\n");
     }
     text
 }
@@ -121,6 +140,13 @@ mod tests {
                     comparison("x", &[("rounding", "away"), ("sums", "pairs")], 3),
                 ],
             )]),
+            refusals: BTreeMap::from([(
+                "judge".to_owned(),
+                vec![Refusal {
+                    model: "n".into(),
+                    refused: "the referee does not implement LSTM".into(),
+                }],
+            )]),
         };
         let text = section(Some(&referee), &[]);
         for expected in [
@@ -129,6 +155,7 @@ mod tests {
             "| engine | file | rules that agree best | with them | `default`",
             "**exact**",
             "90.00 %, ≤ 1 steps",
+            "does not compute n, so that nothing is said of any engine there: the referee does not implement LSTM",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
