@@ -3,6 +3,7 @@
 //! The messages are a subset of `onnx.proto` of the ONNX specification (IR version 10), written by
 //! hand with the field numbers of that file. Unknown fields are skipped, as protobuf defines.
 
+mod weight_files;
 pub mod write;
 
 use std::ops::Deref;
@@ -10,6 +11,7 @@ use std::ops::Deref;
 use firstpass_probe::{EngineResult, Error, Result};
 use prost::Message;
 pub use prost::bytes::Bytes;
+pub use weight_files::weight_files;
 
 /// `TensorProto.DataType`.
 pub mod data_type {

@@ -1,6 +1,6 @@
 //! What harness and probe say to each other: one [`Request`] as argument, one JSON [`Message`] a line back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,15 @@ impl Request {
             | Self::Profile { knobs, .. }
             | Self::Activations { knobs, .. } => knobs.clone(),
             Self::Trial(trial) => trial.knobs.clone(),
+        }
+    }
+
+    /// The file that tensors are to be written to, if any.
+    pub fn outputs(&self) -> Option<&Path> {
+        match self {
+            Self::Describe | Self::Inspect { .. } | Self::Profile { .. } => None,
+            Self::Activations { outputs, .. } => Some(outputs),
+            Self::Trial(trial) => trial.outputs.as_deref(),
         }
     }
 }

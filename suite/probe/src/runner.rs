@@ -13,7 +13,7 @@ use crate::{
     Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    process, read_tensors,
+    confinement, process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
@@ -165,15 +165,17 @@ pub fn run<B: Backend>() -> ExitCode {
 /// # Errors
 /// Fails where there is none, and where it is no [`Request`] in JSON.
 pub fn request() -> Result<Request> {
-    let json = std::env::args().nth(1).ok_or_else(|| {
+    let json = std::env::args_os().nth(1).ok_or_else(|| {
         Error::input("a probe takes one request as JSON, for example: '\"describe\"'")
     });
-    json.and_then(|json| Ok(serde_json::from_str(&json)?))
+    json.and_then(|json| Ok(serde_json::from_slice(json.as_encoded_bytes())?))
         .map_err(|e| e.in_phase(Phase::Request))
 }
 
 fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
-    match request()? {
+    let request = request()?;
+    confinement::enter(&request, B::NAME).map_err(|e| e.in_phase(Phase::Request))?;
+    match request {
         Request::Describe => describe::<B>(channel),
         Request::Inspect {
             model,

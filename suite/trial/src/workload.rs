@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +15,9 @@ use crate::{
     manifest::Manifest,
     model::{InputSpec, ModelDescription},
     outputs::Outputs,
+    private_copy::PrivateCopy,
     sample::Sample,
+    trust::is_trusted,
     workspace::Workspace,
 };
 
@@ -25,6 +28,8 @@ pub struct Workload {
     pub samples: Vec<Sample>,
     /// Whether programs outside the fixtures may be run: see [`Workload::admit`].
     pub trust: bool,
+    /// What engines read in place of files outside the fixtures, by the path of the file.
+    copies: Arc<Mutex<BTreeMap<PathBuf, PrivateCopy>>>,
     manifest: Manifest,
     fixtures: PathBuf,
 }
@@ -52,6 +57,7 @@ impl Workload {
             models,
             samples,
             trust: false,
+            copies: Arc::default(),
             manifest: Manifest::read(&workspace.fixtures())?,
             fixtures: workspace.fixtures(),
         };
@@ -113,38 +119,56 @@ impl Workload {
     }
 
     /// Checks, before an engine reads it, that a file of a model is what it should be: a file of the
-    /// fixtures the committed one, and one outside them that which its `model.toml` trusts. A
-    /// TorchScript file is a program, and must be trusted.
+    /// fixtures the committed one, and one outside them that which its `model.toml` lists, if it does. A
+    /// TorchScript file is a program: the user trusts it for this command, or has it in their own list.
+    ///
+    /// Returns the file to read: outside the fixtures a copy that nobody else can change, so that it is
+    /// what was checked.
     ///
     /// # Errors
     /// Fails where the file is missing, another, or not trusted.
-    pub fn admit(&self, model: &ModelDescription, file: &Model) -> Result<()> {
+    pub fn admit(&self, model: &ModelDescription, file: &Model) -> Result<Model> {
         let path = &file.path;
         if self.is_fixture(path)? {
-            return self.manifest.verify(path);
+            self.manifest.verify(path)?;
+            return Ok(file.clone());
         }
+        let copy = self.copy(path)?;
+        let hash = &copy.sha256;
         let listed = model
-            .trusted
+            .sha256
             .iter()
             .find(|(name, _)| &model.path(name) == path);
         if let Some((_, expected)) = listed {
-            let hash = sha256_of_file(path)?;
             ensure!(
                 hash.eq_ignore_ascii_case(expected),
-                "{} has SHA-256 {hash}, but {} trusts {expected}: the file was changed or damaged",
+                "{} has SHA-256 {hash}, but {} lists {expected}: the file was changed or damaged",
                 path.display(),
                 model.file.display()
             );
-            return Ok(());
         }
         ensure!(
-            !file.format.is_program() || self.trust,
+            !file.format.is_program() || self.trust || is_trusted(hash)?,
             "{} is a program that would be run with your rights: if you know where it comes from, say \
-             --trust, or list its SHA-256 in the [trusted] table of {}",
+             --trust, or run `cargo firstpass trust {}` once",
             path.display(),
-            model.file.display()
+            path.display()
         );
-        Ok(())
+        Ok(Model {
+            path: copy.path,
+            ..file.clone()
+        })
+    }
+
+    /// The copy of a file, made the first time that it is asked for.
+    fn copy(&self, path: &Path) -> Result<PrivateCopy> {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = copies.get(path) {
+            return Ok(copy.clone());
+        }
+        let copy = PrivateCopy::of(path)?;
+        copies.insert(path.to_owned(), copy.clone());
+        Ok(copy)
     }
 
     /// Checks a file of the fixtures against the manifest; any other is the user's own.
@@ -227,15 +251,24 @@ impl Workload {
         samples.try_for_each(|sample| sample.inputs(model).map(drop))
     }
 
-    /// SHA-256 of every model file, by path relative to the workspace.
+    /// SHA-256 of every file of the models, with those of weights, by path. Of what
+    /// engines read it is that of what they read.
     ///
     /// # Errors
     /// Fails where a file cannot be read.
-    pub fn checksums(&self, workspace: &Workspace) -> Result<BTreeMap<PathBuf, String>> {
+    pub fn checksums(&self) -> Result<BTreeMap<PathBuf, String>> {
         let mut sums = BTreeMap::new();
         for model in &self.models {
             for path in model.files().into_iter().filter(|p| p.is_file()) {
-                sums.insert(relative(workspace, &path), sha256_of_file(&path)?);
+                let is_read = model.artifacts.values().any(|a| model.path(a) == path);
+                if !is_read || self.is_fixture(&path)? {
+                    let sum = sha256_of_file(&path)?;
+                    sums.insert(path, sum);
+                    continue;
+                }
+                let copy = self.copy(&path)?;
+                sums.insert(path, copy.sha256);
+                sums.extend(copy.weights);
             }
         }
         Ok(sums)

@@ -90,7 +90,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         agreement_only: BTreeSet::new(),
     })?;
     let folder = workspace.reports().join("quick/records");
-    let folder = folder.join(format!("{}-aa", campaign::record_name()));
+    let folder = campaign::new_record(&folder, "-aa");
     measure::run(workspace, &backends, &workload, &settings, &folder)
 }
 

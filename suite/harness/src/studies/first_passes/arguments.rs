@@ -104,7 +104,7 @@ impl Arguments {
             "--processes, --passes and --threads must be at least 1"
         );
         // What the system does not permit is said before anything is measured.
-        settings.affinity.spawning(1, || ())?;
+        settings.affinity.spawning(1, || ()).map(drop)?;
         Ok(settings)
     }
 

@@ -58,7 +58,7 @@ pub fn measure(
                 for model in &workload.models {
                     let mut formats = description.formats.iter();
                     if let Some(artifact) = formats.find_map(|f| model.artifact(*f)) {
-                        workload.admit(model, &artifact)?;
+                        let artifact = workload.admit(model, &artifact)?;
                         let trial = trial(model, artifact, shapes, settings, inputs.path())?;
                         series.push(Series {
                             backend: backend.name.clone(),
