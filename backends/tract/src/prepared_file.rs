@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use firstpass_probe::{Backend, Error, Model, Result, prepared_folder};
+use firstpass_probe::{Backend, Error, Model, Result, file_name, prepared_folder};
 use tract_nnef::internal::{TractError, format_err};
 use tract_onnx::{
     data_resolver,
@@ -49,7 +49,11 @@ pub(crate) fn ready(
     depends_on.hash(&mut hasher);
 
     let folder = prepared_folder(Tract::NAME)?;
-    let path = folder.join(format!("{:016x}.{form}", hasher.finish()));
+    let path = folder.join(format!(
+        "{}-{:016x}.{form}",
+        file_name(&model.name),
+        hasher.finish()
+    ));
     if !path.exists() {
         // Under another name first: a process that is killed leaves no half file.
         let mut unfinished = OsString::from(&path);

@@ -12,6 +12,7 @@ use firstpass_harness::{
     commands::{cargo, doctor, record, trust},
     compare::{compare_command as compare, gate_command as gate},
     interruption, memory, output,
+    page::terminal::text as shown,
     report::command as report,
     studies::{
         self,
@@ -101,7 +102,7 @@ fn main() -> ExitCode {
             failure
         }
         (Err(error), _) => {
-            say(format!("error: {error:#}"));
+            say(format!("error: {}", shown(&format!("{error:#}"))));
             failure
         }
     }

@@ -14,6 +14,7 @@ mod error;
 mod knobs;
 mod message;
 mod model;
+mod names;
 mod private_folder;
 mod process;
 mod profile;
@@ -32,6 +33,7 @@ pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
 pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
 pub use model::{Format, Model, OutputSpec, TensorSpec};
+pub use names::{file_name, is_invisible};
 pub use private_folder::{
     cache_folder, check_own, check_private, config_folder, prepared_folder, private_folder,
 };

@@ -5,6 +5,7 @@ pub mod numbers;
 pub mod plots;
 mod splice;
 pub(crate) mod table;
+pub mod terminal;
 
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! The summary table on the terminal.
 
 use crate::{
+    page::terminal::text as shown,
     report::markdown::summary_table,
     studies::first_passes::{analysis::Analysis, verdict},
 };
@@ -12,5 +13,6 @@ pub fn summary(analysis: &Analysis) -> String {
         let table = summary_table(analysis, model).terminal();
         text += &format!("\n{}\n{table}\n", model.title);
     }
-    text + "\n" + &verdict::health(analysis) + "\n"
+    text += &format!("\n{}\n", verdict::health(analysis));
+    shown(&text).into_owned()
 }

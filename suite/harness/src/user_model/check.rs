@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use firstpass_native::Lock;
-use firstpass_probe::{Knobs, Tuned};
+use firstpass_probe::{Knobs, Tuned, file_name};
 use firstpass_trial::{
     affinity::Affinity,
     machine::all_threads,
@@ -21,6 +21,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{RunSettings, Target},
     report::{self, terminal},
     studies::{
@@ -117,7 +118,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
                     tuning::apply(&tuning, &folder.join("tuned.toml"))?;
                 }
             }
-            Err(error) => eprintln!("no settings were tried: {error:#}"),
+            Err(error) => eprintln!("no settings were tried: {}", shown(&format!("{error:#}"))),
         }
     }
     let settings =
@@ -221,7 +222,10 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
     };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => workspace.reports().join("check").join(&model.name),
+        None => workspace
+            .reports()
+            .join("check")
+            .join(file_name(&model.name)),
     };
     let folder = std::path::absolute(&folder)?;
     let lock = Lock::try_take(&folder.join(".check.lock"))?.map_err(|holder| {

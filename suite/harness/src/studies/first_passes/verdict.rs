@@ -11,7 +11,10 @@ use firstpass_statistics::{
 use firstpass_trial::{expectation::ExpectationVerdict, observation::Cell};
 
 use crate::{
-    page::numbers::{milliseconds, times},
+    page::{
+        markdown,
+        numbers::{milliseconds, times},
+    },
     studies::first_passes::{
         analysis::{Analysis, Row},
         judge::{
@@ -31,11 +34,15 @@ pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
         .iter()
         .map(|model| {
             let rows = analysis.rows(model);
-            let mut sentences = agreement(analysis.reference(model), rows);
+            let mut sentences = agreement(&markdown::text(analysis.reference(model)), rows);
             sentences.extend(first_passes(rows));
             sentences.extend(unsteady(rows));
             sentences.extend(fastest(&analysis.comparisons, rows));
-            format!("**{}.** {}", model.title, sentences.join(" "))
+            format!(
+                "**{}.** {}",
+                markdown::text(&model.title),
+                sentences.join(" ")
+            )
         })
         .collect()
 }
@@ -116,7 +123,11 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
                 ));
             }
             Some(ExpectationVerdict::Differs(how)) => {
-                sentences.push(format!("{} differs: {}.", row.label, how.join("; ")));
+                sentences.push(format!(
+                    "{} differs: {}.",
+                    row.label,
+                    markdown::text(&how.join("; "))
+                ));
             }
             Some(ExpectationVerdict::Unexpected(_)) => {
                 sentences.push(format!("⚠ {} is **not as expected**.", row.label));

@@ -3,7 +3,7 @@
 use firstpass_trial::model::ModelDescription;
 
 use crate::{
-    page::{numbers::setting as name, table::Table},
+    page::{markdown, numbers::setting as name, table::Table},
     studies::referee::{Engine, Referee, RulesVerdict, judge},
 };
 
@@ -28,7 +28,10 @@ pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) ->
         for (model, engines) in judge(comparisons) {
             let found = models.iter().find(|m| m.name == model);
             let title = found.map_or(model, |m| m.title.as_str());
-            parts.push(format!("### {title}, by the {name} backend"));
+            parts.push(format!(
+                "### {}, by the {name} backend",
+                markdown::text(title)
+            ));
             parts.push(table(&engines).markdown());
         }
     }

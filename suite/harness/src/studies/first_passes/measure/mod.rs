@@ -23,6 +23,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{Line, Recorder, Run, RunSettings, VERSION, code::Code, places::Places},
     studies::first_passes::{
         judge::{
@@ -209,7 +210,7 @@ fn start_backends(
                 });
             }
             Err(reason) => {
-                eprintln!("{}: {reason}", backend.name);
+                eprintln!("{}: {}", backend.name, shown(&reason));
                 recorder.write(&backend.name, &Line::Unavailable { reason })?;
             }
         }
@@ -249,7 +250,7 @@ fn jobs<'a>(
                 let artifact = match workload.admit(model, &artifact) {
                     Ok(admitted) => admitted,
                     Err(error) => {
-                        eprintln!("{}: {error:#}", backend.name);
+                        eprintln!("{}: {}", backend.name, shown(&format!("{error:#}")));
                         let refused = Box::new(refused(cell, &error));
                         recorder.write(&backend.name, &Line::Observation(refused))?;
                         continue;
