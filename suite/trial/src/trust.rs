@@ -34,7 +34,15 @@ struct List {
 /// # Errors
 /// Fails where the list cannot be read, or others can write to it.
 pub fn is_trusted(sha256: &str) -> Result<bool> {
-    is_listed(&list()?, sha256)
+    is_in(&list()?, sha256)
+}
+
+/// Whether the user trusts this file, as it is now.
+///
+/// # Errors
+/// Fails where the file or the list cannot be read, or others can write to the list.
+pub fn is_listed(file: &Path) -> Result<bool> {
+    is_trusted(&sha256_of_file(file)?)
 }
 
 /// Adds a file to the list; returns its SHA-256 and where the list lies.
@@ -64,7 +72,7 @@ fn read(list: &Path) -> Result<List> {
     read_toml(list)
 }
 
-fn is_listed(list: &Path, sha256: &str) -> Result<bool> {
+fn is_in(list: &Path, sha256: &str) -> Result<bool> {
     let files = read(list)?.files;
     Ok(files.keys().any(|known| known.eq_ignore_ascii_case(sha256)))
 }
@@ -100,15 +108,15 @@ mod tests {
         let file = folder.path().join("model.pt");
         fs::write(&file, "a program")?;
         let sum = sha256_of_file(&file)?;
-        assert!(!is_listed(&list, &sum)?);
+        assert!(!is_in(&list, &sum)?);
         assert_eq!(add(&list, &file)?, sum);
-        assert!(is_listed(&list, &sum)?);
+        assert!(is_in(&list, &sum)?);
         // The same name, other content.
         fs::write(&file, "another program")?;
-        assert!(!is_listed(&list, &sha256_of_file(&file)?)?);
+        assert!(!is_in(&list, &sha256_of_file(&file)?)?);
         // Both stay.
         add(&list, &file)?;
-        assert!(is_listed(&list, &sum)?);
+        assert!(is_in(&list, &sum)?);
         Ok(())
     }
 
@@ -121,7 +129,7 @@ mod tests {
         let list = folder.path().join(FILE);
         fs::write(&list, "[files]\nabc = \"model.pt\"\n")?;
         fs::set_permissions(&list, fs::Permissions::from_mode(0o666))?;
-        let error = is_listed(&list, "abc").expect_err("must fail");
+        let error = is_in(&list, "abc").expect_err("must fail");
         assert!(format!("{error:#}").contains("mode 666"), "{error:#}");
         Ok(())
     }
