@@ -18,7 +18,7 @@ use firstpass_harness::{
         self,
         first_passes::{aa, error_rates},
     },
-    user_model::{check, golden, init},
+    user_model::{check, golden, init, named},
 };
 use firstpass_trial::{scratch, setup, workspace::Workspace};
 
@@ -124,6 +124,9 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     memory::limit();
     let _scratch = scratch::begin()?;
     let workspace = Workspace::find()?;
+    if let Some((_, arguments)) = matches.subcommand() {
+        named::describe_named(&workspace, arguments)?;
+    }
     if let Some((name, arguments)) = matches.subcommand()
         && let Some(study) = studies::ALL.into_iter().find(|s| s.name() == name)
     {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use firstpass_probe::{EngineResult, Error, Result};
 use prost::Message;
 
-use crate::EXTERNAL;
+use crate::TensorProto;
 
 /// The names that an ONNX file gives to files of weights, relative to its folder, as they stand there.
 ///
@@ -49,7 +49,7 @@ fn in_node(node: &Node, names: &mut BTreeSet<String>) -> Result<()> {
 }
 
 fn in_tensor(tensor: &Tensor, names: &mut BTreeSet<String>) -> Result<()> {
-    if tensor.data_location == EXTERNAL {
+    if tensor.data_location == TensorProto::EXTERNAL {
         let location = tensor.external_data.iter().find(|e| e.key == "location");
         let location = location.ok_or_else(|| {
             Error::input("a tensor lies in another file, and the model does not say in which")
@@ -141,7 +141,7 @@ mod tests {
                 key: "location".into(),
                 value: location.into(),
             }],
-            data_location: EXTERNAL,
+            data_location: TensorProto::EXTERNAL,
         }
     }
 

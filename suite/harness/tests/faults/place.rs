@@ -183,9 +183,10 @@ impl Place {
         let mut found = BTreeMap::new();
         for folder in folders {
             for entry in fs::read_dir(folder)? {
-                let (path, metadata) = (entry.as_ref().map(|e| e.path()), entry?.metadata()?);
+                let entry = entry?;
+                let metadata = entry.metadata()?;
                 if metadata.is_file() {
-                    found.insert(path?, (metadata.len(), metadata.modified()?));
+                    found.insert(entry.path(), (metadata.len(), metadata.modified()?));
                 }
             }
         }

@@ -82,6 +82,8 @@ impl Arguments {
             variants: BTreeMap::new(),
             first_format_only: true,
             agreement_only: BTreeSet::new(),
+            seek_reference: false,
+            asked_budget_s: None,
         }
     }
 }
@@ -127,13 +129,11 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     }
     let mut all = fixtures(workspace)?;
     all.extend(made);
-    let made_here = workspace.native();
-    let mut workload = Workload::new(
-        workspace,
-        chosen(workspace, all, &of.models)?,
-        of.samples(workspace, PHOTOS)?,
-    )?;
+    let models = chosen(workspace, all, &of.models)?;
+    let samples = of.chosen_samples(workspace, &models, PHOTOS)?;
+    let mut workload = Workload::new(workspace, models, samples)?;
     // Programs that this checkout has made are trusted as it is itself; those of others need more.
+    let made_here = workspace.native();
     let mut models = workload.models.iter();
     workload.trust = of.trust
         || models.all(|model| {
