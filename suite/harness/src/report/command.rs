@@ -187,7 +187,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
         let on_request = workload.models.iter().filter(|m| m.latency_on_request);
         settings.agreement_only = on_request.map(|m| m.name.clone()).collect();
     }
-    let record = folder.join("records").join(campaign::record_name());
+    let record = campaign::new_record(&folder.join("records"), "");
     let record = arguments::run(workspace, &backends, &workload, &settings, &record)?;
     if let Some(shown) = shown_record(folder) {
         carry_over(&shown, &record)?;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use firstpass_native::{Holder, Lock};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
@@ -151,6 +152,8 @@ fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page
 /// # Errors
 /// Fails where the folder cannot be written; the record is not touched.
 pub fn write(workspace: &Workspace, folder: &Path, record: &Path) -> Result<Analysis> {
+    let say = |holder: &Holder| eprintln!("waiting for {holder}, which is writing this report");
+    let _lock = Lock::wait(&folder.join(".pages.lock"), say)?;
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
     let mut rendered = render(workspace, folder, &analysis)?;
     mark(&mut rendered, &stale(workspace, &analysis)?);
