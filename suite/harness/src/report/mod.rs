@@ -1,13 +1,15 @@
 //! Reports: a pure rendering of records. No engine runs here.
 
 pub mod command;
+mod first_page;
 mod markdown;
+mod pages;
 pub mod staleness;
 mod templates;
 pub mod terminal;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -19,12 +21,8 @@ use crate::{
     record::Record,
     report::staleness::{REMEDY, StaleStudy, listed, mark, stale, unmarked},
     studies::{
-        self, Scope,
-        first_passes::{
-            analysis::Analysis,
-            picture::{self, picture_path},
-            plots::{Plot, plot_path},
-        },
+        Scope,
+        first_passes::{analysis::Analysis, picture::picture_path, plots::plot_path},
     },
 };
 
@@ -41,6 +39,8 @@ this file; what stands outside them is kept.
 pub struct Rendered {
     pub block: String,
     pub files: BTreeMap<PathBuf, Vec<u8>>,
+    /// The studies whose measurements a page shows, beside the record itself.
+    pub studies: BTreeMap<PathBuf, BTreeSet<&'static str>>,
 }
 
 /// Renders a record into what belongs into `folder`.
@@ -57,26 +57,7 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
         analysis,
         of_fixtures,
     };
-    let mut files = BTreeMap::new();
-    for model in analysis.models() {
-        for plot in Plot::ALL {
-            if let Some(svg) = plot.draw(analysis, model)? {
-                files.insert(plot_path(plot, &model.name), svg.into_bytes());
-            }
-        }
-    }
-    for (sample, jpeg) in picture::pictures(analysis)? {
-        files.insert(picture_path(&sample), jpeg);
-    }
-    files.extend(templates::files(folder, analysis)?);
-    let mut sections = Vec::new();
-    for study in studies::ALL {
-        let part = study.part(&scope)?;
-        files.extend(part.files);
-        sections.extend(part.section);
-    }
-    let block = markdown::render(workspace, analysis, &sections, &files)?;
-    Ok(Rendered { block, files })
+    pages::render(&scope, folder)
 }
 
 /// A text with a generated part, as it is and as it should be.
@@ -98,7 +79,7 @@ fn pages(
     let mut pages = vec![page(folder, record, TEMPLATE, &rendered.block)?];
     if firstpass_trial::workload::relative(workspace, folder) == Path::new("reports") {
         let prefix = Path::new("reports");
-        let excerpt = markdown::excerpt(analysis, prefix);
+        let excerpt = pages::excerpt(analysis, prefix)?;
         pages.push(page(workspace.root(), record, "", &excerpt)?);
     }
     Ok(pages)

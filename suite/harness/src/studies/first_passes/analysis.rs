@@ -143,7 +143,8 @@ impl Analysis {
                         verdict => verdict.map(ExpectationVerdict::against_an_engine),
                     };
                 }
-                let label = row_label(&record, model, engine);
+                let known = known.get(&engine.backend).cloned().unwrap_or_default();
+                let label = row_label(&record, model, engine, &known);
                 references.insert(model.name.clone(), label);
             }
             rows.insert(model.name.clone(), of_model);
@@ -377,7 +378,7 @@ fn row(
         l.cell.backend == cell.backend && l.cell.model == cell.model && l.cell.format == cell.format
     };
     Ok(Row {
-        label: row_label(record, model, &cell),
+        label: row_label(record, model, &cell, known),
         outputs,
         arithmetic,
         arithmetic_fault,
@@ -421,8 +422,9 @@ fn same_bits(record: &Record, default: &Cell) -> Option<bool> {
     own.same_bits(tuned)
 }
 
-/// The format is part of the name only where it is not the one that the engine's users choose.
-fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) -> String {
+/// What ran. The format is part of the name only where it is not the one that the engine's users choose.
+fn row_label(record: &Record, model: &ModelDescription, cell: &Cell, known: &Known) -> String {
+    let name = known.called.as_ref().unwrap_or(&cell.backend);
     let description = record
         .backends
         .get(&cell.backend)
@@ -430,9 +432,9 @@ fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) -> String {
     let usual =
         description.and_then(|d| d.formats.iter().find(|f| model.artifacts.contains_key(f)));
     if usual.is_none_or(|f| *f == cell.format) {
-        cell.backend.clone()
+        name.clone()
     } else {
-        format!("{} ({})", cell.backend, cell.format.key())
+        format!("{name} ({})", cell.format.key())
     }
 }
 

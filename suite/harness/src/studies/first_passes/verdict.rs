@@ -8,7 +8,9 @@ use firstpass_statistics::{
     median,
     steady::Class,
 };
-use firstpass_trial::{expectation::ExpectationVerdict, observation::Cell};
+use firstpass_trial::{
+    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell,
+};
 
 use crate::{
     page::numbers::{milliseconds, times},
@@ -24,20 +26,33 @@ use crate::{
     },
 };
 
-/// One paragraph a model.
-pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
-    analysis
-        .models()
-        .iter()
-        .map(|model| {
-            let rows = analysis.rows(model);
-            let mut sentences = agreement(analysis.reference(model), rows);
-            sentences.extend(first_passes(rows));
-            sentences.extend(unsteady(rows));
-            sentences.extend(fastest(&analysis.comparisons, rows));
-            format!("**{}.** {}", model.title, sentences.join(" "))
-        })
-        .collect()
+/// Who agrees, in a paragraph for each model.
+pub(crate) fn of_agreement(analysis: &Analysis) -> Vec<String> {
+    paragraphs(analysis, |model| {
+        agreement(analysis.reference(model), analysis.rows(model))
+    })
+}
+
+/// Whose first passes are slow and who is fastest, in a paragraph for each model.
+pub(crate) fn of_time(analysis: &Analysis) -> Vec<String> {
+    paragraphs(analysis, |model| {
+        let rows = analysis.rows(model);
+        let mut sentences = first_passes(rows);
+        sentences.extend(unsteady(rows));
+        sentences.extend(fastest(&analysis.comparisons, rows));
+        sentences
+    })
+}
+
+fn paragraphs(
+    analysis: &Analysis,
+    sentences: impl Fn(&ModelDescription) -> Vec<String>,
+) -> Vec<String> {
+    let of_model = |model: &ModelDescription| {
+        let sentences = sentences(model);
+        (!sentences.is_empty()).then(|| format!("**{}.** {}", model.title, sentences.join(" ")))
+    };
+    analysis.models().iter().filter_map(of_model).collect()
 }
 
 /// What is wrong, in one sentence.
