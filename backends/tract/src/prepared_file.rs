@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use firstpass_probe::{Error, Model, Result};
+use firstpass_probe::{Error, Model, Result, file_name};
 use tract_nnef::internal::{TractError, format_err};
 use tract_onnx::{
     data_resolver,
@@ -47,7 +47,11 @@ pub(crate) fn ready(
     depends_on.hash(&mut hasher);
 
     let folder = std::env::temp_dir().join("firstpass-tract");
-    let path = folder.join(format!("{}-{:016x}.{form}", model.name, hasher.finish()));
+    let path = folder.join(format!(
+        "{}-{:016x}.{form}",
+        file_name(&model.name),
+        hasher.finish()
+    ));
     if !path.exists() {
         fs::create_dir_all(&folder).map_err(cannot(&folder))?;
         // Under another name first: a process that is killed leaves no half file.

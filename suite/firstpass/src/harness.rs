@@ -462,8 +462,13 @@ fn workspace() -> Result<Workspace> {
 /// What was given is wrong.
 fn invalid(error: anyhow::Error) -> Error {
     match error.downcast_ref::<OpenShape>() {
-        Some(OpenShape { what, example }) => {
-            Error::invalid(format!("{what}, for example with `.input({example:?})`"))
+        Some(OpenShape { what, examples }) => {
+            let inputs: Vec<String> = examples
+                .iter()
+                .map(|example| format!(".input({example:?})"))
+                .collect();
+            let inputs = inputs.join("");
+            Error::invalid(format!("{what}; give it, for example with `{inputs}`"))
         }
         None => Error::invalid(format!("{error:#}")),
     }

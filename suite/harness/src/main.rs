@@ -6,6 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use firstpass_harness::{
     commands::{cargo, doctor, record},
     compare::{compare_command as compare, gate_command as gate},
+    page::terminal::text as shown,
     report::command as report,
     studies::{
         self,
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
         }
     });
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", shown(&format!("{error:#}")));
         if is_gate {
             // 1 is a verdict there.
             return ExitCode::from(gate::ERROR);

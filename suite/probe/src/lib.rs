@@ -13,6 +13,7 @@ mod error;
 mod knobs;
 mod message;
 mod model;
+mod names;
 mod process;
 mod profile;
 mod reference;
@@ -29,6 +30,7 @@ pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
 pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
 pub use model::{Format, Model, OutputSpec, TensorSpec};
+pub use names::{file_name, is_invisible};
 pub use process::{ALLOCATOR, apply as apply_to_process};
 pub use profile::{
     OperatorTime, PassTimes, Profile, ProfiledOperator, ProfiledPass, Profiler, profile,

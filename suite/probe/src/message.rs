@@ -1,4 +1,5 @@
-//! What harness and probe say to each other: one [`Request`] as argument, one JSON [`Message`] a line back.
+//! What harness and probe say to each other: one [`Request`] as argument (or in a file that it names), one JSON
+//! [`Message`] a line back.
 
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, 
 /// Raised when a message changes its meaning.
 pub const PROTOCOL: u32 = 3;
 
-/// What a probe is asked to do, as JSON in its only argument.
+/// What a probe is asked to do, as JSON in its only argument, or in the file that it names as `@PATH`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {

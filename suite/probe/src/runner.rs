@@ -2,6 +2,8 @@
 
 use std::{
     any::Any,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
@@ -19,6 +21,10 @@ use crate::{
     warm_up::{self, WarmUp},
     write_tensors,
 };
+
+/// What precedes the path of a file with a request, which is no JSON: an argument of more than 128 KiB starts
+/// no process on Linux.
+const IN_FILE: &[u8] = b"@";
 
 /// A model that is ready to run on backend `B`, for use inside a process: every step checked.
 pub struct Session<B: Backend> {
@@ -160,16 +166,23 @@ pub fn run<B: Backend>() -> ExitCode {
     }
 }
 
-/// The request in the process's only argument.
+/// The request in the process's only argument, or in the file that the argument names after an `@`.
 ///
 /// # Errors
 /// Fails where there is none, and where it is no [`Request`] in JSON.
 pub fn request() -> Result<Request> {
-    let json = std::env::args().nth(1).ok_or_else(|| {
-        Error::input("a probe takes one request as JSON, for example: '\"describe\"'")
-    });
-    json.and_then(|json| Ok(serde_json::from_str(&json)?))
-        .map_err(|e| e.in_phase(Phase::Request))
+    let read = || {
+        let argument = std::env::args_os().nth(1).ok_or_else(|| {
+            Error::input("a probe takes one request as JSON, for example: '\"describe\"'")
+        })?;
+        let bytes = match argument.as_encoded_bytes().strip_prefix(IN_FILE) {
+            Some(path) => std::fs::read(OsStr::from_bytes(path))
+                .map_err(|error| Error::from(error).context("cannot read the request"))?,
+            None => argument.into_encoded_bytes(),
+        };
+        Ok(serde_json::from_slice(&bytes)?)
+    };
+    read().map_err(|error: Error| error.in_phase(Phase::Request))
 }
 
 fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {

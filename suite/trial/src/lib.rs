@@ -12,6 +12,7 @@ pub mod detection;
 pub mod difference;
 pub mod direct_program;
 pub mod expectation;
+pub mod input_role;
 pub mod known;
 pub mod machine;
 pub mod made_up_input;

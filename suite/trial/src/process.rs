@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{BufRead, Read, Seek, SeekFrom},
+    io::{BufRead, Read, Seek, SeekFrom, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -18,6 +18,7 @@ use firstpass_probe::{
 };
 use nix::sys::signal::Signal;
 use sysinfo::System;
+use tempfile::NamedTempFile;
 
 use crate::{
     affinity::Affinity,
@@ -241,9 +242,9 @@ impl Probe {
 
     fn ask(&self, request: &Request) -> (Process, Answers) {
         let knobs = request.knobs();
-        match serde_json::to_string(request) {
-            Ok(json) => self.run(&[json.into()], &knobs),
-            Err(error) => (not_started(&error), Answers::default()),
+        match Argument::of(request) {
+            Ok(argument) => self.run(&[argument.text.clone()], &knobs),
+            Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
         }
     }
 
@@ -308,6 +309,38 @@ impl Probe {
         };
         process.stderr = tail(&mut stderr)?;
         Ok((process, answers))
+    }
+}
+
+/// Bytes of a request that is an argument. Linux starts no process with one of 128 KiB, which a model of some
+/// thousands of outputs takes.
+const LONGEST_ARGUMENT: usize = 64 << 10;
+
+/// A request as the only argument of a probe.
+struct Argument {
+    text: OsString,
+    /// The file that the argument names, removed when this is dropped.
+    _file: Option<NamedTempFile>,
+}
+
+impl Argument {
+    fn of(request: &Request) -> Result<Self> {
+        let json = serde_json::to_string(request)?;
+        if json.len() <= LONGEST_ARGUMENT {
+            return Ok(Self {
+                text: json.into(),
+                _file: None,
+            });
+        }
+        let mut file = NamedTempFile::new()?;
+        file.write_all(json.as_bytes())
+            .with_context(|| format!("cannot write a request to {}", file.path().display()))?;
+        let mut text = OsString::from("@");
+        text.push(file.path());
+        Ok(Self {
+            text,
+            _file: Some(file),
+        })
     }
 }
 
@@ -548,6 +581,8 @@ pub(crate) fn tail(file: &mut std::fs::File) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::observation::Stage;
 
@@ -663,6 +698,38 @@ mod tests {
     fn another_protocol_is_refused() {
         let process = shell(&HELLO.replace(":3,\"backend", ":99,\"backend"), LONG);
         assert!(process.outcome.to_string().contains("protocol 99"));
+    }
+
+    #[test]
+    fn a_long_request_comes_in_a_file() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let binary = folder.path().join("probe");
+        // What a probe does: it reads its request, and here says how long it is.
+        let script = format!(
+            "#!/bin/sh\n{HELLO}case $1 in @*) n=$(wc -c < \"${{1#@}}\");; *) n=$(printf %s \"$1\" | wc -c);; esac\n\
+             echo length $n >&2\n{DONE}"
+        );
+        std::fs::write(&binary, script)?;
+        std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+        for outputs in [1, 3000] {
+            let mut model = Model {
+                name: "m".into(),
+                format: firstpass_probe::Format::ONNX,
+                path: "m.onnx".into(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            };
+            model.outputs = (0..outputs)
+                .map(|n| firstpass_probe::OutputSpec::new(format!("output {n:0>60}"), [1]))
+                .collect();
+            let (inputs, passes) = (Vec::new(), PassPlan::exactly(1));
+            let trial = Trial::new(model, Knobs::default(), inputs, passes);
+            let length = serde_json::to_string(&Request::Trial(trial.clone()))?.len();
+            let process = Probe::at(&binary).trial(&trial);
+            assert_eq!(process.outcome, Outcome::Completed, "{outputs} outputs");
+            assert_eq!(process.stderr.trim(), format!("length {length}"));
+        }
+        Ok(())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Cursor, Read, Write},
+    io::{Cursor, Read, Seek, Write},
     path::Path,
 };
 
@@ -31,7 +31,7 @@ pub fn is_tensors(path: &Path) -> bool {
 pub fn read_named(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let read = || match path.extension().and_then(|e| e.to_str()) {
         Some("npy") => {
-            let array = npy(&read_limited(File::open(path)?)?)?;
+            let array = npy(&read_limited(File::open(path)?, MOST_BYTES)?)?;
             Ok(BTreeMap::from([(UNNAMED.to_owned(), array)]))
         }
         Some("npz") => npz(path),
@@ -89,23 +89,46 @@ fn npy_header(array: &Tensor) -> Vec<u8> {
 
 fn npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let mut archive = ZipArchive::new(File::open(path)?)?;
+    let unfolded = unfolded(&mut archive)?;
+    ensure!(
+        unfolded <= MOST_BYTES,
+        "its arrays unfold to {unfolded} bytes, and more than {MOST_BYTES} are not read"
+    );
     let mut tensors = BTreeMap::new();
+    // The archive may lie about its sizes.
+    let mut left = MOST_BYTES;
     for index in 0..archive.len() {
         let file = archive.by_index(index)?;
         let name = file.name()?.into_owned();
-        let tensor = read_limited(file).and_then(|bytes| npy(&bytes));
+        let bytes = read_limited(file, left);
+        let tensor = bytes.and_then(|bytes| {
+            left -= bytes.len() as u64;
+            npy(&bytes)
+        });
         let tensor = tensor.with_context(|| name.clone())?;
         tensors.insert(name.trim_end_matches(".npy").to_owned(), tensor);
     }
     Ok(tensors)
 }
 
-fn read_limited(file: impl Read) -> Result<Vec<u8>> {
+/// Bytes of all files in an archive together, as it says itself.
+///
+/// # Errors
+/// Fails on an archive that is damaged.
+pub fn unfolded<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<u64> {
+    let mut bytes = 0_u64;
+    for index in 0..archive.len() {
+        bytes = bytes.saturating_add(archive.by_index_raw(index)?.size());
+    }
+    Ok(bytes)
+}
+
+fn read_limited(file: impl Read, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     ensure!(
-        bytes.len() as u64 <= MOST_BYTES,
-        "it is larger than {MOST_BYTES} bytes"
+        bytes.len() as u64 <= most,
+        "all together they are larger than {MOST_BYTES} bytes"
     );
     Ok(bytes)
 }
@@ -236,6 +259,25 @@ mod tests {
         }
         write_npz(&path, &arrays)?;
         assert_eq!(read_named(&path)?, arrays);
+        Ok(())
+    }
+
+    /// 8 MiB of zeros a file, as small as zeros are in an archive.
+    #[test]
+    fn a_small_archive_that_unfolds_to_a_large_one_is_refused_before_memory_is_taken() -> Result<()>
+    {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.npz");
+        let mut archive = ZipWriter::new(File::create(&path)?);
+        let zeros = vec![0_u8; 8 << 20];
+        for number in 0..300 {
+            archive.start_file(format!("{number}.npy"), SimpleFileOptions::default())?;
+            archive.write_all(&zeros)?;
+        }
+        archive.finish()?;
+        assert!(std::fs::metadata(&path)?.len() < 8 << 20);
+        let error = format!("{:#}", read_named(&path).expect_err("must fail"));
+        assert!(error.contains("unfold to 2516582400 bytes"), "{error}");
         Ok(())
     }
 

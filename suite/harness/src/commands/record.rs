@@ -123,7 +123,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
     let analysis = report::write(workspace, &workspace.reports(), &record)?;
-    println!("{}", terminal::summary(&analysis));
+    println!("{}", terminal::summary(&analysis)?);
     println!("record: {}", record.display());
     println!(
         "measured for {} min",

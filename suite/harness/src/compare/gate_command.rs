@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
-use firstpass_trial::{affinity::Affinity, workload::Workload, workspace::Workspace};
+use firstpass_trial::{
+    affinity::Affinity, model::name_of_file, workload::Workload, workspace::Workspace,
+};
 
 use crate::{
     compare::{
@@ -122,8 +124,7 @@ fn selection(workspace: &Workspace, options: &measure::Arguments) -> Result<Sele
 fn model_name(workspace: &Workspace, name: &str) -> Result<String> {
     let path = Path::new(name);
     if is_model_file(path) {
-        let stem = path.file_stem().unwrap_or_default();
-        Ok(stem.to_string_lossy().into_owned())
+        Ok(name_of_file(path))
     } else if path.exists() {
         Ok(Workload::find_model(workspace, name)?.name)
     } else {

@@ -1,12 +1,12 @@
 //! How anything is rendered: tables, numbers, plots, and the generated parts of pages.
 
-pub(crate) mod escape;
 pub mod markdown;
 pub mod numbers;
 pub mod plots;
 mod splice;
 pub(crate) mod table;
 pub(crate) mod template;
+pub mod terminal;
 
 use std::path::Path;
 

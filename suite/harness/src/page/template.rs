@@ -14,7 +14,7 @@ use minijinja::{
 use serde::Serialize;
 
 use crate::page::{
-    escape,
+    self,
     numbers::{counted, duration, list, milliseconds, times},
 };
 
@@ -73,13 +73,13 @@ fn environment() -> Environment<'static> {
 /// Writes a value, escaped for where the template goes.
 fn escaped(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
     let is_text = value.kind() == ValueKind::String && !value.is_safe();
-    let escape = match state.auto_escape() {
-        AutoEscape::Custom(MARKDOWN) => escape::markdown,
-        AutoEscape::Custom(TERMINAL) => escape::terminal,
+    let text = value.to_string();
+    let text = match state.auto_escape() {
+        _ if !is_text => text,
+        AutoEscape::Custom(MARKDOWN) => page::markdown::text(&text),
+        AutoEscape::Custom(TERMINAL) => page::terminal::text(&text).into_owned(),
         _ => return minijinja::escape_formatter(out, state, value),
     };
-    let text = value.to_string();
-    let text = if is_text { escape(&text) } else { text };
     out.write_str(&text).map_err(Error::from)
 }
 

@@ -18,7 +18,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use firstpass_native::sha256_of_file;
-use firstpass_probe::{Arithmetic, Description, Knobs, Tensor, read_tensors, write_tensors};
+use firstpass_probe::{
+    Arithmetic, Description, Knobs, Tensor, file_name, read_tensors, write_tensors,
+};
 use firstpass_trial::{
     affinity::Affinity,
     machine::Machine,
@@ -324,12 +326,13 @@ fn outputs_file(cell: &Cell) -> PathBuf {
     let setting: String = knobs
         .map(|(name, value)| format!("-{name}={value}"))
         .collect();
-    Path::new("outputs").join(format!(
-        "{}-{}-{}{setting}.safetensors",
+    let name = format!(
+        "{}-{}-{}{setting}",
         cell.backend,
         cell.model,
         cell.format.key()
-    ))
+    );
+    Path::new("outputs").join(format!("{}.safetensors", file_name(&name)))
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
     let analysis = report::write(workspace, &folder, &record)?;
-    println!("{}", terminal::summary(&analysis));
+    println!("{}", terminal::summary(&analysis)?);
     println!("report: {}", folder.join("README.md").display());
     println!("record: {}", record.display());
     Ok(ExitCode::SUCCESS)

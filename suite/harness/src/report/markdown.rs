@@ -18,7 +18,7 @@ use firstpass_trial::{
 
 use crate::{
     page::{
-        markdown::image,
+        markdown::{self, image},
         numbers::{milliseconds, percent_rounded_down, times},
         table::Table,
     },
@@ -208,8 +208,8 @@ fn model_summary(
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> String {
     let mut parts = vec![
-        format!("### {}", model.title),
-        model.description.clone(),
+        format!("### {}", markdown::text(&model.title)),
+        markdown::lines(&model.description),
         summary_table(analysis, model).markdown(),
     ];
     parts.extend(without_file(analysis, model));
@@ -255,7 +255,7 @@ fn without_tuned(analysis: &Analysis, model: &ModelDescription) -> Option<String
         })
         .collect();
     let lines = reasons.into_iter();
-    let lines = lines.map(|(label, outcome)| format!("- {label}: {outcome}"));
+    let lines = lines.map(|(label, outcome)| format!("- {label}: {}", markdown::text(&outcome)));
     let lines: Vec<String> = lines.collect();
     (!lines.is_empty()).then(|| {
         format!(
@@ -277,7 +277,7 @@ fn agreement_section(analysis: &Analysis) -> String {
     ];
     for model in analysis.models() {
         let rows = analysis.rows(model);
-        parts.push(format!("### {}", model.title));
+        parts.push(format!("### {}", markdown::text(&model.title)));
         let int8 = model.precision == Precision::Int8;
         let mut header = vec!["engine", "output", "same bits"];
         header.extend(if int8 {
@@ -506,15 +506,19 @@ fn detection_section(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) ->
             );
             line
         });
-        parts.push(format!("### {}", model.title));
+        parts.push(format!("### {}", markdown::text(&model.title)));
         parts.push(Table::new(header).rows(lines).markdown());
     }
     if let Some(model) = pictured_model(analysis) {
-        parts.push(format!("Boxes of {}:", model.title));
+        parts.push(format!("Boxes of {}:", markdown::text(&model.title)));
         for sample in analysis.samples() {
             let path = picture_path(&sample.name);
             if files.contains_key(&path) {
-                let mut caption = format!("**{}.** {}", sample.name, sample.description);
+                let mut caption = format!(
+                    "**{}.** {}",
+                    markdown::text(&sample.name),
+                    sample.description
+                );
                 if !sample.source.is_empty() {
                     caption += &format!(" *{}*", sample.source);
                 }
@@ -766,9 +770,9 @@ fn provenance_section(workspace: &Workspace, analysis: &Analysis) -> String {
     });
     let record = firstpass_trial::workload::relative(workspace, &analysis.record.folder);
     format!(
-        "## Where it comes from\n\nEvery figure is computed from the record in `{}`: each pass of \
+        "## Where it comes from\n\nEvery figure is computed from the record in {}: each pass of \
          each process is there.\n\n{}\n\n{}\n\n{}",
-        record.display(),
+        markdown::code(&record.display().to_string()),
         Table::new(["", ""]).rows(facts).markdown(),
         Table::new(["engine", "version, as it says", "binding", "details"])
             .rows(engines)

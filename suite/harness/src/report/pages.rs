@@ -141,12 +141,12 @@ fn of_the_record(
     Ok(vec![
         Section {
             page: Page::FirstPasses,
-            answer: answer("answer-first-passes.md.j2")?,
+            answer: answer("page/first-passes.md.j2")?,
             text: details::first_passes(analysis, files),
         },
         Section {
             page: Page::Agreement,
-            answer: answer("answer-agreement.md.j2")?,
+            answer: answer("page/agreement.md.j2")?,
             text: details::agreement(analysis, files),
         },
         Section {
@@ -161,7 +161,7 @@ fn detail_page(page: Page, sections: &[&Section]) -> Result<String> {
     let answers = sections.iter().map(|s| markdown(&s.answer));
     let texts: Vec<&str> = sections.iter().map(|s| s.text.trim()).collect();
     template::render(
-        "page.md.j2",
+        "page/page.md.j2",
         context! {
             title => page.title(),
             answers => answers.collect::<Vec<_>>(),

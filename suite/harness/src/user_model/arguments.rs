@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 use firstpass_trial::{
     model::{ModelDescription, Preprocess},
     workspace::Workspace,
 };
 
-use crate::user_model::UserModel;
+use crate::user_model::{OpenShape, UserModel};
 use firstpass_trial::shape::NamedShape;
 
 /// Mean and deviation of ImageNet, which most models of pictures are normalised by.
@@ -41,6 +41,25 @@ pub struct Arguments {
     /// Likewise, what the difference from the mean is divided by
     #[arg(long, value_delimiter = ',', num_args = 3, value_name = "R,G,B")]
     pub std: Option<Vec<f32>>,
+}
+
+/// The command that was given, with what it lacks.
+fn again(open: &OpenShape) -> String {
+    let given = std::env::args_os().skip(1);
+    let given = given.map(|word| word.to_string_lossy().into_owned());
+    let words = given.chain(open.options()).map(|word| quoted(&word));
+    let words: Vec<String> = words.collect();
+    format!("cargo firstpass {}", words.join(" "))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-+./=:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 impl Arguments {
@@ -87,5 +106,27 @@ impl Arguments {
             trust: self.trust,
         };
         own.describe(workspace)
+            .map_err(|error| match error.downcast::<OpenShape>() {
+                Ok(open) => anyhow!("{}; give it, for example:\n  {}", open.what, again(&open)),
+                Err(error) => error,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, shell) in [
+            ("image=1x3x224x224", "image=1x3x224x224"),
+            ("modèle.onnx", "modèle.onnx"),
+            ("my model.onnx", "'my model.onnx'"),
+            ("a'b;$c", r"'a'\''b;$c'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), shell);
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use firstpass_probe::{Knobs, Tuned};
+use firstpass_probe::{Knobs, Tuned, file_name};
 use firstpass_trial::{
     affinity::Affinity,
     machine::all_threads,
@@ -20,6 +20,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{RunSettings, Target},
     report::{self, terminal},
     studies::{
@@ -116,7 +117,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
                     tuning::apply(&tuning, &folder.join("tuned.toml"))?;
                 }
             }
-            Err(error) => eprintln!("no settings were tried: {error:#}"),
+            Err(error) => eprintln!("no settings were tried: {}", shown(&format!("{error:#}"))),
         }
     }
     let settings =
@@ -129,7 +130,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
     let analysis = report::write(workspace, &folder, &record)?;
-    println!("{}", terminal::summary(&analysis));
+    println!("{}", terminal::summary(&analysis)?);
     println!("report: {}", folder.join("README.md").display());
     println!("record: {}", record.display());
     let ran = analysis
@@ -219,7 +220,10 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
     };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => workspace.reports().join("check").join(&model.name),
+        None => workspace
+            .reports()
+            .join("check")
+            .join(file_name(&model.name)),
     };
     let folder = std::path::absolute(&folder)?;
     let inputs = Inputs {

@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_probe::{Tensor, write_tensors, write_tensors_with};
+use firstpass_probe::{Tensor, TensorSpec, write_tensors, write_tensors_with};
 use firstpass_trial::{
-    made_up_input::random_input,
-    model::ModelDescription,
+    input_role::Role,
+    made_up_input::made_up,
+    model::{InputSpec, ModelDescription},
     sample::Sample,
     tensor_files::{UNNAMED, read_named},
     workload::Workload,
@@ -24,6 +25,9 @@ use crate::user_model::{
 
 /// Made-up inputs: one alone could hide that outputs do not depend on it.
 const RANDOM_INPUTS: u64 = 2;
+
+/// What the names of made-up inputs begin with.
+const MADE_UP: &str = "random-";
 
 /// What a model is run on.
 #[derive(Debug, Clone, Default)]
@@ -87,15 +91,20 @@ pub fn lay_out(
 
 /// Made-up inputs of a model, in a file.
 fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Sample> {
-    let mut named = Vec::new();
-    for (number, input) in model.inputs.iter().enumerate() {
-        let tensor = random_input(&input.tensor(), seed * 1000 + number as u64)?;
-        named.push((input.name.clone(), tensor));
-    }
-    let path = folder.join(format!("random-{seed}.safetensors"));
-    let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&path, all)?;
+    let path = folder.join(format!("{MADE_UP}{seed}.safetensors"));
+    made_up_file(model, seed, &path)?;
     Ok(Sample::from_file(&path))
+}
+
+/// Writes made-up inputs of a model into a file.
+pub(super) fn made_up_file(model: &ModelDescription, seed: u64, path: &Path) -> Result<()> {
+    let specs: Vec<TensorSpec> = model.inputs.iter().map(InputSpec::tensor).collect();
+    let inputs = made_up(&specs, &Role::of_model(model), seed)?;
+    let named = specs.iter().zip(&inputs);
+    Ok(write_tensors(
+        path,
+        named.map(|(spec, tensor)| (spec.name.clone(), tensor)),
+    )?)
 }
 
 /// Keeps the user's outputs in the form of golden ones, each with the checksums of the inputs that it

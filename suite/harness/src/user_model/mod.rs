@@ -9,17 +9,15 @@ mod outputs;
 mod signature;
 mod text;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, Tensor};
 use firstpass_trial::{
-    model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec},
+    model::{
+        InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec, name_of_file,
+    },
     shape::NamedShape,
     tensor_files::{UNNAMED, read_named},
     workspace::Workspace,
@@ -44,18 +42,42 @@ pub struct UserModel {
     pub trust: bool,
 }
 
-/// The shape of an input is open: neither the file tells it, nor was it given.
+/// Shapes of inputs are open: neither the file tells them, nor were they given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenShape {
     /// What the file says, and what is to be given.
     pub what: String,
-    /// An input that could be given, such as `image=1x3x224x224`.
-    pub example: String,
+    /// Inputs that could be given, such as `image=1x3x224x224`: one for each that is open.
+    pub examples: Vec<String>,
+}
+
+impl OpenShape {
+    /// All that is open of a file at once.
+    fn all(open: Vec<Self>) -> Self {
+        let what: Vec<&str> = open.iter().map(|one| one.what.as_str()).collect();
+        Self {
+            what: what.join("; "),
+            examples: open.iter().flat_map(|one| one.examples.clone()).collect(),
+        }
+    }
+
+    /// The options that give what is open.
+    pub fn options(&self) -> Vec<String> {
+        let examples = self.examples.iter();
+        examples
+            .flat_map(|example| ["--input".into(), example.clone()])
+            .collect()
+    }
 }
 
 impl fmt::Display for OpenShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, for example --input {}", self.what, self.example)
+        write!(
+            f,
+            "{}; give it, for example {}",
+            self.what,
+            self.options().join(" ")
+        )
     }
 }
 
@@ -107,8 +129,8 @@ impl UserModel {
         let outputs = with_inputs.iter().flat_map(|signature| &signature.outputs);
         let outputs = outputs.map(output).collect();
         let mut model = ModelDescription {
-            name: name(first),
-            title: name(first),
+            name: name_of_file(first),
+            title: name_of_file(first),
             description: String::new(),
             precision,
             latency_on_request: false,
@@ -154,20 +176,25 @@ impl UserModel {
                 names(&signature.inputs)
             );
         }
-        let inputs = signature.inputs.iter();
-        inputs
-            .map(|declared| {
-                let alone = signature.inputs.len() == 1;
-                let given = self.inputs.iter().find(|given| match &given.name {
-                    Some(name) => *name == declared.name,
-                    None => alone,
-                });
-                let tensor = sample
-                    .get(&declared.name)
-                    .or_else(|| sample.get(UNNAMED).filter(|_| alone));
-                self.input(declared, given, tensor)
-            })
-            .collect()
+        let mut inputs = Vec::new();
+        let mut open = Vec::new();
+        for declared in &signature.inputs {
+            let alone = signature.inputs.len() == 1;
+            let given = self.inputs.iter().find(|given| match &given.name {
+                Some(name) => *name == declared.name,
+                None => alone,
+            });
+            let tensor = sample
+                .get(&declared.name)
+                .or_else(|| sample.get(UNNAMED).filter(|_| alone));
+            match self.input(declared, given, tensor) {
+                Ok(input) => inputs.push(input),
+                // All that is open is asked for at once.
+                Err(error) => open.push(error.downcast::<OpenShape>()?),
+            }
+        }
+        ensure!(open.is_empty(), OpenShape::all(open));
+        Ok(inputs)
     }
 
     fn input(
@@ -211,17 +238,17 @@ impl UserModel {
                     });
                 closed
                     .collect::<Option<Vec<_>>>()
-                    .with_context(|| OpenShape {
+                    .ok_or_else(|| OpenShape {
                         what: format!(
-                            "the file leaves the shape of input {name:?} open: {}; give it",
+                            "the file leaves the shape of input {name:?} open: {}",
                             shown(lengths)
                         ),
-                        example: format!("{name}={}", example(lengths)),
+                        examples: vec![format!("{name}={}", example(lengths))],
                     })?
             }
             (None, None) => bail!(OpenShape {
-                what: format!("the file does not tell the shape of input {name:?}; give it"),
-                example: format!("{name}=1x3x224x224"),
+                what: format!("the file does not tell the shape of input {name:?}"),
+                examples: vec![format!("{name}=1x3x224x224")],
             }),
         };
         Ok(InputSpec {
@@ -259,10 +286,11 @@ impl UserModel {
         }
         if inputs.is_empty() {
             bail!(OpenShape {
-                what: "a TorchScript file does not tell its inputs; give them in the order of \
+                what:
+                    "a TorchScript file does not tell its inputs, which are given in the order of \
                        forward()"
-                    .into(),
-                example: "image=1x3x224x224:f32".into(),
+                        .into(),
+                examples: vec!["image=1x3x224x224:f32".into()],
             });
         }
         Ok(inputs)
@@ -293,27 +321,6 @@ fn output(declared: &Declared) -> OutputSpec {
         shape,
         activation,
         steps,
-    }
-}
-
-/// The name of a file without what would be awkward in a path or a table.
-fn name(file: &Path) -> String {
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy());
-    let name: String = stem
-        .unwrap_or_default()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    if name.trim_matches('.').is_empty() {
-        "model".into()
-    } else {
-        name
     }
 }
 

@@ -1,15 +1,14 @@
 //! The outputs of a model whose file does not tell them.
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_probe::{Format, Knobs, write_tensors};
+use firstpass_probe::{Format, Knobs};
 use firstpass_trial::{
     model::ModelDescription,
     process::{Probe, once},
     workspace::Workspace,
 };
 
-use crate::user_model::Found;
-use firstpass_trial::made_up_input::random_input;
+use crate::user_model::{Found, layout::made_up_file};
 
 /// Runs the model once on made-up inputs, on the first engine that reads such a file.
 pub(crate) fn outputs_of_torchscript(
@@ -29,15 +28,7 @@ pub(crate) fn outputs_of_torchscript(
     );
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let inputs = folder.path().join("inputs.safetensors");
-    let mut named = Vec::new();
-    for (number, input) in model.inputs.iter().enumerate() {
-        named.push((
-            input.name.clone(),
-            random_input(&input.tensor(), number as u64)?,
-        ));
-    }
-    let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&inputs, all)?;
+    made_up_file(model, 0, &inputs)?;
     let mut reasons = Vec::new();
     for backend in workspace.engines()? {
         eprintln!(

@@ -1,19 +1,26 @@
 //! What a model file says of its inputs and outputs.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{BufReader, Read},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_onnx::{Constant, GraphProto, NodeProto, ValueInfoProto, Values, data_type, decode};
+use firstpass_onnx::{
+    Constant, GraphProto, NodeProto, TensorProto, ValueInfoProto, data_type, decode,
+};
 use firstpass_probe::{Dtype, Format};
 use firstpass_trial::model::{Activation, Precision};
+use firstpass_trial::tensor_files::unfolded;
 use zip::ZipArchive;
 
 /// More bytes are not read: protobuf allows no more in a message.
 const MOST_BYTES: u64 = 1 << 31;
+
+/// More bytes of one file of code are not read: the largest modules have some hundred KiB.
+const MOST_CODE: u64 = 64 << 20;
 
 /// More operators are not looked at. The largest vision models have some thousands.
 const MOST_OPERATORS: usize = 100_000;
@@ -86,15 +93,26 @@ fn torchscript(bytes: Vec<u8>) -> Result<Signature> {
         .context("it begins like an archive, but is damaged")?;
     let mut is_module = false;
     let mut precision = Precision::Fp32;
+    let unfolded = unfolded(&mut archive)?;
+    ensure!(
+        unfolded <= MOST_BYTES,
+        "its files unfold to {unfolded} bytes, and models of more than {MOST_BYTES} are not read"
+    );
     for index in 0..archive.len() {
-        let mut file = archive.by_index(index)?;
+        let file = archive.by_index(index)?;
         let name = file.name()?.into_owned();
         is_module |= name.ends_with("/constants.pkl") || name.contains("/code/");
         // The code of a quantized module names its operators.
         if name.contains("/code/") && has_extension(&name, "py") {
             let mut code = String::new();
-            file.read_to_string(&mut code)
+            let size = file
+                .take(MOST_CODE + 1)
+                .read_to_string(&mut code)
                 .with_context(|| format!("{name} is damaged"))?;
+            ensure!(
+                size as u64 <= MOST_CODE,
+                "{name} holds more than {MOST_CODE} bytes of code, which are not read"
+            );
             if code.contains("ops.quantized.") {
                 precision = Precision::Int8;
             }
@@ -134,7 +152,8 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
         "MatMulInteger",
     ]);
     // Files of the first IR versions list the constants among the inputs.
-    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    let values = Values::of(graph);
+    let is_constant = |name: &str| values.constants.contains_key(name);
     let inputs = graph.input.iter();
     let inputs = inputs
         .filter(|input| !is_constant(&input.name))
@@ -145,7 +164,7 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
     let outputs = outputs
         .map(|output| {
             Ok(Declared {
-                step: step(graph, &output.name),
+                step: step(&values, &output.name),
                 ..declared(output, "output")?
             })
         })
@@ -191,20 +210,51 @@ fn declared(value: &ValueInfoProto, what: &str) -> Result<Declared> {
     })
 }
 
+/// What gives each value of a graph: looked up once for each output and step, in graphs of any length.
+struct Values<'a> {
+    producers: HashMap<&'a str, &'a NodeProto>,
+    constants: HashMap<&'a str, &'a TensorProto>,
+}
+
+impl<'a> Values<'a> {
+    fn of(graph: &'a GraphProto) -> Self {
+        let mut producers = HashMap::new();
+        for node in graph.node.iter().rev() {
+            producers.extend(node.output.iter().map(|output| (output.as_str(), node)));
+        }
+        let constants = graph.initializer.iter();
+        Self {
+            producers,
+            constants: constants
+                .map(|tensor| (tensor.name.as_str(), tensor))
+                .collect(),
+        }
+    }
+
+    fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+        let node = || {
+            self.producers
+                .get(name)
+                .filter(|node| node.op_type == "Constant")
+        };
+        let given = self.constants.get(name).copied();
+        given.or_else(|| node()?.tensor("value"))
+    }
+}
+
+/// More operators than these between a quantized output and its end are not looked behind.
+const MOST_STEPS: usize = 64;
+
 /// The one scale that a whole output was dequantized with, looked for behind what changes no values.
-fn step(graph: &GraphProto, output: &str) -> Option<(f32, Activation)> {
+fn step(values: &Values, output: &str) -> Option<(f32, Activation)> {
     let mut name = output;
     let mut activation = Activation::None;
-    // Every operator is passed at most once, whatever the file says.
-    for _ in 0..graph.node.len() {
-        let node = graph
-            .node
-            .iter()
-            .find(|node| node.output.iter().any(|o| o == name))?;
+    for _ in 0..MOST_STEPS {
+        let node = values.producers.get(name)?;
         match node.op_type.as_str() {
             "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" => {}
             "Sigmoid" if activation == Activation::None => activation = Activation::Sigmoid,
-            "DequantizeLinear" => return Some((scale(graph, node)?, activation)),
+            "DequantizeLinear" => return Some((scale(values, node)?, activation)),
             _ => return None,
         }
         name = node.input.first()?;
@@ -212,18 +262,12 @@ fn step(graph: &GraphProto, output: &str) -> Option<(f32, Activation)> {
     None
 }
 
-fn scale(graph: &GraphProto, node: &NodeProto) -> Option<f32> {
-    let name = node.input.get(1)?;
-    let initializer = graph.initializer.iter().find(|tensor| &tensor.name == name);
-    let constant = || {
-        let nodes = graph.node.iter();
-        let mut nodes = nodes.filter(|node| node.op_type == "Constant");
-        nodes
-            .find(|node| node.output.first() == Some(name))?
-            .tensor("value")
-    };
-    match Constant::read(initializer.or_else(constant)?).ok()?.values {
-        Values::F32(scales) if scales.len() == 1 && scales[0].is_normal() && scales[0] > 0.0 => {
+fn scale(values: &Values, node: &NodeProto) -> Option<f32> {
+    let constant = values.constant(node.input.get(1)?)?;
+    match Constant::read(constant).ok()?.values {
+        firstpass_onnx::Values::F32(scales)
+            if scales.len() == 1 && scales[0].is_normal() && scales[0] > 0.0 =>
+        {
             Some(scales[0])
         }
         _ => None,

@@ -33,6 +33,14 @@ pub(crate) struct FirstPage {
     open: Option<open::Open>,
 }
 
+impl FirstPage {
+    /// The table of the model that a reader asks for first, for a terminal.
+    pub(crate) fn first_table(&self) -> Option<String> {
+        let model = self.models.first()?;
+        Some(format!("{}\n{}", model.title, model.table.terminal()))
+    }
+}
+
 /// What was measured, where and when.
 #[derive(Debug, Serialize)]
 struct RunFacts {

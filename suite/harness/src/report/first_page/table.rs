@@ -24,7 +24,14 @@ const NONE: &str = "–";
 #[derive(Debug, Serialize)]
 pub(crate) struct EngineTable {
     page: minijinja::Value,
+    #[serde(skip)]
     terminal: String,
+}
+
+impl EngineTable {
+    pub(crate) fn terminal(&self) -> &str {
+        &self.terminal
+    }
 }
 
 pub(crate) fn engine_table(analysis: &Analysis, model: &ModelDescription) -> EngineTable {

@@ -14,6 +14,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::sidecar::Sidecar,
     studies::{
         diverge::{self, DivergeSettings, SATURATION, SIDECAR, report::divergence_on_terminal},
@@ -114,7 +115,7 @@ fn compare(
     let folder = diverge::measure(workspace, &engines, &workload, settings, beside, &record)?;
     let compared =
         diverge::read(beside, &record)?.context("the comparison was removed meanwhile")?;
-    println!("{}", divergence_on_terminal(&compared));
+    println!("{}", shown(&divergence_on_terminal(&compared)));
     println!("comparisons: {}", folder.display());
     println!(
         "`cargo firstpass report --from {}` puts them into a report",

@@ -20,6 +20,7 @@ use firstpass_trial::{
 
 use crate::{
     graph::{Graph, Layer},
+    page::terminal::text as shown,
     progress::progress,
     record::{
         code::{Code, sources_sha256},
@@ -111,7 +112,7 @@ pub fn measure(
         });
         let lines = lines.unwrap_or_else(|reason| {
             let reason = format!("{reason:#}");
-            eprintln!("{}: {reason}", engine.name);
+            eprintln!("{}: {}", engine.name, shown(&reason.to_string()));
             vec![LayerDifference::none(reason)]
         });
         for line in lines {

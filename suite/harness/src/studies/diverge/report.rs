@@ -11,7 +11,7 @@ use firstpass_trial::{difference::Difference, model::ModelDescription};
 
 use crate::{
     page::{
-        markdown::image,
+        markdown::{self, image},
         numbers::{list, percent_to_hundredths, setting as name},
         table::Table,
     },
@@ -82,13 +82,14 @@ pub(crate) fn section(
 ) -> String {
     let found = models.iter().find(|m| m.name == diverge.run.model);
     let model = found.map_or(diverge.run.model.as_str(), |m| m.title.as_str());
+    let model = markdown::text(model);
     let mut parts = vec![
         format!(
-            "Every quantized activation of {model} on `{}`, in each engine and as the referee computes it \
+            "Every quantized activation of {model} on {}, in each engine and as the referee computes it \
              under the rules that give the engine's outputs best. *By itself*, a layer is compared with \
              what the referee makes of the engine's own inputs of that layer: what differs there is \
              the layer's own doing. In the whole run, differences of earlier layers come in as well.{}",
-            diverge.run.sample,
+            markdown::code(&diverge.run.sample),
             setting(diverge)
         ),
         observation(diverge),
@@ -117,7 +118,7 @@ pub(crate) fn section(
             ));
             parts.push(worst.markdown());
         }
-        parts.extend(not_compared(engine, layers));
+        parts.extend(not_compared(engine, layers).map(|sentence| markdown::text(&sentence)));
     }
     parts.join("\n\n")
 }

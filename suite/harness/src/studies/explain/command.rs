@@ -12,10 +12,11 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     explain::{self, ExplainSettings, judge::FEWEST_PASSES, report::explanations_on_terminal},
     first_passes::{
-        arguments::{Time, chosen_backends, reported},
+        arguments::{Time, check_threads, chosen_backends, reported},
         chosen,
     },
 };
@@ -82,9 +83,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             .map_or(BUDGET, |Time(time)| time.as_secs_f64()),
     };
     ensure!(
-        settings.rounds > 0 && settings.threads > 0 && settings.passes >= FEWEST_PASSES,
-        "--rounds and --threads must be at least 1, and --passes at least {FEWEST_PASSES}"
+        settings.rounds > 0 && settings.passes >= FEWEST_PASSES,
+        "--rounds must be at least 1, and --passes at least {FEWEST_PASSES}"
     );
+    check_threads(&[settings.threads])?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None => reported(workspace, "--record")?,
@@ -96,7 +98,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let tuned = chosen::chosen(workspace)?;
     let folder = explain::measure(workspace, &backends, &workload, settings, &tuned, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
-    println!("{}", explanations_on_terminal(&explained));
+    println!("{}", shown(&explanations_on_terminal(&explained)));
     println!("profiles: {}", folder.display());
     println!(
         "`cargo firstpass report --from {}` puts them into a report",

@@ -17,6 +17,7 @@ use firstpass_trial::{
 use rand::seq::SliceRandom;
 
 use crate::{
+    page::terminal::text as shown,
     progress::progress,
     record::{Recorder, code::Code, sidecar},
     studies::explain::{
@@ -272,7 +273,7 @@ fn empty(
 fn write(recorder: &mut Recorder, backend: &str, line: &ExplainProcess) -> Result<()> {
     if let Some(reason) = &line.failure {
         let model = line.model.as_deref().unwrap_or("every model");
-        eprintln!("{backend} on {model}: {reason}");
+        eprintln!("{}", shown(&format!("{backend} on {model}: {reason}")));
     }
     recorder.write(backend, line)
 }

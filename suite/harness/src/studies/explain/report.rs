@@ -6,14 +6,14 @@ use std::{
 };
 
 use anyhow::Result;
-use firstpass_probe::{Format, Knobs, ProfiledOperator};
+use firstpass_probe::{Format, Knobs, ProfiledOperator, file_name};
 use firstpass_statistics::comparison::Comparison;
 use firstpass_trial::model::ModelDescription;
 
 use crate::{
     graph::Graph,
     page::{
-        markdown::image,
+        markdown::{self, image},
         numbers::{milliseconds, setting as name, times_with_interval},
         table::Table,
     },
@@ -92,12 +92,15 @@ pub(crate) fn section(
     let judged = judge(explain);
     let mut parts = vec![introduction(explain)];
     for name in models(&judged) {
-        parts.push(format!("## {}, by operator", model_title(described, name)));
+        parts.push(format!(
+            "## {}, by operator",
+            markdown::text(model_title(described, name))
+        ));
         for explanation in judged.explanations.iter().filter(|e| e.model == name) {
             parts.push(format!(
                 "{} {}",
                 heading(explanation),
-                sentence(explanation)
+                markdown::text(&sentence(explanation))
             ));
             let tables = tables(explanation).into_iter();
             let tables = tables.chain(throughput_of(described, explanation));
@@ -115,7 +118,7 @@ pub(crate) fn section(
     }
     let failures: Vec<String> = judged.failures.iter().map(failure).collect();
     if !failures.is_empty() {
-        parts.push(failures.join("\n"));
+        parts.push(markdown::lines(&failures.join("\n")));
     }
     parts.join("\n\n")
 }
@@ -157,7 +160,7 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
 
 fn introduction(explain: &Explain) -> String {
     format!(
-        "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
+        "Up to {} fresh processes of {} passes on {}, profiled by the engine's own hooks, each beside \
          a plain one that shows what the hooks cost; by default, and with the tuning of tuned.toml. Times are those of profiled passes, in ms: medians \
          over processes; an operator has the time without that of those it calls. *Steady* is the median of the later half of the passes for each \
          operator by itself and for what lies outside of them; the whole has the sum, a little less than \
@@ -168,7 +171,9 @@ fn introduction(explain: &Explain) -> String {
          steady pass. The excess is *explained* as far as operators take it, or what the engine tells of \
          its state, such as the nodes of its graph, changed in that pass; what lies outside of all \
          operators without such a witness is not explained.",
-        explain.run.settings.rounds, explain.run.settings.passes, explain.run.image,
+        explain.run.settings.rounds,
+        explain.run.settings.passes,
+        markdown::code(&explain.run.image),
     )
 }
 
@@ -190,7 +195,7 @@ fn plot_path(explanation: &Explanation) -> PathBuf {
     Path::new("plots").join(format!(
         "explained-{}-{}{}.svg",
         explanation.backend,
-        explanation.model,
+        file_name(&explanation.model),
         if explanation.is_tuned() { "-tuned" } else { "" }
     ))
 }
@@ -201,7 +206,7 @@ fn heading(explanation: &Explanation) -> String {
             "**{}** (`{}`): what remains. {}",
             explanation.label(),
             name(&explanation.knobs),
-            remains(explanation)
+            markdown::text(&remains(explanation))
         )
     } else {
         format!("**{}**.", explanation.backend)
@@ -476,7 +481,7 @@ fn layers_said(layers: &[(ProfiledOperator, Estimate)]) -> Option<String> {
         .take(NAMED_LAYERS)
         .map(|(operator, excess)| {
             format!(
-                "`{}` by {} ms",
+                "{} by {} ms",
                 shortened(&operator.layer),
                 with_interval(*excess, milliseconds)
             )
@@ -544,7 +549,7 @@ mod tests {
             "*outside all operators*",
             "Pass 1 takes 3.33× (3.",
             "the steady time; 93 (8",
-            "% of its excess is explained; slower in it than in a steady pass: `last` by 35.0 (3",
+            "% of its excess is explained; slower in it than in a steady pass: last by 35.0 (3",
             "Pass 2 takes 2.00× (1.9",
             "the steady time; 100 % of its excess is explained.",
             "Pass 3 is not slow: 1.00× (0.9",

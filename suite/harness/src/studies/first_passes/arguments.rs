@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
     affinity::Affinity,
+    machine::all_threads,
     sample::Sample,
     setup,
     workload::Workload,
@@ -100,9 +101,10 @@ impl Arguments {
             ..preset
         };
         ensure!(
-            settings.processes > 0 && settings.passes > 0 && !settings.threads.contains(&0),
-            "--processes, --passes and --threads must be at least 1"
+            settings.processes > 0 && settings.passes > 0,
+            "--processes and --passes must be at least 1"
         );
+        check_threads(&settings.threads)?;
         // What the system does not permit is said before anything is measured.
         settings.affinity.spawning(1, || ())?;
         Ok(settings)
@@ -142,6 +144,25 @@ impl Arguments {
         fixtures.truncate(most);
         Ok(fixtures)
     }
+}
+
+/// How many times as many threads as cores an engine may be given: more show nothing but switches, and take
+/// memory for each.
+const THREADS_A_CORE: usize = 4;
+
+/// # Errors
+/// Fails on no threads, and on many times more than there are cores.
+pub fn check_threads(threads: &[usize]) -> Result<()> {
+    let most = THREADS_A_CORE * all_threads();
+    for &threads in threads {
+        ensure!(threads > 0, "--threads must be at least 1");
+        ensure!(
+            threads <= most,
+            "--threads {threads} is more than {THREADS_A_CORE} times as many as this machine has cores ({}); give at most {most}",
+            all_threads()
+        );
+    }
+    Ok(())
 }
 
 /// The backends of these names, or all.
@@ -222,6 +243,15 @@ fn writable(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_are_at_most_some_times_the_cores() {
+        assert!(check_threads(&[1, all_threads(), 4 * all_threads()]).is_ok());
+        for wrong in [0, 4 * all_threads() + 1, 100_000, usize::MAX] {
+            let error = check_threads(&[1, wrong]).expect_err("too many");
+            assert!(error.to_string().contains("--threads"), "{error}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() -> Result<()> {

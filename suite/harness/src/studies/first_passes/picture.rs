@@ -16,6 +16,7 @@ use embedded_graphics::{
     primitives::{PrimitiveStyle, Rectangle, StyledDrawable},
     text::Text,
 };
+use firstpass_probe::file_name;
 use firstpass_trial::{
     detection::BBox,
     model::{ModelDescription, Precision},
@@ -148,5 +149,5 @@ impl DrawTarget for Canvas {
 
 /// Where the picture of a photograph lies, below the folder of the report.
 pub(crate) fn picture_path(sample: &str) -> PathBuf {
-    Path::new("pictures").join(format!("{sample}.jpg"))
+    Path::new("pictures").join(format!("{}.jpg", file_name(sample)))
 }

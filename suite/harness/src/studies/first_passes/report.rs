@@ -7,6 +7,7 @@ use firstpass_trial::observation::{Observation, Purpose};
 
 use crate::{
     page::{
+        markdown,
         numbers::{counted, milliseconds, ratio},
         table::Table,
     },
@@ -42,7 +43,7 @@ pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) 
             }
             sections.push(format!(
                 "## {}, {}",
-                model.title,
+                markdown::text(&model.title),
                 counted(threads, "thread")
             ));
             sections.push(pass_table(&latencies));
@@ -286,7 +287,7 @@ fn cold_files(analysis: &Analysis, rows: &[Row]) -> Option<String> {
         let resident = evictions.iter().map(|e| e.resident_bytes).max().flatten();
         let unknown = evictions.iter().any(|e| e.resident_bytes.is_none());
         for reason in evictions.iter().flat_map(|e| &e.reasons) {
-            let note = format!("- {}: {reason}", row.label);
+            let note = format!("- {}: {}", row.label, markdown::text(reason));
             if !notes.contains(&note) {
                 notes.push(note);
             }
@@ -351,7 +352,11 @@ fn noise_section(analysis: &Analysis) -> String {
     let summary = disturbance::summarise(analysis.record.observations());
     let cells = analysis.rows.iter().flat_map(|(model, rows)| {
         let of = move |row: &Row, threads: usize| {
-            format!("{} on {model}, {threads} thread(s)", row.label)
+            format!(
+                "{} on {}, {threads} thread(s)",
+                row.label,
+                markdown::text(model)
+            )
         };
         rows.iter().flat_map(move |row| {
             let latencies = row.latency.iter();

@@ -13,7 +13,10 @@ use firstpass_trial::{
 };
 
 use crate::{
-    page::numbers::{milliseconds, times},
+    page::{
+        markdown,
+        numbers::{milliseconds, times},
+    },
     studies::first_passes::{
         analysis::{Analysis, Row},
         judge::{
@@ -29,7 +32,8 @@ use crate::{
 /// Who agrees, in a paragraph for each model.
 pub(crate) fn of_agreement(analysis: &Analysis) -> Vec<String> {
     paragraphs(analysis, |model| {
-        agreement(analysis.reference(model), analysis.rows(model))
+        let reference = markdown::text(analysis.reference(model));
+        agreement(&reference, analysis.rows(model))
     })
 }
 
@@ -50,7 +54,8 @@ fn paragraphs(
 ) -> Vec<String> {
     let of_model = |model: &ModelDescription| {
         let sentences = sentences(model);
-        (!sentences.is_empty()).then(|| format!("**{}.** {}", model.title, sentences.join(" ")))
+        let title = markdown::text(&model.title);
+        (!sentences.is_empty()).then(|| format!("**{title}.** {}", sentences.join(" ")))
     };
     analysis.models().iter().filter_map(of_model).collect()
 }
@@ -131,7 +136,11 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
                 ));
             }
             Some(ExpectationVerdict::Differs(how)) => {
-                sentences.push(format!("{} differs: {}.", row.label, how.join("; ")));
+                sentences.push(format!(
+                    "{} differs: {}.",
+                    row.label,
+                    markdown::text(&how.join("; "))
+                ));
             }
             Some(ExpectationVerdict::Unexpected(_)) => {
                 sentences.push(format!("⚠ {} is **not as expected**.", row.label));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use firstpass_trial::small_graphs::{CaseVerdict, KINDS, Tried, judge};
 
 use crate::{
-    page::{numbers::list, table::Table},
+    page::{markdown::code, numbers::list, table::Table},
     studies::operators::{Operators, Outcome, StandardTest},
 };
 
@@ -111,7 +111,7 @@ fn standard_words(tests: &BTreeMap<String, Vec<StandardTest>>) -> Vec<String> {
             } else {
                 names.join(", ")
             };
-            words.push(format!("- {engine} ({names}): `{said}`"));
+            words.push(format!("- {engine} ({names}): {}", code(&said)));
         }
     }
     words
@@ -159,7 +159,7 @@ fn words(operators: &Operators) -> Vec<String> {
         for (said, kinds) in by_words {
             let kinds = kinds.join("; ");
             let said = said.lines().next().unwrap_or_default();
-            words.push(format!("- {engine} ({kinds}): `{said}`"));
+            words.push(format!("- {engine} ({kinds}): {}", code(said)));
         }
     }
     words

@@ -6,6 +6,7 @@ use firstpass_trial::model::ModelDescription;
 
 use crate::{
     page::{
+        markdown,
         numbers::{list, setting as name},
         table::Table,
     },
@@ -53,7 +54,10 @@ pub(crate) fn section(referee: &Referee, models: &[ModelDescription]) -> String 
         for (model, engines) in judge(comparisons) {
             let found = models.iter().find(|m| m.name == model);
             let title = found.map_or(model, |m| m.title.as_str());
-            parts.push(format!("### {title}, by the {name} backend"));
+            parts.push(format!(
+                "### {}, by the {name} backend",
+                markdown::text(title)
+            ));
             parts.push(table(&engines).markdown());
         }
     }

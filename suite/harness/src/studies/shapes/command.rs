@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use firstpass_trial::{setup, workspace::Workspace};
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     first_passes::arguments as measure,
     shapes::{self, SIDECAR, Shape, ShapesSettings, report},
@@ -85,7 +86,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         settings,
         &folder,
     )?;
-    println!("{}", report::shapes_on_terminal(&arguments.shapes, &found));
+    println!(
+        "{}",
+        shown(&report::shapes_on_terminal(&arguments.shapes, &found))
+    );
     let page = report::write_shapes(&arguments.shapes, &found, &run, &folder)?;
     println!("page: {}", page.display());
     println!("measurements: {}", folder.join(SIDECAR.name).display());

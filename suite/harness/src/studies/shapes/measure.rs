@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, write_tensors};
+use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, file_name, write_tensors};
 use firstpass_trial::{
     machine::{Machine, now},
     model::ModelDescription,
@@ -170,5 +170,5 @@ fn trial(
 }
 
 fn input_file(folder: &Path, model: &ModelDescription, number: usize) -> PathBuf {
-    folder.join(format!("{}-{number}.safetensors", model.name))
+    folder.join(format!("{}-{number}.safetensors", file_name(&model.name)))
 }

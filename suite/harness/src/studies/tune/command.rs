@@ -10,6 +10,7 @@ use clap::Args;
 use firstpass_probe::Format;
 use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     first_passes::arguments::{self as measure, reported},
     tune::{self as tuning, measure::try_settings, report},
@@ -69,7 +70,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let tuning = tuning::read(workspace, &folder)?
         .with_context(|| format!("{} holds no measurements of settings", folder.display()))?;
-    println!("{}", report::tuning_summary(&tuning));
+    println!("{}", shown(&report::tuning_summary(&tuning)));
     let out = arguments.out(workspace);
     let page = report::write(workspace, &tuning, &out)?;
     println!("page: {}", page.display());

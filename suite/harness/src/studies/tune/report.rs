@@ -6,12 +6,13 @@ use std::{
 };
 
 use anyhow::Result;
-use firstpass_probe::{Description, Knobs, Need, warm_up_passes};
+use firstpass_probe::{Description, Knobs, Need, file_name, warm_up_passes};
 use firstpass_statistics::{bootstrap::Estimate, comparison::Verdict, median};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
     page::{
+        markdown::{self, image},
         numbers::{duration, list, milliseconds, ratio, setting as name, times, times_with_interval},
         table::Table,
         write_file,
@@ -67,7 +68,7 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
             .and_then(|b| b.description.as_ref());
         for (at, ablation) in of_backend(tuning.decisive(), name).enumerate() {
             let title = title(tuning, ablation);
-            parts.push(format!("## {name} on {title}"));
+            parts.push(format!("## {name} on {}", markdown::text(title)));
             parts.extend(Need::ALL.map(|need| advice(ablation, need)));
             parts.push(recommendations(ablation));
             if let (0, Some(backend)) = (at, backend) {
@@ -79,7 +80,10 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
             let singles = of_backend(&tuning.one_at_a_time.ablations, name)
                 .find(|a| a.model == ablation.model);
             let shown: Vec<&Ablation> = singles.into_iter().chain([ablation]).collect();
-            let path = PathBuf::from(format!("plots/tuned-{name}-{}.svg", ablation.model));
+            let path = PathBuf::from(format!(
+                "plots/tuned-{name}-{}.svg",
+                file_name(&ablation.model)
+            ));
             let plot = pareto::draw(&format!("{name}, {title}"), &shown)?;
             parts.push(trade_offs(
                 ablation,
@@ -415,12 +419,11 @@ fn trade_offs(
     ];
     parts.extend(warm_up_table(ablation));
     parts.extend(plot.map(|path| {
-        format!(
-            "![cold start against steady time of every setting of {} on {}]({})",
-            ablation.backend,
-            ablation.model,
-            path.display()
-        )
+        let alt = format!(
+            "cold start against steady time of every setting of {} on {}",
+            ablation.backend, ablation.model
+        );
+        image(path, &alt)
     }));
     parts.push("The promising settings together:".into());
     parts.push(combined_table(ablation));

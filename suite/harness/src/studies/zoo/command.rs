@@ -18,6 +18,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{RunSettings, Target},
     studies::{
         first_passes::{
@@ -94,7 +95,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = std::path::absolute(&record)?;
     let zoo = zoo::read(&record)?
         .with_context(|| format!("{} holds no measurements of other models", record.display()))?;
-    println!("{}", report::zoo_summary(&zoo));
+    println!("{}", shown(&report::zoo_summary(&zoo)));
     let page = report::write(&zoo, &arguments.out(workspace, &record))?;
     println!("page: {}", page.display());
     println!("measurements: {}", zoo.record.folder.display());

@@ -20,6 +20,7 @@ use firstpass_trial::{
 use rand::seq::SliceRandom;
 
 use crate::{
+    page::terminal::text as shown,
     progress::progress,
     record::{Line, Recorder, RunSettings, Stop},
     studies::first_passes::{
@@ -190,7 +191,8 @@ pub(crate) fn observe(
                 if !observation.process.completed() {
                     // It is a row already; failing again would only take time.
                     progress.stop = Some(Stop::Failed);
-                    let outcome = &observation.process.outcome;
+                    let outcome = observation.process.outcome.to_string();
+                    let outcome = shown(&outcome);
                     bar.suspend(|| eprintln!("{}: {outcome}", label(&job.cell)));
                 }
             }

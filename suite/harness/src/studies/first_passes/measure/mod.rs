@@ -23,6 +23,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{Line, Recorder, Run, RunSettings, VERSION, code::Code},
     studies::first_passes::{
         judge::{
@@ -201,7 +202,7 @@ fn start_backends(
                 });
             }
             Err(reason) => {
-                eprintln!("{}: {reason}", backend.name);
+                eprintln!("{}: {}", backend.name, shown(&reason));
                 recorder.write(&backend.name, &Line::Unavailable { reason })?;
             }
         }
@@ -241,7 +242,7 @@ fn jobs<'a>(
                 if let Err(error) = workload.admit(model, &artifact) {
                     let mut process = Process::new(0);
                     process.outcome = Outcome::Failed(Error::input(format!("{error:#}")));
-                    eprintln!("{}: {error:#}", backend.name);
+                    eprintln!("{}: {}", backend.name, shown(&format!("{error:#}")));
                     let observation = Observation {
                         cell,
                         purpose: Purpose::Agreement,

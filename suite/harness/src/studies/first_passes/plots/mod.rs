@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
+use firstpass_probe::file_name;
 use firstpass_trial::model::ModelDescription;
 use plotters::prelude::*;
 
@@ -93,7 +94,7 @@ pub(crate) fn colour(analysis: &Analysis, row: &Row) -> RGBColor {
 
 /// Where the plot of a model lies, below the folder of the report.
 pub(crate) fn plot_path(plot: Plot, model: &str) -> PathBuf {
-    Path::new("plots").join(format!("{}-{model}.svg", plot.name()))
+    Path::new("plots").join(format!("{}-{}.svg", plot.name(), file_name(model)))
 }
 
 /// The line of markdown that shows a plot, where it was drawn.
