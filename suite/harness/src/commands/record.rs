@@ -122,7 +122,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = record
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
-    let analysis = report::write(workspace, &workspace.reports(), &record)?;
+    let analysis = report::write(workspace, &workspace.reports(), &record, false)?;
     println!("{}", terminal::summary(&analysis)?);
     println!("record: {}", record.display());
     println!(

@@ -1,5 +1,6 @@
 //! How anything is rendered: tables, numbers, plots, and the generated parts of pages.
 
+pub(crate) mod html;
 pub mod markdown;
 pub mod numbers;
 pub mod plots;

@@ -161,7 +161,10 @@ mod tests {
         let table = Table::new(["a", "b"]).rows([["1|2", "one\ntwo"]]);
         let text = table.shown(Some(40));
         assert!(text.contains(" 1|2   one "), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
         let plain = table.shown(None);
         assert!(plain.is_ascii() && plain.contains("1|2"), "{plain}");
         assert!(!table.is_empty() && Table::new(["a"]).is_empty());

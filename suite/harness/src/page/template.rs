@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn numbers_have_the_words_of_every_page() -> Result<(), Error> {
-        let data = minijinja::context! { ms => 10.71, ratio => 2.14, names => ["a", "b", "c"], n => 1 };
+        let data =
+            minijinja::context! { ms => 10.71, ratio => 2.14, names => ["a", "b", "c"], n => 1 };
         let text = "{{ ms|ms }} {{ ratio|times }} {{ names|listed }} {{ n|counted('process') }} \
                     {{ (n + 1)|counted('process') }} {{ (n + 1)|counted('pass') }} {{ 2|counted('thread') }}";
         let page = rendered("x.md.j2", text, data)?;

@@ -14,7 +14,8 @@ const NARROWEST: usize = 40;
 /// The width of the terminal, and of what is written into a file or another program.
 pub(crate) fn columns() -> usize {
     let size = terminal_size::terminal_size();
-    size.map_or(COLUMNS, |(width, _)| usize::from(width.0)).max(NARROWEST)
+    size.map_or(COLUMNS, |(width, _)| usize::from(width.0))
+        .max(NARROWEST)
 }
 
 /// Whether a person looks at what is written.
@@ -30,7 +31,8 @@ pub(crate) fn plain(page: &str) -> String {
             Event::Text(words) | Event::Code(words) => plain.push_str(&text(&words)),
             Event::Start(Tag::Item) => plain.push_str("- "),
             Event::SoftBreak => plain.push(' '),
-            Event::HardBreak | Event::End(TagEnd::Item | TagEnd::Paragraph | TagEnd::Heading(_)) => {
+            Event::HardBreak
+            | Event::End(TagEnd::Item | TagEnd::Paragraph | TagEnd::Heading(_)) => {
                 plain.push('\n');
             }
             _ => {}
@@ -43,7 +45,10 @@ pub(crate) fn plain(page: &str) -> String {
 pub(crate) fn wrapped(lines: &str, width: usize) -> String {
     let wrapped = lines.lines().map(|line| {
         let indent = if line.starts_with("- ") { "  " } else { "" };
-        textwrap::fill(line, textwrap::Options::new(width).subsequent_indent(indent))
+        textwrap::fill(
+            line,
+            textwrap::Options::new(width).subsequent_indent(indent),
+        )
     });
     wrapped.collect::<Vec<_>>().join("\n")
 }

@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::{
     page::template::{self, markdown},
     report::{
-        Rendered,
+        Rendered, details,
         first_page::{FirstPage, first_page},
-        markdown as details, picture_path, plot_path,
+        picture_path, plot_path,
         staleness::WHOLE,
         templates,
     },
@@ -53,7 +53,11 @@ pub fn render(scope: &Scope, folder: &Path) -> Result<Rendered> {
             files: own,
         } = study.part(scope)?;
         files.extend(own);
-        for file in section.iter().map(|s| s.page.file()).chain(page.iter().map(|p| p.file)) {
+        for file in section
+            .iter()
+            .map(|s| s.page.file())
+            .chain(page.iter().map(|p| p.file))
+        {
             studies.entry(file.into()).or_default().insert(study.name());
         }
         sections.extend(section);
@@ -66,7 +70,10 @@ pub fn render(scope: &Scope, folder: &Path) -> Result<Rendered> {
     let data = first_page(analysis);
     let mut own = of_the_record(scope, &data, &files)?;
     for section in &own {
-        studies.entry(section.page.file().into()).or_default().insert(WHOLE);
+        studies
+            .entry(section.page.file().into())
+            .or_default()
+            .insert(WHOLE);
     }
     own.extend(sections);
     let mut pages = Vec::new();
@@ -80,7 +87,10 @@ pub fn render(scope: &Scope, folder: &Path) -> Result<Rendered> {
             file: page.file().into(),
             answer: markdown(&first.answer),
         });
-        files.insert(page.file().into(), detail_page(page, &of_page)?.into_bytes());
+        files.insert(
+            page.file().into(),
+            detail_page(page, &of_page)?.into_bytes(),
+        );
     }
     pages.extend(links);
     for (path, bytes) in templates::files(folder, analysis)? {
@@ -93,6 +103,9 @@ pub fn render(scope: &Scope, folder: &Path) -> Result<Rendered> {
         studies.insert(path.clone(), [WHOLE, explain::SIDECAR.name].into());
         files.insert(path, bytes);
     }
+    let behind = pages.iter();
+    let behind = behind.map(|link| (link.title.clone(), link.file.clone().into()));
+    let behind = behind.collect();
     let block = template::render(
         "first-page.md.j2",
         context! { plot => plot(analysis, &files), picture => picture(analysis, &files), pages, ..Value::from_serialize(&data) },
@@ -100,6 +113,7 @@ pub fn render(scope: &Scope, folder: &Path) -> Result<Rendered> {
     Ok(Rendered {
         block,
         files,
+        pages: behind,
         studies,
     })
 }

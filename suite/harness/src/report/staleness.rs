@@ -226,7 +226,7 @@ mod tests {
         };
         let record = folder.join("records/one");
         let record = Recorder::begin(&record, workspace.root(), &run)?.finish()?;
-        write(&workspace, folder, &record)?;
+        write(&workspace, folder, &record, false)?;
         Ok(folder.join("README.md"))
     }
 
@@ -287,7 +287,12 @@ mod tests {
             &path,
             text.replace("\"duration_s\": 1.0", "\"duration_s\": null"),
         )?;
-        write(&workspace, dir.path(), &dir.path().join("records/one"))?;
+        write(
+            &workspace,
+            dir.path(),
+            &dir.path().join("records/one"),
+            false,
+        )?;
         let error = check(&workspace, dir.path(), false).expect_err("it was interrupted");
         assert!(format!("{error:#}").contains("interrupted"), "{error:#}");
         Ok(())
@@ -301,6 +306,7 @@ mod tests {
         let mut rendered = Rendered {
             block: "## Verdict".into(),
             files: pages.iter().map(page).collect(),
+            pages: Vec::new(),
             studies: BTreeMap::from(shows.map(|(page, study)| (page.into(), [study].into()))),
         };
         let many = changes(&["a", "b", "c", "d", "e"]);
@@ -332,7 +338,7 @@ mod tests {
             let path = PathBuf::from("story.md");
             let files = BTreeMap::from([(path.clone(), page.clone().into_bytes())]);
             let studies = BTreeMap::from([(path.clone(), [WHOLE].into())]);
-            let mut rendered = Rendered { block: page.clone(), files, studies };
+            let mut rendered = Rendered { block: page.clone(), files, pages: Vec::new(), studies };
             mark(&mut rendered, &[stale_study(WHOLE, "measured", &[])]);
             prop_assert!(rendered.block.contains(BEGIN));
             prop_assert_eq!(unmarked(&rendered.block), page.clone());

@@ -19,6 +19,8 @@ pub fn summary(analysis: &Analysis) -> Result<String> {
     let page = first_page(analysis);
     let answers = template::render("summary.md.j2", &page)?;
     let answers = terminal::wrapped(&terminal::plain(&answers), columns());
-    let table = page.first_table().map_or_else(String::new, |table| format!("{table}\n\n"));
+    let table = page
+        .first_table()
+        .map_or_else(String::new, |table| format!("{table}\n\n"));
     Ok(format!("\n{table}{answers}\n"))
 }

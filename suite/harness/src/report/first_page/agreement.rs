@@ -59,7 +59,9 @@ struct OtherFaces {
 pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
     let rows = analysis.rows(model);
     let with = |wanted: fn(&ExpectationVerdict) -> bool| {
-        let found = rows.iter().filter(|r| r.verdict.as_ref().is_some_and(wanted));
+        let found = rows
+            .iter()
+            .filter(|r| r.verdict.as_ref().is_some_and(wanted));
         found.map(|row| row.label.clone()).collect::<Vec<_>>()
     };
     let mut declared: BTreeMap<&str, (Vec<String>, u64)> = BTreeMap::new();
@@ -102,7 +104,10 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
 /// The largest difference of a row, in quantization steps.
 fn steps(row: &Row) -> u64 {
     let steps = row.agreement.iter().flatten();
-    steps.filter_map(|a| Some(a.steps.as_ref()?.max)).max().unwrap_or(0)
+    steps
+        .filter_map(|a| Some(a.steps.as_ref()?.max))
+        .max()
+        .unwrap_or(0)
 }
 
 fn faces(rows: &[Row]) -> Option<Faces> {

@@ -6,11 +6,7 @@ use serde::Serialize;
 
 use super::fewest_threads;
 use crate::{
-    page::{
-        numbers::{milliseconds, times},
-        table::Table,
-        template::markdown,
-    },
+    page::{numbers::milliseconds, table::Table, template::markdown},
     studies::first_passes::{
         analysis::{Analysis, Row},
         judge::latency::Latency,
@@ -51,7 +47,7 @@ fn table(analysis: &Analysis, model: &ModelDescription) -> Table {
     let mut header = vec!["engine", "outputs"];
     header.extend(with_faces.then_some("same faces"));
     header.extend(with_classes.then_some("same class"));
-    header.extend(["cold start", "pass 1", "pass 2", "steady", "pass 1 / steady"]);
+    header.extend(["cold start", "pass 1", "pass 2", "steady"]);
     header.extend(with_tuned.then_some("pass 1, tuned"));
     let lines = rows.iter().map(|row| {
         let latency = row.latency.get(&threads);
@@ -72,8 +68,6 @@ fn table(analysis: &Analysis, model: &ModelDescription) -> Table {
             time(|l| l.pass.get(&2)),
             time(|l| l.steady.as_ref()),
         ]);
-        let first = latency.and_then(|l| l.first_over_steady);
-        line.push(first.map_or_else(|| NONE.into(), |first| times(first.ratio())));
         if with_tuned {
             let tuned = row.tuned.get(&threads);
             let first = tuned.and_then(|l| l.pass.get(&1));

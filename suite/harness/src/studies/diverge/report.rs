@@ -561,7 +561,10 @@ mod tests {
         assert!(!text.contains("The layers of y"), "{text}");
         assert!(divergence_on_terminal(&diverge).contains("2: b (Conv)"));
         let answer = answer(&diverge);
-        assert!(answer.starts_with("Layers of m that are exact by themselves: x 2 of 3"), "{answer}");
+        assert!(
+            answer.starts_with("Layers of m that are exact by themselves: x 2 of 3"),
+            "{answer}"
+        );
         Ok(())
     }
 }

@@ -36,7 +36,10 @@ pub(crate) fn answer(diverge: &Diverge) -> String {
     let saturate: Vec<String> = saturate.collect();
     match &saturate[..] {
         [] => "No engine saturates on this machine.".into(),
-        some => format!("On this machine {} saturate where activations use all of 0 to 255.", list(some)),
+        some => format!(
+            "On this machine {} saturate where activations use all of 0 to 255.",
+            list(some)
+        ),
     }
 }
 

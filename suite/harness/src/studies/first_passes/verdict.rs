@@ -60,35 +60,6 @@ fn paragraphs(
     analysis.models().iter().filter_map(of_model).collect()
 }
 
-/// What is wrong, in one sentence.
-pub(crate) fn health(analysis: &Analysis) -> String {
-    let faults = analysis.faults();
-    let differing: Vec<&str> = analysis
-        .rows
-        .values()
-        .flatten()
-        .filter(|row| matches!(row.verdict, Some(ExpectationVerdict::Differs(_))))
-        .map(|row| row.label.as_str())
-        .collect();
-    if faults.is_empty() && !differing.is_empty() {
-        return format!(
-            "Nothing failed, and the same input gave the same bits in every pass of every process. But \
-             other outputs than those of the engine that the others are nearest to come from {}; which \
-             are right only golden outputs can tell.",
-            list(&differing)
-        );
-    }
-    if faults.is_empty() {
-        let rows = analysis.rows.values().map(Vec::len).sum::<usize>();
-        return format!(
-            "Everything is as expected: all {rows} rows gave outputs, the same input gave the same \
-             bits in every pass of every process, and whatever differs is declared with its cause."
-        );
-    }
-    let list: Vec<String> = faults.iter().map(|fault| format!("- ⚠ {fault}")).collect();
-    format!("Not everything is as expected:\n\n{}", list.join("\n"))
-}
-
 fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
     let labels = |wanted: &dyn Fn(&ExpectationVerdict) -> bool| -> Vec<&str> {
         rows.iter()

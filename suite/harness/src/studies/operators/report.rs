@@ -13,7 +13,10 @@ use crate::{
 pub(crate) fn answer(operators: &Operators) -> String {
     let engines = operators.tried.iter().map(|(engine, tried)| {
         let verdicts = judge(tried);
-        let exact = verdicts.iter().filter(|(_, v)| matches!(v, CaseVerdict::Exact { .. })).count();
+        let exact = verdicts
+            .iter()
+            .filter(|(_, v)| matches!(v, CaseVerdict::Exact { .. }))
+            .count();
         format!("{engine} {exact} of {}", verdicts.len())
     });
     let engines: Vec<String> = engines.collect();

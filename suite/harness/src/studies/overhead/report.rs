@@ -29,9 +29,18 @@ pub(crate) fn answer(overhead: &Overhead) -> String {
     };
     let allowed = format!("{:.0} %", 100.0 * ALLOWED);
     let kinds = [
-        (OverheadVerdict::Within, format!("costs at most {allowed} of a pass on")),
-        (OverheadVerdict::Open, format!("may cost more than {allowed} (open) on")),
-        (OverheadVerdict::Beyond, format!("⚠ costs more than {allowed} on")),
+        (
+            OverheadVerdict::Within,
+            format!("costs at most {allowed} of a pass on"),
+        ),
+        (
+            OverheadVerdict::Open,
+            format!("may cost more than {allowed} (open) on"),
+        ),
+        (
+            OverheadVerdict::Beyond,
+            format!("⚠ costs more than {allowed} on"),
+        ),
     ];
     let parts = kinds.into_iter().filter_map(|(verdict, text)| {
         let names = with(verdict);

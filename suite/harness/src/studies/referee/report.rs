@@ -24,7 +24,9 @@ pub(crate) fn answer(referee: &Referee) -> String {
     }
     let with = |wanted: bool| {
         let engines = exact.iter().filter(move |(_, exact)| **exact == wanted);
-        engines.map(|(engine, _)| engine.as_str()).collect::<Vec<_>>()
+        engines
+            .map(|(engine, _)| engine.as_str())
+            .collect::<Vec<_>>()
     };
     let mut text = match &with(true)[..] {
         [] => "The referee gives no engine's outputs exactly.".to_owned(),
@@ -34,7 +36,10 @@ pub(crate) fn answer(referee: &Referee) -> String {
         ),
     };
     if let unknown @ [_, ..] = &with(false)[..] {
-        text += &format!(" A part of the values of {} is not explained.", list(unknown));
+        text += &format!(
+            " A part of the values of {} is not explained.",
+            list(unknown)
+        );
     }
     text
 }

@@ -13,7 +13,9 @@ use firstpass_trial::workspace::Workspace;
 use crate::{
     page::{
         markdown::{self, image},
-        numbers::{duration, list, milliseconds, ratio, setting as name, times, times_with_interval},
+        numbers::{
+            duration, list, milliseconds, ratio, setting as name, times, times_with_interval,
+        },
         table::Table,
         write_file,
     },

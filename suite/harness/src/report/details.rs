@@ -1,4 +1,4 @@
-//! The report as markdown: the verdict first, then tables and plots, then where it all comes from.
+//! The pages behind the first one that every record has: about time, outputs, and trust.
 
 use std::{
     collections::BTreeMap,
