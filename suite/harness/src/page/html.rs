@@ -18,8 +18,8 @@ use crate::page::template::{self, markdown as safe};
 const STYLE: &str = include_str!("../../templates/html/style.css");
 const SCRIPT: &str = include_str!("../../templates/html/script.js");
 
-/// Pictures are within the file up to this many bytes in all. A report stays below 2 MB.
-const PICTURES: usize = 1_200_000;
+/// Plots and pictures are within the file up to this many bytes in all, so that it stays below 2 MB.
+const PICTURES: usize = 1_000_000;
 
 /// A page of the report, in markdown.
 pub(crate) struct Page<'a> {
@@ -187,22 +187,16 @@ fn picture(target: &str, files: &BTreeMap<PathBuf, Vec<u8>>, left: &mut usize) -
     let Some(bytes) = files.get(Path::new(&path)) else {
         return String::new();
     };
+    if bytes.len() > *left {
+        let words = format!("[{path} lies beside this file, which it would make too large]");
+        let mut html = String::new();
+        push_html(&mut html, std::iter::once(Event::Text(words.into())));
+        return html;
+    }
+    *left -= bytes.len();
     if path.ends_with(".svg") {
         return String::from_utf8_lossy(bytes).into_owned();
     }
-    if bytes.len() > *left {
-        let name = Path::new(&path).file_name().unwrap_or_default();
-        let mut words = String::new();
-        push_html(
-            &mut words,
-            [Event::Text(
-                format!("[{} is too large for this file]", name.display()).into(),
-            )]
-            .into_iter(),
-        );
-        return words;
-    }
-    *left -= bytes.len();
     format!(
         "<img alt=\"\" src=\"data:image/jpeg;base64,{}\">",
         BASE64_STANDARD.encode(bytes)
@@ -284,7 +278,7 @@ mod tests {
         let html = one("![p](plots/a%20b.svg) ![q](x.jpg) ![r](large.jpg)\n")?;
         assert!(html.contains("<svg>plot</svg>"), "{html}");
         assert!(html.contains("data:image/jpeg;base64,AQID"), "{html}");
-        assert!(html.contains("large.jpg is too large"), "{html}");
+        assert!(html.contains("large.jpg lies beside this file"), "{html}");
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
-    page::{Block, html, markdown, numbers::list, splice, write_file},
+    page::{Block, html, markdown, splice, write_file},
     record::Record,
     report::staleness::{REMEDY, StaleStudy, listed, mark, stale, unmarked},
     studies::{
@@ -159,8 +159,10 @@ fn as_html(analysis: &Analysis, rendered: &Rendered) -> Result<String> {
         .iter()
         .map(|(title, path)| (title.as_str(), path.display().to_string(), text(path)))
         .collect();
-    let titles: Vec<&str> = analysis.models().iter().map(|m| m.title.as_str()).collect();
-    let title = format!("Firstpass: {}", list(&titles));
+    let title = match analysis.models() {
+        [model] => format!("Firstpass: {}", model.title),
+        _ => "Firstpass: report".into(),
+    };
     let first = format!("# {}\n\n{}", markdown::text(&title), rendered.block);
     let mut pages = vec![html::Page {
         file: "README.md",

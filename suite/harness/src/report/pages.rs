@@ -23,7 +23,7 @@ use crate::{
         first_passes::{
             analysis::Analysis,
             picture::{self, pictured_model},
-            plots::Plot,
+            plots::{self, Plot},
         },
     },
 };
@@ -187,7 +187,7 @@ fn detail_page(page: Page, sections: &[&Section]) -> Result<String> {
 /// The plot of the first page, in markdown.
 fn plot(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Option<Value> {
     let model = pictured_model(analysis).or(analysis.models().first())?;
-    let plot = crate::studies::first_passes::plots::plot(Plot::FirstPasses, model, files)?;
+    let plot = plots::plot(Plot::Overview, model, files)?;
     Some(markdown(plot))
 }
 
@@ -211,10 +211,10 @@ fn picture(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Option<Va
 pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> Result<String> {
     let model = pictured_model(analysis).or(analysis.models().first());
     let plot = model.map(|model| {
-        let path = prefix.join(plot_path(Plot::FirstPasses, &model.name));
+        let path = prefix.join(plot_path(Plot::Overview, &model.name));
         markdown(crate::page::markdown::image(
             &path,
-            &Plot::FirstPasses.description(model),
+            &Plot::Overview.description(model),
         ))
     });
     template::render(

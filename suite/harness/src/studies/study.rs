@@ -95,6 +95,12 @@ impl Scope<'_> {
     pub fn record(&self) -> &Path {
         &self.analysis.record.folder
     }
+
+    /// How the rows of a backend are called.
+    pub fn called<'a>(&'a self, backend: &'a str) -> &'a str {
+        let known = self.analysis.known.get(backend);
+        known.and_then(|k| k.called.as_deref()).unwrap_or(backend)
+    }
 }
 
 /// A page of a report below the first one, with its question.

@@ -64,7 +64,7 @@ impl study::Study for Study {
         }
         part.section = compared.map(|compared| Section {
             page: Page::Layers,
-            answer: report::answer(&compared),
+            answer: report::answer(&compared, &|backend| scope.called(backend).into()),
             text: report::section(&compared, scope.analysis.models(), &part.files),
         });
         Ok(part)
@@ -107,7 +107,7 @@ impl study::Study for Saturation {
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
-                answer: saturation::answer(&compared),
+                answer: saturation::answer(&compared, &|backend| scope.called(backend).into()),
                 text: saturation::section(&compared, known, tuned.as_ref()),
             }),
             ..Part::default()

@@ -60,12 +60,12 @@ pub(crate) fn simplest(diverge: &Diverge) -> Table {
 }
 
 /// How many layers of each engine are exact by themselves.
-pub(crate) fn answer(diverge: &Diverge) -> String {
+pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> String {
     let engines = diverge.layers.iter().filter_map(|(engine, layers)| {
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
         let compared = isolated.clone().count();
         let exact = isolated.filter(|found| found.is_none()).count();
-        (compared > 0).then(|| format!("{engine} {exact} of {compared}"))
+        (compared > 0).then(|| format!("{} {exact} of {compared}", called(engine)))
     });
     let engines: Vec<String> = engines.collect();
     format!(
@@ -560,7 +560,7 @@ mod tests {
         }
         assert!(!text.contains("The layers of y"), "{text}");
         assert!(divergence_on_terminal(&diverge).contains("2: b (Conv)"));
-        let answer = answer(&diverge);
+        let answer = answer(&diverge, &str::to_owned);
         assert!(
             answer.starts_with("Layers of m that are exact by themselves: x 2 of 3"),
             "{answer}"

@@ -24,14 +24,14 @@ use crate::{
 const SUMS: &str = "sums";
 
 /// Which engines saturate, in how many layers.
-pub(crate) fn answer(diverge: &Diverge) -> String {
+pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> String {
     let saturate = diverge.layers.iter().filter_map(|(engine, layers)| {
         let of_sums = |layer: &&LayerDifference| {
             let rules = layer.simplest.as_ref();
             rules.is_some_and(|rules| rules.get(SUMS).is_some())
         };
         let layers = layers.iter().filter(of_sums).count();
-        (layers > 0).then(|| format!("{engine} (in {})", counted(layers, "layer")))
+        (layers > 0).then(|| format!("{} (in {})", called(engine), counted(layers, "layer")))
     });
     let saturate: Vec<String> = saturate.collect();
     match &saturate[..] {

@@ -64,7 +64,7 @@ impl study::Study for Study {
         }
         part.section = explain.map(|explain| Section {
             page: Page::Why,
-            answer: report::answer(&explain),
+            answer: report::answer(&explain, &|backend| scope.called(backend).into()),
             text: report::section(&explain, models, &part.files),
         });
         Ok(part)

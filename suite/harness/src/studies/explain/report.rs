@@ -46,7 +46,7 @@ const LEAST_SHARE: f64 = 0.05;
 const LAYER: usize = 60;
 
 /// Where the slow first passes of each engine spend their time, in a sentence an engine.
-pub(crate) fn answer(explain: &Explain) -> String {
+pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> String {
     let judged = judge(explain);
     let slow = |e: &&Explanation| {
         let first = e.passes_over_steady.first().and_then(Option::as_ref);
@@ -72,7 +72,7 @@ pub(crate) fn answer(explain: &Explain) -> String {
         let excess = explanation.excess(&explanation.whole, 1).mean;
         let sentence = format!(
             "{}: {:.0} % of what pass 1 takes beyond the steady time ({} ms) lies {place}.",
-            explanation.backend,
+            called(&explanation.backend),
             100.0 * share,
             milliseconds(excess)
         );

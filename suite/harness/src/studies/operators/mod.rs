@@ -61,7 +61,7 @@ impl study::Study for Study {
         Ok(Part {
             section: tried.map(|tried| Section {
                 page: Page::Operators,
-                answer: report::answer(&tried),
+                answer: report::answer(&tried, &|backend| scope.called(backend).into()),
                 text: report::section(&tried),
             }),
             ..Part::default()

@@ -10,14 +10,14 @@ use crate::{
 };
 
 /// How many kinds of graphs each engine computes exactly.
-pub(crate) fn answer(operators: &Operators) -> String {
+pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> String {
     let engines = operators.tried.iter().map(|(engine, tried)| {
         let verdicts = judge(tried);
         let exact = verdicts
             .iter()
             .filter(|(_, v)| matches!(v, CaseVerdict::Exact { .. }))
             .count();
-        format!("{engine} {exact} of {}", verdicts.len())
+        format!("{} {exact} of {}", called(engine), verdicts.len())
     });
     let engines: Vec<String> = engines.collect();
     format!("Kinds of small graphs that are exact: {}.", list(&engines))
@@ -257,7 +257,7 @@ mod tests {
         let terminal = operators_on_terminal(&operators());
         assert!(terminal.contains("a small case") && terminal.contains("1 of 2"));
         assert_eq!(
-            answer(&operators()),
+            answer(&operators(), &str::to_owned),
             "Kinds of small graphs that are exact: x 1 of 2."
         );
     }

@@ -52,7 +52,7 @@ impl study::Study for Study {
         Ok(Part {
             section: overhead.map(|overhead| Section {
                 page: Page::Trust,
-                answer: report::answer(&overhead),
+                answer: report::answer(&overhead, &|backend| scope.called(backend).into()),
                 text: report::section(&overhead),
             }),
             ..Part::default()

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Whether measuring through a probe makes passes slower.
-pub(crate) fn answer(overhead: &Overhead) -> String {
+pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> String {
     let costs = judge(overhead);
     let with = |wanted: OverheadVerdict| {
         let against = costs.iter().flat_map(|cost| {
@@ -24,7 +24,7 @@ pub(crate) fn answer(overhead: &Overhead) -> String {
             direct.map(move |against| (cost, against))
         });
         let found = against.filter(|(_, a)| a.verdict() == wanted);
-        let names: BTreeSet<&str> = found.map(|(cost, _)| cost.backend.as_str()).collect();
+        let names: BTreeSet<String> = found.map(|(cost, _)| called(&cost.backend)).collect();
         names.into_iter().collect::<Vec<_>>()
     };
     let allowed = format!("{:.0} %", 100.0 * ALLOWED);

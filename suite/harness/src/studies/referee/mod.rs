@@ -59,7 +59,7 @@ impl study::Study for Study {
         Ok(Part {
             section: compared.map(|compared| Section {
                 page: Page::Agreement,
-                answer: report::answer(&compared),
+                answer: report::answer(&compared, &|backend| scope.called(backend).into()),
                 text: report::section(&compared, scope.analysis.models()),
             }),
             ..Part::default()

@@ -58,7 +58,7 @@ impl study::Study for Study {
             page: Some(OwnPage {
                 file: report::PAGE,
                 title: "Which settings make the first passes fast?",
-                answer: report::answer(&tuned),
+                answer: report::answer(&tuned, &|backend| scope.called(backend).into()),
             }),
             files: report::files(scope.workspace, &tuned)?,
         })

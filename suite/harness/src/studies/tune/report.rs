@@ -101,13 +101,13 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
 }
 
 /// Which engines have a setting that helps.
-pub(crate) fn answer(tuning: &Tuning) -> String {
+pub(crate) fn answer(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> String {
     let needs = Need::ALL.map(|need| {
-        let mut engines: Vec<&str> = tuning
+        let mut engines: Vec<String> = tuning
             .decisive()
             .iter()
             .filter(|ablation| matches!(advise(ablation, need), Advice::Use(_)))
-            .map(|ablation| ablation.backend.as_str())
+            .map(|ablation| called(&ablation.backend))
             .collect();
         engines.sort_unstable();
         engines.dedup();

@@ -70,7 +70,7 @@ impl study::Study for Study {
             page: Some(OwnPage {
                 file: report::PAGE,
                 title: "Do other models do it?",
-                answer: report::answer(&zoo),
+                answer: report::answer(&zoo, &|backend| scope.called(backend).into()),
             }),
             files: report::files(&zoo)?,
         })

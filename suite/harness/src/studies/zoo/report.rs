@@ -70,13 +70,13 @@ pub(crate) fn files(zoo: &Zoo) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
 }
 
 /// On how many models the first pass of each engine is slow.
-pub(crate) fn answer(zoo: &Zoo) -> String {
+pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
     let rows = judge(zoo);
     let engines = answers(&rows).into_iter();
     let engines = engines.filter(|a| a.first.models() > 0).map(|answer| {
         format!(
             "{} on {} of {}",
-            answer.backend,
+            called(&answer.backend),
             answer.first.slow.len(),
             answer.first.models()
         )

@@ -1,7 +1,7 @@
 //! The times of all passes, from the first one into the steady state.
 
 use anyhow::Result;
-use firstpass_statistics::{joint::Joint, median};
+use firstpass_statistics::joint::Joint;
 use plotters::prelude::*;
 
 use crate::{
@@ -206,13 +206,7 @@ impl Panel<'_> {
             let line = place.line(&process.times);
             canvas.line(&line, colour.mix(0.25), 1.0)?;
         }
-        let medians: Vec<f64> = (0..self.latency.passes)
-            .filter_map(|n| {
-                let processes = self.latency.processes.iter();
-                let undisturbed = median(processes.clone().filter_map(|p| p.pass(n + 1)));
-                undisturbed.or_else(|| median(processes.filter_map(|p| p.times.get(n).copied())))
-            })
-            .collect();
+        let medians = self.latency.typical_passes();
         canvas.line(&place.line(&medians), colour.to_rgba(), 2.5)?;
         for (n, time) in medians.iter().take(DOTS).enumerate() {
             canvas.dot(place.point(n, *time), 4.0, colour.to_rgba())?;
