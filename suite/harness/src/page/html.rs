@@ -22,7 +22,7 @@ const SCRIPT: &str = include_str!("../../templates/html/script.js");
 const PICTURES: usize = 1_000_000;
 
 /// A page of the report, in markdown.
-pub(crate) struct Page<'a> {
+pub struct Page<'a> {
     /// Its file, such as `trust.md`, to which links of other pages lead.
     pub file: &'a str,
     pub title: &'a str,
@@ -45,6 +45,21 @@ pub(crate) fn document(
     pages: &[Page],
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> Result<String> {
+    document_with(title, pages, files, "")
+}
+
+/// The same with a further script of a test. No other script runs: the page names those that may by their
+/// digest.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub fn document_with(
+    title: &str,
+    pages: &[Page],
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+    test: &str,
+) -> Result<String> {
+    let script = format!("{SCRIPT}{test}");
     let names: Vec<&str> = pages.iter().map(|page| page.file).collect();
     let mut left = PICTURES;
     let pages: Vec<Rendered> = pages
@@ -55,10 +70,10 @@ pub(crate) fn document(
             html: safe(body(page, &names, files, &mut left)),
         })
         .collect();
-    let script_sha256 = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
+    let script_sha256 = BASE64_STANDARD.encode(Sha256::digest(&script));
     template::render(
         "html/report.html.j2",
-        context! { title, pages, style => safe(STYLE), script => safe(SCRIPT), script_sha256 => safe(script_sha256) },
+        context! { title, pages, style => safe(STYLE), script => safe(script), script_sha256 => safe(script_sha256) },
     )
 }
 
@@ -224,7 +239,7 @@ fn percent_decoded(target: &str) -> String {
 }
 
 /// The fragment of a heading, as GitHub makes it.
-pub(crate) fn slug(heading: &str) -> String {
+pub fn slug(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter_map(|c| match c {
         ' ' => Some('-'),

@@ -1,6 +1,6 @@
 //! How anything is rendered: tables, numbers, plots, and the generated parts of pages.
 
-pub(crate) mod html;
+pub mod html;
 pub mod markdown;
 pub mod numbers;
 pub mod plots;
@@ -13,6 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+pub use html::slug;
 pub use splice::{Block, splice};
 
 /// Writes a file and the folders that it lies in.

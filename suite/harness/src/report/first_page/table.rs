@@ -45,10 +45,10 @@ fn table(analysis: &Analysis, model: &ModelDescription) -> Table {
     let with_classes = rows.iter().any(|row| row.golden_classes.is_some());
     let with_tuned = rows.iter().any(|row| row.tuned.contains_key(&threads));
     let mut header = vec!["engine", "outputs"];
-    header.extend(with_faces.then_some("same faces"));
-    header.extend(with_classes.then_some("same class"));
+    header.extend(with_faces.then_some("faces"));
+    header.extend(with_classes.then_some("class"));
     header.extend(["cold start", "pass 1", "pass 2", "steady"]);
-    header.extend(with_tuned.then_some("pass 1, tuned"));
+    header.extend(with_tuned.then_some("tuned"));
     let lines = rows.iter().map(|row| {
         let latency = row.latency.get(&threads);
         let time = |of: fn(&Latency) -> Option<&Estimate>| {
