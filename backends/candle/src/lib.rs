@@ -17,7 +17,7 @@ mod tests;
 
 use std::{collections::BTreeMap, fs::File, path::Path};
 
-use firstpass_onnx::{Bytes, decode_with_opset};
+use firstpass_onnx::{Bytes, decode_with_opset, external};
 use firstpass_probe::{
     Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, PassTimes, Profiler,
     Result, THREADS, Tensor, Tensors,
@@ -66,7 +66,13 @@ impl Backend for Candle {
             ),
             (
                 "float kernels".into(),
-                "gemm (1x1), conv2d (dense), own (grouped)".into(),
+                "gemm (1x1), conv2d (dense), own (depthwise, other windows)".into(),
+            ),
+            (
+                "quantizing".into(),
+                "x / scale, as ONNX defines it; x · (1 / scale) in files that are written for fbgemm, \
+                 which have float biases beside int8 weights"
+                    .into(),
             ),
             (THREADS.into(), engine.settings.threads.to_string()),
         ]);
@@ -79,7 +85,8 @@ impl Backend for Candle {
         let path = &model.path;
         let load = || {
             let bytes = read(path, engine.settings.model_file)?;
-            let graph = decode_with_opset(bytes)?;
+            let mut graph = decode_with_opset(bytes)?;
+            external::read(&mut graph.0, path)?;
             let mut outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
             if outputs.is_empty() {
                 outputs = graph.0.output.iter().map(|o| o.name.as_str()).collect();
@@ -176,7 +183,8 @@ fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
         Data::U8(values) => Ok(Values::U8(values)),
         // ONNX keeps truth values in bytes, and so does the executor.
         Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
-        Data::F64(_) | Data::I8(_) => Err(Error::unsupported(format!(
+        Data::I8(values) => Ok(Values::I8(values)),
+        _ => Err(Error::unsupported(format!(
             "an input of {}",
             input.dtype().key()
         ))),

@@ -70,14 +70,27 @@ impl Value {
                 limits,
             }))
         };
-        match &constant.values {
-            Values::F32(values) => Self::Float(Arc::new(Array {
+        let floats = |values: Vec<f32>| {
+            Self::Float(Arc::new(Array {
                 dims: constant.dims.clone(),
-                values: values.clone(),
-            })),
+                values,
+            }))
+        };
+        match &constant.values {
+            Values::F32(values) => floats(values.clone()),
+            Values::F64(values) => floats(values.iter().map(|&v| v as f32).collect()),
+            Values::F16(values) => floats(values.iter().map(|&v| v.into()).collect()),
+            Values::BF16(values) => floats(values.iter().map(|&v| v.into()).collect()),
             Values::I64(values) => Self::Whole(Arc::new(values.clone())),
             Values::U8(values) => integers(values.iter().map(|&v| v.into()).collect(), (0, 255)),
             Values::I8(values) => integers(values.iter().map(|&v| v.into()).collect(), (-128, 127)),
+            Values::U16(values) => {
+                integers(values.iter().map(|&v| v.into()).collect(), (0, 65_535))
+            }
+            Values::I16(values) => integers(
+                values.iter().map(|&v| v.into()).collect(),
+                (-32_768, 32_767),
+            ),
             Values::I32(values) => integers(values.clone(), (i32::MIN, i32::MAX)),
         }
     }

@@ -6,9 +6,11 @@ mod agreement;
 mod bad_input;
 mod context;
 mod direct;
+mod files;
 pub mod imports;
 mod own;
 mod properties;
+mod sequences;
 mod small_graphs;
 mod steps;
 
@@ -21,6 +23,7 @@ use libtest_mimic::{Arguments, Failed};
 use crate::context::Context;
 
 pub use direct::{Direct, direct};
+pub use files::{external_weights, run_onnx};
 pub use libtest_mimic::Trial as Test;
 pub use own::{Ended, alone, test};
 pub use small_graphs::output_of_case;
@@ -59,6 +62,7 @@ fn tests<B: Backend + 'static>(
     tests.extend(agreement::tests::<B>(context));
     tests.extend(bad_input::tests::<B>(context));
     tests.extend(properties::tests::<B>(context));
+    tests.extend(sequences::tests::<B>());
     tests.extend(small_graphs::tests::<B>(context));
     tests.extend(own);
     let Err(Outcome::Failed(error)) = described else {

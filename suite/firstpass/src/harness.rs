@@ -14,6 +14,7 @@ use firstpass_harness::{
         analysis::{Analysis, Row},
         judge::latency::Latency,
         measure as campaign,
+        reference::Kind,
     },
     user_model::{
         Inputs, OpenShape, Signature, UserModel,
@@ -217,6 +218,8 @@ fn run(
         variants: BTreeMap::new(),
         first_format_only: true,
         agreement_only: BTreeSet::new(),
+        seek_reference: true,
+        asked_budget_s: None,
     };
     let record = folder.path.join("record");
     campaign::run(workspace, &engines, workload, &settings, &record).map_err(failed)
@@ -264,13 +267,13 @@ fn summary(measured: &Analysis) -> Result<Summary> {
         )));
     };
     let rows = measured.rows(model);
-    let is_reference = |row: &&Row| row.verdict == Some(ExpectationVerdict::Reference);
-    let reference = match rows.iter().find(is_reference) {
-        Some(row) => Reference::Engine(row.label.clone()),
-        None if measured.references.contains_key(&model.name) => {
-            Reference::Golden(model.golden_from.clone())
-        }
-        None => Reference::Nothing,
+    let kind = measured.references.get(&model.name);
+    let reference = match kind.map(|reference| reference.kind.clone()) {
+        Some(Kind::Golden(from)) => Reference::Golden(from),
+        Some(Kind::Referee { .. }) => Reference::Referee,
+        Some(Kind::Agreed(labels)) => Reference::Engines(labels),
+        Some(Kind::Undecided) => Reference::EachOther,
+        Some(Kind::Nothing) | None => Reference::Nothing,
     };
     let mut engines = Vec::new();
     let unavailable = measured.unavailable();
@@ -380,7 +383,11 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
     let seen = row.outputs.as_ref().map_or(0, BTreeMap::len);
     let samples = measured.samples().len();
     let outcome = match &row.verdict {
+        _ if !row.not_finite.is_empty() => Outcome::Other(row.not_finite.join("; ")),
         Some(ExpectationVerdict::Unexpected(how) | ExpectationVerdict::Differs(how)) => {
+            Outcome::Other(how.join("; "))
+        }
+        Some(ExpectationVerdict::Undecided(how)) if !how.is_empty() => {
             Outcome::Other(how.join("; "))
         }
         _ if changing.is_some() => Outcome::Other(changing.unwrap_or_default()),
@@ -388,7 +395,6 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
             "it gave outputs for {seen} of {samples} samples; give it more time with `.budget(…)`"
         )),
         None => Outcome::NotCompared("there is nothing to compare with".into()),
-        Some(ExpectationVerdict::Reference) => Outcome::Reference,
         Some(_) if is_nothing => Outcome::NotCompared("its outputs hold no values".into()),
         Some(verdict) => Outcome::Same(verdict.to_string()),
     };

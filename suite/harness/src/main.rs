@@ -12,7 +12,7 @@ use firstpass_harness::{
         self,
         first_passes::{aa, error_rates},
     },
-    user_model::{check, golden, init},
+    user_model::{check, golden, init, named},
 };
 use firstpass_trial::{setup, workspace::Workspace};
 
@@ -68,6 +68,9 @@ fn main() -> ExitCode {
     let matches = command_line().get_matches();
     let is_gate = matches.subcommand_name() == Some("gate");
     let done = Workspace::find().and_then(|workspace| {
+        if let Some((_, arguments)) = matches.subcommand() {
+            named::describe_named(&workspace, arguments)?;
+        }
         if let Some((name, arguments)) = matches.subcommand()
             && let Some(study) = studies::ALL.into_iter().find(|s| s.name() == name)
         {

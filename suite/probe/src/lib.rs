@@ -27,6 +27,7 @@ pub use backend::{Arithmetic, Backend, EngineInfo};
 pub use clock::{monotonic_ns, observe};
 pub use data::{Data, Dtype};
 pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
+pub use half::{bf16, f16};
 pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
 pub use model::{Format, Model, OutputSpec, TensorSpec};
@@ -35,7 +36,7 @@ pub use process::{ALLOCATOR, apply as apply_to_process};
 pub use profile::{
     OperatorTime, PassTimes, Profile, ProfiledOperator, ProfiledPass, Profiler, profile,
 };
-pub use runner::{Session, request, run};
+pub use runner::{OUTPUT_ORDER, Session, request, run};
 pub use tensor::{Tensor, Tensors, read_tensors, write_tensors, write_tensors_with};
 pub use tuned::{Need, Tuned};
 pub use warm_up::{WARM_UP, warm_up_passes};

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use firstpass_probe::Format;
+use firstpass_probe::{Format, Knobs};
 use serde::Deserialize;
 
 /// All that one backend declares.
@@ -25,6 +25,8 @@ pub struct Known {
     pub thread_dependent: Vec<Exception>,
     /// What makes the engine's sums exact where its kernels may saturate.
     pub exact_sums: Option<ExactSums>,
+    /// What makes the engine compute the graph as the file has it.
+    pub without_optimizations: Option<WithoutOptimizations>,
     #[serde(default)]
     pub operator: Vec<DeclaredOperator>,
     #[serde(default)]
@@ -38,6 +40,17 @@ pub struct ExactSums {
     /// A knob with its value; `None` where the engine has no such switch.
     pub setting: Option<(String, String)>,
     /// Where it saturates without, and what the switch does.
+    pub reason: String,
+}
+
+/// How an engine computes every operator of the file by itself. Engines whose outputs then agree are what
+/// outputs are compared with where there is nothing better.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WithoutOptimizations {
+    /// Knobs with their values.
+    pub settings: Knobs,
+    /// What these switch off.
     pub reason: String,
 }
 

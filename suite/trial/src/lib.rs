@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod model;
 pub mod observation;
 pub mod outputs;
+pub mod own_model;
 pub mod page_cache;
 mod polling_reader;
 pub mod process;

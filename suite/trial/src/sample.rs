@@ -102,7 +102,8 @@ impl Sample {
         );
         let target = model.picture().with_context(|| {
             format!(
-                "{} takes no pictures: its model.toml has no [input.preprocess]",
+                "{} takes no pictures: its model.toml has no preprocess in [input]; give tensors with --sample \
+                 FILE.npz, or say there how a picture becomes the input",
                 model.name
             )
         })?;

@@ -14,6 +14,7 @@ use crate::{
     manifest::Manifest,
     model::{InputSpec, ModelDescription},
     outputs::Outputs,
+    own_model,
     sample::Sample,
     workspace::Workspace,
 };
@@ -89,7 +90,8 @@ impl Workload {
         Ok(models)
     }
 
-    /// A model by the name of a fixture, or by the path of a `model.toml` or of its folder.
+    /// A model by the name of a fixture, or by the path of a `model.toml` or of its folder, or of a model file that
+    /// was described before: see [`own_model`].
     ///
     /// # Errors
     /// Fails where there is no such model; the message lists the fixtures.
@@ -97,6 +99,9 @@ impl Workload {
         let path = Path::new(name);
         if path.is_dir() {
             return ModelDescription::read(&path.join("model.toml"));
+        }
+        if own_model::is_model_file(path) {
+            return own_model::read(workspace, path);
         }
         if path.is_file() {
             return ModelDescription::read(path);
@@ -107,9 +112,34 @@ impl Workload {
         }
         let names: Vec<String> = models.into_iter().map(|m| m.name).collect();
         bail!(
-            "no model {name:?}: give the path of a model.toml, or one of {}",
+            "no model {name:?}: give the path of a model file or of a model.toml, or one of {}",
             names.join(", ")
         )
+    }
+
+    /// What these models are run on where nothing is named: at most `most` photographs of the fixtures, but made-up
+    /// inputs for a model of the user's own that takes no pictures.
+    ///
+    /// # Errors
+    /// Fails where the fixtures cannot be read, and where models take inputs of several kinds.
+    pub fn usual_samples(
+        workspace: &Workspace,
+        models: &[ModelDescription],
+        most: usize,
+    ) -> Result<Vec<Sample>> {
+        let without_pictures = models.iter().find(|model| model.picture().is_none());
+        let made_up = without_pictures.map_or_else(Vec::new, |m| own_model::made_up(workspace, m));
+        let mut samples = if made_up.is_empty() {
+            Sample::fixtures(&workspace.fixtures())?
+        } else {
+            ensure!(
+                models.len() == 1,
+                "inputs are made up for one model at a time; name one with --model, or give --sample"
+            );
+            made_up
+        };
+        samples.truncate(most);
+        Ok(samples)
     }
 
     /// Checks, before an engine reads it, that a file of a model is what it should be: a file of the

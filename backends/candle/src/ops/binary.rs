@@ -9,7 +9,10 @@ use super::{
     operation::{Compiled, Inputs, Operation, Operator, buffer, expect_type},
     unary::clamp,
 };
-use crate::graph::{Bounds, Node};
+use crate::{
+    graph::{Bounds, Node},
+    kernels::Isa,
+};
 
 /// An arithmetic function of two numbers of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,7 @@ impl Operation for Binary {
             expect_type(left.dtype, DType::F32)?;
         }
         let operator = Arithmetic {
+            isa: inputs.isa,
             function: self.function,
             bounds: self.bounds,
             strides: Strides::of(&left.dims, &right.dims, &dims),
@@ -96,6 +100,7 @@ impl Operation for Binary {
 
 /// [`Binary`] on tensors of certain shapes.
 pub struct Arithmetic {
+    isa: Isa,
     function: Function,
     bounds: Bounds,
     strides: Strides,
@@ -105,6 +110,7 @@ impl Arithmetic {
     /// Without bounds, into a tensor of the broadcast shape.
     pub fn new(function: Function, left: &[usize], right: &[usize], out: &[usize]) -> Self {
         Self {
+            isa: Isa::detect(),
             function,
             bounds: Bounds::NONE,
             strides: Strides::of(left, right, out),
@@ -151,12 +157,17 @@ impl Arithmetic {
         macro_rules! clamped {
             ($function:expr) => {
                 if self.bounds == Bounds::NONE {
-                    zip(strides, left, right, out, $function)
+                    zip(self.isa, strides, left, right, out, $function)
                 } else {
                     let function = $function;
-                    zip(strides, left, right, out, move |a: f32, b: f32| {
-                        clamp(function(a, b), low, high)
-                    })
+                    zip(
+                        self.isa,
+                        strides,
+                        left,
+                        right,
+                        out,
+                        move |a: f32, b: f32| clamp(function(a, b), low, high),
+                    )
                 }
             };
         }
@@ -184,7 +195,7 @@ impl Arithmetic {
     ) -> CandleResult<()> {
         let right = right.to_dtype(T::DTYPE)?;
         let failed = std::sync::atomic::AtomicBool::new(false);
-        zip(&self.strides, left, &right, out, |a: T, b: T| {
+        zip(self.isa, &self.strides, left, &right, out, |a: T, b: T| {
             function(a, b).unwrap_or_else(|| {
                 failed.store(true, std::sync::atomic::Ordering::Relaxed);
                 T::zero()

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     geometry::{Span, Window},
-    graph::{Bias, Bounds, Quantization, QuantizedConv},
+    graph::{Bias, Bounds, QuantizedConv, Target},
     kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, PANEL, QUAD, Requantization, Rows},
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
@@ -54,7 +54,7 @@ pub struct IntConv {
     isa: Isa,
     conv: Arc<QuantizedConv>,
     bounds: Bounds,
-    output_quantization: Quantization,
+    output_target: Target,
     kernel: OnceLock<Kernel>,
     window: Window,
     /// A row of padding, which is the zero point.
@@ -70,14 +70,14 @@ impl IntConv {
         isa: Isa,
         conv: Arc<QuantizedConv>,
         bounds: Bounds,
-        output_quantization: Quantization,
+        output_target: Target,
         window: Window,
         [input, output]: [[usize; 4]; 2],
     ) -> Self {
         Self {
             isa,
             bounds,
-            output_quantization,
+            output_target,
             kernel: OnceLock::new(),
             window,
             padding: vec![conv.input.zero; input[2] * input[3]],
@@ -117,13 +117,8 @@ impl IntConv {
         self.kernel.get_or_init(|| {
             let (conv, weights) = (&self.conv, &self.conv.weights[..]);
             let channels = self.output[3];
-            let requantization = requantization(
-                conv,
-                weights,
-                channels,
-                self.bounds,
-                self.output_quantization,
-            );
+            let requantization =
+                requantization(conv, weights, channels, self.bounds, self.output_target);
             if self.is_depthwise() {
                 let Window {
                     vertical,
@@ -446,7 +441,7 @@ fn requantization(
     weights: &[i8],
     channels: usize,
     bounds: Bounds,
-    output: Quantization,
+    output: Target,
 ) -> Requantization {
     use crate::graph::WeightScales::{PerChannel, PerTensor};
 
@@ -475,7 +470,7 @@ fn requantization(
             vec![0.0; channels]
         }
     };
-    let factor = (0..channels).map(|channel| scale(channel) / output.scale);
+    let factor = (0..channels).map(|channel| scale(channel) / output.quantization.scale);
     Requantization::new(
         correction,
         bias,

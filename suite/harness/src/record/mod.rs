@@ -25,7 +25,7 @@ use firstpass_trial::{
     affinity::Affinity,
     machine::Machine,
     model::ModelDescription,
-    observation::{Cell, Observation},
+    observation::{Cell, Observation, Purpose},
     outputs::Outputs,
     sample::Sample,
     workload::{Workload, relative},
@@ -94,6 +94,13 @@ pub struct RunSettings {
     /// Models of which only the outputs were observed: their times are measured on request.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub agreement_only: BTreeSet<String>,
+    /// Whether, for models without golden outputs, the referee was asked, and each engine without its
+    /// optimizations.
+    #[serde(default)]
+    pub seek_reference: bool,
+    /// The time that the user gave where this run had a share of it only, in s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_budget_s: Option<f64>,
 }
 
 /// Half widths of 95 % intervals, as shares of their figures.
@@ -280,10 +287,13 @@ impl Record {
         Workload::new(workspace, models, samples.collect())
     }
 
-    /// Every cell that the run measured, tried to, or had no time for.
+    /// Every cell that the run measured, tried to, or had no time for; not what stands in for golden outputs.
     pub fn cells(&self) -> BTreeSet<&Cell> {
         let stopped = self.backends.values().flat_map(|b| &b.stops);
-        let observed = self.observations().map(|o| &o.cell);
+        let measured = self
+            .observations()
+            .filter(|o| o.purpose != Purpose::Reference);
+        let observed = measured.map(|o| &o.cell);
         observed.chain(stopped.map(|(cell, _)| cell)).collect()
     }
 
@@ -381,6 +391,8 @@ pub(crate) mod tests {
                 variants: BTreeMap::new(),
                 first_format_only: false,
                 agreement_only: BTreeSet::new(),
+                seek_reference: false,
+                asked_budget_s: None,
             },
             models: Vec::new(),
             samples: Vec::new(),

@@ -76,6 +76,7 @@ impl Arguments {
             && measure.backends.is_empty()
             && measure.models.is_empty()
             && measure.images.is_empty()
+            && measure.samples.is_empty()
     }
 
     fn folder(&self, workspace: &Workspace) -> PathBuf {
@@ -104,6 +105,8 @@ impl Arguments {
             variants: BTreeMap::new(),
             first_format_only: false,
             agreement_only: BTreeSet::new(),
+            seek_reference: true,
+            asked_budget_s: None,
         };
         if self.quick {
             return RunSettings {
@@ -112,7 +115,6 @@ impl Arguments {
                 passes: 20,
                 // Two show a pass that depends on the one before, but take twice the time.
                 agreement_passes: 1,
-                skip_arithmetic: true,
                 threads: vec![1],
                 budget_s: 90.0,
                 process_budget_ms: 500,

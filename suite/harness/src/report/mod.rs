@@ -72,6 +72,24 @@ struct Page {
     expected: String,
 }
 
+impl Page {
+    /// Says where the record of the report lies that is no longer shown: it is kept, whenever it was measured.
+    fn say_what_it_replaces(&self, record: &Path) {
+        let shown = self.current.as_deref().and_then(Block::source_of);
+        let Some(shown) = shown.map(|source| self.path.with_file_name(source)) else {
+            return;
+        };
+        if shown != record && shown.is_dir() {
+            eprintln!(
+                "{} showed {}, which is kept: `cargo firstpass report --from {} --out FOLDER` shows it again",
+                self.path.display(),
+                shown.display(),
+                shown.display()
+            );
+        }
+    }
+}
+
 /// The pages of a report: its own `README.md` and, for *the* report of the workspace, the excerpt
 /// in the README of the project.
 fn pages(
@@ -139,6 +157,7 @@ pub fn write(
         write_file(&folder.join(path), bytes).with_context(what_next)?;
     }
     for page in pages(workspace, folder, record, &analysis, &rendered)? {
+        page.say_what_it_replaces(record);
         write_file(&page.path, page.expected.as_bytes()).with_context(what_next)?;
     }
     if with_html {

@@ -259,7 +259,7 @@ mod tests {
         // What the code of the day makes of a page is not compared, and all else is.
         std::fs::write(&page, unmarked(&text))?;
         check(&workspace, dir.path(), false)?;
-        std::fs::write(&page, text.replace("## Verdict", "## My verdict"))?;
+        std::fs::write(&page, text.replace("## The answer", "## My answer"))?;
         let error = check(&workspace, dir.path(), false).expect_err("the page differs");
         let differs = "README.md is not what its record renders to";
         assert!(format!("{error:#}").contains(differs), "{error:#}");

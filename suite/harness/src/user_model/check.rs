@@ -4,15 +4,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use firstpass_probe::{Knobs, Tuned, file_name};
+use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
     affinity::Affinity,
     machine::all_threads,
+    own_model,
+    process::Probe,
     setup,
     tensor_files::is_tensors,
     workload::Workload,
@@ -42,6 +44,26 @@ const QUICK_BUDGET: f64 = 60.0;
 const TUNING: f64 = 0.4;
 const REPORT: f64 = 0.45;
 
+/// With less of the time left nothing is profiled: each engine needs two processes for that.
+const LEAST_PROFILING: f64 = 0.05;
+
+/// What goes on around the measuring, in s: engines say what they are, and the report is rendered.
+const AROUND: f64 = 5.0;
+
+/// The time of the whole command, in s, and what is left of it for measuring.
+struct TimeLeft {
+    began: Instant,
+    whole: f64,
+}
+
+impl TimeLeft {
+    fn left(&self) -> f64 {
+        // A short time is for measuring all the same.
+        let around = AROUND.min(self.whole / 4.0);
+        (self.whole - around - self.began.elapsed().as_secs_f64()).max(1.0)
+    }
+}
+
 const TARGET: Target = Target {
     steady: 0.03,
     first_pass: 0.10,
@@ -68,7 +90,7 @@ pub struct Arguments {
     /// Numbers of threads [default: 1 and all]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     threads: Vec<usize>,
-    /// The time for all measuring, such as 90s, 5m or 1h; builds are not part of it [default: 6m]
+    /// The time for the whole command, such as 90s, 5m or 1h; builds are not part of it [default: 6m]
     #[arg(long, value_name = "TIME")]
     budget: Option<Time>,
     /// A look within two minutes: agreement and first passes only, one thread
@@ -94,12 +116,17 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             file.display()
         );
     }
+    measure::check_threads(&arguments.threads)?;
     // Without a library its engine is a row that says so; the others are measured.
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
     let backends = measure::chosen_backends(workspace, &arguments.backends)?;
     let (folder, workload) = workload(workspace, arguments)?;
+    for backend in &backends {
+        // Builds are no part of the time. One that fails is a row that says so.
+        drop(Probe::build(workspace, backend));
+    }
     let record = folder.join("records").join(campaign::record_name());
     let whole = arguments.budget.map_or(
         if arguments.quick {
@@ -109,6 +136,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         },
         |Time(time)| time.as_secs_f64(),
     );
+    let time = TimeLeft {
+        began: Instant::now(),
+        whole,
+    };
     let mut tuned = Tuned::default();
     if !arguments.quick {
         let for_tuning = arguments.measure(whole * TUNING);
@@ -123,11 +154,23 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             Err(error) => eprintln!("no settings were tried: {}", shown(&format!("{error:#}"))),
         }
     }
-    let settings =
-        arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &tuned)?;
+    let for_report = match (arguments.quick, arguments.budget) {
+        (true, None) => QUICK_BUDGET,
+        (true, Some(_)) => time.left(),
+        (false, _) => time.left() * REPORT / (1.0 - TUNING),
+    };
+    let settings = RunSettings {
+        asked_budget_s: Some(whole),
+        ..arguments.settings(for_report, &tuned)?
+    };
     let record = campaign::run(workspace, &backends, &workload, &settings, &record)?;
     if !arguments.quick {
-        explain_it(workspace, &backends, &workload, whole, &tuned, &record)?;
+        if time.left() > LEAST_PROFILING * whole {
+            let left = time.left();
+            explain_it(workspace, &backends, &workload, left, &tuned, &record)?;
+        } else {
+            eprintln!("not profiled: the budget is used up; give a longer --budget");
+        }
     }
     let record = record
         .canonicalize()
@@ -137,11 +180,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     println!("report: {}", folder.join("README.md").display());
     report::command::show_html(&folder, arguments.open);
     println!("record: {}", record.display());
-    let ran = analysis
-        .models()
-        .iter()
-        .flat_map(|model| analysis.rows(model));
-    Ok(if ran.into_iter().any(|row| row.outputs.is_some()) {
+    Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS
     } else {
         eprintln!("error: no engine runs this model; the report says why");
@@ -155,6 +194,8 @@ impl Arguments {
             backends: self.backends.clone(),
             models: Vec::new(),
             images: Vec::new(),
+            samples: Vec::new(),
+            inputs: Vec::new(),
             threads: self.threads.first().copied().into_iter().collect(),
             budget: Some(Time(Duration::from_secs_f64(budget_s))),
             processes: None,
@@ -182,7 +223,7 @@ impl Arguments {
             least_processes: 3,
             passes: 40,
             agreement_passes: 2,
-            skip_arithmetic: self.quick,
+            skip_arithmetic: false,
             threads: Vec::new(),
             budget_s,
             process_budget_ms: if self.quick { 500 } else { 1500 },
@@ -193,6 +234,8 @@ impl Arguments {
             variants: variants.collect::<BTreeMap<_, _>>(),
             first_format_only: false,
             agreement_only: BTreeSet::new(),
+            seek_reference: true,
+            asked_budget_s: None,
         })
     }
 }
@@ -201,7 +244,7 @@ fn explain_it(
     workspace: &Workspace,
     backends: &[Backend],
     workload: &Workload,
-    whole: f64,
+    budget_s: f64,
     tuned: &Tuned,
     record: &Path,
 ) -> Result<()> {
@@ -209,7 +252,7 @@ fn explain_it(
         rounds: 4,
         passes: 12,
         threads: 1,
-        budget_s: whole * (1.0 - TUNING - REPORT),
+        budget_s,
     };
     explain::measure(workspace, backends, workload, settings, tuned, record).map(drop)
 }
@@ -222,14 +265,16 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
         Some(path) => Workload::find_model(workspace, &path.to_string_lossy())?,
         None => own.describe(workspace, &arguments.samples, !arguments.images.is_empty())?,
     };
+    let source = match described {
+        Some(_) => model.file.clone(),
+        None => own.first().context("give a model file")?.clone(),
+    };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => workspace
-            .reports()
-            .join("check")
-            .join(file_name(&model.name)),
+        None => own_model::folder(&workspace.reports().join("check"), &model.name, &source),
     };
     let folder = std::path::absolute(&folder)?;
+    own_model::claim(&folder, &source)?;
     let inputs = Inputs {
         files: [&arguments.images[..], &arguments.samples[..]].concat(),
         golden: arguments.golden.clone(),

@@ -12,6 +12,7 @@ use firstpass_trial::{
     input_role::Role,
     made_up_input::made_up,
     model::{InputSpec, ModelDescription},
+    own_model::{INPUTS, MADE_UP},
     sample::Sample,
     tensor_files::{UNNAMED, read_named},
     workload::Workload,
@@ -25,9 +26,6 @@ use crate::user_model::{
 
 /// Made-up inputs: one alone could hide that outputs do not depend on it.
 const RANDOM_INPUTS: u64 = 2;
-
-/// What the names of made-up inputs begin with.
-const MADE_UP: &str = "random-";
 
 /// What a model is run on.
 #[derive(Debug, Clone, Default)]
@@ -52,18 +50,9 @@ pub fn lay_out(
     folder: &Path,
     trust: bool,
 ) -> Result<Workload> {
-    let made_up = folder.join("inputs");
-    fs::create_dir_all(&made_up).with_context(|| {
-        format!(
-            "cannot write to {}; give a writable folder with --out",
-            folder.display()
-        )
-    })?;
     let mut samples: Vec<Sample> = inputs.files.iter().map(|f| Sample::from_file(f)).collect();
     if samples.is_empty() {
-        for seed in 1..=RANDOM_INPUTS {
-            samples.push(make_up(&model, seed, &made_up)?);
-        }
+        samples = make_up_all(&model, &folder.join(INPUTS))?;
     }
     if let Some(golden) = &inputs.golden {
         let path = folder.join("golden.safetensors");
@@ -87,6 +76,18 @@ pub fn lay_out(
         workload.golden(model)?;
     }
     Ok(workload)
+}
+
+/// Makes up the inputs of a model, in files of a folder.
+pub(super) fn make_up_all(model: &ModelDescription, folder: &Path) -> Result<Vec<Sample>> {
+    fs::create_dir_all(folder).with_context(|| {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    })?;
+    let seeds = 1..=RANDOM_INPUTS;
+    seeds.map(|seed| make_up(model, seed, folder)).collect()
 }
 
 /// Made-up inputs of a model, in a file.

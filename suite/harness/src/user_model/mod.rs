@@ -1,11 +1,16 @@
 //! Models of the user's own: from files and a few words on the command line to a `model.toml`.
 
+mod archive;
 pub mod arguments;
 pub mod check;
+mod foreign;
 pub mod golden;
 pub mod init;
 mod layout;
+pub mod named;
 mod outputs;
+#[cfg(test)]
+mod said;
 mod signature;
 mod text;
 
@@ -299,9 +304,10 @@ impl UserModel {
 
 fn output(declared: &Declared) -> OutputSpec {
     let shape = declared.shape();
-    let elements = shape
-        .as_deref()
-        .map(|shape| shape.iter().product::<usize>());
+    let elements = shape.as_deref().and_then(|shape| {
+        let mut lengths = shape.iter();
+        lengths.try_fold(1_usize, |count, &length| count.checked_mul(length))
+    });
     let step = declared
         .step
         .filter(|_| declared.dtype == Dtype::F32)

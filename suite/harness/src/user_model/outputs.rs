@@ -1,7 +1,7 @@
 //! The outputs of a model whose file does not tell them.
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_probe::{Format, Knobs};
+use firstpass_probe::{Format, Knobs, OUTPUT_ORDER, read_tensors};
 use firstpass_trial::{
     model::ModelDescription,
     process::{Probe, once},
@@ -57,8 +57,17 @@ pub(crate) fn outputs_of_torchscript(
             .into_iter()
             .map(|(name, tensor)| (name, tensor.into_parts().0))
             .collect();
-        // Of the same length but for the number at the end.
-        outputs.sort_by_key(|(name, _)| (name.len(), name.clone()));
+        // In the order in which the module returns them. Names that Firstpass gave are of the same length but
+        // for the number at the end.
+        let (_, metadata) = read_tensors(&saved)?;
+        let order: Vec<String> = match metadata.get(OUTPUT_ORDER) {
+            Some(order) => serde_json::from_str(order)?,
+            None => Vec::new(),
+        };
+        outputs.sort_by_key(|(name, _)| {
+            let place = order.iter().position(|known| known == name);
+            (place, name.len(), name.clone())
+        });
         return Ok(outputs);
     }
     bail!(

@@ -56,9 +56,8 @@ pub fn to_toml(model: &ModelDescription) -> Result<String> {
     }
     writeln!(
         out,
-        "\n# One file of each format: torchscript, onnx (float, or with QuantizeLinear and \
-         DequantizeLinear),\n# onnx-qoperator (with QLinearConv). Each engine reads those that it \
-         knows."
+        "\n# One file of each format, such as onnx (float or quantized, in any form) and torchscript. \
+         Each engine\n# reads those that it knows."
     )?;
     writeln!(out, "[artifacts]")?;
     for (format, path) in &model.artifacts {

@@ -72,8 +72,9 @@ pub(crate) fn svg(height: f64, paint: impl FnOnce(&Canvas) -> Result<()>) -> Res
     let fine = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
     let shown = format!("width=\"{WIDTH:.0}\" height=\"{height:.0}\"");
     // What is the same in every text is said once.
-    let svg = svg.replacen(&fine, &format!("{shown} font-family=\"sans-serif\""), 1);
+    let svg = svg.replacen(&fine, &shown, 1);
     let svg = svg.replace(" font-family=\"sans-serif\" font-size", " font-size");
+    let svg = svg.replacen(" xmlns=", " font-family=\"sans-serif\" xmlns=", 1);
     Ok(svg.replace(" opacity=\"1\"", "") + "\n")
 }
 

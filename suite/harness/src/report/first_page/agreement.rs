@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
 use serde::Serialize;
 
-use crate::studies::first_passes::analysis::{Analysis, Row};
+use crate::studies::first_passes::{
+    analysis::{Analysis, Row},
+    verdict,
+};
 
 /// Whether the engines agree with the reference, and with each other in what they find.
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
-    /// Whose outputs the engines are compared with.
-    reference: String,
+    /// Whose outputs the engines are compared with; `None` where there are none.
+    pub reference: Option<String>,
+    /// What stands in for golden outputs, and how sure that is.
+    explanation: Option<String>,
     /// Engines that give the very integers of the reference.
     exact: Vec<String>,
     /// Engines that agree up to the rounding of f32.
@@ -73,7 +78,11 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
                 labels.push(row.label.clone());
                 *most = (*most).max(steps(row));
             }
-            Some(ExpectationVerdict::Differs(how) | ExpectationVerdict::Unexpected(how)) => {
+            Some(
+                ExpectationVerdict::Differs(how)
+                | ExpectationVerdict::Unexpected(how)
+                | ExpectationVerdict::Undecided(how),
+            ) if !how.is_empty() => {
                 differing.push(Difference {
                     label: row.label.clone(),
                     how: how.join("; "),
@@ -92,7 +101,8 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
         .collect();
     declared.sort_by_key(|d| std::cmp::Reverse(d.steps));
     Answer {
-        reference: analysis.reference(model).into(),
+        reference: analysis.reference(model),
+        explanation: verdict::compared_with(analysis, model),
         exact: with(|v| *v == ExpectationVerdict::Exact),
         rounded: with(|v| *v == ExpectationVerdict::FloatRounding),
         declared,

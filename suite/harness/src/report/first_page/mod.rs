@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::studies::first_passes::{
     analysis::{Analysis, Row},
     judge::latency::Latency,
+    verdict,
 };
 
 /// At most this many models have rows on the first page.
@@ -27,8 +28,12 @@ const MODELS: usize = 2;
 #[derive(Debug, Serialize)]
 pub(crate) struct FirstPage {
     run: RunFacts,
-    /// What went wrong, the worst first.
-    faults: Vec<String>,
+    /// Why nothing may have run: the inputs were made up.
+    hint: Option<String>,
+    /// What is wrong, the worst first.
+    findings: Vec<String>,
+    /// What holds, where nothing is wrong.
+    holds: Option<String>,
     models: Vec<ModelAnswers>,
     open: Option<open::Open>,
 }
@@ -37,7 +42,12 @@ impl FirstPage {
     /// The table of the model that a reader asks for first, for a terminal.
     pub(crate) fn first_table(&self) -> Option<String> {
         let model = self.models.first()?;
-        Some(format!("{}\n{}", model.title, model.table.terminal()))
+        let reference = model.agreement.reference.as_deref().unwrap_or("each other");
+        Some(format!(
+            "{}, outputs against {reference}\n{}",
+            model.title,
+            model.table.terminal()
+        ))
     }
 }
 
@@ -109,7 +119,9 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
             samples: analysis.samples().len(),
             others: others.map(|m| m.title.clone()).collect(),
         },
-        faults: analysis.faults(),
+        hint: analysis.only_made_up_inputs_failed(),
+        findings: analysis.faults(),
+        holds: verdict::what_holds(analysis),
         models,
         open: open::open(analysis),
     }

@@ -9,7 +9,7 @@ use crate::studies::first_passes::{
     analysis::{Analysis, Row},
     judge::{
         headlines::{Answer, fastest},
-        latency::{Figure, Latency},
+        latency::{Figure, LEAST_PASSES, Latency},
     },
     words,
 };
@@ -19,12 +19,16 @@ use crate::studies::first_passes::{
 pub(super) struct Ship {
     /// No difference that matters was found between these; several are in the order of their times.
     pub fastest: Vec<Engine>,
+    /// Whether no other engine with usable outputs was timed.
+    pub is_alone: bool,
     /// The first engine that is slower.
     pub next: Option<Rival>,
     /// Engines of which it is not decided yet whether they are slower.
     pub open: Vec<Rival>,
     /// The first engine to answer after its process starts, where that is decided.
     pub first_to_answer: Option<Engine>,
+    /// Whether engines differ and nothing says who is right.
+    pub is_undecided: bool,
     /// Engines whose outputs cannot be used, and why.
     pub unfit: Vec<Unfit>,
     /// The fastest engine whose timed code its users get, where the fastest one is this project's own.
@@ -71,7 +75,10 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
         })
         .collect();
     let fit: Vec<(&Row, &Latency)> = timed(rows, threads)
-        .filter(|(row, _)| unfit.iter().all(|u| u.label != row.label))
+        .filter(|(row, latency)| {
+            let is_fit = unfit.iter().all(|u| u.label != row.label);
+            is_fit && latency.passes >= LEAST_PASSES
+        })
         .collect();
     let ranked = ranked(&fit, Figure::Steady);
     let (best, _, _) = *ranked.first()?;
@@ -82,9 +89,13 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
     };
     let mut ship = Ship {
         fastest: vec![engine(&ranked[0])],
+        is_alone: ranked.len() == 1,
         next: None,
         open: Vec::new(),
         first_to_answer: first_to_answer(analysis, &fit),
+        is_undecided: fit.iter().any(|(row, _)| {
+            matches!(&row.verdict, Some(ExpectationVerdict::Undecided(how)) if !how.is_empty())
+        }),
         unfit,
         published: None,
     };
@@ -109,7 +120,8 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
         }
     }
     // A row that is claimed to be slower within rounds is not the fastest, whatever its median.
-    if alike.is_none_or(|cells| !cells.contains(&ranked[0].1.cell)) && ship.open.is_empty() {
+    let is_told = alike.is_some_and(|cells| cells.contains(&ranked[0].1.cell));
+    if ranked.len() > 1 && !is_told && ship.open.is_empty() {
         return None;
     }
     let is_own = |row: &Row| {
@@ -158,8 +170,13 @@ fn unfit(row: &Row) -> Option<String> {
     if row.outputs.is_none() {
         return Some("it gave no outputs".into());
     }
+    if !row.not_finite.is_empty() {
+        return Some(row.not_finite.join("; "));
+    }
     match row.verdict.as_ref()? {
-        ExpectationVerdict::Unexpected(how) => Some(how.join("; ")),
+        ExpectationVerdict::Unexpected(how) | ExpectationVerdict::Differs(how) => {
+            Some(how.join("; "))
+        }
         _ => None,
     }
 }

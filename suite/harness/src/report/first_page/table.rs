@@ -9,7 +9,8 @@ use crate::{
     page::{numbers::milliseconds, table::Table, template::markdown},
     studies::first_passes::{
         analysis::{Analysis, Row},
-        judge::latency::Latency,
+        judge::latency::{LEAST_PASSES, Latency},
+        untimed::untimed,
     },
 };
 
@@ -51,9 +52,14 @@ fn table(analysis: &Analysis, model: &ModelDescription) -> Table {
     header.extend(with_tuned.then_some("tuned"));
     let lines = rows.iter().map(|row| {
         let latency = row.latency.get(&threads);
-        let time = |of: fn(&Latency) -> Option<&Estimate>| {
-            let time = latency.and_then(of);
-            time.map_or_else(|| NONE.into(), |e| milliseconds(e.median))
+        // What was not timed has a first look.
+        let look = untimed(analysis, row)
+            .into_iter()
+            .find(|u| u.threads == threads);
+        let look = look.map(|untimed| untimed.look).unwrap_or_default();
+        let time = |of: fn(&Latency) -> Option<&Estimate>, look: Option<f64>| match latency {
+            Some(latency) => of(latency).map_or_else(|| NONE.into(), |e| milliseconds(e.median)),
+            None => look.map_or_else(|| NONE.into(), |ms| format!("about {}", milliseconds(ms))),
         };
         let mut line = vec![row.label.clone(), outputs(row)];
         if with_faces {
@@ -63,10 +69,14 @@ fn table(analysis: &Analysis, model: &ModelDescription) -> Table {
             line.push(classes(row));
         }
         line.extend([
-            time(|l| l.cold_start.as_ref()),
-            time(|l| l.pass.get(&1)),
-            time(|l| l.pass.get(&2)),
-            time(|l| l.steady.as_ref()),
+            time(|l| l.cold_start.as_ref(), look.cold_start),
+            time(|l| l.pass.get(&1), look.first_pass),
+            time(|l| l.pass.get(&2), look.second_pass),
+            // A few passes tell of no steady state.
+            time(
+                |l| l.steady.as_ref().filter(|_| l.passes >= LEAST_PASSES),
+                None,
+            ),
         ]);
         if with_tuned {
             let tuned = row.tuned.get(&threads);
@@ -92,9 +102,12 @@ fn outputs(row: &Row) -> String {
         None => NONE.into(),
         Some(ExpectationVerdict::Exact) => "exact".into(),
         Some(ExpectationVerdict::FloatRounding) => "equal".into(),
-        Some(ExpectationVerdict::Reference) => "reference".into(),
         Some(ExpectationVerdict::Declared { .. }) => within("as declared"),
-        Some(ExpectationVerdict::Differs(_)) => within("differs"),
+        _ if !row.not_finite.is_empty() => "⚠ NaN or infinite".into(),
+        Some(ExpectationVerdict::Undecided(how)) if how.is_empty() => "as others".into(),
+        Some(ExpectationVerdict::Differs(_) | ExpectationVerdict::Undecided(_)) => {
+            format!("⚠ {}", within("differs"))
+        }
         Some(ExpectationVerdict::Unexpected(_)) => format!("⚠ {}", within("differs")),
     }
 }

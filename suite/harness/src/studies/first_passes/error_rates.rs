@@ -77,8 +77,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
                 other.display(),
                 contradictions.len()
             );
-            for (question, _, _) in &contradictions {
-                println!("- {question:?}");
+            for (question, one, another) in &contradictions {
+                println!("- {}", contradiction(question, one, another));
             }
             kept &= contradictions.is_empty();
         }
@@ -88,6 +88,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A question with two answers, in words.
+fn contradiction(question: &Question, one: &Answer, another: &Answer) -> String {
+    format!("{question}: {one} in one, {another} in the other")
 }
 
 /// What a report says of it: how many kinds are judged as rightly as they must be, of how many, and the

@@ -64,7 +64,10 @@ pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) 
 /// The answer in a sentence, and the sections.
 pub(crate) fn trust(analysis: &Analysis) -> (String, Vec<String>) {
     let mut sections = vec![noise_section(analysis)];
-    let summary = disturbance::summarise(analysis.record.observations());
+    let summary = disturbance::summarise(
+        analysis.record.observations(),
+        analysis.record.run.machine.cores,
+    );
     let mut answer = format!(
         "{} of {} were disturbed.",
         summary.disturbed,
@@ -139,7 +142,7 @@ fn warm_up_table(analysis: &Analysis, latencies: &[(&Row, &Latency)]) -> String 
     let lines = latencies.iter().map(|(row, latency)| {
         vec![
             row.label_of(latency),
-            latency.class(),
+            words::class(latency),
             latency
                 .warm_up_passes
                 .map_or_else(|| "–".into(), |n| n.to_string()),
@@ -335,9 +338,14 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+fn disturbances(analysis: &Analysis) -> disturbance::Summary {
+    let record = &analysis.record;
+    disturbance::summarise(record.observations(), record.run.machine.cores)
+}
+
 /// Whether the machine was quiet, said before anybody asks.
 pub(crate) fn disturbed(analysis: &Analysis) -> Option<String> {
-    let summary = disturbance::summarise(analysis.record.observations());
+    let summary = disturbances(analysis);
     if !summary.is_disturbed() {
         return None;
     }
@@ -349,7 +357,7 @@ pub(crate) fn disturbed(analysis: &Analysis) -> Option<String> {
 }
 
 fn noise_section(analysis: &Analysis) -> String {
-    let summary = disturbance::summarise(analysis.record.observations());
+    let summary = disturbances(analysis);
     let cells = analysis.rows.iter().flat_map(|(model, rows)| {
         let of = move |row: &Row, threads: usize| {
             format!(

@@ -44,7 +44,10 @@ impl Arguments {
     /// Whether all engines are tried on the fixtures, so that it belongs to *the* report.
     fn is_whole(&self) -> bool {
         let of = &self.measure;
-        of.backends.is_empty() && of.models.is_empty() && of.images.is_empty()
+        of.backends.is_empty()
+            && of.models.is_empty()
+            && of.images.is_empty()
+            && of.samples.is_empty()
     }
 
     /// Where the page goes: beside the report, if it belongs to that.

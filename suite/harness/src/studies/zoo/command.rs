@@ -82,6 +82,8 @@ impl Arguments {
             variants: BTreeMap::new(),
             first_format_only: true,
             agreement_only: BTreeSet::new(),
+            seek_reference: false,
+            asked_budget_s: None,
         }
     }
 }
@@ -127,11 +129,9 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     }
     let mut all = fixtures(workspace)?;
     all.extend(made);
-    let workload = Workload::new(
-        workspace,
-        chosen(workspace, all, &of.models)?,
-        of.samples(workspace, PHOTOS)?,
-    )?;
+    let models = chosen(workspace, all, &of.models)?;
+    let samples = of.chosen_samples(workspace, &models, PHOTOS)?;
+    let workload = Workload::new(workspace, models, samples)?;
     let folder = record.join(zoo::FOLDER);
     let folder = campaign::run(workspace, &backends, &workload, &settings, &folder)?;
     zoo::keep(&folder, &workload, &what)?;

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod latency;
+mod reference;
 
 use std::{
     path::{Path, PathBuf},
@@ -30,11 +31,9 @@ use crate::{
             headlines::{Asked, ask},
             latency::Latency,
         },
-        measure::latency::TimePlan,
+        measure::{latency::TimePlan, reference::Seeking},
     },
 };
-
-pub use crate::studies::first_passes::measure::latency::LEAST_PASSES;
 
 /// What a run is to answer, of what it has measured so far.
 pub type Asks<'a> = &'a dyn Fn(&[Latency]) -> Asked;
@@ -150,6 +149,12 @@ pub fn run_asking(
         &mut inputs,
         &mut recorder,
     )?;
+    let seeking = Seeking {
+        workspace,
+        workload,
+        budget: &budget,
+    };
+    reference::observe(&seeking, &jobs, settings, &mut inputs, &mut recorder)?;
     let timed: Vec<&Job> = jobs
         .iter()
         .filter(|job| !settings.agreement_only.contains(&job.model.name))

@@ -156,20 +156,9 @@ pub(crate) mod tests {
     pub(crate) fn row(label: &str, latencies: impl IntoIterator<Item = Latency>) -> Row {
         let latency: BTreeMap<usize, Latency> = (1..).zip(latencies).collect();
         Row {
-            cell: observation(0, &[1.0]).cell,
             label: label.into(),
-            outputs: None,
-            arithmetic: None,
-            arithmetic_fault: None,
-            agreement: None,
-            verdict: None,
-            golden_faces: None,
-            golden_classes: None,
-            detections: BTreeMap::new(),
             latency,
-            tuned: BTreeMap::new(),
-            tuned_same_bits: None,
-            cold: None,
+            ..Row::without_outputs(observation(0, &[1.0]).cell)
         }
     }
 
