@@ -139,7 +139,7 @@ pub struct Bounds {
 
 /// Something that is not as expected of a model, with its cause.
 ///
-/// As `float-arithmetic`: an int8 model some or all of whose convolutions the engine computes on
+/// As `float-arithmetic`: an int8 model some or all of whose multiplications the engine computes on
 /// dequantized floats. As `thread-dependent`: other bits with another number of threads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

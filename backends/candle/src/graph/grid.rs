@@ -85,10 +85,10 @@ impl Grid {
             return Err(node.unsupported("its scales must be f32"));
         };
         let zeros = match zeros {
-            None => Vec::new(),
+            None => None,
             Some(zeros) => {
                 let integers = zeros.values.integers();
-                integers.ok_or_else(|| node.unsupported("its zero points must be integers"))?
+                Some(integers.ok_or_else(|| node.unsupported("its zero points must be integers"))?)
             }
         };
         let grid = Self::new(

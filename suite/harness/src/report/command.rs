@@ -164,10 +164,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Says where the file of HTML is, and opens it where that is asked for. No browser is no error.
-pub fn show_html(folder: &Path, open: bool) {
+pub fn show_html(folder: &Path, is_wanted: bool) {
     let page = folder.join(report::HTML);
     println!("as HTML: {}", page.display());
-    if open && let Err(error) = opener::open(&page) {
+    if is_wanted && let Err(error) = open::that_detached(&page) {
         eprintln!("no browser opened it: {error}");
     }
 }
@@ -205,7 +205,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
         let on_request = workload.models.iter().filter(|m| m.latency_on_request);
         settings.agreement_only = on_request.map(|m| m.name.clone()).collect();
     }
-    let record = folder.join("records").join(campaign::record_name());
+    let record = campaign::new_record(&folder.join("records"), "");
     let record = arguments::run(workspace, &backends, &workload, &settings, &record)?;
     if let Some(shown) = shown_record(folder) {
         carry_over(&shown, &record)?;

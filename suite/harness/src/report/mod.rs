@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use firstpass_native::{Holder, Lock};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
@@ -142,6 +143,8 @@ pub fn write(
     record: &Path,
     with_html: bool,
 ) -> Result<Analysis> {
+    let say = |holder: &Holder| eprintln!("waiting for {holder}, which is writing this report");
+    let _lock = Lock::wait(&folder.join(".pages.lock"), say)?;
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
     let mut rendered = render(workspace, folder, &analysis)?;
     mark(&mut rendered, &stale(workspace, &analysis)?);

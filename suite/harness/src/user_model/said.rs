@@ -184,15 +184,21 @@ fn two_that_agree_without_optimizations_stand_in_and_optimizations_are_blamed() 
 }
 
 #[test]
-fn a_referee_against_which_engines_agree_is_doubted() -> Result<()> {
-    let doubted = said(&[engine("a", 2.0), engine("b", 2.0)], referee(5.0))?;
-    let text = summary(&doubted)?;
+fn a_referee_alone_against_engines_that_agree_accuses_nobody() -> Result<()> {
+    let contested = said(&[engine("a", 2.0), engine("b", 2.0)], referee(5.0))?;
+    assert_eq!(harms(&contested), [Harm::Undecided]);
+    let text = summary(&contested)?;
+    assert!(text.contains("either it is wrong, or they are"), "{text}");
     assert!(
-        text.contains("it may be the referee that is wrong here"),
+        text.contains("against a and b without optimizations"),
         "{text}"
     );
-    let one = said(&[engine("a", 2.0), engine("b", 5.0)], referee(5.0))?;
-    assert!(!summary(&one)?.contains("it may be the referee"));
+    // One engine gives what the referee gives.
+    let supported = said(
+        &[engine("a", 2.0), engine("b", 2.0), engine("c", 5.0)],
+        referee(5.0),
+    )?;
+    assert_eq!(harms(&supported), [Harm::Wrong, Harm::Wrong]);
     Ok(())
 }
 

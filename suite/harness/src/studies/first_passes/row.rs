@@ -106,7 +106,7 @@ impl Row {
 pub(crate) fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
     let mut cells: BTreeMap<(String, Format), Cell> = BTreeMap::new();
     let warm = |o: &&Observation| !o.cell.cold_files && o.cell.entry == 0 && o.cell.is_default();
-    let of_model = |o: &&Observation| o.cell.model == model.name && o.purpose != Purpose::Reference;
+    let of_model = |o: &&Observation| o.cell.model == model.name;
     for observation in record.observations().filter(of_model).filter(warm) {
         let cell = &observation.cell;
         let entry = cells

@@ -9,7 +9,7 @@ use firstpass_statistics::{
     steady::Class,
 };
 use firstpass_trial::{
-    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell,
+    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell, outputs::Outputs,
 };
 
 use crate::{
@@ -116,6 +116,13 @@ pub(crate) fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Op
         return None;
     }
     let mut text = reference.explanation()?;
+    let inputs = analysis.samples().len();
+    let compared = reference.outputs.as_ref().map_or(inputs, Outputs::len);
+    if compared < inputs {
+        text += &format!(
+            " That is so for {compared} of {inputs} inputs; for more give a longer `--budget`."
+        );
+    }
     if let Some((name, outcome)) = analysis.refusal(&model.name) {
         text += &format!(" The referee ({name}) gives no outputs: {outcome}.");
     }

@@ -10,7 +10,7 @@ use crate::{
         numbers::{list, setting as name},
         table::Table,
     },
-    studies::referee::{Engine, Referee, RulesVerdict, judge},
+    studies::referee::{Engine, Referee, Refusal, RulesVerdict, judge},
 };
 
 /// Whose outputs the referee gives to the last value, and whose it does not.
@@ -66,7 +66,23 @@ pub(crate) fn section(referee: &Referee, models: &[ModelDescription]) -> String 
             parts.push(table(&engines).markdown());
         }
     }
+    parts.extend(refusals(referee, models));
     parts.join("\n\n")
+}
+
+/// What the referee does not compute, a sentence each.
+fn refusals(referee: &Referee, models: &[ModelDescription]) -> Vec<String> {
+    let all = referee.refusals.iter();
+    let all = all.flat_map(|(name, refusals)| refusals.iter().map(move |refusal| (name, refusal)));
+    let sentence = |(name, refusal): (&String, &Refusal)| {
+        let found = models.iter().find(|m| m.name == refusal.model);
+        let title = found.map_or(refusal.model.as_str(), |m| m.title.as_str());
+        format!(
+            "The {name} backend does not compute {title}, so that nothing is said of any engine there: {}",
+            refusal.refused
+        )
+    };
+    all.map(sentence).collect()
 }
 
 /// The same tables for the terminal.
@@ -76,6 +92,9 @@ pub fn referee_on_terminal(referee: &Referee) -> String {
         for (model, engines) in judge(comparisons) {
             text += &format!("\n{model}\n{}\n", table(&engines).terminal());
         }
+    }
+    for sentence in refusals(referee, &[]) {
+        text += &format!("\n{sentence}\n");
     }
     text
 }
@@ -150,6 +169,13 @@ mod tests {
                     comparison("x", &[("rounding", "away"), ("sums", "pairs")], 3),
                 ],
             )]),
+            refusals: BTreeMap::from([(
+                "judge".to_owned(),
+                vec![Refusal {
+                    model: "n".into(),
+                    refused: "the referee does not implement LSTM".into(),
+                }],
+            )]),
         };
         let text = section(&referee, &[]);
         for expected in [
@@ -158,6 +184,7 @@ mod tests {
             "| engine | file | rules that agree best | with them | `default`",
             "**exact**",
             "90.00 %, ≤ 1 steps",
+            "does not compute n, so that nothing is said of any engine there: the referee does not implement LSTM",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
