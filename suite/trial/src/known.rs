@@ -12,6 +12,11 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Known {
+    /// How its rows are called, by what ran; the name of the backend where it is left out.
+    pub called: Option<String>,
+    /// Whether what is timed is mostly code of this project, and not what a user of the engine gets.
+    #[serde(default)]
+    pub of_this_project: bool,
     #[serde(default)]
     pub divergence: Vec<Divergence>,
     #[serde(default)]

@@ -104,7 +104,14 @@ impl Analysis {
     ) -> Result<()> {
         let record = &self.record;
         let cells = cells(record, model);
-        let label = |cell: &Cell| row_label(record, model, &cell.default_of());
+        let label = |cell: &Cell| {
+            row_label(
+                record,
+                model,
+                &cell.default_of(),
+                self.known.get(&cell.backend),
+            )
+        };
         let found = reference::stand_ins(record, model, &self.referees, label)?;
         let plain = found.plain.clone();
         let reference = match self.workload.golden(model)? {
