@@ -1,6 +1,7 @@
-//! What harness and probe say to each other: one [`Request`] as argument, one JSON [`Message`] a line back.
+//! What harness and probe say to each other: one [`Request`] as argument (or in a file that it names), one JSON
+//! [`Message`] a line back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use crate::{Arithmetic, EngineInfo, Error, Format, Knob, Knobs, Model, Profile, 
 /// Raised when a message changes its meaning.
 pub const PROTOCOL: u32 = 3;
 
-/// What a probe is asked to do, as JSON in its only argument.
+/// What a probe is asked to do, as JSON in its only argument, or in the file that it names as `@PATH`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
@@ -50,6 +51,15 @@ impl Request {
             | Self::Profile { knobs, .. }
             | Self::Activations { knobs, .. } => knobs.clone(),
             Self::Trial(trial) => trial.knobs.clone(),
+        }
+    }
+
+    /// The file that tensors are to be written to, if any.
+    pub fn outputs(&self) -> Option<&Path> {
+        match self {
+            Self::Describe | Self::Inspect { .. } | Self::Profile { .. } => None,
+            Self::Activations { outputs, .. } => Some(outputs),
+            Self::Trial(trial) => trial.outputs.as_deref(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{
     any::Any,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
@@ -13,12 +15,16 @@ use crate::{
     Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    process, read_tensors,
+    confinement, process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
-    write_tensors,
+    write_tensors, write_tensors_with,
 };
+
+/// What precedes the path of a file with a request, which is no JSON: an argument of more than 128 KiB starts
+/// no process on Linux.
+const IN_FILE: &[u8] = b"@";
 
 /// A model that is ready to run on backend `B`, for use inside a process: every step checked.
 pub struct Session<B: Backend> {
@@ -77,6 +83,10 @@ impl<B: Backend> Session<B> {
         Ok(Some(span))
     }
 
+    fn output_names(&self) -> Vec<String> {
+        B::output_names(&self.prepared)
+    }
+
     /// One pass on inputs that are checked first, with outputs that are checked after.
     ///
     /// # Errors
@@ -125,6 +135,10 @@ fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
     )))
 }
 
+/// The metadata of a file of outputs that holds the names of those that the model does not declare, in
+/// their order, as JSON.
+pub const OUTPUT_ORDER: &str = "outputs";
+
 /// Answers the one request in the process's arguments and returns the exit code of the probe.
 pub fn run<B: Backend>() -> ExitCode {
     let main_ns = monotonic_ns();
@@ -160,20 +174,29 @@ pub fn run<B: Backend>() -> ExitCode {
     }
 }
 
-/// The request in the process's only argument.
+/// The request in the process's only argument, or in the file that the argument names after an `@`.
 ///
 /// # Errors
 /// Fails where there is none, and where it is no [`Request`] in JSON.
 pub fn request() -> Result<Request> {
-    let json = std::env::args().nth(1).ok_or_else(|| {
-        Error::input("a probe takes one request as JSON, for example: '\"describe\"'")
-    });
-    json.and_then(|json| Ok(serde_json::from_str(&json)?))
-        .map_err(|e| e.in_phase(Phase::Request))
+    let read = || {
+        let argument = std::env::args_os().nth(1).ok_or_else(|| {
+            Error::input("a probe takes one request as JSON, for example: '\"describe\"'")
+        })?;
+        let bytes = match argument.as_encoded_bytes().strip_prefix(IN_FILE) {
+            Some(path) => std::fs::read(OsStr::from_bytes(path))
+                .map_err(|error| Error::from(error).context("cannot read the request"))?,
+            None => argument.into_encoded_bytes(),
+        };
+        Ok(serde_json::from_slice(&bytes)?)
+    };
+    read().map_err(|error: Error| error.in_phase(Phase::Request))
 }
 
 fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
-    match request()? {
+    let request = request()?;
+    confinement::enter(&request, B::NAME).map_err(|e| e.in_phase(Phase::Request))?;
+    match request {
         Request::Describe => describe::<B>(channel),
         Request::Inspect {
             model,
@@ -312,14 +335,21 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
         }
     }
     if let Some(path) = &trial.outputs {
+        let own_names = &session.output_names();
         let named = saved.iter().flat_map(|(number, outputs)| {
             let outputs = outputs.iter().enumerate();
             outputs.map(move |(place, tensor)| {
-                let name = trial.model.output_name(place);
+                let name = match own_names.get(place) {
+                    Some(name) if trial.model.outputs.is_empty() => name.clone(),
+                    _ => trial.model.output_name(place),
+                };
                 (format!("{number}/{name}"), tensor)
             })
         });
-        write_tensors(path, named).map_err(|e| e.in_phase(Phase::Output))?;
+        // A file of tensors has no order of its own.
+        let order = serde_json::to_string(own_names)?;
+        let metadata = [(OUTPUT_ORDER.to_owned(), order)].into();
+        write_tensors_with(path, named, Some(metadata)).map_err(|e| e.in_phase(Phase::Output))?;
     }
     Ok(())
 }

@@ -85,16 +85,14 @@ pub fn estimate(samples: &[Sample], seed: u64) -> Option<Estimate> {
     let processes = kept.len();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let interval = (processes > 1).then(|| {
-        let mut drawn = vec![0.0; processes];
-        let mut medians: Vec<f64> = (0..DRAWS)
-            .filter_map(|_| {
-                for value in &mut drawn {
-                    *value = kept[random.random_range(0..processes)].0.draw(&mut random);
-                }
-                drawn.sort_by(f64::total_cmp);
-                median_of_sorted(&drawn)
-            })
-            .collect();
+        let values = kept.iter().map(|(sample, _)| match sample {
+            Sample::Value(value) => Some(*value),
+            _ => None,
+        });
+        let mut medians = match values.collect::<Option<Vec<f64>>>() {
+            Some(values) => medians_of_values(values, &mut random),
+            None => medians_of_samples(&kept, &mut random),
+        };
         medians.sort_by(f64::total_cmp);
         let outside = (1.0 - CONFIDENCE) / 2.0;
         let end = |share| quantile_of_sorted(&medians, share).unwrap_or(median);
@@ -105,6 +103,55 @@ pub fn estimate(samples: &[Sample], seed: u64) -> Option<Estimate> {
         interval,
         processes,
     })
+}
+
+/// The median over processes of each draw.
+fn medians_of_samples(kept: &[(Sample, f64)], random: &mut impl Rng) -> Vec<f64> {
+    let mut drawn = vec![0.0; kept.len()];
+    let draw = |_| {
+        for value in &mut drawn {
+            *value = kept[random.random_range(0..kept.len())].0.draw(random);
+        }
+        drawn.sort_by(f64::total_cmp);
+        median_of_sorted(&drawn)
+    };
+    (0..DRAWS).filter_map(draw).collect()
+}
+
+/// The same where each process has one value: which ones are drawn is counted in their order, and nothing has
+/// to be sorted.
+fn medians_of_values(values: Vec<f64>, random: &mut impl Rng) -> Vec<f64> {
+    let processes = values.len();
+    let mut order: Vec<usize> = (0..processes).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut rank = vec![0; processes];
+    for (place, process) in order.iter().enumerate() {
+        rank[*process] = place;
+    }
+    let mut counts = vec![0_usize; processes];
+    let draw = |_| {
+        counts.fill(0);
+        for _ in 0..processes {
+            counts[rank[random.random_range(0..processes)]] += 1;
+        }
+        // The value at a place among all that were drawn, in order.
+        let mut at = 0;
+        let mut seen = counts[0];
+        let mut value_at = |place: usize| {
+            while seen <= place {
+                at += 1;
+                seen += counts[at];
+            }
+            values[order[at]]
+        };
+        if processes % 2 == 1 {
+            value_at(processes / 2)
+        } else {
+            let (below, above) = (value_at(processes / 2 - 1), value_at(processes / 2));
+            f64::midpoint(below, above)
+        }
+    };
+    (0..DRAWS).map(draw).collect()
 }
 
 #[cfg(test)]
@@ -124,6 +171,22 @@ mod tests {
         assert_eq!(estimate(&[Sample::Passes(&[])], 1), None);
         let both = [Sample::Passes(&[]), Sample::Value(4.0)];
         assert_eq!(estimate(&both, 1).map(|e| e.processes), Some(1));
+    }
+
+    #[test]
+    fn counting_gives_the_very_medians_that_sorting_gives() {
+        for processes in 2..40 {
+            let values: Vec<f64> = (0..processes)
+                .map(|n| f64::from((n * 7919 + 13) % 17) / 3.0)
+                .collect();
+            let samples: Vec<(Sample, f64)> = values
+                .iter()
+                .map(|value| (Sample::Value(*value), *value))
+                .collect();
+            let random = || ChaCha8Rng::seed_from_u64(processes as u64);
+            let counted = medians_of_values(values, &mut random());
+            assert_eq!(counted, medians_of_samples(&samples, &mut random()));
+        }
     }
 
     #[test]

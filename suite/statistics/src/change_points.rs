@@ -50,9 +50,9 @@ struct Costs {
     /// Sums of the values and of their squares before each position, of values from which the mean
     /// of the series was taken, so that no digits are lost.
     sums: Vec<(f64, f64)>,
-    /// Least and greatest variance.
-    least: f64,
-    greatest: f64,
+    /// Least and greatest variance, each with its logarithm.
+    least: (f64, f64),
+    greatest: (f64, f64),
     shortest: usize,
 }
 
@@ -67,10 +67,14 @@ impl Costs {
             total = (total.0 + x, total.1 + x * x);
             sums.push(total);
         }
+        let bound = |deviation: &f64| {
+            let variance = deviation.powi(2).max(f64::MIN_POSITIVE);
+            (variance, variance.ln())
+        };
         Self {
             sums,
-            least: deviation.start().powi(2).max(f64::MIN_POSITIVE),
-            greatest: deviation.end().powi(2).max(f64::MIN_POSITIVE),
+            least: bound(deviation.start()),
+            greatest: bound(deviation.end()),
             shortest: shortest.max(1),
         }
     }
@@ -83,8 +87,16 @@ impl Costs {
         let sum = self.sums[end].0 - self.sums[begin].0;
         let squares = self.sums[end].1 - self.sums[begin].1;
         let scatter = (squares - sum * sum / n).max(0.0);
-        let variance = (scatter / n).max(self.least).min(self.greatest);
-        n * variance.ln() + scatter / variance
+        let own = scatter / n;
+        // Most segments are as quiet as one is believed to be, whose logarithm is known.
+        let (variance, log) = if own >= self.greatest.0 {
+            self.greatest
+        } else if own > self.least.0 {
+            (own, own.ln())
+        } else {
+            self.least
+        };
+        n * log + scatter / variance
     }
 }
 

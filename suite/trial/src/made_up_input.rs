@@ -2,9 +2,11 @@
 
 use std::f64::consts::TAU;
 
-use anyhow::Result;
-use firstpass_probe::{Data, Dtype, Tensor, TensorSpec};
+use anyhow::{Result, ensure};
+use firstpass_probe::{Data, Dtype, Tensor, TensorSpec, bf16, f16};
 use rand::{RngExt, SeedableRng, rngs::ChaCha12Rng};
+
+use crate::input_role::{Kind, Role};
 
 /// Waves of which a picture is made up.
 const WAVES: usize = 12;
@@ -15,8 +17,145 @@ const NOISE: f64 = 0.15;
 /// Below so many pixels a side a tensor is hardly a picture.
 const SMALLEST_PICTURE: usize = 8;
 
-/// The largest made-up number of an index, such as a token: every vocabulary has so many.
-const LARGEST_INDEX: i64 = 99;
+/// Made-up integers of which nothing is known are below this.
+const INTEGERS: u64 = 100;
+
+/// The usual rate of speech, in samples a second.
+const SPEECH: f64 = 16_000.0;
+
+/// The inputs of a model, of values that are likely for their types, shapes and roles.
+///
+/// # Errors
+/// Fails on a shape that does not fit into memory.
+pub fn made_up(specs: &[TensorSpec], roles: &[Role], seed: u64) -> Result<Vec<Tensor>> {
+    let inputs = specs.iter().enumerate().map(|(place, spec)| {
+        let role = roles.get(place).copied().unwrap_or(Role::UNKNOWN);
+        of_role(spec, role, specs, seed * 1000 + place as u64)
+    });
+    inputs.collect()
+}
+
+/// One of the inputs `all` of a model.
+fn of_role(spec: &TensorSpec, role: Role, all: &[TensorSpec], seed: u64) -> Result<Tensor> {
+    check_size([spec])?;
+    let count: usize = spec.shape.iter().product();
+    let mut random = ChaCha12Rng::seed_from_u64(seed);
+    let last = spec.shape.last().copied().unwrap_or(1).max(1);
+    // No value is beyond the table, whatever the name says.
+    let rows = role.rows.unwrap_or(u64::MAX).max(1);
+    let most = (rows - 1) as f64;
+    let alike = |value: f64| vec![value.min(most); count];
+    let values: Vec<f64> = match role.kind {
+        Kind::Unknown if is_integer(spec.dtype) && spec.shape.is_empty() => alike(1.0),
+        Kind::Unknown => return random_input(spec, seed),
+        Kind::Index => (0..count)
+            .map(|_| random.random_range(0..rows) as f64)
+            .collect(),
+        Kind::TokenType => (0..count)
+            .map(|_| random.random_range(0..rows.min(2)) as f64)
+            .collect(),
+        Kind::Position => (0..count)
+            .map(|at| ((at % last) as f64).min(most))
+            .collect(),
+        Kind::Mask | Kind::Factor => alike(1.0),
+        Kind::Ignored | Kind::State => alike(0.0),
+        Kind::Length => alike(length(spec, all)),
+        Kind::PictureSize => picture(all).into_iter().cycle().take(count).collect(),
+        Kind::SamplingRate => alike(SPEECH),
+        Kind::Threshold => alike(0.5),
+    };
+    Ok(Tensor::new(&spec.shape, of_type(spec.dtype, &values))?)
+}
+
+fn is_integer(dtype: Dtype) -> bool {
+    matches!(
+        dtype,
+        Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::U64 | Dtype::U32 | Dtype::U16
+    )
+}
+
+fn of_type(dtype: Dtype, values: &[f64]) -> Data {
+    let values = values.iter();
+    match dtype {
+        Dtype::F32 => values.map(|&v| v as f32).collect::<Vec<_>>().into(),
+        Dtype::F64 => values.copied().collect::<Vec<_>>().into(),
+        Dtype::F16 => values.map(|&v| f16::from_f64(v)).collect::<Vec<_>>().into(),
+        Dtype::BF16 => values
+            .map(|&v| bf16::from_f64(v))
+            .collect::<Vec<_>>()
+            .into(),
+        Dtype::I64 => values.map(|&v| v as i64).collect::<Vec<_>>().into(),
+        Dtype::I32 => values.map(|&v| v as i32).collect::<Vec<_>>().into(),
+        Dtype::I16 => values.map(|&v| v as i16).collect::<Vec<_>>().into(),
+        Dtype::U64 => values.map(|&v| v as u64).collect::<Vec<_>>().into(),
+        Dtype::U32 => values.map(|&v| v as u32).collect::<Vec<_>>().into(),
+        Dtype::U16 => values.map(|&v| v as u16).collect::<Vec<_>>().into(),
+        Dtype::U8 => values.map(|&v| v as u8).collect::<Vec<_>>().into(),
+        Dtype::I8 => values.map(|&v| v as i8).collect::<Vec<_>>().into(),
+        Dtype::Bool => values.map(|&v| v != 0.0).collect::<Vec<_>>().into(),
+    }
+}
+
+/// How long the series are beside which an input of lengths stands: the longest axis but the first, which is the
+/// batch, of the input before it or else of the next.
+fn length(spec: &TensorSpec, all: &[TensorSpec]) -> f64 {
+    let place = all.iter().position(|other| other.name == spec.name);
+    let (before, after) = all.split_at(place.unwrap_or(0));
+    let nearest = before.iter().rev().chain(after);
+    let series = |other: &&TensorSpec| other.name != spec.name && other.shape.len() > 1;
+    let longest = nearest
+        .filter(series)
+        .find_map(|other| other.shape.iter().skip(1).max());
+    longest.copied().unwrap_or(1) as f64
+}
+
+/// Height and width of the picture among the inputs.
+fn picture(all: &[TensorSpec]) -> [f64; 2] {
+    let found = all.iter().find_map(|input| picture_size(&input.shape));
+    let (height, width) = found.unwrap_or((1, 1));
+    [height as f64, width as f64]
+}
+
+/// Bytes of all inputs of a model: more are an error, before any memory is taken.
+pub const MOST_BYTES: u64 = 1 << 30;
+
+/// Fails where inputs take more memory than is given to them.
+///
+/// # Errors
+/// Names the largest input and its size.
+pub fn check_size<'a>(specs: impl IntoIterator<Item = &'a TensorSpec>) -> Result<()> {
+    let mut sizes = Vec::new();
+    for spec in specs {
+        let one = TensorSpec {
+            shape: vec![1],
+            ..spec.clone()
+        };
+        let one = Tensor::zeros(&one)?.data().bytes().len() as u64;
+        let lengths = spec.shape.iter().map(|&length| length as u64);
+        sizes.push((lengths.fold(one, u64::saturating_mul), spec));
+    }
+    let all = sizes
+        .iter()
+        .fold(0_u64, |all, (bytes, _)| all.saturating_add(*bytes));
+    let Some((size, largest)) = sizes.into_iter().max_by_key(|(bytes, _)| *bytes) else {
+        return Ok(());
+    };
+    ensure!(
+        all <= MOST_BYTES,
+        "the inputs take {:.1} GiB, of which {:?} of shape {:?} takes {:.1}; inputs of more than {} GiB are \
+         given to no engine: choose a smaller shape",
+        gib(all),
+        largest.name,
+        largest.shape,
+        gib(size),
+        MOST_BYTES >> 30
+    );
+    Ok(())
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
 
 /// An input of values that are likely for its type and shape.
 ///
@@ -28,8 +167,8 @@ const LARGEST_INDEX: i64 = 99;
 /// # Errors
 /// Fails on a shape that does not fit into memory.
 pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
-    let zeros = Tensor::zeros(spec)?;
-    let count = zeros.data().len();
+    check_size([spec])?;
+    let count: usize = spec.shape.iter().product();
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     let mut floats = || match picture_size(&spec.shape) {
         Some((height, width)) => pictures(&mut random, count, height, width),
@@ -42,6 +181,14 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
             .collect::<Vec<_>>()
             .into(),
         Dtype::F64 => floats().into(),
+        Dtype::F16 => {
+            let all = floats().into_iter().map(f16::from_f64);
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::BF16 => {
+            let all = floats().into_iter().map(bf16::from_f64);
+            all.collect::<Vec<_>>().into()
+        }
         Dtype::U8 => {
             let byte = |v: f64| (v * 48.0 + 128.0).clamp(0.0, 255.0) as u8;
             floats().into_iter().map(byte).collect::<Vec<_>>().into()
@@ -51,11 +198,27 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
             floats().into_iter().map(byte).collect::<Vec<_>>().into()
         }
         Dtype::I64 => {
-            let all = (0..count).map(|_| random.random_range(0..=LARGEST_INDEX));
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as i64));
             all.collect::<Vec<_>>().into()
         }
         Dtype::I32 => {
-            let all = (0..count).map(|_| random.random_range(0..=LARGEST_INDEX as i32));
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as i32));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::I16 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as i16));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U64 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u64));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U32 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u32));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U16 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u16));
             all.collect::<Vec<_>>().into()
         }
         Dtype::Bool => {
@@ -143,6 +306,80 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn values_fit_their_roles() -> Result<()> {
+        let named = |name: &str, shape: &[usize], dtype| TensorSpec {
+            name: name.into(),
+            ..spec(shape, dtype)
+        };
+        let specs = [
+            named("ids", &[1, 12], Dtype::I64),
+            named("types", &[1, 12], Dtype::I64),
+            named("positions", &[2, 6], Dtype::I32),
+            named("mask", &[1, 12], Dtype::Bool),
+            named("lengths", &[1], Dtype::I64),
+            named("sr", &[], Dtype::I64),
+            named("k", &[], Dtype::I64),
+        ];
+        let role = |kind, rows| Role { kind, rows };
+        let roles = [
+            role(Kind::Index, Some(30_000)),
+            role(Kind::TokenType, Some(2)),
+            role(Kind::Position, Some(4)),
+            role(Kind::Mask, None),
+            role(Kind::Length, None),
+            role(Kind::SamplingRate, None),
+            Role::UNKNOWN,
+        ];
+        let inputs = made_up(&specs, &roles, 1)?;
+        for (input, spec) in inputs.iter().zip(&specs) {
+            input.check_input(spec)?;
+        }
+        let values = |place: usize| inputs[place].data().to_f64s();
+        let tokens = values(0);
+        assert!(
+            tokens.iter().all(|token| (0.0..30_000.0).contains(token)),
+            "{tokens:?}"
+        );
+        assert!(tokens.iter().any(|token| *token > 100.0), "{tokens:?}");
+        assert!(values(1).iter().all(|kind| [0.0, 1.0].contains(kind)));
+        assert_eq!(
+            values(2),
+            [0.0, 1.0, 2.0, 3.0, 3.0, 3.0, 0.0, 1.0, 2.0, 3.0, 3.0, 3.0]
+        );
+        assert_eq!(values(3), [1.0; 12]);
+        assert_eq!(
+            (values(4), values(5), values(6)),
+            (vec![6.0], vec![16_000.0], vec![1.0])
+        );
+        assert_eq!(made_up(&specs, &roles, 1)?, inputs);
+        assert_ne!(made_up(&specs, &roles, 2)?[0], inputs[0]);
+        // Where a table has one row there is nothing to choose.
+        let one = made_up(&specs[..1], &[role(Kind::Index, Some(1))], 1)?;
+        assert_eq!(one[0].data().to_f64s(), [0.0; 12]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_size_is_checked_before_memory_is_taken() {
+        for shape in [
+            &[1, 3, 99_999, 99_999][..],
+            &[usize::MAX, usize::MAX],
+            &[1 << 29],
+        ] {
+            let error = random_input(&spec(shape, Dtype::F32), 1).expect_err("too large");
+            assert!(
+                error.to_string().contains("choose a smaller shape"),
+                "{error}"
+            );
+        }
+        let halves = [
+            spec(&[200 << 20], Dtype::F32),
+            spec(&[100 << 20], Dtype::F32),
+        ];
+        assert!(check_size(&halves[..1]).is_ok() && check_size(&halves).is_err());
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! A model as its `model.toml` describes it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
-use firstpass_probe::{Dtype, Format, Model, TensorSpec};
+use anyhow::{Context, Result, bail, ensure};
+use firstpass_probe::{Dtype, Format, Model, TensorSpec, is_invisible};
 use serde::{Deserialize, Serialize};
 
-use crate::{classification::ClassificationSpec, detection::DetectionSpec, workspace::read_toml};
+use crate::{
+    classification::ClassificationSpec, detection::DetectionSpec, made_up_input::check_size,
+    workspace::read_toml,
+};
 
 /// What a `model.toml` says; paths in it are relative to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,10 +40,10 @@ pub struct ModelDescription {
     pub detection: Option<DetectionSpec>,
     /// Which output holds the scores of classes, for a classifier.
     pub classification: Option<ClassificationSpec>,
-    /// SHA-256 by file, for files outside the fixtures: one that is listed must be that very file,
-    /// and a TorchScript file, which is a program, is run only where it is listed or with `--trust`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub trusted: BTreeMap<PathBuf, String>,
+    /// SHA-256 by file, for files outside the fixtures: one that is listed must be that very file. It is no
+    /// trust: who made the model may have made this file.
+    #[serde(default, alias = "trusted", skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<PathBuf, String>,
     /// The `model.toml` itself.
     #[serde(skip)]
     pub file: PathBuf,
@@ -147,9 +150,14 @@ impl ModelDescription {
     }
 
     pub fn check(&self) -> Result<()> {
+        check_name(&self.name)?;
         ensure!(!self.artifacts.is_empty(), "it names no artifact");
         ensure!(!self.inputs.is_empty(), "it names no input");
         ensure!(!self.outputs.is_empty(), "it names no output");
+        check_distinct(self.inputs.iter().map(|i| i.name.as_str()), "inputs")?;
+        check_distinct(self.outputs.iter().map(|o| o.name.as_str()), "outputs")?;
+        let specs: Vec<TensorSpec> = self.inputs.iter().map(InputSpec::tensor).collect();
+        check_size(&specs)?;
         for input in &self.inputs {
             ensure!(
                 elements(&input.shape).is_some_and(|count| count > 0),
@@ -210,8 +218,8 @@ impl ModelDescription {
         for path in self.artifacts.values_mut().chain(&mut self.golden) {
             *path = shorten(path);
         }
-        let trusted = std::mem::take(&mut self.trusted).into_iter();
-        self.trusted = trusted.map(|(path, sum)| (shorten(&path), sum)).collect();
+        let sums = std::mem::take(&mut self.sha256).into_iter();
+        self.sha256 = sums.map(|(path, sum)| (shorten(&path), sum)).collect();
         self.file = file;
     }
 
@@ -256,6 +264,59 @@ impl ModelDescription {
         let paths = self.artifacts.values().chain(&self.golden);
         paths.map(|p| self.path(p)).collect()
     }
+}
+
+/// Bytes of the name of a model.
+const LONGEST_NAME: usize = 200;
+
+/// A name is no path: it stands in tables and keys, and becomes part of names of files.
+fn check_name(name: &str) -> Result<()> {
+    let fault = match name {
+        "" => Some("it is empty"),
+        "." | ".." => Some("it is a folder"),
+        name if name.contains(['/', '\\']) => Some("it holds / or \\, so it would be a path"),
+        name if name.chars().any(|c| c.is_control() || is_invisible(c)) => {
+            Some("it holds a character that is not seen")
+        }
+        name if name.trim() != name => Some("it begins or ends with a space"),
+        name if name.len() > LONGEST_NAME => Some("it is longer than 200 bytes"),
+        _ => None,
+    };
+    match fault {
+        Some(fault) => bail!("the name {name:?} is no name of a model: {fault}; give it another"),
+        None => Ok(()),
+    }
+}
+
+/// A name of a model for a file, as near to the name of the file as [`ModelDescription::check`] permits.
+pub fn name_of_file(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let seen = stem.chars().map(|c| {
+        if matches!(c, '/' | '\\') || c.is_control() || is_invisible(c) {
+            '-'
+        } else {
+            c
+        }
+    });
+    let seen: String = seen.collect();
+    let name = seen.trim();
+    let name = name[..name.floor_char_boundary(LONGEST_NAME)].trim_end();
+    match name {
+        "" | "." | ".." => "model".into(),
+        name => name.into(),
+    }
+}
+
+/// Fails where two share a name: outputs are kept by name, and engines take inputs by name.
+fn check_distinct<'a>(names: impl IntoIterator<Item = &'a str>, what: &str) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        ensure!(
+            seen.insert(name),
+            "two {what} are named {name:?}; rename one of them in the model"
+        );
+    }
+    Ok(())
 }
 
 fn elements(shape: &[usize]) -> Option<usize> {
@@ -325,8 +386,99 @@ impl ModelDescription {
             outputs: Vec::new(),
             detection: None,
             classification: None,
-            trusted: BTreeMap::new(),
+            sha256: BTreeMap::new(),
             file: PathBuf::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_path() {
+        let named = |name: &str| {
+            let mut model = ModelDescription::for_tests(Precision::Fp32);
+            model.name = name.into();
+            check_name(&model.name)
+        };
+        for good in [
+            "m",
+            "modèle à moi",
+            "模型 2",
+            "a.b",
+            ".hidden",
+            "CON",
+            "<b>|`x`",
+        ] {
+            assert!(named(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(300);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/tmp/x",
+            "a\\b",
+            "a\nb",
+            "\u{1b}[m",
+            "a\0",
+            " a",
+            "a\u{202e}",
+            &long,
+        ] {
+            let error = named(bad).expect_err(bad).to_string();
+            assert!(error.contains("no name of a model"), "{error}");
+            let file = Path::new("folder")
+                .join(bad.replace('\0', ""))
+                .with_extension("onnx");
+            let name = name_of_file(&file);
+            assert!(named(&name).is_ok(), "{bad:?}: {name:?}");
+        }
+        assert_eq!(
+            name_of_file(Path::new("a/modèle à moi.onnx")),
+            "modèle à moi"
+        );
+    }
+
+    #[test]
+    fn a_description_with_a_path_for_a_name_is_not_read() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("model.toml");
+        for name in ["..", "/tmp/victim", "../../README"] {
+            let text = format!(
+                "name = {name:?}\ntitle = ''\ndescription = ''\nprecision = 'fp32'\n\
+                 [artifacts]\nonnx = 'm.onnx'\n[[input]]\nname = 'x'\nshape = [1]\n\
+                 [[outputs]]\nname = 'y'\nshape = [1]\n"
+            );
+            std::fs::write(&path, text)?;
+            let error = ModelDescription::read(&path).expect_err(name);
+            assert!(
+                format!("{error:#}").contains("no name of a model"),
+                "{error:#}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn names_of_inputs_and_outputs_are_distinct() {
+        let mut model = ModelDescription::for_tests(Precision::Fp32);
+        model.artifacts.insert(Format::ONNX, "m.onnx".into());
+        model.outputs = vec![
+            OutputSpec {
+                name: "y".into(),
+                ..OutputSpec::default()
+            };
+            2
+        ];
+        let error = model.check().expect_err("two outputs").to_string();
+        assert!(error.contains("two outputs are named \"y\""), "{error}");
+        model.outputs.truncate(1);
+        model.inputs.push(model.inputs[0].clone());
+        let error = model.check().expect_err("two inputs").to_string();
+        assert!(error.contains("two inputs are named \"x\""), "{error}");
     }
 }

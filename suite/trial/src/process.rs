@@ -3,26 +3,32 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{BufRead, Read, Seek, SeekFrom},
+    io::{self, BufRead, Read, Seek, SeekFrom, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use firstpass_native::{Holder, Lock};
 use firstpass_probe::{
-    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, PassPlan, Profile,
-    Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
+    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PARENT, PROTOCOL, PassPlan,
+    Profile, Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
 };
 use nix::sys::signal::Signal;
 use sysinfo::System;
+use tempfile::NamedTempFile;
 
 use crate::{
     affinity::Affinity,
     observation::{Outcome, Process},
     polling_reader::PollingReader,
+    scratch::{self, Scratch},
     workspace::{Backend, Workspace},
 };
 
@@ -46,6 +52,8 @@ pub struct Probe {
     pub memory_bytes: u64,
     /// Where its processes run, and how urgently.
     pub affinity: Affinity,
+    /// Where the executable lies, if that is a folder of this command.
+    pub folder: Option<Arc<Scratch>>,
 }
 
 /// Builds the probe of a backend and asks its engine what it is; what the engine declares is set in the
@@ -54,7 +62,8 @@ pub struct Probe {
 /// # Errors
 /// Fails where the probe cannot be built and where the engine does not start.
 pub fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description)> {
-    eprintln!("{}: building the probe", backend.name);
+    // Standard error may be full or closed, which does no harm.
+    let _ = writeln!(io::stderr(), "{}: building the probe", backend.name);
     let mut probe = Probe::build(workspace, backend)?;
     let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
     probe.knobs.clone_from(&description.knobs);
@@ -87,7 +96,7 @@ pub fn once(
 }
 
 /// All that the machine has but a tenth: a model that wants more would take the machine down with it.
-fn most_memory() -> u64 {
+pub fn most_memory() -> u64 {
     let mut system = System::new();
     system.refresh_memory();
     system.total_memory() / 10 * 9
@@ -144,13 +153,16 @@ impl Probe {
     /// Fails where cargo does; its messages go to standard error.
     pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
         let package = backend.package.as_str();
+        let built = build(workspace, backend, &["--bins"], "bin", package)?;
+        let (binary, folder) = match hold(&built) {
+            Ok((binary, folder)) => (binary, Some(Arc::new(folder))),
+            // On a file system without links a build beside this command may replace it.
+            Err(_) => (built, None),
+        };
         Ok(Self {
-            binary: build(workspace, backend, &["--bins"], "bin", package)?,
             environment: environment(workspace, backend),
-            knobs: Vec::new(),
-            timeout: TIMEOUT,
-            memory_bytes: most_memory(),
-            affinity: Affinity::default(),
+            folder,
+            ..Self::at(&binary)
         })
     }
 
@@ -163,6 +175,7 @@ impl Probe {
             timeout: TIMEOUT,
             memory_bytes: most_memory(),
             affinity: Affinity::default(),
+            folder: None,
         }
     }
 
@@ -241,9 +254,9 @@ impl Probe {
 
     fn ask(&self, request: &Request) -> (Process, Answers) {
         let knobs = request.knobs();
-        match serde_json::to_string(request) {
-            Ok(json) => self.run(&[json.into()], &knobs),
-            Err(error) => (not_started(&error), Answers::default()),
+        match Argument::of(request) {
+            Ok(argument) => self.run(&[argument.text.clone()], &knobs),
+            Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
         }
     }
 
@@ -262,13 +275,14 @@ impl Probe {
             .args(arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .envs(knobs.environment(&self.knobs))
+            .env(PARENT, std::process::id().to_string())
+            .envs(scratch::temporary().map(|folder| ("TMPDIR", folder)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr.try_clone()?);
         // Stamped by the thread that spawns: making that thread is no part of a cold start.
-        let (spawned_ns, child) = self
-            .affinity
-            .spawning(knobs.threads(), || (monotonic_ns(), command.spawn()))?;
+        let spawn = move || (monotonic_ns(), command.spawn());
+        let ((spawned_ns, child), _parent) = self.affinity.spawning(knobs.threads(), spawn)?;
         let mut process = Process::new(spawned_ns);
         let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
         if let Err(error) = limit_memory(&child, self.memory_bytes) {
@@ -308,6 +322,38 @@ impl Probe {
         };
         process.stderr = tail(&mut stderr)?;
         Ok((process, answers))
+    }
+}
+
+/// Bytes of a request that is an argument. Linux starts no process with one of 128 KiB, which a model of some
+/// thousands of outputs takes.
+const LONGEST_ARGUMENT: usize = 64 << 10;
+
+/// A request as the only argument of a probe.
+struct Argument {
+    text: OsString,
+    /// The file that the argument names, removed when this is dropped.
+    _file: Option<NamedTempFile>,
+}
+
+impl Argument {
+    fn of(request: &Request) -> Result<Self> {
+        let json = serde_json::to_string(request)?;
+        if json.len() <= LONGEST_ARGUMENT {
+            return Ok(Self {
+                text: json.into(),
+                _file: None,
+            });
+        }
+        let mut file = NamedTempFile::new()?;
+        file.write_all(json.as_bytes())
+            .with_context(|| format!("cannot write a request to {}", file.path().display()))?;
+        let mut text = OsString::from("@");
+        text.push(file.path());
+        Ok(Self {
+            text,
+            _file: Some(file),
+        })
     }
 }
 
@@ -400,6 +446,18 @@ pub fn build_example(workspace: &Workspace, backend: &Backend, name: &str) -> Re
     build(workspace, backend, &["--example", name], "example", name)
 }
 
+/// Gives a built executable a second name in a folder of this command: what is built while this runs, by a
+/// command beside it, is another file then.
+fn hold(built: &Path) -> Result<(PathBuf, Scratch)> {
+    let (Some(folder), Some(name)) = (built.parent(), built.file_name()) else {
+        bail!("{} is no file", built.display());
+    };
+    let scratch = Scratch::new(".firstpass-", folder)?;
+    let held = scratch.path().join(name);
+    std::fs::hard_link(built, &held)?;
+    Ok((held, scratch))
+}
+
 /// Builds `targets` of the backend's package and returns the executable of one of them.
 fn build(
     workspace: &Workspace,
@@ -408,11 +466,18 @@ fn build(
     kind: &str,
     name: &str,
 ) -> Result<PathBuf> {
+    let say = |holder: &Holder| {
+        let _ = writeln!(io::stderr(), "waiting for {holder}, which is building");
+    };
+    // Cargo has a lock as well, which does not say who holds it. Where there is no place for this one,
+    // that has to do.
+    let _lock = Lock::wait(&workspace.native().join(".build.lock"), say).ok();
     let output = Command::new(cargo())
         .current_dir(workspace.root())
         .args([
             "build",
             "--release",
+            "--locked",
             "--message-format=json-render-diagnostics",
         ])
         .args(["--package", &backend.package])
@@ -548,6 +613,8 @@ pub(crate) fn tail(file: &mut std::fs::File) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::observation::Stage;
 
@@ -663,6 +730,38 @@ mod tests {
     fn another_protocol_is_refused() {
         let process = shell(&HELLO.replace(":3,\"backend", ":99,\"backend"), LONG);
         assert!(process.outcome.to_string().contains("protocol 99"));
+    }
+
+    #[test]
+    fn a_long_request_comes_in_a_file() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let binary = folder.path().join("probe");
+        // What a probe does: it reads its request, and here says how long it is.
+        let script = format!(
+            "#!/bin/sh\n{HELLO}case $1 in @*) n=$(wc -c < \"${{1#@}}\");; *) n=$(printf %s \"$1\" | wc -c);; esac\n\
+             echo length $n >&2\n{DONE}"
+        );
+        std::fs::write(&binary, script)?;
+        std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+        for outputs in [1, 3000] {
+            let mut model = Model {
+                name: "m".into(),
+                format: firstpass_probe::Format::ONNX,
+                path: "m.onnx".into(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            };
+            model.outputs = (0..outputs)
+                .map(|n| firstpass_probe::OutputSpec::new(format!("output {n:0>60}"), [1]))
+                .collect();
+            let (inputs, passes) = (Vec::new(), PassPlan::exactly(1));
+            let trial = Trial::new(model, Knobs::default(), inputs, passes);
+            let length = serde_json::to_string(&Request::Trial(trial.clone()))?.len();
+            let process = Probe::at(&binary).trial(&trial);
+            assert_eq!(process.outcome, Outcome::Completed, "{outputs} outputs");
+            assert_eq!(process.stderr.trim(), format!("length {length}"));
+        }
+        Ok(())
     }
 
     #[test]

@@ -15,6 +15,10 @@ use crate::{
 };
 
 pub use image::RgbImage;
+
+/// A picture of more pixels is not read: they take four to eight bytes each.
+const MOST_PIXELS: u64 = 100_000_000;
+
 /// One photograph to run the models on, or a file of tensors in its place.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Sample {
@@ -67,9 +71,22 @@ impl Sample {
     /// # Errors
     /// Fails on a file that cannot be read or decoded; the message names it.
     pub fn letterboxed(&self, model: &ModelDescription) -> Result<RgbImage> {
-        let picture = image::ImageReader::open(&self.file)
-            .with_context(|| format!("cannot open the image {}", self.file.display()))?
-            .with_guessed_format()?
+        let open = || {
+            let reader = image::ImageReader::open(&self.file)
+                .with_context(|| format!("cannot open the image {}", self.file.display()))?;
+            Ok::<_, anyhow::Error>(reader.with_guessed_format()?)
+        };
+        // Of a file that is no picture nothing is known.
+        if let Ok((width, height)) = open()?.into_dimensions() {
+            let pixels = u64::from(width) * u64::from(height);
+            ensure!(
+                pixels <= MOST_PIXELS,
+                "the image {} has {width} × {height} = {pixels} pixels, and more than {MOST_PIXELS} are not read: \
+                 give a smaller one",
+                self.file.display()
+            );
+        }
+        let picture = open()?
             .decode()
             .with_context(|| {
                 format!(
@@ -85,7 +102,8 @@ impl Sample {
         );
         let target = model.picture().with_context(|| {
             format!(
-                "{} takes no pictures: its model.toml has no [input.preprocess]",
+                "{} takes no pictures: its model.toml has no preprocess in [input]; give tensors with --sample \
+                 FILE.npz, or say there how a picture becomes the input",
                 model.name
             )
         })?;
@@ -211,6 +229,25 @@ mod tests {
     #[test]
     fn a_picture_of_another_size_is_refused() {
         assert!(to_input(&RgbImage::new(3, 1), &spec(1, 2)).is_err());
+    }
+
+    /// A file of some bytes that says it holds a picture of this size.
+    #[test]
+    fn a_picture_of_too_many_pixels_is_not_read() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("large.png");
+        let mut bytes =
+            b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0".to_vec();
+        let checksum = [0x0f, 0xb0, 0xe2, 0x15];
+        bytes.extend(checksum);
+        bytes.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+        std::fs::write(&file, bytes)?;
+        let model = ModelDescription::for_tests(crate::model::Precision::Fp32);
+        let error = Sample::from_file(&file)
+            .letterboxed(&model)
+            .expect_err("too large");
+        assert!(error.to_string().contains("60000 × 60000"), "{error:#}");
+        Ok(())
     }
 
     #[test]

@@ -37,8 +37,12 @@ impl Workspace {
     /// Fails where the folders `backends` and `fixtures` are not found.
     pub fn find() -> Result<Self> {
         let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-        let compiled = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        for folder in running.iter().chain([&compiled]) {
+        Self::above(running.as_deref(), Path::new(env!("CARGO_MANIFEST_DIR")))
+    }
+
+    /// The checkout above one of these folders.
+    fn above(running: Option<&Path>, compiled: &Path) -> Result<Self> {
+        for folder in running.into_iter().chain([compiled]) {
             for root in folder.ancestors() {
                 if root.join("backends").is_dir() && root.join("fixtures").is_dir() {
                     return Ok(Self { root: root.into() });
@@ -46,8 +50,14 @@ impl Workspace {
             }
         }
         bail!(
-            "no folders `backends` and `fixtures` above {}; run `cargo firstpass` inside a checkout",
-            running.unwrap_or(compiled).display()
+            "the checkout of Firstpass is no longer where this program was built, at {}, and {}: probes are built \
+             from it. Go to a checkout and run `cargo firstpass …` there; models and samples may lie anywhere and are \
+             given by their paths",
+            compiled.display(),
+            match running {
+                Some(folder) => format!("{} is of another project", folder.display()),
+                None => "no project of Cargo runs it".into(),
+            }
         )
     }
 
@@ -166,4 +176,26 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not as expected", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_of_the_users_own_is_told_where_to_go() -> Result<()> {
+        let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let own = tempfile::tempdir()?;
+        let found = Workspace::above(Some(own.path()), compiled)?;
+        assert!(compiled.starts_with(found.root()));
+        let gone = own.path().join("gone");
+        for running in [None, Some(own.path())] {
+            let error = Workspace::above(running, &gone).expect_err("there is none");
+            assert!(
+                error.to_string().contains("run `cargo firstpass …` there"),
+                "{error}"
+            );
+        }
+        Ok(())
+    }
 }

@@ -6,9 +6,12 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
-use firstpass_trial::{affinity::Affinity, workload::Workload, workspace::Workspace};
+use firstpass_trial::{
+    affinity::Affinity, model::name_of_file, own_model, tensor_files::is_tensors,
+    workload::Workload, workspace::Workspace,
+};
 
 use crate::{
     compare::{
@@ -121,19 +124,13 @@ fn selection(workspace: &Workspace, options: &measure::Arguments) -> Result<Sele
 /// The name by which a record knows a model: `check` names one after its file.
 fn model_name(workspace: &Workspace, name: &str) -> Result<String> {
     let path = Path::new(name);
-    if is_model_file(path) {
-        let stem = path.file_stem().unwrap_or_default();
-        Ok(stem.to_string_lossy().into_owned())
+    if own_model::is_model_file(path) {
+        Ok(name_of_file(path))
     } else if path.exists() {
         Ok(Workload::find_model(workspace, name)?.name)
     } else {
         Ok(name.to_owned())
     }
-}
-
-/// Whether it is the model itself, and no description of it.
-fn is_model_file(path: &Path) -> bool {
-    path.is_file() && path.extension().is_none_or(|extension| extension != "toml")
 }
 
 /// Measures what the baseline has, or all.
@@ -144,11 +141,6 @@ fn measure(
     limits: &Limits,
 ) -> Result<PathBuf> {
     let mut options = arguments.measure.clone();
-    if let Some(file) = options.models.iter().find(|m| is_model_file(Path::new(m))) {
-        bail!(
-            "{file} is no description of a model: `cargo firstpass init {file}` writes one to measure by"
-        );
-    }
     let mut threads = vec![1];
     let mut variants = BTreeMap::new();
     let mut agreement_only = BTreeSet::new();
@@ -162,8 +154,15 @@ fn measure(
         cold_files = settings.cold_files && arguments.cold_start_max.is_some();
         if options.models.is_empty() {
             let models = baseline.run.models.iter();
-            let models = models.map(|path| workspace.root().join(path));
+            let models = models.map(|path| baseline.places.place(workspace, path));
             options.models = models.map(|p| p.to_string_lossy().into_owned()).collect();
+        }
+        if options.images.is_empty() && options.samples.is_empty() {
+            // What the baseline was measured on.
+            let first = baseline.run.samples.first();
+            let first = first.map(|path| workspace.root().join(path));
+            let (tensors, images) = first.into_iter().partition(|path| is_tensors(path));
+            (options.samples, options.images) = (tensors, images);
         }
     }
     let backends = options.chosen_backends(workspace)?;
@@ -187,9 +186,11 @@ fn measure(
         variants,
         first_format_only,
         agreement_only,
+        seek_reference: false,
+        asked_budget_s: None,
     })?;
     let folder = workspace.reports().join("quick/records");
-    let folder = folder.join(format!("{}-gate", campaign::record_name()));
+    let folder = campaign::new_record(&folder, "-gate");
     let before = baseline.map(latencies).unwrap_or_default();
     let asks = |measured: &[Latency]| gate::ask(measured, &before, limits);
     measure::run_asking(workspace, &backends, &workload, &settings, &folder, &asks)

@@ -19,9 +19,24 @@ impl Block {
     pub fn source_of(text: &str) -> Option<String> {
         let (_, rest) = text.split_once(BEGIN)?;
         let (source, _) = rest.split_once(BEGIN_CLOSE)?;
-        Some(source.to_owned())
+        let source = IN_MARKER
+            .iter()
+            .fold(source.to_owned(), |source, (as_is, written)| {
+                source.replace(written, as_is)
+            });
+        Some(source)
     }
 }
+
+/// Text in which nothing is taken for a marker.
+fn without_markers(text: &str) -> String {
+    [BEGIN, END].iter().fold(text.to_owned(), |text, marker| {
+        text.replace(marker, &marker.replace('<', "&lt;"))
+    })
+}
+
+/// What would end a marker within it, and how it is written there.
+const IN_MARKER: [(&str, &str); 2] = [("-->", "--&gt;"), ("\n", "&#10;")];
 
 /// Puts a block in the place of the one between the markers, or at the end where there is none.
 ///
@@ -45,8 +60,11 @@ pub fn splice(text: &str, block: &Block) -> Result<String> {
     };
     Ok(format!(
         "{before}{gap}{BEGIN}{}{BEGIN_CLOSE}\n\n{}\n\n{END}{after}",
-        block.source,
-        block.text.trim()
+        IN_MARKER
+            .iter()
+            .fold(block.source.clone(), |source, (as_is, written)| source
+                .replace(as_is, written)),
+        without_markers(block.text.trim())
     ))
 }
 
@@ -78,6 +96,18 @@ mod tests {
     fn half_a_pair_of_markers_is_an_error() {
         assert!(splice(END, &block("x")).is_err());
         assert!(splice(&format!("{BEGIN}r{BEGIN_CLOSE}"), &block("x")).is_err());
+    }
+
+    #[test]
+    fn a_text_that_holds_markers_is_replaced_as_a_whole() -> Result<()> {
+        let hostile = Block {
+            source: "records/a --> b\nc".into(),
+            text: format!("x {END} y {BEGIN}z{BEGIN_CLOSE} {END}"),
+        };
+        let once = splice("# Title\n", &hostile)?;
+        assert_eq!(splice(&once, &hostile)?, once);
+        assert_eq!(Block::source_of(&once), Some(hostile.source));
+        Ok(())
     }
 
     proptest! {

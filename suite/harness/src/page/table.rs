@@ -1,8 +1,12 @@
 //! A table, for a page of markdown and for a terminal.
 
+use crate::page::{
+    markdown,
+    terminal::{self, is_hidden},
+};
 use comfy_table::{
-    TableStyle,
-    presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
+    ContentArrangement, TableStyle,
+    presets::{ASCII_MARKDOWN, NOTHING, UTF8_HORIZONTAL_ONLY},
 };
 
 /// A header and rows of cells. A row that is shorter than the header ends with empty cells.
@@ -44,33 +48,56 @@ impl Table {
 
     /// For a page: one line for each row, however long it is.
     pub fn markdown(&self) -> String {
-        // A bar or the end of a line would end the cell.
-        let escaped = |cell: &String| cell.replace('|', "\\|").replace('\n', " ");
-        let rows = self.rows.iter();
-        self.drawn(
-            ASCII_MARKDOWN,
-            rows.map(|row| row.iter().map(escaped).collect::<Vec<_>>()),
-        )
-        .trim_fmt()
+        self.drawn(ASCII_MARKDOWN, cell_of_markdown).trim_fmt()
     }
 
-    /// For a terminal: with lines around the cells.
+    /// For a terminal: no wider than that, long cells in several lines. Where no person looks, it is plain
+    /// text in lines of any length, for the program that reads them.
     pub fn terminal(&self) -> String {
-        self.drawn(UTF8_FULL_CONDENSED, &self.rows).to_string()
+        self.shown(terminal::is_seen().then(terminal::columns))
     }
 
-    fn drawn<R: Into<comfy_table::Row>>(
-        &self,
-        style: TableStyle,
-        rows: impl IntoIterator<Item = R>,
-    ) -> comfy_table::Table {
-        let mut table = comfy_table::Table::new();
+    /// For a terminal of this width, or in plain text.
+    fn shown(&self, columns: Option<usize>) -> String {
+        let shown = |cell: &str| terminal::text(cell).into_owned();
+        let Some(columns) = columns else {
+            return self.drawn(NOTHING, shown).trim_fmt();
+        };
+        let mut table = self.drawn(UTF8_HORIZONTAL_ONLY, shown);
         table
-            .load_style(style)
-            .set_header(&self.header)
-            .add_rows(rows);
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(u16::try_from(columns).unwrap_or(u16::MAX));
+        table.to_string()
+    }
+
+    /// Draws the table with each cell as `shown` shows it.
+    fn drawn(&self, style: TableStyle, shown: impl Fn(&str) -> String) -> comfy_table::Table {
+        let row = |cells: &Vec<String>| cells.iter().map(|cell| shown(cell)).collect::<Vec<_>>();
+        let (header, rows) = (row(&self.header), self.rows.iter().map(row));
+        let mut table = comfy_table::Table::new();
+        table.load_style(style).set_header(header).add_rows(rows);
         table
     }
+}
+
+/// A cell as words that mean only themselves, but for what pages of our own write: a cell that is nothing but
+/// code or emphasis, or a list of such.
+fn cell_of_markdown(cell: &str) -> String {
+    let is_marked = |part: &str| {
+        ["`", "**", "*"].iter().any(|mark| {
+            let within = part.strip_prefix(mark).and_then(|p| p.strip_suffix(mark));
+            within.is_some_and(|p| !p.is_empty() && p.chars().all(is_plain))
+        })
+    };
+    if is_marked(cell) || cell.split(", ").all(is_marked) {
+        return cell.to_owned();
+    }
+    markdown::text(cell)
+}
+
+/// Whether a character means nothing more, in code or emphasis either.
+fn is_plain(c: char) -> bool {
+    !is_hidden(c) && !"`*|<>[]\\&".contains(c)
 }
 
 #[cfg(test)]
@@ -94,7 +121,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert!(
-            lines[2].contains("1\\|2") && lines[2].contains("one two"),
+            lines[2].contains("1&#124;2") && lines[2].contains("one two"),
             "{text}"
         );
         assert_eq!(lines[3].matches(" | ").count(), 1, "{text}");
@@ -102,11 +129,44 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_holds_no_html_and_no_orders() {
+        let table = Table::new(["a"]).rows([["<b>\u{1b}[1m</b> < 0.01"]]);
+        let text = table.markdown();
+        assert!(text.contains(r"&#60;b>\u{1b}[1m&#60;/b> < 0.01"), "{text}");
+        let text = table.terminal();
+        assert!(text.contains(r"<b>\u{1b}[1m</b> < 0.01"), "{text}");
+    }
+
+    #[test]
+    fn code_and_emphasis_of_our_own_stay() {
+        for own in [
+            "`exact=on, block=4`",
+            "`a`, `b`",
+            "**exact**",
+            "*other operators*",
+        ] {
+            assert_eq!(cell_of_markdown(own), own);
+        }
+        for (other, shown) in [
+            ("`a|b`", "&#96;a&#124;b&#96;"),
+            ("a `b`", "a &#96;b&#96;"),
+            ("**", "&#42;&#42;"),
+        ] {
+            assert_eq!(cell_of_markdown(other), shown);
+        }
+    }
+
+    #[test]
     fn a_terminal_shows_cells_as_they_are() {
         let table = Table::new(["a", "b"]).rows([["1|2", "one\ntwo"]]);
-        let text = table.terminal();
-        assert!(text.contains("│ 1|2 ┆ one │"), "{text}");
-        assert!(text.contains("│     ┆ two │"), "{text}");
+        let text = table.shown(Some(40));
+        assert!(text.contains(" 1|2   one "), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
+        let plain = table.shown(None);
+        assert!(plain.is_ascii() && plain.contains("1|2"), "{plain}");
         assert!(!table.is_empty() && Table::new(["a"]).is_empty());
     }
 }

@@ -1,23 +1,44 @@
 //! What `check` and `init` have in common: a model of the user's own, named on the command line.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use firstpass_trial::{
     model::{ModelDescription, Preprocess},
     workspace::Workspace,
 };
 
-use crate::user_model::UserModel;
+use crate::user_model::{OpenShape, UserModel};
 use firstpass_trial::shape::NamedShape;
 
 /// Mean and deviation of ImageNet, which most models of pictures are normalised by.
-const IMAGENET: Preprocess = Preprocess {
+pub(super) const IMAGENET: Preprocess = Preprocess {
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
     pad: 114,
 };
+
+/// A number for each channel of a picture, such as `0.5,0.5,0.5`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Channels([f32; 3]);
+
+impl FromStr for Channels {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || format!("{text:?} is not one number for each of R,G,B, such as 0.5,0.5,0.5");
+        let numbers = text.split(',').map(|number| number.trim().parse());
+        let numbers: Vec<f32> = numbers.collect::<Result<_, _>>().with_context(wrong)?;
+        match numbers[..] {
+            [r, g, b] if [r, g, b].into_iter().all(f32::is_finite) => Ok(Self([r, g, b])),
+            _ => Err(anyhow!(wrong())),
+        }
+    }
+}
 
 #[derive(Args)]
 #[group(skip)]
@@ -36,14 +57,46 @@ pub struct Arguments {
     #[arg(long)]
     pub trust: bool,
     /// Of the pictures, by channel, in units of 255 [default: those of ImageNet]
-    #[arg(long, value_delimiter = ',', num_args = 3, value_name = "R,G,B")]
-    pub mean: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
+    pub mean: Option<Channels>,
     /// Likewise, what the difference from the mean is divided by
-    #[arg(long, value_delimiter = ',', num_args = 3, value_name = "R,G,B")]
-    pub std: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
+    pub std: Option<Channels>,
+}
+
+/// Where shapes are open, asks for them with a whole command to copy.
+pub(super) fn asking<T>(described: Result<T>) -> Result<T> {
+    described.map_err(|error| match error.downcast::<OpenShape>() {
+        Ok(open) => anyhow!("{}; give it, for example:\n  {}", open.what, again(&open)),
+        Err(error) => error,
+    })
+}
+
+/// The command that was given, with what it lacks.
+fn again(open: &OpenShape) -> String {
+    let given = std::env::args_os().skip(1);
+    let given = given.map(|word| word.to_string_lossy().into_owned());
+    let words = given.chain(open.options()).map(|word| quoted(&word));
+    let words: Vec<String> = words.collect();
+    format!("cargo firstpass {}", words.join(" "))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-+./=:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 impl Arguments {
+    /// The first model file that was named.
+    pub fn first(&self) -> Option<&PathBuf> {
+        self.files.first().or(self.torchscript.as_ref())
+    }
+
     /// The description that already lies in the one file named, if it is one.
     pub fn described(&self) -> Option<&Path> {
         match &self.files[..] {
@@ -60,13 +113,10 @@ impl Arguments {
         samples: &[PathBuf],
         pictures: bool,
     ) -> Result<ModelDescription> {
-        let given = |values: &Option<Vec<f32>>, default: [f32; 3]| match values.as_deref() {
-            Some(&[r, g, b]) => [r, g, b],
-            _ => default,
-        };
+        let given = |values: Option<Channels>, default: [f32; 3]| values.map_or(default, |c| c.0);
         let preprocess = Preprocess {
-            mean: given(&self.mean, IMAGENET.mean),
-            std: given(&self.std, IMAGENET.std),
+            mean: given(self.mean, IMAGENET.mean),
+            std: given(self.std, IMAGENET.std),
             pad: IMAGENET.pad,
         };
         ensure!(
@@ -86,6 +136,43 @@ impl Arguments {
             preprocess: pictures.then_some(preprocess),
             trust: self.trust,
         };
-        own.describe(workspace)
+        asking(own.describe(workspace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_three_numbers() -> Result<()> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let line = ["check", "m.onnx", "--mean", "0,0,0", "--std", "1, 0.5,2"];
+        let Line { arguments } = <Line as clap::Parser>::try_parse_from(line)?;
+        assert_eq!(arguments.mean, Some(Channels([0.0; 3])));
+        assert_eq!(arguments.std, Some(Channels([1.0, 0.5, 2.0])));
+        assert_eq!("-1,0,1".parse::<Channels>()?, Channels([-1.0, 0.0, 1.0]));
+        for wrong in ["", "0", "0,0", "0,0,0,0", "a,b,c", "0,0,nan", "0;0;0"] {
+            let error = wrong.parse::<Channels>().expect_err(wrong);
+            assert!(format!("{error:#}").contains("R,G,B"), "{error:#}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, shell) in [
+            ("image=1x3x224x224", "image=1x3x224x224"),
+            ("modèle.onnx", "modèle.onnx"),
+            ("my model.onnx", "'my model.onnx'"),
+            ("a'b;$c", r"'a'\''b;$c'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), shell);
+        }
     }
 }

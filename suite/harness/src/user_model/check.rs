@@ -4,15 +4,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use firstpass_native::Lock;
 use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
     affinity::Affinity,
     machine::all_threads,
+    own_model,
+    process::Probe,
     setup,
     tensor_files::is_tensors,
     workload::Workload,
@@ -20,6 +23,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{RunSettings, Target},
     report::{self, terminal},
     studies::{
@@ -40,6 +44,26 @@ const QUICK_BUDGET: f64 = 60.0;
 /// The shares of the time for for_tuning settings and for the report itself; the rest is for profiles.
 const TUNING: f64 = 0.4;
 const REPORT: f64 = 0.45;
+
+/// With less of the time left nothing is profiled: each engine needs two processes for that.
+const LEAST_PROFILING: f64 = 0.05;
+
+/// What goes on around the measuring, in s: engines say what they are, and the report is rendered.
+const AROUND: f64 = 5.0;
+
+/// The time of the whole command, in s, and what is left of it for measuring.
+struct TimeLeft {
+    began: Instant,
+    whole: f64,
+}
+
+impl TimeLeft {
+    fn left(&self) -> f64 {
+        // A short time is for measuring all the same.
+        let around = AROUND.min(self.whole / 4.0);
+        (self.whole - around - self.began.elapsed().as_secs_f64()).max(1.0)
+    }
+}
 
 const TARGET: Target = Target {
     steady: 0.03,
@@ -67,7 +91,7 @@ pub struct Arguments {
     /// Numbers of threads [default: 1 and all]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     threads: Vec<usize>,
-    /// The time for all measuring, such as 90s, 5m or 1h; builds are not part of it [default: 6m]
+    /// The time for the whole command, such as 90s, 5m or 1h; builds are not part of it [default: 6m]
     #[arg(long, value_name = "TIME")]
     budget: Option<Time>,
     /// A look within two minutes: agreement and first passes only, one thread
@@ -76,6 +100,9 @@ pub struct Arguments {
     /// Keep each process on as many CPUs as it has threads
     #[arg(long)]
     pin: bool,
+    /// Open the report in a browser at the end
+    #[arg(long)]
+    open: bool,
     /// Where the report goes [default: reports/check/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -90,13 +117,19 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             file.display()
         );
     }
+    measure::check_threads(&arguments.threads)?;
     // Without a library its engine is a row that says so; the others are measured.
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
     let backends = measure::chosen_backends(workspace, &arguments.backends)?;
-    let (folder, workload) = workload(workspace, arguments)?;
-    let record = folder.join("records").join(campaign::record_name());
+    let (folder, workload, _lock) = workload(workspace, arguments)?;
+    // Builds are no part of the time. One that fails is a row that says so.
+    let _probes: Vec<_> = backends
+        .iter()
+        .map(|b| Probe::build(workspace, b))
+        .collect();
+    let record = campaign::new_record(&folder.join("records"), "");
     let whole = arguments.budget.map_or(
         if arguments.quick {
             QUICK_BUDGET
@@ -105,6 +138,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         },
         |Time(time)| time.as_secs_f64(),
     );
+    let time = TimeLeft {
+        began: Instant::now(),
+        whole,
+    };
     let mut tuned = Tuned::default();
     if !arguments.quick {
         let for_tuning = arguments.measure(whole * TUNING);
@@ -116,27 +153,36 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
                     tuning::apply(&tuning, &folder.join("tuned.toml"))?;
                 }
             }
-            Err(error) => eprintln!("no settings were tried: {error:#}"),
+            Err(error) => eprintln!("no settings were tried: {}", shown(&format!("{error:#}"))),
         }
     }
-    let settings =
-        arguments.settings(whole * if arguments.quick { 1.0 } else { REPORT }, &tuned)?;
+    let for_report = match (arguments.quick, arguments.budget) {
+        (true, None) => QUICK_BUDGET,
+        (true, Some(_)) => time.left(),
+        (false, _) => time.left() * REPORT / (1.0 - TUNING),
+    };
+    let settings = RunSettings {
+        asked_budget_s: Some(whole),
+        ..arguments.settings(for_report, &tuned)?
+    };
     let record = campaign::run(workspace, &backends, &workload, &settings, &record)?;
     if !arguments.quick {
-        explain_it(workspace, &backends, &workload, whole, &tuned, &record)?;
+        if time.left() > LEAST_PROFILING * whole {
+            let left = time.left();
+            explain_it(workspace, &backends, &workload, left, &tuned, &record)?;
+        } else {
+            eprintln!("not profiled: the budget is used up; give a longer --budget");
+        }
     }
     let record = record
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
-    let analysis = report::write(workspace, &folder, &record)?;
-    println!("{}", terminal::summary(&analysis));
+    let analysis = report::write(workspace, &folder, &record, true)?;
+    println!("{}", terminal::summary(&analysis)?);
     println!("report: {}", folder.join("README.md").display());
+    report::command::show_html(&folder, arguments.open);
     println!("record: {}", record.display());
-    let ran = analysis
-        .models()
-        .iter()
-        .flat_map(|model| analysis.rows(model));
-    Ok(if ran.into_iter().any(|row| row.outputs.is_some()) {
+    Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS
     } else {
         eprintln!("error: no engine runs this model; the report says why");
@@ -150,6 +196,8 @@ impl Arguments {
             backends: self.backends.clone(),
             models: Vec::new(),
             images: Vec::new(),
+            samples: Vec::new(),
+            inputs: Vec::new(),
             threads: self.threads.first().copied().into_iter().collect(),
             budget: Some(Time(Duration::from_secs_f64(budget_s))),
             processes: None,
@@ -177,7 +225,7 @@ impl Arguments {
             least_processes: 3,
             passes: 40,
             agreement_passes: 2,
-            skip_arithmetic: self.quick,
+            skip_arithmetic: false,
             threads: Vec::new(),
             budget_s,
             process_budget_ms: if self.quick { 500 } else { 1500 },
@@ -188,6 +236,8 @@ impl Arguments {
             variants: variants.collect::<BTreeMap<_, _>>(),
             first_format_only: false,
             agreement_only: BTreeSet::new(),
+            seek_reference: true,
+            asked_budget_s: None,
         })
     }
 }
@@ -196,7 +246,7 @@ fn explain_it(
     workspace: &Workspace,
     backends: &[Backend],
     workload: &Workload,
-    whole: f64,
+    budget_s: f64,
     tuned: &Tuned,
     record: &Path,
 ) -> Result<()> {
@@ -204,28 +254,40 @@ fn explain_it(
         rounds: 4,
         passes: 12,
         threads: 1,
-        budget_s: whole * (1.0 - TUNING - REPORT),
+        budget_s,
     };
     explain::measure(workspace, backends, workload, settings, tuned, record).map(drop)
 }
 
 /// The folder of the report, and the model with its inputs, which are kept there.
-fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Workload)> {
+/// Nobody else checks into the folder as long as the lock is held.
+fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Workload, Lock)> {
     let own = &arguments.model;
     let described = own.described();
     let model = match described {
         Some(path) => Workload::find_model(workspace, &path.to_string_lossy())?,
         None => own.describe(workspace, &arguments.samples, !arguments.images.is_empty())?,
     };
+    let source = match described {
+        Some(_) => model.file.clone(),
+        None => own.first().context("give a model file")?.clone(),
+    };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => workspace.reports().join("check").join(&model.name),
+        None => own_model::folder(&workspace.reports().join("check"), &model.name, &source),
     };
     let folder = std::path::absolute(&folder)?;
+    let lock = Lock::try_take(&folder.join(".check.lock"))?.map_err(|holder| {
+        anyhow!(
+            "{holder} is checking into {} already: wait for its end, or name another folder with --out",
+            folder.display()
+        )
+    })?;
+    own_model::claim(&folder, &source)?;
     let inputs = Inputs {
         files: [&arguments.images[..], &arguments.samples[..]].concat(),
         golden: arguments.golden.clone(),
     };
     let workload = lay_out(workspace, model, &inputs, &folder, own.trust)?;
-    Ok((folder, workload))
+    Ok((folder, workload, lock))
 }

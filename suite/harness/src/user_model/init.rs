@@ -26,9 +26,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         arguments.model.described().is_none(),
         "give model files: a model.toml is what is made"
     );
-    let files = &arguments.model.files;
-    let first = files.first().or(arguments.model.torchscript.as_ref());
-    let first = first.context("give a model file")?;
+    let first = arguments.model.first().context("give a model file")?;
     let out = arguments
         .out
         .clone()

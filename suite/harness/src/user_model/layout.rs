@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_probe::{Tensor, write_tensors, write_tensors_with};
+use firstpass_probe::{Tensor, TensorSpec, write_tensors, write_tensors_with};
 use firstpass_trial::{
-    made_up_input::random_input,
-    model::ModelDescription,
+    input_role::Role,
+    made_up_input::made_up,
+    model::{InputSpec, ModelDescription},
+    own_model::{INPUTS, MADE_UP},
     sample::Sample,
     tensor_files::{UNNAMED, read_named},
     workload::Workload,
@@ -48,18 +50,9 @@ pub fn lay_out(
     folder: &Path,
     trust: bool,
 ) -> Result<Workload> {
-    let made_up = folder.join("inputs");
-    fs::create_dir_all(&made_up).with_context(|| {
-        format!(
-            "cannot write to {}; give a writable folder with --out",
-            folder.display()
-        )
-    })?;
     let mut samples: Vec<Sample> = inputs.files.iter().map(|f| Sample::from_file(f)).collect();
     if samples.is_empty() {
-        for seed in 1..=RANDOM_INPUTS {
-            samples.push(make_up(&model, seed, &made_up)?);
-        }
+        samples = make_up_all(&model, &folder.join(INPUTS))?;
     }
     if let Some(golden) = &inputs.golden {
         let path = folder.join("golden.safetensors");
@@ -85,17 +78,34 @@ pub fn lay_out(
     Ok(workload)
 }
 
+/// Makes up the inputs of a model, in files of a folder.
+pub(super) fn make_up_all(model: &ModelDescription, folder: &Path) -> Result<Vec<Sample>> {
+    fs::create_dir_all(folder).with_context(|| {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    })?;
+    let seeds = 1..=RANDOM_INPUTS;
+    seeds.map(|seed| make_up(model, seed, folder)).collect()
+}
+
 /// Made-up inputs of a model, in a file.
 fn make_up(model: &ModelDescription, seed: u64, folder: &Path) -> Result<Sample> {
-    let mut named = Vec::new();
-    for (number, input) in model.inputs.iter().enumerate() {
-        let tensor = random_input(&input.tensor(), seed * 1000 + number as u64)?;
-        named.push((input.name.clone(), tensor));
-    }
-    let path = folder.join(format!("random-{seed}.safetensors"));
-    let all = named.iter().map(|(name, tensor)| (name.clone(), tensor));
-    write_tensors(&path, all)?;
+    let path = folder.join(format!("{MADE_UP}{seed}.safetensors"));
+    made_up_file(model, seed, &path)?;
     Ok(Sample::from_file(&path))
+}
+
+/// Writes made-up inputs of a model into a file.
+pub(super) fn made_up_file(model: &ModelDescription, seed: u64, path: &Path) -> Result<()> {
+    let specs: Vec<TensorSpec> = model.inputs.iter().map(InputSpec::tensor).collect();
+    let inputs = made_up(&specs, &Role::of_model(model), seed)?;
+    let named = specs.iter().zip(&inputs);
+    Ok(write_tensors(
+        path,
+        named.map(|(spec, tensor)| (spec.name.clone(), tensor)),
+    )?)
 }
 
 /// Keeps the user's outputs in the form of golden ones, each with the checksums of the inputs that it

@@ -1,25 +1,28 @@
 //! Models of the user's own: from files and a few words on the command line to a `model.toml`.
 
+mod archive;
 pub mod arguments;
 pub mod check;
+mod foreign;
 pub mod golden;
 pub mod init;
 mod layout;
+pub mod named;
 mod outputs;
+#[cfg(test)]
+mod said;
 mod signature;
 mod text;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, Tensor};
 use firstpass_trial::{
-    model::{InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec},
+    model::{
+        InputSpec, ModelDescription, OutputSpec, Precision, Preprocess, StepSpec, name_of_file,
+    },
     shape::NamedShape,
     tensor_files::{UNNAMED, read_named},
     workspace::Workspace,
@@ -44,18 +47,42 @@ pub struct UserModel {
     pub trust: bool,
 }
 
-/// The shape of an input is open: neither the file tells it, nor was it given.
+/// Shapes of inputs are open: neither the file tells them, nor were they given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenShape {
     /// What the file says, and what is to be given.
     pub what: String,
-    /// An input that could be given, such as `image=1x3x224x224`.
-    pub example: String,
+    /// Inputs that could be given, such as `image=1x3x224x224`: one for each that is open.
+    pub examples: Vec<String>,
+}
+
+impl OpenShape {
+    /// All that is open of a file at once.
+    fn all(open: Vec<Self>) -> Self {
+        let what: Vec<&str> = open.iter().map(|one| one.what.as_str()).collect();
+        Self {
+            what: what.join("; "),
+            examples: open.iter().flat_map(|one| one.examples.clone()).collect(),
+        }
+    }
+
+    /// The options that give what is open.
+    pub fn options(&self) -> Vec<String> {
+        let examples = self.examples.iter();
+        examples
+            .flat_map(|example| ["--input".into(), example.clone()])
+            .collect()
+    }
 }
 
 impl fmt::Display for OpenShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, for example --input {}", self.what, self.example)
+        write!(
+            f,
+            "{}; give it, for example {}",
+            self.what,
+            self.options().join(" ")
+        )
     }
 }
 
@@ -80,7 +107,7 @@ impl UserModel {
         run: impl FnOnce(&ModelDescription) -> Result<Vec<Found>>,
     ) -> Result<ModelDescription> {
         let mut artifacts = BTreeMap::new();
-        let mut trusted = BTreeMap::new();
+        let mut sha256 = BTreeMap::new();
         let mut with_inputs: Option<Signature> = None;
         let mut precision = Precision::Fp32;
         for file in &self.files {
@@ -95,8 +122,8 @@ impl UserModel {
             if signature.precision == Precision::Int8 {
                 precision = Precision::Int8;
             }
-            if signature.format.is_program() && self.trust {
-                trusted.insert(path, sha256_of_file(file)?);
+            if signature.format.is_program() {
+                sha256.insert(path, sha256_of_file(file)?);
             }
             if !signature.inputs.is_empty() && with_inputs.is_none() {
                 with_inputs = Some(signature);
@@ -107,8 +134,8 @@ impl UserModel {
         let outputs = with_inputs.iter().flat_map(|signature| &signature.outputs);
         let outputs = outputs.map(output).collect();
         let mut model = ModelDescription {
-            name: name(first),
-            title: name(first),
+            name: name_of_file(first),
+            title: name_of_file(first),
             description: String::new(),
             precision,
             latency_on_request: false,
@@ -119,7 +146,7 @@ impl UserModel {
             outputs,
             detection: None,
             classification: None,
-            trusted,
+            sha256,
             file: PathBuf::new(),
         };
         if model.outputs.is_empty() {
@@ -154,20 +181,25 @@ impl UserModel {
                 names(&signature.inputs)
             );
         }
-        let inputs = signature.inputs.iter();
-        inputs
-            .map(|declared| {
-                let alone = signature.inputs.len() == 1;
-                let given = self.inputs.iter().find(|given| match &given.name {
-                    Some(name) => *name == declared.name,
-                    None => alone,
-                });
-                let tensor = sample
-                    .get(&declared.name)
-                    .or_else(|| sample.get(UNNAMED).filter(|_| alone));
-                self.input(declared, given, tensor)
-            })
-            .collect()
+        let mut inputs = Vec::new();
+        let mut open = Vec::new();
+        for declared in &signature.inputs {
+            let alone = signature.inputs.len() == 1;
+            let given = self.inputs.iter().find(|given| match &given.name {
+                Some(name) => *name == declared.name,
+                None => alone,
+            });
+            let tensor = sample
+                .get(&declared.name)
+                .or_else(|| sample.get(UNNAMED).filter(|_| alone));
+            match self.input(declared, given, tensor) {
+                Ok(input) => inputs.push(input),
+                // All that is open is asked for at once.
+                Err(error) => open.push(error.downcast::<OpenShape>()?),
+            }
+        }
+        ensure!(open.is_empty(), OpenShape::all(open));
+        Ok(inputs)
     }
 
     fn input(
@@ -211,17 +243,17 @@ impl UserModel {
                     });
                 closed
                     .collect::<Option<Vec<_>>>()
-                    .with_context(|| OpenShape {
+                    .ok_or_else(|| OpenShape {
                         what: format!(
-                            "the file leaves the shape of input {name:?} open: {}; give it",
+                            "the file leaves the shape of input {name:?} open: {}",
                             shown(lengths)
                         ),
-                        example: format!("{name}={}", example(lengths)),
+                        examples: vec![format!("{name}={}", example(lengths))],
                     })?
             }
             (None, None) => bail!(OpenShape {
-                what: format!("the file does not tell the shape of input {name:?}; give it"),
-                example: format!("{name}=1x3x224x224"),
+                what: format!("the file does not tell the shape of input {name:?}"),
+                examples: vec![format!("{name}=1x3x224x224")],
             }),
         };
         Ok(InputSpec {
@@ -259,10 +291,11 @@ impl UserModel {
         }
         if inputs.is_empty() {
             bail!(OpenShape {
-                what: "a TorchScript file does not tell its inputs; give them in the order of \
+                what:
+                    "a TorchScript file does not tell its inputs, which are given in the order of \
                        forward()"
-                    .into(),
-                example: "image=1x3x224x224:f32".into(),
+                        .into(),
+                examples: vec!["image=1x3x224x224:f32".into()],
             });
         }
         Ok(inputs)
@@ -271,9 +304,10 @@ impl UserModel {
 
 fn output(declared: &Declared) -> OutputSpec {
     let shape = declared.shape();
-    let elements = shape
-        .as_deref()
-        .map(|shape| shape.iter().product::<usize>());
+    let elements = shape.as_deref().and_then(|shape| {
+        let mut lengths = shape.iter();
+        lengths.try_fold(1_usize, |count, &length| count.checked_mul(length))
+    });
     let step = declared
         .step
         .filter(|_| declared.dtype == Dtype::F32)
@@ -293,27 +327,6 @@ fn output(declared: &Declared) -> OutputSpec {
         shape,
         activation,
         steps,
-    }
-}
-
-/// The name of a file without what would be awkward in a path or a table.
-fn name(file: &Path) -> String {
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy());
-    let name: String = stem
-        .unwrap_or_default()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    if name.trim_matches('.').is_empty() {
-        "model".into()
-    } else {
-        name
     }
 }
 

@@ -1,19 +1,24 @@
 //! What a model file says of its inputs and outputs.
 
 use std::{
+    collections::HashMap,
     fs::File,
-    io::{BufReader, Read},
+    io::{BufRead, BufReader, Read},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_onnx::{Constant, GraphProto, NodeProto, ValueInfoProto, Values, data_type, decode};
+use firstpass_onnx::{Constant, GraphProto, NodeProto, TensorProto, ValueInfoProto, decode};
 use firstpass_probe::{Dtype, Format};
 use firstpass_trial::model::{Activation, Precision};
-use zip::ZipArchive;
+
+use crate::user_model::{
+    archive::torchscript,
+    foreign::{HEAD, foreign},
+};
 
 /// More bytes are not read: protobuf allows no more in a message.
-const MOST_BYTES: u64 = 1 << 31;
+pub(super) const MOST_BYTES: u64 = 1 << 31;
 
 /// More operators are not looked at. The largest vision models have some thousands.
 const MOST_OPERATORS: usize = 100_000;
@@ -54,67 +59,35 @@ impl Signature {
     ///
     /// # Errors
     /// Fails on a file that is neither, is larger than what engines read, or has an input or output
-    /// of a type that cannot be given to all engines.
+    /// of a type that Firstpass has not.
     pub fn read(path: &Path) -> Result<Self> {
         let read = || {
+            ensure!(
+                !path.is_dir(),
+                "it is a folder; give the model file in it, or the folder of a model.toml"
+            );
             let file = File::open(path)?;
             let size = file.metadata()?.len();
             ensure!(size > 0, "it is empty");
+            let mut reader = BufReader::with_capacity(HEAD, file);
+            if let Some(message) = foreign(path, reader.fill_buf()?) {
+                bail!("{message}");
+            }
             ensure!(
                 size <= MOST_BYTES,
-                "it has {size} bytes, and models of more than {MOST_BYTES} are not read"
+                "it has {size} bytes, and models of more than {MOST_BYTES} are not read; save an ONNX \
+                 model's weights in a file beside it, with onnx.save(…, save_as_external_data=True)"
             );
             let mut bytes = Vec::new();
-            BufReader::new(file).read_to_end(&mut bytes)?;
+            reader.read_to_end(&mut bytes)?;
             if bytes.starts_with(b"PK") {
                 return torchscript(bytes);
             }
-            let graph = decode(bytes.into())?;
+            let graph = decode(bytes.into()).context("it is neither ONNX nor TorchScript")?;
             onnx(&graph)
         };
-        read().with_context(|| {
-            format!(
-                "cannot read {}; give an ONNX file or a TorchScript file",
-                path.display()
-            )
-        })
+        read().with_context(|| format!("cannot read the model {}", path.display()))
     }
-}
-
-fn torchscript(bytes: Vec<u8>) -> Result<Signature> {
-    let mut archive = ZipArchive::new(std::io::Cursor::new(bytes))
-        .context("it begins like an archive, but is damaged")?;
-    let mut is_module = false;
-    let mut precision = Precision::Fp32;
-    for index in 0..archive.len() {
-        let mut file = archive.by_index(index)?;
-        let name = file.name()?.into_owned();
-        is_module |= name.ends_with("/constants.pkl") || name.contains("/code/");
-        // The code of a quantized module names its operators.
-        if name.contains("/code/") && has_extension(&name, "py") {
-            let mut code = String::new();
-            file.read_to_string(&mut code)
-                .with_context(|| format!("{name} is damaged"))?;
-            if code.contains("ops.quantized.") {
-                precision = Precision::Int8;
-            }
-        }
-    }
-    ensure!(
-        is_module,
-        "it is an archive without code: save the model with torch.jit.script(model).save(…), not \
-         with torch.save"
-    );
-    Ok(Signature {
-        format: Format::TORCHSCRIPT,
-        precision,
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-    })
-}
-
-fn has_extension(name: &str, extension: &str) -> bool {
-    Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
 fn onnx(graph: &GraphProto) -> Result<Signature> {
@@ -127,14 +100,21 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
         let mut nodes = graph.node.iter();
         nodes.any(|node| operators.contains(&node.op_type.as_str()))
     };
-    let in_integers = is_there(&[
+    // Any of the forms in which a file may be quantized, which are all ONNX.
+    let quantized = is_there(&[
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
         "QLinearConv",
         "QLinearMatMul",
         "ConvInteger",
         "MatMulInteger",
+        "QGemm",
+        "DynamicQuantizeMatMul",
+        "MatMulIntegerToFloat",
     ]);
     // Files of the first IR versions list the constants among the inputs.
-    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    let values = Values::of(graph);
+    let is_constant = |name: &str| values.constants.contains_key(name);
     let inputs = graph.input.iter();
     let inputs = inputs
         .filter(|input| !is_constant(&input.name))
@@ -145,19 +125,15 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
     let outputs = outputs
         .map(|output| {
             Ok(Declared {
-                step: step(graph, &output.name),
+                step: step(&values, &output.name),
                 ..declared(output, "output")?
             })
         })
         .collect::<Result<Vec<_>>>()?;
     ensure!(!outputs.is_empty(), "it has no output");
     Ok(Signature {
-        format: if in_integers {
-            Format::ONNX_QOPERATOR
-        } else {
-            Format::ONNX
-        },
-        precision: if in_integers || is_there(&["QuantizeLinear", "DynamicQuantizeLinear"]) {
+        format: Format::ONNX,
+        precision: if quantized {
             Precision::Int8
         } else {
             Precision::Fp32
@@ -168,20 +144,35 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
 }
 
 fn declared(value: &ValueInfoProto, what: &str) -> Result<Declared> {
+    let name = &value.name;
+    // TensorProto.DataType.
     let dtype = match value.elements() {
-        Some(data_type::FLOAT) => Dtype::F32,
-        Some(data_type::DOUBLE) => Dtype::F64,
-        Some(data_type::INT64) => Dtype::I64,
-        Some(data_type::INT32) => Dtype::I32,
-        Some(data_type::UINT8) => Dtype::U8,
-        Some(data_type::INT8) => Dtype::I8,
-        Some(data_type::BOOL) => Dtype::Bool,
-        Some(other) => bail!(
-            "its {what} {:?} is of ONNX type {other}; types that can be compared are f32, f64, i64, \
-             i32, u8, i8 and bool: convert the model",
-            value.name
+        Some(1) => Dtype::F32,
+        Some(2) => Dtype::U8,
+        Some(3) => Dtype::I8,
+        Some(4) => Dtype::U16,
+        Some(5) => Dtype::I16,
+        Some(6) => Dtype::I32,
+        Some(7) => Dtype::I64,
+        Some(8) => bail!(
+            "its {what} {name:?} is of strings, which Firstpass cannot give to engines or compare: cut what \
+             handles text from the model, for example with onnx.utils.extract_model"
         ),
-        None => bail!("its {what} {:?} is no tensor", value.name),
+        Some(9) => Dtype::Bool,
+        Some(10) => Dtype::F16,
+        Some(11) => Dtype::F64,
+        Some(12) => Dtype::U32,
+        Some(13) => Dtype::U64,
+        Some(16) => Dtype::BF16,
+        Some(other) => bail!(
+            "its {what} {name:?} is of {}; types that can be given and compared are {}: convert the model",
+            unknown_type(other),
+            Dtype::keys()
+        ),
+        None => bail!(
+            "its {what} {name:?} is no tensor but a sequence, a map or an optional: export the model with \
+             tensors alone (in scikit-learn with zipmap=False)"
+        ),
     };
     Ok(Declared {
         name: value.name.clone(),
@@ -191,20 +182,62 @@ fn declared(value: &ValueInfoProto, what: &str) -> Result<Declared> {
     })
 }
 
+/// The name of a type that no tensor here has.
+fn unknown_type(number: i32) -> String {
+    match number {
+        14 | 15 => "complex numbers".into(),
+        17..=20 => "floats of 8 bits".into(),
+        21 | 22 => "integers of 4 bits".into(),
+        23 => "floats of 4 bits".into(),
+        other => format!("ONNX type {other}"),
+    }
+}
+
+/// What gives each value of a graph: looked up once for each output and step, in graphs of any length.
+struct Values<'a> {
+    producers: HashMap<&'a str, &'a NodeProto>,
+    constants: HashMap<&'a str, &'a TensorProto>,
+}
+
+impl<'a> Values<'a> {
+    fn of(graph: &'a GraphProto) -> Self {
+        let mut producers = HashMap::new();
+        for node in graph.node.iter().rev() {
+            producers.extend(node.output.iter().map(|output| (output.as_str(), node)));
+        }
+        let constants = graph.initializer.iter();
+        Self {
+            producers,
+            constants: constants
+                .map(|tensor| (tensor.name.as_str(), tensor))
+                .collect(),
+        }
+    }
+
+    fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+        let node = || {
+            self.producers
+                .get(name)
+                .filter(|node| node.op_type == "Constant")
+        };
+        let given = self.constants.get(name).copied();
+        given.or_else(|| node()?.tensor("value"))
+    }
+}
+
+/// More operators than these between a quantized output and its end are not looked behind.
+const MOST_STEPS: usize = 64;
+
 /// The one scale that a whole output was dequantized with, looked for behind what changes no values.
-fn step(graph: &GraphProto, output: &str) -> Option<(f32, Activation)> {
+fn step(values: &Values, output: &str) -> Option<(f32, Activation)> {
     let mut name = output;
     let mut activation = Activation::None;
-    // Every operator is passed at most once, whatever the file says.
-    for _ in 0..graph.node.len() {
-        let node = graph
-            .node
-            .iter()
-            .find(|node| node.output.iter().any(|o| o == name))?;
+    for _ in 0..MOST_STEPS {
+        let node = values.producers.get(name)?;
         match node.op_type.as_str() {
             "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" => {}
             "Sigmoid" if activation == Activation::None => activation = Activation::Sigmoid,
-            "DequantizeLinear" => return Some((scale(graph, node)?, activation)),
+            "DequantizeLinear" => return Some((scale(values, node)?, activation)),
             _ => return None,
         }
         name = node.input.first()?;
@@ -212,18 +245,12 @@ fn step(graph: &GraphProto, output: &str) -> Option<(f32, Activation)> {
     None
 }
 
-fn scale(graph: &GraphProto, node: &NodeProto) -> Option<f32> {
-    let name = node.input.get(1)?;
-    let initializer = graph.initializer.iter().find(|tensor| &tensor.name == name);
-    let constant = || {
-        let nodes = graph.node.iter();
-        let mut nodes = nodes.filter(|node| node.op_type == "Constant");
-        nodes
-            .find(|node| node.output.first() == Some(name))?
-            .tensor("value")
-    };
-    match Constant::read(initializer.or_else(constant)?).ok()?.values {
-        Values::F32(scales) if scales.len() == 1 && scales[0].is_normal() && scales[0] > 0.0 => {
+fn scale(values: &Values, node: &NodeProto) -> Option<f32> {
+    let constant = values.constant(node.input.get(1)?)?;
+    match Constant::read(constant).ok()?.values {
+        firstpass_onnx::Values::F32(scales)
+            if scales.len() == 1 && scales[0].is_normal() && scales[0] > 0.0 =>
+        {
             Some(scales[0])
         }
         _ => None,

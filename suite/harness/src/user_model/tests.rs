@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, path::Path};
 
 use firstpass_onnx::{
     DimensionProto, GraphProto, ValueInfoProto, data_type,
@@ -91,7 +91,7 @@ fn a_file_tells_its_inputs_and_outputs() -> Result<()> {
     let ids = of_type(open("ids", &["1", "7"]), data_type::INT64);
     let graph = identities(vec![open("image", &["batch", "3", "32", "40"]), ids]);
     let model = describe(&written(graph)?, &[])?;
-    assert_eq!(model.name, "my-model");
+    assert_eq!(model.name, "my model");
     let inputs: Vec<_> = model.inputs.iter().map(InputSpec::tensor).collect();
     assert_eq!(inputs[0], TensorSpec::f32("image", [1, 3, 32, 40]));
     assert_eq!(
@@ -113,11 +113,28 @@ fn what_is_open_has_to_be_given_and_must_fit() -> Result<()> {
     let missing = error(&file, &[]);
     assert!(missing.contains("--input image=1x3x224x224"), "{missing}");
     assert_eq!(describe(&file, &["2x3x8x9"])?.inputs[0].shape, [2, 3, 8, 9]);
+    // All that is open is asked for at once.
+    let ids = |name: &str| of_type(open(name, &["batch", "sequence"]), data_type::INT64);
+    let several = written(identities(vec![
+        ids("ids"),
+        open("closed", &["1", "4"]),
+        ids("token types"),
+    ]))?;
+    let missing = error(&several, &[]);
+    for words in [
+        "--input ids=1x128",
+        "--input token types=1x128",
+        "[batch, sequence]",
+    ] {
+        assert!(missing.contains(words), "{missing}");
+    }
+    assert!(!missing.contains("closed"), "{missing}");
     for (given, words) in [
         ("image=1x4x8x8", "[batch, 3, height, width]"),
         ("image=3x8x8", "[batch, 3, height, width]"),
         ("picture=1x3x8x8", "no input \"picture\""),
         ("image=1x3x8x8:i64", "of f32 in the file"),
+        ("image=1x3x99999x99999", "choose a smaller shape"),
     ] {
         let message = error(&file, &[given]);
         assert!(message.contains(words), "{given}: {message}");
@@ -126,10 +143,63 @@ fn what_is_open_has_to_be_given_and_must_fit() -> Result<()> {
 }
 
 #[test]
-fn a_type_that_no_engine_shares_is_refused() -> Result<()> {
-    let half = of_type(open("x", &["1"]), 10);
-    let message = error(&written(identities(vec![half]))?, &[]);
-    assert!(message.contains("ONNX type 10"), "{message}");
+fn every_type_that_tensors_have_is_taken() -> Result<()> {
+    for (number, dtype) in [
+        (10, Dtype::F16),
+        (16, Dtype::BF16),
+        (4, Dtype::U16),
+        (5, Dtype::I16),
+        (12, Dtype::U32),
+        (13, Dtype::U64),
+        (3, Dtype::I8),
+        (9, Dtype::Bool),
+    ] {
+        let model = describe(
+            &written(identities(vec![of_type(open("x", &["1"]), number)]))?,
+            &[],
+        )?;
+        assert_eq!(model.inputs[0].dtype, dtype);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_input_of_another_type_is_named() -> Result<()> {
+    for (number, words) in [
+        (8, "strings"),
+        (14, "complex"),
+        (17, "8 bits"),
+        (22, "4 bits"),
+    ] {
+        let message = error(
+            &written(identities(vec![of_type(open("x", &["1"]), number)]))?,
+            &[],
+        );
+        assert!(
+            message.contains("input \"x\"") && message.contains(words),
+            "{message}"
+        );
+    }
+    Ok(())
+}
+
+/// What an engine cannot run of it is its row: no engine is kept from it.
+#[test]
+fn a_file_in_any_quantized_form_is_onnx() -> Result<()> {
+    for operator in [
+        "QLinearConv",
+        "ConvInteger",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "QGemm",
+    ] {
+        let mut graph = identities(vec![open("x", &["1"])]);
+        graph.node[0].op_type = operator.into();
+        let model = describe(&written(graph)?, &[])?;
+        let formats: Vec<_> = model.artifacts.keys().copied().collect();
+        assert_eq!(formats, [firstpass_probe::Format::ONNX], "{operator}");
+        assert_eq!(model.precision, Precision::Int8);
+    }
     Ok(())
 }
 
@@ -181,7 +251,7 @@ fn what_is_written_as_toml_is_read_again() -> Result<()> {
         of_type(open("a \"quoted\" name", &["2"]), data_type::INT32),
     ]))?;
     let mut model = describe(&file, &[])?;
-    model.trusted.insert("model.pt".into(), "00ff".into());
+    model.sha256.insert("model.pt".into(), "00ff".into());
     let path = file.path.with_file_name("model.toml");
     fs::write(&path, to_toml(&model)?)?;
     let read = ModelDescription::read(&path)?;
@@ -202,5 +272,41 @@ fn every_description_of_the_fixtures_survives_being_written() -> Result<()> {
         let read = ModelDescription::read(&path)?;
         assert_eq!(serde_json::to_value(&read)?, serde_json::to_value(&model)?);
     }
+    Ok(())
+}
+
+/// Ten thousand operators in a row took seconds, and a hundred thousand minutes.
+#[test]
+fn a_long_graph_of_many_outputs_is_read_at_once() -> Result<()> {
+    let name = |n: usize| format!("v{n}");
+    let count = 50_000;
+    let nodes = (0..count).map(|n| node("Identity", &[&name(n)], &name(n + 1)));
+    let outputs = (1..=3000).map(|n| f32_value(&name(n * 16), Some(&[1])));
+    let graph = GraphProto {
+        node: nodes.collect(),
+        initializer: (0..3000)
+            .map(|n| constant(&format!("c{n}"), &[1], &[0.0_f32]))
+            .collect(),
+        input: vec![f32_value("v0", Some(&[1]))],
+        output: outputs.collect(),
+        ..GraphProto::default()
+    };
+    let model = describe(&written(graph)?, &[])?;
+    assert_eq!(model.outputs.len(), 3000);
+    Ok(())
+}
+
+#[test]
+fn inputs_and_outputs_of_one_name_are_an_error_of_the_file() -> Result<()> {
+    let twice = |name: &str| vec![open(name, &["1"]), open(name, &["1"])];
+    let message = error(&written(identities(twice("x")))?, &[]);
+    assert!(message.contains("two inputs are named \"x\""), "{message}");
+    let mut graph = identities(vec![open("x", &["1"])]);
+    graph.output.push(graph.output[0].clone());
+    let message = error(&written(graph)?, &[]);
+    assert!(
+        message.contains("two outputs are named \"x-out\""),
+        "{message}"
+    );
     Ok(())
 }

@@ -7,17 +7,18 @@ use clap::Args;
 use firstpass_probe::Knobs;
 use firstpass_trial::{
     model::{ModelDescription, Precision},
-    sample::Sample,
     setup,
+    shape::NamedShape,
     workload::Workload,
     workspace::Workspace,
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::sidecar::Sidecar,
     studies::{
         diverge::{self, DivergeSettings, SATURATION, SIDECAR, report::divergence_on_terminal},
-        first_passes::arguments::{chosen_backends, reported},
+        first_passes::arguments::{chosen_backends, on_one_sample, record_of, say_what_next},
     },
 };
 
@@ -29,13 +30,20 @@ pub struct Arguments {
     /// Only this backend (a folder of backends/); may be repeated
     #[arg(long = "backend", value_name = "NAME")]
     backends: Vec<String>,
-    /// A name of fixtures/models, or the path of a model.toml of your own [default: the first int8
+    /// A name of fixtures/models, or the path of a model file or model.toml of your own [default: the first int8
     /// model of the fixtures; of saturation: the fixture whose activations use all of their range]
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
     /// A photograph of your own instead of the first of the fixtures
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name
+    /// [default for a model that takes no pictures: made-up inputs]
+    #[arg(long = "sample", value_name = "FILE", conflicts_with = "image")]
+    samples: Option<PathBuf>,
+    /// The shape of an input where a model file of your own leaves it open, such as image=1x3x224x224
+    #[arg(long = "input", value_name = "NAME=SHAPE:TYPE")]
+    inputs: Vec<NamedShape>,
     /// Multiply every value of the input: with 4, activations leave the range that they were calibrated
     /// for, where some kernels saturate
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
@@ -43,6 +51,9 @@ pub struct Arguments {
     /// Set a knob of the engines, such as exact-int8=on; may be repeated
     #[arg(long = "set", value_name = "NAME=VALUE")]
     knobs: Vec<String>,
+    /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
+    #[arg(long)]
+    trust: bool,
     /// The record beside which the comparison is kept, and from whose `firstpass referee` the rules are
     /// taken [default: that of reports/README.md]
     #[arg(long, value_name = "RECORD", alias = "from")]
@@ -95,17 +106,12 @@ fn compare(
         gain: arguments.gain,
         knobs,
     };
-    let sample = match &arguments.image {
-        Some(file) => Sample::from_file(file),
-        None => Sample::fixtures(&workspace.fixtures())?
-            .into_iter()
-            .next()
-            .context("the fixtures have no photograph; give one with --image")?,
-    };
-    let workload = Workload::new(workspace, vec![model], vec![sample])?;
+    let named = [&arguments.image, &arguments.samples].map(|file| Vec::from_iter(file.clone()));
+    let mut workload = on_one_sample(workspace, vec![model], &named[0], &named[1])?;
+    workload.trust = arguments.trust;
     let record = match &arguments.record {
         Some(record) => record.clone(),
-        None => reported(workspace, "--record")?,
+        None => record_of(workspace, &workload)?,
     };
     // Without a library its engine is a line that says so; the others are compared.
     if let Err(error) = setup::run(workspace) {
@@ -114,11 +120,8 @@ fn compare(
     let folder = diverge::measure(workspace, &engines, &workload, settings, beside, &record)?;
     let compared =
         diverge::read(beside, &record)?.context("the comparison was removed meanwhile")?;
-    println!("{}", divergence_on_terminal(&compared));
+    println!("{}", shown(&divergence_on_terminal(&compared)));
     println!("comparisons: {}", folder.display());
-    println!(
-        "`cargo firstpass report --from {}` puts them into a report",
-        record.display()
-    );
+    say_what_next(&record);
     Ok(ExitCode::SUCCESS)
 }

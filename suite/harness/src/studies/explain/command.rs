@@ -6,16 +6,19 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
     model::{ModelDescription, Precision},
-    sample::Sample,
     setup,
+    shape::NamedShape,
     workload::Workload,
     workspace::Workspace,
 };
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     explain::{self, ExplainSettings, judge::FEWEST_PASSES, report::explanations_on_terminal},
     first_passes::{
-        arguments::{Time, chosen_backends, reported},
+        arguments::{
+            Time, check_threads, chosen_backends, on_one_sample, record_of, say_what_next,
+        },
         chosen,
     },
 };
@@ -28,13 +31,20 @@ pub struct Arguments {
     /// Only this backend (a folder of backends/); may be repeated
     #[arg(long = "backend", value_name = "NAME")]
     backends: Vec<String>,
-    /// A name of fixtures/models, or the path of a model.toml of your own; may be repeated
+    /// A name of fixtures/models, or the path of a model file or model.toml of your own; may be repeated
     /// [default: the first int8 model of the fixtures]
     #[arg(long = "model", value_name = "NAME|PATH")]
     models: Vec<String>,
     /// A photograph of your own instead of the first of the fixtures
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name
+    /// [default for a model that takes no pictures: made-up inputs]
+    #[arg(long = "sample", value_name = "FILE", conflicts_with = "image")]
+    samples: Option<PathBuf>,
+    /// The shape of an input where a model file of your own leaves it open, such as image=1x3x224x224
+    #[arg(long = "input", value_name = "NAME=SHAPE:TYPE")]
+    inputs: Vec<NamedShape>,
     /// Threads that one pass may use
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
@@ -60,18 +70,9 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     // What the user named is checked before anything that takes time.
     let backends = chosen_backends(workspace, &arguments.backends)?;
-    let sample = match &arguments.image {
-        Some(file) => Sample::from_file(file),
-        None => Sample::fixtures(&workspace.fixtures())?
-            .into_iter()
-            .next()
-            .context("the fixtures have no photograph; give one with --image")?,
-    };
-    let mut workload = Workload::new(
-        workspace,
-        models(workspace, &arguments.models)?,
-        vec![sample],
-    )?;
+    let models = models(workspace, &arguments.models)?;
+    let named = [&arguments.image, &arguments.samples].map(|file| Vec::from_iter(file.clone()));
+    let mut workload = on_one_sample(workspace, models, &named[0], &named[1])?;
     workload.trust = arguments.trust;
     let settings = ExplainSettings {
         rounds: arguments.rounds,
@@ -82,26 +83,24 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             .map_or(BUDGET, |Time(time)| time.as_secs_f64()),
     };
     ensure!(
-        settings.rounds > 0 && settings.threads > 0 && settings.passes >= FEWEST_PASSES,
-        "--rounds and --threads must be at least 1, and --passes at least {FEWEST_PASSES}"
+        settings.rounds > 0 && settings.passes >= FEWEST_PASSES,
+        "--rounds must be at least 1, and --passes at least {FEWEST_PASSES}"
     );
+    check_threads(&[settings.threads])?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
-        None => reported(workspace, "--record")?,
+        None => record_of(workspace, &workload)?,
     };
     // Without a library its engine is a line that says so; the others are profiled.
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let tuned = chosen::chosen(workspace)?;
+    let tuned = chosen::checked(workspace, &backends)?;
     let folder = explain::measure(workspace, &backends, &workload, settings, &tuned, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
-    println!("{}", explanations_on_terminal(&explained));
+    println!("{}", shown(&explanations_on_terminal(&explained)));
     println!("profiles: {}", folder.display());
-    println!(
-        "`cargo firstpass report --from {}` puts them into a report",
-        record.display()
-    );
+    say_what_next(&record);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,6 +17,7 @@ use firstpass_trial::{
 use rand::seq::SliceRandom;
 
 use crate::{
+    page::terminal::text as shown,
     progress::progress,
     record::{Recorder, code::Code, sidecar},
     studies::explain::{
@@ -129,8 +130,7 @@ fn choose(
     let chosen = formats
         .find_map(|format| model.artifact(*format))
         .context("the model has no file in a format that the engine reads")?;
-    workload.admit(model, &chosen)?;
-    Ok(chosen)
+    workload.admit(model, &chosen)
 }
 
 /// Every task has one round, and then the tasks share the time of the budget: the profile of an engine
@@ -272,7 +272,7 @@ fn empty(
 fn write(recorder: &mut Recorder, backend: &str, line: &ExplainProcess) -> Result<()> {
     if let Some(reason) = &line.failure {
         let model = line.model.as_deref().unwrap_or("every model");
-        eprintln!("{backend} on {model}: {reason}");
+        eprintln!("{}", shown(&format!("{backend} on {model}: {reason}")));
     }
     recorder.write(backend, line)
 }

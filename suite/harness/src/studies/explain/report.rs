@@ -6,14 +6,14 @@ use std::{
 };
 
 use anyhow::Result;
-use firstpass_probe::{Format, Knobs, ProfiledOperator};
+use firstpass_probe::{Format, Knobs, ProfiledOperator, file_name};
 use firstpass_statistics::comparison::Comparison;
 use firstpass_trial::model::ModelDescription;
 
 use crate::{
     graph::Graph,
     page::{
-        markdown::image,
+        markdown::{self, image},
         numbers::{milliseconds, setting as name, times_with_interval},
         table::Table,
     },
@@ -45,26 +45,62 @@ const LEAST_SHARE: f64 = 0.05;
 /// The name of a layer is shortened to so many characters.
 const LAYER: usize = 60;
 
+/// Where the slow first passes of each engine spend their time, in a sentence an engine.
+pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> String {
+    let judged = judge(explain);
+    let slow = |e: &&Explanation| {
+        let first = e.passes_over_steady.first().and_then(Option::as_ref);
+        first.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow)
+    };
+    let mut sentences: BTreeMap<&str, String> = BTreeMap::new();
+    let defaults = judged.explanations.iter().filter(|e| !e.is_tuned());
+    for explanation in defaults.filter(slow) {
+        let kinds = explanation.kinds.iter();
+        let kinds = kinds.map(|(kind, part)| (kind.as_str(), part));
+        let outside = ("no operator", &explanation.outside);
+        let shares = kinds.chain([outside]);
+        let shares = shares.filter_map(|(kind, part)| Some((kind, explanation.share(part, 1)?)));
+        let Some((kind, share)) = shares.max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            continue;
+        };
+        let place = if kind == outside.0 {
+            "outside of all operators".to_owned()
+        } else {
+            format!("in `{kind}`")
+        };
+        // The model with the largest excess says it best.
+        let excess = explanation.excess(&explanation.whole, 1).mean;
+        let sentence = format!(
+            "{}: {:.0} % of what pass 1 takes beyond the steady time ({} ms) lies {place}.",
+            called(&explanation.backend),
+            100.0 * share,
+            milliseconds(excess)
+        );
+        sentences.entry(&explanation.backend).or_insert(sentence);
+    }
+    if sentences.is_empty() {
+        return "No engine's first pass is slow beyond doubt while it is profiled.".into();
+    }
+    sentences.into_values().collect::<Vec<_>>().join(" ")
+}
+
 pub(crate) fn section(
-    explain: Option<&Explain>,
+    explain: &Explain,
     described: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> String {
-    let title = "## Where do the first passes spend their time?";
-    let Some(explain) = explain else {
-        return format!(
-            "{title}\n\nNot measured for this record: `cargo firstpass explain` does that."
-        );
-    };
     let judged = judge(explain);
-    let mut parts = vec![title.to_owned(), introduction(explain)];
+    let mut parts = vec![introduction(explain)];
     for name in models(&judged) {
-        parts.push(format!("### {}, by operator", model_title(described, name)));
+        parts.push(format!(
+            "## {}, by operator",
+            markdown::text(model_title(described, name))
+        ));
         for explanation in judged.explanations.iter().filter(|e| e.model == name) {
             parts.push(format!(
                 "{} {}",
                 heading(explanation),
-                sentence(explanation)
+                markdown::text(&sentence(explanation))
             ));
             let tables = tables(explanation).into_iter();
             let tables = tables.chain(throughput_of(described, explanation));
@@ -82,7 +118,7 @@ pub(crate) fn section(
     }
     let failures: Vec<String> = judged.failures.iter().map(failure).collect();
     if !failures.is_empty() {
-        parts.push(failures.join("\n"));
+        parts.push(markdown::lines(&failures.join("\n")));
     }
     parts.join("\n\n")
 }
@@ -124,7 +160,7 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
 
 fn introduction(explain: &Explain) -> String {
     format!(
-        "Up to {} fresh processes of {} passes on `{}`, profiled by the engine's own hooks, each beside \
+        "Up to {} fresh processes of {} passes on {}, profiled by the engine's own hooks, each beside \
          a plain one that shows what the hooks cost; by default, and with the tuning of tuned.toml. Times are those of profiled passes, in ms: medians \
          over processes; an operator has the time without that of those it calls. *Steady* is the median of the later half of the passes for each \
          operator by itself and for what lies outside of them; the whole has the sum, a little less than \
@@ -135,7 +171,9 @@ fn introduction(explain: &Explain) -> String {
          steady pass. The excess is *explained* as far as operators take it, or what the engine tells of \
          its state, such as the nodes of its graph, changed in that pass; what lies outside of all \
          operators without such a witness is not explained.",
-        explain.run.settings.rounds, explain.run.settings.passes, explain.run.image,
+        explain.run.settings.rounds,
+        explain.run.settings.passes,
+        markdown::code(&explain.run.image),
     )
 }
 
@@ -157,7 +195,7 @@ fn plot_path(explanation: &Explanation) -> PathBuf {
     Path::new("plots").join(format!(
         "explained-{}-{}{}.svg",
         explanation.backend,
-        explanation.model,
+        file_name(&explanation.model),
         if explanation.is_tuned() { "-tuned" } else { "" }
     ))
 }
@@ -168,7 +206,7 @@ fn heading(explanation: &Explanation) -> String {
             "**{}** (`{}`): what remains. {}",
             explanation.label(),
             name(&explanation.knobs),
-            remains(explanation)
+            markdown::text(&remains(explanation))
         )
     } else {
         format!("**{}**.", explanation.backend)
@@ -443,7 +481,7 @@ fn layers_said(layers: &[(ProfiledOperator, Estimate)]) -> Option<String> {
         .take(NAMED_LAYERS)
         .map(|(operator, excess)| {
             format!(
-                "`{}` by {} ms",
+                "{} by {} ms",
                 shortened(&operator.layer),
                 with_interval(*excess, milliseconds)
             )
@@ -511,7 +549,7 @@ mod tests {
             "*outside all operators*",
             "Pass 1 takes 3.33× (3.",
             "the steady time; 93 (8",
-            "% of its excess is explained; slower in it than in a steady pass: `last` by 35.0 (3",
+            "% of its excess is explained; slower in it than in a steady pass: last by 35.0 (3",
             "Pass 2 takes 2.00× (1.9",
             "the steady time; 100 % of its excess is explained.",
             "Pass 3 is not slow: 1.00× (0.9",
@@ -542,10 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_has_tables_and_plots_or_says_what_to_do() -> Result<()> {
-        let without = section(None, &[], &BTreeMap::new());
-        assert!(without.contains("`cargo firstpass explain`"), "{without}");
-
+    fn the_section_has_tables_and_plots() -> Result<()> {
         let explain = explain(processes(profile));
         let files = plots(&explain, &[])?;
         let path = Path::new("plots/explained-x-m.svg");
@@ -554,9 +589,9 @@ mod tests {
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let with = section(Some(&explain), &[], &files.collect());
+        let with = section(&explain, &[], &files.collect());
         for expected in [
-            "### m, by operator",
+            "## m, by operator",
             "| quantize ",
             "| last  | quantize |",
             "(plots/explained-x-m.svg)",

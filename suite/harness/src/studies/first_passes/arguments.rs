@@ -10,15 +10,19 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
     affinity::Affinity,
+    machine::all_threads,
+    model::ModelDescription,
     sample::Sample,
     setup,
+    shape::NamedShape,
+    tensor_files::is_tensors,
     workload::Workload,
     workspace::{Backend, Workspace},
 };
 
 use crate::{
     page::Block,
-    record::RunSettings,
+    record::{RUN, RunSettings},
     studies::first_passes::{judge::headlines::ask, measure as campaign},
 };
 
@@ -28,13 +32,20 @@ pub struct Arguments {
     /// Only this backend (a folder of backends/); may be repeated
     #[arg(long = "backend", value_name = "NAME")]
     pub backends: Vec<String>,
-    /// Only this model: a name of fixtures/models, or the path of a model.toml of your own; may be
+    /// Only this model: a name of fixtures/models, or the path of a model file or model.toml of your own; may be
     /// repeated
     #[arg(long = "model", value_name = "NAME|PATH")]
     pub models: Vec<String>,
     /// A photograph of your own instead of those of the fixtures; may be repeated
     #[arg(long = "image", value_name = "FILE")]
     pub images: Vec<PathBuf>,
+    /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name;
+    /// may be repeated [default for a model that takes no pictures: made-up inputs]
+    #[arg(long = "sample", value_name = "FILE")]
+    pub samples: Vec<PathBuf>,
+    /// The shape of an input where a model file of your own leaves it open, such as image=1x3x224x224
+    #[arg(long = "input", value_name = "NAME=SHAPE:TYPE")]
+    pub inputs: Vec<NamedShape>,
     /// Numbers of threads
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     pub threads: Vec<usize>,
@@ -100,11 +111,12 @@ impl Arguments {
             ..preset
         };
         ensure!(
-            settings.processes > 0 && settings.passes > 0 && !settings.threads.contains(&0),
-            "--processes, --passes and --threads must be at least 1"
+            settings.processes > 0 && settings.passes > 0,
+            "--processes and --passes must be at least 1"
         );
+        check_threads(&settings.threads)?;
         // What the system does not permit is said before anything is measured.
-        settings.affinity.spawning(1, || ())?;
+        settings.affinity.spawning(1, || ()).map(drop)?;
         Ok(settings)
     }
 
@@ -121,7 +133,7 @@ impl Arguments {
             let models = models.map(|name| Workload::find_model(workspace, name));
             models.collect::<Result<_>>()?
         };
-        let samples = self.samples(workspace, samples)?;
+        let samples = self.chosen_samples(workspace, &models, samples)?;
         let mut workload = Workload::new(workspace, models, samples)?;
         workload.trust = self.trust;
         // Read here what is needed at the end, so that it does not fail after the measuring.
@@ -132,16 +144,98 @@ impl Arguments {
         Ok(workload)
     }
 
-    /// The named photographs, or at most so many of the fixtures'.
-    pub fn samples(&self, workspace: &Workspace, most: usize) -> Result<Vec<Sample>> {
-        if !self.images.is_empty() {
-            let images = self.images.iter();
-            return Ok(images.map(|file| Sample::from_file(file)).collect());
-        }
-        let mut fixtures = Sample::fixtures(&workspace.fixtures())?;
-        fixtures.truncate(most);
-        Ok(fixtures)
+    /// The named photographs and tensors, or at most so many of the usual ones of these models.
+    pub fn chosen_samples(
+        &self,
+        workspace: &Workspace,
+        models: &[ModelDescription],
+        most: usize,
+    ) -> Result<Vec<Sample>> {
+        named_samples(&self.images, &self.samples).map(|named| match named {
+            Some(named) => Ok(named),
+            None => Workload::usual_samples(workspace, models, most),
+        })?
     }
+}
+
+/// The photographs and files of tensors that were named; `None` where none were.
+///
+/// # Errors
+/// Fails on a file that holds no tensors, by its name.
+pub fn named_samples(images: &[PathBuf], tensors: &[PathBuf]) -> Result<Option<Vec<Sample>>> {
+    for file in tensors {
+        ensure!(
+            is_tensors(file),
+            "{} is no .npy, .npz or .safetensors file",
+            file.display()
+        );
+    }
+    let all = images.iter().chain(tensors);
+    let samples: Vec<Sample> = all.map(|file| Sample::from_file(file)).collect();
+    Ok((!samples.is_empty()).then_some(samples))
+}
+
+/// These models on the one photograph or file of tensors that was named, or on the first of the usual ones; read
+/// once, so that what is wrong with an input is said before anything takes time.
+pub fn on_one_sample(
+    workspace: &Workspace,
+    models: Vec<ModelDescription>,
+    images: &[PathBuf],
+    tensors: &[PathBuf],
+) -> Result<Workload> {
+    let samples = match named_samples(images, tensors)? {
+        Some(named) => named,
+        None => Workload::usual_samples(workspace, &models, 1)?,
+    };
+    ensure!(
+        !samples.is_empty(),
+        "the fixtures have no photograph; give one with --image"
+    );
+    let workload = Workload::new(workspace, models, samples)?;
+    for model in &workload.models {
+        workload.check_inputs(model)?;
+    }
+    Ok(workload)
+}
+
+/// The record beside which a study of these models is kept where none is named: that of the report for models of
+/// the fixtures. What is of other models is no part of that.
+pub fn record_of(workspace: &Workspace, workload: &Workload) -> Result<PathBuf> {
+    for model in &workload.models {
+        if !workload.is_of_fixtures(model)? {
+            return Ok(workspace.reports().join("quick"));
+        }
+    }
+    reported(workspace, "--record")
+}
+
+/// Says how what was measured beside a record becomes part of a report, where it does.
+pub fn say_what_next(record: &Path) {
+    if record.join(RUN).is_file() {
+        println!(
+            "`cargo firstpass report --from {}` puts them into a report",
+            record.display()
+        );
+    }
+}
+
+/// How many times as many threads as cores an engine may be given: more show nothing but switches, and take
+/// memory for each.
+const THREADS_A_CORE: usize = 4;
+
+/// # Errors
+/// Fails on no threads, and on many times more than there are cores.
+pub fn check_threads(threads: &[usize]) -> Result<()> {
+    let most = THREADS_A_CORE * all_threads();
+    for &threads in threads {
+        ensure!(threads > 0, "--threads must be at least 1");
+        ensure!(
+            threads <= most,
+            "--threads {threads} is more than {THREADS_A_CORE} times as many as this machine has cores ({}); give at most {most}",
+            all_threads()
+        );
+    }
+    Ok(())
 }
 
 /// The backends of these names, or all.
@@ -222,6 +316,15 @@ fn writable(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_are_at_most_some_times_the_cores() {
+        assert!(check_threads(&[1, all_threads(), 4 * all_threads()]).is_ok());
+        for wrong in [0, 4 * all_threads() + 1, 100_000, usize::MAX] {
+            let error = check_threads(&[1, wrong]).expect_err("too many");
+            assert!(error.to_string().contains("--threads"), "{error}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() -> Result<()> {

@@ -11,6 +11,7 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     first_passes::arguments::{chosen_backends, reported},
     operators::{
@@ -63,7 +64,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     }
     let folder = operators::measure(workspace, &engines, arguments.cases, &record)?;
     let tried = operators::read(&record)?.context("the result was removed meanwhile")?;
-    println!("{}", operators_on_terminal(&tried));
+    println!("{}", shown(&operators_on_terminal(&tried)));
     if arguments.keep {
         let count = operators::keep(&workspace.fixtures().join(FOLDER), &tried.tried)?;
         println!("{count} cases were written into fixtures/operators: now freeze with --freeze");

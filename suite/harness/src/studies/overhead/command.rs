@@ -7,7 +7,7 @@ use clap::Args;
 use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
 
 use crate::studies::{
-    first_passes::arguments::{Time, chosen_backends, reported},
+    first_passes::arguments::{Time, check_threads, chosen_backends, reported},
     overhead::{self, OverheadSettings},
 };
 
@@ -57,9 +57,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         python: !arguments.no_python,
     };
     ensure!(
-        settings.rounds > 0 && settings.passes > 1 && settings.threads > 0,
-        "--rounds and --threads must be at least 1, and --passes at least 2"
+        settings.rounds > 0 && settings.passes > 1,
+        "--rounds must be at least 1, and --passes at least 2"
     );
+    check_threads(&[settings.threads])?;
     let record = match &arguments.record {
         Some(record) => record.clone(),
         None => reported(workspace, "--record")?,

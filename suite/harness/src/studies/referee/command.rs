@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use firstpass_trial::workspace::Workspace;
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     first_passes::arguments::reported,
     referee::{self, report::referee_on_terminal},
@@ -27,7 +28,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let folder = referee::measure(workspace, &record)?;
     let compared = referee::read(&record)?.context("the comparison was removed meanwhile")?;
-    println!("{}", referee_on_terminal(&compared));
+    println!("{}", shown(&referee_on_terminal(&compared)));
     println!("comparisons: {}", folder.display());
     println!(
         "`cargo firstpass report --from {}` puts them into a report",

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use firstpass_trial::{setup, workspace::Workspace};
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     first_passes::arguments as measure,
     shapes::{self, SIDECAR, Shape, ShapesSettings, report},
@@ -48,13 +49,16 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         "give at least two shapes, such as `shapes 480x640,240x320`"
     );
     ensure!(
-        arguments.threads > 0 && arguments.rounds > 0 && arguments.passes > 2,
-        "--threads and --rounds must be at least 1, and --passes at least 3"
+        arguments.rounds > 0 && arguments.passes > 2,
+        "--rounds must be at least 1, and --passes at least 3"
     );
+    measure::check_threads(&[arguments.threads])?;
     let named = measure::Arguments {
         backends: arguments.backends.clone(),
         models: arguments.models.clone(),
         images: Vec::new(),
+        samples: Vec::new(),
+        inputs: Vec::new(),
         threads: Vec::new(),
         budget: None,
         processes: None,
@@ -85,7 +89,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         settings,
         &folder,
     )?;
-    println!("{}", report::shapes_on_terminal(&arguments.shapes, &found));
+    println!(
+        "{}",
+        shown(&report::shapes_on_terminal(&arguments.shapes, &found))
+    );
     let page = report::write_shapes(&arguments.shapes, &found, &run, &folder)?;
     println!("page: {}", page.display());
     println!("measurements: {}", folder.join(SIDECAR.name).display());

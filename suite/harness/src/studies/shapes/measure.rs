@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, write_tensors};
+use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, file_name, write_tensors};
 use firstpass_trial::{
     machine::{Machine, now},
     model::ModelDescription,
@@ -58,7 +58,18 @@ pub fn measure(
                 for model in &workload.models {
                     let mut formats = description.formats.iter();
                     if let Some(artifact) = formats.find_map(|f| model.artifact(*f)) {
-                        workload.admit(model, &artifact)?;
+                        let artifact = match workload.admit(model, &artifact) {
+                            Ok(admitted) => admitted,
+                            Err(error) => {
+                                found.push(Found {
+                                    backend: backend.name.clone(),
+                                    model: model.name.clone(),
+                                    latencies: Vec::new(),
+                                    failure: Some(format!("{error:#}")),
+                                });
+                                continue;
+                            }
+                        };
                         let trial = trial(model, artifact, shapes, settings, inputs.path())?;
                         series.push(Series {
                             backend: backend.name.clone(),
@@ -170,5 +181,5 @@ fn trial(
 }
 
 fn input_file(folder: &Path, model: &ModelDescription, number: usize) -> PathBuf {
-    folder.join(format!("{}-{number}.safetensors", model.name))
+    folder.join(format!("{}-{number}.safetensors", file_name(&model.name)))
 }

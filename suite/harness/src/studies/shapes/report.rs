@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::{
-    page::{numbers::milliseconds, table::Table, write_file},
+    page::{markdown, numbers::milliseconds, table::Table, write_file},
     studies::{
         first_passes::{
             judge::{
@@ -52,7 +52,7 @@ pub fn write_shapes(
     let names: Vec<&str> = shapes.iter().map(|shape| shape.text.as_str()).collect();
     let lines: Vec<String> = sentences(shapes, found)
         .into_iter()
-        .map(|sentence| format!("- {sentence}"))
+        .map(|sentence| format!("- {}", markdown::text(&sentence)))
         .collect();
     let text = format!(
         "# A new shape\n\nEach of {} fresh processes ran {} passes on made-up inputs of each shape, {}, \

@@ -10,6 +10,7 @@ use clap::Args;
 use firstpass_probe::Format;
 use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
 
+use crate::page::terminal::text as shown;
 use crate::studies::{
     first_passes::arguments::{self as measure, reported},
     tune::{self as tuning, measure::try_settings, report},
@@ -43,7 +44,10 @@ impl Arguments {
     /// Whether all engines are tried on the fixtures, so that it belongs to *the* report.
     fn is_whole(&self) -> bool {
         let of = &self.measure;
-        of.backends.is_empty() && of.models.is_empty() && of.images.is_empty()
+        of.backends.is_empty()
+            && of.models.is_empty()
+            && of.images.is_empty()
+            && of.samples.is_empty()
     }
 
     /// Where the page goes: beside the report, if it belongs to that.
@@ -69,7 +73,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let tuning = tuning::read(workspace, &folder)?
         .with_context(|| format!("{} holds no measurements of settings", folder.display()))?;
-    println!("{}", report::tuning_summary(&tuning));
+    println!("{}", shown(&report::tuning_summary(&tuning)));
     let out = arguments.out(workspace);
     let page = report::write(workspace, &tuning, &out)?;
     println!("page: {}", page.display());

@@ -6,13 +6,16 @@ use std::{
 };
 
 use anyhow::Result;
-use firstpass_probe::{Description, Knobs, Need, warm_up_passes};
+use firstpass_probe::{Description, Knobs, Need, file_name, warm_up_passes};
 use firstpass_statistics::{bootstrap::Estimate, comparison::Verdict, median};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
     page::{
-        numbers::{milliseconds, ratio, setting as name, times, times_with_interval},
+        markdown::{self, image},
+        numbers::{
+            duration, list, milliseconds, ratio, setting as name, times, times_with_interval,
+        },
         table::Table,
         write_file,
     },
@@ -67,7 +70,7 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
             .and_then(|b| b.description.as_ref());
         for (at, ablation) in of_backend(tuning.decisive(), name).enumerate() {
             let title = title(tuning, ablation);
-            parts.push(format!("## {name} on {title}"));
+            parts.push(format!("## {name} on {}", markdown::text(title)));
             parts.extend(Need::ALL.map(|need| advice(ablation, need)));
             parts.push(recommendations(ablation));
             if let (0, Some(backend)) = (at, backend) {
@@ -79,7 +82,10 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
             let singles = of_backend(&tuning.one_at_a_time.ablations, name)
                 .find(|a| a.model == ablation.model);
             let shown: Vec<&Ablation> = singles.into_iter().chain([ablation]).collect();
-            let path = PathBuf::from(format!("plots/tuned-{name}-{}.svg", ablation.model));
+            let path = PathBuf::from(format!(
+                "plots/tuned-{name}-{}.svg",
+                file_name(&ablation.model)
+            ));
             let plot = pareto::draw(&format!("{name}, {title}"), &shown)?;
             parts.push(trade_offs(
                 ablation,
@@ -92,6 +98,29 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
     }
     files.insert(PAGE.into(), (parts.join("\n\n") + "\n").into_bytes());
     Ok(files)
+}
+
+/// Which engines have a setting that helps.
+pub(crate) fn answer(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> String {
+    let needs = Need::ALL.map(|need| {
+        let mut engines: Vec<String> = tuning
+            .decisive()
+            .iter()
+            .filter(|ablation| matches!(advise(ablation, need), Advice::Use(_)))
+            .map(|ablation| called(&ablation.backend))
+            .collect();
+        engines.sort_unstable();
+        engines.dedup();
+        let what = match need {
+            Need::Cold => "the cold start",
+            Need::Serve => "pass 1 of a service",
+        };
+        match &engines[..] {
+            [] => format!("No setting is certain to shorten {what}."),
+            engines => format!("A setting shortens {what} on {}.", list(engines)),
+        }
+    });
+    needs.join(" ")
 }
 
 /// The recommendations, for a terminal.
@@ -283,15 +312,6 @@ fn capitalised(text: &str) -> String {
     })
 }
 
-/// `40 s`, `12 min`.
-fn duration(seconds: f64) -> String {
-    if seconds < 120.0 {
-        format!("{:.0} s", seconds.max(1.0).ceil())
-    } else {
-        format!("{:.0} min", (seconds / 60.0).ceil())
-    }
-}
-
 fn against(setting: &Setting, figure: Figure) -> String {
     let comparison = setting.against.get(&figure);
     comparison.map_or_else(|| "–".into(), |c| times_with_interval(c.ratio, c.interval))
@@ -401,12 +421,11 @@ fn trade_offs(
     ];
     parts.extend(warm_up_table(ablation));
     parts.extend(plot.map(|path| {
-        format!(
-            "![cold start against steady time of every setting of {} on {}]({})",
-            ablation.backend,
-            ablation.model,
-            path.display()
-        )
+        let alt = format!(
+            "cold start against steady time of every setting of {} on {}",
+            ablation.backend, ablation.model
+        );
+        image(path, &alt)
     }));
     parts.push("The promising settings together:".into());
     parts.push(combined_table(ablation));

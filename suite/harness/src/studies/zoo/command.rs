@@ -18,6 +18,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     record::{RunSettings, Target},
     studies::{
         first_passes::{
@@ -81,6 +82,8 @@ impl Arguments {
             variants: BTreeMap::new(),
             first_format_only: true,
             agreement_only: BTreeSet::new(),
+            seek_reference: false,
+            asked_budget_s: None,
         }
     }
 }
@@ -94,7 +97,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = std::path::absolute(&record)?;
     let zoo = zoo::read(&record)?
         .with_context(|| format!("{} holds no measurements of other models", record.display()))?;
-    println!("{}", report::zoo_summary(&zoo));
+    println!("{}", shown(&report::zoo_summary(&zoo)));
     let page = report::write(&zoo, &arguments.out(workspace, &record))?;
     println!("page: {}", page.display());
     println!("measurements: {}", zoo.record.folder.display());
@@ -126,11 +129,16 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     }
     let mut all = fixtures(workspace)?;
     all.extend(made);
-    let workload = Workload::new(
-        workspace,
-        chosen(workspace, all, &of.models)?,
-        of.samples(workspace, PHOTOS)?,
-    )?;
+    let models = chosen(workspace, all, &of.models)?;
+    let samples = of.chosen_samples(workspace, &models, PHOTOS)?;
+    let mut workload = Workload::new(workspace, models, samples)?;
+    // Programs that this checkout has made are trusted as it is itself; those of others need more.
+    let made_here = workspace.native();
+    let mut models = workload.models.iter();
+    workload.trust = of.trust
+        || models.all(|model| {
+            model.file.starts_with(&made_here) || workload.is_of_fixtures(model).unwrap_or(false)
+        });
     let folder = record.join(zoo::FOLDER);
     let folder = campaign::run(workspace, &backends, &workload, &settings, &folder)?;
     zoo::keep(&folder, &workload, &what)?;

@@ -11,6 +11,7 @@ use firstpass_trial::{
 };
 
 use crate::{
+    page::terminal::text as shown,
     progress::progress,
     record::{Line, Recorder, RunSettings, write_outputs},
     studies::first_passes::measure::{Budget, Job, label},
@@ -153,7 +154,8 @@ pub(crate) fn observe(
             let outputs = read_outputs(&saved, &images, &names)?;
             write_outputs(recorder.folder(), cell, &names, &outputs)?;
         } else if !observation.process.completed() {
-            bar.suspend(|| eprintln!("{}: {}", label(cell), observation.process.outcome));
+            let outcome = observation.process.outcome.to_string();
+            bar.suspend(|| eprintln!("{}: {}", label(cell), shown(&outcome)));
         }
         recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
         bar.inc(1);
