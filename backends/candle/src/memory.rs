@@ -139,6 +139,7 @@ impl InplaceOp1 for Touch {
             CpuStorage::U8(values) => values,
             CpuStorage::F32(values) => bytemuck::cast_slice_mut(values),
             CpuStorage::F64(values) => bytemuck::cast_slice_mut(values),
+            CpuStorage::I16(values) => bytemuck::cast_slice_mut(values),
             CpuStorage::I32(values) => bytemuck::cast_slice_mut(values),
             CpuStorage::I64(values) => bytemuck::cast_slice_mut(values),
             _ => candle_core::bail!("this type of buffer is never taken"),

@@ -458,3 +458,19 @@ fn what_moves_integers_or_takes_their_maximum_stays_on_integers() -> Result<()> 
     assert_eq!(found, [1.0, 0.5, 4.0, 62.0, 4.0, 62.0]);
     Ok(())
 }
+
+#[test]
+fn bytes_may_be_computed_with() -> Result<()> {
+    // Of every type that buffers hold.
+    for (data_type, zero) in [(INT8, 0), (UINT8, 128)] {
+        let graph = Graph::new()
+            .floats("s", &[], &[1.0])
+            .constant("z", &[], data_type, vec![zero])
+            .node("QuantizeLinear", &["x", "s", "z"], "q")
+            .constant("two", &[2], data_type, vec![2, 3])
+            .node("Add", &["q", "two"], "sum")
+            .node("DequantizeLinear", &["sum", "s", "z"], "y");
+        assert_eq!(graph.run(&[2], &[-5.0, 7.0])?.0, [-3.0, 10.0]);
+    }
+    Ok(())
+}
