@@ -109,9 +109,7 @@ impl Compilation {
             let read = read.filter(|(position, _)| !operation.is_parameter(*position));
             let read: Vec<Value> = read.filter_map(|(_, input)| *input).collect();
             let quantizes = compiled.operator.as_quantize().is_some();
-            if let (Some(conv), Packing::Prepare) =
-                (compiled.operator.as_int_conv(), settings.packing)
-            {
+            if let (Some(conv), Packing::Prepare) = (compiled.operator.packed(), settings.packing) {
                 conv.pack();
             }
             let step = CompiledStep {

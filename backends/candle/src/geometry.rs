@@ -35,6 +35,20 @@ pub fn check_folded(dims: &[usize]) -> Result<()> {
     }
 }
 
+/// An axis counted from the start; negative ones count from the end.
+pub fn axis_of(axis: i64, rank: usize) -> Result<usize> {
+    let rank_i64 = i64::try_from(rank).unwrap_or(i64::MAX);
+    let from_start = if axis < 0 {
+        axis.checked_add(rank_i64)
+    } else {
+        Some(axis)
+    };
+    from_start
+        .and_then(|axis| usize::try_from(axis).ok())
+        .filter(|&axis| axis < rank)
+        .ok_or_else(|| Error::engine(format!("a tensor of rank {rank} has no axis {axis}")))
+}
+
 /// The window along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -48,6 +62,15 @@ pub struct Span {
 }
 
 impl Span {
+    /// One value at a time.
+    pub const POINT: Self = Self {
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        before: 0,
+        after: 0,
+    };
+
     /// Values from the first tap to the last.
     pub fn reach(&self) -> Option<usize> {
         self.kernel
@@ -106,7 +129,7 @@ impl Span {
         Some(last.checked_add(self.reach()?)?.saturating_sub(size))
     }
 
-    fn is_pointwise(&self) -> bool {
+    pub fn is_pointwise(&self) -> bool {
         (self.kernel, self.stride, self.before, self.after) == (1, 1, 0, 0)
     }
 }
@@ -119,6 +142,19 @@ pub struct Window {
 }
 
 impl Window {
+    /// That of spans along one axis or two.
+    pub fn of(spans: &[Span]) -> Option<Self> {
+        let (vertical, horizontal) = match *spans {
+            [span] => (Span::POINT, span),
+            [vertical, horizontal] => (vertical, horizontal),
+            _ => return None,
+        };
+        Some(Self {
+            vertical,
+            horizontal,
+        })
+    }
+
     /// Every output pixel reads the one input pixel at its own place.
     pub fn is_pointwise(&self) -> bool {
         self.vertical.is_pointwise() && self.horizontal.is_pointwise()
@@ -133,78 +169,70 @@ impl Window {
     pub fn taps(&self) -> usize {
         self.vertical.kernel * self.horizontal.kernel
     }
-
-    /// Height and width of the output for an input of `height` x `width`.
-    ///
-    /// # Errors
-    /// Fails where the window does not fit.
-    pub fn output(&self, height: usize, width: usize) -> Result<(usize, usize)> {
-        self.vertical
-            .positions(height)
-            .zip(self.horizontal.positions(width))
-            .ok_or_else(|| self.does_not_fit(height, width))
-    }
-
-    /// [`Self::output`] where a last window may reach beyond the padding.
-    ///
-    /// # Errors
-    /// Fails where the window does not fit.
-    pub fn output_rounded_up(&self, height: usize, width: usize) -> Result<(usize, usize)> {
-        self.vertical
-            .positions_rounded_up(height)
-            .zip(self.horizontal.positions_rounded_up(width))
-            .ok_or_else(|| self.does_not_fit(height, width))
-    }
-
-    fn does_not_fit(&self, height: usize, width: usize) -> Error {
-        Error::unsupported(format!("{self:?} does not fit {height}x{width} pixels"))
-    }
 }
 
-/// How an image is padded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a tensor is padded.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Padding {
-    /// Top, left, bottom, right.
-    Explicit([usize; 4]),
-    /// So that there is a position for every stride that begins in the image, where an odd value is
-    /// added at the end.
+    /// Before the first value, for all axes, then behind the last; nowhere, where the list is empty.
+    Explicit(Vec<usize>),
+    /// So that there is a position for every stride that begins inside, where an odd value is added at
+    /// the end.
     SameUpper,
     /// Likewise, at the beginning.
     SameLower,
 }
 
 /// What a node says of its window but for the size of the kernel, which a convolution has from its
-/// weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// weights. Lists are by axis; an empty one is 1 everywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Geometry {
-    pub strides: [usize; 2],
-    pub dilations: [usize; 2],
+    pub strides: Vec<usize>,
+    pub dilations: Vec<usize>,
     pub padding: Padding,
 }
 
 impl Geometry {
     /// Everywhere and without padding.
     pub const POINTWISE: Self = Self {
-        strides: [1; 2],
-        dilations: [1; 2],
-        padding: Padding::Explicit([0; 4]),
+        strides: Vec::new(),
+        dilations: Vec::new(),
+        padding: Padding::Explicit(Vec::new()),
     };
 
-    /// The window of `kernel` over an image of `size`.
+    /// The window of `kernel` along every axis, over values of `size`.
     ///
     /// # Errors
-    /// Fails where the padding cannot be computed.
-    pub fn window(&self, kernel: [usize; 2], size: [usize; 2]) -> Result<Window> {
+    /// Fails where lists are of other axes, and where the padding cannot be computed.
+    pub fn spans(&self, kernel: &[usize], size: &[usize]) -> Result<Vec<Span>> {
+        let axes = kernel.len();
+        let pads = match &self.padding {
+            Padding::Explicit(pads) => &pads[..],
+            _ => &[],
+        };
+        let fits = |list: &[usize], length: usize| list.is_empty() || list.len() == length;
+        if size.len() != axes
+            || !fits(&self.strides, axes)
+            || !fits(&self.dilations, axes)
+            || !fits(pads, 2 * axes)
+        {
+            return Err(Error::engine(format!(
+                "a window {kernel:?} over {size:?} with strides {:?}, dilations {:?} and pads {pads:?}: \
+                 they are of different numbers of axes",
+                self.strides, self.dilations
+            )));
+        }
+        let at = |list: &[usize], axis: usize, default| list.get(axis).copied().unwrap_or(default);
         let span = |axis: usize| {
             let span = Span {
                 kernel: kernel[axis],
-                stride: self.strides[axis],
-                dilation: self.dilations[axis],
+                stride: at(&self.strides, axis, 1),
+                dilation: at(&self.dilations, axis, 1),
                 before: 0,
                 after: 0,
             };
             let (before, after) = match self.padding {
-                Padding::Explicit(pads) => (pads[axis], pads[axis + 2]),
+                Padding::Explicit(_) => (at(pads, axis, 0), at(pads, axis + axes, 0)),
                 Padding::SameUpper => {
                     let total = span.same(size[axis])?;
                     (total / 2, total.div_ceil(2))
@@ -220,15 +248,30 @@ impl Geometry {
                 ..span
             })
         };
-        span(0)
-            .zip(span(1))
-            .map(|(vertical, horizontal)| Window {
-                vertical,
-                horizontal,
-            })
-            .ok_or_else(|| {
-                Error::unsupported(format!("{self:?} of {kernel:?} does not fit {size:?}"))
-            })
+        (0..axes).map(span).collect::<Option<_>>().ok_or_else(|| {
+            Error::unsupported(format!("{self:?} of {kernel:?} does not fit {size:?}"))
+        })
+    }
+
+    /// The window over an image, or over a line, which is an image of one row.
+    ///
+    /// # Errors
+    /// As [`Self::spans`], and where the window has other axes.
+    pub fn window(&self, kernel: &[usize], size: &[usize]) -> Result<Window> {
+        let spans = self.spans(kernel, size)?;
+        Window::of(&spans).ok_or_else(|| {
+            Error::unsupported(format!(
+                "a window {kernel:?} is not one over a line or an image"
+            ))
+        })
+    }
+}
+
+/// A tensor over a line (number, channels, length) as one of images of one row; other shapes as they are.
+pub fn as_image(dims: &[usize]) -> Vec<usize> {
+    match *dims {
+        [number, channels, length] => vec![number, channels, 1, length],
+        _ => dims.to_vec(),
     }
 }
 
@@ -270,8 +313,8 @@ mod tests {
     #[test]
     fn padding_is_computed_from_the_size() -> Result<()> {
         let same = |padding: Padding| Geometry {
-            strides: [2, 3],
-            dilations: [1, 2],
+            strides: vec![2, 3],
+            dilations: vec![1, 2],
             padding,
         };
         // 9 rows in steps of 2 are 5 positions, the last of which ends at 8 + 3; of 7 columns the
@@ -280,14 +323,15 @@ mod tests {
             (Padding::SameUpper, [(1, 1), (2, 2)]),
             (Padding::SameLower, [(1, 1), (2, 2)]),
         ] {
-            let window = same(padding).window([3, 3], [9, 7])?;
+            let window = same(padding).window(&[3, 3], &[9, 7])?;
             let spans = [window.vertical, window.horizontal];
             assert_eq!(spans.map(|span| (span.before, span.after)), expected);
-            assert_eq!(window.output(9, 7)?, (5, 3));
+            assert_eq!(window.vertical.positions(9), Some(5));
+            assert_eq!(window.horizontal.positions(7), Some(3));
         }
         // An odd number is unequally divided.
         let sides = |padding| -> Result<_> {
-            let window = same(padding).window([2, 1], [9, 7])?;
+            let window = same(padding).window(&[2, 1], &[9, 7])?;
             Ok((window.vertical.before, window.vertical.after))
         };
         assert_eq!(sides(Padding::SameUpper)?, (0, 1));

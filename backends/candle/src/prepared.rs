@@ -9,6 +9,7 @@ use rayon::ThreadPool;
 use crate::{
     compilation::{Compilation, CompiledStep},
     engine::Engine,
+    graph::bytes,
     lifetimes::Lifetimes,
     memory::{self, Request},
     observer::Observer,
@@ -44,9 +45,11 @@ struct Input {
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
     F32(&'a [f32]),
+    F64(&'a [f64]),
     I64(&'a [i64]),
     I32(&'a [i32]),
     U8(&'a [u8]),
+    I8(&'a [i8]),
 }
 
 impl Values<'_> {
@@ -54,9 +57,14 @@ impl Values<'_> {
     fn fill(self, tensor: &Tensor) -> candle_core::Result<()> {
         match self {
             Self::F32(values) => ops::fill(tensor, values),
+            Self::F64(values) => ops::fill(tensor, values),
             Self::I64(values) => ops::fill(tensor, values),
             Self::I32(values) => ops::fill(tensor, values),
             Self::U8(values) => ops::fill(tensor, values),
+            Self::I8(values) => {
+                let values: Vec<i16> = values.iter().map(|&value| value.into()).collect();
+                ops::fill(tensor, &values)
+            }
         }
     }
 }
@@ -69,6 +77,7 @@ fn copy(tensor: &Tensor) -> Result<firstpass_probe::Tensor> {
         DType::I64 => flat.to_vec1::<i64>().engine()?.into(),
         DType::I32 => flat.to_vec1::<i32>().engine()?.into(),
         DType::U8 => flat.to_vec1::<u8>().engine()?.into(),
+        DType::I16 => bytes(tensor)?.into(),
         other => {
             return Err(Error::unsupported(format!(
                 "an output of {}",
@@ -325,7 +334,7 @@ impl Prepared {
 
     /// The number of integer convolutions whose weights are packed.
     pub(crate) fn packed(&self) -> usize {
-        let convolutions = convolutions_of(&self.steps);
+        let convolutions = self.steps.iter().filter_map(|step| step.operator.packed());
         convolutions.filter(|conv| conv.is_packed()).count()
     }
 }

@@ -1,4 +1,6 @@
-// What tch does not do with a module: freeze it, optimize it, and count its graphs.
+// What tch does not do with a module: freeze it, optimize it, count its graphs, and say what it takes.
+
+#include <string>
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -24,6 +26,22 @@ size_t nodes(const Block* block) {
     }
   }
   return count;
+}
+
+// The names of the fields of named tuples, by their places: `1.0` is the first of the second.
+void fields(const c10::TypePtr& type, const std::string& place, void* context, PairSink sink) {
+  const auto tuple = type->cast<c10::TupleType>();
+  if (!tuple) {
+    return;
+  }
+  const auto schema = tuple->schema();
+  for (size_t index = 0; index < tuple->elements().size(); ++index) {
+    const auto below = (place.empty() ? "" : place + ".") + std::to_string(index);
+    if (schema) {
+      sink(context, below.c_str(), schema->arguments().at(index).name().c_str());
+    }
+    fields(tuple->elements()[index], below, context, sink);
+  }
 }
 
 // Only in a thread that optimizes graphs are the calls within calls inlined. Freezing goes on without
@@ -63,6 +81,29 @@ bool firstpass_torch_graph_nodes(
     const auto graph = module->get_method("forward").graph()->copy();
     torch::jit::Inline(*graph);
     *count = nodes(graph->block());
+  });
+}
+
+// The arguments of `forward` behind `self`, in their order: name and type.
+bool firstpass_torch_arguments(
+    void* context, PairSink sink, ErrorSink failed, const Module* module) noexcept {
+  return guarded(context, failed, [&] {
+    const auto& schema = module->get_method("forward").function().getSchema();
+    const auto& arguments = schema.arguments();
+    for (size_t index = 1; index < arguments.size(); ++index) {
+      const auto& argument = arguments[index];
+      sink(context, argument.name().c_str(), argument.type()->str().c_str());
+    }
+  });
+}
+
+// The names of the fields of what `forward` returns, where these are named tuples.
+bool firstpass_torch_fields(
+    void* context, PairSink sink, ErrorSink failed, const Module* module) noexcept {
+  return guarded(context, failed, [&] {
+    for (const auto& returned : module->get_method("forward").function().getSchema().returns()) {
+      fields(returned.type(), "", context, sink);
+    }
   });
 }
 

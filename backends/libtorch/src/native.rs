@@ -1,8 +1,10 @@
 //! The backend where libtorch is linked.
 
 mod activations;
+mod arguments;
 mod engine;
 mod module;
+mod outputs;
 mod prepared;
 pub mod settings;
 mod shim;
@@ -48,6 +50,10 @@ impl Backend for Libtorch {
 
     fn pass(runnable: &mut Runnable, inputs: &[Tensor]) -> Result<Tensors> {
         runnable.pass(inputs)
+    }
+
+    fn output_names(runnable: &Runnable) -> Vec<String> {
+        runnable.output_names()
     }
 
     fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, path::Path, rc::Rc};
 
-use firstpass_probe::{Data, EngineResult, Error, Model, Result, Tensor, Tensors};
+use firstpass_probe::{Data, EngineResult, Error, Model, Result, Tensor, Tensors, bf16, f16};
 use ort::{
     session::{Session, SessionInputValue},
     value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef},
@@ -80,7 +80,10 @@ impl Runnable {
         let fits = |(&fixed, &wanted): (&i64, &usize)| {
             fixed < 0 || usize::try_from(fixed).is_ok_and(|fixed| fixed == wanted)
         };
-        if fixed.len() == wanted.len() && fixed.iter().zip(wanted).all(fits) {
+        // ONNX Runtime says the same of a single number and of an input without a shape: it takes the
+        // latter in any, and complains of the former itself.
+        let any = fixed.is_empty();
+        if any || (fixed.len() == wanted.len() && fixed.iter().zip(wanted).all(fits)) {
             return Ok(());
         }
         Err(Error::unsupported(format!(
@@ -121,10 +124,16 @@ fn view(input: &Tensor) -> Result<SessionInputValue<'_>> {
     Ok(match input.data() {
         Data::F32(values) => of!(values),
         Data::F64(values) => of!(values),
+        Data::F16(values) => of!(values),
+        Data::BF16(values) => of!(values),
         Data::I64(values) => of!(values),
         Data::I32(values) => of!(values),
-        Data::U8(values) => of!(values),
+        Data::I16(values) => of!(values),
         Data::I8(values) => of!(values),
+        Data::U64(values) => of!(values),
+        Data::U32(values) => of!(values),
+        Data::U16(values) => of!(values),
+        Data::U8(values) => of!(values),
         Data::Bool(values) => of!(values),
     })
 }
@@ -144,10 +153,16 @@ fn copy(value: &DynValue) -> Result<Tensor> {
     match value.dtype().tensor_type() {
         Some(TensorElementType::Float32) => of::<f32>(value),
         Some(TensorElementType::Float64) => of::<f64>(value),
+        Some(TensorElementType::Float16) => of::<f16>(value),
+        Some(TensorElementType::Bfloat16) => of::<bf16>(value),
         Some(TensorElementType::Int64) => of::<i64>(value),
         Some(TensorElementType::Int32) => of::<i32>(value),
-        Some(TensorElementType::Uint8) => of::<u8>(value),
+        Some(TensorElementType::Int16) => of::<i16>(value),
         Some(TensorElementType::Int8) => of::<i8>(value),
+        Some(TensorElementType::Uint64) => of::<u64>(value),
+        Some(TensorElementType::Uint32) => of::<u32>(value),
+        Some(TensorElementType::Uint16) => of::<u16>(value),
+        Some(TensorElementType::Uint8) => of::<u8>(value),
         Some(TensorElementType::Bool) => of::<bool>(value),
         _ => Err(Error::unsupported(format!(
             "values of type {}",

@@ -163,7 +163,7 @@ fn count(events: &[Event]) -> Result<Arithmetic> {
         Arithmetic::new("ONNX Runtime's profile of one pass (events of category Node)");
     for event in events.iter().filter(|event| event.kernel().is_some()) {
         let operator = &event.args.op_name;
-        match convolution(operator) {
+        match multiplication(operator) {
             Some(Kind::Integer) => counted.integer += 1,
             Some(Kind::Float) => counted.float += 1,
             None => {}
@@ -181,13 +181,18 @@ enum Kind {
     Float,
 }
 
-/// Conv with what the optimizer makes of it (FusedConv, NhwcFusedConv) and ConvTranspose multiply
-/// floats; QLinearConv, ConvInteger and their channels-last forms multiply integers.
-fn convolution(operator: &str) -> Option<Kind> {
-    if !operator.contains("Conv") {
+/// How an operator multiplies, by its name: convolutions and products of matrices, with what the optimizer
+/// makes of them (FusedConv, NhwcFusedConv, FusedGemm, FusedMatMul), multiply floats; QLinearConv, QLinearMatMul,
+/// QGemm, ConvInteger, MatMulInteger and what is fused with these multiply integers.
+fn multiplication(operator: &str) -> Option<Kind> {
+    if !["Conv", "Gemm", "MatMul"]
+        .iter()
+        .any(|name| operator.contains(name))
+    {
         return None;
     }
-    let integer = operator.contains("QLinear") || operator.contains("ConvInteger");
+    let integer = ["QLinear", "Integer", "QGemm", "DynamicQuantize"];
+    let integer = integer.iter().any(|name| operator.contains(name));
     Some(if integer { Kind::Integer } else { Kind::Float })
 }
 
@@ -200,6 +205,42 @@ mod tests {
             r#"{{"cat":"Node","name":"{node}_kernel_time","dur":{dur},
                 "args":{{"op_name":"{operator}","output_size":"64","mem_arena_held":"{dur}"}}}}"#
         )
+    }
+
+    #[test]
+    fn every_multiplication_counts() {
+        for (operators, integer, float) in [
+            (
+                &["Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose"][..],
+                0,
+                4,
+            ),
+            (&["Gemm", "FusedGemm", "MatMul", "FusedMatMul"], 0, 4),
+            (
+                &["QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul"],
+                4,
+                0,
+            ),
+            (
+                &[
+                    "MatMulInteger",
+                    "MatMulIntegerToFloat",
+                    "DynamicQuantizeMatMul",
+                ],
+                3,
+                0,
+            ),
+            (&["QLinearAdd", "Mul", "QuantizeLinear", "Softmax"], 0, 0),
+        ] {
+            let kinds = operators.iter().filter_map(|name| multiplication(name));
+            let (integers, floats): (Vec<_>, Vec<_>) =
+                kinds.partition(|kind| matches!(kind, Kind::Integer));
+            assert_eq!(
+                (integers.len(), floats.len()),
+                (integer, float),
+                "{operators:?}"
+            );
+        }
     }
 
     #[test]

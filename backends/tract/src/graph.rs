@@ -11,8 +11,8 @@ use tract_onnx::{
 
 use crate::tract_error;
 
-/// The operators to which tract lowers convolutions: products of matrices that a gathering
-/// operator (Im2Col and the like) lays out, and kernels of their own.
+/// The operators to which tract lowers convolutions and products of matrices: products that a gathering
+/// operator (Im2Col and the like) may lay out, and kernels of their own.
 const PRODUCTS: [&str; 6] = [
     "BlockedConv",
     "Conv",
@@ -26,8 +26,7 @@ pub(crate) fn count(plan: &TypedRunnableModel) -> Result<Arithmetic> {
     let graph = plan.model();
     let mut counted = Arithmetic::new(
         "tract's optimized graph, each operator with the type that it multiplies in or else that of \
-         its input; tract runs convolutions as products of matrices, from which the graph's own \
-         products, if it had any, could not be told",
+         its input",
     );
     for &id in plan.order_without_consts() {
         let node = graph.node(id);

@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use firstpass_probe::{Data, Dtype, Error, Model, Result, Tensor, Tensors, with_values};
+use firstpass_probe::{Data, Dtype, Error, Model, Result, Tensor, TensorSpec, Tensors, f16};
 use prost::Message;
 use tract_onnx::{
+    Onnx,
     prelude::*,
     tract_core::{
-        internal::{Approximation, ensure, format_err},
+        internal::{Approximation, bail, ensure, format_err},
         model::TypedNode,
         ops::OpState,
         plan::{self, EvalContext, SimplePlan},
@@ -62,8 +63,7 @@ impl Loaded {
             Graph::Typed(_) => read_nnef(&self.model, shapes)?,
         };
         let plan = self.plan(model).map_err(tract_error)?;
-        let state = plan.spawn().map_err(tract_error)?;
-        Ok(Runnable { state })
+        Runnable::new(plan).map_err(tract_error)
     }
 
     fn plan(&self, model: TypedModel) -> TractResult<Arc<TypedRunnableModel>> {
@@ -76,8 +76,17 @@ impl Loaded {
     }
 }
 
+/// tract's reader. What a file says of its inner tensors was true of the shape that it was exported for,
+/// in the exporter's own symbols: tract infers it from the inputs instead, which are all known.
+fn onnx() -> Onnx {
+    tract_onnx::onnx()
+        .with_ignore_value_info(true)
+        .with_ignore_output_shapes(true)
+        .with_ignore_output_types(true)
+}
+
 fn read_onnx(model: &Model, path: &Path) -> Result<InferenceModel> {
-    let mut graph = tract_onnx::onnx()
+    let mut graph = onnx()
         .model_for_path(path)
         .map_err(|error| tract_error(error).context(format!("cannot load {}", path.display())))?;
     let named = |graph: &InferenceModel, outlets: &[OutletId], what: &str, name: &str| {
@@ -115,7 +124,7 @@ fn typed(
     shapes: &[Vec<usize>],
 ) -> TractResult<TypedModel> {
     for (input, (spec, shape)) in model.inputs.iter().zip(shapes).enumerate() {
-        let fact = datum_type(spec.dtype).fact(shape.as_slice());
+        let fact = datum_type(spec)?.fact(shape.as_slice());
         graph.set_input_fact(input, fact.into())?;
     }
     for output in 0..graph.outputs.len() {
@@ -125,22 +134,28 @@ fn typed(
     graph.into_typed()
 }
 
-fn datum_type(dtype: Dtype) -> DatumType {
-    match dtype {
+fn datum_type(spec: &TensorSpec) -> TractResult<DatumType> {
+    Ok(match spec.dtype {
         Dtype::F32 => DatumType::F32,
         Dtype::F64 => DatumType::F64,
+        Dtype::F16 => DatumType::F16,
+        Dtype::BF16 => bail!("input {:?} is of bf16, a type that tract lacks", spec.name),
         Dtype::I64 => DatumType::I64,
         Dtype::I32 => DatumType::I32,
-        Dtype::U8 => DatumType::U8,
+        Dtype::I16 => DatumType::I16,
         Dtype::I8 => DatumType::I8,
+        Dtype::U64 => DatumType::U64,
+        Dtype::U32 => DatumType::U32,
+        Dtype::U16 => DatumType::U16,
+        Dtype::U8 => DatumType::U8,
         Dtype::Bool => DatumType::Bool,
-    }
+    })
 }
 
 /// The model's file with its weights dequantized.
 fn dequantized(model: &Model) -> Result<PathBuf> {
     prepared_file::ready(model, "onnx", (), || {
-        let mut proto = tract_onnx::onnx()
+        let mut proto = onnx()
             .proto_model_for_path(&model.path)
             .map_err(tract_error)?;
         dequantize_weights(&mut proto).map_err(tract_error)?;
@@ -208,12 +223,25 @@ fn some_values(fact: &TypedFact) -> TractResult<TValue> {
 
 /// A plan with the state that its passes reuse.
 pub struct Runnable {
+    plan: Arc<TypedRunnableModel>,
     state: TypedSimpleState,
+    /// Whether an operator, such as the Scan of an LSTM, carries values from one run to the next.
+    carries_values: bool,
 }
 
 impl Runnable {
+    fn new(plan: Arc<TypedRunnableModel>) -> TractResult<Self> {
+        let state = plan.spawn()?;
+        let carries_values = state.op_states.iter().any(Option::is_some);
+        Ok(Self {
+            plan,
+            state,
+            carries_values,
+        })
+    }
+
     pub(crate) fn plan(&self) -> &TypedRunnableModel {
-        self.state.plan()
+        &self.plan
     }
 
     pub(crate) fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
@@ -231,20 +259,45 @@ impl Runnable {
             TVec<TValue>,
         ) -> TractResult<TVec<TValue>>,
     ) -> Result<Tensors> {
-        // A tensor of tract owns its values and aligns them: there is no way without this copy.
-        let inputs = inputs.iter().map(|input| {
-            let shape = input.shape();
-            let owned = with_values!(input.data(), values =>
-                tract_onnx::prelude::Tensor::from_shape(shape, values));
-            Ok(owned.map_err(tract_error)?.into())
-        });
-        let inputs = inputs.collect::<Result<TVec<TValue>>>()?;
+        // As tract's own `run` does: a sequence ends with its pass. Other operators keep their state,
+        // which holds nothing but buffers of the plan.
+        if self.carries_values {
+            self.state = self.plan.spawn().map_err(tract_error)?;
+        }
+        let inputs = inputs.iter().map(own).collect::<Result<TVec<TValue>>>()?;
         let outputs = self
             .state
             .run_plan_with_eval(inputs, eval)
             .map_err(tract_error)?;
         outputs.iter().map(copy).collect()
     }
+}
+
+/// A copy: a tensor of tract owns its values and aligns them.
+fn own(input: &Tensor) -> Result<TValue> {
+    fn of<T: Datum + Copy>(
+        shape: &[usize],
+        values: &[T],
+    ) -> TractResult<tract_onnx::prelude::Tensor> {
+        tract_onnx::prelude::Tensor::from_shape(shape, values)
+    }
+    let shape = input.shape();
+    let owned = match input.data() {
+        Data::F32(values) => of(shape, values),
+        Data::F64(values) => of(shape, values),
+        Data::F16(values) => of(shape, values),
+        Data::BF16(_) => return Err(Error::unsupported("tract has no type bf16")),
+        Data::I64(values) => of(shape, values),
+        Data::I32(values) => of(shape, values),
+        Data::I16(values) => of(shape, values),
+        Data::I8(values) => of(shape, values),
+        Data::U64(values) => of(shape, values),
+        Data::U32(values) => of(shape, values),
+        Data::U16(values) => of(shape, values),
+        Data::U8(values) => of(shape, values),
+        Data::Bool(values) => of(shape, values),
+    };
+    Ok(owned.map_err(tract_error)?.into())
 }
 
 fn copy(value: &TValue) -> Result<Tensor> {
@@ -257,10 +310,15 @@ fn copy(value: &TValue) -> Result<Tensor> {
     let data: Data = match value.datum_type().unquantized() {
         DatumType::F32 => of::<f32>(value)?.into(),
         DatumType::F64 => of::<f64>(value)?.into(),
+        DatumType::F16 => of::<f16>(value)?.into(),
         DatumType::I64 => of::<i64>(value)?.into(),
         DatumType::I32 => of::<i32>(value)?.into(),
-        DatumType::U8 => of::<u8>(value)?.into(),
+        DatumType::I16 => of::<i16>(value)?.into(),
         DatumType::I8 => of::<i8>(value)?.into(),
+        DatumType::U64 => of::<u64>(value)?.into(),
+        DatumType::U32 => of::<u32>(value)?.into(),
+        DatumType::U16 => of::<u16>(value)?.into(),
+        DatumType::U8 => of::<u8>(value)?.into(),
         DatumType::Bool => of::<bool>(value)?.into(),
         // What tract keeps sizes in; here all of them are known.
         DatumType::TDim => {

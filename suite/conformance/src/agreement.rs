@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use firstpass_probe::{Backend, ErrorKind};
 use firstpass_trial::{
     agreement::{DetectionAgreement, compare, compare_detections},
-    expectation,
+    expectation::{self, Standard},
     machine::{Machine, all_threads},
     observation::{Cell, Observation, Outcome, Purpose},
     outputs::{Outputs, read_outputs},
@@ -155,8 +155,11 @@ fn outputs_are_expected(
         format,
         &agreement,
         faces.as_ref(),
-        &context.known,
-        &flags,
+        Standard {
+            known: &context.known,
+            cpu_flags: &flags,
+            is_complete: true,
+        },
     );
     check(verdict.is_expected(), || verdict.to_string())
 }

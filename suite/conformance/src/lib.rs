@@ -6,9 +6,11 @@ mod agreement;
 mod bad_input;
 mod context;
 mod direct;
+mod files;
 pub mod imports;
 mod own;
 mod properties;
+mod sequences;
 mod small_graphs;
 mod steps;
 
@@ -21,6 +23,7 @@ use libtest_mimic::{Arguments, Failed};
 use crate::context::Context;
 
 pub use direct::{Direct, direct};
+pub use files::{external_weights, run_onnx};
 pub use libtest_mimic::Trial as Test;
 pub use own::{Ended, alone, test};
 pub use small_graphs::output_of_case;
@@ -59,6 +62,7 @@ fn tests<B: Backend + 'static>(
     tests.extend(agreement::tests::<B>(context));
     tests.extend(bad_input::tests::<B>(context));
     tests.extend(properties::tests::<B>(context));
+    tests.extend(sequences::tests::<B>());
     tests.extend(small_graphs::tests::<B>(context));
     tests.extend(own);
     let Err(Outcome::Failed(error)) = described else {
@@ -78,6 +82,7 @@ fn tests<B: Backend + 'static>(
 fn engine_test<B: Backend>(context: &Context) -> Test {
     let probe = context.probe.clone();
     let folder = context.backend.name.clone();
+    let known = context.known.clone();
     Test::test("the engine says what it is", move || {
         let description = probe.describe().map_err(|o| Failed::from(o.to_string()))?;
         check(!description.engine.version.is_empty(), || {
@@ -93,6 +98,11 @@ fn engine_test<B: Backend>(context: &Context) -> Test {
                 .any(|k| k.name == firstpass_probe::THREADS),
             || "no knob for the number of threads".into(),
         )?;
+        if let Some(plain) = &known.without_optimizations {
+            let checked = plain.settings.check(&description.knobs);
+            let explained = |error| Failed::from(format!("[without-optimizations]: {error}"));
+            checked.map_err(explained)?;
+        }
         check(B::NAME == folder, || {
             format!("its name {:?} is not its folder's, {folder:?}", B::NAME)
         })

@@ -8,8 +8,13 @@ use std::fmt;
 pub enum Reference {
     /// Golden outputs, by the name of their file.
     Golden(String),
-    /// The outputs of this engine, which those of the others are nearest to, for lack of golden ones.
-    Engine(String),
+    /// For lack of golden outputs those of Firstpass's referee, which computes what the file defines.
+    Referee,
+    /// For lack of these as well what these engines agree on without their optimizations. It may be wrong all
+    /// the same.
+    Engines(Vec<String>),
+    /// Each other: nothing says who is right where they differ.
+    EachOther,
     /// Nothing: fewer than two engines gave outputs, and there are no golden ones.
     Nothing,
 }
@@ -21,8 +26,6 @@ pub(crate) enum Outcome {
     Same(String),
     /// They differ by more than they may, and how.
     Other(String),
-    /// It is what the others are compared with.
-    Reference,
     /// Not all was compared, and why.
     NotCompared(String),
 }
@@ -36,10 +39,9 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Whether all outputs were compared and none differs by more than it may. The engine that others
-    /// are compared with agrees.
+    /// Whether all outputs were compared and none differs by more than it may.
     pub fn holds(&self) -> bool {
-        matches!(self.outcome, Outcome::Same(_) | Outcome::Reference)
+        matches!(self.outcome, Outcome::Same(_))
     }
 
     /// How far each output is from the reference; none where nothing was compared.
@@ -64,7 +66,6 @@ impl fmt::Display for Agreement {
         match &self.outcome {
             Outcome::Same(how) => f.write_str(how),
             Outcome::Other(how) => write!(f, "other outputs: {how}"),
-            Outcome::Reference => f.write_str("the reference"),
             Outcome::NotCompared(why) => write!(f, "not compared: {why}"),
         }
     }
@@ -102,7 +103,8 @@ impl Difference {
         self.max_difference
     }
 
-    /// The largest difference of a value, in units of the root mean square of the reference.
+    /// The largest difference of a value in units of its scale: the largest of the value, as one or the other
+    /// has it, and the root mean square of the output.
     pub fn max_relative_difference(&self) -> f64 {
         self.max_relative_difference
     }

@@ -14,6 +14,7 @@ use firstpass_harness::{
         analysis::{Analysis, Row},
         judge::latency::Latency,
         measure as campaign,
+        reference::Kind,
     },
     user_model::{
         Inputs, OpenShape, Signature, UserModel,
@@ -22,13 +23,14 @@ use firstpass_harness::{
     },
 };
 use firstpass_statistics::bootstrap;
-use firstpass_trial::shape::NamedShape;
 use firstpass_trial::{
     affinity::Affinity,
     expectation::ExpectationVerdict,
     machine,
     observation::Observation,
     repeatability::Repeatability,
+    shape::NamedShape,
+    trust::is_listed,
     workload::Workload,
     workspace::{Backend, Workspace},
 };
@@ -172,10 +174,11 @@ fn own(check: &Check) -> Result<UserModel> {
     for file in &check.models {
         let format = Signature::read(file).map_err(invalid)?.format;
         // The only format that is a program.
-        if format.key() == "torchscript" && !check.trust {
+        if format.key() == "torchscript" && !check.trust && !is_listed(file).map_err(invalid)? {
             return Err(Error::invalid(format!(
                 "{} is a program that would be run with your rights; say `.trust()` if you know where \
-                 it comes from",
+                 it comes from, or run `firstpass trust {}` once",
+                file.display(),
                 file.display()
             )));
         }
@@ -217,6 +220,8 @@ fn run(
         variants: BTreeMap::new(),
         first_format_only: true,
         agreement_only: BTreeSet::new(),
+        seek_reference: true,
+        asked_budget_s: None,
     };
     let record = folder.path.join("record");
     campaign::run(workspace, &engines, workload, &settings, &record).map_err(failed)
@@ -264,13 +269,13 @@ fn summary(measured: &Analysis) -> Result<Summary> {
         )));
     };
     let rows = measured.rows(model);
-    let is_reference = |row: &&Row| row.verdict == Some(ExpectationVerdict::Reference);
-    let reference = match rows.iter().find(is_reference) {
-        Some(row) => Reference::Engine(row.label.clone()),
-        None if measured.references.contains_key(&model.name) => {
-            Reference::Golden(model.golden_from.clone())
-        }
-        None => Reference::Nothing,
+    let kind = measured.references.get(&model.name);
+    let reference = match kind.map(|reference| reference.kind.clone()) {
+        Some(Kind::Golden(from)) => Reference::Golden(from),
+        Some(Kind::Referee(_)) => Reference::Referee,
+        Some(Kind::Agreed { engines, .. }) => Reference::Engines(engines),
+        Some(Kind::Undecided) => Reference::EachOther,
+        Some(Kind::Nothing) | None => Reference::Nothing,
     };
     let mut engines = Vec::new();
     let unavailable = measured.unavailable();
@@ -380,7 +385,11 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
     let seen = row.outputs.as_ref().map_or(0, BTreeMap::len);
     let samples = measured.samples().len();
     let outcome = match &row.verdict {
+        _ if !row.not_finite.is_empty() => Outcome::Other(row.not_finite.join("; ")),
         Some(ExpectationVerdict::Unexpected(how) | ExpectationVerdict::Differs(how)) => {
+            Outcome::Other(how.join("; "))
+        }
+        Some(ExpectationVerdict::Undecided(how)) if !how.is_empty() => {
             Outcome::Other(how.join("; "))
         }
         _ if changing.is_some() => Outcome::Other(changing.unwrap_or_default()),
@@ -388,7 +397,6 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
             "it gave outputs for {seen} of {samples} samples; give it more time with `.budget(…)`"
         )),
         None => Outcome::NotCompared("there is nothing to compare with".into()),
-        Some(ExpectationVerdict::Reference) => Outcome::Reference,
         Some(_) if is_nothing => Outcome::NotCompared("its outputs hold no values".into()),
         Some(verdict) => Outcome::Same(verdict.to_string()),
     };

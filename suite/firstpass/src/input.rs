@@ -15,26 +15,44 @@ pub enum Dtype {
     F32,
     /// Floats of 64 bits.
     F64,
+    /// Floats of 16 bits, as IEEE 754 has them.
+    F16,
+    /// Floats of 16 bits with the exponent of `f32`.
+    BF16,
     /// Integers of 64 bits.
     I64,
     /// Integers of 32 bits.
     I32,
-    /// Integers from 0 to 255.
-    U8,
+    /// Integers of 16 bits.
+    I16,
     /// Integers from -128 to 127.
     I8,
+    /// Integers of 64 bits without a sign.
+    U64,
+    /// Integers of 32 bits without a sign.
+    U32,
+    /// Integers of 16 bits without a sign.
+    U16,
+    /// Integers from 0 to 255.
+    U8,
     /// True or false.
     Bool,
 }
 
 impl Dtype {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::F32,
         Self::F64,
+        Self::F16,
+        Self::BF16,
         Self::I64,
         Self::I32,
-        Self::U8,
+        Self::I16,
         Self::I8,
+        Self::U64,
+        Self::U32,
+        Self::U16,
+        Self::U8,
         Self::Bool,
     ];
 }
@@ -45,10 +63,16 @@ impl fmt::Display for Dtype {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::F64 => "f64",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
             Self::I64 => "i64",
             Self::I32 => "i32",
-            Self::U8 => "u8",
+            Self::I16 => "i16",
             Self::I8 => "i8",
+            Self::U64 => "u64",
+            Self::U32 => "u32",
+            Self::U16 => "u16",
+            Self::U8 => "u8",
             Self::Bool => "bool",
         })
     }

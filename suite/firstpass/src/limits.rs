@@ -163,8 +163,8 @@ impl Summary {
         ))
     }
 
-    /// Whether every engine gave the golden outputs, or, without these, those of the engine that the
-    /// others are nearest to: integers exactly, floats up to the rounding of f32.
+    /// Whether every engine gave the golden outputs, or, without these, those of the [`Reference`]: integers
+    /// exactly, floats up to the rounding of f32.
     ///
     /// # Panics
     /// Panics where [`Summary::check_agreement`] fails.
@@ -173,8 +173,8 @@ impl Summary {
         expect_ok(self.check_agreement());
     }
 
-    /// Whether every engine gave the golden outputs, or, without these, those of the engine that the
-    /// others are nearest to: integers exactly, floats up to the rounding of f32.
+    /// Whether every engine gave the golden outputs, or, without these, those of the [`Reference`]: integers
+    /// exactly, floats up to the rounding of f32.
     ///
     /// # Errors
     /// Says which engine differs in which output, and by how much. Fails as well where one engine is alone
@@ -183,17 +183,19 @@ impl Summary {
     pub fn check_agreement(&self) -> Result<()> {
         let (with, differ_from) = match &self.reference {
             Reference::Golden(file) => (file.clone(), file.clone()),
-            Reference::Engine(name) => (
-                name.clone(),
-                format!("{name}, which the others are nearest to"),
-            ),
+            Reference::Referee => ("the referee".into(), "what the file defines".into()),
+            Reference::Engines(names) => {
+                let with = format!("{} without optimizations", names.join(" and "));
+                (with.clone(), with)
+            }
+            Reference::EachOther => ("the others".into(), "each other".into()),
             Reference::Nothing => return Err(self.nothing_to_compare()),
         };
         let (mut other, mut missing) = (Vec::new(), Vec::new());
         for engine in &self.engines {
             let name = &engine.name;
             match &engine.agreement.outcome {
-                Outcome::Same(_) | Outcome::Reference => {}
+                Outcome::Same(_) => {}
                 Outcome::Other(how) => other.push(format!("{name}: {how}")),
                 Outcome::NotCompared(why) => {
                     missing.push(format!("{name} was not compared with {with}: {why}"));

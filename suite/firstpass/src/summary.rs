@@ -256,10 +256,17 @@ impl fmt::Display for Summary {
         }
         let against = match &self.reference {
             Reference::Golden(file) => format!("outputs compared with {file}"),
-            Reference::Engine(name) => format!(
-                "outputs compared with those of {name}, which the others are nearest to; there are no \
-                 golden ones"
+            Reference::Referee => {
+                "outputs compared with the referee's; there are no golden ones".into()
+            }
+            Reference::Engines(names) => format!(
+                "outputs compared with those that {} agree on without optimizations; there are no golden \
+                 ones",
+                names.join(" and ")
             ),
+            Reference::EachOther => {
+                "outputs compared with each other; there are no golden ones".into()
+            }
             Reference::Nothing => "outputs compared with nothing".into(),
         };
         writeln!(f, "firstpass: {}, {against}", self.model)?;

@@ -39,5 +39,5 @@ fuzz_target!(|bytes: &[u8]| {
         process: parse_process(Cursor::new(bytes.to_vec())),
     };
     let _ = latency::summarise([&observation]);
-    let _ = disturbance::summarise([&observation]);
+    let _ = disturbance::summarise([&observation], 2);
 });

@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let _ = latency::summarise(record.observations());
-    let _ = disturbance::summarise(record.observations());
+    let _ = disturbance::summarise(record.observations(), record.run.machine.cores);
     let _ = repeatability::judge(record.observations());
     let (limits, all) = (Limits::default(), Selection::default());
     let _ = gate::judge(&record, Some(&record), &limits, &all);

@@ -53,6 +53,12 @@ pub trait Backend {
     /// [`Model::outputs`], readable on the host.
     fn pass(prepared: &mut Self::Prepared, inputs: &[Tensor]) -> Result<Tensors>;
 
+    /// The names of the outputs of the last pass, in its order, where the engine knows names that the model
+    /// does not declare; else none.
+    fn output_names(_prepared: &Self::Prepared) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Which operators the engine runs for this model, as it says itself: from its own trace of
     /// one pass or from its optimized graph. Runs in a process of its own, which is not timed.
     ///
@@ -119,18 +125,23 @@ impl EngineInfo {
     }
 }
 
-/// Which convolutions ran on integers and which on floats.
+/// Which multiplications ran on integers and which on floats: convolutions and products of matrices
+/// (Conv, Gemm, MatMul and what an engine makes of them), all alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Arithmetic {
-    /// Convolutions that accumulated integers.
+    /// Those that accumulated integers.
     pub integer: usize,
-    /// Convolutions that accumulated floats; in an int8 model these ran on dequantized values.
+    /// Those that accumulated floats; in an int8 model these ran on dequantized values.
     pub float: usize,
     /// Every operator of the executed graph with its number of calls, by the engine's own names.
     pub operators: BTreeMap<String, usize>,
     /// Where the engine says so, in words.
     pub source: String,
+    /// Of a referee: the knobs that ask for the rules by which it computed this file. With them it computes
+    /// each part of the file as it does the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Knobs>,
 }
 
 impl Arithmetic {

@@ -15,11 +15,11 @@ use crate::{
     Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    process, read_tensors,
+    confinement, process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
-    write_tensors,
+    write_tensors, write_tensors_with,
 };
 
 /// What precedes the path of a file with a request, which is no JSON: an argument of more than 128 KiB starts
@@ -83,6 +83,10 @@ impl<B: Backend> Session<B> {
         Ok(Some(span))
     }
 
+    fn output_names(&self) -> Vec<String> {
+        B::output_names(&self.prepared)
+    }
+
     /// One pass on inputs that are checked first, with outputs that are checked after.
     ///
     /// # Errors
@@ -130,6 +134,10 @@ fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
         "the outputs have shapes {shapes:?}, but the model declares {expected:?}"
     )))
 }
+
+/// The metadata of a file of outputs that holds the names of those that the model does not declare, in
+/// their order, as JSON.
+pub const OUTPUT_ORDER: &str = "outputs";
 
 /// Answers the one request in the process's arguments and returns the exit code of the probe.
 pub fn run<B: Backend>() -> ExitCode {
@@ -186,7 +194,9 @@ pub fn request() -> Result<Request> {
 }
 
 fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
-    match request()? {
+    let request = request()?;
+    confinement::enter(&request, B::NAME).map_err(|e| e.in_phase(Phase::Request))?;
+    match request {
         Request::Describe => describe::<B>(channel),
         Request::Inspect {
             model,
@@ -325,14 +335,21 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
         }
     }
     if let Some(path) = &trial.outputs {
+        let own_names = &session.output_names();
         let named = saved.iter().flat_map(|(number, outputs)| {
             let outputs = outputs.iter().enumerate();
             outputs.map(move |(place, tensor)| {
-                let name = trial.model.output_name(place);
+                let name = match own_names.get(place) {
+                    Some(name) if trial.model.outputs.is_empty() => name.clone(),
+                    _ => trial.model.output_name(place),
+                };
                 (format!("{number}/{name}"), tensor)
             })
         });
-        write_tensors(path, named).map_err(|e| e.in_phase(Phase::Output))?;
+        // A file of tensors has no order of its own.
+        let order = serde_json::to_string(own_names)?;
+        let metadata = [(OUTPUT_ORDER.to_owned(), order)].into();
+        write_tensors_with(path, named, Some(metadata)).map_err(|e| e.in_phase(Phase::Output))?;
     }
     Ok(())
 }

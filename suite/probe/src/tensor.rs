@@ -242,6 +242,8 @@ pub fn write_tensors_with<'a>(
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
 
     #[test]
@@ -251,12 +253,19 @@ mod tests {
         let all = [
             Data::F32(vec![1.5, f32::MIN_POSITIVE]),
             Data::F64(vec![-0.0, f64::MAX]),
+            Data::F16(vec![f16::MAX, f16::NEG_ZERO]),
+            Data::BF16(vec![bf16::MAX, bf16::MIN_POSITIVE]),
             Data::I64(vec![i64::MIN, 7]),
             Data::I32(vec![i32::MIN, 7]),
-            Data::U8(vec![0, 255]),
+            Data::I16(vec![i16::MIN, 7]),
             Data::I8(vec![-128, 127]),
+            Data::U64(vec![0, u64::MAX]),
+            Data::U32(vec![0, u32::MAX]),
+            Data::U16(vec![0, u16::MAX]),
+            Data::U8(vec![0, 255]),
             Data::Bool(vec![true, false]),
         ];
+        assert_eq!(all.each_ref().map(Data::dtype), Dtype::ALL);
         for data in all {
             let tensor = Tensor::new(&[1, 2], data)?;
             write_tensors(&path, [("t".to_string(), &tensor)])?;
@@ -276,6 +285,20 @@ mod tests {
         let (back, _) = read_tensors(&path)?;
         assert_eq!(back["a/b"].sha256(), tensor.sha256());
         assert_eq!(back["a/b"].shape(), [2, 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_truth_value_of_a_file_may_be_any_byte() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("t.safetensors");
+        let header = br#"{"t":{"dtype":"BOOL","shape":[4],"data_offsets":[0,4]}}     "#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header);
+        bytes.extend([0, 1, 2, 255]);
+        std::fs::write(&path, bytes)?;
+        let (read, _) = read_tensors(&path)?;
+        assert_eq!(read["t"].data().bytes(), [0, 1, 1, 1]);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! How far the outputs of one engine are from a reference.
 
-use firstpass_probe::{Data, Tensor};
+use firstpass_probe::{Data, Dtype, Tensor};
 
 use crate::{
     detection::{BBox, Detection, match_boxes},
@@ -15,18 +15,20 @@ pub struct Agreement {
     pub values: usize,
     /// Values whose bits are the same.
     pub same_bits: usize,
-    /// Values of the other that are NaN or infinite while the reference's are not, or vice versa.
+    /// Values of one that are NaN or infinite while those of the other are numbers, or not the same.
     pub not_finite: usize,
     /// Tensors of the other that are of another shape or type than the reference's; their values
     /// enter no other figure.
     pub other_shape: usize,
     pub max_abs: f64,
-    /// The largest difference relative to the root mean square of the reference.
+    /// The largest difference of a value relative to its scale: the value itself, of either, or the root mean
+    /// square of the output, of either, whichever is the largest. It is the same whichever of the two is called
+    /// the reference, and at most 2.
     pub max_relative: f64,
     /// Signal to quantization noise, `10·log10(Σ ref² / Σ (ref − other)²)`; infinite where equal.
     pub sqnr_db: f64,
     pub cosine: f64,
-    /// In quantization steps, for an output of a quantized tensor.
+    /// In quantization steps, for an output of a quantized tensor; of integers the step is 1.
     pub steps: Option<Steps>,
 }
 
@@ -55,16 +57,6 @@ impl Steps {
 }
 
 impl Agreement {
-    /// One number for how far two outputs are apart: the largest relative error; a tensor of another
-    /// shape, or with other values that are not finite, is as far away as can be.
-    pub fn distance(&self) -> f64 {
-        if self.not_finite > 0 || self.other_shape > 0 {
-            f64::MAX
-        } else {
-            self.max_relative
-        }
-    }
-
     pub fn bit_equal(&self) -> bool {
         self.same_bits == self.values
     }
@@ -104,6 +96,7 @@ fn equal_bits(a: &Data, b: &Data) -> Vec<bool> {
             both.map(|(a, b)| a.to_bits() == b.to_bits()).collect()
         }
         (Data::I64(a), Data::I64(b)) => a.iter().zip(b).map(|(a, b)| a == b).collect(),
+        (Data::U64(a), Data::U64(b)) => a.iter().zip(b).map(|(a, b)| a == b).collect(),
         // Every other type is exact as a real number.
         _ => {
             let (a, b) = (a.to_f64s(), b.to_f64s());
@@ -115,50 +108,71 @@ fn equal_bits(a: &Data, b: &Data) -> Vec<bool> {
     }
 }
 
-fn compare_output(spec: &OutputSpec, pairs: &[(&Tensor, &Tensor)]) -> Agreement {
-    let (mut values, mut same_bits, mut not_finite, mut other_shape) = (0, 0, 0, 0);
-    let (mut dot, mut reference_power, mut other_power, mut noise) = (0.0, 0.0, 0.0, 0.0);
-    let mut max_abs = 0f64;
-    let mut histogram = vec![0; HISTOGRAM + 1];
-    let mut max_steps = 0;
-    let scales: Vec<f64> = spec
-        .steps
-        .iter()
-        .flat_map(|s| std::iter::repeat_n(s.scale, s.elements))
-        .collect();
-    for (reference, other) in pairs {
+/// A value that both have, with the place of it in its tensor.
+struct Pair {
+    index: usize,
+    reference: f64,
+    other: f64,
+    same_bits: bool,
+}
+
+impl Pair {
+    /// The same value that is no number: two NaN, whatever their bits, or the same infinity.
+    fn same_kind(&self) -> bool {
+        (self.reference.is_nan() && self.other.is_nan()) || self.reference == self.other
+    }
+
+    fn difference(&self) -> f64 {
+        (self.reference - self.other).abs()
+    }
+}
+
+fn compare_output(spec: &OutputSpec, tensors: &[(&Tensor, &Tensor)]) -> Agreement {
+    let (mut same_bits, mut not_finite, mut other_shape) = (0, 0, 0);
+    let mut values = 0;
+    let mut finite: Vec<Pair> = Vec::new();
+    let mut of_integers = !tensors.is_empty();
+    for (reference, other) in tensors {
         if reference.shape() != other.shape() || reference.dtype() != other.dtype() {
             other_shape += 1;
             continue;
         }
+        of_integers &= is_integer(reference.dtype());
         let equal = equal_bits(reference.data(), other.data());
         let both = reference
             .data()
             .to_f64s()
             .into_iter()
             .zip(other.data().to_f64s());
-        for (index, ((x, y), equal)) in both.zip(equal).enumerate() {
+        for (index, ((reference, other), same)) in both.zip(equal).enumerate() {
             values += 1;
-            same_bits += usize::from(equal);
-            if !x.is_finite() || !y.is_finite() {
-                not_finite += usize::from(!equal);
-                continue;
-            }
-            dot += x * y;
-            reference_power += x * x;
-            other_power += y * y;
-            noise += (x - y) * (x - y);
-            max_abs = max_abs.max((x - y).abs());
-            if let Some(scale) = scales.get(index) {
-                // Only tensors of f32 have steps.
-                let steps = steps_between(x as f32, y as f32, *scale, spec.activation);
-                max_steps = max_steps.max(steps);
-                histogram[usize::try_from(steps).unwrap_or(HISTOGRAM).min(HISTOGRAM)] += 1;
+            same_bits += usize::from(same);
+            let pair = Pair {
+                index,
+                reference,
+                other,
+                same_bits: same,
+            };
+            if reference.is_finite() && other.is_finite() {
+                finite.push(pair);
+            } else {
+                not_finite += usize::from(!pair.same_kind());
             }
         }
     }
-    let rms =
-        (reference_power / f64::from(u32::try_from(values.max(1)).unwrap_or(u32::MAX))).sqrt();
+    let sum = |of: fn(&Pair) -> f64| finite.iter().map(of).sum::<f64>();
+    let reference_power = sum(|p| p.reference * p.reference);
+    let other_power = sum(|p| p.other * p.other);
+    let noise = sum(|p| p.difference() * p.difference());
+    let rms = (reference_power.max(other_power) / finite.len().max(1) as f64).sqrt();
+    let relative = |pair: &Pair| {
+        let scale = pair.reference.abs().max(pair.other.abs()).max(rms);
+        if scale > 0.0 {
+            pair.difference() / scale
+        } else {
+            0.0
+        }
+    };
     let norms = (reference_power * other_power).sqrt();
     Agreement {
         output: spec.name.clone(),
@@ -166,15 +180,56 @@ fn compare_output(spec: &OutputSpec, pairs: &[(&Tensor, &Tensor)]) -> Agreement 
         same_bits,
         not_finite,
         other_shape,
-        max_abs,
-        max_relative: if rms > 0.0 { max_abs / rms } else { max_abs },
+        max_abs: finite.iter().map(Pair::difference).fold(0.0, f64::max),
+        max_relative: finite.iter().map(relative).fold(0.0, f64::max),
         sqnr_db: 10.0 * (reference_power / noise).log10(),
-        cosine: if norms > 0.0 { dot / norms } else { 1.0 },
-        steps: (!scales.is_empty()).then_some(Steps {
-            histogram,
-            max: max_steps,
-        }),
+        cosine: if norms > 0.0 {
+            sum(|p| p.reference * p.other) / norms
+        } else if noise > 0.0 {
+            0.0
+        } else {
+            1.0
+        },
+        steps: in_steps(spec, &finite, of_integers),
     }
+}
+
+/// Whether all values of a type are whole numbers, each of which counts.
+fn is_integer(dtype: Dtype) -> bool {
+    matches!(
+        dtype,
+        Dtype::I64 | Dtype::I32 | Dtype::U8 | Dtype::I8 | Dtype::Bool
+    )
+}
+
+/// `None` where the output is not of whole steps.
+fn in_steps(spec: &OutputSpec, finite: &[Pair], of_integers: bool) -> Option<Steps> {
+    let scales: Vec<f64> = spec
+        .steps
+        .iter()
+        .flat_map(|s| std::iter::repeat_n(s.scale, s.elements))
+        .collect();
+    if scales.is_empty() && !of_integers {
+        return None;
+    }
+    let mut histogram = vec![0; HISTOGRAM + 1];
+    let mut max = 0;
+    for pair in finite {
+        let steps = match scales.get(pair.index) {
+            // Only tensors of f32 have steps.
+            Some(scale) => steps_between(
+                pair.reference as f32,
+                pair.other as f32,
+                *scale,
+                spec.activation,
+            ),
+            // A large i64 may be another and the same f64.
+            None => (pair.difference() as u64).max(u64::from(!pair.same_bits)),
+        };
+        max = max.max(steps);
+        histogram[usize::try_from(steps).unwrap_or(HISTOGRAM).min(HISTOGRAM)] += 1;
+    }
+    Some(Steps { histogram, max })
 }
 
 /// The difference in whole steps of the quantized tensor that lies before the activation.
@@ -339,6 +394,66 @@ mod tests {
         let agreement = compare_output(&spec(Activation::None), &[(&a, &b)]);
         assert_eq!(agreement.not_finite, 2);
         assert!(!agreement.bit_equal());
+    }
+
+    #[test]
+    fn the_same_nan_is_agreement_and_another_infinity_is_none() {
+        let nan = f32::from_bits(f32::NAN.to_bits() | 1);
+        let a = tensor(&[f32::NAN, f32::INFINITY, 1.0, 1.0]);
+        let b = tensor(&[nan, f32::NEG_INFINITY, 1.0, 1.0]);
+        assert_eq!(compare_output(&float(), &[(&a, &b)]).not_finite, 1);
+    }
+
+    fn float() -> OutputSpec {
+        OutputSpec {
+            name: "y".into(),
+            ..OutputSpec::default()
+        }
+    }
+
+    fn relative(a: &[f32], b: &[f32]) -> f64 {
+        compare_output(&float(), &[(&tensor(a), &tensor(b))]).max_relative
+    }
+
+    /// With a distance in units of the reference, outputs of zero were nearest to all others.
+    #[test]
+    fn a_distance_is_the_same_in_both_directions() {
+        let (large, zero) = ([100.0, -200.0, 50.0], [0.0; 3]);
+        assert_eq!(relative(&large, &zero), relative(&zero, &large));
+        assert!((relative(&large, &zero) - 1.0).abs() < 1e-12);
+        let agreement = compare_output(&float(), &[(&tensor(&large), &tensor(&zero))]);
+        assert_eq!(agreement.cosine, 0.0, "nothing is like zero");
+        assert_eq!(relative(&zero, &zero), 0.0);
+    }
+
+    /// A probability near 1 among thousands near 0, whose root mean square is tiny.
+    #[test]
+    fn a_difference_is_seen_at_the_scale_of_its_value() {
+        let mut softmax = vec![1e-7; 6625];
+        softmax[7] = 0.9;
+        let off = |at: usize, by: f32| {
+            let mut other = softmax.clone();
+            other[at] += by;
+            relative(&softmax, &other)
+        };
+        assert!(off(7, 2e-6) < 3e-6, "{}", off(7, 2e-6));
+        assert!(off(7, 1e-3) > 1e-3, "{}", off(7, 1e-3));
+        // What should be near 0 is off by a hundredth of the largest.
+        assert!(off(8, 1e-2) > 0.1, "{}", off(8, 1e-2));
+    }
+
+    #[test]
+    fn integers_are_compared_one_by_one() -> Result<(), firstpass_probe::Error> {
+        let labels = |last: i64| Tensor::new(&[3], vec![7, 50_000, last]);
+        let compared = |a: i64, b: i64| -> Result<_, firstpass_probe::Error> {
+            let agreement = compare_output(&float(), &[(&labels(a)?, &labels(b)?)]);
+            Ok(agreement.steps.map(|s| (s.max, s.histogram[0])))
+        };
+        assert_eq!(compared(50_000, 50_000)?, Some((0, 3)));
+        assert_eq!(compared(50_000, 50_001)?, Some((1, 2)));
+        let huge = 1_i64 << 60;
+        assert_eq!(compared(huge, huge + 1)?, Some((1, 2)));
+        Ok(())
     }
 
     #[test]

@@ -5,13 +5,18 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use firstpass_probe::Format;
+use firstpass_probe::{Format, Knobs};
 use serde::Deserialize;
 
 /// All that one backend declares.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Known {
+    /// How its rows are called, by what ran; the name of the backend where it is left out.
+    pub called: Option<String>,
+    /// Whether what is timed is mostly code of this project, and not what a user of the engine gets.
+    #[serde(default)]
+    pub of_this_project: bool,
     #[serde(default)]
     pub divergence: Vec<Divergence>,
     #[serde(default)]
@@ -20,6 +25,8 @@ pub struct Known {
     pub thread_dependent: Vec<Exception>,
     /// What makes the engine's sums exact where its kernels may saturate.
     pub exact_sums: Option<ExactSums>,
+    /// What makes the engine compute the graph as the file has it.
+    pub without_optimizations: Option<WithoutOptimizations>,
     #[serde(default)]
     pub operator: Vec<DeclaredOperator>,
     #[serde(default)]
@@ -33,6 +40,17 @@ pub struct ExactSums {
     /// A knob with its value; `None` where the engine has no such switch.
     pub setting: Option<(String, String)>,
     /// Where it saturates without, and what the switch does.
+    pub reason: String,
+}
+
+/// How an engine computes every operator of the file by itself. Engines whose outputs then agree are what
+/// outputs are compared with where there is nothing better.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WithoutOptimizations {
+    /// Knobs with their values.
+    pub settings: Knobs,
+    /// What these switch off.
     pub reason: String,
 }
 
@@ -121,7 +139,7 @@ pub struct Bounds {
 
 /// Something that is not as expected of a model, with its cause.
 ///
-/// As `float-arithmetic`: an int8 model some or all of whose convolutions the engine computes on
+/// As `float-arithmetic`: an int8 model some or all of whose multiplications the engine computes on
 /// dequantized floats. As `thread-dependent`: other bits with another number of threads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use anyhow::{Result, ensure};
-use firstpass_probe::{Data, Dtype, Tensor, TensorSpec};
+use firstpass_probe::{Data, Dtype, Tensor, TensorSpec, bf16, f16};
 use rand::{RngExt, SeedableRng, rngs::ChaCha12Rng};
 
 use crate::input_role::{Kind, Role};
@@ -68,7 +68,10 @@ fn of_role(spec: &TensorSpec, role: Role, all: &[TensorSpec], seed: u64) -> Resu
 }
 
 fn is_integer(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::I64 | Dtype::I32)
+    matches!(
+        dtype,
+        Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::U64 | Dtype::U32 | Dtype::U16
+    )
 }
 
 fn of_type(dtype: Dtype, values: &[f64]) -> Data {
@@ -76,8 +79,17 @@ fn of_type(dtype: Dtype, values: &[f64]) -> Data {
     match dtype {
         Dtype::F32 => values.map(|&v| v as f32).collect::<Vec<_>>().into(),
         Dtype::F64 => values.copied().collect::<Vec<_>>().into(),
+        Dtype::F16 => values.map(|&v| f16::from_f64(v)).collect::<Vec<_>>().into(),
+        Dtype::BF16 => values
+            .map(|&v| bf16::from_f64(v))
+            .collect::<Vec<_>>()
+            .into(),
         Dtype::I64 => values.map(|&v| v as i64).collect::<Vec<_>>().into(),
         Dtype::I32 => values.map(|&v| v as i32).collect::<Vec<_>>().into(),
+        Dtype::I16 => values.map(|&v| v as i16).collect::<Vec<_>>().into(),
+        Dtype::U64 => values.map(|&v| v as u64).collect::<Vec<_>>().into(),
+        Dtype::U32 => values.map(|&v| v as u32).collect::<Vec<_>>().into(),
+        Dtype::U16 => values.map(|&v| v as u16).collect::<Vec<_>>().into(),
         Dtype::U8 => values.map(|&v| v as u8).collect::<Vec<_>>().into(),
         Dtype::I8 => values.map(|&v| v as i8).collect::<Vec<_>>().into(),
         Dtype::Bool => values.map(|&v| v != 0.0).collect::<Vec<_>>().into(),
@@ -169,6 +181,14 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
             .collect::<Vec<_>>()
             .into(),
         Dtype::F64 => floats().into(),
+        Dtype::F16 => {
+            let all = floats().into_iter().map(f16::from_f64);
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::BF16 => {
+            let all = floats().into_iter().map(bf16::from_f64);
+            all.collect::<Vec<_>>().into()
+        }
         Dtype::U8 => {
             let byte = |v: f64| (v * 48.0 + 128.0).clamp(0.0, 255.0) as u8;
             floats().into_iter().map(byte).collect::<Vec<_>>().into()
@@ -183,6 +203,22 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
         }
         Dtype::I32 => {
             let all = (0..count).map(|_| random.random_range(0..INTEGERS as i32));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::I16 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as i16));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U64 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u64));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U32 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u32));
+            all.collect::<Vec<_>>().into()
+        }
+        Dtype::U16 => {
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u16));
             all.collect::<Vec<_>>().into()
         }
         Dtype::Bool => {

@@ -54,6 +54,9 @@ pub enum Purpose {
     Agreement,
     /// Many passes over one photograph, timed.
     Latency,
+    /// One pass over every photograph, with the outputs kept, of what stands in for golden outputs: the referee,
+    /// or an engine without its optimizations.
+    Reference,
 }
 
 /// One probe process.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_probe::{Data, Tensor, read_tensors};
-use npyz::{DType, NpyFile, Order, TypeChar};
+use firstpass_probe::{Data, Dtype, Tensor, read_tensors};
+use npyz::{DType, Endianness, NpyFile, Order, TypeChar};
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// The name of the one array of a `.npy` file.
@@ -70,10 +70,17 @@ fn npy_header(array: &Tensor) -> Vec<u8> {
     let of = match array.data() {
         Data::F32(_) => "<f4",
         Data::F64(_) => "<f8",
+        Data::F16(_) => "<f2",
+        // numpy has no such type: this is what it writes for that of the package ml_dtypes.
+        Data::BF16(_) => "<V2",
         Data::I64(_) => "<i8",
         Data::I32(_) => "<i4",
-        Data::U8(_) => "|u1",
+        Data::I16(_) => "<i2",
         Data::I8(_) => "|i1",
+        Data::U64(_) => "<u8",
+        Data::U32(_) => "<u4",
+        Data::U16(_) => "<u2",
+        Data::U8(_) => "|u1",
         Data::Bool(_) => "|b1",
     };
     let lengths: String = array.shape().iter().map(|n| format!("{n},")).collect();
@@ -180,18 +187,47 @@ fn npy(bytes: &[u8]) -> Result<Tensor> {
     let data: Data = match (element.type_char(), element.size_field()) {
         (TypeChar::Float, 4) => array.into_vec::<f32>()?.into(),
         (TypeChar::Float, 8) => array.into_vec::<f64>()?.into(),
-        (TypeChar::Int, 8) => array.into_vec::<i64>()?.into(),
-        (TypeChar::Int, 4) => array.into_vec::<i32>()?.into(),
         (TypeChar::Int, 1) => array.into_vec::<i8>()?.into(),
+        (TypeChar::Int, 2) => array.into_vec::<i16>()?.into(),
+        (TypeChar::Int, 4) => array.into_vec::<i32>()?.into(),
+        (TypeChar::Int, 8) => array.into_vec::<i64>()?.into(),
         (TypeChar::Uint, 1) => array.into_vec::<u8>()?.into(),
+        (TypeChar::Uint, 2) => array.into_vec::<u16>()?.into(),
+        (TypeChar::Uint, 4) => array.into_vec::<u32>()?.into(),
+        (TypeChar::Uint, 8) => array.into_vec::<u64>()?.into(),
         (TypeChar::Bool, _) => array.into_vec::<bool>()?.into(),
-        _ => bail!("the array is of type {element}, which no model takes here"),
+        // numpy has no name for bf16: see `npy_header`.
+        (of @ (TypeChar::Float | TypeChar::RawData), 2)
+            if element.endianness() != Endianness::Big =>
+        {
+            let half = if of == TypeChar::Float {
+                Dtype::F16
+            } else {
+                Dtype::BF16
+            };
+            let mut values = Vec::new();
+            let length = 2 * elements.unwrap_or(0) as u64;
+            array.into_inner().take(length).read_to_end(&mut values)?;
+            Data::from_bytes(half, &values).context("its last value is cut off")?
+        }
+        (TypeChar::UnicodeStr | TypeChar::ByteStr | TypeChar::Object, _) => bail!(
+            "the array is of strings or objects ({element}), which Firstpass cannot give to engines; \
+             it gives {}",
+            Dtype::keys()
+        ),
+        _ => bail!(
+            "the array is of type {element}; convert it, for example with array.astype(\"float32\"), \
+             to one of {}",
+            Dtype::keys()
+        ),
     };
     Ok(Tensor::new(&shape, data)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use firstpass_probe::{bf16, f16};
+
     use super::*;
 
     /// As `numpy.save` writes it, version 1.0.
@@ -242,19 +278,25 @@ mod tests {
     fn what_is_written_is_read_again() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("x.npz");
-        let all: [Data; 7] = [
+        let all: [Data; Dtype::ALL.len()] = [
             vec![1.5_f32, -0.0].into(),
             vec![f64::MIN_POSITIVE, 2.0].into(),
+            vec![f16::MAX, f16::NEG_ZERO].into(),
+            vec![bf16::MAX, bf16::NEG_ZERO].into(),
             vec![i64::MIN, 7].into(),
             vec![i32::MIN, 7].into(),
-            vec![0_u8, 255].into(),
+            vec![i16::MIN, 7].into(),
             vec![-128_i8, 127].into(),
+            vec![0, u64::MAX].into(),
+            vec![0, u32::MAX].into(),
+            vec![0, u16::MAX].into(),
+            vec![0_u8, 255].into(),
             vec![true, false].into(),
         ];
         let mut arrays = BTreeMap::new();
         for (number, data) in all.into_iter().enumerate() {
             // Headers of several lengths.
-            let shape = [vec![1; number * 6], vec![2]].concat();
+            let shape = [vec![1; number * 3], vec![2]].concat();
             arrays.insert(number.to_string(), Tensor::new(&shape, data)?);
         }
         write_npz(&path, &arrays)?;
@@ -286,7 +328,9 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("x.npy");
         for (bytes, words) in [
-            (array("<f2", false, "(1,)", &[0; 2]), "type"),
+            (array("<c8", false, "(1,)", &[0; 8]), "type"),
+            (array("<U1", false, "(1,)", &[0; 4]), "strings"),
+            (array("<V2", false, "(2,)", &[0; 3]), "cut off"),
             (array("<f4", true, "(1,)", &[0; 4]), "Fortran"),
             (array("<f4", false, "(2,)", &[0; 4]), "x.npy"),
             (b"\x93NUMPY nonsense".to_vec(), "numpy.save"),

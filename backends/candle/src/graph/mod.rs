@@ -2,12 +2,14 @@
 
 mod bounds;
 mod constants;
+mod grid;
 mod node;
 mod quantization;
 mod quantized_conv;
 
 pub use bounds::Bounds;
-pub use constants::{constant_of, flat, narrowed, tensor_of};
+pub use constants::{bytes, constant_of, dtype_of, flat, tensor_of};
+pub use grid::{Along, Grid, check_scale, limits};
 pub use node::Node;
-pub use quantization::Quantization;
+pub use quantization::{Arithmetic, Quantization, Target};
 pub use quantized_conv::{Bias, QuantizedConv, WeightScales};

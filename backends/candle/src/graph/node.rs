@@ -23,48 +23,40 @@ impl Deref for Node<'_> {
 }
 
 impl Node<'_> {
-    /// An attribute of `count` integers that are not negative.
+    /// An attribute of integers that are not negative; empty where there is none.
     ///
     /// # Errors
-    /// Fails where it is another list.
-    pub fn sizes(&self, name: &str, count: usize, default: usize) -> Result<Vec<usize>> {
-        let Some(given) = self.ints(name) else {
-            return Ok(vec![default; count]);
-        };
-        let sizes = given.iter().filter_map(|&int| usize::try_from(int).ok());
-        let sizes: Vec<usize> = sizes.collect();
-        if given.len() == count && sizes.len() == count {
-            Ok(sizes)
-        } else {
-            Err(self.malformed(format!("it has {name} {given:?}")))
-        }
+    /// Fails where one of them is negative.
+    pub fn list(&self, name: &str) -> Result<Vec<usize>> {
+        let given = self.ints(name).unwrap_or_default();
+        let sizes = given.iter().map(|&int| usize::try_from(int).ok());
+        let sizes: Option<Vec<usize>> = sizes.collect();
+        sizes.ok_or_else(|| self.unsupported(format!("its {name} are {given:?}")))
     }
 
-    /// Strides, dilations and padding of a window over an image.
+    /// Strides, dilations and padding of a window.
     ///
     /// # Errors
-    /// Fails where they are not of an image.
+    /// Fails where they are of no window.
     pub fn geometry(&self) -> Result<Geometry> {
-        let pair = |name: &str| {
-            let sizes = self.sizes(name, 2, 1)?;
-            if sizes.contains(&0) {
+        let steps = |name: &str| {
+            let steps = self.list(name)?;
+            if steps.contains(&0) {
                 return Err(self.malformed(format!("its {name} must be at least 1")));
             }
-            Ok([sizes[0], sizes[1]])
+            Ok(steps)
         };
         let padding = match self.text("auto_pad").unwrap_or(b"NOTSET") {
-            b"NOTSET" => {
-                let pads = self.sizes("pads", 4, 0)?;
-                Padding::Explicit([pads[0], pads[1], pads[2], pads[3]])
-            }
-            b"VALID" => Padding::Explicit([0; 4]),
+            // Some exporters leave the text empty.
+            b"NOTSET" | b"" => Padding::Explicit(self.list("pads")?),
+            b"VALID" => Padding::Explicit(Vec::new()),
             b"SAME_UPPER" => Padding::SameUpper,
             b"SAME_LOWER" => Padding::SameLower,
             _ => return Err(self.malformed("its auto_pad is unknown")),
         };
         Ok(Geometry {
-            strides: pair("strides")?,
-            dilations: pair("dilations")?,
+            strides: steps("strides")?,
+            dilations: steps("dilations")?,
             padding,
         })
     }

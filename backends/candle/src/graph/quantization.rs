@@ -9,9 +9,22 @@ pub struct Quantization {
     pub zero: u8,
 }
 
-impl Quantization {
-    /// One over the scale, which is what values are multiplied by.
-    pub fn inverse_scale(&self) -> f32 {
-        1.0 / self.scale
-    }
+/// How a file's real numbers become integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// As ONNX defines it: operands dequantized by `(q − zero) · scale`, the result divided by the scale.
+    Onnx,
+    /// That of ONNX's operators on integers, such as QLinearConv: sums are multiplied by one factor, the
+    /// quotient of the scales. All else is as above.
+    QLinear,
+    /// As fbgemm does it, in files that are written for it: operands dequantized by one fused
+    /// multiply-add, the result multiplied by one over the scale.
+    Fbgemm,
+}
+
+/// To what an operator quantizes its results, and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    pub quantization: Quantization,
+    pub arithmetic: Arithmetic,
 }

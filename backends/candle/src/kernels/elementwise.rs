@@ -3,16 +3,32 @@
 
 use super::{isa::Isa, requantization::Range};
 
-/// How the sum of two u8 tensors becomes u8, as libtorch computes it: each operand dequantized
-/// with one fused multiply-add.
+/// How real numbers become steps of a scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scaling {
+    /// Divided by the scale, as ONNX defines it.
+    Over(f32),
+    /// Multiplied by one over the scale, as fbgemm does.
+    By(f32),
+}
+
+impl Scaling {
+    pub fn apply(self, value: f32) -> f32 {
+        match self {
+            Self::Over(scale) => value / scale,
+            Self::By(inverse) => value * inverse,
+        }
+    }
+}
+
+/// How the sum of two u8 tensors becomes u8.
 #[derive(Debug, Clone, Copy)]
 pub struct Addition {
-    /// Of the operands.
+    /// Of the operands, as are the zero points.
     pub scales: [f32; 2],
-    /// Of the operands: minus zero point times scale.
-    pub offsets: [f32; 2],
-    /// One over the scale of the output.
-    pub inverse_scale: f32,
+    pub zeros: [f32; 2],
+    /// Of the output: it also says whose arithmetic is followed.
+    pub scaling: Scaling,
     pub range: Range,
 }
 
@@ -47,49 +63,68 @@ fn add_avx512(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
 
 #[inline(always)]
 fn add_each(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
-    let addition = *addition;
-    for ((out, &left), &right) in out.iter_mut().zip(left).zip(right) {
-        let left = f32::from(left).mul_add(addition.scales[0], addition.offsets[0]);
-        let right = f32::from(right).mul_add(addition.scales[1], addition.offsets[1]);
-        *out = addition
-            .range
-            .round((left + right) * addition.inverse_scale);
+    let Addition {
+        scales: [a, b],
+        zeros: [c, d],
+        scaling,
+        range,
+    } = *addition;
+    match scaling {
+        Scaling::Over(scale) => pairs(left, right, out, |left, right| {
+            range.round(((left - c) * a + (right - d) * b) / scale)
+        }),
+        // fbgemm dequantizes with one fused multiply-add.
+        Scaling::By(inverse) => {
+            let (c, d) = (a * -c, b * -d);
+            pairs(left, right, out, |left, right| {
+                range.round((left.mul_add(a, c) + right.mul_add(b, d)) * inverse)
+            });
+        }
     }
 }
 
-/// Quantizes values with the reciprocal of the scale, as libtorch does.
-pub fn quantize(isa: Isa, inverse_scale: f32, range: Range, values: &[f32], out: &mut [u8]) {
+#[inline(always)]
+fn pairs(left: &[u8], right: &[u8], out: &mut [u8], function: impl Fn(f32, f32) -> u8) {
+    for ((out, &left), &right) in out.iter_mut().zip(left).zip(right) {
+        *out = function(left.into(), right.into());
+    }
+}
+
+/// Quantizes values.
+pub fn quantize(isa: Isa, scaling: Scaling, range: Range, values: &[f32], out: &mut [u8]) {
     match isa {
-        Isa::Reference => quantize_each(inverse_scale, range, values, out),
+        Isa::Reference => quantize_each(scaling, range, values, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => {
             // SAFETY: this instruction set is chosen only where it was detected.
-            unsafe { quantize_avx2(inverse_scale, range, values, out) }
+            unsafe { quantize_avx2(scaling, range, values, out) }
         }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => {
             // SAFETY: as above.
-            unsafe { quantize_avx512(inverse_scale, range, values, out) }
+            unsafe { quantize_avx512(scaling, range, values, out) }
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn quantize_avx2(inverse_scale: f32, range: Range, values: &[f32], out: &mut [u8]) {
-    quantize_each(inverse_scale, range, values, out);
+fn quantize_avx2(scaling: Scaling, range: Range, values: &[f32], out: &mut [u8]) {
+    quantize_each(scaling, range, values, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn quantize_avx512(inverse_scale: f32, range: Range, values: &[f32], out: &mut [u8]) {
-    quantize_each(inverse_scale, range, values, out);
+fn quantize_avx512(scaling: Scaling, range: Range, values: &[f32], out: &mut [u8]) {
+    quantize_each(scaling, range, values, out);
 }
 
 #[inline(always)]
-fn quantize_each(inverse_scale: f32, range: Range, values: &[f32], out: &mut [u8]) {
-    for (out, &value) in out.iter_mut().zip(values) {
-        *out = range.round(value * inverse_scale);
+fn quantize_each(scaling: Scaling, range: Range, values: &[f32], out: &mut [u8]) {
+    let pairs = out.iter_mut().zip(values);
+    match scaling {
+        Scaling::Over(scale) => pairs.for_each(|(out, &value)| *out = range.round(value / scale)),
+        Scaling::By(inverse) => pairs.for_each(|(out, &value)| *out = range.round(value * inverse)),
     }
 }
 

@@ -58,6 +58,25 @@ impl Isa {
         available.find(|isa| isa.name() == name)
     }
 
+    /// Calls `work`, which is compiled once more for this instruction set: rounding, fused
+    /// multiply-add and wide vectors are single instructions there.
+    #[inline(always)]
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        match self {
+            Self::Reference => work(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => {
+                // SAFETY: this instruction set is chosen only where it was detected.
+                unsafe { with_avx2(work) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) => {
+                // SAFETY: as above.
+                unsafe { with_avx512(work) }
+            }
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
@@ -67,4 +86,16 @@ impl Isa {
             Self::Avx512Vnni(_) => "avx512-vnni",
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
 }

@@ -5,6 +5,7 @@
 
 mod depthwise;
 mod elementwise;
+mod gemm;
 mod isa;
 mod matrix;
 mod panel;
@@ -21,7 +22,8 @@ mod avx2;
 mod vnni;
 
 pub use depthwise::{Depthwise, Input};
-pub use elementwise::{Addition, add, channels_last, quantize};
+pub use elementwise::{Addition, Scaling, add, channels_last, quantize};
+pub use gemm::{Matrices, gemm};
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use panel::{PANEL, QUAD};

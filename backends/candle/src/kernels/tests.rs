@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     Addition, Columns, Depthwise, Input, Isa, MAX_PRODUCTS, Matrix, Output, Range, Requantization,
-    Rows, add, quantize,
+    Rows, Scaling, add, quantize,
 };
 use crate::geometry::Span;
 
@@ -15,6 +15,10 @@ fn range() -> impl Strategy<Value = Range> {
         true => Range::new(zero, zero, high.max(zero)),
         false => Range::new(zero, 0, high),
     })
+}
+
+fn scaling(of: std::ops::Range<f32>) -> impl Strategy<Value = Scaling> {
+    prop_oneof![of.clone().prop_map(Scaling::Over), of.prop_map(Scaling::By)]
 }
 
 /// Factors that spread sums of `products` products over the range of the output and beyond it.
@@ -30,9 +34,14 @@ fn requantization(channels: usize, products: usize) -> impl Strategy<Value = Req
             1 => vec(prop_oneof![1e3..1e6_f32, Just(f32::MAX), Just(f32::NAN)], channels),
         ],
         range(),
+        prop_oneof![Just(None), (0.5..2.0_f32).prop_map(Some)],
     )
-        .prop_map(|(correction, bias, bias_factor, factor, range)| {
-            Requantization::new(correction, bias, bias_factor, factor, range)
+        .prop_map(|(correction, bias, bias_factor, factor, range, divisor)| {
+            let requantization = Requantization::new(correction, bias, bias_factor, factor, range);
+            match divisor {
+                None => requantization,
+                Some(divisor) => requantization.divided(divisor),
+            }
         })
 }
 
@@ -234,14 +243,14 @@ proptest! {
     fn additions_agree(
         operands in vec((any::<u8>(), any::<u8>()), 0..200),
         scales in (0.01..1.0_f32, 0.01..1.0_f32),
-        offsets in (-100.0..0.0_f32, -100.0..0.0_f32),
-        inverse_scale in 0.5..20.0_f32,
+        zeros in (any::<u8>(), any::<u8>()),
+        scaling in scaling(0.5..20.0_f32),
         range in range(),
     ) {
         let addition = Addition {
             scales: scales.into(),
-            offsets: offsets.into(),
-            inverse_scale,
+            zeros: [zeros.0, zeros.1].map(f32::from),
+            scaling,
             range,
         };
         let (left, right): (Vec<u8>, Vec<u8>) = operands.into_iter().unzip();
@@ -258,12 +267,12 @@ proptest! {
     #[test]
     fn quantizing_agrees(
         values in vec(any::<f32>(), 0..200),
-        inverse_scale in 1e-3..1e3_f32,
+        scaling in scaling(1e-3..1e3_f32),
         range in range(),
     ) {
         let run = |isa| {
             let mut out = vec![0; values.len()];
-            quantize(isa, inverse_scale, range, &values, &mut out);
+            quantize(isa, scaling, range, &values, &mut out);
             out
         };
         for isa in Isa::available() {

@@ -1,5 +1,6 @@
 //! The values of tensors as slices.
 
+use super::permuted::contiguous;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType};
 
 /// The values of a tensor that has to be contiguous.
@@ -29,7 +30,7 @@ macro_rules! written {
     };
 }
 
-written!(u8: U8, i32: I32, i64: I64, f32: F32, f64: F64);
+written!(u8: U8, i16: I16, i32: I32, i64: I64, f32: F32, f64: F64);
 
 /// See [`values`].
 pub fn values_mut<'a, T: Written>(
@@ -47,7 +48,7 @@ pub fn values_mut<'a, T: Written>(
 
 /// Calls `work` with the values of `tensor`, which is copied before where it is not contiguous.
 pub fn read<T: WithDType, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
-    let tensor = tensor.contiguous()?;
+    let tensor = contiguous(tensor)?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => work(values(storage, layout)?),

@@ -1,5 +1,7 @@
 //! Functions of two values, with the shapes of both broadcast to one.
 
+use std::cmp::Ordering;
+
 use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
@@ -9,7 +11,10 @@ use super::{
     operation::{Compiled, Inputs, Operation, Operator, buffer, expect_type},
     unary::clamp,
 };
-use crate::graph::{Bounds, Node};
+use crate::{
+    graph::{Bounds, Node},
+    kernels::Isa,
+};
 
 /// An arithmetic function of two numbers of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +85,13 @@ impl Operation for Binary {
         }
         if !matches!(
             left.dtype,
-            DType::F32 | DType::F64 | DType::I32 | DType::I64
+            DType::F32 | DType::F64 | DType::I32 | DType::I64 | DType::I16 | DType::U8
         ) || (left.dtype != DType::F32 && self.bounds != Bounds::NONE)
         {
             expect_type(left.dtype, DType::F32)?;
         }
         let operator = Arithmetic {
+            isa: inputs.isa,
             function: self.function,
             bounds: self.bounds,
             strides: Strides::of(&left.dims, &right.dims, &dims),
@@ -96,6 +102,7 @@ impl Operation for Binary {
 
 /// [`Binary`] on tensors of certain shapes.
 pub struct Arithmetic {
+    isa: Isa,
     function: Function,
     bounds: Bounds,
     strides: Strides,
@@ -105,6 +112,7 @@ impl Arithmetic {
     /// Without bounds, into a tensor of the broadcast shape.
     pub fn new(function: Function, left: &[usize], right: &[usize], out: &[usize]) -> Self {
         Self {
+            isa: Isa::detect(),
             function,
             bounds: Bounds::NONE,
             strides: Strides::of(left, right, out),
@@ -136,6 +144,8 @@ impl Operator for Arithmetic {
             DType::F64 => self.numbers(left, right, out, f64::of(self.function))?,
             DType::I64 => self.numbers(left, right, out, i64::of(self.function))?,
             DType::I32 => self.numbers(left, right, out, i32::of(self.function))?,
+            DType::I16 => self.numbers(left, right, out, i16::of(self.function))?,
+            DType::U8 => self.numbers(left, right, out, u8::of(self.function))?,
             other => candle_core::bail!("operands of type {other:?}"),
         }
         Ok(out.clone())
@@ -151,12 +161,17 @@ impl Arithmetic {
         macro_rules! clamped {
             ($function:expr) => {
                 if self.bounds == Bounds::NONE {
-                    zip(strides, left, right, out, $function)
+                    zip(self.isa, strides, left, right, out, $function)
                 } else {
                     let function = $function;
-                    zip(strides, left, right, out, move |a: f32, b: f32| {
-                        clamp(function(a, b), low, high)
-                    })
+                    zip(
+                        self.isa,
+                        strides,
+                        left,
+                        right,
+                        out,
+                        move |a: f32, b: f32| clamp(function(a, b), low, high),
+                    )
                 }
             };
         }
@@ -184,7 +199,7 @@ impl Arithmetic {
     ) -> CandleResult<()> {
         let right = right.to_dtype(T::DTYPE)?;
         let failed = std::sync::atomic::AtomicBool::new(false);
-        zip(&self.strides, left, &right, out, |a: T, b: T| {
+        zip(self.isa, &self.strides, left, &right, out, |a: T, b: T| {
             function(a, b).unwrap_or_else(|| {
                 failed.store(true, std::sync::atomic::Ordering::Relaxed);
                 T::zero()
@@ -214,14 +229,17 @@ macro_rules! whole {
                     Function::Pow => |a, b| a.checked_pow(u32::try_from(b).ok()?),
                     Function::Min => |a, b| Some(a.min(b)),
                     Function::Max => |a, b| Some(a.max(b)),
-                    Function::PRelu => |a, b| if a < 0 { a.checked_mul(b) } else { Some(a) },
+                    Function::PRelu => |a, b| match a.cmp(&0) {
+                        Ordering::Less => a.checked_mul(b),
+                        _ => Some(a),
+                    },
                 }
             }
         })*
     };
 }
 
-whole!(i32, i64);
+whole!(u8, i16, i32, i64);
 
 impl Number for f64 {
     fn of(function: Function) -> fn(Self, Self) -> Option<Self> {

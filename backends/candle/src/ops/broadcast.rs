@@ -7,6 +7,7 @@ use super::{
     access::{Written, read, write},
     parallel::{CHUNK, for_each_part},
 };
+use crate::kernels::Isa;
 
 /// The shape that both shapes are broadcast to.
 pub fn broadcast(left: &[usize], right: &[usize]) -> Result<Vec<usize>> {
@@ -62,8 +63,8 @@ impl Strides {
         Self(axes)
     }
 
-    /// Where both operands are read for output `index`, which begins a run of the first axis.
-    fn offsets(&self, mut index: usize) -> [usize; 2] {
+    /// Where both operands are read for the output at `index`.
+    pub fn offsets(&self, mut index: usize) -> [usize; 2] {
         let mut offsets = [0, 0];
         for &(length, strides) in &self.0 {
             let at = index % length;
@@ -78,55 +79,116 @@ impl Strides {
 
 /// `function` of every pair of values.
 pub fn zip<T: Written, U: Written>(
+    isa: Isa,
     strides: &Strides,
     left: &Tensor,
     right: &Tensor,
     out: &Tensor,
     function: impl Fn(T, T) -> U + Sync,
 ) -> CandleResult<()> {
-    let Some(&(run, [left_step, right_step])) = strides.0.first() else {
-        candle_core::bail!("there is no axis");
-    };
-    let part = |left: &[T], right: &[T], number: usize, mut out: &mut [U]| {
-        let mut index = number * CHUNK;
-        while !out.is_empty() {
-            let length = (run - index % run).min(out.len());
-            let (now, later) = out.split_at_mut(length);
-            let [l, r] = strides.offsets(index);
-            match (left_step, right_step) {
-                (1, 1) => {
-                    let pairs = left[l..][..length].iter().zip(&right[r..][..length]);
-                    for (out, (&left, &right)) in now.iter_mut().zip(pairs) {
-                        *out = function(left, right);
-                    }
-                }
-                (1, 0) => {
-                    let right = right[r];
-                    for (out, &left) in now.iter_mut().zip(&left[l..][..length]) {
-                        *out = function(left, right);
-                    }
-                }
-                (0, 1) => {
-                    let left = left[l];
-                    for (out, &right) in now.iter_mut().zip(&right[r..][..length]) {
-                        *out = function(left, right);
-                    }
-                }
-                // The last axis of a contiguous operand has step 1, or 0 where it is broadcast.
-                _ => now.fill(function(left[l], right[r])),
-            }
-            out = later;
-            index += length;
-        }
-    };
     read(left, |left: &[T]| {
         read(right, |right: &[T]| {
             write(out, |out: &mut [U]| {
-                for_each_part(out, CHUNK, |number, out| part(left, right, number, out));
+                for_each_part(out, CHUNK, |number, out| {
+                    let runs = Runs::new(strides, number * CHUNK);
+                    isa.run(|| zip_runs(runs, left, right, out, &function));
+                });
                 Ok(())
             })
         })
     })
+}
+
+#[inline(always)]
+fn zip_runs<T: Copy, U: Copy>(
+    mut runs: Runs<'_>,
+    left: &[T],
+    right: &[T],
+    mut out: &mut [U],
+    function: impl Fn(T, T) -> U,
+) {
+    let [left_step, right_step] = runs.steps();
+    while !out.is_empty() {
+        let (length, [l, r]) = runs.next(out.len());
+        let (now, later) = out.split_at_mut(length);
+        match (left_step, right_step) {
+            (1, 1) => {
+                let pairs = left[l..][..length].iter().zip(&right[r..][..length]);
+                for (out, (&left, &right)) in now.iter_mut().zip(pairs) {
+                    *out = function(left, right);
+                }
+            }
+            (1, 0) => {
+                let right = right[r];
+                for (out, &left) in now.iter_mut().zip(&left[l..][..length]) {
+                    *out = function(left, right);
+                }
+            }
+            (0, 1) => {
+                let left = left[l];
+                for (out, &right) in now.iter_mut().zip(&right[r..][..length]) {
+                    *out = function(left, right);
+                }
+            }
+            // The last axis of a contiguous operand has step 1, or 0 where it is broadcast.
+            _ => now.fill(function(left[l], right[r])),
+        }
+        out = later;
+    }
+}
+
+/// Runs of values of the output along the first of the axes of [`Strides`], one after the other: the next
+/// begins without a division.
+struct Runs<'a> {
+    axes: &'a [(usize, [usize; 2])],
+    /// Along each axis, where the next value is.
+    places: Vec<usize>,
+    offsets: [usize; 2],
+}
+
+impl<'a> Runs<'a> {
+    /// From the value at `index` on.
+    fn new(strides: &'a Strides, mut index: usize) -> Self {
+        let offsets = strides.offsets(index);
+        let places = strides.0.iter().map(|&(length, _)| {
+            let place = index % length;
+            index /= length;
+            place
+        });
+        Self {
+            places: places.collect(),
+            axes: &strides.0,
+            offsets,
+        }
+    }
+
+    /// By how much the operands move from value to value.
+    fn steps(&self) -> [usize; 2] {
+        self.axes.first().map_or([0, 0], |&(_, steps)| steps)
+    }
+
+    /// The length of the next run, at most `most`, and where it begins in both operands.
+    #[inline(always)]
+    fn next(&mut self, most: usize) -> (usize, [usize; 2]) {
+        let begin = self.offsets;
+        let mut moved = (self.axes[0].0 - self.places[0]).min(most);
+        let length = moved;
+        for (place, &(length, strides)) in self.places.iter_mut().zip(self.axes) {
+            *place += moved;
+            for side in 0..2 {
+                self.offsets[side] += moved * strides[side];
+            }
+            if *place < length {
+                break;
+            }
+            *place = 0;
+            for side in 0..2 {
+                self.offsets[side] -= length * strides[side];
+            }
+            moved = 1;
+        }
+        (length, begin)
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +210,27 @@ mod tests {
         assert_eq!(of(&[1, 3], &[2, 1]), [(3, [1, 0]), (2, [0, 1])]);
         assert_eq!(of(&[], &[1]), [(1, [0, 0])]);
         assert!(broadcast(&[2, 3], &[2]).is_err());
+    }
+
+    #[test]
+    fn runs_begin_where_their_index_says() {
+        for (left, right) in [
+            (&[2, 3, 4, 5][..], &[3, 1, 1][..]),
+            (&[2, 3, 4], &[2, 3, 4]),
+            (&[1, 3], &[2, 1]),
+            (&[5, 1, 2], &[1, 7, 1]),
+            (&[], &[1]),
+        ] {
+            let out = broadcast(left, right).expect("they go together");
+            let (strides, count) = (Strides::of(left, right, &out), out.iter().product());
+            for start in 0..count {
+                let (mut runs, mut index) = (Runs::new(&strides, start), start);
+                while index < count {
+                    let (length, begin) = runs.next(7.min(count - index));
+                    assert_eq!(begin, strides.offsets(index), "{left:?} {right:?} {index}");
+                    index += length;
+                }
+            }
+        }
     }
 }

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
     use crate::{
         geometry::{Geometry, Padding},
-        graph::{Bias, Bounds, Quantization, QuantizedConv, WeightScales},
+        graph::{Arithmetic, Bias, Bounds, Quantization, QuantizedConv, Target, WeightScales},
         kernels::Isa,
     };
 
@@ -354,12 +354,13 @@ mod tests {
                     false => (self.channels[number + 1], 1),
                 };
                 let geometry = Geometry {
-                    strides: conv.strides,
-                    dilations: conv.dilations,
-                    padding: Padding::Explicit(conv.pads),
+                    strides: conv.strides.to_vec(),
+                    dilations: conv.dilations.to_vec(),
+                    padding: Padding::Explicit(conv.pads.to_vec()),
                 };
-                let window = geometry.window(conv.kernel, [input[1], input[2]]).ok()?;
-                let (height, width) = window.output(input[1], input[2]).ok()?;
+                let window = geometry.window(&conv.kernel, &input[1..3]).ok()?;
+                let height = window.vertical.positions(input[1])?;
+                let width = window.horizontal.positions(input[2])?;
                 let output = [self.images, height, width, channels];
                 let [rows, columns] = conv.kernel;
                 let dims = vec![channels, inputs / groups, rows, columns];
@@ -376,15 +377,18 @@ mod tests {
                         zero: 97,
                     },
                 };
-                let output_quantization = Quantization {
-                    scale: 0.3,
-                    zero: 97,
+                let target = Target {
+                    quantization: Quantization {
+                        scale: 0.3,
+                        zero: 97,
+                    },
+                    arithmetic: Arithmetic::Fbgemm,
                 };
                 operators.push(IntConv::new(
                     Isa::detect(),
                     Arc::new(quantized),
                     Bounds::NONE,
-                    output_quantization,
+                    target,
                     window,
                     [input, output],
                 ));

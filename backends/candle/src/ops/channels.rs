@@ -37,6 +37,10 @@ impl Operation for BatchNorm {
         position > 0
     }
 
+    fn may_vary(&self, _: usize) -> bool {
+        true
+    }
+
     fn absorb(&mut self, bounds: Bounds) -> bool {
         self.bounds = self.bounds.then(bounds);
         true

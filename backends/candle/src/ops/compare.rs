@@ -6,9 +6,10 @@ use firstpass_probe::Result;
 use super::{
     access::Written,
     broadcast::{Strides, broadcast, zip},
-    operation::{ByCandle, Compiled, Inputs, Operation, Writing, expect_type},
+    operation::{ByCandle, Compiled, Inputs, Operation, Writing, by_candle, expect_type},
+    permuted::contiguous,
 };
-use crate::graph::Node;
+use crate::{graph::Node, kernels::Isa};
 
 /// A comparison, or a function of truth values, whose result is a truth value.
 #[derive(Debug, Clone, Copy)]
@@ -48,18 +49,25 @@ impl Compare {
         out: &Tensor,
     ) -> CandleResult<()> {
         let zero = T::zero();
-        zip(strides, left, right, out, move |a: T, b: T| {
-            u8::from(match self {
-                Self::Equal => a == b,
-                Self::Less => a < b,
-                Self::LessOrEqual => a <= b,
-                Self::Greater => a > b,
-                Self::GreaterOrEqual => a >= b,
-                Self::And => a != zero && b != zero,
-                Self::Or => a != zero || b != zero,
-                Self::Xor => (a != zero) != (b != zero),
-            })
-        })
+        zip(
+            Isa::detect(),
+            strides,
+            left,
+            right,
+            out,
+            move |a: T, b: T| {
+                u8::from(match self {
+                    Self::Equal => a == b,
+                    Self::Less => a < b,
+                    Self::LessOrEqual => a <= b,
+                    Self::Greater => a > b,
+                    Self::GreaterOrEqual => a >= b,
+                    Self::And => a != zero && b != zero,
+                    Self::Or => a != zero || b != zero,
+                    Self::Xor => (a != zero) != (b != zero),
+                })
+            },
+        )
     }
 }
 
@@ -78,6 +86,7 @@ impl Operation for Compare {
                 DType::F32 => this.run::<f32>(&strides, left, right, out),
                 DType::F64 => this.run::<f64>(&strides, left, right, out),
                 DType::I64 => this.run::<i64>(&strides, left, right, out),
+                DType::I16 => this.run::<i16>(&strides, left, right, out),
                 DType::I32 => this.run::<i32>(&strides, left, right, out),
                 DType::U8 => this.run::<u8>(&strides, left, right, out),
                 other => candle_core::bail!("operands of type {other:?}"),
@@ -85,6 +94,27 @@ impl Operation for Compare {
         };
         let name = "compare";
         Ok(Compiled::written(Writing { name, run }, &dims, DType::U8))
+    }
+}
+
+/// Not, of truth values.
+#[derive(Debug)]
+pub struct Not;
+
+impl Not {
+    /// # Errors
+    /// None.
+    pub fn parse(_: &Node<'_>) -> Result<Box<dyn Operation>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Operation for Not {
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let fact = inputs.get(0)?;
+        expect_type(fact.dtype, DType::U8)?;
+        let run = |input: &Tensor| input.eq(0_u8);
+        Ok(Compiled::view(by_candle("not", run), &fact.dims, DType::U8))
     }
 }
 
@@ -109,7 +139,7 @@ impl Operation for Where {
             let [condition, left, right] = inputs else {
                 candle_core::bail!("{} operands", inputs.len());
             };
-            let wide = |tensor: &Tensor| tensor.broadcast_as(&shape[..])?.contiguous();
+            let wide = |tensor: &Tensor| contiguous(&tensor.broadcast_as(&shape[..])?);
             wide(condition)?.where_cond(&wide(left)?, &wide(right)?)
         };
         let name = "where";

@@ -3,11 +3,11 @@
 use super::{
     access::{check_length, values, values_mut},
     parallel::{CHUNK, for_each_part, part},
-    quantize::range,
+    quantize::{range, scaling},
     unary::clamp,
 };
 use crate::{
-    graph::{Bounds, Quantization},
+    graph::{Bounds, Quantization, Target},
     kernels::{self, Addition, Isa},
 };
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp3, Layout, Result};
@@ -20,11 +20,11 @@ pub struct IntAdd {
 
 impl IntAdd {
     /// Of operands with the quantizations `inputs`, with the kernels of `isa`.
-    pub fn new(isa: Isa, inputs: [Quantization; 2], bounds: Bounds, output: Quantization) -> Self {
+    pub fn new(isa: Isa, inputs: [Quantization; 2], bounds: Bounds, output: Target) -> Self {
         let addition = Addition {
             scales: inputs.map(|input| input.scale),
-            offsets: inputs.map(|input| input.scale * -f32::from(input.zero)),
-            inverse_scale: output.inverse_scale(),
+            zeros: inputs.map(|input| input.zero.into()),
+            scaling: scaling(output),
             range: range(bounds, output),
         };
         Self { isa, addition }
@@ -74,13 +74,25 @@ impl InplaceOp1 for BiasClamp {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let planes = values_mut::<f32>(storage, layout)?;
-        let Bounds { low, high } = self.bounds;
-        for_each_part(planes, self.pixels, |plane, pixels| {
-            let bias = self.bias[plane % self.bias.len()];
+        bias_clamp(planes, self.pixels, &self.bias, self.bounds);
+        Ok(())
+    }
+}
+
+/// See [`BiasClamp`].
+pub fn bias_clamp(planes: &mut [f32], pixels: usize, bias: &[f32], bounds: Bounds) {
+    let Bounds { low, high } = bounds;
+    if bounds == Bounds::NONE && bias.iter().all(|&bias| bias == 0.0) {
+        return;
+    }
+    for_each_part(planes, pixels, |plane, pixels| {
+        let bias = bias[plane % bias.len()];
+        if bounds == Bounds::NONE {
+            pixels.iter_mut().for_each(|pixel| *pixel += bias);
+        } else {
             for pixel in pixels {
                 *pixel = clamp(*pixel + bias, low, high);
             }
-        });
-        Ok(())
-    }
+        }
+    });
 }

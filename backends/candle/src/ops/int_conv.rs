@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     geometry::{Span, Window},
-    graph::{Bias, Bounds, Quantization, QuantizedConv},
+    graph::{Arithmetic, Bias, Bounds, QuantizedConv, Target},
     kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, PANEL, QUAD, Requantization, Rows},
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
@@ -54,7 +54,7 @@ pub struct IntConv {
     isa: Isa,
     conv: Arc<QuantizedConv>,
     bounds: Bounds,
-    output_quantization: Quantization,
+    output_target: Target,
     kernel: OnceLock<Kernel>,
     window: Window,
     /// A row of padding, which is the zero point.
@@ -70,14 +70,14 @@ impl IntConv {
         isa: Isa,
         conv: Arc<QuantizedConv>,
         bounds: Bounds,
-        output_quantization: Quantization,
+        output_target: Target,
         window: Window,
         [input, output]: [[usize; 4]; 2],
     ) -> Self {
         Self {
             isa,
             bounds,
-            output_quantization,
+            output_target,
             kernel: OnceLock::new(),
             window,
             padding: vec![conv.input.zero; input[2] * input[3]],
@@ -117,13 +117,8 @@ impl IntConv {
         self.kernel.get_or_init(|| {
             let (conv, weights) = (&self.conv, &self.conv.weights[..]);
             let channels = self.output[3];
-            let requantization = requantization(
-                conv,
-                weights,
-                channels,
-                self.bounds,
-                self.output_quantization,
-            );
+            let requantization =
+                requantization(conv, weights, channels, self.bounds, self.output_target);
             if self.is_depthwise() {
                 let Window {
                     vertical,
@@ -440,13 +435,14 @@ fn block_diagonal(weights: Cow<'_, [i8]>, groups: usize, inputs: usize) -> Cow<'
 
 /// The arithmetic of the output, in the order of operations of fbgemm for a float bias: per
 /// channel the bias is divided by the scale of the accumulator, per tensor it is multiplied by
-/// one over it. An int32 bias belongs to the accumulator, as in QLinearConv.
+/// one over it. An int32 bias belongs to the accumulator, as in QLinearConv. ONNX's QuantizeLinear divides
+/// by the scale of the output.
 fn requantization(
     conv: &QuantizedConv,
     weights: &[i8],
     channels: usize,
     bounds: Bounds,
-    output: Quantization,
+    output: Target,
 ) -> Requantization {
     use crate::graph::WeightScales::{PerChannel, PerTensor};
 
@@ -475,12 +471,17 @@ fn requantization(
             vec![0.0; channels]
         }
     };
-    let factor = (0..channels).map(|channel| scale(channel) / output.scale);
-    Requantization::new(
-        correction,
-        bias,
-        bias_factor,
-        factor.collect(),
-        range(bounds, output),
-    )
+    let output_scale = output.quantization.scale;
+    let divides = output.arithmetic == Arithmetic::Onnx;
+    let factor = (0..channels).map(|channel| match divides {
+        true => scale(channel),
+        false => scale(channel) / output_scale,
+    });
+    let range = range(bounds, output);
+    let requantization =
+        Requantization::new(correction, bias, bias_factor, factor.collect(), range);
+    match divides {
+        true => requantization.divided(output_scale),
+        false => requantization,
+    }
 }

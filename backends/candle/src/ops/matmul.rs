@@ -7,6 +7,7 @@ use super::{
     binary::{Arithmetic, Function},
     broadcast::broadcast,
     operation::{ByCandle, Compiled, Inputs, Operation, Operator, expect_type},
+    permuted::contiguous,
 };
 use crate::graph::Node;
 
@@ -142,12 +143,12 @@ impl Operation for MatMul {
             // A vector is a row on the left and a column on the right.
             let left = match left.rank() {
                 1 => left.unsqueeze(0)?,
-                _ => left.contiguous()?,
+                _ => contiguous(left)?,
             };
             let right = match right.rank() {
                 1 => right.unsqueeze(1)?,
                 2 => (*right).clone(),
-                _ => right.contiguous()?,
+                _ => contiguous(right)?,
             };
             left.broadcast_matmul(&right)?.reshape(&shape[..])
         };

@@ -3,6 +3,7 @@
 //! candle has no arena, and every tensor that it allocates costs page faults.
 
 mod access;
+mod at_run_time;
 mod binary;
 mod broadcast;
 mod cast;
@@ -11,36 +12,47 @@ mod channels;
 mod compare;
 mod convolution;
 mod direct_conv;
+mod dynamic;
+mod functions;
 mod int_add;
 mod int_conv;
+mod integer_products;
 mod matmul;
 mod operation;
 mod padding;
 mod parallel;
+mod permuted;
 mod pool;
 mod quantize;
 mod quantized;
+mod quantized_otherwise;
 mod resize;
 mod rows;
 mod shape;
-mod sigmoid;
 mod slicing;
 mod table;
+mod transposed_conv;
 mod unary;
+mod window_conv;
 
 pub use access::fill;
+pub use at_run_time::AtRunTime;
 pub use binary::{Binary, Function as BinaryFunction};
+pub use cast::Cast;
 pub use chain::{Chain, Meter};
 pub use convolution::Weights;
+pub use dynamic::DynamicQuantize;
 pub use int_conv::IntConv;
 pub use matmul::Gemm;
-pub use operation::{ConvKind, Fact, Inputs, Operation, Operator, Storage, axis_of};
+pub use operation::{ConvKind, Fact, Inputs, Operation, Operator, Storage};
 pub use pool::Pool;
 pub use quantize::QuantizeHost;
 pub use quantized::{
-    AddOfQuantized, ConvOfQuantized, Moving, ProductOfQuantized, TableOfQuantized, ToFloats,
-    ToQuantized,
+    AddOfQuantized, ConvOfQuantized, Held, Moving, ProductOfQuantized, TableOfQuantized, ToFloats,
+    ToNumbers, ToQuantized,
 };
+pub use quantized_otherwise::{DequantizeOtherwise, QuantizeOtherwise};
+pub use rows::Norm;
 pub use shape::Shaping;
 pub use slicing::Split;
 pub use table::{OPERATORS, is_function, is_moving};

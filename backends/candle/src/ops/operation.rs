@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use candle_core::{DType, Device, Tensor};
 use firstpass_probe::{EngineResult, Error, Result};
 
-use super::{int_conv::IntConv, quantize::Quantize};
+use super::{int_conv::IntConv, permuted::contiguous, quantize::Quantize};
 use crate::{
-    geometry::{check_folded, volume},
+    geometry::{axis_of, check_folded, volume},
     graph::{Bounds, flat},
     kernels::Isa,
 };
@@ -17,6 +17,11 @@ pub trait Operation: Debug + Send + Sync {
     /// Whether the input at `position` has to be known when the model is prepared: shapes, axes,
     /// weights.
     fn is_parameter(&self, _position: usize) -> bool {
+        false
+    }
+
+    /// Whether a parameter may as well be known only in a pass, because no shape depends on it.
+    fn may_vary(&self, _position: usize) -> bool {
         false
     }
 
@@ -52,8 +57,14 @@ pub trait Operator: Send + Sync {
     /// Fails on tensors of other shapes than it was made for.
     fn run(&self, inputs: &[&Tensor], out: Option<&Tensor>) -> candle_core::Result<Tensor>;
 
+    /// A convolution on integers that can be joined with others.
     fn as_int_conv(&self) -> Option<&IntConv> {
         None
+    }
+
+    /// The convolution on integers that it is, or that is part of it: its weights are to be packed.
+    fn packed(&self) -> Option<&IntConv> {
+        self.as_int_conv()
     }
 
     /// An operator that can read the input of the model where the caller has it.
@@ -248,7 +259,15 @@ impl Compiled {
     }
 
     fn fold(&self, inputs: &[&Tensor]) -> Result<Tensor> {
-        check_folded(&self.dims)?;
+        // What is no larger than the constants that it is made of is no danger.
+        if volume(&self.dims)? > inputs.iter().map(|input| input.elem_count()).sum() {
+            check_folded(&self.dims)?;
+        }
+        self.once(inputs)
+    }
+
+    /// Runs it, with a buffer of its own.
+    pub fn once(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         if self.dims.contains(&0) {
             return Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu).engine();
         }
@@ -260,7 +279,7 @@ impl Compiled {
         };
         // Contiguous, so that a small part does not hold on to the whole.
         let result = self.operator.run(inputs, out.as_ref());
-        result.and_then(|result| result.contiguous()).engine()
+        result.and_then(|result| contiguous(&result)).engine()
     }
 }
 
@@ -350,20 +369,6 @@ pub fn channels_last(dims: &[usize]) -> Vec<usize> {
 pub fn image(dims: &[usize]) -> Result<[usize; 4]> {
     dims.try_into()
         .map_err(|_| Error::unsupported(format!("a tensor of shape {dims:?} is no image")))
-}
-
-/// An axis counted from the start; negative ones count from the end.
-pub fn axis_of(axis: i64, rank: usize) -> Result<usize> {
-    let rank_i64 = i64::try_from(rank).unwrap_or(i64::MAX);
-    let from_start = if axis < 0 {
-        axis.checked_add(rank_i64)
-    } else {
-        Some(axis)
-    };
-    from_start
-        .and_then(|axis| usize::try_from(axis).ok())
-        .filter(|&axis| axis < rank)
-        .ok_or_else(|| Error::engine(format!("a tensor of rank {rank} has no axis {axis}")))
 }
 
 /// Several axes, ascending; none may be there twice.

@@ -4,11 +4,11 @@ use candle_core::{Device, Tensor};
 use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{
-    operation::{Compiled, Inputs, Operation, axis_of, by_candle, lengths},
+    operation::{Compiled, Inputs, Operation, by_candle, lengths},
     slicing::select,
 };
 use crate::{
-    geometry::volume,
+    geometry::{axis_of, volume},
     graph::{Node, flat},
 };
 

@@ -1,4 +1,4 @@
-//! The largest value and the mean of windows over an image.
+//! The largest value and the mean of windows over a line, an image or more axes.
 
 use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
@@ -9,15 +9,16 @@ use super::{
     parallel::for_each_part,
 };
 use crate::{
-    geometry::{Geometry, Span, Window},
+    geometry::{Geometry, Span, Window, volume},
     graph::Node,
 };
 
-/// MaxPool and AveragePool of images.
-#[derive(Debug, Clone, Copy)]
+/// MaxPool and AveragePool.
+#[derive(Debug, Clone)]
 pub struct Pool {
     geometry: Geometry,
-    kernel: [usize; 2],
+    /// By axis.
+    kernel: Vec<usize>,
     kind: Kind,
     /// Whether a last window may reach beyond the padding.
     rounds_up: bool,
@@ -31,7 +32,7 @@ enum Kind {
 
 impl Pool {
     /// # Errors
-    /// Fails where the window is not one of an image.
+    /// Fails where the window is none.
     pub fn parse(node: &Node<'_>) -> Result<Box<dyn Operation>> {
         Ok(Box::new(Self::read(node)?))
     }
@@ -39,12 +40,8 @@ impl Pool {
     /// # Errors
     /// As [`Self::parse`].
     pub fn read(node: &Node<'_>) -> Result<Self> {
-        let kernel = node.ints("kernel_shape").unwrap_or_default();
-        let [height, width] = *kernel else {
-            return Err(node.unsupported(format!("a window {kernel:?} is not of an image")));
-        };
-        let kernel = [height, width].map(|length| usize::try_from(length).unwrap_or(0));
-        if kernel.contains(&0) {
+        let kernel = node.list("kernel_shape")?;
+        if kernel.is_empty() || kernel.contains(&0) {
             return Err(node.malformed("its window is empty"));
         }
         let flag = |name: &str| Ok::<_, Error>(node.int(name)?.unwrap_or(0) != 0);
@@ -61,16 +58,29 @@ impl Pool {
         })
     }
 
-    /// The window over an image and the shape of the output.
-    fn fit(&self, dims: [usize; 4]) -> Result<(Window, [usize; 4])> {
-        let [number, channels, height, width] = dims;
-        let window = self.geometry.window(self.kernel, [height, width])?;
-        let (rows, columns) = if self.rounds_up {
-            window.output_rounded_up(height, width)?
-        } else {
-            window.output(height, width)?
+    /// The number of axes of the window.
+    pub fn axes(&self) -> usize {
+        self.kernel.len()
+    }
+
+    /// The window along every axis and the shape of the output.
+    fn fit(&self, dims: &[usize]) -> Result<(Vec<Span>, Vec<usize>)> {
+        let [number, channels, ref sizes @ ..] = *dims else {
+            return Err(Error::engine(format!("an input of shape {dims:?}")));
         };
-        Ok((window, [number, channels, rows, columns]))
+        let spans = self.geometry.spans(&self.kernel, sizes)?;
+        let mut output = vec![number, channels];
+        for (span, &size) in spans.iter().zip(sizes) {
+            let positions = match self.rounds_up {
+                true => span.positions_rounded_up(size),
+                false => span.positions(size),
+            };
+            output.push(positions.ok_or_else(|| {
+                Error::unsupported(format!("{span:?} does not fit {size} values"))
+            })?);
+        }
+        volume(&output)?;
+        Ok((spans, output))
     }
 
     /// The same of u8 with the channels last.
@@ -81,18 +91,34 @@ impl Pool {
 
 impl Operation for Pool {
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
-        let input = inputs.image()?;
+        let input = inputs.dims()?;
         expect_type(inputs.get(0)?.dtype, DType::F32)?;
-        let (window, output) = self.fit(input)?;
-        let planes = Planes {
-            window,
-            kind: self.kind,
-            input: [input[2], input[3]],
-            output: [output[2], output[3]],
-        };
+        let (spans, output) = self.fit(input)?;
         let name = match self.kind {
             Kind::Max => "max-pool",
             Kind::Average { .. } => "average-pool",
+        };
+        let (kind, sizes, lengths) = (self.kind, input[2..].to_vec(), output[2..].to_vec());
+        let Some(window) = Window::of(&spans) else {
+            let volumes = Volumes {
+                spans,
+                kind,
+                input: sizes,
+                output: lengths,
+            };
+            let run = move |inputs: &[&Tensor], out: &Tensor| volumes.run(first(inputs)?, out);
+            let operator = Writing { name, run };
+            return Ok(Compiled::written(operator, &output, DType::F32));
+        };
+        let image = |sizes: &[usize]| match *sizes {
+            [rows, columns] => [rows, columns],
+            _ => [1, sizes.iter().product()],
+        };
+        let planes = Planes {
+            window,
+            kind,
+            input: image(&sizes),
+            output: image(&lengths),
         };
         let run = move |inputs: &[&Tensor], out: &Tensor| planes.run(first(inputs)?, out);
         Ok(Compiled::written(
@@ -109,8 +135,16 @@ pub struct PoolOfQuantized(Pool);
 
 impl Operation for PoolOfQuantized {
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
-        let input = inputs.image()?;
-        let (window, output) = self.0.fit(input)?;
+        let dims = inputs.dims()?;
+        let (spans, output_dims) = self.0.fit(dims)?;
+        // A line of u8 lies as ONNX has it: every channel is an image of one row and one channel.
+        let image = |dims: &[usize]| match *dims {
+            [number, channels, length] => Ok([number * channels, 1, 1, length]),
+            _ => super::operation::image(dims),
+        };
+        let (input, output) = (image(dims)?, image(&output_dims)?);
+        let window = Window::of(&spans)
+            .ok_or_else(|| Error::unsupported("windows over more than an image"))?;
         let run = move |inputs: &[&Tensor], out: &Tensor| {
             map(first(inputs)?, out, |values: &[u8], out: &mut [u8]| {
                 check_length("the input", values.len(), input.iter().product())?;
@@ -141,7 +175,7 @@ impl Operation for PoolOfQuantized {
             })
         };
         let name = "int-max-pool";
-        Ok(Compiled::quantized(Writing { name, run }, &output))
+        Ok(Compiled::quantized(Writing { name, run }, &output_dims))
     }
 }
 
@@ -202,6 +236,53 @@ impl Planes {
         let rows = taps(vertical, row, height, counts_padding);
         for (column, out) in out.iter_mut().enumerate() {
             *out /= (rows * taps(horizontal, column, width, counts_padding)) as f32;
+        }
+    }
+}
+
+/// Windows along more axes than those of an image.
+struct Volumes {
+    spans: Vec<Span>,
+    kind: Kind,
+    input: Vec<usize>,
+    output: Vec<usize>,
+}
+
+impl Volumes {
+    fn run(&self, input: &Tensor, out: &Tensor) -> CandleResult<()> {
+        let [size, length] = [&self.input, &self.output].map(|dims| dims.iter().product());
+        map(input, out, |input: &[f32], out: &mut [f32]| {
+            check_length("the input", input.len(), out.len() / length * size)?;
+            for_each_part(out, length, |plane, out| {
+                let input = &input[plane * size..][..size];
+                for (position, out) in out.iter_mut().enumerate() {
+                    *out = self.at(input, position);
+                }
+            });
+            Ok(())
+        })
+    }
+
+    fn at(&self, plane: &[f32], mut position: usize) -> f32 {
+        // Where each window begins that is read along the axes so far, and by how many taps.
+        let mut begins = vec![0];
+        let mut count = 1;
+        let mut stride = 1;
+        for (axis, span) in self.spans.iter().enumerate().rev() {
+            let (size, at) = (self.input[axis], position % self.output[axis]);
+            position /= self.output[axis];
+            let sources = (0..span.kernel).filter_map(|tap| span.source(at, tap, size));
+            let along = |source| begins.iter().map(move |begin| begin + source * stride);
+            begins = sources.flat_map(along).collect();
+            if let Kind::Average { counts_padding } = self.kind {
+                count *= taps(*span, at, size, counts_padding);
+            }
+            stride *= size;
+        }
+        let values = begins.iter().map(|&at| plane[at]);
+        match self.kind {
+            Kind::Max => values.fold(f32::NEG_INFINITY, f32::max),
+            Kind::Average { .. } => values.sum::<f32>() / count as f32,
         }
     }
 }

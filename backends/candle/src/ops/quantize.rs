@@ -5,8 +5,8 @@ use super::{
     parallel::{CHUNK, for_each_part, part},
 };
 use crate::{
-    graph::{Bounds, Quantization},
-    kernels::{self, Isa, Range},
+    graph::{Arithmetic, Bounds, Quantization, Target},
+    kernels::{self, Isa, Range, Scaling},
 };
 use std::cell::RefCell;
 
@@ -19,16 +19,26 @@ thread_local! {
 
 /// The u8 values that bounds on real numbers leave: clamping before and after rounding is the
 /// same, because rounding is monotone.
-pub fn range(bounds: Bounds, output: Quantization) -> Range {
-    let all = Range::new(output.zero, u8::MIN, u8::MAX);
-    let bound = |real: f32| all.round(real * output.inverse_scale());
-    Range::new(output.zero, bound(bounds.low), bound(bounds.high))
+pub fn range(bounds: Bounds, output: Target) -> Range {
+    let zero = output.quantization.zero;
+    let all = Range::new(zero, u8::MIN, u8::MAX);
+    let bound = |real: f32| all.round(scaling(output).apply(real));
+    Range::new(zero, bound(bounds.low), bound(bounds.high))
+}
+
+/// How the real numbers of an output become steps of its scale.
+pub fn scaling(output: Target) -> Scaling {
+    let scale = output.quantization.scale;
+    match output.arithmetic {
+        Arithmetic::Onnx | Arithmetic::QLinear => Scaling::Over(scale),
+        Arithmetic::Fbgemm => Scaling::By(1.0 / scale),
+    }
 }
 
 /// Quantizes floats. The output has the channels last where the input is an image.
 pub struct Quantize {
     pub isa: Isa,
-    pub inverse_scale: f32,
+    pub scaling: Scaling,
     pub range: Range,
 }
 
@@ -72,7 +82,7 @@ impl Quantize {
     fn run(&self, input: &[f32], dims: &[usize], out: &mut [u8]) -> Result<()> {
         check_length("the input", input.len(), out.len())?;
         let quantize = |input: &[f32], out: &mut [u8]| {
-            kernels::quantize(self.isa, self.inverse_scale, self.range, input, out);
+            kernels::quantize(self.isa, self.scaling, self.range, input, out);
         };
         let [_, channels, height, width] = *dims else {
             for_each_part(out, CHUNK, |number, out| {

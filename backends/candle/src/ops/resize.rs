@@ -5,11 +5,14 @@ use firstpass_probe::{Error, Result};
 
 use super::{
     access::map,
-    operation::{Compiled, Inputs, Operation, axes_of, axis_of, by_candle, expect_type, lengths},
+    operation::{Compiled, Inputs, Operation, axes_of, by_candle, expect_type, lengths},
     parallel::for_each_part,
     slicing::select,
 };
-use crate::{geometry::volume, graph::Node};
+use crate::{
+    geometry::{axis_of, volume},
+    graph::Node,
+};
 
 /// The longest axis that is made, for each value of which it is kept what it is made of.
 const LONGEST: usize = 1 << 16;

@@ -6,10 +6,10 @@ use firstpass_probe::{EngineResult, Error, Result};
 
 use super::{
     broadcast::broadcast,
-    operation::{ByCandle, Compiled, Inputs, Operation, axes_of, axis_of, by_candle, lengths},
+    operation::{ByCandle, Compiled, Inputs, Operation, axes_of, by_candle, lengths},
 };
 use crate::{
-    geometry::{check_folded, volume},
+    geometry::{axis_of, check_folded, volume},
     graph::{Node, flat, tensor_of},
 };
 

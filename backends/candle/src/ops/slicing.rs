@@ -3,7 +3,9 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
-use super::operation::{ByCandle, Compiled, Inputs, Operation, axis_of, by_candle};
+use super::operation::{ByCandle, Compiled, Inputs, Operation, by_candle};
+use super::permuted::contiguous;
+use crate::geometry::axis_of;
 use crate::graph::Node;
 
 /// Concat.
@@ -198,7 +200,7 @@ impl Part {
 /// The values at these places of an axis.
 pub fn select(tensor: &Tensor, indices: &[u32], axis: usize) -> CandleResult<Tensor> {
     let indices = Tensor::from_slice(indices, indices.len(), &Device::Cpu)?;
-    tensor.contiguous()?.index_select(&indices, axis)
+    contiguous(tensor)?.index_select(&indices, axis)
 }
 
 /// One output of Split.
@@ -280,7 +282,7 @@ fn lengths_of(given: &[i64]) -> Result<Vec<usize>> {
     lengths.ok_or_else(|| Error::engine(format!("lengths {given:?}")))
 }
 
-/// Gather by indices that are known.
+/// Gather.
 #[derive(Debug)]
 pub struct Gather {
     axis: i64,
@@ -299,6 +301,10 @@ impl Gather {
 impl Operation for Gather {
     fn is_parameter(&self, position: usize) -> bool {
         position == 1
+    }
+
+    fn may_vary(&self, _: usize) -> bool {
+        true
     }
 
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {

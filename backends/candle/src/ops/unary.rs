@@ -7,11 +7,14 @@ use firstpass_probe::Result;
 
 use super::{
     access::{check_length, map},
+    functions::{erf, exp, sigmoid, softplus, tanh},
     operation::{Compiled, Inputs, Operation, Writing, expect_type, first},
     parallel::{CHUNK, for_each_part, part},
-    sigmoid::{exp, sigmoid},
 };
-use crate::graph::{Bounds, Node};
+use crate::{
+    graph::{Bounds, Node},
+    kernels::Isa,
+};
 
 /// Clamps floats: Relu and Clip.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ impl Operation for Unary {
             }),
             Self::Gelu { by_tanh: true } => compile(inputs, "gelu", |x| {
                 let root = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
-                0.5 * x * (1.0 + (root * (x + 0.044_715 * x * x * x)).tanh())
+                0.5 * x * (1.0 + tanh(root * (x + 0.044_715 * x * x * x)))
             }),
             Self::HardSigmoid { alpha, beta } => compile(inputs, "hard-sigmoid", move |x| {
                 clamp(alpha * x + beta, 0.0, 1.0)
@@ -146,7 +149,7 @@ impl Operation for Unary {
                 )
             }
             Self::Log => compile(inputs, "log", f32::ln),
-            Self::Mish => compile(inputs, "mish", |x| x * softplus(x).tanh()),
+            Self::Mish => compile(inputs, "mish", |x| x * tanh(softplus(x))),
             Self::Neg => compile(inputs, "neg", |x: f32| -x),
             Self::Reciprocal => compile(inputs, "reciprocal", f32::recip),
             Self::Round => compile(inputs, "round", f32::round_ties_even),
@@ -159,22 +162,13 @@ impl Operation for Unary {
             Self::Softplus => compile(inputs, "softplus", softplus),
             Self::Softsign => compile(inputs, "softsign", |x: f32| x / (1.0 + x.abs())),
             Self::Sqrt => compile(inputs, "sqrt", f32::sqrt),
-            Self::Tanh => compile(inputs, "tanh", f32::tanh),
+            Self::Tanh => compile(inputs, "tanh", tanh),
         }
     }
 }
 
 fn elu(x: f32, alpha: f32) -> f32 {
     if x < 0.0 { alpha * x.exp_m1() } else { x }
-}
-
-/// The logarithm of 1 + e^x, which does not overflow.
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-fn erf(x: f32) -> f32 {
-    candle_core::cpu::erf::erf_f64(f64::from(x)) as f32
 }
 
 fn compile(
@@ -184,7 +178,8 @@ fn compile(
 ) -> Result<Compiled> {
     let fact = inputs.get(0)?;
     expect_type(fact.dtype, DType::F32)?;
-    let run = move |inputs: &[&Tensor], out: &Tensor| each(first(inputs)?, out, function);
+    let isa = inputs.isa;
+    let run = move |inputs: &[&Tensor], out: &Tensor| each(isa, first(inputs)?, out, function);
     Ok(Compiled::written(
         Writing { name, run },
         &fact.dims,
@@ -193,6 +188,7 @@ fn compile(
 }
 
 fn each(
+    isa: Isa,
     input: &Tensor,
     out: &Tensor,
     function: impl Fn(f32) -> f32 + Copy + Send + Sync,
@@ -200,9 +196,12 @@ fn each(
     map(input, out, |input: &[f32], out: &mut [f32]| {
         check_length("the input", input.len(), out.len())?;
         for_each_part(out, CHUNK, |number, out| {
-            for (out, &input) in out.iter_mut().zip(part(input, CHUNK, number)) {
-                *out = function(input);
-            }
+            let input = part(input, CHUNK, number);
+            isa.run(|| {
+                for (out, &input) in out.iter_mut().zip(input) {
+                    *out = function(input);
+                }
+            });
         });
         Ok(())
     })

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use firstpass_onnx::Constant;
-use firstpass_probe::Result;
 
 use super::{Value, quantized_constants::DequantizedConstant};
 use crate::{
@@ -28,6 +27,15 @@ pub enum Known<'a> {
     Pending(Arc<Pending<'a>>),
 }
 
+impl Known<'_> {
+    pub fn as_constant(&self) -> Option<&Constant> {
+        match self {
+            Self::Constant(constant) => Some(constant),
+            _ => None,
+        }
+    }
+}
+
 /// An operator on dequantized values that waits for its QuantizeLinear.
 #[derive(Clone)]
 pub struct Pending<'a> {
@@ -41,8 +49,7 @@ pub struct Pending<'a> {
 /// What such an operator computes, and from what.
 #[derive(Clone)]
 pub enum PendingOperator {
-    /// Or why it has no integer form.
-    Conv(Value, Result<Arc<QuantizedConv>>, Geometry),
+    Conv(Value, Arc<QuantizedConv>, Geometry),
     Product {
         input: Value,
         conv: Arc<QuantizedConv>,

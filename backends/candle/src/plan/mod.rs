@@ -2,6 +2,7 @@
 
 mod integers;
 mod known;
+mod lowering;
 mod quantized;
 mod quantized_constants;
 mod walk;

@@ -3,37 +3,37 @@
 use firstpass_onnx::{Constant, Values};
 use firstpass_probe::{Error, Result};
 
-use super::quantized_constants::{DequantizedConstant, check_scale};
+use super::quantized_constants::DequantizedConstant;
 use crate::{
-    graph::{Bias, Node, Quantization, QuantizedConv, WeightScales},
+    graph::{Bias, Node, Quantization, QuantizedConv, WeightScales, check_scale},
     kernels::MAX_PRODUCTS,
     ops::{Gemm, Weights},
 };
 
-/// Scale and zero point of activations, and whether they are i8.
+/// Scale and zero point of activations, where there is one of each, and whether they are i8; `None` for
+/// what is quantized otherwise.
 pub fn activations(
     node: &Node<'_>,
-    scale: Option<&Constant>,
+    scale: &Constant,
     zero: Option<&Constant>,
     of_no_zero: bool,
-) -> Result<(Quantization, bool)> {
-    let scale = scale.ok_or_else(|| node.malformed("it has no scale"))?;
-    let scale = match &scale.values {
-        Values::F32(scales) if scales.len() == 1 => scales[0],
-        _ => return Err(node.unsupported("activations must have one scale, of type f32")),
+) -> Result<Option<(Quantization, bool)>> {
+    let Values::F32(scales) = &scale.values else {
+        return Ok(None);
     };
-    check_scale(node, scale)?;
+    let [scale] = scales[..] else {
+        return Ok(None);
+    };
+    check_scale(scale).map_err(|e| e.context(node.label()))?;
     let (zero, is_signed) = match zero.map(|zero| &zero.values) {
         None if of_no_zero => (128, true),
         None => (0, false),
         Some(Values::U8(zeros)) if zeros.len() == 1 => (zeros[0], false),
         // As u8, see [`Quantization`].
         Some(Values::I8(zeros)) if zeros.len() == 1 => (zeros[0].cast_unsigned() ^ 0x80, true),
-        Some(_) => {
-            return Err(node.unsupported("activations must have one zero point, of type u8 or i8"));
-        }
+        Some(_) => return Ok(None),
     };
-    Ok((Quantization { scale, zero }, is_signed))
+    Ok(Some((Quantization { scale, zero }, is_signed)))
 }
 
 /// The bias of an operator, if it is one that is known when the model is loaded.
@@ -112,9 +112,7 @@ fn product(
     let bias = match bias {
         GivenBias::None => Bias::Float(vec![0.0; channels]),
         GivenBias::Float(bias) => Bias::Float(float_bias(node, bias, channels)?),
-        GivenBias::Quantized(bias) => {
-            Bias::Int32(int_bias(node, bias, channels, input, &weight_scales)?)
-        }
+        GivenBias::Quantized(bias) => quantized_bias(node, bias, channels, input, &weight_scales)?,
         GivenBias::Unknown => return Err(node.unsupported("its bias is not a constant")),
     };
     Ok(QuantizedConv {
@@ -137,8 +135,7 @@ pub fn with_bias(
     let bias = match bias {
         GivenBias::Float(bias) => Bias::Float(float_bias(node, bias, channels)?),
         GivenBias::Quantized(bias) => {
-            let scales = &conv.weight_scales;
-            Bias::Int32(int_bias(node, bias, channels, conv.input, scales)?)
+            quantized_bias(node, bias, channels, conv.input, &conv.weight_scales)?
         }
         GivenBias::None | GivenBias::Unknown => {
             return Err(node.unsupported("its bias is not a constant"));
@@ -157,38 +154,34 @@ fn is_of(bias: &Constant, channels: usize) -> bool {
 fn float_bias(node: &Node<'_>, bias: &Constant, channels: usize) -> Result<Vec<f32>> {
     match &bias.values {
         Values::F32(values) if is_of(bias, channels) => Ok(values.clone()),
-        _ => Err(node.malformed(format!("its bias must be {channels} values of f32"))),
+        _ => Err(node.unsupported(format!("its bias is not {channels} values of f32"))),
     }
 }
 
-/// An int32 bias, whose scale has to be that of the accumulator it is added to.
-fn int_bias(
+/// A quantized bias: an i32 on the scale of the sums is added to them. Any other is added as the real
+/// numbers that it stands for.
+fn quantized_bias(
     node: &Node<'_>,
     bias: &DequantizedConstant,
     channels: usize,
     input: Quantization,
     weight_scales: &WeightScales,
-) -> Result<Vec<i32>> {
-    let unsupported = |what: &str| -> Error { node.unsupported(what) };
-    let Values::I32(values) = &bias.constant.values else {
-        return Err(unsupported("a quantized bias must be i32"));
-    };
-    if bias.has_zero_points() {
-        return Err(unsupported("a quantized bias must have the zero point 0"));
-    }
-    if !is_of(&bias.constant, channels) || (bias.scales() != channels && bias.scales() != 1) {
-        return Err(node.malformed(format!("its bias must be {channels} values")));
-    }
-    for channel in 0..channels {
-        let expected = input.scale * weight_scales.of(channel);
-        let scale = bias.scale_of(channel);
-        // Exporters compute the product in f32 or in f64.
-        if (scale - expected).abs() > expected * 1e-6 {
-            return Err(node.unsupported(format!(
-                "its bias has scale {scale} in channel {channel}; the product of the scales of \
-                 input and weights is {expected}"
-            )));
+) -> Result<Bias> {
+    if let (Values::I32(values), true, false) = (
+        &bias.constant.values,
+        is_of(&bias.constant, channels),
+        bias.grid.has_zero_points(),
+    ) {
+        let scales = bias.grid.of(&bias.constant.dims)?;
+        let is_of_sums = scales.enumerate().all(|(channel, (scale, _))| {
+            let expected = input.scale * weight_scales.of(channel);
+            // Exporters compute the product in f32 or in f64.
+            (scale - expected).abs() <= expected * 1e-6
+        });
+        if is_of_sums {
+            return Ok(Bias::Int32(values.clone()));
         }
     }
-    Ok(values.clone())
+    let floats = bias.floats().map_err(|e: Error| e.context(node.label()))?;
+    float_bias(node, &floats, channels).map(Bias::Float)
 }

@@ -10,13 +10,17 @@ use candle_core::{DType, Tensor};
 use firstpass_onnx::{Constant, GraphProto, ValueInfoProto, Values, data_type, malformed};
 use firstpass_probe::{Error, Result};
 
-use super::{Plan, Step, Value, known::Known};
+use super::{
+    Plan, Step, Value,
+    known::Known,
+    lowering::{arithmetic_of, lowered},
+};
 use crate::{
-    graph::{Bounds, Node, constant_of, narrowed, tensor_of},
+    graph::{Arithmetic, Bounds, Node, constant_of, dtype_of, tensor_of},
     kernels::Isa,
     ops::{
-        Binary, BinaryFunction, Clamp, Fact, Inputs, OPERATORS, Operation, Shaping, Split,
-        ToFloats, is_function, is_moving,
+        AtRunTime, Binary, BinaryFunction, Clamp, DynamicQuantize, Fact, Inputs, Norm, OPERATORS,
+        Operation, Shaping, Split, ToFloats, ToNumbers, is_function,
     },
 };
 
@@ -32,13 +36,10 @@ impl Plan {
         inputs: &[&str],
         outputs: &[&str],
     ) -> Result<Self> {
+        let lowered = lowered(graph, *opset)?;
+        let graph = lowered.as_ref().unwrap_or(graph);
         let mut walk = Walk::new(graph, inputs)?;
-        for proto in &graph.node {
-            walk.visit(Node {
-                proto,
-                opset: *opset,
-            })?;
-        }
+        walk.visit_all(graph, *opset)?;
         let outputs: Result<Vec<Value>> = outputs
             .iter()
             .map(|&name| {
@@ -76,7 +77,12 @@ pub(super) struct Walk<'a> {
     /// By value, whether it is the same for all inputs of one shape.
     is_constant: Vec<bool>,
     inputs: Vec<(String, DType)>,
+    /// By input of the model, its ONNX type.
+    types: Vec<i32>,
+    /// Constants of four bits, which are held as bytes, with their ONNX type.
+    pub(super) nibbles: HashMap<&'a str, i32>,
     constants: Vec<(Value, Tensor)>,
+    pub(super) arithmetic: Arithmetic,
 }
 
 impl<'a> Walk<'a> {
@@ -90,14 +96,12 @@ impl<'a> Walk<'a> {
             made_by: Vec::new(),
             is_constant: Vec::new(),
             inputs: Vec::new(),
+            types: Vec::new(),
+            nibbles: HashMap::new(),
             constants: Vec::new(),
+            arithmetic: arithmetic_of(graph),
         };
-        for tensor in &graph.initializer {
-            let constant = Known::Constant(Arc::new(Constant::read(tensor)?));
-            if walk.known.insert(&tensor.name, constant).is_some() {
-                return Err(malformed(format!("two constants {:?}", tensor.name)));
-            }
-        }
+        walk.read_constants(graph)?;
         // Files of the first IR versions list the constants among the inputs.
         let inputs = graph.input.iter();
         let inputs: Vec<&ValueInfoProto> = inputs
@@ -112,20 +116,17 @@ impl<'a> Walk<'a> {
             )));
         }
         for input in chosen {
-            let dtype = match input.elements() {
-                Some(data_type::FLOAT) => DType::F32,
-                Some(data_type::INT64) => DType::I64,
-                Some(data_type::INT32) => DType::I32,
-                Some(data_type::UINT8 | data_type::BOOL) => DType::U8,
-                other => {
-                    return Err(Error::unsupported(format!(
-                        "the input {:?} has ONNX data type {other:?}",
-                        input.name
-                    )));
-                }
-            };
+            let onnx = input.elements().unwrap_or(0);
+            let dtype = dtype_of(onnx).ok_or_else(|| {
+                Error::unsupported(format!(
+                    "the input {:?} is {}",
+                    input.name,
+                    data_type::name(onnx)
+                ))
+            })?;
             let value = walk.value(None, false);
             walk.inputs.push((input.name.clone(), dtype));
+            walk.types.push(onnx);
             if walk
                 .known
                 .insert(&input.name, Known::Plain(value))
@@ -134,24 +135,57 @@ impl<'a> Walk<'a> {
                 return Err(malformed(format!("two inputs {:?}", input.name)));
             }
         }
+        walk.count_reads(graph);
+        Ok(walk)
+    }
+
+    fn read_constants(&mut self, graph: &'a GraphProto) -> Result<()> {
+        for tensor in &graph.initializer {
+            let constant = Known::Constant(Arc::new(Constant::read(tensor)?));
+            if self.known.insert(&tensor.name, constant).is_some() {
+                return Err(malformed(format!("two constants {:?}", tensor.name)));
+            }
+            if matches!(tensor.data_type, data_type::UINT4 | data_type::INT4) {
+                self.nibbles.insert(&tensor.name, tensor.data_type);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads in both branches of a choice are counted, though only one of them is taken.
+    fn count_reads(&mut self, graph: &'a GraphProto) {
         for node in &graph.node {
             if let ("Identity" | "Dropout", Some(from), Some(to)) = (
                 node.op_type.as_str(),
                 node.input.first(),
                 node.output.first(),
             ) {
-                let root = walk.root(from);
-                walk.aliases.insert(to, root);
+                let root = self.root(from);
+                self.aliases.insert(to, root);
             } else {
                 for name in &node.input {
-                    *walk.reads.entry(walk.root(name)).or_default() += 1;
+                    *self.reads.entry(self.root(name)).or_default() += 1;
                 }
+            }
+            for graph in node.graphs() {
+                self.count_reads(graph);
             }
         }
         for output in &graph.output {
-            *walk.reads.entry(walk.root(&output.name)).or_default() += 1;
+            *self.reads.entry(self.root(&output.name)).or_default() += 1;
         }
-        Ok(walk)
+    }
+
+    /// The ONNX type of a value that is an input of the model.
+    pub(super) fn type_of_input(&self, value: Value) -> Option<i32> {
+        self.types.get(value).copied()
+    }
+
+    fn visit_all(&mut self, graph: &'a GraphProto, opset: i64) -> Result<()> {
+        for proto in &graph.node {
+            self.visit(Node { proto, opset })?;
+        }
+        Ok(())
     }
 
     pub(super) fn root(&self, name: &'a str) -> &'a str {
@@ -160,34 +194,80 @@ impl<'a> Walk<'a> {
 
     fn visit(&mut self, node: Node<'a>) -> Result<()> {
         if !matches!(node.domain.as_str(), "" | "ai.onnx") {
-            return Err(node.unsupported(format!("operators of {:?} are unknown", node.domain)));
+            return Err(node.unsupported(format!(
+                "this operator of {:?} is not implemented",
+                node.domain
+            )));
+        }
+        if node.op_type == "If" {
+            return self.choose(node);
         }
         let [_, others @ ..] = &node.proto.output[..] else {
             return Err(node.malformed("it has no output"));
         };
-        let is_split = node.op_type == "Split";
-        if !is_split
-            && others
-                .iter()
-                .any(|name| self.reads.contains_key(name.as_str()))
-        {
+        let has_several = matches!(
+            node.op_type.as_str(),
+            "Split" | "DynamicQuantizeLinear" | "LayerNormalization"
+        );
+        let is_read = |name: &String| self.reads.contains_key(name.as_str());
+        if !has_several && others.iter().any(is_read) {
             return Err(node.unsupported("only its first output is implemented"));
         }
-        let outputs = if is_split {
+        let outputs = if has_several {
             &node.proto.output[..]
         } else {
             &node.proto.output[..1]
         };
         for (index, name) in outputs.iter().enumerate() {
             let result = self.compute(node, index)?;
-            match self.known.entry(name) {
-                Entry::Vacant(entry) => {
-                    entry.insert(result);
-                }
-                Entry::Occupied(_) => {
-                    return Err(node.malformed(format!("{name:?} exists already")));
-                }
+            self.define(node, name, result)?;
+        }
+        Ok(())
+    }
+
+    fn define(&mut self, node: Node<'a>, name: &'a str, known: Known<'a>) -> Result<()> {
+        // An output that nothing reads may have no name.
+        if name.is_empty() {
+            return Ok(());
+        }
+        match self.known.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(known);
+                Ok(())
             }
+            Entry::Occupied(_) => Err(node.malformed(format!("{name:?} exists already"))),
+        }
+    }
+
+    /// If, where the condition is known when the model is loaded: the nodes of the one graph.
+    fn choose(&mut self, node: Node<'a>) -> Result<()> {
+        let condition = self.input(&node, 0)?;
+        let condition = match condition.as_constant().map(|condition| &condition.values) {
+            Some(Values::U8(values)) if values.len() == 1 => values[0] != 0,
+            _ => {
+                return Err(node.unsupported(
+                    "its condition is known only in a pass; it is implemented where the condition is a \
+                     constant",
+                ));
+            }
+        };
+        let branch = match condition {
+            true => "then_branch",
+            false => "else_branch",
+        };
+        let graph = node.proto.graph(branch);
+        let graph = graph.ok_or_else(|| node.malformed(format!("it has no {branch}")))?;
+        self.read_constants(graph)?;
+        self.visit_all(graph, node.opset)?;
+        if graph.output.len() < node.proto.output.len() {
+            return Err(node.malformed(format!("its {branch} has other outputs")));
+        }
+        for (inner, outer) in graph.output.iter().zip(&node.proto.output) {
+            let known = self.known.get(inner.name.as_str()).cloned();
+            let known = known.ok_or_else(|| {
+                node.malformed(format!("nothing computes {:?} in its {branch}", inner.name))
+            })?;
+            self.define(node, outer, known)?;
         }
         Ok(())
     }
@@ -199,7 +279,8 @@ impl<'a> Walk<'a> {
             "Identity" => self.input(&node, 0),
             "Dropout" => self.dropout(&node),
             "QuantizeLinear" => self.quantize(node),
-            "DequantizeLinear" => self.dequantize(&node),
+            "DequantizeLinear" => self.dequantize(node),
+            "Cast" => self.cast(node),
             "Relu" => {
                 let bounds = Bounds {
                     low: 0.0,
@@ -306,10 +387,12 @@ impl<'a> Walk<'a> {
                 let operation = ToFloats(*quantization);
                 self.step(label, Box::new(operation), vec![Some(*value)])
             }
-            Known::Quantized { .. } => {
-                return Err(Error::unsupported(format!(
-                    "{reader}: {name:?} is read as integers, without DequantizeLinear"
-                )));
+            Known::Quantized { value, is_signed } => {
+                let label = format!("{reader}, reading the integers {name:?}");
+                let operation = Box::new(ToNumbers {
+                    is_signed: *is_signed,
+                });
+                self.step(label, operation, vec![Some(*value)])
             }
             Known::Pending(pending) => {
                 let floats = self.written(pending.node, pending.index)?;
@@ -330,9 +413,6 @@ impl<'a> Walk<'a> {
     }
 
     fn constant(&mut self, constant: &Constant) -> Result<Value> {
-        if matches!(constant.values, Values::I8(_)) {
-            return Err(Error::unsupported("i8 are read without DequantizeLinear"));
-        }
         let tensor = tensor_of(constant)?;
         let value = self.value(None, true);
         self.constants.push((value, tensor));
@@ -352,19 +432,39 @@ impl<'a> Walk<'a> {
         if let Some(folded) = fold(&node, operation.as_ref(), &known)? {
             return Ok(Known::Constant(Arc::new(folded)));
         }
-        let mut inputs = Vec::with_capacity(known.len());
-        for (position, (known, name)) in known.iter().zip(&node.proto.input).enumerate() {
-            let value = match known {
-                Some(known) => Some(self.plain(known, name, &node.label())?),
+        self.by_step(node, operation)
+    }
+
+    /// A step with all inputs of `node`, as the file writes them.
+    pub(super) fn by_step(
+        &mut self,
+        node: Node<'a>,
+        operation: Box<dyn Operation>,
+    ) -> Result<Known<'a>> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        let mut varying = Vec::new();
+        for (position, name) in node.proto.input.iter().enumerate() {
+            let value = match self.optional_input(&node, position)? {
+                Some(known) => Some(self.plain(&known, name, &node.label())?),
                 None => None,
             };
             if value.is_some_and(|value| !self.is_constant[value])
                 && operation.is_parameter(position)
             {
-                return Err(node.unsupported(format!("its input {position} is not a constant")));
+                if !operation.may_vary(position) {
+                    return Err(node.unsupported(format!(
+                        "its input {position} depends on values of the input; it is implemented where \
+                         it is known before a pass"
+                    )));
+                }
+                varying.push(position);
             }
             inputs.push(value);
         }
+        let operation = match varying.is_empty() {
+            true => operation,
+            false => Box::new(AtRunTime::new(operation, varying)),
+        };
         Ok(Known::Plain(self.step(node.label(), operation, inputs)))
     }
 
@@ -400,8 +500,11 @@ impl<'a> Walk<'a> {
 }
 
 pub(super) fn parse(node: &Node<'_>, index: usize) -> Result<Box<dyn Operation>> {
-    if node.op_type == "Split" {
-        return Split::read(node, index);
+    match node.op_type.as_str() {
+        "Split" => return Split::read(node, index),
+        "DynamicQuantizeLinear" => return DynamicQuantize::read(node, index),
+        "LayerNormalization" => return Norm::read(node, index),
+        _ => {}
     }
     let entry = OPERATORS.iter().find(|(name, _)| *name == node.op_type);
     match entry {
@@ -417,14 +520,10 @@ pub(super) fn fold(
     known: &[Option<Known<'_>>],
 ) -> Result<Option<Constant>> {
     let mut facts = Vec::with_capacity(known.len());
-    let mut is_of_i8 = false;
     for known in known {
         facts.push(match known {
             None => None,
-            Some(Known::Constant(constant)) => {
-                is_of_i8 |= matches!(constant.values, Values::I8(_));
-                Some(Fact::of_constant(tensor_of(constant)?))
-            }
+            Some(Known::Constant(constant)) => Some(Fact::of_constant(tensor_of(constant)?)),
             Some(Known::DequantizedConstant(constant)) => {
                 Some(Fact::of_constant(tensor_of(&constant.floats()?)?))
             }
@@ -432,21 +531,13 @@ pub(super) fn fold(
         });
     }
     let fold = || {
-        if is_of_i8 && !is_moving(node) {
-            return Err(Error::unsupported("i8 are read without DequantizeLinear"));
-        }
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let inputs = Inputs {
             facts: &facts,
             isa: Isa::detect(),
         };
         let folded = inputs.fold(operation, &operation.compile(&inputs)?)?;
-        let constant = constant_of(&folded)?;
-        if is_of_i8 {
-            narrowed(constant)
-        } else {
-            Ok(constant)
-        }
+        constant_of(&folded)
     };
     fold().map(Some).map_err(|e: Error| e.context(node.label()))
 }

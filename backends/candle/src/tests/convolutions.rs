@@ -208,8 +208,14 @@ impl Case {
     }
 
     fn quantized_result(&self) -> Option<Vec<f32>> {
+        // Float biases are what fbgemm's files have.
+        let is_of_fbgemm = matches!(self.bias, TestBias::Float(_));
         let quantized = self.values.iter().map(|value| {
-            let step = (value * (1.0 / IN_SCALE)).round_ties_even() + f32::from(IN_ZERO);
+            let steps = match is_of_fbgemm {
+                true => value * (1.0 / IN_SCALE),
+                false => value / IN_SCALE,
+            };
+            let step = steps.round_ties_even() + f32::from(IN_ZERO);
             f64::from(step.clamp(0.0, 255.0)) - f64::from(IN_ZERO)
         });
         let quantized: Vec<f64> = quantized.collect();
@@ -226,7 +232,11 @@ impl Case {
                 TestBias::Int32(bias) => (sum + f64::from(bias[channel])) as f32,
             };
             let low = if self.relu { f32::from(OUT_ZERO) } else { 0.0 };
-            let step = (real * factor).round_ties_even() + f32::from(OUT_ZERO);
+            let steps = match self.bias {
+                TestBias::Float(_) => real * factor,
+                _ => real * scale / self.out_scale(),
+            };
+            let step = steps.round_ties_even() + f32::from(OUT_ZERO);
             (step.clamp(low, 255.0) - f32::from(OUT_ZERO)) * self.out_scale()
         });
         Some(result.collect())

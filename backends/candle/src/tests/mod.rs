@@ -1,8 +1,10 @@
 //! Graphs, made here.
 
 mod convolutions;
+mod definition;
 mod graphs;
 mod operators;
+mod qoperators;
 mod quantized;
 
 use firstpass_onnx::{
@@ -13,7 +15,7 @@ use firstpass_onnx::{
 };
 use firstpass_probe::Result;
 
-use crate::{Engine, Settings, kernels::Isa, plan::Plan, prepared::Prepared};
+use crate::{Engine, Settings, kernels::Isa, ops::ConvKind, plan::Plan, prepared::Prepared};
 
 /// A graph with the input "x" and the output "y".
 #[derive(Clone, Default)]
@@ -74,6 +76,12 @@ impl Graph {
         self
     }
 
+    /// Of any attributes and outputs.
+    fn with(mut self, node: NodeProto) -> Self {
+        self.0.node.push(node);
+        self
+    }
+
     /// QuantizeLinear from `input` to `<output>.q` and DequantizeLinear to `output`.
     fn quantized(self, input: &str, output: &str, scale: f32, zero: u8) -> Self {
         let [s, z, q] = ["scale", "zero", "q"].map(|part| format!("{output}.{part}"));
@@ -85,6 +93,13 @@ impl Graph {
 
     fn encode(&self) -> Vec<u8> {
         encode(self.0.clone(), 13)
+    }
+
+    /// The output for an input, and what convolutions and products calculate with.
+    fn run(&self, shape: &[usize], input: &[f32]) -> Result<(Vec<f32>, Vec<ConvKind>)> {
+        let mut prepared = self.prepare(Isa::detect(), shape)?;
+        let kinds = prepared.operators().filter_map(|(_, kind)| kind).collect();
+        Ok((prepared.pass(&[input])?[0].f32s()?.to_vec(), kinds))
     }
 
     fn prepare(&self, isa: Isa, shape: &[usize]) -> Result<Prepared> {

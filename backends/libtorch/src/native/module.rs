@@ -2,21 +2,27 @@
 
 use std::{fs::File, io, path::Path, rc::Rc};
 
-use firstpass_probe::{
-    Data, Dtype, EngineResult, Error, Model, Result, Tensor, TensorSpec, Tensors,
-};
-use tch::{CModule, Device, IValue, Kind, kind::Element};
+use firstpass_probe::{Dtype, EngineResult, Error, Model, Result, Tensor, TensorSpec, Tensors};
+use tch::{CModule, Device, IValue, Kind};
 use zip::ZipArchive;
 
-use super::{engine::Engine, prepared, settings, shim, torch_error};
+use super::{
+    arguments::{Argument, arguments},
+    engine::Engine,
+    outputs::{self, Fields},
+    prepared, settings, shim, torch_error,
+};
 
 /// A scripted module in evaluation mode.
 #[derive(Clone)]
 pub struct Module {
     module: Rc<CModule>,
     inputs: Vec<TensorSpec>,
-    /// How many of the tensors that the module returns are outputs; `None` for all.
-    outputs: Option<usize>,
+    /// For each argument of `forward` that is given, which input it is and how it is given.
+    arguments: Vec<(usize, Argument)>,
+    /// The names of the outputs that are wanted; none for all that the module returns.
+    outputs: Vec<String>,
+    fields: Fields,
     /// Keeps the module in the thread whose settings it runs under.
     _engine: Engine,
 }
@@ -30,20 +36,25 @@ impl Module {
             } else {
                 read(&model.path)?
             };
+            // Asked before the module is frozen here, which makes another of it.
+            let arguments = arguments(&shim::arguments(&module)?, &model.inputs)?;
+            let fields = shim::fields(&module)?;
             if engine.load.optimize_for_inference {
                 settings::optimize_for_inference(&mut module)?;
             } else if engine.load.freeze && !engine.load.prepared {
                 settings::freeze(&mut module)?;
             }
-            Ok(module)
+            Ok((module, arguments, fields))
         };
-        let module = load().map_err(|error: Error| {
+        let (module, arguments, fields) = load().map_err(|error: Error| {
             error.context(format!("cannot load {}", model.path.display()))
         })?;
         Ok(Self {
             module: Rc::new(module),
             inputs: model.inputs.clone(),
-            outputs: Some(model.outputs.len()).filter(|&count| count > 0),
+            arguments,
+            outputs: model.outputs.iter().map(|spec| spec.name.clone()).collect(),
+            fields,
             _engine: *engine,
         })
     }
@@ -64,12 +75,13 @@ impl Module {
         }
         let inputs = shapes.iter().zip(&self.inputs);
         let inputs = inputs.map(|(shape, spec)| {
-            let kind = kind(spec.dtype);
+            let kind = kind(spec.dtype)?;
             tch::Tensor::f_zeros(dimensions(shape)?, (kind, Device::Cpu)).map_err(torch_error)
         });
         Ok(Runnable {
             module: self.clone(),
             inputs: inputs.collect::<Result<_>>()?,
+            names: Vec::new(),
         })
     }
 }
@@ -78,9 +90,16 @@ impl Module {
 pub struct Runnable {
     module: Module,
     inputs: Vec<tch::Tensor>,
+    /// Of the outputs of the last pass.
+    names: Vec<String>,
 }
 
 impl Runnable {
+    /// The names of the outputs of the last pass.
+    pub(super) fn output_names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
     pub(super) fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
         if inputs.len() != self.inputs.len() {
             let (found, expected) = (inputs.len(), self.inputs.len());
@@ -94,32 +113,55 @@ impl Runnable {
         for (own, given) in all {
             fill(own, given)?;
         }
-        let arguments = self.inputs.iter();
-        let arguments: Vec<_> = arguments
-            .map(|own| IValue::Tensor(own.shallow_clone()))
-            .collect();
+        let arguments = self.module.arguments.iter();
+        let arguments = arguments.map(|&(input, argument)| match argument {
+            Argument::Tensor => Ok(IValue::Tensor(self.inputs[input].shallow_clone())),
+            number => number.given_as(&inputs[input]),
+        });
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
         let module = &self.module.module;
         let output = module.forward_is(&arguments).map_err(torch_error)?;
-
-        let mut tensors = Vec::new();
-        collect(output, &mut tensors)?;
-        if let Some(declared) = self.module.outputs {
-            if tensors.len() < declared {
-                return Err(Error::engine(format!(
-                    "the module returned {} tensors, but the model declares {declared} outputs",
-                    tensors.len(),
-                )));
-            }
-            tensors.truncate(declared);
-        }
-        tensors.iter().map(copy).collect()
+        let tensors = select(
+            outputs::collect(output, &self.module.fields)?,
+            &self.module.outputs,
+        )?;
+        let (names, tensors): (_, Vec<_>) = tensors.into_iter().unzip();
+        self.names = names;
+        tensors.iter().map(outputs::copy).collect()
     }
+}
+
+/// Those outputs that are wanted: by their names, where the module returns all of these, else in order.
+fn select(
+    mut returned: Vec<(String, tch::Tensor)>,
+    wanted: &[String],
+) -> Result<Vec<(String, tch::Tensor)>> {
+    if wanted.is_empty() {
+        return Ok(returned);
+    }
+    let place = |name: &String| returned.iter().position(|(own, _)| own == name);
+    if let Some(places) = wanted.iter().map(place).collect::<Option<Vec<_>>>() {
+        let named = places.into_iter().map(|place| {
+            let (name, tensor) = &returned[place];
+            (name.clone(), tensor.shallow_clone())
+        });
+        return Ok(named.collect());
+    }
+    if returned.len() < wanted.len() {
+        return Err(Error::engine(format!(
+            "the module returned {} tensors, but the model declares {} outputs",
+            returned.len(),
+            wanted.len(),
+        )));
+    }
+    returned.truncate(wanted.len());
+    Ok(returned)
 }
 
 /// Copies an input: a scripted module may write to its arguments.
 fn fill(own: &mut tch::Tensor, given: &Tensor) -> Result<()> {
     let shape = dimensions(given.shape())?;
-    let kind = kind(given.dtype());
+    let kind = kind(given.dtype())?;
     // libtorch would repeat the values of a smaller tensor, and convert those of another type.
     let (own_shape, own_kind) = (own.size(), own.f_kind().map_err(torch_error)?);
     if (&own_shape, own_kind) != (&shape, kind) {
@@ -138,16 +180,26 @@ fn fill(own: &mut tch::Tensor, given: &Tensor) -> Result<()> {
         .map_err(torch_error)
 }
 
-fn kind(dtype: Dtype) -> Kind {
-    match dtype {
+/// The type of libtorch's tensors of these values, where tch knows it.
+pub(super) fn kind(dtype: Dtype) -> Result<Kind> {
+    Ok(match dtype {
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
         Dtype::I64 => Kind::Int64,
         Dtype::I32 => Kind::Int,
-        Dtype::U8 => Kind::Uint8,
+        Dtype::I16 => Kind::Int16,
         Dtype::I8 => Kind::Int8,
+        Dtype::U8 => Kind::Uint8,
         Dtype::Bool => Kind::Bool,
-    }
+        Dtype::U64 | Dtype::U32 | Dtype::U16 => {
+            return Err(Error::unsupported(format!(
+                "tch, the binding of libtorch, has no tensors of {}",
+                dtype.key()
+            )));
+        }
+    })
 }
 
 fn dimensions(shape: &[usize]) -> Result<Vec<i64>> {
@@ -174,76 +226,9 @@ pub(super) fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The tensors in what a module returned, in order; `None` counts for nothing.
-fn collect(value: IValue, tensors: &mut Vec<tch::Tensor>) -> Result<()> {
-    match value {
-        IValue::None => Ok(()),
-        IValue::Tensor(tensor) => {
-            tensors.push(tensor);
-            Ok(())
-        }
-        IValue::TensorList(list) => {
-            tensors.extend(list);
-            Ok(())
-        }
-        IValue::Tuple(values) | IValue::GenericList(values) => values
-            .into_iter()
-            .try_for_each(|value| collect(value, tensors)),
-        IValue::GenericDict(entries) => entries
-            .into_iter()
-            .try_for_each(|(_, value)| collect(value, tensors)),
-        other => Err(Error::unsupported(format!(
-            "the module returned something other than tensors in tuples, lists and dictionaries: {other:?}"
-        ))),
-    }
-}
-
-/// Copies an output, whatever its strides. tch and libtorch check its type and its number of values.
-fn copy(tensor: &tch::Tensor) -> Result<Tensor> {
-    let shape = tensor
-        .size()
-        .into_iter()
-        .map(|n| Ok(usize::try_from(n)?))
-        .collect::<Result<Vec<_>>>()?;
-    fn of<T: Element + Default + Clone>(tensor: &tch::Tensor) -> Result<Vec<T>> {
-        let mut values = vec![T::default(); tensor.numel()];
-        let count = values.len();
-        tensor
-            .f_copy_data(&mut values, count)
-            .map_err(torch_error)?;
-        Ok(values)
-    }
-    let data: Data = match tensor.f_kind().map_err(torch_error)? {
-        Kind::Float => of::<f32>(tensor)?.into(),
-        Kind::Double => of::<f64>(tensor)?.into(),
-        Kind::Int64 => of::<i64>(tensor)?.into(),
-        Kind::Int => of::<i32>(tensor)?.into(),
-        Kind::Uint8 => of::<u8>(tensor)?.into(),
-        Kind::Int8 => of::<i8>(tensor)?.into(),
-        Kind::Bool => truths(tensor)?.into(),
-        other => {
-            return Err(Error::unsupported(format!(
-                "the module returned values of {other:?}"
-            )));
-        }
-    };
-    Tensor::new(&shape, data)
-}
-
-/// Truth values as Rust knows them. A module may make them of any bytes (`view(torch.bool)`), so they
-/// are copied as bytes: a `bool` of another byte than 0 and 1 must not exist.
-fn truths(tensor: &tch::Tensor) -> Result<Vec<bool>> {
-    let count = tensor.numel();
-    let mut bytes = vec![0_u8; count];
-    tensor
-        .f_copy_data_u8(&mut bytes, count)
-        .map_err(torch_error)?;
-    Ok(bytes.into_iter().map(|byte| byte != 0).collect())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::outputs::copy, *};
 
     #[test]
     fn inputs_of_another_shape_or_type_are_refused() -> Result<()> {
@@ -261,60 +246,6 @@ mod tests {
             assert_eq!(error.kind, firstpass_probe::ErrorKind::Input, "{error}");
         }
         assert_eq!(copy(&own)?, Tensor::new(&[2, 3], values)?);
-        Ok(())
-    }
-
-    #[test]
-    fn outputs_are_copied_in_the_order_of_their_shape() -> Result<()> {
-        let values = tch::Tensor::from_slice(&[1_i32, 2, 3, 4, 5, 6]).view([2, 3]);
-        assert_eq!(
-            copy(&values.tr())?,
-            Tensor::new(&[3, 2], vec![1, 4, 2, 5, 3, 6])?
-        );
-        let repeated = tch::Tensor::from_slice(&[7_u8]).expand([3], false);
-        assert_eq!(copy(&repeated)?, Tensor::new(&[3], vec![7_u8; 3])?);
-        assert_eq!(
-            copy(&values.slice(0, 0, 0, 1))?,
-            Tensor::new(&[0, 3], Vec::<i32>::new())?
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn a_truth_value_may_be_any_byte() -> Result<()> {
-        let bytes = tch::Tensor::from_slice(&[0_u8, 1, 2, 255]);
-        let truths = copy(&bytes.view_dtype(Kind::Bool))?;
-        assert_eq!(truths.data().bytes(), [0, 1, 1, 1]);
-        Ok(())
-    }
-
-    #[test]
-    fn values_of_a_type_that_is_not_here_are_refused() {
-        let half = tch::Tensor::zeros([2], (Kind::Half, Device::Cpu));
-        let quantized = tch::Tensor::zeros([2], (Kind::Float, Device::Cpu)).quantize_per_tensor(
-            0.1,
-            0,
-            Kind::QUInt8,
-        );
-        for tensor in [half, quantized] {
-            assert!(copy(&tensor).is_err());
-        }
-    }
-
-    #[test]
-    fn takes_the_tensors_of_any_nesting_in_order() -> Result<()> {
-        let number = |n: f32| tch::Tensor::from_slice(&[n]);
-        let returned = IValue::Tuple(vec![
-            IValue::TensorList(vec![number(1.0), number(2.0)]),
-            IValue::None,
-            IValue::GenericList(vec![IValue::Tensor(number(3.0))]),
-        ]);
-        let mut tensors = Vec::new();
-        collect(returned, &mut tensors)?;
-        let values: Result<Vec<_>> = tensors.iter().map(copy).collect();
-        let values: Vec<f64> = values?.iter().flat_map(|t| t.data().to_f64s()).collect();
-        assert_eq!(values, [1.0, 2.0, 3.0]);
-        assert!(collect(IValue::Int(1), &mut Vec::new()).is_err());
         Ok(())
     }
 }

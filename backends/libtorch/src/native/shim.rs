@@ -57,6 +57,18 @@ unsafe extern "C" {
         module: *const c_void,
         count: *mut usize,
     ) -> bool;
+    fn firstpass_torch_arguments(
+        context: *mut c_void,
+        sink: PairSink,
+        failed: ErrorSink,
+        module: *const c_void,
+    ) -> bool;
+    fn firstpass_torch_fields(
+        context: *mut c_void,
+        sink: PairSink,
+        failed: ErrorSink,
+        module: *const c_void,
+    ) -> bool;
     fn firstpass_torch_executed_nodes(c: *mut c_void, failed: ErrorSink, n: *mut usize) -> bool;
     fn firstpass_torch_trace_begin(context: *mut c_void, failed: ErrorSink) -> bool;
     fn firstpass_torch_trace_end(context: *mut c_void, sink: CallSink, failed: ErrorSink) -> bool;
@@ -83,7 +95,7 @@ pub struct Call {
 /// What the sinks fill.
 #[derive(Default)]
 struct Answer {
-    pairs: BTreeMap<String, String>,
+    pairs: Vec<(String, String)>,
     calls: Vec<Call>,
     activations: Vec<Result<Activation>>,
     error: String,
@@ -122,7 +134,7 @@ unsafe fn owned(text: *const c_char) -> String {
 unsafe extern "C" fn on_pair(context: *mut c_void, key: *const c_char, value: *const c_char) {
     // SAFETY: the shim hands on the context that it was given, and strings that end in NUL.
     let (answer, key, value) = unsafe { (answer(context), owned(key), owned(value)) };
-    answer.pairs.insert(key, value);
+    answer.pairs.push((key, value));
 }
 
 unsafe extern "C" fn on_call(
@@ -196,7 +208,7 @@ pub fn describe() -> Result<BTreeMap<String, String>> {
     let mut answer = Answer::default();
     // SAFETY: the context is that of an answer that lives until the call returns.
     let done = unsafe { firstpass_torch_describe(answer.as_context(), on_pair, on_error) };
-    Ok(answer.check(done)?.pairs)
+    Ok(answer.check(done)?.pairs.into_iter().collect())
 }
 
 /// The settings that hold in the calling thread, by libtorch's own getters.
@@ -204,7 +216,7 @@ pub fn settings() -> Result<BTreeMap<String, String>> {
     let mut answer = Answer::default();
     // SAFETY: as in `describe`.
     let done = unsafe { firstpass_torch_settings(answer.as_context(), on_pair, on_error) };
-    Ok(answer.check(done)?.pairs)
+    Ok(answer.check(done)?.pairs.into_iter().collect())
 }
 
 /// Calls a function of the shim that answers nothing but whether it succeeded.
@@ -266,6 +278,24 @@ pub fn graph_nodes(module: &CModule) -> Result<usize> {
         firstpass_torch_graph_nodes(context, failed, module, &raw mut count)
     })?;
     Ok(count)
+}
+
+/// The arguments of `forward`, in their order, each with the type that TorchScript gives it.
+pub fn arguments(module: &CModule) -> Result<Vec<(String, String)>> {
+    let module = pointer(module);
+    let mut answer = Answer::default();
+    // SAFETY: as in `graph_nodes`; the strings are copied before the call returns.
+    let done = unsafe { firstpass_torch_arguments(answer.as_context(), on_pair, on_error, module) };
+    Ok(answer.check(done)?.pairs)
+}
+
+/// The names of the fields of named tuples that `forward` returns, by their places.
+pub fn fields(module: &CModule) -> Result<BTreeMap<String, String>> {
+    let module = pointer(module);
+    let mut answer = Answer::default();
+    // SAFETY: as in `arguments`.
+    let done = unsafe { firstpass_torch_fields(answer.as_context(), on_pair, on_error, module) };
+    Ok(answer.check(done)?.pairs.into_iter().collect())
 }
 
 /// The nodes of the graph that this thread ran last, as its executor had made it.

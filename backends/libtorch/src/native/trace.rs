@@ -130,11 +130,12 @@ fn self_times(calls: &[Call]) -> Vec<OperatorTime> {
         .collect()
 }
 
-/// Counts every operator, and of the convolutions those that no other convolution called: libtorch
-/// runs `aten::conv2d` by way of `aten::convolution`, `aten::_convolution` and one more.
+/// Counts every operator, and of the multiplications those that no other multiplication called: libtorch
+/// runs `aten::conv2d` by way of `aten::convolution`, `aten::_convolution` and one more, and `aten::linear` by
+/// way of `aten::addmm`.
 fn count(calls: &[Call]) -> Arithmetic {
     let mut counted = Arithmetic::default();
-    // The depth of the convolution whose callees are being passed over.
+    // The depth of the multiplication whose callees are being passed over.
     let mut within: Option<usize> = None;
     for call in calls {
         *counted.operators.entry(call.name.clone()).or_default() += 1;
@@ -142,7 +143,7 @@ fn count(calls: &[Call]) -> Arithmetic {
             continue;
         }
         within = None;
-        if let Some(kind) = convolution(&call.name) {
+        if let Some(kind) = multiplication(&call.name) {
             within = Some(call.depth);
             match kind {
                 Kind::Integer => counted.integer += 1,
@@ -158,14 +159,33 @@ enum Kind {
     Float,
 }
 
-fn convolution(operator: &str) -> Option<Kind> {
+/// Products of matrices by their names in libtorch; convolutions have `conv` in theirs.
+const PRODUCTS: [&str; 10] = [
+    "addmm",
+    "baddbmm",
+    "bmm",
+    "linear",
+    "linear_dynamic",
+    "linear_relu",
+    "linear_relu_dynamic",
+    "matmul",
+    "mkldnn_linear",
+    "mm",
+];
+
+/// How an operator multiplies: a convolution, or a product of matrices.
+fn multiplication(operator: &str) -> Option<Kind> {
     let (namespace, name) = operator.split_once("::")?;
     let prepares = ["convert", "prepack", "unpack"];
-    if !name.contains("conv") || prepares.iter().any(|word| name.contains(word)) {
+    if prepares.iter().any(|word| name.contains(word)) {
+        return None;
+    }
+    if !name.contains("conv") && !name.starts_with("qlinear") && !PRODUCTS.contains(&name) {
         return None;
     }
     // fbgemm's in `quantized`, oneDNN's in `onednn`: both accumulate in 32-bit integers.
-    let integer = namespace == "quantized" || name.starts_with("qconv");
+    let onednn = name.starts_with("qconv") || name.starts_with("qlinear");
+    let integer = namespace == "quantized" || onednn;
     Some(if integer { Kind::Integer } else { Kind::Float })
 }
 
@@ -208,8 +228,15 @@ mod tests {
             ("aten::_convert_indices_from_coo_to_csr", 0),
             ("quantized::add", 0),
             ("aten::conv_transpose2d", 0),
+            ("quantized::linear_prepack", 0),
+            ("quantized::linear_dynamic", 0),
+            ("onednn::qlinear_pointwise", 0),
+            ("aten::linear", 0),
+            ("aten::addmm", 1),
+            ("aten::matmul", 0),
+            ("aten::mm", 1),
         ]));
-        assert_eq!((counted.integer, counted.float), (2, 1));
+        assert_eq!((counted.integer, counted.float), (4, 3));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use clap::Args;
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, read_tensors, write_tensors_with};
 use firstpass_trial::{
-    affinity::Affinity, expectation::ExpectationVerdict, known::Known, model::ModelDescription,
-    sample::Sample, setup, tensor_files::is_tensors, workspace::Workspace,
+    affinity::Affinity, known::Known, model::ModelDescription, sample::Sample, setup,
+    tensor_files::is_tensors, workspace::Workspace,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long = "sample", value_name = "FILE")]
     samples: Vec<PathBuf>,
     /// Only this backend (a folder of backends/); may be repeated. Of several engines the outputs of
-    /// that one are kept which the others are nearest to
+    /// the first are kept that agrees with the referee, or with engines without their optimizations
     #[arg(long = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Where the outputs go [default: MODEL.golden.safetensors beside the model]
@@ -129,6 +129,8 @@ fn settings() -> RunSettings {
         variants: BTreeMap::new(),
         first_format_only: true,
         agreement_only: BTreeSet::new(),
+        seek_reference: true,
+        asked_budget_s: None,
     }
 }
 
@@ -295,11 +297,11 @@ impl fmt::Display for Kept {
     }
 }
 
-/// Writes the outputs of the one model of a record to `path`: those of its only engine, or of the one
-/// that the others are nearest to. The model must not have golden outputs already.
+/// Writes the outputs of the one model of a record to `path`: those of its only engine, or of the first that
+/// agrees with what stands in for golden outputs. The model must not have these already.
 ///
 /// # Errors
-/// Fails where no engine gave outputs for every sample, where its outputs differ from pass to pass,
+/// Fails where no engine gave outputs for every sample, where engines differ and nothing says who is right, where its outputs differ from pass to pass,
 /// and where the file cannot be written.
 pub fn keep(analysis: &Analysis, path: &Path) -> Result<Kept> {
     can_hold_origin(path)?;
@@ -307,9 +309,23 @@ pub fn keep(analysis: &Analysis, path: &Path) -> Result<Kept> {
         bail!("golden outputs are those of one model");
     };
     let rows = || analysis.rows(model).iter();
-    let is_reference = |row: &&Row| row.verdict == Some(ExpectationVerdict::Reference);
-    let mut with_outputs = rows().filter(|row| row.outputs.is_some());
-    let row = rows().find(is_reference).or_else(|| with_outputs.next());
+    let with_outputs: Vec<&Row> = rows().filter(|row| row.outputs.is_some()).collect();
+    let agrees = |row: &&&Row| {
+        let verdict = row.verdict.as_ref();
+        verdict.is_some_and(|verdict| !verdict.is_difference()) && row.not_finite.is_empty()
+    };
+    let row = match &with_outputs[..] {
+        [] => None,
+        [only] => Some(*only),
+        several => match several.iter().find(agrees) {
+            Some(row) => Some(*row),
+            None => bail!(
+                "the engines differ, and nothing says who is right, so that no outputs can be golden; give one \
+                 engine alone:\n{}",
+                analysis.faults().join("\n")
+            ),
+        },
+    };
     let Some((row, outputs)) = row.and_then(|row| Some((row, row.outputs.as_ref()?))) else {
         bail!(
             "no engine runs this model:\n{}",
@@ -371,17 +387,11 @@ mod tests {
         GraphProto,
         write::{constant, encode, f32_value, node},
     };
-    use firstpass_probe::{Format, Knobs, Pass, Span, Tensor};
-    use firstpass_trial::{
-        observation::{Cell, Observation, Purpose},
-        outputs::Outputs,
-        workload::Workload,
-    };
+    use firstpass_trial::{expectation::ExpectationVerdict, workload::Workload};
 
     use super::*;
     use crate::{
-        record::{Line, Recorder, tests::run, write_outputs},
-        studies::first_passes::judge::latency::tests::observation,
+        studies::first_passes::made_up::{self, Multiplied},
         user_model::UserModel,
     };
 
@@ -418,46 +428,12 @@ mod tests {
 
     /// A record in which each engine multiplies by a number of its own; without any engine.
     fn analysis(workload: &Workload, folder: &Path, engines: &[(&str, f32)]) -> Result<Analysis> {
-        let workspace = Workspace::find()?;
-        let mut about = run();
-        about.models = workload.models.iter().map(|m| m.file.clone()).collect();
-        about.samples = workload.samples.iter().map(|p| p.file.clone()).collect();
-        let model = &workload.models[0];
-        let mut recorder = Recorder::begin(&folder.join("record"), folder, &about)?;
-        for (engine, weight) in engines {
-            let cell = Cell {
-                backend: (*engine).into(),
-                model: model.name.clone(),
-                format: Format::ONNX,
-                knobs: Knobs::default(),
-                cold_files: false,
-                entry: 0,
-            };
-            let mut outputs = Outputs::new();
-            let mut seen = Observation {
-                cell: cell.clone(),
-                purpose: Purpose::Agreement,
-                images: workload.samples.iter().map(|p| p.name.clone()).collect(),
-                ..observation(0, &[])
-            };
-            for (number, sample) in workload.samples.iter().enumerate() {
-                let (_, x) = sample.inputs(model)?.remove(0);
-                let values: Vec<f32> = match x.f32s() {
-                    Ok(values) => values.iter().map(|x| x * weight).collect(),
-                    Err(error) => bail!("{error}"),
-                };
-                let y = Tensor::new(&model.inputs[0].shape, values).map_err(|e| anyhow!("{e}"))?;
-                seen.process.passes.push(Pass {
-                    input: number,
-                    digest: y.sha256(),
-                    span: Span::default(),
-                });
-                outputs.insert(sample.name.clone(), vec![y]);
-            }
-            recorder.write(engine, &Line::Observation(Box::new(seen)))?;
-            write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
-        }
-        Analysis::new(&workspace, Record::read(&recorder.finish()?)?)
+        let multiplied = engines.iter().map(|(engine, weight)| Multiplied {
+            engine,
+            weight: *weight,
+            unoptimized: *weight,
+        });
+        made_up::analysis(workload, folder, &multiplied.collect::<Vec<_>>())
     }
 
     fn verdicts(analysis: &Analysis) -> Vec<Option<ExpectationVerdict>> {
@@ -566,7 +542,7 @@ mod tests {
 
     /// As when a model is run for the first time on several engines.
     #[test]
-    fn of_several_engines_the_nearest_is_kept_and_others_are_named() -> Result<()> {
+    fn of_several_engines_one_that_agrees_is_kept_and_others_are_named() -> Result<()> {
         let (folder, _) = kept()?;
         let at = folder.root.join("several");
         let workload = described(&folder.model, None, &at)?;
@@ -575,6 +551,13 @@ mod tests {
         assert_eq!(kept.engine, "b");
         assert_eq!(kept.differing.len(), 1);
         assert!(kept.differing[0].starts_with("a differs: y"), "{kept}");
+
+        // Of two that differ nobody is right for having smaller outputs.
+        let at = folder.root.join("two");
+        let workload = described(&folder.model, None, &at)?;
+        let two = analysis(&workload, &at, &[("a", 0.0), ("b", 2.0)])?;
+        let error = keep(&two, &folder.golden).expect_err("must fail");
+        assert!(error.to_string().contains("nothing says who"), "{error}");
         Ok(())
     }
 

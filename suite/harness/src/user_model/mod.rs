@@ -1,12 +1,16 @@
 //! Models of the user's own: from files and a few words on the command line to a `model.toml`.
 
+mod archive;
 pub mod arguments;
 pub mod check;
+mod foreign;
 pub mod golden;
 pub mod init;
 mod layout;
 pub mod named;
 mod outputs;
+#[cfg(test)]
+mod said;
 mod signature;
 mod text;
 
@@ -103,7 +107,7 @@ impl UserModel {
         run: impl FnOnce(&ModelDescription) -> Result<Vec<Found>>,
     ) -> Result<ModelDescription> {
         let mut artifacts = BTreeMap::new();
-        let mut trusted = BTreeMap::new();
+        let mut sha256 = BTreeMap::new();
         let mut with_inputs: Option<Signature> = None;
         let mut precision = Precision::Fp32;
         for file in &self.files {
@@ -118,8 +122,8 @@ impl UserModel {
             if signature.precision == Precision::Int8 {
                 precision = Precision::Int8;
             }
-            if signature.format.is_program() && self.trust {
-                trusted.insert(path, sha256_of_file(file)?);
+            if signature.format.is_program() {
+                sha256.insert(path, sha256_of_file(file)?);
             }
             if !signature.inputs.is_empty() && with_inputs.is_none() {
                 with_inputs = Some(signature);
@@ -142,7 +146,7 @@ impl UserModel {
             outputs,
             detection: None,
             classification: None,
-            trusted,
+            sha256,
             file: PathBuf::new(),
         };
         if model.outputs.is_empty() {

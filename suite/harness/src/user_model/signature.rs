@@ -3,24 +3,22 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufReader, Read},
+    io::{BufRead, BufReader, Read},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use firstpass_onnx::{
-    Constant, GraphProto, NodeProto, TensorProto, ValueInfoProto, data_type, decode,
-};
+use firstpass_onnx::{Constant, GraphProto, NodeProto, TensorProto, ValueInfoProto, decode};
 use firstpass_probe::{Dtype, Format};
 use firstpass_trial::model::{Activation, Precision};
-use firstpass_trial::tensor_files::unfolded;
-use zip::ZipArchive;
+
+use crate::user_model::{
+    archive::torchscript,
+    foreign::{HEAD, foreign},
+};
 
 /// More bytes are not read: protobuf allows no more in a message.
-const MOST_BYTES: u64 = 1 << 31;
-
-/// More bytes of one file of code are not read: the largest modules have some hundred KiB.
-const MOST_CODE: u64 = 64 << 20;
+pub(super) const MOST_BYTES: u64 = 1 << 31;
 
 /// More operators are not looked at. The largest vision models have some thousands.
 const MOST_OPERATORS: usize = 100_000;
@@ -61,78 +59,35 @@ impl Signature {
     ///
     /// # Errors
     /// Fails on a file that is neither, is larger than what engines read, or has an input or output
-    /// of a type that cannot be given to all engines.
+    /// of a type that Firstpass has not.
     pub fn read(path: &Path) -> Result<Self> {
         let read = || {
+            ensure!(
+                !path.is_dir(),
+                "it is a folder; give the model file in it, or the folder of a model.toml"
+            );
             let file = File::open(path)?;
             let size = file.metadata()?.len();
             ensure!(size > 0, "it is empty");
+            let mut reader = BufReader::with_capacity(HEAD, file);
+            if let Some(message) = foreign(path, reader.fill_buf()?) {
+                bail!("{message}");
+            }
             ensure!(
                 size <= MOST_BYTES,
-                "it has {size} bytes, and models of more than {MOST_BYTES} are not read"
+                "it has {size} bytes, and models of more than {MOST_BYTES} are not read; save an ONNX \
+                 model's weights in a file beside it, with onnx.save(…, save_as_external_data=True)"
             );
             let mut bytes = Vec::new();
-            BufReader::new(file).read_to_end(&mut bytes)?;
+            reader.read_to_end(&mut bytes)?;
             if bytes.starts_with(b"PK") {
                 return torchscript(bytes);
             }
-            let graph = decode(bytes.into())?;
+            let graph = decode(bytes.into()).context("it is neither ONNX nor TorchScript")?;
             onnx(&graph)
         };
-        read().with_context(|| {
-            format!(
-                "cannot read {}; give an ONNX file or a TorchScript file",
-                path.display()
-            )
-        })
+        read().with_context(|| format!("cannot read the model {}", path.display()))
     }
-}
-
-fn torchscript(bytes: Vec<u8>) -> Result<Signature> {
-    let mut archive = ZipArchive::new(std::io::Cursor::new(bytes))
-        .context("it begins like an archive, but is damaged")?;
-    let mut is_module = false;
-    let mut precision = Precision::Fp32;
-    let unfolded = unfolded(&mut archive)?;
-    ensure!(
-        unfolded <= MOST_BYTES,
-        "its files unfold to {unfolded} bytes, and models of more than {MOST_BYTES} are not read"
-    );
-    for index in 0..archive.len() {
-        let file = archive.by_index(index)?;
-        let name = file.name()?.into_owned();
-        is_module |= name.ends_with("/constants.pkl") || name.contains("/code/");
-        // The code of a quantized module names its operators.
-        if name.contains("/code/") && has_extension(&name, "py") {
-            let mut code = String::new();
-            let size = file
-                .take(MOST_CODE + 1)
-                .read_to_string(&mut code)
-                .with_context(|| format!("{name} is damaged"))?;
-            ensure!(
-                size as u64 <= MOST_CODE,
-                "{name} holds more than {MOST_CODE} bytes of code, which are not read"
-            );
-            if code.contains("ops.quantized.") {
-                precision = Precision::Int8;
-            }
-        }
-    }
-    ensure!(
-        is_module,
-        "it is an archive without code: save the model with torch.jit.script(model).save(…), not \
-         with torch.save"
-    );
-    Ok(Signature {
-        format: Format::TORCHSCRIPT,
-        precision,
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-    })
-}
-
-fn has_extension(name: &str, extension: &str) -> bool {
-    Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
 fn onnx(graph: &GraphProto) -> Result<Signature> {
@@ -145,11 +100,17 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
         let mut nodes = graph.node.iter();
         nodes.any(|node| operators.contains(&node.op_type.as_str()))
     };
-    let in_integers = is_there(&[
+    // Any of the forms in which a file may be quantized, which are all ONNX.
+    let quantized = is_there(&[
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
         "QLinearConv",
         "QLinearMatMul",
         "ConvInteger",
         "MatMulInteger",
+        "QGemm",
+        "DynamicQuantizeMatMul",
+        "MatMulIntegerToFloat",
     ]);
     // Files of the first IR versions list the constants among the inputs.
     let values = Values::of(graph);
@@ -171,12 +132,8 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
         .collect::<Result<Vec<_>>>()?;
     ensure!(!outputs.is_empty(), "it has no output");
     Ok(Signature {
-        format: if in_integers {
-            Format::ONNX_QOPERATOR
-        } else {
-            Format::ONNX
-        },
-        precision: if in_integers || is_there(&["QuantizeLinear", "DynamicQuantizeLinear"]) {
+        format: Format::ONNX,
+        precision: if quantized {
             Precision::Int8
         } else {
             Precision::Fp32
@@ -187,20 +144,35 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
 }
 
 fn declared(value: &ValueInfoProto, what: &str) -> Result<Declared> {
+    let name = &value.name;
+    // TensorProto.DataType.
     let dtype = match value.elements() {
-        Some(data_type::FLOAT) => Dtype::F32,
-        Some(data_type::DOUBLE) => Dtype::F64,
-        Some(data_type::INT64) => Dtype::I64,
-        Some(data_type::INT32) => Dtype::I32,
-        Some(data_type::UINT8) => Dtype::U8,
-        Some(data_type::INT8) => Dtype::I8,
-        Some(data_type::BOOL) => Dtype::Bool,
-        Some(other) => bail!(
-            "its {what} {:?} is of ONNX type {other}; types that can be compared are f32, f64, i64, \
-             i32, u8, i8 and bool: convert the model",
-            value.name
+        Some(1) => Dtype::F32,
+        Some(2) => Dtype::U8,
+        Some(3) => Dtype::I8,
+        Some(4) => Dtype::U16,
+        Some(5) => Dtype::I16,
+        Some(6) => Dtype::I32,
+        Some(7) => Dtype::I64,
+        Some(8) => bail!(
+            "its {what} {name:?} is of strings, which Firstpass cannot give to engines or compare: cut what \
+             handles text from the model, for example with onnx.utils.extract_model"
         ),
-        None => bail!("its {what} {:?} is no tensor", value.name),
+        Some(9) => Dtype::Bool,
+        Some(10) => Dtype::F16,
+        Some(11) => Dtype::F64,
+        Some(12) => Dtype::U32,
+        Some(13) => Dtype::U64,
+        Some(16) => Dtype::BF16,
+        Some(other) => bail!(
+            "its {what} {name:?} is of {}; types that can be given and compared are {}: convert the model",
+            unknown_type(other),
+            Dtype::keys()
+        ),
+        None => bail!(
+            "its {what} {name:?} is no tensor but a sequence, a map or an optional: export the model with \
+             tensors alone (in scikit-learn with zipmap=False)"
+        ),
     };
     Ok(Declared {
         name: value.name.clone(),
@@ -208,6 +180,17 @@ fn declared(value: &ValueInfoProto, what: &str) -> Result<Declared> {
         lengths: value.lengths(),
         step: None,
     })
+}
+
+/// The name of a type that no tensor here has.
+fn unknown_type(number: i32) -> String {
+    match number {
+        14 | 15 => "complex numbers".into(),
+        17..=20 => "floats of 8 bits".into(),
+        21 | 22 => "integers of 4 bits".into(),
+        23 => "floats of 4 bits".into(),
+        other => format!("ONNX type {other}"),
+    }
 }
 
 /// What gives each value of a graph: looked up once for each output and step, in graphs of any length.

@@ -148,10 +148,63 @@ fn what_is_open_has_to_be_given_and_must_fit() -> Result<()> {
 }
 
 #[test]
-fn a_type_that_no_engine_shares_is_refused() -> Result<()> {
-    let half = of_type(open("x", &["1"]), 10);
-    let message = error(&written(identities(vec![half]))?, &[]);
-    assert!(message.contains("ONNX type 10"), "{message}");
+fn every_type_that_tensors_have_is_taken() -> Result<()> {
+    for (number, dtype) in [
+        (10, Dtype::F16),
+        (16, Dtype::BF16),
+        (4, Dtype::U16),
+        (5, Dtype::I16),
+        (12, Dtype::U32),
+        (13, Dtype::U64),
+        (3, Dtype::I8),
+        (9, Dtype::Bool),
+    ] {
+        let model = describe(
+            &written(identities(vec![of_type(open("x", &["1"]), number)]))?,
+            &[],
+        )?;
+        assert_eq!(model.inputs[0].dtype, dtype);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_input_of_another_type_is_named() -> Result<()> {
+    for (number, words) in [
+        (8, "strings"),
+        (14, "complex"),
+        (17, "8 bits"),
+        (22, "4 bits"),
+    ] {
+        let message = error(
+            &written(identities(vec![of_type(open("x", &["1"]), number)]))?,
+            &[],
+        );
+        assert!(
+            message.contains("input \"x\"") && message.contains(words),
+            "{message}"
+        );
+    }
+    Ok(())
+}
+
+/// What an engine cannot run of it is its row: no engine is kept from it.
+#[test]
+fn a_file_in_any_quantized_form_is_onnx() -> Result<()> {
+    for operator in [
+        "QLinearConv",
+        "ConvInteger",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "QGemm",
+    ] {
+        let mut graph = identities(vec![open("x", &["1"])]);
+        graph.node[0].op_type = operator.into();
+        let model = describe(&written(graph)?, &[])?;
+        let formats: Vec<_> = model.artifacts.keys().copied().collect();
+        assert_eq!(formats, [firstpass_probe::Format::ONNX], "{operator}");
+        assert_eq!(model.precision, Precision::Int8);
+    }
     Ok(())
 }
 
@@ -203,7 +256,7 @@ fn what_is_written_as_toml_is_read_again() -> Result<()> {
         of_type(open("a \"quoted\" name", &["2"]), data_type::INT32),
     ]))?;
     let mut model = describe(&file, &[])?;
-    model.trusted.insert("model.pt".into(), "00ff".into());
+    model.sha256.insert("model.pt".into(), "00ff".into());
     let path = file.path.with_file_name("model.toml");
     fs::write(&path, to_toml(&model)?)?;
     let read = ModelDescription::read(&path)?;

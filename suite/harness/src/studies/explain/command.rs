@@ -95,7 +95,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::run(workspace) {
         eprintln!("error: {error:#}");
     }
-    let tuned = chosen::chosen(workspace)?;
+    let tuned = chosen::checked(workspace, &backends)?;
     let folder = explain::measure(workspace, &backends, &workload, settings, &tuned, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
     println!("{}", shown(&explanations_on_terminal(&explained)));

@@ -88,9 +88,11 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         variants: BTreeMap::new(),
         first_format_only: true,
         agreement_only: BTreeSet::new(),
+        seek_reference: false,
+        asked_budget_s: None,
     })?;
     let folder = workspace.reports().join("quick/records");
-    let folder = folder.join(format!("{}-aa", campaign::record_name()));
+    let folder = campaign::new_record(&folder, "-aa");
     measure::run(workspace, &backends, &workload, &settings, &folder)
 }
 
@@ -136,7 +138,7 @@ fn print(record: &Record) -> Result<()> {
             );
         }
     }
-    let summary = disturbance::summarise(record.observations());
+    let summary = disturbance::summarise(record.observations(), record.run.machine.cores);
     println!(
         "{} of {} processes were disturbed by something else on the machine",
         summary.disturbed, summary.processes

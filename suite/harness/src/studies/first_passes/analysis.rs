@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use firstpass_probe::{Arithmetic, Format};
+use firstpass_probe::Format;
 use firstpass_trial::{
-    agreement::{Agreement, DetectionAgreement, compare, compare_detections, pairs},
-    classification::ClassAgreement,
-    detection::Detection,
-    expectation::{self, ExpectationVerdict},
+    agreement::{compare, pairs},
+    expectation::{ExpectationVerdict, differences},
     known::Known,
     model::ModelDescription,
-    observation::{Cell, Observation, Outcome, Purpose},
+    observation::{Cell, Observation, Outcome},
     outputs::Outputs,
     own_model::is_made_up,
     repeatability::{self, Repeatability},
@@ -22,62 +20,18 @@ use firstpass_trial::{
 
 use crate::{
     record::Record,
-    studies::first_passes::judge::{
-        comparisons::Comparisons,
-        latency::{self, Latency},
+    studies::first_passes::{
+        judge::{
+            comparisons::Comparisons,
+            latency::{self, Latency},
+        },
+        reference::{self, Kind, Reference},
+        row::{Judging, cells, row_label},
+        sanity::{independent_of_input, not_finite},
     },
 };
 
-/// One engine reading one file of a model: a row of most tables.
-#[derive(Debug)]
-pub struct Row {
-    pub cell: Cell,
-    /// The backend's name, with the format where that is not the one its users would choose.
-    pub label: String,
-    pub outputs: Option<Outputs>,
-    pub arithmetic: Option<Result<Arithmetic, String>>,
-    /// `None` where the arithmetic is as expected or unknown, else the fault.
-    pub arithmetic_fault: Option<String>,
-    /// Against the golden outputs, over all photographs that have some.
-    pub agreement: Option<Vec<Agreement>>,
-    pub verdict: Option<ExpectationVerdict>,
-    /// Faces against those of the golden outputs.
-    pub golden_faces: Option<DetectionAgreement>,
-    /// Classes against those of the golden outputs, for a classifier.
-    pub golden_classes: Option<ClassAgreement>,
-    /// By photograph, for a detector.
-    pub detections: BTreeMap<String, Vec<Detection>>,
-    /// By number of threads.
-    pub latency: BTreeMap<usize, Latency>,
-    /// With the settings that `tuned.toml` recommended, by number of threads.
-    pub tuned: BTreeMap<usize, Latency>,
-    /// Whether these settings give the same bits; `None` where they were not measured.
-    pub tuned_same_bits: Option<bool>,
-    /// With cold files, where that was measured.
-    pub cold: Option<Latency>,
-}
-
-impl Row {
-    /// Every number of threads, by default and then tuned.
-    pub fn timed(&self) -> impl Iterator<Item = (usize, &Latency)> {
-        self.latency.iter().flat_map(|(threads, latency)| {
-            let tuned = self.tuned.get(threads);
-            [Some(latency), tuned]
-                .into_iter()
-                .flatten()
-                .map(|l| (*threads, l))
-        })
-    }
-
-    /// The label of one of [`Row::timed`].
-    pub fn label_of(&self, latency: &Latency) -> String {
-        if latency.cell.is_default() {
-            self.label.clone()
-        } else {
-            format!("{}, tuned", self.label)
-        }
-    }
-}
+pub use crate::studies::first_passes::row::Row;
 
 /// A record, judged.
 #[derive(Debug)]
@@ -86,8 +40,12 @@ pub struct Analysis {
     pub workload: Workload,
     /// By model, in the order of the models.
     pub rows: BTreeMap<String, Vec<Row>>,
-    /// With whose outputs those of the engines are compared, by model.
-    pub references: BTreeMap<String, String>,
+    /// With what the outputs of the engines are compared, by model.
+    pub references: BTreeMap<String, Reference>,
+    /// What is to be known of a model itself, by its name: it is no engine's fault.
+    pub of_models: BTreeMap<String, OfModel>,
+    /// Backends that say who is right.
+    pub referees: Vec<String>,
     pub repeatability: Vec<Repeatability>,
     /// Which of two cells is faster.
     pub comparisons: Comparisons,
@@ -95,76 +53,113 @@ pub struct Analysis {
     pub known: BTreeMap<String, Known>,
 }
 
+/// What is to be known of a model itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct OfModel {
+    /// Outputs with values that are NaN or infinite, on which all agree, in words.
+    pub not_finite: Vec<String>,
+    /// Outputs that are the same for all inputs.
+    pub independent: Vec<String>,
+    /// Whether these are all outputs that it has.
+    pub says_little: bool,
+}
+
 impl Analysis {
     /// # Errors
     /// Fails where models, photographs, golden outputs or declarations cannot be read.
     pub fn new(workspace: &Workspace, record: Record) -> Result<Self> {
         let workload = record.workload(workspace)?;
-        let known: BTreeMap<String, Known> = workspace
-            .backends()?
+        let backends = workspace.backends()?;
+        let referees = backends.iter().filter(|b| b.is_referee);
+        let referees: Vec<String> = referees.map(|b| b.name.clone()).collect();
+        let known: BTreeMap<String, Known> = backends
             .into_iter()
             .map(|b| Ok((b.name.clone(), b.known()?)))
             .collect::<Result<_>>()?;
         let latencies = latency::summarise(record.observations());
         // What is declared is declared over all photographs of the fixtures, not over some of them.
-        let complete = workload.samples.len() >= Sample::fixtures(&workspace.fixtures())?.len();
-        let mut rows = BTreeMap::new();
-        let mut references = BTreeMap::new();
-        for model in &workload.models {
-            let cells = cells(&record, model);
-            let golden = workload.golden(model)?;
-            let is_golden = golden.is_some();
-            let (reference, engine) = match golden {
-                Some(golden) => (Some(golden), None),
-                None => likeliest(&record, model, &cells)?.unzip(),
-            };
-            let mut of_model = Vec::new();
-            for cell in cells {
-                let known = known.get(&cell.backend).cloned().unwrap_or_default();
-                of_model.push(row(
-                    &record,
-                    model,
-                    cell,
-                    reference.as_ref(),
-                    &known,
-                    &latencies,
-                )?);
-            }
-            if !complete && workload.is_of_fixtures(model)? {
-                of_model
-                    .iter_mut()
-                    .for_each(|row: &mut Row| row.verdict = None);
-            }
-            if is_golden {
-                references.insert(model.name.clone(), model.golden_from.clone());
-            } else if let Some(engine) = &engine {
-                for row in &mut of_model {
-                    row.verdict = match row.verdict.take() {
-                        Some(_) if row.cell == *engine => Some(ExpectationVerdict::Reference),
-                        verdict => verdict.map(ExpectationVerdict::against_an_engine),
-                    };
-                }
-                let label = row_label(&record, model, engine);
-                references.insert(model.name.clone(), label);
-            }
-            rows.insert(model.name.clone(), of_model);
-        }
-        let repeatability = repeatability::judge(record.observations());
-        Ok(Self {
-            record,
-            workload,
-            rows,
-            references,
-            repeatability,
+        let is_complete = workload.samples.len() >= Sample::fixtures(&workspace.fixtures())?.len();
+        let mut analysis = Self {
+            rows: BTreeMap::new(),
+            references: BTreeMap::new(),
+            of_models: BTreeMap::new(),
+            referees,
+            repeatability: repeatability::judge(record.observations()),
             comparisons: Comparisons::of_run(&latencies),
             known,
-        })
+            record,
+            workload,
+        };
+        for model in analysis.workload.models.clone() {
+            analysis.judge(&model, &latencies, is_complete)?;
+        }
+        Ok(analysis)
     }
 
-    /// Whose outputs those of the engines are compared with.
-    pub fn reference<'a>(&'a self, model: &'a ModelDescription) -> &'a str {
-        let known = self.references.get(&model.name);
-        known.map_or(model.golden_from.as_str(), String::as_str)
+    fn judge(
+        &mut self,
+        model: &ModelDescription,
+        latencies: &[Latency],
+        is_complete: bool,
+    ) -> Result<()> {
+        let record = &self.record;
+        let cells = cells(record, model);
+        let label = |cell: &Cell| {
+            row_label(
+                record,
+                model,
+                &cell.default_of(),
+                self.known.get(&cell.backend),
+            )
+        };
+        let found = reference::stand_ins(record, model, &self.referees, label)?;
+        let plain = found.plain.clone();
+        let reference = match self.workload.golden(model)? {
+            Some(golden) => Reference::golden(&model.golden_from, golden),
+            None => {
+                let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
+                let mut engines = 0;
+                for cell in &cells {
+                    engines += usize::from(record.outputs(cell, &names)?.is_some());
+                }
+                Reference::of(model, found, engines)
+            }
+        };
+        let judging = Judging {
+            record,
+            model,
+            reference: &reference,
+            latencies,
+            is_complete,
+            is_fixture: self.workload.is_of_fixtures(model)?,
+        };
+        let mut rows = Vec::new();
+        for cell in cells {
+            let known = self.known.get(&cell.backend).cloned().unwrap_or_default();
+            rows.push(judging.row(cell, &known)?);
+        }
+        blame_optimizations(model, &reference, &plain, &mut rows);
+        if reference.kind == Kind::Undecided {
+            set_apart(model, &mut rows);
+        }
+        let of_model = OfModel {
+            not_finite: blame_not_finite(model, &reference, &mut rows),
+            ..independent(model, &reference, &rows)
+        };
+        self.of_models.insert(model.name.clone(), of_model);
+        self.references.insert(model.name.clone(), reference);
+        self.rows.insert(model.name.clone(), rows);
+        Ok(())
+    }
+
+    /// Whose outputs those of the engines are compared with; `None` where there are none.
+    pub fn reference(&self, model: &ModelDescription) -> Option<String> {
+        self.references.get(&model.name)?.name()
+    }
+
+    /// Why the referee gives nothing for a model.
+    pub fn refusal(&self, model: &str) -> Option<(&str, &Outcome)> {
+        reference::refusal(&self.record, model, &self.referees)
     }
 
     pub fn models(&self) -> &[ModelDescription] {
@@ -185,11 +180,10 @@ impl Analysis {
         backends.filter_map(|(name, b)| Some((name.as_str(), b.unavailable.as_deref()?)))
     }
 
-    /// Every process that did not complete.
+    /// Every process of an engine that did not complete.
     pub fn incidents(&self) -> impl Iterator<Item = &Observation> {
-        self.record
-            .observations()
-            .filter(|o| !o.process.completed())
+        let all = self.record.observations();
+        all.filter(|o| !o.process.completed())
     }
 
     /// Those of them in which the engine refuses tuned settings for this file.
@@ -199,7 +193,7 @@ impl Analysis {
 
     /// Whether the engine itself says that it does not run with the settings of the cell, never does, and
     /// runs by default. Anything else, such as a crash or what works only sometimes, is a fault.
-    fn is_refused(&self, observation: &Observation) -> bool {
+    pub(crate) fn is_refused(&self, observation: &Observation) -> bool {
         let cell = &observation.cell;
         let completes = |cell: &Cell| {
             let mut others = self.record.observations();
@@ -242,40 +236,6 @@ impl Analysis {
             inputs.join(", ")
         ))
     }
-
-    /// Everything that is not as expected, in words: empty where all is well.
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults: Vec<String> = self
-            .unavailable()
-            .map(|(backend, reason)| format!("{backend} was not measured: {reason}"))
-            .collect();
-        for (model, rows) in &self.rows {
-            for row in rows {
-                if let Some(verdict @ ExpectationVerdict::Unexpected(_)) = &row.verdict {
-                    faults.push(format!("{} on {model}: {verdict}", row.label));
-                }
-                if let Some(fault) = &row.arithmetic_fault {
-                    faults.push(format!("{} on {model}: {fault}", row.label));
-                }
-            }
-        }
-        for r in &self.repeatability {
-            let known = self.known.get(&r.backend);
-            if let Some(fault) = r.fault(known.unwrap_or(&Known::default())) {
-                let label = label(&r.backend, &r.model, r.format, self);
-                faults.push(format!("{label} on {}: {fault}", r.model));
-            }
-        }
-        let incidents = self.incidents();
-        let incidents = incidents.filter(|o| !self.is_refused(o));
-        faults.extend(incidents.map(|o| {
-            format!(
-                "{} on {}: {}",
-                o.cell.backend, o.cell.model, o.process.outcome
-            )
-        }));
-        faults
-    }
 }
 
 /// How a backend is called in the rows of a model.
@@ -286,186 +246,105 @@ pub(crate) fn label(backend: &str, model: &str, format: Format, analysis: &Analy
         .map_or_else(|| backend.into(), |r| r.label.clone())
 }
 
-/// One cell, with the fewest threads, for each backend and format that was observed on a model.
-fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
-    let mut cells: BTreeMap<(String, Format), Cell> = BTreeMap::new();
-    let warm = |o: &&Observation| !o.cell.cold_files && o.cell.entry == 0 && o.cell.is_default();
-    let of_model = |o: &&Observation| o.cell.model == model.name;
-    for observation in record.observations().filter(of_model).filter(warm) {
-        let cell = &observation.cell;
-        let entry = cells
-            .entry((cell.backend.clone(), cell.format))
-            .or_insert_with(|| cell.clone());
-        if cell.threads() < entry.threads() {
-            *entry = cell.clone();
+/// Which engines compute what the reference does as soon as they optimize nothing.
+fn blame_optimizations(
+    model: &ModelDescription,
+    reference: &Reference,
+    plain: &[(String, Outputs)],
+    rows: &mut [Row],
+) {
+    let Some(outputs) = &reference.outputs else {
+        return;
+    };
+    for row in rows {
+        let differs = row
+            .verdict
+            .as_ref()
+            .is_some_and(ExpectationVerdict::is_difference);
+        let own = plain.iter().find(|(label, _)| *label == row.label);
+        row.agrees_unoptimized =
+            differs && own.is_some_and(|(_, own)| reference::agree(model, outputs, own));
+    }
+}
+
+/// How far each engine is from each other, where there is nothing that all are compared with.
+fn set_apart(model: &ModelDescription, rows: &mut [Row]) {
+    let verdicts: Vec<Option<ExpectationVerdict>> = rows
+        .iter()
+        .map(|row| {
+            let own = row.outputs.as_ref()?;
+            let others = rows.iter().filter(|other| other.cell != row.cell);
+            let apart = others.filter_map(|other| {
+                let both = pairs(other.outputs.as_ref()?, own);
+                let found = differences(&compare(model, &both));
+                (!found.is_empty())
+                    .then(|| format!("differs from {}: {}", other.label, found.join("; ")))
+            });
+            Some(ExpectationVerdict::Undecided(apart.collect()))
+        })
+        .collect();
+    for (row, verdict) in rows.iter_mut().zip(verdicts) {
+        row.verdict = verdict;
+    }
+}
+
+/// Whose fault values are that are no numbers: the model's where the reference has the same, or for lack of one
+/// all of several engines; else that of each engine that gives them. Returns what is the model's, in words.
+fn blame_not_finite(
+    model: &ModelDescription,
+    reference: &Reference,
+    rows: &mut [Row],
+) -> Vec<String> {
+    let mut of_model: Vec<String> = Vec::new();
+    let own: Vec<_> = rows
+        .iter()
+        .map(|row| row.outputs.as_ref().map(|own| not_finite(model, own)))
+        .collect();
+    let given: Vec<_> = own.iter().flatten().collect();
+    let all_alike = given.len() > 1 && given.windows(2).all(|pair| pair[0] == pair[1]);
+    for (row, found) in rows.iter_mut().zip(&own) {
+        for found in found.iter().flatten() {
+            let text = format!(
+                "{}: {} of {} values are NaN or infinite",
+                found.output, found.not_finite, found.values
+            );
+            let compared = row.agreement.iter().flatten();
+            let is_shared = match reference.outputs {
+                Some(_) => compared
+                    .filter(|a| a.output == found.output)
+                    .all(|a| a.not_finite == 0 && a.other_shape == 0),
+                None => all_alike,
+            };
+            if !is_shared {
+                row.not_finite.push(text);
+            } else if !of_model.contains(&text) {
+                of_model.push(text);
+            }
         }
     }
-    cells.into_values().collect()
+    of_model
 }
 
-/// The engine that the others are nearest to, with its outputs: without golden ones it is likelier than
-/// any other to be right. `None` where fewer than two gave outputs.
-fn likeliest(
-    record: &Record,
-    model: &ModelDescription,
-    cells: &[Cell],
-) -> Result<Option<(Outputs, Cell)>> {
-    let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
-    let mut found = Vec::new();
-    for cell in cells {
-        if let Some(outputs) = record.outputs(cell, &names)? {
-            found.push((outputs, cell));
-        }
-    }
-    if found.len() < 2 {
-        return Ok(None);
-    }
-    let distance = |a: &Outputs| -> f64 {
-        let others = found.iter().flat_map(|(b, _)| compare(model, &pairs(b, a)));
-        others.map(|a| a.distance()).sum()
+/// Which outputs do not depend on the input: as the reference has it, or for lack of one every engine.
+fn independent(model: &ModelDescription, reference: &Reference, rows: &[Row]) -> OfModel {
+    let own = rows.iter().filter_map(|row| row.outputs.as_ref());
+    let asked: Vec<&Outputs> = match &reference.outputs {
+        Some(outputs) => vec![outputs],
+        None => own.collect(),
     };
-    let distances: Vec<f64> = found.iter().map(|(outputs, _)| distance(outputs)).collect();
-    let nearest = (0..found.len()).min_by(|&a, &b| distances[a].total_cmp(&distances[b]));
-    Ok(nearest.map(|place| {
-        let (outputs, cell) = found.swap_remove(place);
-        (outputs, cell.clone())
-    }))
-}
-
-fn row(
-    record: &Record,
-    model: &ModelDescription,
-    cell: Cell,
-    golden: Option<&Outputs>,
-    known: &Known,
-    latencies: &[Latency],
-) -> Result<Row> {
-    let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
-    let outputs = record.outputs(&cell, &names)?;
-    let agreement = outputs.as_ref().zip(golden).map(|(outputs, golden)| {
-        let pairs = pairs(golden, outputs);
-        compare(model, &pairs)
-    });
-    let detections: BTreeMap<String, Vec<Detection>> = match (&model.detection, &outputs) {
-        (Some(spec), Some(outputs)) => outputs
-            .iter()
-            .map(|(image, tensors)| (image.clone(), spec.detect(model, tensors)))
-            .collect(),
-        _ => BTreeMap::new(),
-    };
-    let golden_faces = model.detection.as_ref().zip(golden).map(|(spec, golden)| {
-        golden
-            .iter()
-            .filter_map(|(image, tensors)| {
-                Some(compare_detections(
-                    &spec.detect(model, tensors),
-                    detections.get(image)?,
-                ))
-            })
-            .fold(DetectionAgreement::default(), |all, one| all.and(&one))
-    });
-    let golden_faces = golden_faces.filter(|_| outputs.is_some());
-    let golden_classes = model
-        .classification
-        .as_ref()
-        .zip(golden)
-        .map(|(spec, golden)| {
-            golden
-                .iter()
-                .filter_map(|(image, tensors)| {
-                    let own = outputs.as_ref()?.get(image)?;
-                    Some(spec.compare(model, tensors, own))
-                })
-                .fold(ClassAgreement::default(), ClassAgreement::and)
-        });
-    let golden_classes = golden_classes.filter(|_| outputs.is_some());
-    let flags = &record.run.machine.cpu_flags;
-    // What is declared is declared over all photographs.
-    let seen_all = outputs
-        .as_ref()
-        .zip(golden)
-        .is_some_and(|(o, g)| o.len() >= g.len());
-    let verdict = agreement.as_ref().filter(|_| seen_all).map(|agreement| {
-        expectation::judge(
-            model,
-            cell.format,
-            agreement,
-            golden_faces.as_ref(),
-            known,
-            flags,
-        )
-    });
-    let arithmetic = record.backends.get(&cell.backend).and_then(|backend| {
-        let found = backend
-            .arithmetic
-            .iter()
-            .find(|(of, _)| of.model == cell.model && of.format == cell.format);
-        found.map(|(_, arithmetic)| arithmetic.clone())
-    });
-    let arithmetic_fault = match &arithmetic {
-        Some(Ok(ran)) => expectation::judge_arithmetic(model, cell.format, ran, known).err(),
-        _ => None,
-    };
-    let same_file = |l: &&Latency| {
-        l.cell.backend == cell.backend && l.cell.model == cell.model && l.cell.format == cell.format
-    };
-    Ok(Row {
-        label: row_label(record, model, &cell),
-        outputs,
-        arithmetic,
-        arithmetic_fault,
-        agreement,
-        verdict,
-        golden_faces,
-        golden_classes,
-        detections,
-        latency: latencies
-            .iter()
-            .filter(same_file)
-            .filter(|l| !l.cell.cold_files && l.cell.entry == 0 && l.cell.is_default())
-            .map(|l| (l.cell.threads(), l.clone()))
-            .collect(),
-        tuned: latencies
-            .iter()
-            .filter(same_file)
-            .filter(|l| !l.cell.is_default())
-            .map(|l| (l.cell.threads(), l.clone()))
-            .collect(),
-        tuned_same_bits: same_bits(record, &cell),
-        cold: latencies
-            .iter()
-            .filter(same_file)
-            .find(|l| l.cell.cold_files)
-            .cloned(),
-        cell,
-    })
-}
-
-/// Whether the tuned cell gave the same bits as this default one, photograph by photograph.
-fn same_bits(record: &Record, default: &Cell) -> Option<bool> {
-    let process = |wanted: &dyn Fn(&Cell) -> bool| {
-        let agreement = |o: &&Observation| {
-            o.purpose == Purpose::Agreement && o.process.completed() && wanted(&o.cell)
-        };
-        record.observations().find(agreement).map(|o| &o.process)
-    };
-    let own = process(&|cell| cell == default)?;
-    let tuned = process(&|cell| !cell.is_default() && cell.default_of() == *default)?;
-    own.same_bits(tuned)
-}
-
-/// The format is part of the name only where it is not the one that the engine's users choose.
-fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) -> String {
-    let description = record
-        .backends
-        .get(&cell.backend)
-        .and_then(|b| b.description.as_ref());
-    let usual =
-        description.and_then(|d| d.formats.iter().find(|f| model.artifacts.contains_key(f)));
-    if usual.is_none_or(|f| *f == cell.format) {
-        cell.backend.clone()
-    } else {
-        format!("{} ({})", cell.backend, cell.format.key())
+    let mut found = asked
+        .iter()
+        .map(|outputs| independent_of_input(model, outputs));
+    let first = found.next().unwrap_or_default();
+    let others: Vec<Vec<String>> = found.collect();
+    let independent: Vec<String> = first
+        .into_iter()
+        .filter(|name| others.iter().all(|names| names.contains(name)))
+        .collect();
+    OfModel {
+        says_little: independent.len() == model.outputs.len() && !independent.is_empty(),
+        independent,
+        ..OfModel::default()
     }
 }
 
@@ -495,7 +374,8 @@ mod tests {
         assert_eq!(counts(&[&tuned])?, [1, 0]);
         let mut fails = works.clone();
         fails.process.outcome = Outcome::Failed(Error::unsupported("x"));
-        assert_eq!(counts(&[&fails, &tuned])?, [2, 0]);
+        // In the same words, so that it is said once.
+        assert_eq!(counts(&[&fails, &tuned])?, [1, 0]);
         // What works only sometimes, or ends without a word, is no refusal.
         let mut sometimes = tuned.clone();
         sometimes.process.outcome = Outcome::Completed;

@@ -33,11 +33,24 @@ pub fn chosen(workspace: &Workspace) -> Result<Tuned> {
 /// # Errors
 /// Fails as [`chosen`], and where an engine that runs does not know one of its settings.
 pub fn tuned(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<String, Vec<Knobs>>> {
+    let tuned = checked(workspace, backends)?;
+    let variants = backends
+        .iter()
+        .map(|backend| (backend.name.clone(), tuned.of(&backend.name)))
+        .filter(|(_, knobs)| *knobs != Knobs::default());
+    Ok(variants.map(|(name, knobs)| (name, vec![knobs])).collect())
+}
+
+/// The settings that `tuned.toml` recommends, every one of them known to its engine: of a misspelled one
+/// nothing is measured before it is said.
+///
+/// # Errors
+/// As [`tuned`].
+pub fn checked(workspace: &Workspace, backends: &[Backend]) -> Result<Tuned> {
     let tuned = chosen(workspace)?;
-    let mut variants = BTreeMap::new();
     for backend in backends {
-        let knobs = tuned.of(&backend.name);
-        if knobs == Knobs::default() {
+        let is_named = tuned.all().any(|(name, ..)| name == backend.name);
+        if !is_named {
             continue;
         }
         // Why it does not run is said, and recorded, where it is measured.
@@ -46,9 +59,8 @@ pub fn tuned(workspace: &Workspace, backends: &[Backend]) -> Result<BTreeMap<Str
             check_knobs(&tuned, &backend.name, &description.knobs)
                 .with_context(|| format!("cannot use {}", workspace.tuned().display()))?;
         }
-        variants.insert(backend.name.clone(), vec![knobs]);
     }
-    Ok(variants)
+    Ok(tuned)
 }
 
 /// Every engine that is named is one that there is.

@@ -5,10 +5,17 @@ pub mod analysis;
 pub mod arguments;
 pub mod chosen;
 pub mod error_rates;
+pub mod findings;
 pub mod judge;
+#[cfg(test)]
+pub(crate) mod made_up;
 pub mod measure;
 pub mod picture;
 pub mod plots;
+pub mod reference;
 pub mod report;
+pub mod row;
+pub mod sanity;
+pub mod untimed;
 pub mod verdict;
 pub mod words;

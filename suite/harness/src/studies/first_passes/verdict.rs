@@ -8,7 +8,9 @@ use firstpass_statistics::{
     median,
     steady::Class,
 };
-use firstpass_trial::{expectation::ExpectationVerdict, observation::Cell};
+use firstpass_trial::{
+    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell, outputs::Outputs,
+};
 
 use crate::{
     page::{
@@ -23,60 +25,117 @@ use crate::{
             headlines::{Answer, headlines},
             latency::{Figure, Latency},
         },
+        reference::Kind,
         words,
     },
 };
 
-/// One paragraph a model.
-pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
-    analysis
-        .models()
-        .iter()
-        .map(|model| {
-            let rows = analysis.rows(model);
-            let mut sentences = agreement(&markdown::text(analysis.reference(model)), rows);
-            sentences.extend(first_passes(rows));
-            sentences.extend(unsteady(rows));
-            sentences.extend(fastest(&analysis.comparisons, rows));
-            format!(
-                "**{}.** {}",
-                markdown::text(&model.title),
-                sentences.join(" ")
-            )
-        })
-        .collect()
+/// Who agrees, in a paragraph for each model.
+pub(crate) fn of_agreement(analysis: &Analysis) -> Vec<String> {
+    paragraphs(analysis, |model| {
+        let reference = analysis.reference(model);
+        let reference = markdown::text(reference.as_deref().unwrap_or("each other"));
+        agreement(
+            &reference,
+            analysis.rows(model),
+            says_little(analysis, model),
+        )
+    })
 }
 
-/// What is wrong, in one sentence.
-pub(crate) fn health(analysis: &Analysis) -> String {
-    let faults = analysis.faults();
-    let differing: Vec<&str> = analysis
-        .rows
-        .values()
-        .flatten()
-        .filter(|row| matches!(row.verdict, Some(ExpectationVerdict::Differs(_))))
-        .map(|row| row.label.as_str())
-        .collect();
-    if faults.is_empty() && !differing.is_empty() {
-        return format!(
-            "Nothing failed, and the same input gave the same bits in every pass of every process. But \
-             other outputs than those of the engine that the others are nearest to come from {}; which \
-             are right only golden outputs can tell.",
-            list(&differing)
-        );
-    }
-    if faults.is_empty() {
-        let rows = analysis.rows.values().map(Vec::len).sum::<usize>();
-        return format!(
-            "Everything is as expected: all {rows} rows gave outputs, the same input gave the same \
-             bits in every pass of every process, and whatever differs is declared with its cause."
-        );
-    }
-    let list: Vec<String> = faults.iter().map(|fault| format!("- ⚠ {fault}")).collect();
-    format!("Not everything is as expected:\n\n{}", list.join("\n"))
+/// Whose first passes are slow and who is fastest, in a paragraph for each model.
+pub(crate) fn of_time(analysis: &Analysis) -> Vec<String> {
+    paragraphs(analysis, |model| {
+        let rows = analysis.rows(model);
+        let mut sentences = first_passes(rows);
+        sentences.extend(unsteady(rows));
+        sentences.extend(fastest(&analysis.comparisons, rows));
+        sentences
+    })
 }
 
-fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
+fn paragraphs(
+    analysis: &Analysis,
+    sentences: impl Fn(&ModelDescription) -> Vec<String>,
+) -> Vec<String> {
+    let of_model = |model: &ModelDescription| {
+        let sentences = sentences(model);
+        let title = markdown::text(&model.title);
+        (!sentences.is_empty()).then(|| format!("**{title}.** {}", sentences.join(" ")))
+    };
+    analysis.models().iter().filter_map(of_model).collect()
+}
+
+/// What was seen to hold, and no more than that; `None` where anything was found wrong.
+pub(crate) fn what_holds(analysis: &Analysis) -> Option<String> {
+    if !analysis.findings().is_empty() {
+        return None;
+    }
+    let rows: Vec<&Row> = analysis.rows.values().flatten().collect();
+    let is_declared = |row: &&Row| matches!(row.verdict, Some(ExpectationVerdict::Declared { .. }));
+    let is_golden = |model: &ModelDescription| {
+        let reference = analysis.references.get(&model.name);
+        reference.is_some_and(|reference| matches!(reference.kind, Kind::Golden(_)))
+    };
+    let all_golden = analysis.models().iter().all(is_golden);
+    let is_judged = rows.iter().all(|row| row.verdict.is_some());
+    let same_bits = "the same input gave the same bits in every pass of every process";
+    let gave = match rows.len() {
+        1 => "its one row gave outputs".to_owned(),
+        all => format!("all {all} rows gave outputs"),
+    };
+    if analysis.record.run.duration_s.is_none() {
+        return Some(format!(
+            "The run was interrupted. As far as it came, {gave}, and {same_bits}."
+        ));
+    }
+    if all_golden && is_judged {
+        let last = if rows.iter().any(is_declared) {
+            "whatever differs is declared with its cause"
+        } else {
+            "all outputs are the golden ones"
+        };
+        return Some(format!(
+            "Everything is as expected: {gave}, {same_bits}, and {last}."
+        ));
+    }
+    let agreed = if is_judged {
+        "nothing that was compared differs"
+    } else {
+        "not everything had something to be compared with"
+    };
+    Some(format!(
+        "Nothing was seen to be wrong: {gave}, {same_bits}, and {agreed}."
+    ))
+}
+
+/// What stands in for golden outputs, and what the referee says where it gives none.
+pub(crate) fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
+    let reference = analysis.references.get(&model.name)?;
+    if analysis.rows(model).iter().all(|row| row.outputs.is_none()) {
+        return None;
+    }
+    let mut text = reference.explanation()?;
+    let inputs = analysis.samples().len();
+    let compared = reference.outputs.as_ref().map_or(inputs, Outputs::len);
+    if compared < inputs {
+        text += &format!(
+            " That is so for {compared} of {inputs} inputs; for more give a longer `--budget`."
+        );
+    }
+    if let Some((name, outcome)) = analysis.refusal(&model.name) {
+        text += &format!(" The referee ({name}) gives no outputs: {outcome}.");
+    }
+    Some(text)
+}
+
+/// Whether outputs are the same whatever the input, so that engines may agree on them for nothing.
+fn says_little(analysis: &Analysis, model: &ModelDescription) -> bool {
+    let facts = analysis.of_models.get(&model.name);
+    facts.is_some_and(|facts| facts.says_little)
+}
+
+fn agreement(reference: &str, rows: &[Row], says_little: bool) -> Vec<String> {
     let labels = |wanted: &dyn Fn(&ExpectationVerdict) -> bool| -> Vec<&str> {
         rows.iter()
             .filter(|r| r.verdict.as_ref().is_some_and(wanted))
@@ -84,12 +143,19 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
             .collect()
     };
     let mut sentences = Vec::new();
+    if says_little {
+        sentences.push("⚠ No output depends on the input, so that agreement says little.".into());
+    }
+    let alike = labels(&|v| matches!(v, ExpectationVerdict::Undecided(how) if how.is_empty()));
+    if alike.len() > 1 && alike.len() == rows.iter().filter(|r| r.outputs.is_some()).count() {
+        sentences.push(format!("{} agree with each other.", words::list(&alike)));
+    }
     let exact = labels(&|v| *v == ExpectationVerdict::Exact);
     if !exact.is_empty() {
         let verb = if exact.len() == 1 { "gives" } else { "give" };
         sentences.push(format!(
             "{} {verb} exactly the integers of {reference}.",
-            list(&exact)
+            words::list(&exact)
         ));
     }
     let rounded = labels(&|v| *v == ExpectationVerdict::FloatRounding);
@@ -101,7 +167,7 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
         };
         sentences.push(format!(
             "{} {verb} with {reference} up to the rounding of f32.",
-            list(&rounded)
+            words::list(&rounded)
         ));
     }
     for row in rows {
@@ -122,12 +188,17 @@ fn agreement(reference: &str, rows: &[Row]) -> Vec<String> {
                     100.0 * exact
                 ));
             }
-            Some(ExpectationVerdict::Differs(how)) => {
-                sentences.push(format!(
-                    "{} differs: {}.",
-                    row.label,
-                    markdown::text(&how.join("; "))
-                ));
+            Some(verdict @ ExpectationVerdict::Differs(_)) => {
+                let verdict = markdown::text(&verdict.to_string());
+                let mut text = format!("⚠ {} {verdict}", row.label);
+                if row.agrees_unoptimized {
+                    text += "; its optimizations do this, because without them it agrees";
+                }
+                sentences.push(text + ".");
+            }
+            Some(ExpectationVerdict::Undecided(how)) if !how.is_empty() => {
+                let how = markdown::text(&how.join(", and "));
+                sentences.push(format!("⚠ {} {how}.", row.label));
             }
             Some(ExpectationVerdict::Unexpected(_)) => {
                 sentences.push(format!("⚠ {} is **not as expected**.", row.label));
@@ -184,11 +255,11 @@ fn first_passes(rows: &[Row]) -> Vec<String> {
         let slow: Vec<&str> = slow.iter().map(String::as_str).collect();
         sentences.push(format!(
             "Pass 1 is slow, in units of the steady time: {}.",
-            list(&slow)
+            words::list(&slow)
         ));
     }
     if !not_slow.is_empty() {
-        sentences.push(format!("Pass 1 is not slow on {}.", list(&not_slow)));
+        sentences.push(format!("Pass 1 is not slow on {}.", words::list(&not_slow)));
     }
     for (label, first) in with(FirstPassVerdict::Open) {
         sentences.push(format!(
@@ -218,7 +289,7 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
                     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
                     sentences.push(format!(
                         "The processes of {label} with {threads} provably differ: {}.",
-                        list(&groups)
+                        words::list(&groups)
                     ));
                 }
                 CellClass::Of(Class::NoSteadyState) => {
@@ -226,6 +297,7 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
                 }
                 CellClass::Of(_) => {}
             }
+            sentences.extend(words::perhaps_the_machine(joint));
         }
     }
     sentences
@@ -323,7 +395,7 @@ fn first_of(
         all.extend(alike.iter().map(String::as_str));
         format!(
             "{} are fastest {what}, with no difference of more than {:.0} % between them",
-            list(&all),
+            words::list(&all),
             100.0 * figure.resolution()
         )
     };
@@ -409,11 +481,79 @@ pub(crate) fn still_open(analysis: &Analysis) -> Option<String> {
     ))
 }
 
-/// `a`, `a and b`, `a, b and c`.
-fn list(items: &[&str]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => (*one).into(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::studies::first_passes::judge::latency::{
+        summarise,
+        tests::{observation, times},
+    };
+
+    /// Engines with the steady time of each of their rounds; `None` where a round has none of the engine.
+    fn latencies(engines: &[(&str, &[Option<f64>])]) -> Vec<Latency> {
+        let mut observations = Vec::new();
+        for (backend, levels) in engines {
+            for (round, level) in levels.iter().enumerate() {
+                let Some(level) = level else { continue };
+                let mut process = observation(round, &times(&[*level], *level));
+                process.cell.backend = (*backend).to_owned();
+                observations.push(process);
+            }
+        }
+        summarise(&observations)
+    }
+
+    fn fastest_of(engines: &[(&str, &[Option<f64>])]) -> Option<String> {
+        let latencies = latencies(engines);
+        let rows: Vec<Row> = latencies
+            .iter()
+            .map(|latency| Row {
+                latency: BTreeMap::from([(1, latency.clone())]),
+                ..Row::without_outputs(latency.cell.clone())
+            })
+            .collect();
+        let comparisons = Comparisons::of_run(&latencies);
+        first_of(
+            &comparisons,
+            &rows,
+            1,
+            "in the steady state",
+            Figure::Steady,
+        )
+    }
+
+    #[test]
+    fn who_is_fastest_is_named_with_what_the_next_takes() {
+        let said = fastest_of(&[("a", &[Some(20.0); 6]), ("b", &[Some(10.0); 6])]);
+        let said = said.unwrap_or_default();
+        assert!(
+            said.starts_with("b (10.00 ms) is fastest in the steady state"),
+            "{said}"
+        );
+        assert!(said.contains("2.00× faster than a"), "{said}");
+        let alike = fastest_of(&[("a", &[Some(10.0); 12]), ("b", &[Some(10.0); 12])]);
+        let alike = alike.unwrap_or_default();
+        assert!(
+            alike.contains("are fastest") && alike.contains("no difference"),
+            "{alike}"
+        );
+        assert_eq!(fastest_of(&[("a", &[Some(10.0); 6])]), None, "one alone");
+    }
+
+    /// An engine that was measured in quiet rounds only has the smallest median, and is slower within each of
+    /// them.
+    #[test]
+    fn nobody_is_called_fastest_who_is_slower_within_rounds() {
+        let quiet: [Option<f64>; 12] = [11.0; 12].map(Some);
+        let all: Vec<Option<f64>> = (0..30)
+            .map(|round| Some(if round < 12 { 10.0 } else { 20.0 }))
+            .collect();
+        let said = fastest_of(&[("a", &quiet), ("b", &all)]).unwrap_or_default();
+        let medians = latencies(&[("a", &quiet), ("b", &all)]);
+        let of = |at: usize| median(medians[at].by_round(Figure::Steady).into_values());
+        assert!(of(0) < of(1), "the median of a is the smaller one");
+        assert!(said.starts_with("b ("), "{said}");
     }
 }

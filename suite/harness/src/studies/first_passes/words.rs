@@ -1,10 +1,16 @@
 //! What is said of an early pass, in a table and in a sentence.
 
-use firstpass_statistics::comparison::Comparison;
+pub(crate) use crate::page::numbers::list;
+
+use firstpass_statistics::{
+    comparison::Comparison,
+    joint::{CellClass, Joint},
+    steady::Class,
+};
 
 use crate::{
     page::numbers::{times, times_with_interval},
-    studies::first_passes::judge::first_pass::FirstPass,
+    studies::first_passes::judge::{first_pass::FirstPass, latency::Latency},
 };
 
 /// `1.39× (1.33–1.45×)`
@@ -35,6 +41,35 @@ pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a Comparison>) -> Str
         Some(more) => format!("about {more} more processes would tell"),
         None => "a thousand processes would hardly tell".into(),
     }
+}
+
+/// Where processes were restless, that this may be the machine's doing, and how to tell.
+pub(crate) fn perhaps_the_machine(joint: &Joint) -> Option<String> {
+    is_in_doubt(joint).then(|| {
+        format!(
+            "That may be the machine's doing: {} of {} processes changed their speed midway, each at a pass of \
+             its own. Measure again when nothing else runs, or with `--pin`; what is the engine's comes again.",
+            joint.restless, joint.processes
+        )
+    })
+}
+
+/// Whether something else on the machine may have made a class of what is flat by itself.
+fn is_in_doubt(joint: &Joint) -> bool {
+    let class = &joint.class;
+    let is_unsteady = matches!(class, CellClass::Mixed(_)) || class.is(Class::NoSteadyState);
+    is_unsteady && joint.restless > 0
+}
+
+/// `mixed (5 flat, 2 no steady state), perhaps by the machine`
+pub(crate) fn class(latency: &Latency) -> String {
+    let in_doubt = latency.joint.as_ref().is_some_and(is_in_doubt);
+    let doubt = if in_doubt {
+        ", perhaps by the machine"
+    } else {
+        ""
+    };
+    latency.class() + doubt
 }
 
 #[cfg(test)]
@@ -80,6 +115,36 @@ mod tests {
             outlook([&slow_to_tell(0.3).0, &slow_to_tell(9.0).0]),
             "a thousand processes would hardly tell"
         );
+    }
+
+    fn joint(class: CellClass, restless: usize) -> Joint {
+        Joint {
+            class,
+            agreeing: 5,
+            processes: 7,
+            restless,
+            segments: Vec::new(),
+            steady: None,
+            noise: 0.01,
+            each: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_single_processes_did_may_be_the_machines_doing() {
+        let mixed = || CellClass::Mixed(vec![(Class::Flat, 5), (Class::NoSteadyState, 2)]);
+        let said = perhaps_the_machine(&joint(mixed(), 2)).unwrap_or_default();
+        assert!(
+            said.contains("2 of 7 processes") && said.contains("--pin"),
+            "{said}"
+        );
+        let none = CellClass::Of(Class::NoSteadyState);
+        assert!(perhaps_the_machine(&joint(none.clone(), 4)).is_some());
+        // What all have in common is the engine's.
+        assert_eq!(perhaps_the_machine(&joint(none, 0)), None);
+        assert_eq!(perhaps_the_machine(&joint(mixed(), 0)), None);
+        let flat = CellClass::Of(Class::Flat);
+        assert_eq!(perhaps_the_machine(&joint(flat, 1)), None);
     }
 
     /// A ratio of 1.3 of three processes whose logarithms have this standard deviation.

@@ -84,6 +84,8 @@ pub fn try_settings(
             variants,
             first_format_only: true,
             agreement_only: BTreeSet::new(),
+            seek_reference: false,
+            asked_budget_s: None,
         })?;
         let budget_s = settings.budget_s * share;
         Race {

@@ -17,6 +17,7 @@ use crate::{
             first_pass::{FirstPass, FirstPassVerdict},
             latency::{Latency, summarise},
         },
+        first_passes::reference::agree,
         zoo::{MeasuredModel, MissingFile, Zoo},
     },
 };
@@ -34,6 +35,16 @@ pub struct Row<'a> {
     pub agreement: Option<Vec<Agreement>>,
     /// By photograph, for a detector that gave outputs.
     pub faces: BTreeMap<String, Vec<Detection>>,
+    /// Whose outputs its own are, and whose not, of a model without golden ones.
+    pub others: Others,
+    outputs: Option<Outputs>,
+}
+
+/// The other engines on a model, by whether they agree with one: in integers, and in floats up to rounding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Others {
+    pub alike: Vec<String>,
+    pub unlike: Vec<String>,
 }
 
 /// What an engine took, or why that is not known, in its own words.
@@ -75,9 +86,77 @@ pub fn judge(zoo: &Zoo) -> Vec<Row<'_>> {
     let pairs = models
         .iter()
         .flat_map(|model| engines.iter().map(move |engine| (*model, *engine)));
-    pairs
+    let mut rows: Vec<Row> = pairs
         .map(|(model, (backend, record))| row(zoo, model, backend, record, &latencies))
-        .collect()
+        .collect();
+    let others: Vec<Others> = rows.iter().map(|row| others(row, &rows)).collect();
+    for (row, others) in rows.iter_mut().zip(others) {
+        row.others = others;
+    }
+    rows
+}
+
+fn others(row: &Row, rows: &[Row]) -> Others {
+    let mut others = Others::default();
+    let Some(own) = row.outputs.as_ref().filter(|_| row.agreement.is_none()) else {
+        return others;
+    };
+    let model = &row.model.description;
+    let same_model =
+        |other: &&Row| other.model.description.name == model.name && other.backend != row.backend;
+    for other in rows.iter().filter(same_model) {
+        let Some(outputs) = &other.outputs else {
+            continue;
+        };
+        let side = if agree(model, own, outputs) {
+            &mut others.alike
+        } else {
+            &mut others.unlike
+        };
+        side.push(other.backend.to_owned());
+    }
+    others
+}
+
+/// A detector that finds another number of faces than all of at least two others, which agree on theirs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LoneFaces {
+    pub title: String,
+    pub backend: String,
+    pub sample: String,
+    pub found: usize,
+    pub others: usize,
+}
+
+/// Every detector that is alone with its faces, the furthest off first.
+pub fn lone_faces(rows: &[Row]) -> Vec<LoneFaces> {
+    let mut lone = Vec::new();
+    for row in rows {
+        for (sample, faces) in &row.faces {
+            let others = rows.iter().filter(|other| {
+                other.model.description.name == row.model.description.name
+                    && other.backend != row.backend
+            });
+            let counts: Vec<usize> = others
+                .filter_map(|other| Some(other.faces.get(sample)?.len()))
+                .collect();
+            let [first, rest @ ..] = &counts[..] else {
+                continue;
+            };
+            let agreed = !rest.is_empty() && rest.iter().all(|count| count == first);
+            if agreed && faces.len() != *first {
+                lone.push(LoneFaces {
+                    title: row.model.description.title.clone(),
+                    backend: row.backend.into(),
+                    sample: sample.clone(),
+                    found: faces.len(),
+                    others: *first,
+                });
+            }
+        }
+    }
+    lone.sort_by_key(|one| std::cmp::Reverse(one.found.abs_diff(one.others)));
+    lone
 }
 
 fn row<'a>(
@@ -114,6 +193,8 @@ fn row<'a>(
                 (sample.clone(), spec.detect(&model.description, tensors))
             })
             .collect(),
+        others: Others::default(),
+        outputs,
     }
 }
 
@@ -243,8 +324,8 @@ fn answer(backend: &str, rows: &[&Row]) -> Answer {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use anyhow::Result;
-    use firstpass_probe::{Description, EngineInfo, Error, Knobs, THREADS};
+    use anyhow::{Context, Result, anyhow};
+    use firstpass_probe::{Description, EngineInfo, Error, Knobs, THREADS, Tensor};
 
     use super::*;
     use crate::{
@@ -254,7 +335,7 @@ pub(crate) mod tests {
             zoo::{Made, Missing},
         },
     };
-    use firstpass_trial::observation::Outcome;
+    use firstpass_trial::{detection::BBox, observation::Outcome};
 
     fn measured(name: &str) -> Result<MeasuredModel> {
         let text = format!(
@@ -344,6 +425,62 @@ pub(crate) mod tests {
         assert!(words(&rows[2]).contains("no such operator"));
         let expected = "reads torchscript, and the model is there as onnx";
         assert_eq!(words(&rows[3]), expected);
+        Ok(())
+    }
+
+    /// Engines on model `a` of which each finds so many faces, and gives outputs of which only equal ones agree.
+    pub(crate) fn detectors<'a>(zoo: &'a Zoo, found: &[(&'a str, usize)]) -> Result<Vec<Row<'a>>> {
+        let model = zoo.models.last().context("model a")?;
+        let face = Detection {
+            bbox: BBox {
+                left: 0.0,
+                top: 0.0,
+                right: 1.0,
+                bottom: 1.0,
+            },
+            score: 0.9,
+        };
+        let mut rows = Vec::new();
+        for (backend, count) in found {
+            let tensor = Tensor::new(&[1, 2], vec![1.0, *count as f32]);
+            let tensor = tensor.map_err(|error| anyhow!("{error}"))?;
+            let sample = || "crowd".to_owned();
+            rows.push(Row {
+                model,
+                backend,
+                default: Timed::Failed("not timed".into()),
+                tuned: None,
+                agreement: None,
+                faces: BTreeMap::from([(sample(), vec![face; *count])]),
+                others: Others::default(),
+                outputs: Some(Outputs::from([(sample(), vec![tensor])])),
+            });
+        }
+        let others: Vec<Others> = rows.iter().map(|row| others(row, &rows)).collect();
+        for (row, others) in rows.iter_mut().zip(others) {
+            row.others = others;
+        }
+        Ok(rows)
+    }
+
+    #[test]
+    fn a_detector_that_is_alone_with_its_faces_is_named() -> Result<()> {
+        let zoo = zoo()?;
+        let rows = detectors(&zoo, &[("p", 1), ("q", 1320), ("r", 1)])?;
+        let lone = lone_faces(&rows);
+        let [one] = &lone[..] else {
+            panic!("one is alone: {lone:?}");
+        };
+        assert_eq!(
+            (one.backend.as_str(), one.found, one.others),
+            ("q", 1320, 1)
+        );
+        assert_eq!(rows[0].others.alike, ["r"]);
+        assert_eq!(rows[1].others.unlike, ["p", "r"]);
+        // All alike; and of two that differ neither is alone.
+        assert!(lone_faces(&detectors(&zoo, &[("p", 1), ("q", 1), ("r", 1)])?).is_empty());
+        assert!(lone_faces(&detectors(&zoo, &[("p", 1), ("q", 2)])?).is_empty());
+        assert!(lone_faces(&detectors(&zoo, &[("p", 1), ("q", 2), ("r", 3)])?).is_empty());
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use firstpass_statistics::bootstrap::Estimate;
 use crate::{
     page::{
         markdown::image,
-        numbers::{milliseconds, times},
+        numbers::{list, milliseconds, times},
         table::Table,
         write_file,
     },
@@ -22,7 +22,7 @@ use crate::{
         },
         zoo::{
             MissingFile, Zoo,
-            judge::{Answer, Row, Timed, Titled, Verdicts, answers, judge},
+            judge::{Answer, Others, Row, Timed, Titled, Verdicts, answers, judge, lone_faces},
             plot,
         },
     },
@@ -62,6 +62,7 @@ pub(crate) fn files(zoo: &Zoo) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         files.insert(PLOT.into(), svg.into_bytes());
     }
     parts.push(Table::new(HEADER).rows(lines(&rows)).markdown());
+    parts.extend(nonsense(&rows));
     parts.extend(faces(&rows));
     parts.push("## Do other models do it?".into());
     parts.push(sentences(&rows).join("\n\n"));
@@ -69,13 +70,20 @@ pub(crate) fn files(zoo: &Zoo) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(files)
 }
 
-/// What the report says of the page.
-pub(crate) fn section(zoo: &Zoo) -> String {
-    let answers: Vec<String> = sentences(&judge(zoo));
-    format!(
-        "## Other models\n\nOf the models that [{PAGE}]({PAGE}) shows:\n\n{}",
-        answers.join("\n\n")
-    )
+/// On how many models the first pass of each engine is slow.
+pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
+    let rows = judge(zoo);
+    let engines = answers(&rows).into_iter();
+    let engines = engines.filter(|a| a.first.models() > 0).map(|answer| {
+        format!(
+            "{} on {} of {}",
+            called(&answer.backend),
+            answer.first.slow.len(),
+            answer.first.models()
+        )
+    });
+    let engines: Vec<String> = engines.collect();
+    format!("Models whose first pass is slow: {}.", list(&engines))
 }
 
 /// For a terminal.
@@ -184,7 +192,7 @@ fn over_steady(pass: Option<FirstPass>) -> String {
 /// The outputs against the golden ones, the worst of them.
 fn agreement(row: &Row) -> String {
     let Some(agreements) = &row.agreement else {
-        return "–".into();
+        return among_others(&row.others);
     };
     if agreements.iter().all(|a| a.bit_equal()) {
         return "the same bits".into();
@@ -202,6 +210,38 @@ fn agreement(row: &Row) -> String {
         Some(1) => format!("{cosine}, ≤ 1 step"),
         Some(most) => format!("{cosine}, ≤ {most} steps"),
     }
+}
+
+/// Of a model without golden outputs: who is right is not told.
+fn among_others(others: &Others) -> String {
+    match (&others.alike[..], &others.unlike[..]) {
+        ([], []) => "–".into(),
+        (alike, []) => format!("agree with {}", alike.join(", ")),
+        ([], unlike) => format!("⚠ differ from {}", unlike.join(", ")),
+        (alike, unlike) => format!(
+            "⚠ differ from {}, agree with {}",
+            unlike.join(", "),
+            alike.join(", ")
+        ),
+    }
+}
+
+/// Detectors that find what no other finds, said before any table of faces.
+fn nonsense(rows: &[Row]) -> Option<String> {
+    let lines = lone_faces(rows).into_iter().map(|one| {
+        format!(
+            "- ⚠ **{}** finds {} face{} of {} on `{}`, where all other engines find {}: its outputs are wrong \
+             there, or theirs are.",
+            one.backend,
+            one.found,
+            if one.found == 1 { "" } else { "s" },
+            one.title,
+            one.sample,
+            one.others
+        )
+    });
+    let lines: Vec<String> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// Nearly 1 is not 1.
@@ -351,7 +391,7 @@ pub fn write(zoo: &Zoo, folder: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::studies::zoo::judge::tests::zoo;
+    use crate::studies::zoo::judge::tests::{detectors, zoo};
 
     #[test]
     fn the_page_has_a_row_for_what_failed_and_ends_with_the_answer() -> Result<()> {
@@ -383,6 +423,23 @@ mod tests {
         }
         // The class of a series is said beside its figures.
         assert!(row("| Model b").contains("| warm-up"), "{page}");
+        Ok(())
+    }
+
+    #[test]
+    fn nonsense_is_said_to_be_nonsense() -> Result<()> {
+        let zoo = zoo()?;
+        let rows = detectors(&zoo, &[("p", 1), ("q", 1320), ("r", 1)])?;
+        let said = nonsense(&rows).unwrap_or_default();
+        assert!(
+            said.contains("**q** finds 1320 faces of Model a on `crowd`"),
+            "{said}"
+        );
+        assert_eq!(agreement(&rows[1]), "⚠ differ from p, r");
+        assert_eq!(agreement(&rows[0]), "⚠ differ from q, agree with r");
+        let alike = detectors(&zoo, &[("p", 1), ("q", 1)])?;
+        assert_eq!(nonsense(&alike), None);
+        assert_eq!(agreement(&alike[0]), "agree with q");
         Ok(())
     }
 

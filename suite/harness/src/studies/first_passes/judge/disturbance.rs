@@ -25,6 +25,10 @@ const WAITED: f64 = 0.9;
 /// are judged together with those that ran just before and after them, until so much time is covered.
 const SHORTEST_MS: f64 = 200.0;
 
+/// Where all processes together are too short for these counters, the load average tells: more programs than
+/// this wanted to run on each core. A build that has just ended leaves about one.
+const LOADED: f64 = 1.5;
+
 /// What disturbed a process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Disturbance {
@@ -32,6 +36,9 @@ pub enum Disturbance {
     Stolen(f64),
     /// The share of one CPU that other processes used while all CPUs were asked for, or nearly.
     Shared(f64),
+    /// How many programs wanted to run, on a machine of so many cores, in the minute before; the processes were
+    /// too short for counters.
+    Loaded { average: f64, cores: usize },
     /// CPU time over wall time of a pass with one thread.
     Waited(f64),
     /// Passes after the second read from the disk so many times.
@@ -46,6 +53,13 @@ impl fmt::Display for Disturbance {
             }
             Self::Shared(share) => {
                 write!(f, "other processes used {:.0} % of a CPU", 100.0 * share)
+            }
+            Self::Loaded { average, cores } => {
+                write!(
+                    f,
+                    "a load average of {average:.1} on {cores} core{}",
+                    if *cores == 1 { "" } else { "s" }
+                )
             }
             Self::Waited(share) => {
                 write!(
@@ -68,8 +82,8 @@ struct TakenShares {
 
 impl TakenShares {
     /// While the process at this place ran, and its neighbours where it was too short to tell. The processes
-    /// are in the order in which they ran; nothing is taken where all of them together are too short.
-    fn around(in_order: &[&Observation], at: usize) -> Self {
+    /// are in the order in which they ran; `None` where all of them together are too short.
+    fn around(in_order: &[&Observation], at: usize) -> Option<Self> {
         let (mut first, mut last) = (at, at);
         let sum = |first: usize, last: usize, counter: fn(&SystemCounters) -> Option<f64>| -> f64 {
             let counters = in_order[first..=last].iter().map(|o| &o.system_counters);
@@ -78,22 +92,31 @@ impl TakenShares {
         let wall = |first, last| sum(first, last, |counters| Some(counters.wall_ms));
         while wall(first, last) < SHORTEST_MS {
             if first == 0 && last + 1 == in_order.len() {
-                return Self::default();
+                return None;
             }
             first = first.saturating_sub(1);
             last = (last + 1).min(in_order.len() - 1);
         }
         let wall = wall(first, last);
-        Self {
+        Some(Self {
             stolen: sum(first, last, |counters| counters.steal_ms) / wall,
             shared: sum(first, last, |counters| counters.others_cpu_ms) / wall,
-        }
+        })
     }
 }
 
 /// What disturbed the process of an observation; empty where nothing is known to have.
-fn disturbances(observation: &Observation, taken: TakenShares) -> Vec<Disturbance> {
+fn disturbances(
+    observation: &Observation,
+    taken: Option<TakenShares>,
+    cores: usize,
+) -> Vec<Disturbance> {
     let mut found = Vec::new();
+    let average = observation.system_counters.load_average;
+    if taken.is_none() && average > LOADED * cores as f64 {
+        found.push(Disturbance::Loaded { average, cores });
+    }
+    let taken = taken.unwrap_or_default();
     if taken.stolen > STOLEN {
         found.push(Disturbance::Stolen(taken.stolen));
     }
@@ -141,8 +164,11 @@ impl Summary {
     }
 }
 
-/// Summarises the latency processes of a run.
-pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Summary {
+/// Summarises the latency processes of a run on a machine of so many cores.
+pub fn summarise<'a>(
+    observations: impl IntoIterator<Item = &'a Observation>,
+    cores: usize,
+) -> Summary {
     let observations: Vec<&Observation> = observations.into_iter().collect();
     let speed = CoreSpeed::of(observations.iter().copied());
     // Those that were started for agreement are neighbours too.
@@ -157,7 +183,7 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
         let slowdown = speed.slowdown(observation);
         summary.passes += slowdown.len();
         summary.slowed_passes += slowdown.iter().filter(|factor| **factor > 1.0).count();
-        let found = disturbances(observation, TakenShares::around(&in_order, at));
+        let found = disturbances(observation, TakenShares::around(&in_order, at), cores);
         summary.disturbed += usize::from(!found.is_empty());
         for disturbance in found {
             let same =
@@ -180,6 +206,7 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
 fn stronger(a: Disturbance, b: Disturbance) -> Disturbance {
     let strength = |d: Disturbance| match d {
         Disturbance::Stolen(share) | Disturbance::Shared(share) => share,
+        Disturbance::Loaded { average, .. } => average,
         Disturbance::Waited(share) => -share,
         Disturbance::DiskReads(count) => count as f64,
     };
@@ -194,7 +221,8 @@ mod tests {
     #[test]
     fn a_quiet_process_is_not_disturbed() {
         let quiet = observation(0, &times(&[90.0], 10.0));
-        assert_eq!(disturbances(&quiet, TakenShares::around(&[&quiet], 0)), []);
+        let taken = TakenShares::around(&[&quiet], 0);
+        assert_eq!(disturbances(&quiet, taken, 2), []);
     }
 
     #[test]
@@ -208,7 +236,7 @@ mod tests {
         }
         disturbed.process.passes[7].span.major_faults = 3;
         assert_eq!(
-            disturbances(&disturbed, TakenShares::around(&[&disturbed], 0)),
+            disturbances(&disturbed, TakenShares::around(&[&disturbed], 0), 2),
             [
                 Disturbance::Stolen(0.05),
                 Disturbance::Shared(0.4),
@@ -218,7 +246,7 @@ mod tests {
         );
         let mut quiet = observation(1, &times(&[], 10.0));
         quiet.system_counters.wall_ms = 1000.0;
-        let summary = summarise(&[disturbed, quiet]);
+        let summary = summarise(&[disturbed, quiet], 2);
         assert_eq!((summary.processes, summary.disturbed), (2, 1));
         assert!(summary.is_disturbed());
     }
@@ -239,13 +267,31 @@ mod tests {
 
     #[test]
     fn short_processes_are_judged_with_their_neighbours() {
-        let loaded = summarise(&short_processes(&[2, 3, 2, 2]));
+        let loaded = summarise(&short_processes(&[2, 3, 2, 2]), 2);
         assert_eq!((loaded.processes, loaded.disturbed), (20, 20));
         assert!(matches!(loaded.kinds[..], [(20, Disturbance::Shared(share))] if share > 0.8));
 
         // A single tick is more than a quarter of a short process, and is nothing.
-        let quiet = summarise(&short_processes(&[0, 0, 1, 0]));
+        let quiet = summarise(&short_processes(&[0, 0, 1, 0]), 2);
         assert_eq!((quiet.processes, quiet.disturbed), (20, 0));
+    }
+
+    /// As of a tiny model, whose processes take less time all together than one tick tells.
+    #[test]
+    fn where_counters_cannot_tell_the_load_does() {
+        let under = |load: f64| {
+            let mut run = short_processes(&[0]);
+            for observation in &mut run {
+                observation.system_counters.wall_ms = 5.0;
+                observation.system_counters.load_average = load;
+            }
+            summarise(&run, 2)
+        };
+        let loaded = under(6.5);
+        assert_eq!((loaded.processes, loaded.disturbed), (20, 20));
+        let words = loaded.kinds[0].1.to_string();
+        assert_eq!(words, "a load average of 6.5 on 2 cores");
+        assert_eq!(under(2.0).disturbed, 0);
     }
 
     #[test]
@@ -256,7 +302,7 @@ mod tests {
         }
         // In whichever order a record keeps them.
         run.reverse();
-        let disturbed = summarise(&run).disturbed;
+        let disturbed = summarise(&run, 2).disturbed;
         assert!((10..=14).contains(&disturbed), "{disturbed}");
     }
 }

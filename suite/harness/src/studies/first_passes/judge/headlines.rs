@@ -1,7 +1,10 @@
 //! The questions that a reader looks at first, and whether a run answers them: which engine is fastest in the
 //! steady state and to its first answer, and whose first pass is slow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use firstpass_statistics::{comparison::Verdict, median};
 use firstpass_trial::observation::Cell;
@@ -33,6 +36,47 @@ pub enum Question {
     Tuned { cell: Cell, figure: Figure },
 }
 
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fastest {
+                model,
+                threads,
+                figure,
+            } => {
+                let s = if *threads == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "which engine is fastest on {model} with {threads} thread{s} ({figure})"
+                )
+            }
+            Self::SlowFirst(cell) => write!(f, "whether pass 1 of {} is slow", named(cell)),
+            Self::Tuned { cell, figure } => {
+                write!(
+                    f,
+                    "whether its settings make {} faster ({figure})",
+                    named(cell)
+                )
+            }
+        }
+    }
+}
+
+/// A cell as people name it: `x on m (onnx), 2 threads, a=b`.
+fn named(cell: &Cell) -> String {
+    let threads = cell.threads();
+    let s = if threads == 1 { "" } else { "s" };
+    let settings = cell.knobs.settings();
+    let settings: String = settings
+        .map(|(name, value)| format!(", {name}={value}"))
+        .collect();
+    let format = cell.format.key();
+    format!(
+        "{} on {} ({format}), {threads} thread{s}{settings}",
+        cell.backend, cell.model
+    )
+}
+
 /// What a run answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -48,6 +92,20 @@ pub enum Answer {
         /// After about how many rounds in all it would probably be answered; `None` for very many.
         rounds: Option<usize>,
     },
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fastest(cells) => {
+                let names: BTreeSet<&str> = cells.iter().map(|c| c.backend.as_str()).collect();
+                let names: Vec<&str> = names.into_iter().collect();
+                f.write_str(&names.join(" and "))
+            }
+            Self::Slow(yes) | Self::Faster(yes) => f.write_str(if *yes { "yes" } else { "no" }),
+            Self::Open { .. } => f.write_str("open"),
+        }
+    }
 }
 
 impl Answer {
@@ -132,7 +190,11 @@ fn tuned(cell: &Cell, comparisons: &Comparisons, figure: Figure) -> Option<Answe
 }
 
 /// Answered where every other engine is slower than the one that seems fastest, or does not differ from it.
-fn fastest(group: &[&Latency], comparisons: &Comparisons, figure: Figure) -> Option<Answer> {
+pub(crate) fn fastest(
+    group: &[&Latency],
+    comparisons: &Comparisons,
+    figure: Figure,
+) -> Option<Answer> {
     let time = |l: &Latency| median(l.by_round(figure).into_values());
     let timed = group.iter().filter_map(|l| Some((*l, time(l)?)));
     let best = timed.clone().min_by(|a, b| a.1.total_cmp(&b.1))?.0;
@@ -233,6 +295,20 @@ mod tests {
         let other = run(&[("a", 50.0, 20.0, 0.0), ("b", 50.0, 10.0, 0.0)], 4);
         assert!(contradicts(steady(&one), steady(&other)));
         assert!(!contradicts(steady(&one), steady(&one)));
+    }
+
+    #[test]
+    fn questions_and_answers_are_words() {
+        let answers = run(&[("a", 50.0, 10.0, 0.0), ("b", 50.0, 20.0, 0.0)], 4);
+        let said: Vec<String> = answers
+            .iter()
+            .map(|(question, answer)| format!("{question}: {answer}"))
+            .collect();
+        let fastest = "which engine is fastest on m with 1 thread (steady): a";
+        assert!(said.contains(&fastest.to_owned()), "{said:?}");
+        let slow = |line: &&String| line.starts_with("whether pass 1 of a on m (");
+        let slow = said.iter().find(slow).cloned().unwrap_or_default();
+        assert!(slow.ends_with(" is slow: yes"), "{said:?}");
     }
 
     #[test]

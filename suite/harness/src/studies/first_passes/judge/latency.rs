@@ -28,6 +28,9 @@ const FEWEST_UNDISTURBED: usize = 3;
 /// With fewer rounds in which both were undisturbed, the others are compared as well.
 const FEWEST_UNDISTURBED_ROUNDS: usize = 5;
 
+/// With fewer passes no class and no steady time is told: those of a warm-up may look like anything.
+pub const LEAST_PASSES: usize = 10;
+
 /// Of the bootstrap: the same record gives the same report.
 const SEED: u64 = 1;
 
@@ -63,6 +66,9 @@ pub struct Latency {
     pub first_faults: Option<Spread>,
     pub steady_faults: Option<Spread>,
     pub peak_memory_mib: Option<Spread>,
+    /// Whether any process did enough passes for a verdict about what they settle at. With cold files, where
+    /// none is wanted, as well.
+    pub has_enough_passes: bool,
     /// Fewer than three processes started undisturbed or have a steady state without the passes on a
     /// slowed core, so that these count as well.
     pub too_few_undisturbed: bool,
@@ -250,11 +256,24 @@ impl Latency {
         }
     }
 
+    /// The median of each pass over the processes, in ms: of those whose core was not slowed, where there are
+    /// any.
+    pub fn typical_passes(&self) -> Vec<f64> {
+        let typical = (0..self.passes).filter_map(|n| {
+            let processes = self.processes.iter();
+            let undisturbed = median(processes.clone().filter_map(|p| p.pass(n + 1)));
+            undisturbed.or_else(|| median(processes.filter_map(|p| p.times.get(n).copied())))
+        });
+        typical.collect()
+    }
+
     /// The class in words, with how many processes bear it out.
     pub fn class(&self) -> String {
-        self.joint
-            .as_ref()
-            .map_or_else(|| "–".into(), ToString::to_string)
+        match &self.joint {
+            Some(joint) => joint.to_string(),
+            None if self.has_enough_passes => "–".into(),
+            None => format!("too few passes ({} of {LEAST_PASSES})", self.passes),
+        }
     }
 
     /// Whether steady times say something: not where what all processes have in common never becomes steady,
@@ -338,6 +357,8 @@ fn summarise_cell(
         .map(|(times, slowdown)| Passes { times, slowdown })
         .collect();
     let joint = Joint::of(&passes)?;
+    let most_passes = times.iter().map(Vec::len).max().unwrap_or_default();
+    let has_enough_passes = cell.cold_files || most_passes >= LEAST_PASSES;
     let mut observed: Vec<(&Observation, ProcessLatency)> = in_order
         .iter()
         .zip(&passes)
@@ -356,9 +377,15 @@ fn summarise_cell(
             first.for_each(|slowed| *slowed = false);
         }
     }
+    if !has_enough_passes {
+        for (_, process) in &mut observed {
+            process.steady.clear();
+            process.steady_mean = None;
+        }
+    }
     let processes: Vec<ProcessLatency> = observed.iter().map(|(_, p)| p.clone()).collect();
     let passes = processes.iter().map(|p| p.times.len()).min()?;
-    let joint = Some(joint).filter(|_| !cell.cold_files);
+    let joint = Some(joint).filter(|_| !cell.cold_files && has_enough_passes);
     let warm_up_passes = joint.as_ref().and_then(Joint::warm_up_passes);
 
     let over_processes = |sample: &dyn for<'p> Fn(&'p ProcessLatency) -> Option<Sample<'p>>| {
@@ -409,6 +436,7 @@ fn summarise_cell(
         steady_faults: steady_median(faults),
         peak_memory_mib: spread(&|o, _| o.process.peak_memory_kib.map(|k| k as f64 / 1024.0)),
         too_few_undisturbed,
+        has_enough_passes,
         processes,
     })
 }

@@ -27,7 +27,7 @@ use crate::{
         judge::{
             comparisons::Comparisons,
             headlines::{Answer, Asked},
-            latency::{Figure, Latency, summarise},
+            latency::{Figure, LEAST_PASSES, Latency, summarise},
         },
         measure::{
             Asks, Budget, Job,
@@ -36,12 +36,6 @@ use crate::{
         },
     },
 };
-
-/// No process does fewer passes, but of a very slow engine: fewer show no steady state for sure.
-pub const LEAST_PASSES: usize = 10;
-
-/// Even of a very slow engine no process does fewer: two to warm up, and three that are steady.
-const FEWEST_PASSES: usize = 5;
 
 /// Every cell gets so many processes before rounds go where a question is open.
 const FIRST_PROCESSES: usize = 2;
@@ -142,7 +136,7 @@ pub(crate) fn observe(
     };
     let plans: Vec<(&Job, PassPlan)> = jobs
         .iter()
-        .map(|job| (*job, plan(&job.cell, paces, settings, &shares)))
+        .map(|job| (*job, plan(&job.cell, settings, &shares)))
         .collect();
     let mut progress_of: BTreeMap<&Cell, Progress> = plans
         .iter()
@@ -245,14 +239,14 @@ fn pace(cell: &Cell, paces: &Paces) -> Option<Pace> {
 }
 
 /// As many passes as fit into half of what a cell may spend on each of its least processes.
-fn plan(cell: &Cell, paces: &Paces, settings: &RunSettings, shares: &Shares) -> PassPlan {
+fn plan(cell: &Cell, settings: &RunSettings, shares: &Shares) -> PassPlan {
     if cell.cold_files {
         return PassPlan::exactly(COLD_PASSES);
     }
     let share = shares.even / (2 * u32::try_from(settings.least_processes.max(1)).unwrap_or(1));
-    let slow = pace(cell, paces).is_some_and(|pace| pace.process(LEAST_PASSES) > shares.even);
     PassPlan {
-        at_least: if slow { FEWEST_PASSES } else { LEAST_PASSES }.min(settings.passes),
+        // Of a slow engine as well: where these are too many for the budget, the row says so.
+        at_least: LEAST_PASSES.min(settings.passes),
         at_most: settings.passes,
         budget_ms: u64::try_from(share.as_millis())
             .unwrap_or(u64::MAX)

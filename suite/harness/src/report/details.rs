@@ -1,16 +1,15 @@
-//! The report as markdown: the verdict first, then tables and plots, then where it all comes from.
+//! The pages behind the first one that every record has: about time, outputs, and trust.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
 use firstpass_probe::{ErrorKind, Format};
 use firstpass_statistics::{Spread, bootstrap::Estimate};
 use firstpass_trial::{
     agreement::{Agreement, HISTOGRAM, against_known_faces, compare, pairs},
-    expectation::ExpectationVerdict,
+    expectation::{ExpectationVerdict, FLOAT_MAX_ABSOLUTE, FLOAT_MAX_RELATIVE, share_of_scale},
     model::{ModelDescription, Precision},
     observation::Outcome,
     repeatability::Repeatability,
@@ -24,86 +23,63 @@ use crate::{
         table::Table,
     },
     record::RunSettings,
-    report::{picture_path, plot_path},
+    report::picture_path,
     studies::{
-        Chapter,
         first_passes::{
             analysis::{Analysis, Row, label},
             picture::pictured_model,
             plots::{Plot, plot},
-            report as latency, verdict,
+            report as latency,
+            untimed::{Untimed, untimed},
+            verdict,
         },
         zoo::report as zoo,
     },
 };
 
-/// The sections of studies that belong to a chapter, in their order.
-fn of_chapter(studies: &[(Chapter, String)], chapter: Chapter) -> impl Iterator<Item = String> {
-    let sections = studies.iter().filter(move |(place, _)| *place == chapter);
-    sections.map(|(_, text)| text.clone())
-}
-
-pub(crate) fn render(
-    workspace: &Workspace,
-    analysis: &Analysis,
-    studies: &[(Chapter, String)],
-    files: &BTreeMap<PathBuf, Vec<u8>>,
-) -> Result<String> {
-    let mut sections = vec![verdict_section(analysis)];
-    sections.push("## Summary".into());
+/// The details about time.
+pub(crate) fn first_passes(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let mut sections = Vec::from_iter(latency::disturbed(analysis));
+    sections.extend(verdict::of_time(analysis));
+    sections.extend(verdict::still_open(analysis));
     for model in analysis.models() {
         sections.push(model_summary(analysis, model, files));
     }
-    sections.push(agreement_section(analysis));
-    sections.extend(of_chapter(studies, Chapter::Agreement));
-    sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
-    sections.extend(of_chapter(studies, Chapter::Time));
+    sections.join("\n\n")
+}
+
+/// The details about outputs.
+pub(crate) fn agreement(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let mut sections = verdict::of_agreement(analysis);
+    sections.push(agreement_section(analysis));
+    sections.extend(detection_section(analysis, files));
     sections.push(repeatability_section(analysis));
     sections.push(arithmetic_section(analysis));
+    sections.join("\n\n")
+}
+
+/// The details about noise, what failed, and where the figures come from.
+/// Also the answer to whether they can be trusted.
+pub(crate) fn trust(workspace: &Workspace, analysis: &Analysis) -> (String, String) {
+    let mut sections = Vec::from_iter(findings_section(analysis));
     sections.extend(incident_section(analysis));
+    let (answer, of_noise) = latency::trust(analysis);
+    sections.extend(of_noise);
     sections.push(provenance_section(workspace, analysis));
-    Ok(sections.join("\n\n"))
+    (answer, sections.join("\n\n"))
 }
-
-/// What the README of the project shows: the verdict on one model, its table and its plot, whose
-/// path begins with `prefix`.
-pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
-    let Some(model) = pictured_model(analysis).or(analysis.models().first()) else {
-        return String::new();
-    };
-    let position = analysis.models().iter().position(|m| m.name == model.name);
-    let verdict = position.and_then(|p| verdict::paragraphs(analysis).into_iter().nth(p));
-    let plot = prefix.join(plot_path(Plot::FirstPasses, &model.name));
-    [
-        verdict.unwrap_or_default(),
-        summary_table(analysis, model).markdown(),
-        image(&plot, &Plot::FirstPasses.description(model)),
-    ]
-    .join("\n\n")
-}
-
-fn verdict_section(analysis: &Analysis) -> String {
-    let mut parts = vec![
-        "## Verdict".to_owned(),
-        markdown::lines(&verdict::health(analysis)),
-    ];
-    let hint = analysis.only_made_up_inputs_failed();
-    parts.splice(1..1, hint.map(|hint| markdown::text(&hint)));
-    parts.extend(latency::disturbed(analysis));
-    parts.extend(verdict::paragraphs(analysis));
-    parts.extend(verdict::still_open(analysis));
-    parts.join("\n\n")
-}
-
 /// One row for each engine and number of threads.
 pub(crate) fn summary_table(analysis: &Analysis, model: &ModelDescription) -> Table {
-    Table::new(summary_header(analysis, model)).rows(summary_rows(model, analysis.rows(model)))
+    Table::new(summary_header(analysis, model)).rows(summary_rows(analysis, model))
 }
 
 fn summary_header(analysis: &Analysis, model: &ModelDescription) -> Vec<String> {
-    let against = format!("against {}", analysis.reference(model));
-    let mut header = vec!["engine", "convolutions", &against];
+    let against = match analysis.reference(model) {
+        Some(reference) => format!("against {reference}"),
+        None => "against each other".into(),
+    };
+    let mut header = vec!["engine", "multiplications", &against];
     header.extend(task(model));
     header.extend([
         "threads",
@@ -144,16 +120,25 @@ fn task_cell(row: &Row) -> String {
 }
 
 /// One line for each engine and number of threads.
-fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
+fn summary_rows(analysis: &Analysis, model: &ModelDescription) -> Vec<Vec<String>> {
+    let facts = analysis.of_models.get(&model.name);
+    let says_little = facts.is_some_and(|facts| facts.says_little);
     let mut lines = Vec::new();
-    for row in rows {
+    for row in analysis.rows(model) {
         let mut head = vec![
             row.label.clone(),
             arithmetic_cell(row),
-            verdict_cell(row).unwrap_or_else(|| "–".into()),
+            verdict_cell(row, says_little).unwrap_or_else(|| "–".into()),
         ];
         head.extend(task(model).map(|_| task_cell(row)));
-        if row.latency.is_empty() {
+        let untimed = untimed(analysis, row);
+        for untimed in untimed
+            .iter()
+            .filter(|untimed| !row.latency.contains_key(&untimed.threads))
+        {
+            lines.push([head.clone(), first_look(untimed)].concat());
+        }
+        if row.latency.is_empty() && untimed.is_empty() {
             let mut line = head.clone();
             line.extend(["–"; 7].map(String::from));
             lines.push(line);
@@ -192,14 +177,40 @@ fn summary_rows(model: &ModelDescription, rows: &[Row]) -> Vec<Vec<String>> {
     lines
 }
 
-fn verdict_cell(row: &Row) -> Option<String> {
-    Some(match row.verdict.as_ref()? {
-        ExpectationVerdict::Unexpected(_) => "⚠ unexpected".into(),
-        ExpectationVerdict::Differs(_) => match row.agreement.as_deref().and_then(extent) {
-            Some(extent) => format!("differs by {extent}"),
-            None => "differs".into(),
-        },
-        other => other.to_string(),
+/// What is known of an engine's speed that was not timed, from the number of threads on; with what to give.
+fn first_look(untimed: &Untimed) -> Vec<String> {
+    let about = |time: Option<f64>| {
+        time.map_or_else(|| "–".into(), |ms| format!("about {}", milliseconds(ms)))
+    };
+    let look = untimed.look;
+    vec![
+        untimed.threads.to_string(),
+        format!("budget too short: {}", untimed.remedy()),
+        about(look.first_pass),
+        about(look.second_pass),
+        "–".into(),
+        "–".into(),
+        about(look.cold_start),
+    ]
+}
+
+fn verdict_cell(row: &Row, says_little: bool) -> Option<String> {
+    if !row.not_finite.is_empty() {
+        return Some("⚠ NaN or infinite".into());
+    }
+    let verdict = row.verdict.as_ref()?;
+    if verdict.is_difference() {
+        let extent = row.agreement.as_deref().and_then(extent);
+        return Some(match (verdict, extent) {
+            (ExpectationVerdict::Undecided(_), _) => "⚠ differ".into(),
+            (_, Some(extent)) => format!("⚠ differs by {extent}"),
+            (_, None) => "⚠ differs".into(),
+        });
+    }
+    Some(if says_little {
+        "⚠ agrees, as on any input".into()
+    } else {
+        verdict.to_string()
     })
 }
 
@@ -208,15 +219,21 @@ fn extent(agreements: &[Agreement]) -> Option<String> {
     if agreements.iter().any(|a| a.other_shape + a.not_finite > 0) {
         return None;
     }
+    // The faults of others than outputs, such as faces, have no extent.
+    if agreements.iter().all(Agreement::bit_equal) {
+        return None;
+    }
     let steps = agreements.iter().map(|a| Some(a.steps.as_ref()?.max));
     match steps.collect::<Option<Vec<u64>>>() {
         Some(steps) => match steps.into_iter().max()? {
+            0 => None,
             1 => Some("1 step".into()),
             most => Some(format!("up to {most} steps")),
         },
         None => {
             let relative = agreements.iter().map(|a| a.max_relative);
-            Some(format!("up to {:.0e} rel.", relative.fold(0.0, f64::max)))
+            let most = share_of_scale(relative.fold(0.0, f64::max));
+            Some(format!("up to {most} of its scale"))
         }
     }
 }
@@ -298,12 +315,16 @@ fn without_tuned(analysis: &Analysis, model: &ModelDescription) -> Option<String
 fn agreement_section(analysis: &Analysis) -> String {
     let mut parts = vec![
         "## Agreement".to_owned(),
-        "Raw outputs over all inputs, against the golden outputs (of the fixtures: PyTorch's own run of \
-         the same model, eager, one thread) or, for lack of these, against the engine that the others \
-         are nearest to. A *step* is one quantization step of the tensor that was dequantized \
-         into the output, before its sigmoid if it has one; SQNR is the signal to quantization \
-         noise ratio; the relative error is in units of the root mean square of the output."
-            .into(),
+        format!(
+            "Raw outputs over all inputs, against the golden outputs (of the fixtures: PyTorch's own run of \
+             the same model, eager, one thread) or what stands in for them. A *step* is one quantization \
+             step of the tensor that was dequantized into the output, before its sigmoid if it has one, \
+             and 1 for integers; SQNR is the signal to quantization noise ratio. The relative error of a \
+             value is its difference over the largest of: the value, as one or the other has it, and the \
+             root mean square of the output. Floats agree up to rounding where no value is off by more \
+             than {FLOAT_MAX_RELATIVE:.0e} of that, to which the rounding of f32 adds up over some 60 \
+             layers, or than {FLOAT_MAX_ABSOLUTE:.1e} at all."
+        ),
     ];
     for model in analysis.models() {
         let rows = analysis.rows(model);
@@ -335,7 +356,7 @@ fn agreement_section(analysis: &Analysis) -> String {
                         "∞".into()
                     },
                     format!("{:.6}", a.cosine),
-                    verdict_cell(row).unwrap_or_default(),
+                    verdict_cell(row, false).unwrap_or_default(),
                 ]);
                 line
             })
@@ -633,13 +654,14 @@ fn arithmetic_section(analysis: &Analysis) -> String {
         .map(|(backend, source)| format!("- {backend}: {source}"))
         .collect();
     format!(
-        "## Arithmetic\n\nWhat the engines themselves say they ran: convolutions on integers and on \
-         floats (in an int8 model: on dequantized values), and their most frequent operators.\n\n\
+        "## Arithmetic\n\nWhat the engines themselves say they ran: multiplications by weights (convolutions \
+         and products of matrices) on integers and on floats (in an int8 model: on dequantized values), and \
+         their most frequent operators.\n\n\
          {}\n\nWhere this is from:\n\n{}",
         Table::new([
             "model",
             "engine",
-            "convolutions on integers",
+            "multiplications on integers",
             "on floats",
             "operators"
         ])
@@ -647,6 +669,16 @@ fn arithmetic_section(analysis: &Analysis) -> String {
         .markdown(),
         sources.join("\n")
     )
+}
+
+/// Everything that was found to be wrong.
+fn findings_section(analysis: &Analysis) -> Option<String> {
+    let findings = analysis.findings();
+    let lines: Vec<String> = findings
+        .iter()
+        .map(|finding| format!("- ⚠ {}", markdown::text(&finding.text)))
+        .collect();
+    (!lines.is_empty()).then(|| format!("## What was found to be wrong\n\n{}", lines.join("\n")))
 }
 
 fn incident_section(analysis: &Analysis) -> Option<String> {
@@ -673,6 +705,12 @@ fn incident_section(analysis: &Analysis) -> Option<String> {
             what,
         ]
     }));
+    for model in analysis.models() {
+        if let Some((referee, outcome)) = analysis.refusal(&model.name) {
+            let name = format!("{referee} (the referee)");
+            lines.push(vec![name, model.name.clone(), outcome.to_string()]);
+        }
+    }
     if lines.is_empty() {
         return None;
     }
@@ -872,9 +910,9 @@ mod tests {
         };
         assert_eq!(extent(&[&one]).as_deref(), Some("1 step"));
         assert_eq!(extent(&[&one, &three]).as_deref(), Some("up to 3 steps"));
-        let relative = Some("up to 5e-1 rel.");
+        let relative = Some("up to 33 % of its scale");
         assert_eq!(extent(&[&one, &in_floats]).as_deref(), relative);
-        assert_eq!(error_cells(&in_floats, true)[2], "5e-1 rel.");
+        assert_eq!(error_cells(&in_floats, true)[2], "3e-1 rel.");
         assert_eq!(extent(&[&agreement(f32::NAN, Some(0.25))?]), None);
         Ok(())
     }

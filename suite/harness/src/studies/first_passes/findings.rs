@@ -1,0 +1,264 @@
+//! What is wrong in a record: all of it, each once, the worst first.
+
+use firstpass_trial::{expectation::ExpectationVerdict, known::Known, observation::Outcome};
+
+use crate::studies::first_passes::{
+    analysis::{Analysis, Row, label},
+    reference::Kind,
+    untimed::{Untimed, Why, untimed},
+    words::list,
+};
+
+/// How much it hurts, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harm {
+    /// Nobody runs the model at all.
+    NobodyRuns,
+    /// Outputs that are no numbers.
+    NotFinite,
+    /// Outputs that are wrong, or no longer as declared.
+    Wrong,
+    /// Outputs that change where nothing else does.
+    NotRepeatable,
+    /// A process that ended without a word, or spoke nonsense.
+    Crashed,
+    /// An engine says that it does not run the model.
+    Refused,
+    /// An engine was not there.
+    NotMeasured,
+    /// Engines differ, and nothing says who is right.
+    Undecided,
+    /// Another arithmetic than expected.
+    Arithmetic,
+    /// What was asked for has no answer, because there was too little time.
+    TooShort,
+    /// Outputs on which agreement says little.
+    SaysLittle,
+}
+
+/// One thing that is wrong, in words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    pub harm: Harm,
+    pub text: String,
+}
+
+impl Finding {
+    fn new(harm: Harm, text: String) -> Self {
+        Self { harm, text }
+    }
+}
+
+impl Analysis {
+    /// All that is wrong, the worst first, each once.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let unavailable = self.unavailable().map(|(backend, reason)| {
+            let text = format!("{backend} was not measured: {reason}");
+            Finding::new(Harm::NotMeasured, text)
+        });
+        found.extend(unavailable);
+        for model in self.models() {
+            let rows = self.rows(model);
+            found.extend(of_model(self, &model.name, rows));
+            for row in rows {
+                found.extend(of_row(self, row));
+            }
+            found.extend(undecided(&model.name, rows));
+            found.extend(contested(self, &model.name));
+            found.extend(too_short(self, &model.name, rows));
+        }
+        for r in &self.repeatability {
+            let known = self.known.get(&r.backend);
+            if let Some(fault) = r.fault(known.unwrap_or(&Known::default())) {
+                let label = label(&r.backend, &r.model, r.format, self);
+                let text = format!("{label} on {}: {fault}", r.model);
+                found.push(Finding::new(Harm::NotRepeatable, text));
+            }
+        }
+        let incidents = self.incidents().filter(|o| !self.is_refused(o));
+        found.extend(incidents.map(|o| {
+            let cell = &o.cell;
+            let label = label(&cell.backend, &cell.model, cell.format, self);
+            let outcome = &o.process.outcome;
+            let harm = match outcome {
+                Outcome::Failed(_) => Harm::Refused,
+                _ => Harm::Crashed,
+            };
+            Finding::new(harm, format!("{label} on {}: {outcome}", cell.model))
+        }));
+        // Stable: of the same harm in the order of models and engines.
+        found.sort_by_key(|finding| finding.harm);
+        let mut once: Vec<Finding> = Vec::new();
+        for finding in found {
+            if !once.iter().any(|other| other.text == finding.text) {
+                once.push(finding);
+            }
+        }
+        once
+    }
+
+    /// The same in words.
+    pub fn faults(&self) -> Vec<String> {
+        self.findings().into_iter().map(|f| f.text).collect()
+    }
+}
+
+fn of_model(analysis: &Analysis, model: &str, rows: &[Row]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if rows.iter().all(|row| row.outputs.is_none()) {
+        let text = format!("no engine gave outputs for {model}");
+        found.push(Finding::new(Harm::NobodyRuns, text));
+        return found;
+    }
+    let Some(facts) = analysis.of_models.get(model) else {
+        return found;
+    };
+    found.extend(facts.not_finite.iter().map(|what| {
+        let text = format!("{model} itself gives what is no number, on every engine alike: {what}");
+        Finding::new(Harm::SaysLittle, text)
+    }));
+    if !facts.independent.is_empty() {
+        let names: Vec<&str> = facts.independent.iter().map(String::as_str).collect();
+        let (is, it) = match names.len() {
+            1 => ("is", "it"),
+            _ => ("are", "them"),
+        };
+        let how = if analysis.samples().len() > 1 {
+            "the same for every input"
+        } else {
+            "0 everywhere"
+        };
+        let text = format!(
+            "{} of {model} {is} {how}: that engines agree on {it} says little; give inputs on which {it} \
+             would differ with `--sample`",
+            list(&names)
+        );
+        found.push(Finding::new(Harm::SaysLittle, text));
+    }
+    found
+}
+
+fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
+    let model = &row.cell.model;
+    let mut found = Vec::new();
+    if !row.not_finite.is_empty() {
+        let text = format!("{} on {model}: {}", row.label, row.not_finite.join("; "));
+        found.push(Finding::new(Harm::NotFinite, text));
+    }
+    let kind = analysis
+        .references
+        .get(model)
+        .map(|reference| &reference.kind);
+    let than = match kind {
+        Some(Kind::Golden(from)) => format!("the golden outputs of {from}"),
+        Some(Kind::Referee(_)) => "the file defines".into(),
+        Some(Kind::Agreed { engines, .. }) => {
+            let labels: Vec<&str> = engines.iter().map(String::as_str).collect();
+            format!("{} without their optimizations", list(&labels))
+        }
+        _ => String::new(),
+    };
+    if let Some(ExpectationVerdict::Unexpected(how) | ExpectationVerdict::Differs(how)) =
+        &row.verdict
+    {
+        // What is said already of an output that holds no numbers is said once.
+        let is_said = |text: &&String| {
+            let output = text.split_once(": ").map(|(output, _)| output);
+            let mut said = row.not_finite.iter();
+            said.any(|other| other.split_once(": ").map(|(output, _)| output) == output)
+        };
+        let how: Vec<&str> = how
+            .iter()
+            .filter(|text| !is_said(text))
+            .map(String::as_str)
+            .collect();
+        if !how.is_empty() {
+            let mut text = format!(
+                "{} on {model} gives other outputs than {than}: {}",
+                row.label,
+                how.join("; ")
+            );
+            if row.agrees_unoptimized {
+                text += "; without its optimizations it does not";
+            }
+            found.push(Finding::new(Harm::Wrong, text));
+        }
+    }
+    if let Some(fault) = &row.arithmetic_fault {
+        let text = format!("{} on {model}: {fault}", row.label);
+        found.push(Finding::new(Harm::Arithmetic, text));
+    }
+    found
+}
+
+/// Engines that differ from each other, where nothing says who is right.
+fn undecided(model: &str, rows: &[Row]) -> Option<Finding> {
+    let apart = rows.iter().filter_map(|row| match &row.verdict {
+        Some(ExpectationVerdict::Undecided(how)) if !how.is_empty() => {
+            Some(format!("{} {}", row.label, how.join(", and ")))
+        }
+        _ => None,
+    });
+    let apart: Vec<String> = apart.collect();
+    let first = apart.first()?;
+    let text = match apart.len() {
+        // The same difference, seen from both sides.
+        2 => format!("on {model} {first}; who is right cannot be told here"),
+        _ => format!(
+            "on {model} engines differ, and who is right cannot be told here: {}",
+            apart.join("; ")
+        ),
+    };
+    Some(Finding::new(Harm::Undecided, text))
+}
+
+/// A referee that gives what no engine gives, while engines agree with each other.
+fn contested(analysis: &Analysis, model: &str) -> Option<Finding> {
+    let Kind::Agreed {
+        engines,
+        referee_differs,
+    } = &analysis.references.get(model)?.kind
+    else {
+        return None;
+    };
+    let engines: Vec<&str> = engines.iter().map(String::as_str).collect();
+    (!referee_differs.is_empty()).then(|| {
+        let text = format!(
+            "on {model} the referee gives other outputs than {}, which agree with each other without their \
+             optimizations: either it is wrong, or they are ({})",
+            list(&engines),
+            referee_differs.join("; ")
+        );
+        Finding::new(Harm::Undecided, text)
+    })
+}
+
+/// Engines whose times are not judged, with what would judge them: one remedy for all.
+fn too_short(analysis: &Analysis, model: &str, rows: &[Row]) -> Vec<Finding> {
+    let all = rows.iter().flat_map(|row| {
+        let found = untimed(analysis, row).into_iter();
+        found.map(move |untimed| (row.label.as_str(), untimed))
+    });
+    let all: Vec<(&str, Untimed)> = all.collect();
+    let mut found = Vec::new();
+    for (at, (_, first)) in all.iter().enumerate() {
+        let same = |(_, other): &&(&str, Untimed)| other.why == first.why;
+        if all.iter().position(|one| same(&one)) != Some(at) {
+            continue;
+        }
+        let mut labels: Vec<&str> = all.iter().filter(same).map(|(label, _)| *label).collect();
+        labels.dedup();
+        let why = match first.why {
+            Why::Budget(_) => "the budget ended before it had 10 passes".to_owned(),
+            Why::Passes(passes) => format!("{passes} passes are too few"),
+        };
+        let text = format!(
+            "{} on {model}: no verdict about its time, because {why}: give `{}`",
+            list(&labels),
+            first.remedy()
+        );
+        found.push(Finding::new(Harm::TooShort, text));
+    }
+    found
+}

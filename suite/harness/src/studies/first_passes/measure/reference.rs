@@ -1,0 +1,264 @@
+//! What stands in for golden outputs where a model has none: those of the referee, and those of each engine
+//! without its optimizations. The outputs are kept beside those that they are compared with.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Result;
+use firstpass_probe::{Error, Format, Knobs, PassPlan, THREADS, Trial};
+use firstpass_trial::{
+    machine::all_threads,
+    model::ModelDescription,
+    observation::{Cell, Observation, Outcome, Process, Purpose},
+    outputs::{Outputs, read_outputs},
+    process::{Probe, start},
+    sample::Sample,
+    system_counters::SystemCounters,
+    workload::{InputFiles, Workload},
+    workspace::{Backend, Workspace},
+};
+
+use crate::{
+    progress::progress,
+    record::{Line, Recorder, RunSettings, write_outputs},
+    studies::first_passes::measure::{Budget, Job, label},
+};
+
+/// When this share of the budget is spent, no engine is asked any more what it gives without its
+/// optimizations: the rest is for what was asked for.
+const LAST_START: f64 = 0.5;
+
+/// The referee may take this share of the budget for all inputs of a model: it is exact and not fast.
+const REFEREE_SHARE: f64 = 0.25;
+
+/// What all of this has in common.
+pub(crate) struct Seeking<'a> {
+    pub workspace: &'a Workspace,
+    pub workload: &'a Workload,
+    pub budget: &'a Budget,
+}
+
+/// Asks the referee and each engine, for every model without golden outputs.
+///
+/// # Errors
+/// Fails where an input cannot be read or the record cannot be written. An engine or a referee that does not
+/// run is a row.
+pub(crate) fn observe(
+    seeking: &Seeking,
+    jobs: &[Job],
+    settings: &RunSettings,
+    inputs: &mut InputFiles,
+    recorder: &mut Recorder,
+) -> Result<()> {
+    if !settings.seek_reference || settings.agreement_passes == 0 {
+        return Ok(());
+    }
+    let workload = seeking.workload;
+    let mut models = Vec::new();
+    for model in &workload.models {
+        if workload.golden(model)?.is_none() {
+            models.push(model);
+        }
+    }
+    if models.is_empty() {
+        return Ok(());
+    }
+    without_optimizations(seeking, &models, jobs, inputs, recorder)?;
+    let backends = seeking.workspace.backends()?;
+    for referee in backends.iter().filter(|backend| backend.is_referee) {
+        ask_referee(seeking, &models, referee, inputs, recorder)?;
+    }
+    Ok(())
+}
+
+/// Each engine once, with every operator of the file computed by itself.
+fn without_optimizations(
+    seeking: &Seeking,
+    models: &[&ModelDescription],
+    jobs: &[Job],
+    inputs: &mut InputFiles,
+    recorder: &mut Recorder,
+) -> Result<()> {
+    let mut plain: BTreeMap<String, Knobs> = BTreeMap::new();
+    for backend in seeking.workspace.backends()? {
+        if let Some(known) = backend.known()?.without_optimizations {
+            plain.insert(backend.name, known.settings);
+        }
+    }
+    let fewest_threads = jobs.iter().map(|job| job.cell.threads()).min();
+    let jobs: Vec<(&Job, &Knobs)> = jobs
+        .iter()
+        .filter(|job| {
+            let cell = &job.cell;
+            cell.is_default()
+                && !cell.cold_files
+                && cell.entry == 0
+                && Some(cell.threads()) == fewest_threads
+                && models.iter().any(|model| model.name == job.model.name)
+        })
+        .filter_map(|job| Some((job, plain.get(&job.cell.backend)?)))
+        .collect();
+    let bar = progress("without optimizations", jobs.len());
+    for (job, knobs) in jobs {
+        bar.inc(1);
+        if seeking.budget.spent() > seeking.budget.all.mul_f64(LAST_START) {
+            continue;
+        }
+        let cell = Cell {
+            knobs: knobs.clone().with(THREADS, job.cell.threads()),
+            ..job.cell.clone()
+        };
+        bar.set_message(label(&cell));
+        let subject = Subject {
+            model: job.model,
+            probe: job.probe,
+            file: &job.artifact,
+            cell: &cell,
+        };
+        let samples: Vec<&Sample> = seeking.workload.samples.iter().collect();
+        let (observation, outputs) = subject.run(&samples, inputs)?;
+        if let Some(outputs) = outputs {
+            write_outputs(recorder.folder(), &cell, &names(job.model), &outputs)?;
+        }
+        recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// A file of a model in a program, under the settings of a cell.
+struct Subject<'a> {
+    model: &'a ModelDescription,
+    probe: &'a Probe,
+    file: &'a firstpass_probe::Model,
+    cell: &'a Cell,
+}
+
+impl Subject<'_> {
+    /// One pass over each of these inputs in one process, with the outputs where it completed.
+    fn run(
+        &self,
+        samples: &[&Sample],
+        inputs: &mut InputFiles,
+    ) -> Result<(Observation, Option<Outputs>)> {
+        let saved = inputs.folder().join("reference.safetensors");
+        let files = samples.iter().map(|sample| inputs.file(sample, self.model));
+        let files = files.collect::<Result<_>>()?;
+        let knobs = self.cell.knobs.clone();
+        let mut trial = Trial::new(self.file.clone(), knobs, files, PassPlan::exactly(1));
+        trial.outputs = Some(saved.clone());
+        let before = SystemCounters::before();
+        let process = self.probe.trial(&trial);
+        let images: Vec<String> = samples.iter().map(|sample| sample.name.clone()).collect();
+        let outputs = if process.completed() {
+            Some(read_outputs(&saved, &images, &names(self.model))?)
+        } else {
+            None
+        };
+        let mut observation = observation(self.cell.clone(), process);
+        observation.images = images;
+        observation.system_counters = before.after();
+        Ok((observation, outputs))
+    }
+}
+
+fn names(model: &ModelDescription) -> Vec<String> {
+    model.outputs.iter().map(|o| o.name.clone()).collect()
+}
+
+fn observation(cell: Cell, process: Process) -> Observation {
+    Observation {
+        cell,
+        purpose: Purpose::Reference,
+        round: 0,
+        images: Vec::new(),
+        system_counters: SystemCounters::before().after(),
+        eviction: None,
+        process,
+    }
+}
+
+/// Each input in a process of its own, until one fails or the time is used up: what was interpreted until
+/// then is kept.
+fn ask_referee(
+    seeking: &Seeking,
+    models: &[&ModelDescription],
+    referee: &Backend,
+    inputs: &mut InputFiles,
+    recorder: &mut Recorder,
+) -> Result<()> {
+    let started = start(seeking.workspace, referee);
+    for model in models {
+        let formats = match &started {
+            Ok((_, description)) => description.formats.clone(),
+            Err(_) => Vec::new(),
+        };
+        let file = formats.iter().find_map(|format| model.artifact(*format));
+        let format = file.as_ref().map(|file| file.format);
+        let format = format.or_else(|| model.artifacts.keys().next().copied());
+        let cell = Cell {
+            backend: referee.name.clone(),
+            model: model.name.clone(),
+            format: format.unwrap_or(Format::ONNX),
+            knobs: Knobs::default().with(THREADS, all_threads()),
+            cold_files: false,
+            entry: 0,
+        };
+        let (mut probe, file) = match (&started, file) {
+            (Ok((probe, _)), Some(file)) => (probe.clone(), file),
+            (Err(error), _) => {
+                let outcome = Outcome::NotStarted(format!("{error:#}"));
+                refused(recorder, cell, outcome)?;
+                continue;
+            }
+            (Ok(_), None) => {
+                let keys: Vec<&str> = formats.iter().map(|format| format.key()).collect();
+                let reason = format!("it reads {}", keys.join(" or "));
+                refused(recorder, cell, Outcome::Failed(Error::unsupported(reason)))?;
+                continue;
+            }
+        };
+        let file = match seeking.workload.admit(model, &file) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let outcome = Outcome::Failed(Error::input(format!("{error:#}")));
+                refused(recorder, cell, outcome)?;
+                continue;
+            }
+        };
+        let end = seeking.budget.spent() + seeking.budget.all.mul_f64(REFEREE_SHARE);
+        let mut all = Outputs::new();
+        let bar = progress("referee", seeking.workload.samples.len());
+        for sample in &seeking.workload.samples {
+            bar.set_message(model.name.clone());
+            let left = end.saturating_sub(seeking.budget.spent());
+            if left.is_zero() && !all.is_empty() {
+                break;
+            }
+            probe.timeout = probe.timeout.min(left.max(Duration::from_secs(1)));
+            let subject = Subject {
+                model,
+                probe: &probe,
+                file: &file,
+                cell: &cell,
+            };
+            let (observation, outputs) = subject.run(&[sample], inputs)?;
+            recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
+            let Some(outputs) = outputs else { break };
+            all.extend(outputs);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if !all.is_empty() {
+            write_outputs(recorder.folder(), &cell, &names(model), &all)?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(recorder: &mut Recorder, cell: Cell, outcome: Outcome) -> Result<()> {
+    let mut process = Process::new(0);
+    process.outcome = outcome;
+    let backend = cell.backend.clone();
+    let line = Line::Observation(Box::new(observation(cell, process)));
+    recorder.write(&backend, &line)
+}

@@ -1,0 +1,369 @@
+//! What is said about a model of the user's own: each sentence, and the record in which it must be another.
+
+use std::path::Path;
+
+use anyhow::Result;
+use firstpass_onnx::{
+    GraphProto,
+    write::{constant, encode, f32_value, node},
+};
+use firstpass_probe::{Error, Knobs};
+use firstpass_trial::{
+    observation::{Observation, Outcome, Purpose},
+    workload::Workload,
+    workspace::Workspace,
+};
+
+use crate::{
+    record::{Line, Recorder, Stop, write_outputs},
+    report::terminal,
+    studies::first_passes::{
+        analysis::Analysis,
+        findings::Harm,
+        judge::latency::tests::{observation, times},
+        made_up::{Multiplied, analysis, analysis_with, cell, observed},
+    },
+    user_model::{Inputs, UserModel, lay_out},
+};
+
+/// A model that multiplies its input, without golden outputs; its weight matters to nobody here.
+fn workload(folder: &Path) -> Result<Workload> {
+    let workspace = Workspace::find()?;
+    let file = folder.join("m.onnx");
+    let graph = GraphProto {
+        node: vec![node("Mul", &["x", "weight"], "y")],
+        initializer: vec![constant("weight", &[1], &[2.0])],
+        input: vec![f32_value("x", Some(&[1, 3]))],
+        output: vec![f32_value("y", Some(&[1, 3]))],
+        ..GraphProto::default()
+    };
+    std::fs::write(&file, encode(graph, 13))?;
+    let own = UserModel {
+        files: vec![file],
+        ..UserModel::default()
+    };
+    let model = own.describe(&workspace)?;
+    lay_out(&workspace, model, &Inputs::default(), folder, false)
+}
+
+/// What the terminal shows, each paragraph in one line.
+fn summary(analysis: &Analysis) -> Result<String> {
+    let words = terminal::summary(analysis)?;
+    Ok(words.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn engine(engine: &str, weight: f32) -> Multiplied<'_> {
+    Multiplied {
+        engine,
+        weight,
+        unoptimized: weight,
+    }
+}
+
+/// What is recorded of these engines, and of more.
+fn said(
+    engines: &[Multiplied],
+    more: impl FnOnce(&Workload, &mut Recorder) -> Result<()>,
+) -> Result<Analysis> {
+    let folder = tempfile::tempdir()?;
+    let workload = workload(folder.path())?;
+    let analysis = analysis_with(&workload, folder.path(), engines, |recorder| {
+        more(&workload, recorder)
+    });
+    analysis
+}
+
+fn plain(engines: &[Multiplied]) -> Result<Analysis> {
+    said(engines, |_, _| Ok(()))
+}
+
+/// The referee multiplies by this.
+fn referee(weight: f32) -> impl FnOnce(&Workload, &mut Recorder) -> Result<()> {
+    move |workload, recorder| {
+        let cell = cell(workload, "reference", Knobs::default());
+        let (seen, outputs) = observed(workload, &cell, Purpose::Reference, weight)?;
+        recorder.write("reference", &Line::Observation(Box::new(seen)))?;
+        write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)
+    }
+}
+
+/// The referee says that it cannot.
+fn refusal(workload: &Workload, recorder: &mut Recorder) -> Result<()> {
+    let cell = cell(workload, "reference", Knobs::default());
+    let (mut seen, _) = observed(workload, &cell, Purpose::Reference, 1.0)?;
+    seen.process.passes.clear();
+    seen.process.outcome = Outcome::Failed(Error::unsupported("it has no operator Fancy"));
+    recorder.write("reference", &Line::Observation(Box::new(seen)))
+}
+
+fn harms(analysis: &Analysis) -> Vec<Harm> {
+    analysis.findings().iter().map(|f| f.harm).collect()
+}
+
+#[test]
+fn all_is_well_where_engines_agree_with_the_referee() -> Result<()> {
+    let analysis = said(&[engine("a", 2.0), engine("b", 2.0)], referee(2.0))?;
+    assert_eq!(harms(&analysis), []);
+    let text = summary(&analysis)?;
+    assert!(text.contains("against the referee"), "{text}");
+    assert!(
+        text.contains("Nothing was seen to be wrong: all 2 rows"),
+        "{text}"
+    );
+    // There were no expectations, and nothing is declared.
+    for never in [
+        "Everything is as expected",
+        "golden are",
+        "declared",
+        "against golden",
+    ] {
+        assert!(!text.contains(never), "{never}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_engine_is_blamed_that_the_referee_is_against() -> Result<()> {
+    // As many zeros as one likes are nearest to everything in units of the others.
+    for (wrong, right) in [("a", "b"), ("b", "a")] {
+        let analysis = said(&[engine(wrong, 0.0), engine(right, 2.0)], referee(2.0))?;
+        let [finding] = &analysis.findings()[..] else {
+            panic!("{:?}", analysis.findings());
+        };
+        let expected = format!("{wrong} on m gives other outputs than the file defines: y");
+        assert!(finding.text.starts_with(&expected), "{}", finding.text);
+    }
+    Ok(())
+}
+
+#[test]
+fn two_that_differ_are_not_judged_without_a_referee() -> Result<()> {
+    let analysis = said(&[engine("a", 0.0), engine("b", 2.0)], refusal)?;
+    assert_eq!(harms(&analysis), [Harm::Undecided]);
+    let text = summary(&analysis)?;
+    for expected in [
+        "who is right cannot be told here",
+        "a differs from b: y",
+        "no operator Fancy",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(text.contains("against each other"), "{text}");
+    // The refusal is the referee's, and no engine's.
+    assert!(!analysis.faults().iter().any(|f| f.contains("Fancy")));
+    Ok(())
+}
+
+#[test]
+fn two_that_agree_without_optimizations_stand_in_and_optimizations_are_blamed() -> Result<()> {
+    let optimizes = Multiplied {
+        unoptimized: 2.0,
+        ..engine("a", 3.0)
+    };
+    let analysis = said(&[optimizes, engine("b", 2.0)], refusal)?;
+    let [finding] = &analysis.findings()[..] else {
+        panic!("{:?}", analysis.findings());
+    };
+    let than = "a on m gives other outputs than a and b without their optimizations: y";
+    assert!(finding.text.starts_with(than), "{}", finding.text);
+    assert!(
+        finding
+            .text
+            .ends_with("; without its optimizations it does not")
+    );
+    assert!(summary(&analysis)?.contains("That does not prove them right"));
+
+    // Without optimizations it is wrong as well.
+    let analysis = plain(&[engine("a", 3.0), engine("b", 2.0), engine("c", 2.0)])?;
+    let [finding] = &analysis.findings()[..] else {
+        panic!("{:?}", analysis.findings());
+    };
+    assert!(finding.text.starts_with("a on m"), "{}", finding.text);
+    assert!(!finding.text.contains("optimizations it does not"));
+    Ok(())
+}
+
+#[test]
+fn a_referee_alone_against_engines_that_agree_accuses_nobody() -> Result<()> {
+    let contested = said(&[engine("a", 2.0), engine("b", 2.0)], referee(5.0))?;
+    assert_eq!(harms(&contested), [Harm::Undecided]);
+    let text = summary(&contested)?;
+    assert!(text.contains("either it is wrong, or they are"), "{text}");
+    assert!(
+        text.contains("against a and b without optimizations"),
+        "{text}"
+    );
+    // One engine gives what the referee gives.
+    let supported = said(
+        &[engine("a", 2.0), engine("b", 2.0), engine("c", 5.0)],
+        referee(5.0),
+    )?;
+    assert_eq!(harms(&supported), [Harm::Wrong, Harm::Wrong]);
+    Ok(())
+}
+
+#[test]
+fn values_that_are_no_numbers_are_said_first() -> Result<()> {
+    let analysis = said(&[engine("a", 2.0), engine("b", f32::NAN)], referee(2.0))?;
+    assert_eq!(harms(&analysis), [Harm::NotFinite]);
+    let text = summary(&analysis)?;
+    assert!(
+        text.contains("b on m: y: 6 of 6 values are NaN or infinite"),
+        "{text}"
+    );
+    assert!(text.contains("⚠ NaN or infinite"), "{text}");
+    // One alone.
+    assert_eq!(harms(&plain(&[engine("a", f32::NAN)])?), [Harm::NotFinite]);
+    // The model's, where all agree.
+    let alike = [engine("a", f32::NAN), engine("b", f32::NAN)];
+    let analysis = said(&alike, referee(f32::NAN))?;
+    let text = summary(&analysis)?;
+    assert!(text.contains("m itself gives what is no number"), "{text}");
+    assert!(!harms(&analysis).contains(&Harm::NotFinite));
+    Ok(())
+}
+
+#[test]
+fn outputs_that_do_not_depend_on_the_input_say_little() -> Result<()> {
+    let analysis = said(&[engine("a", 0.0), engine("b", 0.0)], referee(0.0))?;
+    assert_eq!(harms(&analysis), [Harm::SaysLittle]);
+    let text = summary(&analysis)?;
+    assert!(
+        text.contains("y of m is the same for every input"),
+        "{text}"
+    );
+    assert!(!text.contains("equal up to f32 rounding"), "{text}");
+    Ok(())
+}
+
+/// The engine at fault comes first, and nothing hides anything.
+#[test]
+fn all_that_is_wrong_is_listed_once_the_worst_first() -> Result<()> {
+    let analysis = said(
+        &[engine("a", 2.0), engine("b", 7.0), engine("c", f32::NAN)],
+        |workload, recorder| {
+            for round in 0..2 {
+                let mut refuses = Observation {
+                    cell: cell(workload, "d", Knobs::default()),
+                    ..observation(round, &[])
+                };
+                refuses.process.outcome = Outcome::Failed(Error::unsupported("no such operator"));
+                recorder.write("d", &Line::Observation(Box::new(refuses)))?;
+            }
+            let reason = "no library".into();
+            recorder.write("e", &Line::Unavailable { reason })?;
+            referee(2.0)(workload, recorder)
+        },
+    )?;
+    let expected = [
+        Harm::NotFinite,
+        Harm::Wrong,
+        Harm::Refused,
+        Harm::NotMeasured,
+    ];
+    assert_eq!(harms(&analysis), expected, "{:#?}", analysis.findings());
+    Ok(())
+}
+
+#[test]
+fn nobody_running_is_no_success() -> Result<()> {
+    let analysis = plain(&[])?;
+    assert_eq!(harms(&analysis), [Harm::NobodyRuns]);
+    let text = summary(&analysis)?;
+    assert!(text.contains("no engine gave outputs for m"), "{text}");
+    assert!(!text.contains("all 0 rows"), "{text}");
+    Ok(())
+}
+
+/// The slowest engine is not left out in silence.
+#[test]
+fn a_budget_that_ended_first_is_said_with_one_that_would_do() -> Result<()> {
+    let slow = |workload: &Workload, recorder: &mut Recorder| {
+        let cell = cell(workload, "slow", Knobs::default());
+        let (mut seen, outputs) = observed(workload, &cell, Purpose::Agreement, 2.0)?;
+        let timed = observation(0, &times(&[165.0], 42.0)).process;
+        seen.process.started = timed.started;
+        seen.process.loaded = timed.loaded;
+        seen.process.prepared = timed.prepared;
+        seen.process.main_ns = timed.main_ns;
+        for (pass, wall_ns) in seen
+            .process
+            .passes
+            .iter_mut()
+            .zip([1_650_000_000, 420_000_000])
+        {
+            pass.input = 0;
+            pass.digest = "same".into();
+            pass.span.wall_ns = wall_ns;
+        }
+        recorder.write("slow", &Line::Observation(Box::new(seen)))?;
+        write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
+        let reason = Stop::Budget;
+        recorder.write("slow", &Line::Stop { cell, reason })
+    };
+    let analysis = said(&[engine("a", 2.0)], |workload, recorder| {
+        slow(workload, recorder)?;
+        referee(2.0)(workload, recorder)
+    })?;
+    assert_eq!(
+        harms(&analysis),
+        [Harm::TooShort],
+        "{:#?}",
+        analysis.findings()
+    );
+    let text = summary(&analysis)?;
+    // 1 s was given, and a process of ten passes takes some 5.5 s.
+    assert!(text.contains("give `--budget 20s`"), "{text}");
+    assert!(
+        text.contains("about 1650") && text.contains("about 420"),
+        "{text}"
+    );
+    Ok(())
+}
+
+/// 165, 42, 2.3, 1.6 and 0.95 ms were once "flat, steady 42.3 ms".
+#[test]
+fn five_passes_make_no_verdict() -> Result<()> {
+    let few = |passes: &[f64]| {
+        let passes = passes.to_vec();
+        said(&[], move |workload, recorder| {
+            let cell = cell(workload, "a", Knobs::default());
+            let (seen, outputs) = observed(workload, &cell, Purpose::Agreement, 2.0)?;
+            let digest = seen.process.passes[0].digest.clone();
+            recorder.write("a", &Line::Observation(Box::new(seen)))?;
+            write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
+            let mut timed = Observation {
+                cell,
+                images: vec![workload.samples[0].name.clone()],
+                ..observation(0, &passes)
+            };
+            for pass in &mut timed.process.passes {
+                pass.digest.clone_from(&digest);
+            }
+            recorder.write("a", &Line::Observation(Box::new(timed)))
+        })
+    };
+    let analysis = few(&[165.0, 42.0, 2.3, 1.6, 0.95])?;
+    let text = summary(&analysis)?;
+    assert!(text.contains("5 passes are too few"), "{text}");
+    assert!(!text.contains("flat"), "{text}");
+    assert!(text.contains("give `--passes 10`"), "{text}");
+    let enough = few(&[2.0; 12])?;
+    let text = summary(&enough)?;
+    assert!(text.contains("only a was timed"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn one_engine_alone_is_compared_with_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let workload = workload(folder.path())?;
+    let alone = analysis(&workload, folder.path(), &[engine("a", 2.0)])?;
+    let text = summary(&alone)?;
+    assert!(
+        text.contains("There is nothing to compare the outputs with"),
+        "{text}"
+    );
+    assert!(text.contains("not everything had something"), "{text}");
+    Ok(())
+}
