@@ -7,7 +7,7 @@
 
 use std::env;
 
-use firstpass_candle::{Buffers, Candle, Engine, Isa, ModelFile, Packing, Settings};
+use firstpass_candle::{Buffers, Candle, Engine, Isa, Packing, Settings};
 use firstpass_probe::{Backend, Error, Format, Model, OutputSpec, Result, Tensor, TensorSpec};
 
 /// Height and width are those of the models of this workspace.
@@ -49,11 +49,6 @@ fn set(settings: &mut Settings, setting: &str) -> Result<()> {
         ("packing", "first-pass") => {
             // knob packing=first-pass
             settings.packing = Packing::FirstPass;
-            // end
-        }
-        ("model-file", "mapped") => {
-            // knob model-file=mapped
-            settings.model_file = ModelFile::Mapped;
             // end
         }
         _ => return Err(Error::input(format!("there is no setting {setting}"))),

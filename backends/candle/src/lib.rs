@@ -15,21 +15,20 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::collections::BTreeMap;
 
 use firstpass_onnx::{Bytes, decode_with_opset, external};
 use firstpass_probe::{
     Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, PassTimes, Profiler,
     Result, THREADS, Tensor, Tensors,
 };
-use memmap2::Mmap;
 
 pub use engine::{Engine, divide_as_requested};
 pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
 use ops::ConvKind;
 use plan::Plan;
 pub use prepared::{Convolution, Prepared, Values};
-pub use settings::{Buffers, ModelFile, Packing, Settings};
+pub use settings::{Buffers, Packing, Settings};
 
 /// candle, by `candle-core`.
 pub struct Candle;
@@ -84,7 +83,8 @@ impl Backend for Candle {
     fn load(engine: &Engine, model: &Model) -> Result<Loaded> {
         let path = &model.path;
         let load = || {
-            let bytes = read(path, engine.settings.model_file)?;
+            // Read and not mapped: a map of a file that is cut meanwhile ends the process (SIGBUS).
+            let bytes: Bytes = std::fs::read(path)?.into();
             let mut graph = decode_with_opset(bytes)?;
             external::read(&mut graph.0, path)?;
             let mut outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
@@ -184,25 +184,13 @@ fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
         // ONNX keeps truth values in bytes, and so does the executor.
         Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
         Data::I8(values) => Ok(Values::I8(values)),
+        Data::F64(values) => Ok(Values::F64(values)),
         _ => Err(Error::unsupported(format!(
             "an input of {}",
             input.dtype().key()
         ))),
     });
     inputs.collect()
-}
-
-/// The bytes of a file.
-fn read(path: &Path, how: ModelFile) -> Result<Bytes> {
-    match how {
-        ModelFile::Read => Ok(std::fs::read(path)?.into()),
-        ModelFile::Mapped => {
-            let file = File::open(path)?;
-            // SAFETY: the map is only read. Whoever chooses it leaves the file as it is meanwhile.
-            let map = unsafe { Mmap::map(&file)? };
-            Ok(Bytes::from_owner(map))
-        }
-    }
 }
 
 /// What of the processor the integer kernels and gemm look for.

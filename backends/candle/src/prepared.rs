@@ -45,6 +45,7 @@ struct Input {
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
     F32(&'a [f32]),
+    F64(&'a [f64]),
     I64(&'a [i64]),
     I32(&'a [i32]),
     U8(&'a [u8]),
@@ -56,6 +57,7 @@ impl Values<'_> {
     fn fill(self, tensor: &Tensor) -> candle_core::Result<()> {
         match self {
             Self::F32(values) => ops::fill(tensor, values),
+            Self::F64(values) => ops::fill(tensor, values),
             Self::I64(values) => ops::fill(tensor, values),
             Self::I32(values) => ops::fill(tensor, values),
             Self::U8(values) => ops::fill(tensor, values),

@@ -7,7 +7,6 @@ use crate::kernels::Isa;
 pub const KERNELS: &str = "kernels";
 pub const BUFFERS: &str = "buffers";
 pub const PACKING: &str = "packing";
-pub const MODEL_FILE: &str = "model-file";
 
 /// The settings of an engine; the default is that of the knobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +16,6 @@ pub struct Settings {
     pub kernels: Isa,
     pub buffers: Buffers,
     pub packing: Packing,
-    pub model_file: ModelFile,
 }
 
 /// When the memory that operators write into gets its pages.
@@ -38,15 +36,6 @@ pub enum Packing {
     FirstPass,
 }
 
-/// How the bytes of the model's file get into memory. Weights of i8 stay there until they are
-/// packed, in either form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelFile {
-    Read,
-    /// The file must not be changed while the model is in use.
-    Mapped,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -54,7 +43,6 @@ impl Default for Settings {
             kernels: Isa::detect(),
             buffers: Buffers::HugePages,
             packing: Packing::Prepare,
-            model_file: ModelFile::Read,
         }
     }
 }
@@ -84,11 +72,6 @@ impl Settings {
                 PACKING,
                 &["prepare", "first-pass"],
                 "the step in which weights are packed for the integer kernels",
-            ),
-            Knob::choice(
-                MODEL_FILE,
-                &["read", "mapped"],
-                "how the file gets into memory: copied by read, or mapped by mmap",
             ),
         ]
     }
@@ -121,17 +104,11 @@ impl Settings {
             Some("first-pass") => Packing::FirstPass,
             Some(other) => return unknown(PACKING, other),
         };
-        let model_file = match knobs.get(MODEL_FILE) {
-            None | Some("read") => ModelFile::Read,
-            Some("mapped") => ModelFile::Mapped,
-            Some(other) => return unknown(MODEL_FILE, other),
-        };
         Ok(Self {
             threads: knobs.threads(),
             kernels,
             buffers,
             packing,
-            model_file,
         })
     }
 }

@@ -1,16 +1,15 @@
 //! Optimized models, saved ahead of the process that runs them.
 
 use std::{
-    env,
     fs::{self, Metadata},
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 
-use firstpass_probe::{EngineResult, Error, Model, Result};
+use firstpass_probe::{Backend, EngineResult, Error, Model, Result, prepared_folder};
 use ort::session::builder::SessionBuilder;
 
-use crate::{Engine, options::Use};
+use crate::{Engine, OnnxRuntime, options::Use};
 
 /// The weights beside a model of [`Form::Prepacked`].
 const WEIGHTS: &str = "weights.bin";
@@ -120,27 +119,23 @@ fn folder(engine: &Engine, model: &Model, form: Form) -> Result<PathBuf> {
     engine.runtime.version.hash(&mut hasher);
     form.hash(&mut hasher);
     engine.options.shaping().hash(&mut hasher);
-    Ok(root().join(format!("{:016x}", hasher.finish())))
-}
-
-fn root() -> PathBuf {
-    env::temp_dir().join("firstpass-onnxruntime")
+    Ok(prepared_folder(OnnxRuntime::NAME)?.join(format!("{:016x}", hasher.finish())))
 }
 
 /// Saves the model in a folder of another name, which gets its own when all is written: a process
 /// that is killed leaves nothing that looks complete.
 fn save(engine: &Engine, model: &Model, form: Form, file: &Path) -> Result<()> {
+    let root = prepared_folder(OnnxRuntime::NAME)?;
     let failed = |error: Error| {
         error.context(format!(
             "cannot save {} in {}; is there space, and may it be written?",
             model.path.display(),
-            root().display()
+            root.display()
         ))
     };
-    fs::create_dir_all(root()).map_err(|e| failed(e.into()))?;
     let unfinished = tempfile::Builder::new()
         .prefix("unfinished-")
-        .tempdir_in(root())
+        .tempdir_in(&root)
         .map_err(|e| failed(e.into()))?;
     let session = || {
         let environment = &engine.runtime.environment;

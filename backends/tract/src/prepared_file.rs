@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use firstpass_probe::{Error, Model, Result, file_name};
+use firstpass_probe::{Backend, Error, Model, Result, file_name, prepared_folder};
 use tract_nnef::internal::{TractError, format_err};
 use tract_onnx::{
     data_resolver,
@@ -20,6 +20,8 @@ use tract_onnx::{
     prelude::{TractResult, tract_itertools::Itertools},
     tensor::load_tensor,
 };
+
+use crate::Tract;
 
 /// The file that `make` has filled for `model`, made now if it is not there yet. Its name holds all
 /// that it depends on: the model file, tract, the form, and what else `make` depends on.
@@ -46,14 +48,13 @@ pub(crate) fn ready(
     model.outputs.iter().for_each(|o| o.name.hash(&mut hasher));
     depends_on.hash(&mut hasher);
 
-    let folder = std::env::temp_dir().join("firstpass-tract");
+    let folder = prepared_folder(Tract::NAME)?;
     let path = folder.join(format!(
         "{}-{:016x}.{form}",
         file_name(&model.name),
         hasher.finish()
     ));
     if !path.exists() {
-        fs::create_dir_all(&folder).map_err(cannot(&folder))?;
         // Under another name first: a process that is killed leaves no half file.
         let mut unfinished = OsString::from(&path);
         unfinished.push(format!(".{}", std::process::id()));

@@ -106,7 +106,7 @@ fn cases(
             let files = description.formats.iter().enumerate();
             let files = files.filter_map(|(at, format)| Some((at, model.artifact(*format)?)));
             for (at, file) in files {
-                workload.admit(model, &file)?;
+                let file = workload.admit(model, &file)?;
                 let name = match at {
                     0 => backend.name.clone(),
                     _ => format!("{}-{}", backend.name, file.format.key()),

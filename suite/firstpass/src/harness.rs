@@ -23,13 +23,14 @@ use firstpass_harness::{
     },
 };
 use firstpass_statistics::bootstrap;
-use firstpass_trial::shape::NamedShape;
 use firstpass_trial::{
     affinity::Affinity,
     expectation::ExpectationVerdict,
     machine,
     observation::Observation,
     repeatability::Repeatability,
+    shape::NamedShape,
+    trust::is_listed,
     workload::Workload,
     workspace::{Backend, Workspace},
 };
@@ -173,10 +174,11 @@ fn own(check: &Check) -> Result<UserModel> {
     for file in &check.models {
         let format = Signature::read(file).map_err(invalid)?.format;
         // The only format that is a program.
-        if format.key() == "torchscript" && !check.trust {
+        if format.key() == "torchscript" && !check.trust && !is_listed(file).map_err(invalid)? {
             return Err(Error::invalid(format!(
                 "{} is a program that would be run with your rights; say `.trust()` if you know where \
-                 it comes from",
+                 it comes from, or run `firstpass trust {}` once",
+                file.display(),
                 file.display()
             )));
         }
@@ -270,8 +272,8 @@ fn summary(measured: &Analysis) -> Result<Summary> {
     let kind = measured.references.get(&model.name);
     let reference = match kind.map(|reference| reference.kind.clone()) {
         Some(Kind::Golden(from)) => Reference::Golden(from),
-        Some(Kind::Referee { .. }) => Reference::Referee,
-        Some(Kind::Agreed(labels)) => Reference::Engines(labels),
+        Some(Kind::Referee(_)) => Reference::Referee,
+        Some(Kind::Agreed { engines, .. }) => Reference::Engines(engines),
         Some(Kind::Undecided) => Reference::EachOther,
         Some(Kind::Nothing) | None => Reference::Nothing,
     };

@@ -3,9 +3,15 @@
 //!
 //! Measuring and judging ([`studies`]) meet only in a [`record`].
 
+// First: its macros are those of every module below.
+#[macro_use]
+pub mod output;
+
 pub mod commands;
 pub mod compare;
 pub mod graph;
+pub mod interruption;
+pub mod memory;
 pub mod page;
 pub(crate) mod progress;
 pub mod python;

@@ -1,7 +1,7 @@
 //! Puts a library in its place, wholly or not at all.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs,
     io::{self, ErrorKind, Write},
     path::Path,
 };
@@ -13,6 +13,7 @@ use crate::{
     digest,
     fetch::{Fetch, Pip, obtain},
     link::link,
+    lock::Lock,
     manifest::{NativeLibrary, Platform, RelativePath, TextFile},
     progress::{Progress, size},
     stamp::{Files, Stamp},
@@ -187,26 +188,13 @@ fn is_settled(status: &Status) -> bool {
     !matches!(status, Status::Missing | Status::Damaged { .. })
 }
 
-/// Keeps a second set-up out for as long as the file lives; the system frees it if this process
-/// dies.
-fn lock(native_root: &Path, progress: &Progress) -> Result<File> {
-    let path = native_root.join(".lock");
-    let context = || format!("cannot lock {}", path.display());
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(context)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            progress.line("another set-up is at work here: waiting for it");
-            file.lock().with_context(context)?;
-        }
-        Err(TryLockError::Error(error)) => return Err(error).with_context(context),
-    }
-    Ok(file)
+/// Keeps a second set-up out.
+fn lock(native_root: &Path, progress: &Progress) -> Result<Lock> {
+    Lock::wait(&native_root.join(".lock"), |holder| {
+        progress.line(&format!(
+            "another set-up is at work here, {holder}: waiting for it"
+        ));
+    })
 }
 
 /// Puts the new folder in the place of the old one.

@@ -1,5 +1,7 @@
 //! What is shown while a library is set up.
 
+use std::io::{self, Write};
+
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 /// Where set-up tells what it does: one line a step, and on a terminal a bar below it.
@@ -12,7 +14,8 @@ impl Progress {
     /// On standard error, with bars if that is a terminal.
     pub fn terminal() -> Self {
         Self {
-            line: Box::new(|line| eprintln!("{line}")),
+            // Standard error may be full or closed, which does no harm.
+            line: Box::new(|line| drop(writeln!(io::stderr(), "{line}"))),
             bars: true,
         }
     }

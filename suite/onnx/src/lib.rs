@@ -3,6 +3,7 @@
 mod constant;
 pub mod external;
 mod proto;
+mod weight_files;
 pub mod write;
 
 pub use constant::{Constant, Int8s, Values};
@@ -10,6 +11,7 @@ use firstpass_probe::{EngineResult, Error, Result};
 use prost::Message;
 pub use prost::bytes::Bytes;
 pub use proto::*;
+pub use weight_files::weight_files;
 
 impl ValueInfoProto {
     fn tensor_type(&self) -> Option<&TensorTypeProto> {

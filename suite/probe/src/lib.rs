@@ -8,12 +8,14 @@ mod activations;
 mod backend;
 mod channel;
 mod clock;
+mod confinement;
 mod data;
 mod error;
 mod knobs;
 mod message;
 mod model;
 mod names;
+mod private_folder;
 mod process;
 mod profile;
 mod reference;
@@ -25,6 +27,7 @@ mod warm_up;
 pub use activations::{Activation, Quantization, Recording};
 pub use backend::{Arithmetic, Backend, EngineInfo};
 pub use clock::{monotonic_ns, observe};
+pub use confinement::{Confinement, Landlock, PARENT, confinement};
 pub use data::{Data, Dtype};
 pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
 pub use half::{bf16, f16};
@@ -32,6 +35,9 @@ pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
 pub use model::{Format, Model, OutputSpec, TensorSpec};
 pub use names::{file_name, is_invisible};
+pub use private_folder::{
+    cache_folder, check_own, check_private, config_folder, prepared_folder, private_folder,
+};
 pub use process::{ALLOCATOR, apply as apply_to_process};
 pub use profile::{
     OperatorTime, PassTimes, Profile, ProfiledOperator, ProfiledPass, Profiler, profile,

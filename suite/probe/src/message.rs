@@ -1,7 +1,7 @@
 //! What harness and probe say to each other: one [`Request`] as argument (or in a file that it names), one JSON
 //! [`Message`] a line back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,15 @@ impl Request {
             | Self::Profile { knobs, .. }
             | Self::Activations { knobs, .. } => knobs.clone(),
             Self::Trial(trial) => trial.knobs.clone(),
+        }
+    }
+
+    /// The file that tensors are to be written to, if any.
+    pub fn outputs(&self) -> Option<&Path> {
+        match self {
+            Self::Describe | Self::Inspect { .. } | Self::Profile { .. } => None,
+            Self::Activations { outputs, .. } => Some(outputs),
+            Self::Trial(trial) => trial.outputs.as_deref(),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     Request, Result, Span, Tensor, Tensors, Trial,
     channel::Channel,
     clock::{monotonic_ns, observe, peak_memory_kib},
-    process, read_tensors,
+    confinement, process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
@@ -194,7 +194,9 @@ pub fn request() -> Result<Request> {
 }
 
 fn answer<B: Backend>(channel: &mut Channel) -> Result<()> {
-    match request()? {
+    let request = request()?;
+    confinement::enter(&request, B::NAME).map_err(|e| e.in_phase(Phase::Request))?;
+    match request {
         Request::Describe => describe::<B>(channel),
         Request::Inspect {
             model,

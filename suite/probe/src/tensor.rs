@@ -289,6 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn a_truth_value_of_a_file_may_be_any_byte() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("t.safetensors");
+        let header = br#"{"t":{"dtype":"BOOL","shape":[4],"data_offsets":[0,4]}}     "#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header);
+        bytes.extend([0, 1, 2, 255]);
+        std::fs::write(&path, bytes)?;
+        let (read, _) = read_tensors(&path)?;
+        assert_eq!(read["t"].data().bytes(), [0, 1, 1, 1]);
+        Ok(())
+    }
+
+    #[test]
     fn a_damaged_file_is_an_input_error() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("t.safetensors");

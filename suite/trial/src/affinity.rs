@@ -1,5 +1,7 @@
 //! Where the next process runs, and how urgently.
 
+use std::sync::mpsc;
+
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -18,27 +20,35 @@ impl Affinity {
     /// Does `work`, which spawns a process of so many threads, such that the process begins its
     /// life as asked: both affinity and nice value are inherited.
     ///
-    /// On Linux both belong to a thread. So `work` is done by a thread of its own, which ends with
-    /// it: nothing needs to be restored, which for the nice value would take a privilege, and no
-    /// instruction of the process is run before it is placed. Where nothing is asked for, `work`
-    /// is done by the calling thread.
+    /// On Linux both belong to a thread. So `work` is done by a thread of its own: nothing needs to be
+    /// restored, which for the nice value would take a privilege, and no instruction of the process is
+    /// run before it is placed. Where nothing is asked for, `work` is done by the calling thread.
     ///
     /// # Errors
     /// Fails where the system cannot do what is asked, or does not permit it. Then `work` is not
     /// done.
-    pub fn spawning<T: Send>(&self, threads: usize, work: impl FnOnce() -> T + Send) -> Result<T> {
+    pub fn spawning<T: Send + 'static>(
+        &self,
+        threads: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, Parent)> {
         if *self == Self::default() {
-            return Ok(work());
+            return Ok((work(), Parent(None)));
         }
-        std::thread::scope(|scope| {
-            let placed = scope.spawn(|| {
-                self.place_this_thread(threads)?;
-                Ok(work())
-            });
-            placed
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("the thread that spawns processes panicked")))
-        })
+        let (sender, done) = mpsc::channel();
+        let (parent, ends) = mpsc::channel();
+        let affinity = self.clone();
+        std::thread::spawn(move || {
+            let worked = affinity.place_this_thread(threads).map(|()| work());
+            // Whoever asked has gone where nobody listens; then the process is not wanted any more.
+            if sender.send(worked).is_ok() {
+                let _ = ends.recv();
+            }
+        });
+        let worked = done
+            .recv()
+            .map_err(|_| anyhow!("the thread that spawns processes panicked"))?;
+        Ok((worked?, Parent(Some(parent))))
     }
 
     /// The CPUs for a process of so many threads; `None` where it is not pinned.
@@ -81,6 +91,14 @@ impl Affinity {
         Ok(())
     }
 }
+
+/// Keeps the thread alive that spawned a process: on Linux a process that is to die with its parent dies
+/// with that thread.
+#[derive(Debug)]
+#[must_use]
+pub struct Parent(
+    #[expect(dead_code, reason = "the thread ends when this is dropped")] Option<mpsc::Sender<()>>,
+);
 
 /// The last `count` of the CPUs, those of different cores first, in ascending order.
 fn choose<C: PartialEq>(cpus: &[usize], core: impl Fn(usize) -> C, count: usize) -> Vec<usize> {
@@ -186,7 +204,7 @@ mod tests {
     fn nothing_asked_is_nothing_done() -> Result<()> {
         let caller = std::thread::current().id();
         let affinity = Affinity::default();
-        let worker = affinity.spawning(1, || std::thread::current().id())?;
+        let (worker, _parent) = affinity.spawning(1, || std::thread::current().id())?;
         assert_eq!(worker, caller);
         assert_eq!(affinity.cpus(1)?, None);
         Ok(())
@@ -197,8 +215,9 @@ mod tests {
         use super::*;
         use std::process::Command;
 
-        fn said_by(affinity: &Affinity, command: &mut Command) -> Result<String> {
-            let output = affinity.spawning(1, || command.output())??;
+        fn said_by(affinity: &Affinity, mut command: Command) -> Result<String> {
+            let (output, _parent) = affinity.spawning(1, move || command.output())?;
+            let output = output?;
             Ok(String::from_utf8(output.stdout)?.trim().to_owned())
         }
 
@@ -214,7 +233,9 @@ mod tests {
                 pin: true,
                 nice: None,
             };
-            let status = said_by(&affinity, Command::new("cat").arg("/proc/self/status"))?;
+            let mut cat = Command::new("cat");
+            cat.arg("/proc/self/status");
+            let status = said_by(&affinity, cat)?;
             let last = before.last().map(ToString::to_string);
             assert_eq!(allowed_list(&status), last.as_deref());
             assert_eq!(system::allowed_cpus()?, before);
@@ -223,13 +244,13 @@ mod tests {
 
         #[test]
         fn a_child_is_nice_and_the_parent_is_not() -> Result<()> {
-            let own = || said_by(&Affinity::default(), &mut Command::new("nice"));
+            let own = || said_by(&Affinity::default(), Command::new("nice"));
             let before = own()?;
             let affinity = Affinity {
                 pin: false,
                 nice: Some(19),
             };
-            assert_eq!(said_by(&affinity, &mut Command::new("nice"))?, "19");
+            assert_eq!(said_by(&affinity, Command::new("nice"))?, "19");
             assert_eq!(own()?, before);
             Ok(())
         }
@@ -240,7 +261,7 @@ mod tests {
                 pin: false,
                 nice: Some(-20),
             };
-            match said_by(&urgent, &mut Command::new("nice")) {
+            match said_by(&urgent, Command::new("nice")) {
                 Ok(nice) => assert_eq!(nice, "-20"),
                 Err(error) => assert!(format!("{error:#}").contains("ulimit -e"), "{error:#}"),
             }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, process::Command};
 
+use firstpass_probe::confinement;
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
 
@@ -25,6 +26,9 @@ pub struct Machine {
     pub governor: Option<String>,
     /// Variables that change how engines run.
     pub environment: BTreeMap<String, String>,
+    /// What probes could give up here before a model file was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<String>,
 }
 
 const FLAGS: [&str; 14] = [
@@ -44,19 +48,58 @@ const FLAGS: [&str; 14] = [
     "i8mm",
 ];
 
-const ENVIRONMENT: [&str; 12] = [
-    "OMP_",
-    "GOMP_",
-    "KMP_",
-    "MKL_",
-    "RAYON_",
-    "MALLOC_",
-    "LD_PRELOAD",
-    "ATEN_",
-    "DNNL_",
-    "ONEDNN_",
-    "ORT_",
+/// The variables that change how engines run, each by its whole name: another one of the same beginning may
+/// hold a secret.
+const ENVIRONMENT: &[&str] = &[
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_CPU_ISA_HINTS",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "DNNL_PRIMITIVE_CACHE_CAPACITY",
+    "DNNL_VERBOSE",
     "GLIBC_TUNABLES",
+    "GOMP_CPU_AFFINITY",
+    "GOMP_SPINCOUNT",
+    "GOMP_STACKSIZE",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "KMP_HW_SUBSET",
+    "KMP_LIBRARY",
+    "KMP_STACKSIZE",
+    "LD_BIND_NOW",
+    "LD_PRELOAD",
+    "MALLOC_ARENA_MAX",
+    "MALLOC_ARENA_TEST",
+    "MALLOC_CHECK_",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_PERTURB_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "MKL_THREADING_LAYER",
+    "MKL_VERBOSE",
+    "OMP_DYNAMIC",
+    "OMP_MAX_ACTIVE_LEVELS",
+    "OMP_NESTED",
+    "OMP_NUM_THREADS",
+    "OMP_PLACES",
+    "OMP_PROC_BIND",
+    "OMP_SCHEDULE",
+    "OMP_STACKSIZE",
+    "OMP_THREAD_LIMIT",
+    "OMP_WAIT_POLICY",
+    "ONEDNN_CPU_ISA_HINTS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+    "ONEDNN_VERBOSE",
+    "RAYON_NUM_THREADS",
+    "RAYON_RS_NUM_CPUS",
 ];
 
 impl Machine {
@@ -81,11 +124,8 @@ impl Machine {
             )
             .ok()
             .map(|text| text.trim().into()),
-            environment: std::env::vars()
-                .filter(|(name, _)| ENVIRONMENT.iter().any(|prefix| name.starts_with(prefix)))
-                // A path tells where a user keeps things, not how an engine runs.
-                .filter(|(_, value)| !value.contains(std::path::MAIN_SEPARATOR))
-                .collect(),
+            environment: environment(),
+            confinement: Some(confinement().to_string()),
         }
     }
 
@@ -98,6 +138,27 @@ impl Machine {
             .collect();
         kept.split_whitespace().collect::<Vec<_>>().join("-")
     }
+}
+
+fn environment() -> BTreeMap<String, String> {
+    let set = ENVIRONMENT.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some((
+            (*name).to_owned(),
+            without_folders(&value.to_string_lossy()),
+        ))
+    });
+    set.collect()
+}
+
+/// The value with the names of files in place of their paths: a folder tells where a user keeps things, not
+/// how an engine runs.
+fn without_folders(value: &str) -> String {
+    let names = value.split_inclusive([':', ' ', ',', '=']).map(|part| {
+        let name = part.rsplit(std::path::MAIN_SEPARATOR).next();
+        name.unwrap_or(part)
+    });
+    names.collect()
 }
 
 /// Threads that this process may use.
@@ -128,4 +189,29 @@ pub fn first_line(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|o| o.status.success())?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().next().map(|line| line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_known_by_their_whole_names() {
+        // Names that end like this belong to settings of many values, or to secrets.
+        let is_whole = |name: &&str| !name.ends_with('_') || name.starts_with("MALLOC_");
+        assert!(ENVIRONMENT.iter().all(is_whole));
+        assert!(!ENVIRONMENT.contains(&"ORT_API_TOKEN"));
+    }
+
+    #[test]
+    fn folders_are_left_out_of_values() {
+        for (value, kept) in [
+            ("4", "4"),
+            ("/usr/lib/libjemalloc.so.2", "libjemalloc.so.2"),
+            ("/home/me/a.so:/opt/b.so", "a.so:b.so"),
+            ("granularity=fine,compact", "granularity=fine,compact"),
+        ] {
+            assert_eq!(without_folders(value), kept);
+        }
+    }
 }

@@ -40,10 +40,10 @@ pub struct ModelDescription {
     pub detection: Option<DetectionSpec>,
     /// Which output holds the scores of classes, for a classifier.
     pub classification: Option<ClassificationSpec>,
-    /// SHA-256 by file, for files outside the fixtures: one that is listed must be that very file,
-    /// and a TorchScript file, which is a program, is run only where it is listed or with `--trust`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub trusted: BTreeMap<PathBuf, String>,
+    /// SHA-256 by file, for files outside the fixtures: one that is listed must be that very file. It is no
+    /// trust: who made the model may have made this file.
+    #[serde(default, alias = "trusted", skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<PathBuf, String>,
     /// The `model.toml` itself.
     #[serde(skip)]
     pub file: PathBuf,
@@ -218,8 +218,8 @@ impl ModelDescription {
         for path in self.artifacts.values_mut().chain(&mut self.golden) {
             *path = shorten(path);
         }
-        let trusted = std::mem::take(&mut self.trusted).into_iter();
-        self.trusted = trusted.map(|(path, sum)| (shorten(&path), sum)).collect();
+        let sums = std::mem::take(&mut self.sha256).into_iter();
+        self.sha256 = sums.map(|(path, sum)| (shorten(&path), sum)).collect();
         self.file = file;
     }
 
@@ -386,7 +386,7 @@ impl ModelDescription {
             outputs: Vec::new(),
             detection: None,
             classification: None,
-            trusted: BTreeMap::new(),
+            sha256: BTreeMap::new(),
             file: PathBuf::new(),
         }
     }

@@ -3,18 +3,22 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{BufRead, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, Read, Seek, SeekFrom, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use firstpass_native::{Holder, Lock};
 use firstpass_probe::{
-    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PROTOCOL, PassPlan, Profile,
-    Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
+    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PARENT, PROTOCOL, PassPlan,
+    Profile, Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
 };
 use nix::sys::signal::Signal;
 use sysinfo::System;
@@ -24,6 +28,7 @@ use crate::{
     affinity::Affinity,
     observation::{Outcome, Process},
     polling_reader::PollingReader,
+    scratch::{self, Scratch},
     workspace::{Backend, Workspace},
 };
 
@@ -47,6 +52,8 @@ pub struct Probe {
     pub memory_bytes: u64,
     /// Where its processes run, and how urgently.
     pub affinity: Affinity,
+    /// Where the executable lies, if that is a folder of this command.
+    pub folder: Option<Arc<Scratch>>,
 }
 
 /// Builds the probe of a backend and asks its engine what it is; what the engine declares is set in the
@@ -55,7 +62,8 @@ pub struct Probe {
 /// # Errors
 /// Fails where the probe cannot be built and where the engine does not start.
 pub fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description)> {
-    eprintln!("{}: building the probe", backend.name);
+    // Standard error may be full or closed, which does no harm.
+    let _ = writeln!(io::stderr(), "{}: building the probe", backend.name);
     let mut probe = Probe::build(workspace, backend)?;
     let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
     probe.knobs.clone_from(&description.knobs);
@@ -88,7 +96,7 @@ pub fn once(
 }
 
 /// All that the machine has but a tenth: a model that wants more would take the machine down with it.
-fn most_memory() -> u64 {
+pub fn most_memory() -> u64 {
     let mut system = System::new();
     system.refresh_memory();
     system.total_memory() / 10 * 9
@@ -145,13 +153,16 @@ impl Probe {
     /// Fails where cargo does; its messages go to standard error.
     pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
         let package = backend.package.as_str();
+        let built = build(workspace, backend, &["--bins"], "bin", package)?;
+        let (binary, folder) = match hold(&built) {
+            Ok((binary, folder)) => (binary, Some(Arc::new(folder))),
+            // On a file system without links a build beside this command may replace it.
+            Err(_) => (built, None),
+        };
         Ok(Self {
-            binary: build(workspace, backend, &["--bins"], "bin", package)?,
             environment: environment(workspace, backend),
-            knobs: Vec::new(),
-            timeout: TIMEOUT,
-            memory_bytes: most_memory(),
-            affinity: Affinity::default(),
+            folder,
+            ..Self::at(&binary)
         })
     }
 
@@ -164,6 +175,7 @@ impl Probe {
             timeout: TIMEOUT,
             memory_bytes: most_memory(),
             affinity: Affinity::default(),
+            folder: None,
         }
     }
 
@@ -263,13 +275,14 @@ impl Probe {
             .args(arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .envs(knobs.environment(&self.knobs))
+            .env(PARENT, std::process::id().to_string())
+            .envs(scratch::temporary().map(|folder| ("TMPDIR", folder)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr.try_clone()?);
         // Stamped by the thread that spawns: making that thread is no part of a cold start.
-        let (spawned_ns, child) = self
-            .affinity
-            .spawning(knobs.threads(), || (monotonic_ns(), command.spawn()))?;
+        let spawn = move || (monotonic_ns(), command.spawn());
+        let ((spawned_ns, child), _parent) = self.affinity.spawning(knobs.threads(), spawn)?;
         let mut process = Process::new(spawned_ns);
         let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
         if let Err(error) = limit_memory(&child, self.memory_bytes) {
@@ -433,6 +446,18 @@ pub fn build_example(workspace: &Workspace, backend: &Backend, name: &str) -> Re
     build(workspace, backend, &["--example", name], "example", name)
 }
 
+/// Gives a built executable a second name in a folder of this command: what is built while this runs, by a
+/// command beside it, is another file then.
+fn hold(built: &Path) -> Result<(PathBuf, Scratch)> {
+    let (Some(folder), Some(name)) = (built.parent(), built.file_name()) else {
+        bail!("{} is no file", built.display());
+    };
+    let scratch = Scratch::new(".firstpass-", folder)?;
+    let held = scratch.path().join(name);
+    std::fs::hard_link(built, &held)?;
+    Ok((held, scratch))
+}
+
 /// Builds `targets` of the backend's package and returns the executable of one of them.
 fn build(
     workspace: &Workspace,
@@ -441,11 +466,18 @@ fn build(
     kind: &str,
     name: &str,
 ) -> Result<PathBuf> {
+    let say = |holder: &Holder| {
+        let _ = writeln!(io::stderr(), "waiting for {holder}, which is building");
+    };
+    // Cargo has a lock as well, which does not say who holds it. Where there is no place for this one,
+    // that has to do.
+    let _lock = Lock::wait(&workspace.native().join(".build.lock"), say).ok();
     let output = Command::new(cargo())
         .current_dir(workspace.root())
         .args([
             "build",
             "--release",
+            "--locked",
             "--message-format=json-render-diagnostics",
         ])
         .args(["--package", &backend.package])

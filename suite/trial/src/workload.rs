@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +16,9 @@ use crate::{
     model::{InputSpec, ModelDescription},
     outputs::Outputs,
     own_model,
+    private_copy::PrivateCopy,
     sample::Sample,
+    trust::is_trusted,
     workspace::Workspace,
 };
 
@@ -26,6 +29,8 @@ pub struct Workload {
     pub samples: Vec<Sample>,
     /// Whether programs outside the fixtures may be run: see [`Workload::admit`].
     pub trust: bool,
+    /// What engines read in place of files outside the fixtures, by the path of the file.
+    copies: Arc<Mutex<BTreeMap<PathBuf, PrivateCopy>>>,
     manifest: Manifest,
     fixtures: PathBuf,
 }
@@ -53,6 +58,7 @@ impl Workload {
             models,
             samples,
             trust: false,
+            copies: Arc::default(),
             manifest: Manifest::read(&workspace.fixtures())?,
             fixtures: workspace.fixtures(),
         };
@@ -143,38 +149,56 @@ impl Workload {
     }
 
     /// Checks, before an engine reads it, that a file of a model is what it should be: a file of the
-    /// fixtures the committed one, and one outside them that which its `model.toml` trusts. A
-    /// TorchScript file is a program, and must be trusted.
+    /// fixtures the committed one, and one outside them that which its `model.toml` lists, if it does. A
+    /// TorchScript file is a program: the user trusts it for this command, or has it in their own list.
+    ///
+    /// Returns the file to read: outside the fixtures a copy that nobody else can change, so that it is
+    /// what was checked.
     ///
     /// # Errors
     /// Fails where the file is missing, another, or not trusted.
-    pub fn admit(&self, model: &ModelDescription, file: &Model) -> Result<()> {
+    pub fn admit(&self, model: &ModelDescription, file: &Model) -> Result<Model> {
         let path = &file.path;
         if self.is_fixture(path)? {
-            return self.manifest.verify(path);
+            self.manifest.verify(path)?;
+            return Ok(file.clone());
         }
+        let copy = self.copy(path)?;
+        let hash = &copy.sha256;
         let listed = model
-            .trusted
+            .sha256
             .iter()
             .find(|(name, _)| &model.path(name) == path);
         if let Some((_, expected)) = listed {
-            let hash = sha256_of_file(path)?;
             ensure!(
                 hash.eq_ignore_ascii_case(expected),
-                "{} has SHA-256 {hash}, but {} trusts {expected}: the file was changed or damaged",
+                "{} has SHA-256 {hash}, but {} lists {expected}: the file was changed or damaged",
                 path.display(),
                 model.file.display()
             );
-            return Ok(());
         }
         ensure!(
-            !file.format.is_program() || self.trust,
+            !file.format.is_program() || self.trust || is_trusted(hash)?,
             "{} is a program that would be run with your rights: if you know where it comes from, say \
-             --trust, or list its SHA-256 in the [trusted] table of {}",
+             --trust, or run `cargo firstpass trust {}` once",
             path.display(),
-            model.file.display()
+            path.display()
         );
-        Ok(())
+        Ok(Model {
+            path: copy.path,
+            ..file.clone()
+        })
+    }
+
+    /// The copy of a file, made the first time that it is asked for.
+    fn copy(&self, path: &Path) -> Result<PrivateCopy> {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = copies.get(path) {
+            return Ok(copy.clone());
+        }
+        let copy = PrivateCopy::of(path)?;
+        copies.insert(path.to_owned(), copy.clone());
+        Ok(copy)
     }
 
     /// Checks a file of the fixtures against the manifest; any other is the user's own.
@@ -257,15 +281,24 @@ impl Workload {
         samples.try_for_each(|sample| sample.inputs(model).map(drop))
     }
 
-    /// SHA-256 of every model file, by path relative to the workspace.
+    /// SHA-256 of every file of the models, with those of weights, by path. Of what
+    /// engines read it is that of what they read.
     ///
     /// # Errors
     /// Fails where a file cannot be read.
-    pub fn checksums(&self, workspace: &Workspace) -> Result<BTreeMap<PathBuf, String>> {
+    pub fn checksums(&self) -> Result<BTreeMap<PathBuf, String>> {
         let mut sums = BTreeMap::new();
         for model in &self.models {
             for path in model.files().into_iter().filter(|p| p.is_file()) {
-                sums.insert(relative(workspace, &path), sha256_of_file(&path)?);
+                let is_read = model.artifacts.values().any(|a| model.path(a) == path);
+                if !is_read || self.is_fixture(&path)? {
+                    let sum = sha256_of_file(&path)?;
+                    sums.insert(path, sum);
+                    continue;
+                }
+                let copy = self.copy(&path)?;
+                sums.insert(path, copy.sha256);
+                sums.extend(copy.weights);
             }
         }
         Ok(sums)
@@ -329,4 +362,49 @@ fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
 
 fn fingerprint(inputs: &[InputSpec]) -> Result<String> {
     Ok(serde_json::to_string(inputs)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use firstpass_probe::Format;
+
+    use super::*;
+    use crate::model::Precision;
+
+    #[test]
+    fn the_word_of_a_file_beside_a_program_is_no_trust() -> Result<()> {
+        let workspace = Workspace::find()?;
+        let folder = tempfile::tempdir()?;
+        let program = folder.path().join("model.pt");
+        fs::write(&program, "what the user has looked at")?;
+        let mut model = ModelDescription::for_tests(Precision::Fp32);
+        model.file = folder.path().join("model.toml");
+        model
+            .artifacts
+            .insert(Format::TORCHSCRIPT, "model.pt".into());
+        model
+            .sha256
+            .insert("model.pt".into(), sha256_of_file(&program)?);
+        let file = model
+            .artifact(Format::TORCHSCRIPT)
+            .context("it has a file")?;
+
+        let mut workload = Workload::new(&workspace, Vec::new(), Vec::new())?;
+        let error = workload.admit(&model, &file).expect_err("not trusted");
+        assert!(error.to_string().contains("--trust"), "{error}");
+
+        // Trusted for this command. What is put in its place is not run.
+        workload.trust = true;
+        fs::write(&program, "what another has put there")?;
+        let admitted = workload.admit(&model, &file)?;
+        let read = fs::read_to_string(admitted.path)?;
+        assert_eq!(read, "what the user has looked at");
+
+        let changed = Workload::new(&workspace, Vec::new(), Vec::new())?;
+        let error = changed.admit(&model, &file).expect_err("it was changed");
+        assert!(error.to_string().contains("was changed"), "{error}");
+        Ok(())
+    }
 }

@@ -127,15 +127,13 @@ fn memory_is_touched_in_the_chosen_step() -> Result<()> {
         let spans = phases(&Knobs::default().with(name, value))?;
         Ok(spans.map(|span| span.minor_faults))
     };
-    let [load, prepare, _] = faults("buffers", "lazy")?;
+    let [_, prepare, _] = faults("buffers", "lazy")?;
     let knobs = Knobs::default().with("buffers", "lazy");
     let later = phases(&knobs.with("packing", "first-pass"))?;
     let [_, packed, packing] = later.map(|span| span.minor_faults);
     let [_, _, pass] = faults("buffers", "lazy")?;
     assert!(packed < prepare / 2, "{packed} faults against {prepare}");
     assert!(packing > pass, "{packing} faults against {pass}");
-    let [mapped, ..] = faults("model-file", "mapped")?;
-    assert!(mapped < load / 2, "{mapped} faults against {load}");
     let knobs = Candle::knobs();
     let buffers = knobs.iter().filter(|knob| knob.name == "buffers");
     let words = buffers.flat_map(|knob| knob.words());

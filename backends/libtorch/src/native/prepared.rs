@@ -3,19 +3,21 @@
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     process,
 };
 
-use firstpass_probe::{Error, Result};
+use firstpass_probe::{Backend, Result, prepared_folder};
 use tch::CModule;
+
+use crate::Libtorch;
 
 use super::{engine, module, settings, torch_error};
 
 /// Loads the frozen copy of the file at `path`, which is made where there is none yet.
 pub(super) fn load(path: &Path) -> Result<CModule> {
-    let prepared = folder()?.join(name(path)?);
+    // A folder of this user's own, because a scripted module is a program.
+    let prepared = prepared_folder(Libtorch::NAME)?.join(name(path)?);
     if !prepared.exists() {
         let mut module = module::read(path)?;
         settings::freeze(&mut module)?;
@@ -32,23 +34,6 @@ pub(super) fn load(path: &Path) -> Result<CModule> {
         let file = prepared.display();
         error.context(format!("delete {file}, which is made anew: it is damaged"))
     })
-}
-
-/// A folder of this user's own, because a scripted module is a program.
-fn folder() -> Result<PathBuf> {
-    let folder = std::env::temp_dir().join("firstpass-libtorch");
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)?;
-    // Nobody but its owner can use it then; where that is somebody else, nothing below opens.
-    if fs::metadata(&folder)?.permissions().mode() & 0o077 != 0 {
-        let folder = folder.display();
-        return Err(Error::unsupported(format!(
-            "others may write to {folder}: delete it, so that it is made anew"
-        )));
-    }
-    Ok(folder)
 }
 
 /// A name that says what the content depends on: the file, and the libtorch that froze it.

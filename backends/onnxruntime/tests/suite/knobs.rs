@@ -133,11 +133,12 @@ impl Bench {
         })
     }
 
-    /// What the probe says in a process whose temporary files lie in `folder`.
+    /// What the probe says in a process whose temporary and prepared files lie in `folder`.
     fn ask_in(&self, folder: &Path, request: &Request) -> Result<Vec<Message>> {
         let output = Command::new(env!("CARGO_BIN_EXE_firstpass-onnxruntime"))
             .arg(serde_json::to_string(request)?)
             .env("TMPDIR", folder)
+            .env("XDG_CACHE_HOME", folder)
             .output()?;
         let lines = String::from_utf8(output.stdout)?;
         lines
@@ -408,9 +409,9 @@ fn one_thread(bench: &Bench) -> Result<()> {
     bench.refused(&set("execution-mode", "parallel"), "threads=2")
 }
 
-/// The files that were prepared in a folder for temporary files.
+/// The files that were prepared in a folder for what can be made again.
 fn prepared(folder: &Path) -> Result<Vec<PathBuf>> {
-    let root = folder.join("firstpass-onnxruntime");
+    let root = folder.join("firstpass/prepared/onnxruntime");
     let mut files = Vec::new();
     for entry in fs::read_dir(root)? {
         for file in fs::read_dir(entry?.path())? {

@@ -63,7 +63,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     });
     let tested = run_all(
         workspace,
-        &["test", "--release", "--no-fail-fast"],
+        &["test", "--locked", "--release", "--no-fail-fast"],
         &jobs,
         arguments,
     )?;
@@ -86,7 +86,7 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCo
         let mut command = Command::new(cargo());
         command
             .current_dir(workspace.root())
-            .args(["bench", "--package", "firstpass-bench", "--"])
+            .args(["bench", "--locked", "--package", "firstpass-bench", "--"])
             .args(options)
             .args(&arguments.filter);
         if arguments.all {

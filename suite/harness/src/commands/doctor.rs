@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use firstpass_native::Status;
-use firstpass_probe::Description;
+use firstpass_probe::{Description, confinement};
 use firstpass_trial::{
     observation::Outcome,
     process::{Probe, environment},
@@ -73,6 +73,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         table.row(row(backend, health, library));
     }
     println!("{}", table.terminal());
+    println!("probes of model files: {}", confinement());
     Ok(if is_well {
         ExitCode::SUCCESS
     } else {

@@ -3,3 +3,4 @@
 pub mod cargo;
 pub mod doctor;
 pub mod record;
+pub mod trust;

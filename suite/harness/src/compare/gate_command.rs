@@ -154,7 +154,7 @@ fn measure(
         cold_files = settings.cold_files && arguments.cold_start_max.is_some();
         if options.models.is_empty() {
             let models = baseline.run.models.iter();
-            let models = models.map(|path| workspace.root().join(path));
+            let models = models.map(|path| baseline.places.place(workspace, path));
             options.models = models.map(|p| p.to_string_lossy().into_owned()).collect();
         }
         if options.images.is_empty() && options.samples.is_empty() {
@@ -190,7 +190,7 @@ fn measure(
         asked_budget_s: None,
     })?;
     let folder = workspace.reports().join("quick/records");
-    let folder = folder.join(format!("{}-gate", campaign::record_name()));
+    let folder = campaign::new_record(&folder, "-gate");
     let before = baseline.map(latencies).unwrap_or_default();
     let asks = |measured: &[Latency]| gate::ask(measured, &before, limits);
     measure::run_asking(workspace, &backends, &workload, &settings, &folder, &asks)

@@ -5,8 +5,8 @@ use crate::page::{
     terminal::{self, is_hidden},
 };
 use comfy_table::{
-    TableStyle,
-    presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
+    ContentArrangement, TableStyle,
+    presets::{ASCII_MARKDOWN, NOTHING, UTF8_HORIZONTAL_ONLY},
 };
 
 /// A header and rows of cells. A row that is shorter than the header ends with empty cells.
@@ -51,10 +51,23 @@ impl Table {
         self.drawn(ASCII_MARKDOWN, cell_of_markdown).trim_fmt()
     }
 
-    /// For a terminal: with lines around the cells.
+    /// For a terminal: no wider than that, long cells in several lines. Where no person looks, it is plain
+    /// text in lines of any length, for the program that reads them.
     pub fn terminal(&self) -> String {
+        self.shown(terminal::is_seen().then(terminal::columns))
+    }
+
+    /// For a terminal of this width, or in plain text.
+    fn shown(&self, columns: Option<usize>) -> String {
         let shown = |cell: &str| terminal::text(cell).into_owned();
-        self.drawn(UTF8_FULL_CONDENSED, shown).to_string()
+        let Some(columns) = columns else {
+            return self.drawn(NOTHING, shown).trim_fmt();
+        };
+        let mut table = self.drawn(UTF8_HORIZONTAL_ONLY, shown);
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(u16::try_from(columns).unwrap_or(u16::MAX));
+        table.to_string()
     }
 
     /// Draws the table with each cell as `shown` shows it.
@@ -146,9 +159,14 @@ mod tests {
     #[test]
     fn a_terminal_shows_cells_as_they_are() {
         let table = Table::new(["a", "b"]).rows([["1|2", "one\ntwo"]]);
-        let text = table.terminal();
-        assert!(text.contains("│ 1|2 ┆ one │"), "{text}");
-        assert!(text.contains("│     ┆ two │"), "{text}");
+        let text = table.shown(Some(40));
+        assert!(text.contains(" 1|2   one "), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
+        let plain = table.shown(None);
+        assert!(plain.is_ascii() && plain.contains("1|2"), "{plain}");
         assert!(!table.is_empty() && Table::new(["a"]).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// The end of a file that is being written, or was written before files were compressed.
 const PLAIN: &str = ".jsonl";
@@ -41,29 +41,59 @@ pub fn files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         let backend = [COMPRESSED, PLAIN]
             .iter()
             .find_map(|e| file.strip_suffix(e));
-        if let Some(backend) = backend {
-            files.insert(backend.to_owned(), path);
+        let Some(backend) = backend.map(str::to_owned) else {
+            continue;
+        };
+        // Where there are both, compressing was interrupted.
+        if is_compressed(&path) {
+            files.entry(backend).or_insert(path);
+        } else {
+            files.insert(backend, path);
         }
     }
     Ok(files)
 }
 
-/// The lines of a file as text, in the order in which they were written.
+/// The lines of a file as text, in the order in which they were written. Where the file was cut off, by a
+/// kill or a full disk, these are the lines before the cut; standard error says so.
 ///
 /// # Errors
-/// Fails where the file cannot be read or is damaged.
+/// Fails where the file cannot be read or is damaged in any other way.
 pub fn read_text(path: &Path) -> Result<Vec<String>> {
-    let text = || -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let mut read = || -> io::Result<()> {
         let file = File::open(path)?;
-        let mut text = String::new();
-        if is_compressed(path) {
-            zstd::Decoder::new(file)?.read_to_string(&mut text)?;
+        let read = if is_compressed(path) {
+            zstd::Decoder::new(file)?.read_to_end(&mut bytes)
         } else {
-            BufReader::new(file).read_to_string(&mut text)?;
+            BufReader::new(file).read_to_end(&mut bytes)
+        };
+        match read {
+            // The compressed form ends in the middle.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            read => read.map(drop),
         }
-        Ok(text)
     };
-    let text = text().with_context(|| format!("cannot read {}", path.display()))?;
+    let context = || format!("cannot read {}", path.display());
+    read().with_context(context)?;
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |n| n + 1);
+    let (whole, rest) = bytes.split_at(whole);
+    let mut text = std::str::from_utf8(whole).with_context(context)?.to_owned();
+    match std::str::from_utf8(rest) {
+        // A number that is cut is a number still.
+        Ok(rest)
+            if rest.ends_with(['}', ']', '"'])
+                && serde_json::from_str::<IgnoredAny>(rest).is_ok() =>
+        {
+            text.push_str(rest);
+        }
+        _ if rest.is_empty() => {}
+        _ => eprintln!(
+            "{} is cut off in line {}, which is left out",
+            path.display(),
+            text.lines().count() + 1
+        ),
+    }
     Ok(text.lines().map(str::to_owned).collect())
 }
 
@@ -88,11 +118,13 @@ pub fn compress(path: &Path) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".zst");
     let compressed = PathBuf::from(name);
+    let unfinished = compressed.with_extension("new");
     let write = || -> io::Result<()> {
-        let mut encoder = zstd::Encoder::new(File::create(&compressed)?, LEVEL)?;
+        let mut encoder = zstd::Encoder::new(File::create(&unfinished)?, LEVEL)?;
         encoder.include_checksum(true)?;
         io::copy(&mut File::open(path)?, &mut encoder)?;
         encoder.finish()?.sync_all()?;
+        fs::rename(&unfinished, &compressed)?;
         fs::remove_file(path)
     };
     write().with_context(|| format!("cannot compress {}", path.display()))
@@ -141,6 +173,53 @@ mod tests {
         let files = files(dir.path())?;
         assert!(is_compressed(&files["x"]));
         assert_eq!(read::<u32>(&files["x"])?, [1, 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_line_that_is_cut_inside_a_character_is_left_out() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = plain(dir.path(), "x");
+        let all = "\"one\"\n\"zw\u{f6}lf\"\n".as_bytes();
+        for end in 6..all.len() {
+            fs::write(&path, &all[..end])?;
+            let lines = read::<String>(&path)?;
+            // The last line is whole but for its end.
+            let whole = if end + 1 == all.len() { 2 } else { 1 };
+            assert_eq!(lines.len(), whole, "cut after {end} bytes");
+        }
+        fs::write(&path, b"\"one\"\n\"\xff\"\n\"three\"\n")?;
+        assert!(read::<String>(&path).is_err(), "damaged in the middle");
+        Ok(())
+    }
+
+    #[test]
+    fn a_compressed_file_that_is_cut_is_read_up_to_there() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = plain(dir.path(), "x");
+        // More than a block of zstandard, and hard to compress.
+        let numbers: Vec<u64> = (0..60_000_u64)
+            .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .collect();
+        let text: String = numbers.iter().map(|n| format!("{n}\n")).collect();
+        fs::write(&path, text)?;
+        compress(&path)?;
+        let compressed = files(dir.path())?.remove("x").context("no file")?;
+        let bytes = fs::read(&compressed)?;
+        fs::write(&compressed, &bytes[..bytes.len() / 2])?;
+        let read = read::<u64>(&compressed)?;
+        assert!(read.len() > 1000 && read.len() < numbers.len());
+        assert_eq!(read, numbers[..read.len()]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_whose_compression_was_interrupted_is_read_whole() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = plain(dir.path(), "x");
+        fs::write(&path, "1\n2\n")?;
+        fs::write(dir.path().join("x.jsonl.zst"), "half")?;
+        assert_eq!(read::<u32>(&files(dir.path())?["x"])?, [1, 2]);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 pub mod code;
 pub mod lines;
+pub mod places;
 mod recorder;
 pub mod sidecar;
 mod stale;
@@ -28,12 +29,12 @@ use firstpass_trial::{
     observation::{Cell, Observation, Purpose},
     outputs::Outputs,
     sample::Sample,
-    workload::{Workload, relative},
+    workload::Workload,
     workspace::Workspace,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::record::code::Code;
+use crate::record::{code::Code, places::Places};
 
 /// Raised when the meaning of a record changes. `reports/records/README.md` describes the format.
 pub const VERSION: u32 = 3;
@@ -47,7 +48,8 @@ pub struct Run {
     pub machine: Machine,
     pub code: Code,
     pub settings: RunSettings,
-    /// The `model.toml` of each model, and each photograph; relative to the workspace if below it.
+    /// The `model.toml` of each model, and each photograph; relative to the workspace if below it, and else
+    /// as [`Places`] has named it.
     pub models: Vec<PathBuf>,
     #[serde(rename = "photos")]
     pub samples: Vec<PathBuf>,
@@ -163,6 +165,7 @@ pub enum Line {
 pub struct Record {
     pub folder: PathBuf,
     pub run: Run,
+    pub places: Places,
     pub backends: BTreeMap<String, BackendRecord>,
 }
 
@@ -224,6 +227,7 @@ impl Record {
         Ok(Self {
             folder: folder.into(),
             run,
+            places: Places::read(folder)?,
             backends,
         })
     }
@@ -264,9 +268,9 @@ impl Record {
     /// Fails where one of them cannot be read or is not what was measured.
     pub fn workload(&self, workspace: &Workspace) -> Result<Workload> {
         let models = self.run.models.iter().map(|path| {
-            let model = ModelDescription::read(&workspace.root().join(path))?;
+            let model = ModelDescription::read(&self.place(workspace, path)?)?;
             for file in model.files() {
-                if let Some(expected) = self.run.files.get(&relative(workspace, &file)) {
+                if let Some(expected) = self.run.files.get(&self.places.find(workspace, &file)) {
                     ensure!(
                         &sha256_of_file(&file)? == expected,
                         "{} has changed since {} was measured; measure again",
@@ -280,26 +284,47 @@ impl Record {
         let models = models.collect::<Result<Vec<_>>>()?;
         let fixtures = Sample::fixtures(&workspace.fixtures())?;
         let samples = self.run.samples.iter().map(|path| {
-            let path = workspace.root().join(path);
+            let path = self.place(workspace, path)?;
             let known = fixtures.iter().find(|p| p.file == path);
-            known.cloned().unwrap_or_else(|| Sample::from_file(&path))
+            Ok(known.cloned().unwrap_or_else(|| Sample::from_file(&path)))
         });
-        Workload::new(workspace, models, samples.collect())
+        Workload::new(workspace, models, samples.collect::<Result<_>>()?)
     }
 
-    /// Every cell that the run measured, tried to, or had no time for; not what stands in for golden outputs.
+    /// Where a file lies that the record names.
+    ///
+    /// # Errors
+    /// Fails where it is not there: it may lie on another machine only.
+    pub fn place(&self, workspace: &Workspace, name: &Path) -> Result<PathBuf> {
+        let path = self.places.place(workspace, name);
+        ensure!(
+            path.exists(),
+            "{} of the record {} is not on this machine ({}); measure again",
+            name.display(),
+            self.folder.display(),
+            path.display()
+        );
+        Ok(path)
+    }
+
+    /// Every cell that the run measured, tried to, or had no time for.
     pub fn cells(&self) -> BTreeSet<&Cell> {
         let stopped = self.backends.values().flat_map(|b| &b.stops);
-        let measured = self
-            .observations()
-            .filter(|o| o.purpose != Purpose::Reference);
-        let observed = measured.map(|o| &o.cell);
+        let observed = self.observations().map(|o| &o.cell);
         observed.chain(stopped.map(|(cell, _)| cell)).collect()
     }
 
-    /// Every observation of every backend.
+    /// Every observation of every backend that was measured.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
-        self.backends.values().flat_map(|b| &b.observations)
+        let all = self.backends.values().flat_map(|b| &b.observations);
+        all.filter(|o| o.purpose != Purpose::Reference)
+    }
+
+    /// Every observation of what stands in for golden outputs: nothing is measured by it, and that it fails is
+    /// no engine's fault.
+    pub fn stand_ins(&self) -> impl Iterator<Item = &Observation> {
+        let all = self.backends.values().flat_map(|b| &b.observations);
+        all.filter(|o| o.purpose == Purpose::Reference)
     }
 }
 
@@ -319,8 +344,6 @@ impl BackendRecord {
                 }
                 Ok(Line::Observation(observation)) => record.observations.push(*observation),
                 Ok(Line::Stop { cell, reason }) => record.stops.push((cell, reason)),
-                // Cut off by an interruption in the middle of a write.
-                Err(_) if number + 1 == lines.len() => {}
                 Err(error) => {
                     return Err(error)
                         .with_context(|| format!("{}, line {}", path.display(), number + 1));
@@ -362,6 +385,7 @@ pub(crate) mod tests {
         Record {
             folder: PathBuf::new(),
             run: run(),
+            places: Places::default(),
             backends,
         }
     }

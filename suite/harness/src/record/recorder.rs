@@ -11,10 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use firstpass_native::Lock;
 use serde::{Deserialize, Serialize};
 
-use crate::record::lines;
+use crate::{
+    interruption::{Announcement, announce},
+    record::{lines, places::Shortener},
+};
 
 /// Where the measurements go that later ones have replaced, beside these.
 pub const EARLIER: &str = "earlier";
@@ -28,8 +32,10 @@ pub struct Recorder {
     place: PathBuf,
     partial: PathBuf,
     files: BTreeMap<String, File>,
-    /// Left out of every line: where a user keeps a checkout is nobody's business.
-    root: String,
+    /// Nobody else measures into the place as long as this is held.
+    lock: Lock,
+    announcement: Option<Announcement>,
+    shortener: Shortener,
 }
 
 impl Recorder {
@@ -38,28 +44,48 @@ impl Recorder {
     /// interrupted run left is moved aside.
     ///
     /// # Errors
-    /// Fails where the folder cannot be written.
+    /// Fails where the folder cannot be written, and where another process measures into it: the message
+    /// says which.
     pub fn begin(place: &Path, root: &Path, run: &impl Serialize) -> Result<Self> {
+        let lock = match Lock::try_take(&Lock::beside(place)) {
+            Ok(Ok(lock)) => lock,
+            Ok(Err(holder)) => bail!(
+                "{holder} is measuring into {} already: wait for its end, or name another folder",
+                place.display()
+            ),
+            Err(error) => return Err(error.context(unwritable(place))),
+        };
         let partial = with_suffix(place, "partial");
         if partial.exists() {
             let aside = unused(|n| with_suffix(place, &format!("interrupted-{n}")));
             fs::rename(&partial, &aside)
                 .with_context(|| format!("cannot move {} aside", partial.display()))?;
         }
-        fs::create_dir_all(&partial).with_context(|| {
-            format!(
-                "cannot write measurements to {}; name a folder that can be written",
-                partial.display()
-            )
-        })?;
+        fs::create_dir_all(&partial).with_context(|| unwritable(&partial))?;
         let recorder = Self {
             place: place.into(),
             partial,
             files: BTreeMap::new(),
-            root: format!("{}{}", root.display(), std::path::MAIN_SEPARATOR),
+            lock,
+            announcement: None,
+            shortener: Shortener::new(root),
         };
         recorder.write_run(run)?;
         Ok(recorder)
+    }
+
+    /// This place, or one with a number where something lies or is being measured already.
+    pub fn unused(place: &Path) -> PathBuf {
+        let is_free = |place: &Path| {
+            let partial = with_suffix(place, "partial");
+            !place.exists() && !partial.exists() && !Lock::beside(place).exists()
+        };
+        if is_free(place) {
+            return place.to_owned();
+        }
+        let mut numbered = (2_usize..).map(|n| with_number(place, n));
+        let free = numbered.find(|place| is_free(place));
+        free.unwrap_or_else(|| place.to_owned())
     }
 
     /// Where they are written now.
@@ -73,8 +99,11 @@ impl Recorder {
     /// Fails where the file cannot be written.
     pub fn write_run(&self, run: &impl Serialize) -> Result<()> {
         let path = self.partial.join(RUN);
-        let json = serde_json::to_string_pretty(run)?;
-        fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+        let json = serde_json::to_string_pretty(run)? + "\n";
+        // Never half of it: a full disk or a kill leaves the one before.
+        let unfinished = with_suffix(&path, "new");
+        let written = fs::write(&unfinished, json).and_then(|()| fs::rename(&unfinished, &path));
+        written.with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Appends one line and flushes it.
@@ -89,39 +118,50 @@ impl Recorder {
             self.files
                 .insert(backend.into(), file.with_context(context)?);
         }
-        let json = serde_json::to_string(line)?.replace(&self.root, "") + "\n";
+        let json = self.shortener.shorten(&serde_json::to_string(line)?) + "\n";
         match self.files.get_mut(backend) {
             Some(file) => file.write_all(json.as_bytes()).with_context(context),
             None => Ok(()),
         }
     }
 
-    /// Says where the measurements are when the user interrupts, and what to do with them.
-    pub fn announce_interruption(&self, what_next: impl FnOnce(&str) -> String) {
+    /// Says where the measurements are when the command is ended before its time, and what to do with
+    /// them.
+    pub fn announce_interruption(&mut self, what_next: impl FnOnce(&str) -> String) {
         let folder = self.partial.display().to_string();
-        let message = format!(
-            "\ninterrupted; what was measured is in {folder}: {}",
+        self.announcement = Some(announce(format!(
+            "what was measured is in {folder}: {}",
             what_next(&folder)
-        );
-        // A second handler in one process is refused, which only loses this hint.
-        let _ = ctrlc::set_handler(move || {
-            eprintln!("{message}");
-            std::process::exit(130);
-        });
+        )));
     }
 
     /// Ends the measurements and gives them their place, which it returns. Complete measurements that
     /// lie there already are moved into the folder `earlier` beside it, with their date; whatever else
-    /// lies there is taken along.
+    /// lies there is taken along. Where another process is measuring inside of the place, nothing there is
+    /// moved, and these get another name.
     ///
     /// # Errors
     /// Fails where a folder cannot be renamed or a file not be compressed; nothing is lost then.
     pub fn finish(self) -> Result<PathBuf> {
-        let Self { place, partial, .. } = self;
+        let Self {
+            mut place,
+            partial,
+            lock: _lock,
+            announcement: _announcement,
+            ..
+        } = self;
         for path in lines::files(&partial)?.values() {
             lines::compress(path)?;
         }
-        if place.join(RUN).is_file() {
+        if let Some(holder) = Lock::holder_in(&place) {
+            let other = Self::unused(&with_number(&place, 2));
+            eprintln!(
+                "{holder} is measuring in {}: this record is {}",
+                place.display(),
+                other.display()
+            );
+            place = other;
+        } else if place.join(RUN).is_file() {
             keep_earlier(&place)?;
         } else if place.is_dir() {
             take_along(&place, &partial)?;
@@ -171,6 +211,19 @@ fn take_along(from: &Path, to: &Path) -> Result<()> {
         fs::remove_dir(from)
     };
     take().with_context(|| format!("cannot move what lies in {}", from.display()))
+}
+
+fn unwritable(folder: &Path) -> String {
+    format!(
+        "cannot write measurements to {}; name a folder that can be written",
+        folder.display()
+    )
+}
+
+fn with_number(place: &Path, number: usize) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(format!("-{number}"));
+    name.into()
 }
 
 fn with_suffix(place: &Path, suffix: &str) -> PathBuf {
@@ -263,6 +316,39 @@ mod tests {
         measure(&place, &RUNS[0], "one")?;
         assert!(place.join("tune").is_dir());
         assert_eq!(lines_of(&place)?, ["one"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_second_run_into_one_folder_says_who_measures_and_moves_nothing() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let place = dir.path().join("notes");
+        let mut first = Recorder::begin(&place, dir.path(), &RUNS[0])?;
+        first.write("x", &"one")?;
+        let error = Recorder::begin(&place, dir.path(), &RUNS[1]).expect_err("must fail");
+        let expected = format!("process {}", std::process::id());
+        assert!(format!("{error:#}").contains(&expected), "{error:#}");
+        first.write("x", &"two")?;
+        assert_eq!(lines_of(&first.finish()?)?, ["one", "two"]);
+        // Neither locks nor anything of the second is left.
+        let left = fs::read_dir(dir.path())?.count();
+        assert_eq!(left, 1);
+        Recorder::begin(&place, dir.path(), &RUNS[1])?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_another_process_measures_beside_a_record_is_not_moved() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let place = dir.path().join("record");
+        measure(&place, &RUNS[0], "one")?;
+        let mut study = Recorder::begin(&place.join("study"), dir.path(), &RUNS[0])?;
+        study.write("x", &"kept")?;
+        let other = measure(&place, &RUNS[1], "two")?;
+        assert_ne!(other, place);
+        assert_eq!(lines_of(&place)?, ["one"]);
+        assert_eq!(lines_of(&other)?, ["two"]);
+        assert_eq!(lines_of(&study.finish()?)?, ["kept"]);
         Ok(())
     }
 

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use firstpass_native::Lock;
 use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
     affinity::Affinity,
@@ -99,6 +100,9 @@ pub struct Arguments {
     /// Keep each process on as many CPUs as it has threads
     #[arg(long)]
     pin: bool,
+    /// Open the report in a browser at the end
+    #[arg(long)]
+    open: bool,
     /// Where the report goes [default: reports/check/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -119,12 +123,13 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("error: {error:#}");
     }
     let backends = measure::chosen_backends(workspace, &arguments.backends)?;
-    let (folder, workload) = workload(workspace, arguments)?;
-    for backend in &backends {
-        // Builds are no part of the time. One that fails is a row that says so.
-        drop(Probe::build(workspace, backend));
-    }
-    let record = folder.join("records").join(campaign::record_name());
+    let (folder, workload, _lock) = workload(workspace, arguments)?;
+    // Builds are no part of the time. One that fails is a row that says so.
+    let _probes: Vec<_> = backends
+        .iter()
+        .map(|b| Probe::build(workspace, b))
+        .collect();
+    let record = campaign::new_record(&folder.join("records"), "");
     let whole = arguments.budget.map_or(
         if arguments.quick {
             QUICK_BUDGET
@@ -172,12 +177,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = record
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
-    let analysis = report::write(workspace, &folder, &record)?;
-    if let Some(hint) = analysis.only_made_up_inputs_failed() {
-        println!("{}\n", shown(&hint));
-    }
-    println!("{}", terminal::summary(&analysis));
+    let analysis = report::write(workspace, &folder, &record, true)?;
+    println!("{}", terminal::summary(&analysis)?);
     println!("report: {}", folder.join("README.md").display());
+    report::command::show_html(&folder, arguments.open);
     println!("record: {}", record.display());
     Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS
@@ -257,7 +260,8 @@ fn explain_it(
 }
 
 /// The folder of the report, and the model with its inputs, which are kept there.
-fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Workload)> {
+/// Nobody else checks into the folder as long as the lock is held.
+fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Workload, Lock)> {
     let own = &arguments.model;
     let described = own.described();
     let model = match described {
@@ -273,11 +277,17 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
         None => own_model::folder(&workspace.reports().join("check"), &model.name, &source),
     };
     let folder = std::path::absolute(&folder)?;
+    let lock = Lock::try_take(&folder.join(".check.lock"))?.map_err(|holder| {
+        anyhow!(
+            "{holder} is checking into {} already: wait for its end, or name another folder with --out",
+            folder.display()
+        )
+    })?;
     own_model::claim(&folder, &source)?;
     let inputs = Inputs {
         files: [&arguments.images[..], &arguments.samples[..]].concat(),
         golden: arguments.golden.clone(),
     };
     let workload = lay_out(workspace, model, &inputs, &folder, own.trust)?;
-    Ok((folder, workload))
+    Ok((folder, workload, lock))
 }

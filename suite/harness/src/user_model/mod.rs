@@ -107,7 +107,7 @@ impl UserModel {
         run: impl FnOnce(&ModelDescription) -> Result<Vec<Found>>,
     ) -> Result<ModelDescription> {
         let mut artifacts = BTreeMap::new();
-        let mut trusted = BTreeMap::new();
+        let mut sha256 = BTreeMap::new();
         let mut with_inputs: Option<Signature> = None;
         let mut precision = Precision::Fp32;
         for file in &self.files {
@@ -122,8 +122,8 @@ impl UserModel {
             if signature.precision == Precision::Int8 {
                 precision = Precision::Int8;
             }
-            if signature.format.is_program() && self.trust {
-                trusted.insert(path, sha256_of_file(file)?);
+            if signature.format.is_program() {
+                sha256.insert(path, sha256_of_file(file)?);
             }
             if !signature.inputs.is_empty() && with_inputs.is_none() {
                 with_inputs = Some(signature);
@@ -146,7 +146,7 @@ impl UserModel {
             outputs,
             detection: None,
             classification: None,
-            trusted,
+            sha256,
             file: PathBuf::new(),
         };
         if model.outputs.is_empty() {

@@ -1,10 +1,11 @@
 //! The outputs of a model whose file does not tell them.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use firstpass_probe::{Format, Knobs, OUTPUT_ORDER, read_tensors};
 use firstpass_trial::{
     model::ModelDescription,
     process::{Probe, once},
+    workload::Workload,
     workspace::Workspace,
 };
 
@@ -20,12 +21,15 @@ pub(crate) fn outputs_of_torchscript(
     let file = model
         .artifact(FORMAT)
         .context("it is no TorchScript file")?;
-    ensure!(
-        trust,
-        "to find the outputs of {} it has to be run, and it is a program that would be run with \
-         your rights: say --trust if you know where it comes from",
-        file.path.display()
-    );
+    let mut workload = Workload::new(workspace, Vec::new(), Vec::new())?;
+    workload.trust = trust;
+    let shown = file.path.clone();
+    let file = workload.admit(model, &file).with_context(|| {
+        format!(
+            "to find the outputs of {} it has to be run",
+            shown.display()
+        )
+    })?;
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let inputs = folder.path().join("inputs.safetensors");
     made_up_file(model, 0, &inputs)?;
@@ -52,7 +56,7 @@ pub(crate) fn outputs_of_torchscript(
         }
         let saved = folder.path().join("outputs.safetensors");
         let outputs = once(&probe, &file, &Knobs::default(), &inputs, &saved)
-            .with_context(|| format!("{} cannot run {}", backend.name, file.path.display()))?;
+            .with_context(|| format!("{} cannot run {}", backend.name, shown.display()))?;
         let mut outputs: Vec<Found> = outputs
             .into_iter()
             .map(|(name, tensor)| (name, tensor.into_parts().0))

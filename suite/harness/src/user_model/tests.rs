@@ -251,7 +251,7 @@ fn what_is_written_as_toml_is_read_again() -> Result<()> {
         of_type(open("a \"quoted\" name", &["2"]), data_type::INT32),
     ]))?;
     let mut model = describe(&file, &[])?;
-    model.trusted.insert("model.pt".into(), "00ff".into());
+    model.sha256.insert("model.pt".into(), "00ff".into());
     let path = file.path.with_file_name("model.toml");
     fs::write(&path, to_toml(&model)?)?;
     let read = ModelDescription::read(&path)?;

@@ -65,14 +65,14 @@ pub fn to_toml(model: &ModelDescription) -> Result<String> {
     }
     writeln!(
         out,
-        "\n# A TorchScript file is a program. It is run only where its SHA-256 stands here, or with \
-         --trust."
+        "\n# A file that is listed here is read only if it has this SHA-256. That is no trust: a TorchScript \
+         file,\n# which is a program, is run with --trust, or after `cargo firstpass trust FILE`."
     )?;
-    if model.trusted.is_empty() {
-        writeln!(out, "# [trusted]\n# \"model.pt\" = \"<sha256>\"")?;
+    if model.sha256.is_empty() {
+        writeln!(out, "# [sha256]\n# \"model.pt\" = \"<sha256>\"")?;
     } else {
-        writeln!(out, "[trusted]")?;
-        for (path, sum) in &model.trusted {
+        writeln!(out, "[sha256]")?;
+        for (path, sum) in &model.sha256 {
             let pair = BTreeMap::from([(path, sum)]);
             write!(out, "{}", toml::to_string(&pair)?)?;
         }

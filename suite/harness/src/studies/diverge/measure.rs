@@ -117,7 +117,7 @@ pub fn measure(
                 let file = model.artifact(format);
                 let file =
                     file.with_context(|| format!("the model has no {} file", format.key()))?;
-                workload.admit(model, &file)?;
+                let file = workload.admit(model, &file)?;
                 layered.recorded(&pass, &file).context("it reads no ONNX")?
             };
             let rules = rules.get(&(engine.name.clone(), format));
@@ -196,7 +196,7 @@ impl Layered {
         let plain = model
             .artifact(FORMAT)
             .context("the model has no ONNX file")?;
-        workload.admit(model, &plain)?;
+        let plain = workload.admit(model, &plain)?;
         let graph = Graph::read(&plain.path, &plain.inputs)?;
         let layers = graph.layers()?;
         ensure!(

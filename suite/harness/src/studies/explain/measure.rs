@@ -130,8 +130,7 @@ fn choose(
     let chosen = formats
         .find_map(|format| model.artifact(*format))
         .context("the model has no file in a format that the engine reads")?;
-    workload.admit(model, &chosen)?;
-    Ok(chosen)
+    workload.admit(model, &chosen)
 }
 
 /// Every task has one round, and then the tasks share the time of the budget: the profile of an engine

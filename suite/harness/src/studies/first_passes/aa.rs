@@ -92,7 +92,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         asked_budget_s: None,
     })?;
     let folder = workspace.reports().join("quick/records");
-    let folder = folder.join(format!("{}-aa", campaign::record_name()));
+    let folder = campaign::new_record(&folder, "-aa");
     measure::run(workspace, &backends, &workload, &settings, &folder)
 }
 

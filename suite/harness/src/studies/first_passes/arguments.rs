@@ -116,7 +116,7 @@ impl Arguments {
         );
         check_threads(&settings.threads)?;
         // What the system does not permit is said before anything is measured.
-        settings.affinity.spawning(1, || ())?;
+        settings.affinity.spawning(1, || ()).map(drop)?;
         Ok(settings)
     }
 

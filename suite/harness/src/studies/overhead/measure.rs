@@ -162,7 +162,7 @@ fn prepare<'a>(
     let (described, model) = format
         .and_then(|format| choose(&workload.models, format))
         .context("no model to measure is there in the format that its users would choose")?;
-    workload.admit(described, &model)?;
+    let model = workload.admit(described, &model)?;
     let sample = workload.samples.first().context("there is no photograph")?;
     let mut contest = Contest {
         backend: &backend.name,

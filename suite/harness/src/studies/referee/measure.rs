@@ -150,7 +150,7 @@ fn run_referee(
 ) -> Result<Result<Outputs, String>> {
     let file = formats.iter().find_map(|format| model.artifact(*format));
     let file = file.context("the referee reads no file of the model")?;
-    workload.admit(model, &file)?;
+    let file = workload.admit(model, &file)?;
     let saved = inputs.folder().join("referee.safetensors");
     let samples = workload.samples.iter();
     let knobs = rules.clone().with(THREADS, all_threads());

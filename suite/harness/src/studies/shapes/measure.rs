@@ -58,15 +58,18 @@ pub fn measure(
                 for model in &workload.models {
                     let mut formats = description.formats.iter();
                     if let Some(artifact) = formats.find_map(|f| model.artifact(*f)) {
-                        if let Err(error) = workload.admit(model, &artifact) {
-                            found.push(Found {
-                                backend: backend.name.clone(),
-                                model: model.name.clone(),
-                                latencies: Vec::new(),
-                                failure: Some(format!("{error:#}")),
-                            });
-                            continue;
-                        }
+                        let artifact = match workload.admit(model, &artifact) {
+                            Ok(admitted) => admitted,
+                            Err(error) => {
+                                found.push(Found {
+                                    backend: backend.name.clone(),
+                                    model: model.name.clone(),
+                                    latencies: Vec::new(),
+                                    failure: Some(format!("{error:#}")),
+                                });
+                                continue;
+                            }
+                        };
                         let trial = trial(model, artifact, shapes, settings, inputs.path())?;
                         series.push(Series {
                             backend: backend.name.clone(),

@@ -127,7 +127,7 @@ fn taking(input: InputSpec) -> ModelDescription {
         outputs: Vec::new(),
         detection: None,
         classification: None,
-        trusted: BTreeMap::new(),
+        sha256: BTreeMap::new(),
         file: PathBuf::new(),
     }
 }

@@ -19,13 +19,13 @@ use firstpass_trial::{
     page_cache::{Eviction, Files},
     process::Probe,
     system_counters::SystemCounters,
-    workload::{InputFiles, Workload, relative},
+    workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };
 
 use crate::{
     page::terminal::text as shown,
-    record::{Line, Recorder, Run, RunSettings, VERSION, code::Code},
+    record::{Line, Recorder, Run, RunSettings, VERSION, code::Code, places::Places},
     studies::first_passes::{
         judge::{
             headlines::{Asked, ask},
@@ -73,11 +73,13 @@ impl Budget {
     }
 }
 
-/// The usual name of a record that is made now, with the time in UTC:
-/// `2026-11-24-093015-amd-epyc-2-cores`.
-pub fn record_name() -> String {
+/// The usual place of a record that is made now, named by the time in UTC and what is said of it:
+/// `2026-11-24-093015-amd-epyc-2-cores`. Nothing lies there: clocks are set back, and two commands may begin in
+/// one second.
+pub fn new_record(folder: &Path, suffix: &str) -> PathBuf {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%d-%H%M%S");
-    format!("{now}-{}", Machine::observe().slug())
+    let name = format!("{now}-{}{suffix}", Machine::observe().slug());
+    Recorder::unused(&folder.join(name))
 }
 
 /// Measures and records in `folder`; returns it.
@@ -110,6 +112,7 @@ pub fn run_asking(
     asks: Asks,
 ) -> Result<PathBuf> {
     let began = Instant::now();
+    let mut places = Places::default();
     let mut run = Run {
         version: VERSION,
         date: now(),
@@ -119,17 +122,22 @@ pub fn run_asking(
         models: workload
             .models
             .iter()
-            .map(|m| relative(workspace, &m.file))
+            .map(|m| places.name(workspace, &m.file))
             .collect(),
         samples: workload
             .samples
             .iter()
-            .map(|p| relative(workspace, &p.file))
+            .map(|p| places.name(workspace, &p.file))
             .collect(),
-        files: workload.checksums(workspace)?,
+        files: workload
+            .checksums()?
+            .into_iter()
+            .map(|(path, sum)| (places.name(workspace, &path), sum))
+            .collect(),
         duration_s: None,
     };
     let mut recorder = Recorder::begin(folder, workspace.root(), &run)?;
+    places.write(recorder.folder())?;
     recorder.announce_interruption(|folder| {
         format!("`cargo firstpass report --from {folder}` shows it")
     });
@@ -244,22 +252,15 @@ fn jobs<'a>(
                     cold_files: false,
                     entry: 0,
                 };
-                if let Err(error) = workload.admit(model, &artifact) {
-                    let mut process = Process::new(0);
-                    process.outcome = Outcome::Failed(Error::input(format!("{error:#}")));
-                    eprintln!("{}: {}", backend.name, shown(&format!("{error:#}")));
-                    let observation = Observation {
-                        cell,
-                        purpose: Purpose::Agreement,
-                        round: 0,
-                        images: Vec::new(),
-                        system_counters: SystemCounters::before().after(),
-                        eviction: None,
-                        process,
-                    };
-                    recorder.write(&backend.name, &Line::Observation(Box::new(observation)))?;
-                    continue;
-                }
+                let artifact = match workload.admit(model, &artifact) {
+                    Ok(admitted) => admitted,
+                    Err(error) => {
+                        eprintln!("{}: {}", backend.name, shown(&format!("{error:#}")));
+                        let refused = Box::new(refused(cell, &error));
+                        recorder.write(&backend.name, &Line::Observation(refused))?;
+                        continue;
+                    }
+                };
                 let library = backend.library.as_ref();
                 let files = Files::of(&backend.probe.binary, library, &artifact.path);
                 for cell in cells(&cell, settings, place == 0) {
@@ -275,6 +276,21 @@ fn jobs<'a>(
         }
     }
     Ok(jobs)
+}
+
+/// What is kept of a file that no engine is given.
+fn refused(cell: Cell, error: &anyhow::Error) -> Observation {
+    let mut process = Process::new(0);
+    process.outcome = Outcome::Failed(Error::input(format!("{error:#}")));
+    Observation {
+        cell,
+        purpose: Purpose::Agreement,
+        round: 0,
+        images: Vec::new(),
+        system_counters: SystemCounters::before().after(),
+        eviction: None,
+        process,
+    }
 }
 
 /// The cells of one file on one backend, with settings beside the default where it is the file that the

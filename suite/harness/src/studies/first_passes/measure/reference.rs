@@ -217,11 +217,14 @@ fn ask_referee(
                 continue;
             }
         };
-        if let Err(error) = seeking.workload.admit(model, &file) {
-            let outcome = Outcome::Failed(Error::input(format!("{error:#}")));
-            refused(recorder, cell, outcome)?;
-            continue;
-        }
+        let file = match seeking.workload.admit(model, &file) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let outcome = Outcome::Failed(Error::input(format!("{error:#}")));
+                refused(recorder, cell, outcome)?;
+                continue;
+            }
+        };
         let end = seeking.budget.spent() + seeking.budget.all.mul_f64(REFEREE_SHARE);
         let mut all = Outputs::new();
         let bar = progress("referee", seeking.workload.samples.len());

@@ -1,0 +1,45 @@
+//! Standard output and standard error, either of which may be a full disk or a closed pipe.
+//!
+//! The macros of the standard library panic there. A measurement of an hour is not to end so: these go on,
+//! and the command fails at its end.
+
+use std::{
+    fmt::Arguments,
+    io::{self, Write},
+    sync::Mutex,
+};
+
+/// Why standard output could not be written, the first time.
+static FAILED: Mutex<Option<String>> = Mutex::new(None);
+
+/// Writes to standard output; what fails is told by [`failure`].
+pub fn out(text: Arguments<'_>) {
+    let mut output = io::stdout().lock();
+    let written = output.write_fmt(text).and_then(|()| output.flush());
+    if let Err(error) = written
+        && let Ok(mut failed) = FAILED.lock()
+    {
+        failed.get_or_insert_with(|| error.to_string());
+    }
+}
+
+/// Writes to standard error. There is nowhere to say that this failed.
+pub fn err(text: Arguments<'_>) {
+    let _ = io::stderr().lock().write_fmt(text);
+}
+
+/// Why something did not get to standard output, if so.
+pub fn failure() -> Option<String> {
+    FAILED.lock().map_or(None, |failed| failed.clone())
+}
+
+/// In this crate these names mean the functions above, which never panic.
+macro_rules! println {
+    () => { $crate::output::out(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::output::out(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+macro_rules! eprintln {
+    () => { $crate::output::err(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::output::err(format_args!("{}\n", format_args!($($text)*))) };
+}

@@ -1,0 +1,90 @@
+//! What goes wrong around Firstpass, what must then be said, and what must survive: see [`table`].
+//!
+//! Each fault is tried on the command itself, in a folder of its own, with the user's folders and the folder
+//! for temporary files there. Whatever the fault, nothing panics, and no temporary file is left.
+
+mod models;
+mod place;
+mod signals;
+mod table;
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::{Context, Result, ensure};
+use firstpass_trial::workspace::Workspace;
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+
+use crate::{
+    place::Place,
+    table::{FAULTS, Fault, On},
+};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each measures, and a kill is waited for.
+    arguments.test_threads = Some(1);
+    match tests() {
+        Ok(tests) => libtest_mimic::run(&arguments, tests).exit_code(),
+        Err(error) => {
+            eprintln!("the faults cannot be tried: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tests() -> Result<Vec<Test>> {
+    let workspace = Arc::new(Workspace::find()?);
+    let engines = workspace.engines()?;
+    // An engine that is compiled into its probe is there on every machine.
+    let any = engines.iter().find(|engine| engine.native.is_none());
+    let any = &any.context("no engine is there on every machine")?.name;
+    let there: Vec<&String> = engines
+        .iter()
+        .filter(|engine| {
+            let native = engine.native.as_ref();
+            native.is_none_or(|native| native.status(&workspace.native()).is_usable())
+        })
+        .map(|engine| &engine.name)
+        .collect();
+    let mut tests = Vec::new();
+    for fault in FAULTS {
+        let names = match fault.on {
+            On::Once => vec![any],
+            On::EachEngine => there.clone(),
+        };
+        for engine in names {
+            let name = match fault.on {
+                On::Once => fault.what.to_owned(),
+                On::EachEngine => format!("{}: {engine}", fault.what),
+            };
+            let (workspace, engine) = (Arc::clone(&workspace), engine.clone());
+            tests.push(Test::test(name, move || {
+                attempt(fault, &workspace, &engine).map_err(|e| Failed::from(format!("{e:#}")))
+            }));
+        }
+    }
+    Ok(tests)
+}
+
+/// Does what the fault is, and looks at what the table says.
+fn attempt(fault: &Fault, workspace: &Workspace, engine: &str) -> Result<()> {
+    let place = Place::new(workspace, engine)?;
+    let before = place.project()?;
+    let ended = (fault.done)(&place)?;
+    let said = &ended.said;
+    ensure!(
+        ended.code == Some(fault.code),
+        "it ended with {:?} and not with {}; it said:\n{said}",
+        ended.code,
+        fault.code
+    );
+    ensure!(!said.contains("panicked"), "it panicked:\n{said}");
+    for words in fault.says {
+        ensure!(said.contains(words), "it did not say {words:?}:\n{said}");
+    }
+    (fault.survives)(&place, &ended)?;
+    ensure!(place.project()? == before, "it wrote into the project");
+    let left = place.temporary_files()?;
+    ensure!(left.is_empty(), "temporary files are left: {left:?}");
+    Ok(())
+}

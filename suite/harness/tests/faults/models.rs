@@ -1,0 +1,33 @@
+//! Small model files, sound and otherwise.
+
+use firstpass_onnx::{
+    GraphProto,
+    write::{encode, f32_value, node},
+};
+
+/// `y = relu(x)`.
+pub fn sound() -> Vec<u8> {
+    graph(&["x"], &["y"], Some(&[1, 3, 8, 8]))
+}
+
+/// A graph of one Relu whose inputs and outputs have these names.
+pub fn graph(inputs: &[&str], outputs: &[&str], shape: Option<&[usize]>) -> Vec<u8> {
+    let first = |names: &[&str]| names.first().copied().unwrap_or_default().to_owned();
+    let graph = GraphProto {
+        node: vec![node("Relu", &[&first(inputs)], &first(outputs))],
+        input: inputs.iter().map(|name| f32_value(name, shape)).collect(),
+        output: outputs.iter().map(|name| f32_value(name, shape)).collect(),
+        ..GraphProto::default()
+    };
+    encode(graph, 13)
+}
+
+/// A `model.toml` of this name for the file `model.onnx` beside it.
+pub fn described(name: &str) -> String {
+    format!(
+        "name = {name:?}\ntitle = \"x\"\ndescription = \"\"\nprecision = \"fp32\"\n\
+         [artifacts]\nonnx = \"model.onnx\"\n\
+         [[input]]\nname = \"x\"\nshape = [1, 3, 8, 8]\n\
+         [[outputs]]\nname = \"y\"\nshape = [1, 3, 8, 8]\n"
+    )
+}

@@ -1,0 +1,546 @@
+//! One row a fault.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::{
+    models,
+    place::{Ended, Place, finish},
+    signals,
+};
+
+/// Something that goes wrong.
+pub struct Fault {
+    pub what: &'static str,
+    pub on: On,
+    /// Does it, and returns how the command ended that it was done to.
+    pub done: fn(&Place) -> Result<Ended>,
+    /// The exit code.
+    pub code: i32,
+    /// What must be said.
+    pub says: &'static [&'static str],
+    /// Whether what must survive has.
+    pub survives: fn(&Place, &Ended) -> Result<()>,
+}
+
+/// How often a fault is tried.
+#[derive(Clone, Copy)]
+pub enum On {
+    Once,
+    EachEngine,
+}
+
+pub const FAULTS: &[Fault] = &[
+    // What was measured is never lost or mixed.
+    Fault {
+        what: "a second check into one folder",
+        on: On::Once,
+        done: second_check,
+        code: 1,
+        says: &["process ", "is checking into", "--out"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "SIGTERM",
+        on: On::Once,
+        done: |place| ended_by(place, Signal::SIGTERM),
+        code: 143,
+        says: &["interrupted by SIGTERM", ".partial", "report --from"],
+        survives: partial_record,
+    },
+    Fault {
+        what: "SIGHUP",
+        on: On::Once,
+        done: |place| ended_by(place, Signal::SIGHUP),
+        code: 129,
+        says: &["interrupted by SIGHUP", ".partial", "report --from"],
+        survives: partial_record,
+    },
+    Fault {
+        what: "SIGINT",
+        on: On::Once,
+        done: |place| ended_by(place, Signal::SIGINT),
+        code: 130,
+        says: &["interrupted", ".partial", "report --from"],
+        survives: partial_record,
+    },
+    Fault {
+        what: "SIGKILL, and the same command again",
+        on: On::EachEngine,
+        done: killed,
+        code: 0,
+        says: &["report: "],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a probe that is killed",
+        on: On::EachEngine,
+        done: probe_killed,
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| has_row(place, "SIGKILL"),
+    },
+    Fault {
+        what: "a model file that is cut while it is measured",
+        on: On::EachEngine,
+        done: cut_while_measured,
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| has_no_row(place, "\"crashed\""),
+    },
+    Fault {
+        what: "a record that ends inside a character",
+        on: On::Once,
+        done: cut_record,
+        code: 0,
+        says: &["is cut off in line"],
+        survives: |_, _| Ok(()),
+    },
+    // Nothing that is written to or read from makes it panic.
+    Fault {
+        what: "help to a full disk",
+        on: On::Once,
+        done: |place| to_full_disk(&mut place.firstpass(["--help"])),
+        code: 1,
+        says: &["cannot write the help"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a comparison to a full disk",
+        on: On::Once,
+        done: |place| {
+            let record = example(place)?;
+            to_full_disk(place.firstpass(["compare"]).arg(&record).arg(&record))
+        },
+        code: 1,
+        says: &["cannot write to standard output"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a gate to a full disk: no verdict",
+        on: On::Once,
+        done: |place| {
+            let record = example(place)?;
+            let mut gate = place.firstpass(["gate", "--first-pass-max", "100x"]);
+            to_full_disk(gate.arg(record))
+        },
+        code: 2,
+        says: &["cannot write to standard output"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a trusted file said to a full disk",
+        on: On::Once,
+        done: |place| {
+            let file = place.write("model.pt", "PK")?;
+            to_full_disk(place.firstpass(["trust"]).arg(file))
+        },
+        code: 1,
+        says: &["cannot write to standard output"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a check to a full disk",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            to_full_disk(&mut place.check(&model))
+        },
+        code: 1,
+        says: &["cannot write to standard output", "the work itself is done"],
+        survives: |place, _| has_report(place),
+    },
+    Fault {
+        what: "a comparison to a pipe that nobody reads",
+        on: On::Once,
+        done: |place| {
+            let record = example(place)?;
+            let mut compare = place.firstpass(["compare"]);
+            compare.arg(&record).arg(&record).stdout(Stdio::piped());
+            let mut child = compare.stderr(Stdio::piped()).spawn()?;
+            drop(child.stdout.take());
+            finish(child)
+        },
+        code: 1,
+        says: &["cannot write to standard output"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "standard error to a full disk",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let mut check = place.check(&model);
+            check.stdout(Stdio::piped()).stderr(full()?);
+            finish(check.spawn()?)
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| has_report(place),
+    },
+    Fault {
+        what: "an environment variable that is not UTF-8",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let mut check = place.check(&model);
+            let other = std::ffi::OsStr::from_bytes(b"\xff");
+            place.run(check.env("SOME_NAME", other).env("OMP_PROC_BIND", other))
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| has_report(place),
+    },
+    Fault {
+        what: "an argument that is not UTF-8",
+        on: On::Once,
+        done: |place| {
+            let name = std::ffi::OsStr::from_bytes(b"mod\xff.onnx");
+            fs::write(place.path(name), models::sound())?;
+            place.run(&mut place.check(Path::new(name)))
+        },
+        code: 1,
+        says: &["mod\\xFF.onnx", "is not UTF-8"],
+        survives: |_, _| Ok(()),
+    },
+    // Nobody is let in.
+    Fault {
+        what: "a program that nobody trusts",
+        on: On::Once,
+        done: |place| {
+            let file = place.write("model.pt", program(place)?)?;
+            place.run(place.check(&file).args(["--input", "1x3x8x8"]))
+        },
+        code: 1,
+        says: &["--trust", "cargo firstpass trust"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a list of trusted programs that others can write",
+        on: On::Once,
+        done: |place| {
+            let file = place.write("model.pt", program(place)?)?;
+            place.run(place.firstpass(["trust"]).arg(&file))?;
+            let list = place.path("config/firstpass/trusted.toml");
+            fs::set_permissions(&list, Permissions::from_mode(0o666))?;
+            place.run(place.check(&file).args(["--input", "1x3x8x8"]))
+        },
+        code: 1,
+        says: &["trusted.toml is not used", "mode 666"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a folder of copies that others can write",
+        on: On::EachEngine,
+        done: |place| {
+            let planted = place.path("cache/firstpass");
+            fs::create_dir(&planted)?;
+            fs::set_permissions(&planted, Permissions::from_mode(0o777))?;
+            let model = place.write("model.onnx", models::sound())?;
+            place.run(&mut place.check(&model))
+        },
+        code: 1,
+        says: &["is not used, because others may use it (mode 777)"],
+        survives: |place, _| {
+            let left = fs::read_dir(place.path("cache/firstpass"))?.count();
+            ensure!(left == 0, "something was written there");
+            Ok(())
+        },
+    },
+    Fault {
+        what: "a secret in the environment",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let mut check = place.check(&model);
+            place.run(check.env("ORT_API_TOKEN", SECRET).env("OMP_SECRET", SECRET))
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| says_nowhere(place, SECRET),
+    },
+    Fault {
+        what: "a checkout's owner's folders in a record",
+        on: On::EachEngine,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            place.run(&mut place.check(&model))
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| {
+            let record = place.record()?;
+            for file in ["run.json", &format!("{}.jsonl.zst", place.engine)] {
+                let text = read(&record.join(file))?;
+                let here = place.path("").display().to_string();
+                ensure!(!text.contains(here.trim_end_matches('/')), "{file}: {text}");
+            }
+            Ok(())
+        },
+    },
+    // What is no model.
+    Fault {
+        what: "an empty model file",
+        on: On::Once,
+        done: |place| check_of(place, b""),
+        code: 1,
+        says: &["it is empty"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a model file of text",
+        on: On::Once,
+        done: |place| check_of(place, b"no model, but a sentence of some length"),
+        code: 1,
+        says: &["give an ONNX file or a TorchScript file"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a model file that ends in the middle",
+        on: On::Once,
+        done: |place| {
+            let model = models::sound();
+            check_of(place, &model[..model.len() / 2])
+        },
+        code: 1,
+        says: &["cannot read"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a folder in place of a model file",
+        on: On::Once,
+        done: |place| {
+            fs::create_dir(place.path("model.onnx"))?;
+            place.run(&mut place.check(&place.path("model.onnx")))
+        },
+        code: 1,
+        says: &["model.onnx"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "an archive of inputs that is none",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let sample = place.write("in.npz", "PK\u{3}\u{4}, and no more")?;
+            place.run(place.check(&model).arg("--sample").arg(sample))
+        },
+        code: 1,
+        says: &["in.npz"],
+        survives: |_, _| Ok(()),
+    },
+];
+
+const SECRET: &str = "do-not-tell";
+
+fn second_check(place: &Place) -> Result<Ended> {
+    let model = place.write("model.onnx", models::sound())?;
+    let first = place.measuring(&model)?;
+    let pid = first.id();
+    let second = place.run(&mut place.check(&model))?;
+    let named = second.said.contains(&format!("process {pid} "));
+    ensure!(named, "it does not name process {pid}:\n{}", second.said);
+    // The first goes on as if nothing had been.
+    signals::send(pid, Signal::SIGINT)?;
+    let first = place.end(first)?;
+    partial_record(place, &first)?;
+    Ok(second)
+}
+
+fn ended_by(place: &Place, signal: Signal) -> Result<Ended> {
+    let model = place.write("model.onnx", models::sound())?;
+    let child = place.measuring(&model)?;
+    let probe = signals::probe_of(child.id())?;
+    signals::send(child.id(), signal)?;
+    let ended = place.end(child)?;
+    signals::gone(probe)?;
+    Ok(ended)
+}
+
+/// What was measured before an end can be shown, as was said.
+fn partial_record(place: &Place, _: &Ended) -> Result<()> {
+    let partial = place.record()?;
+    let name = partial.display().to_string();
+    ensure!(name.ends_with(".partial"), "{name} is not interrupted");
+    let mut report = place.firstpass(["report", "--from"]);
+    let shown = place.run(report.arg(partial).arg("--out").arg(place.path("shown")))?;
+    ensure!(shown.code == Some(0), "it cannot be shown:\n{}", shown.said);
+    ensure!(place.path("shown/README.md").is_file(), "no page is there");
+    Ok(())
+}
+
+fn killed(place: &Place) -> Result<Ended> {
+    let model = place.write("model.onnx", models::sound())?;
+    let child = place.measuring(&model)?;
+    let probe = signals::probe_of(child.id())?;
+    signals::kill(child.id())?;
+    let first = place.end(child)?;
+    ensure!(first.code.is_none(), "it was not killed:\n{}", first.said);
+    signals::gone(probe)?;
+    let partial = place.record()?;
+    let lines = fs::read(partial.join(format!("{}.jsonl", place.engine)))?;
+    let second = place.run(&mut place.check(&model))?;
+    // The second has taken nothing from the first, and swept up its temporary files.
+    let kept = fs::read(partial.join(format!("{}.jsonl", place.engine)))?;
+    ensure!(kept == lines, "the first record has changed");
+    Ok(second)
+}
+
+fn probe_killed(place: &Place) -> Result<Ended> {
+    let model = place.write("model.onnx", models::sound())?;
+    let mut check = place.check(&model);
+    let child = check
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // The first processes are cargo's, and a probe that describes its engine.
+    loop {
+        let probe = signals::child(child.id())?;
+        let command = fs::read(format!("/proc/{probe}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).into_owned();
+        if command.contains("\"trial\"") || command.contains("request") {
+            // It may have ended by itself meanwhile; then the next one is killed.
+            if signals::kill(probe).is_ok() && has_row_soon(place, "SIGKILL") {
+                break;
+            }
+        }
+        ensure!(
+            Path::new(&format!("/proc/{}/stat", child.id())).exists(),
+            "no probe was there to be killed"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    finish(child)
+}
+
+fn cut_while_measured(place: &Place) -> Result<Ended> {
+    let model = place.write("model.onnx", models::sound())?;
+    let mut check = place.check(&model);
+    let child = check
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    while place.record().is_err() {
+        ensure!(
+            Path::new(&format!("/proc/{}/stat", child.id())).exists(),
+            "it made no record"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    File::options().write(true).open(&model)?.set_len(10)?;
+    finish(child)
+}
+
+fn cut_record(place: &Place) -> Result<Ended> {
+    let record = example(place)?;
+    let path = record.join("alpha.jsonl");
+    let mut lines = fs::read(&path)?;
+    lines.extend_from_slice(b"{\"record\":\"unavailable\",\"reason\":\"zw\xc3");
+    fs::write(path, lines)?;
+    place.run(place.firstpass(["compare"]).arg(&record).arg(&record))
+}
+
+/// A copy of a small record.
+fn example(place: &Place) -> Result<PathBuf> {
+    let source = place.of_project("suite/firstpass/tests/example/record");
+    for file in ["run.json", "alpha.jsonl", "beta.jsonl"] {
+        place.write(&format!("record/{file}"), fs::read(source.join(file))?)?;
+    }
+    Ok(place.path("record"))
+}
+
+/// A TorchScript file of the fixtures.
+fn program(place: &Place) -> Result<Vec<u8>> {
+    let models = fs::read_dir(place.of_project("fixtures/models"))?;
+    let files = models.flatten().map(|model| model.path().join("model.pt"));
+    let file = files.into_iter().find(|file| file.is_file());
+    Ok(fs::read(
+        file.context("no model of the fixtures is a program")?,
+    )?)
+}
+
+fn full() -> Result<Stdio> {
+    let full = File::options().write(true).open("/dev/full");
+    Ok(full.context("this system has no /dev/full")?.into())
+}
+
+fn to_full_disk(command: &mut Command) -> Result<Ended> {
+    finish(command.stdout(full()?).stderr(Stdio::piped()).spawn()?)
+}
+
+fn check_of(place: &Place, bytes: &[u8]) -> Result<Ended> {
+    let model = place.write("model.onnx", bytes)?;
+    place.run(&mut place.check(&model))
+}
+
+fn has_report(place: &Place) -> Result<()> {
+    let page = fs::read_to_string(place.out().join("README.md"))?;
+    ensure!(
+        page.contains(&place.engine),
+        "the engine is not in the report"
+    );
+    Ok(())
+}
+
+/// The text of a file, unpacked where it is compressed.
+fn read(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("{}", path.display()))?;
+    let bytes = if path.extension().is_some_and(|e| e == "zst") {
+        zstd::decode_all(&bytes[..])?
+    } else {
+        bytes
+    };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn lines(place: &Place) -> Result<String> {
+    let record = place.record()?;
+    let plain = record.join(format!("{}.jsonl", place.engine));
+    if plain.is_file() {
+        return read(&plain);
+    }
+    read(&record.join(format!("{}.jsonl.zst", place.engine)))
+}
+
+fn has_row(place: &Place, words: &str) -> Result<()> {
+    let lines = lines(place)?;
+    ensure!(lines.contains(words), "no row says {words:?}");
+    Ok(())
+}
+
+fn has_no_row(place: &Place, words: &str) -> Result<()> {
+    let lines = lines(place)?;
+    ensure!(!lines.contains(words), "a row says {words:?}");
+    Ok(())
+}
+
+fn has_row_soon(place: &Place, words: &str) -> bool {
+    (0..50).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        has_row(place, words).is_ok()
+    })
+}
+
+/// Whether no file of the report and its record has these words.
+fn says_nowhere(place: &Place, words: &str) -> Result<()> {
+    let mut folders = vec![place.out()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = read(&path)?;
+                ensure!(!text.contains(words), "{} tells it", path.display());
+            }
+        }
+    }
+    Ok(())
+}
