@@ -22,6 +22,18 @@ pub(crate) fn list<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
+/// Words of an engine are cut after this many characters where a page has the rest of them elsewhere.
+const WORDS: usize = 200;
+
+/// The first line, not too long.
+pub(crate) fn shortened(words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    if line.chars().count() <= WORDS {
+        return line.into();
+    }
+    line.chars().take(WORDS).chain(['…']).collect()
+}
+
 /// `1 process`, `2 processes`.
 pub(crate) fn counted(n: usize, one: &str) -> String {
     match (n, one) {
