@@ -175,15 +175,15 @@ impl<'a> Runs<'a> {
         let length = moved;
         for (place, &(length, strides)) in self.places.iter_mut().zip(self.axes) {
             *place += moved;
-            for side in 0..2 {
-                self.offsets[side] += moved * strides[side];
+            for (offset, stride) in self.offsets.iter_mut().zip(strides) {
+                *offset += moved * stride;
             }
             if *place < length {
                 break;
             }
             *place = 0;
-            for side in 0..2 {
-                self.offsets[side] -= length * strides[side];
+            for (offset, stride) in self.offsets.iter_mut().zip(strides) {
+                *offset -= length * stride;
             }
             moved = 1;
         }
