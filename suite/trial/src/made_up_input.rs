@@ -172,7 +172,7 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
             all.collect::<Vec<_>>().into()
         }
         Dtype::U64 => {
-            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u64));
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS));
             all.collect::<Vec<_>>().into()
         }
         Dtype::U32 => {
