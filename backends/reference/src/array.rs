@@ -32,6 +32,52 @@ impl<T: Copy> Array<T> {
         }
     }
 
+    /// The values at these places, in their shape.
+    ///
+    /// # Errors
+    /// Fails where there is no such place.
+    pub fn gathered(&self, places: &Array<usize>) -> Result<Self> {
+        let values = places.values.iter().map(|&at| self.values.get(at).copied());
+        let values: Option<Vec<T>> = values.collect();
+        Ok(Self {
+            dims: places.dims.clone(),
+            values: values.ok_or_else(|| Error::engine("it reads beyond the end of a tensor"))?,
+        })
+    }
+
+    /// As a tensor of a larger shape sees it, repeated along axes of length 1 and along those that it lacks
+    /// in front.
+    ///
+    /// # Errors
+    /// Fails where the shapes do not fit.
+    pub fn broadcast(&self, dims: &[usize]) -> Result<Self> {
+        if self.dims == dims {
+            return Ok(self.clone());
+        }
+        let missing = dims.len().checked_sub(self.dims.len());
+        let fits = missing.is_some_and(|missing| {
+            let pairs = self.dims.iter().zip(&dims[missing..]);
+            pairs.into_iter().all(|(&own, &dim)| own == dim || own == 1)
+        });
+        let (Some(missing), true) = (missing, fits) else {
+            return Err(Error::engine(format!(
+                "{:?} is not broadcast to {dims:?}",
+                self.dims
+            )));
+        };
+        let own = strides(&self.dims);
+        let places = Places::new(dims)?;
+        let values = places.map(|index| {
+            let along = index[missing..].iter().zip(&self.dims).zip(&own);
+            let at = along.map(|((&i, &dim), stride)| if dim == 1 { 0 } else { i * stride });
+            self.values[at.sum::<usize>()]
+        });
+        Ok(Self {
+            dims: dims.to_vec(),
+            values,
+        })
+    }
+
     /// The four dimensions of an image.
     ///
     /// # Errors
@@ -56,37 +102,10 @@ impl<T: Copy> Array<T> {
         }
         let dims: Vec<usize> = order.iter().map(|&axis| self.dims[axis]).collect();
         let strides = strides(&self.dims);
-        let mut index = vec![0; rank];
-        let mut values = Vec::with_capacity(self.values.len());
-        for _ in 0..self.values.len() {
-            let at = order.iter().zip(&index).map(|(&axis, i)| strides[axis] * i);
-            values.push(self.values[at.sum::<usize>()]);
-            for (axis, next) in index.iter_mut().enumerate().rev() {
-                *next += 1;
-                if *next < dims[axis] {
-                    break;
-                }
-                *next = 0;
-            }
-        }
-        Ok(Self { dims, values })
-    }
-
-    /// With every value repeated so many times along each axis.
-    ///
-    /// # Errors
-    /// Fails where the result is too large.
-    pub fn repeated(&self, times: &[usize]) -> Result<Self> {
-        let lengths = self.dims.iter().zip(times);
-        let dims: Vec<usize> = lengths.map(|(length, times)| length * times).collect();
-        let of = strides(&dims);
-        let from = strides(&self.dims);
-        let value = |at: usize| {
-            let axes = 0..dims.len();
-            let place = axes.map(|axis| at / of[axis] % dims[axis] / times[axis] * from[axis]);
-            self.values[place.sum::<usize>()]
-        };
-        let values = (0..volume(&dims)?).map(value).collect();
+        let values = Places::new(&dims)?.map(|index| {
+            let at = order.iter().zip(index).map(|(&axis, i)| strides[axis] * i);
+            self.values[at.sum::<usize>()]
+        });
         Ok(Self { dims, values })
     }
 
@@ -146,6 +165,7 @@ impl<T: Copy> Array<T> {
         let mut values = Vec::new();
         for at in 0..outer {
             for part in parts {
+                // There is no turn without an outer place.
                 let length = part.values.len() / outer;
                 values.extend_from_slice(&part.values[at * length..][..length]);
             }
@@ -156,8 +176,70 @@ impl<T: Copy> Array<T> {
     }
 }
 
+/// The numbers of all places of a shape.
+///
+/// # Errors
+/// Fails where it is too large.
+pub fn iota(dims: &[usize]) -> Result<Array<usize>> {
+    Ok(Array {
+        dims: dims.to_vec(),
+        values: (0..volume(dims)?).collect(),
+    })
+}
+
+/// The shape that two are broadcast to.
+///
+/// # Errors
+/// Fails where they do not fit.
+pub fn broadcast_dims(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let dim = |dims: &[usize], axis: usize| {
+        let at = (axis + dims.len()).checked_sub(rank);
+        at.map_or(1, |at| dims[at])
+    };
+    let dims = (0..rank).map(|axis| match (dim(a, axis), dim(b, axis)) {
+        (a, b) if a == b => Some(a),
+        (1, other) | (other, 1) => Some(other),
+        _ => None,
+    });
+    dims.collect::<Option<_>>()
+        .ok_or_else(|| Error::engine(format!("{a:?} and {b:?} are not broadcast to each other")))
+}
+
+/// All places of a shape as an index along each axis, in row-major order.
+pub struct Places<'a> {
+    dims: &'a [usize],
+    count: usize,
+}
+
+impl<'a> Places<'a> {
+    /// # Errors
+    /// Fails where there are too many.
+    pub fn new(dims: &'a [usize]) -> Result<Self> {
+        let count = volume(dims)?;
+        Ok(Self { dims, count })
+    }
+
+    /// What is computed at each.
+    pub fn map<T>(&self, mut value: impl FnMut(&[usize]) -> T) -> Vec<T> {
+        let mut index = vec![0; self.dims.len()];
+        let mut values = Vec::with_capacity(self.count);
+        for _ in 0..self.count {
+            values.push(value(&index));
+            for (axis, next) in index.iter_mut().enumerate().rev() {
+                *next += 1;
+                if *next < self.dims[axis] {
+                    break;
+                }
+                *next = 0;
+            }
+        }
+        values
+    }
+}
+
 /// How many values lie between two along each axis.
-fn strides(dims: &[usize]) -> Vec<usize> {
+pub fn strides(dims: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; dims.len()];
     for axis in (1..dims.len()).rev() {
         strides[axis - 1] = strides[axis] * dims[axis];
@@ -187,11 +269,15 @@ mod tests {
     }
 
     #[test]
-    fn values_are_repeated() -> Result<()> {
-        let found = array(&[1, 2, 2]).repeated(&[1, 2, 3])?;
-        assert_eq!(found.dims, [1, 4, 6]);
+    fn values_are_broadcast_along_axes_of_one_and_missing_ones() -> Result<()> {
+        let found = array(&[2, 1]).broadcast(&[2, 2, 3])?;
+        assert_eq!(found.dims, [2, 2, 3]);
         assert_eq!(found.values[..6], [0, 0, 0, 1, 1, 1]);
-        assert_eq!(found.values[12..18], [2, 2, 2, 3, 3, 3]);
+        assert_eq!(found.values[..6], found.values[6..]);
+        assert!(array(&[2]).broadcast(&[3]).is_err());
+        assert!(array(&[2, 1]).broadcast(&[2]).is_err());
+        assert_eq!(broadcast_dims(&[3, 1], &[2, 1, 4])?, [2, 3, 4]);
+        assert!(broadcast_dims(&[2], &[3]).is_err());
         Ok(())
     }
 

@@ -37,10 +37,11 @@ impl Factor for i16 {
     }
 }
 
-impl Factor for f32 {
+/// Products of two f32 are exact.
+impl Factor for f64 {
     type Sum = f64;
     fn times(self, other: Self) -> f64 {
-        f64::from(self) * f64::from(other)
+        self * other
     }
 }
 
@@ -410,8 +411,8 @@ mod tests {
             let found = case.window.sums(&case.input, &case.weights, threads);
             prop_assert_eq!(found.expect("it fits").values, case.expected());
             let floats = case.window.sums(
-                &case.input.map(f32::from),
-                &case.weights.map(f32::from),
+                &case.input.map(f64::from),
+                &case.weights.map(f64::from),
                 threads,
             );
             let floats: Vec<i32> = floats.expect("it fits").values.iter().map(|&v| v as i32).collect();

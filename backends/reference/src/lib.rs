@@ -4,26 +4,33 @@
 //! the place where the file itself rounds, and rounds there by one rule at a time ([`rules`]): whose
 //! rule gives an engine's bits is how that engine computes.
 
+#[cfg(test)]
+mod against_evaluator;
 mod any_order;
 mod array;
-mod conv;
+mod constants;
 mod convolution;
 mod graph;
+mod kind;
 mod operators;
 mod requantize;
 mod rules;
 mod value;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use firstpass_probe::{
     Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, OperatorTime, PassTimes,
     ProfiledOperator, Profiler, Result, THREADS, Tensor, Tensors, monotonic_ns,
 };
 
-use array::{Array, volume};
-use graph::{Graph, Interpretation};
+use array::volume;
+use graph::Interpretation;
 pub use rules::Rules;
+use value::Value;
 
 /// The interpreter.
 pub struct Reference;
@@ -31,14 +38,15 @@ pub struct Reference;
 /// A graph that was read, and how to interpret it.
 #[derive(Clone)]
 pub struct Loaded {
-    graph: Arc<Graph>,
+    graph: Arc<graph::Model>,
+    inputs: Vec<String>,
     interpretation: Interpretation,
 }
 
 /// The same for inputs of one shape: nothing is prepared.
 pub struct Prepared {
     loaded: Loaded,
-    shape: Vec<usize>,
+    shapes: Vec<Vec<usize>>,
 }
 
 impl Backend for Reference {
@@ -70,63 +78,68 @@ impl Backend for Reference {
         let mut info = EngineInfo::new(version, binding);
         info.details = BTreeMap::from([
             (THREADS.into(), engine.threads.to_string()),
-            ("operators".into(), operators::NAMES.join(" ")),
+            ("operators".into(), operators::names().join(" ")),
         ]);
         Ok(info)
     }
 
     fn load(engine: &Interpretation, model: &Model) -> Result<Loaded> {
-        let [input] = &model.inputs[..] else {
-            return Err(Error::unsupported(format!(
-                "it interprets models of one input, not of {}",
-                model.inputs.len()
-            )));
-        };
+        let inputs: Vec<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
         let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
-        let graph = Graph::read(&model.path, &input.name, &outputs)
+        let graph = graph::Model::read(&model.path, &inputs, &outputs)
             .map_err(|e| e.context(format!("cannot load {}", model.path.display())))?;
         Ok(Loaded {
             graph: Arc::new(graph),
+            inputs: inputs.iter().map(ToString::to_string).collect(),
             interpretation: *engine,
         })
     }
 
     fn prepare(loaded: &Loaded, shapes: &[Vec<usize>]) -> Result<Prepared> {
-        let shape = shapes
-            .first()
-            .ok_or_else(|| Error::input("there is no shape for the input"))?;
-        if volume(shape)? == 0 {
+        if shapes.len() != loaded.inputs.len() {
             return Err(Error::input(format!(
-                "an input of shape {shape:?} is empty"
+                "{} shapes for {} inputs",
+                shapes.len(),
+                loaded.inputs.len()
             )));
+        }
+        for shape in shapes {
+            volume(shape)?;
         }
         Ok(Prepared {
             loaded: loaded.clone(),
-            shape: shape.clone(),
+            shapes: shapes.to_vec(),
         })
     }
 
     fn pass(prepared: &mut Prepared, inputs: &[Tensor]) -> Result<Tensors> {
-        prepared.run(inputs, |_, compute| compute())
+        prepared.run(inputs, &mut |_, compute| compute())
     }
 
     fn inspect(engine: &Interpretation, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
-        let prepared = Self::prepare(&Self::load(engine, model)?, &model.input_shapes())?;
+        let loaded = Self::load(engine, model)?;
+        let prepared = Self::prepare(&loaded, &model.input_shapes())?;
         let mut arithmetic =
             Arithmetic::new("the nodes of the file, as this backend interpreted them");
-        prepared.run(inputs, |node, compute| {
-            let value = compute()?;
+        let rules = engine.rules.arithmetic.unwrap_or(loaded.graph.written_for);
+        arithmetic.rules = Some(rules.knobs());
+        prepared.run(inputs, &mut |node, compute| {
+            let values = compute()?;
             *arithmetic
                 .operators
                 .entry(node.op_type.clone())
                 .or_default() += 1;
-            if node.op_type == "Conv" {
-                match &value {
-                    value::Value::Pending(_) => arithmetic.integer += 1,
-                    _ => arithmetic.float += 1,
+            match &node.op_type[..] {
+                "QLinearConv" | "QLinearMatMul" | "ConvInteger" | "MatMulInteger" | "QGemm" => {
+                    arithmetic.integer += 1;
                 }
+                "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => match values.first() {
+                    Some(Value::Pending(_)) => arithmetic.integer += 1,
+                    _ => arithmetic.float += 1,
+                },
+                _ => {}
             }
-            Ok(value)
+            Ok(values)
         })?;
         Ok(arithmetic)
     }
@@ -152,7 +165,7 @@ impl Profiler for Profiled {
 
     fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
         let mut times = PassTimes::default();
-        let outputs = self.prepared.run(inputs, |node, compute| {
+        let outputs = self.prepared.run(inputs, &mut |node, compute| {
             let began = monotonic_ns();
             let value = compute()?;
             times.operators.push(OperatorTime {
@@ -175,38 +188,24 @@ impl Profiler for Profiled {
 }
 
 impl Prepared {
-    fn run(
-        &self,
-        inputs: &[Tensor],
-        observe: impl FnMut(
-            &firstpass_onnx::NodeProto,
-            &mut dyn FnMut() -> Result<value::Value>,
-        ) -> Result<value::Value>,
-    ) -> Result<Tensors> {
-        let [input] = inputs else {
+    fn run(&self, inputs: &[Tensor], observe: &mut graph::Observer<'_>) -> Result<Tensors> {
+        let shapes = inputs.iter().map(Tensor::shape);
+        if shapes.ne(self.shapes.iter().map(Vec::as_slice)) {
+            let shapes: Vec<&[usize]> = inputs.iter().map(Tensor::shape).collect();
             return Err(Error::input(format!(
-                "{} inputs instead of one",
-                inputs.len()
-            )));
-        };
-        if input.shape() != self.shape {
-            return Err(Error::input(format!(
-                "an input of shape {:?} for a model prepared for {:?}",
-                input.shape(),
-                self.shape
+                "inputs of shapes {shapes:?} for a model prepared for {:?}",
+                self.shapes
             )));
         }
-        let input = Array {
-            dims: input.shape().to_vec(),
-            values: input.f32s()?.to_vec(),
-        };
-        let outputs = self
-            .loaded
-            .graph
-            .run(self.loaded.interpretation, input, observe)?;
-        outputs
-            .iter()
-            .map(|output| Tensor::new(&output.dims, output.values.clone()))
-            .collect()
+        let Loaded {
+            graph,
+            inputs: names,
+            interpretation,
+        } = &self.loaded;
+        let values = names.iter().map(String::as_str).zip(inputs);
+        let values = values.map(|(name, tensor)| Ok((name, Value::of(tensor)?)));
+        let values: HashMap<&str, Value> = values.collect::<Result<_>>()?;
+        let outputs = graph.run(*interpretation, values, observe)?;
+        outputs.iter().map(Value::tensor).collect()
     }
 }

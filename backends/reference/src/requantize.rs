@@ -4,7 +4,10 @@
 //! quantized values is an exact sum; engines differ in how they scale, round and store it. Every rule
 //! here is one function of plain numbers.
 
-use crate::rules::{Arithmetic, Rounding};
+use crate::{
+    kind::Kind,
+    rules::{Arithmetic, Rounding},
+};
 
 /// How a tensor is quantized: one scale and zero point, of a type of one byte.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,15 +100,11 @@ impl Requantizer {
 
     /// QuantizeLinear.
     pub fn quantize(&self, value: f32) -> i32 {
-        let scale = self.output.scale;
-        self.store(match self.arithmetic {
-            Arithmetic::Fbgemm | Arithmetic::FixedPoint => f64::from(value * (1.0 / scale)),
-            Arithmetic::QLinear => f64::from(value / scale),
-            Arithmetic::Exact => f64::from(value) / f64::from(scale),
-        })
+        let value = f64::from(value);
+        self.store(steps(self.arithmetic, Kind::F32, value, self.output.scale))
     }
 
-    /// A sum of products of a convolution, its bias not yet added.
+    /// A sum of products, its bias not yet added.
     pub fn sum(&self, sum: i32, channel: &Channel) -> i32 {
         let Channel { input, weight, .. } = *channel;
         let accumulator = input * weight;
@@ -123,6 +122,8 @@ impl Requantizer {
                 };
                 f64::from(with_bias * factor)
             }
+            // 53 bits hold the product of a factor of 24 and a sum below 2^29.
+            Arithmetic::Standard => f64::from(with_integer_bias(sum, channel)) * f64::from(factor),
             Arithmetic::QLinear => f64::from(with_integer_bias(sum, channel) as f32 * factor),
             Arithmetic::FixedPoint => {
                 let sum = with_integer_bias(sum, channel);
@@ -160,6 +161,10 @@ impl Requantizer {
                 // changes no rounding but by the precision of f32.
                 return self.store_absolute(f64::from(sum));
             }
+            Arithmetic::Standard => {
+                let real = |value: i32, q: Quantization| (value - q.zero) as f32 * q.scale;
+                f64::from((real(values[0], a) + real(values[1], b)) / self.output.scale)
+            }
             Arithmetic::Exact => {
                 let real =
                     |value: i32, q: Quantization| f64::from(q.scale) * f64::from(value - q.zero);
@@ -171,6 +176,15 @@ impl Requantizer {
     /// The integer for a number that includes the zero point.
     fn store_absolute(&self, value: f64) -> i32 {
         self.rounding.round(value).max(self.low).min(self.high) as i32
+    }
+}
+
+/// How many steps of a scale a number is, before these are rounded; `division` is the type of ONNX's division.
+pub fn steps(arithmetic: Arithmetic, division: Kind, value: f64, scale: f32) -> f64 {
+    match arithmetic {
+        Arithmetic::Fbgemm | Arithmetic::FixedPoint => f64::from(value as f32 * (1.0 / scale)),
+        Arithmetic::Standard | Arithmetic::QLinear => division.rounded(value / f64::from(scale)),
+        Arithmetic::Exact => value / f64::from(scale),
     }
 }
 
@@ -212,7 +226,8 @@ pub fn real_sum(sum: i32, channel: &Channel) -> f64 {
 mod tests {
     use super::*;
 
-    const ALL: [Arithmetic; 4] = [
+    const ALL: [Arithmetic; 5] = [
+        Arithmetic::Standard,
         Arithmetic::Fbgemm,
         Arithmetic::QLinear,
         Arithmetic::FixedPoint,

@@ -1,10 +1,19 @@
 //! The rules by which engines turn exact sums into integers: what they are, and the knobs that set them.
 
+use std::collections::BTreeSet;
+
+use firstpass_onnx::GraphProto;
 use firstpass_probe::{Error, Knob, Knobs, Result};
 
 use crate::any_order::End;
 
 const ARITHMETIC: &str = "arithmetic";
+const AS_WRITTEN: &str = "as-written";
+const STANDARD: &str = "standard";
+const QLINEAR: &str = "qlinear";
+const FBGEMM: &str = "fbgemm";
+const FIXED_POINT: &str = "fixed-point";
+const EXACT: &str = "exact";
 const ROUNDING: &str = "rounding";
 const SUMS: &str = "sums";
 const F32_SUMS: &str = "f32-sums";
@@ -12,7 +21,7 @@ const F32_SUMS: &str = "f32-sums";
 /// What an interpretation follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// `None`: that of the engine for which the file is written, told by its biases.
+    /// `None`: that which the file as a whole is written for; see [`written_for`].
     pub arithmetic: Option<Arithmetic>,
     pub rounding: Rounding,
     pub sums: Sums,
@@ -25,6 +34,11 @@ pub struct Rules {
 /// In which numbers, and in which order, a sum is scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arithmetic {
+    /// The definition of ONNX, operator by operator: dequantized values are f32, an operator computes real
+    /// numbers of these and rounds them to f32 once, and quantizing divides by `s` in f32. Where integers go
+    /// in and come out (QLinearConv and its like), a sum is multiplied exactly by the f32 `(sa·sw)/so` and
+    /// rounded once.
+    Standard,
     /// PyTorch's fbgemm, in f32: `(sum + bias/(sa·sw)) · ((sa·sw)/so)` for one scale a channel,
     /// `fma(bias, 1/(sa·sw), sum) · ((sa·sw)/so)` for one scale; operands of an addition are
     /// dequantized by `fma(q, s, −s·zero)`; quantizing multiplies by `1/s`. fbgemm, `QuantUtilsAvx2.cc`
@@ -84,10 +98,11 @@ impl Rules {
         vec![
             Knob::choice(
                 ARITHMETIC,
-                &["as-written", "qlinear", "fbgemm", "fixed-point", "exact"],
-                "how sums are scaled: QLinearConv's way in f32, fbgemm's, QLinearConv's in fixed point, or \
-                 in real numbers; as written: fbgemm's where biases are floats, QLinearConv's in f32 where they \
-                 are integers",
+                &[AS_WRITTEN, STANDARD, QLINEAR, FBGEMM, FIXED_POINT, EXACT],
+                "how sums are scaled: as ONNX defines each operator, QLinearConv's way in f32, fbgemm's, \
+                 QLinearConv's in fixed point, or in real numbers; as written: fbgemm's where quantized \
+                 convolutions have biases of floats, as in files made from PyTorch's quantized models, and \
+                 else as ONNX defines each operator",
             ),
             Knob::choice(
                 ROUNDING,
@@ -119,11 +134,12 @@ impl Rules {
         };
         Ok(Self {
             arithmetic: match knobs.get(ARITHMETIC) {
-                None | Some("as-written") => None,
-                Some("fbgemm") => Some(Arithmetic::Fbgemm),
-                Some("qlinear") => Some(Arithmetic::QLinear),
-                Some("fixed-point") => Some(Arithmetic::FixedPoint),
-                Some("exact") => Some(Arithmetic::Exact),
+                None | Some(AS_WRITTEN) => None,
+                Some(STANDARD) => Some(Arithmetic::Standard),
+                Some(FBGEMM) => Some(Arithmetic::Fbgemm),
+                Some(QLINEAR) => Some(Arithmetic::QLinear),
+                Some(FIXED_POINT) => Some(Arithmetic::FixedPoint),
+                Some(EXACT) => Some(Arithmetic::Exact),
                 Some(other) => return unknown(ARITHMETIC, other),
             },
             rounding: match knobs.get(ROUNDING) {
@@ -147,6 +163,48 @@ impl Rules {
     }
 }
 
+impl Arithmetic {
+    /// The knob that asks for it.
+    pub fn knobs(self) -> Knobs {
+        let value = match self {
+            Self::Standard => STANDARD,
+            Self::Fbgemm => FBGEMM,
+            Self::QLinear => QLINEAR,
+            Self::FixedPoint => FIXED_POINT,
+            Self::Exact => EXACT,
+        };
+        Knobs::default().with(ARITHMETIC, value)
+    }
+}
+
+/// What a file as a whole is written for. It is fbgemm's, as files are that keep the bits of PyTorch's
+/// quantized models, where a convolution or a product of dequantized values has a bias of floats and none has
+/// one of integers behind DequantizeLinear. Every other file means what ONNX defines.
+pub fn written_for(graph: &GraphProto) -> Arithmetic {
+    let nodes = || graph.node.iter();
+    let dequantized: BTreeSet<&str> = nodes()
+        .filter(|node| node.op_type == "DequantizeLinear")
+        .flat_map(|node| node.output.iter().map(String::as_str))
+        .collect();
+    let is_dequantized =
+        |name: Option<&String>| name.is_some_and(|name| dequantized.contains(name.as_str()));
+    let sums = nodes().filter(|node| {
+        matches!(&node.op_type[..], "Conv" | "Gemm")
+            && is_dequantized(node.input.first())
+            && is_dequantized(node.input.get(1))
+    });
+    let biases: Vec<&String> = sums
+        .filter_map(|node| node.input.get(2))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let of_floats = |name: &&String| !is_dequantized(Some(name));
+    if !biases.is_empty() && biases.iter().all(of_floats) {
+        Arithmetic::Fbgemm
+    } else {
+        Arithmetic::Standard
+    }
+}
+
 impl Rounding {
     /// f32 are f64 as well: nothing is rounded twice.
     pub fn round(self, value: f64) -> f64 {
@@ -154,5 +212,55 @@ impl Rounding {
             Self::HalfEven => value.round_ties_even(),
             Self::HalfAway => value.round(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_onnx::write::node;
+
+    use super::*;
+
+    /// A convolution of dequantized values, with these inputs as its bias.
+    fn file(bias: &[&str]) -> GraphProto {
+        let inputs = [&["x.real", "w.real"], bias].concat();
+        GraphProto {
+            node: vec![
+                node("DequantizeLinear", &["x", "scale"], "x.real"),
+                node("DequantizeLinear", &["w", "scale"], "w.real"),
+                node("DequantizeLinear", &["b", "scale"], "b.real"),
+                node("Conv", &inputs, "sums"),
+                node("Conv", &["y", "v", "floats"], "float"),
+            ],
+            ..GraphProto::default()
+        }
+    }
+
+    #[test]
+    fn only_a_bias_of_floats_among_integers_is_written_for_fbgemm() {
+        assert_eq!(written_for(&file(&["floats"])), Arithmetic::Fbgemm);
+        // A convolution of floats says nothing.
+        assert_eq!(written_for(&file(&[])), Arithmetic::Standard);
+        assert_eq!(written_for(&file(&["b.real"])), Arithmetic::Standard);
+        let mut mixed = file(&["floats"]);
+        mixed.node.extend(file(&["b.real"]).node);
+        assert_eq!(written_for(&mixed), Arithmetic::Standard);
+        // A file that only quantizes or adds.
+        assert_eq!(written_for(&GraphProto::default()), Arithmetic::Standard);
+    }
+
+    #[test]
+    fn the_knob_of_an_arithmetic_asks_for_it() -> Result<()> {
+        for arithmetic in [
+            Arithmetic::Standard,
+            Arithmetic::QLinear,
+            Arithmetic::Fbgemm,
+            Arithmetic::FixedPoint,
+            Arithmetic::Exact,
+        ] {
+            let rules = Rules::of(&arithmetic.knobs())?;
+            assert_eq!(rules.arithmetic, Some(arithmetic));
+        }
+        Ok(())
     }
 }

@@ -82,6 +82,7 @@ fn tests<B: Backend + 'static>(
 fn engine_test<B: Backend>(context: &Context) -> Test {
     let probe = context.probe.clone();
     let folder = context.backend.name.clone();
+    let known = context.known.clone();
     Test::test("the engine says what it is", move || {
         let description = probe.describe().map_err(|o| Failed::from(o.to_string()))?;
         check(!description.engine.version.is_empty(), || {
@@ -97,6 +98,11 @@ fn engine_test<B: Backend>(context: &Context) -> Test {
                 .any(|k| k.name == firstpass_probe::THREADS),
             || "no knob for the number of threads".into(),
         )?;
+        if let Some(plain) = &known.without_optimizations {
+            let checked = plain.settings.check(&description.knobs);
+            let explained = |error| Failed::from(format!("[without-optimizations]: {error}"));
+            checked.map_err(explained)?;
+        }
         check(B::NAME == folder, || {
             format!("its name {:?} is not its folder's, {folder:?}", B::NAME)
         })

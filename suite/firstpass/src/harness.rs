@@ -272,8 +272,8 @@ fn summary(measured: &Analysis) -> Result<Summary> {
     let kind = measured.references.get(&model.name);
     let reference = match kind.map(|reference| reference.kind.clone()) {
         Some(Kind::Golden(from)) => Reference::Golden(from),
-        Some(Kind::Referee { .. }) => Reference::Referee,
-        Some(Kind::Agreed(labels)) => Reference::Engines(labels),
+        Some(Kind::Referee(_)) => Reference::Referee,
+        Some(Kind::Agreed { engines, .. }) => Reference::Engines(engines),
         Some(Kind::Undecided) => Reference::EachOther,
         Some(Kind::Nothing) | None => Reference::Nothing,
     };

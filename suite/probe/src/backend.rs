@@ -138,6 +138,10 @@ pub struct Arithmetic {
     pub operators: BTreeMap<String, usize>,
     /// Where the engine says so, in words.
     pub source: String,
+    /// Of a referee: the knobs that ask for the rules by which it computed this file. With them it computes
+    /// each part of the file as it does the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Knobs>,
 }
 
 impl Arithmetic {

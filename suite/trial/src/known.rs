@@ -12,6 +12,11 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Known {
+    /// How its rows are called, by what ran; the name of the backend where it is left out.
+    pub called: Option<String>,
+    /// Whether what is timed is mostly code of this project, and not what a user of the engine gets.
+    #[serde(default)]
+    pub of_this_project: bool,
     #[serde(default)]
     pub divergence: Vec<Divergence>,
     #[serde(default)]
@@ -134,7 +139,7 @@ pub struct Bounds {
 
 /// Something that is not as expected of a model, with its cause.
 ///
-/// As `float-arithmetic`: an int8 model some or all of whose convolutions the engine computes on
+/// As `float-arithmetic`: an int8 model some or all of whose multiplications the engine computes on
 /// dequantized floats. As `thread-dependent`: other bits with another number of threads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

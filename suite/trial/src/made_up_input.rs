@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(values(3), [1.0; 12]);
         assert_eq!(
             (values(4), values(5), values(6)),
-            (vec![6.0], vec![16_000.0], vec![1.0])
+            (vec![12.0], vec![16_000.0], vec![1.0])
         );
         assert_eq!(made_up(&specs, &roles, 1)?, inputs);
         assert_ne!(made_up(&specs, &roles, 2)?[0], inputs[0]);

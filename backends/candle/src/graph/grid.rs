@@ -55,8 +55,15 @@ impl Grid {
     /// # Errors
     /// Fails where there are other numbers of scales and zero points, and on a scale by which one cannot
     /// divide.
-    pub fn new(scales: Vec<f32>, dims: Vec<usize>, zeros: Vec<i32>, along: Along) -> Result<Self> {
-        if scales.is_empty() || (!zeros.is_empty() && zeros.len() != scales.len()) {
+    pub fn new(
+        scales: Vec<f32>,
+        dims: Vec<usize>,
+        zeros: Option<Vec<i32>>,
+        along: Along,
+    ) -> Result<Self> {
+        let has_zeros = zeros.is_some();
+        let zeros = zeros.unwrap_or_default();
+        if scales.is_empty() || (has_zeros && zeros.len() != scales.len()) {
             return Err(Error::engine(format!(
                 "it has {} scales and {} zero points",
                 scales.len(),
@@ -85,10 +92,10 @@ impl Grid {
             return Err(node.unsupported("its scales must be f32"));
         };
         let zeros = match zeros {
-            None => Vec::new(),
+            None => None,
             Some(zeros) => {
                 let integers = zeros.values.integers();
-                integers.ok_or_else(|| node.unsupported("its zero points must be integers"))?
+                Some(integers.ok_or_else(|| node.unsupported("its zero points must be integers"))?)
             }
         };
         let grid = Self::new(

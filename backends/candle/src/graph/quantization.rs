@@ -14,6 +14,9 @@ pub struct Quantization {
 pub enum Arithmetic {
     /// As ONNX defines it: operands dequantized by `(q − zero) · scale`, the result divided by the scale.
     Onnx,
+    /// That of ONNX's operators on integers, such as QLinearConv: sums are multiplied by one factor, the
+    /// quotient of the scales. All else is as above.
+    QLinear,
     /// As fbgemm does it, in files that are written for it: operands dequantized by one fused
     /// multiply-add, the result multiplied by one over the scale.
     Fbgemm,

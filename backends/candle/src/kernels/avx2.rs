@@ -4,8 +4,8 @@
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_loadu_si128, _mm_packus_epi16, _mm_storeu_si128,
     _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi16, _mm256_cvtps_epi32, _mm256_extracti128_si256, _mm256_fmadd_ps,
-    _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_cvtepu8_epi16, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extracti128_si256,
+    _mm256_fmadd_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
     _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_packs_epi32,
     _mm256_permute2x128_si256, _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_set1_epi32,
     _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
@@ -376,6 +376,8 @@ struct Finish {
     bias: __m256,
     bias_factor: __m256,
     factor: __m256,
+    /// With [`Requantization::rest`].
+    divisor: Option<(__m256, __m256)>,
     /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
     /// it is the same.
     low: __m256,
@@ -399,6 +401,13 @@ impl Finish {
             bias_factor: _mm256_set1_ps(requantization.bias_factor),
             // SAFETY: as above.
             factor: unsafe { _mm256_loadu_ps(factor.as_ptr()) },
+            divisor: requantization.divisor.map(|divisor| {
+                let rest = &requantization.rest[channel..][..HALF];
+                // SAFETY: as above.
+                (_mm256_set1_ps(divisor), unsafe {
+                    _mm256_loadu_ps(rest.as_ptr())
+                })
+            }),
             low: _mm256_set1_ps(range.low - range.zero),
             high: _mm256_set1_ps(range.high - range.zero),
             zero: _mm256_set1_epi32(range.zero as i32),
@@ -410,7 +419,13 @@ impl Finish {
     #[target_feature(enable = "avx2,fma")]
     fn values(&self, sums: __m256i) -> __m256i {
         let real = _mm256_fmadd_ps(self.bias, self.bias_factor, _mm256_cvtepi32_ps(sums));
-        let scaled = _mm256_mul_ps(real, self.factor);
+        let scaled = match self.divisor {
+            None => _mm256_mul_ps(real, self.factor),
+            Some((divisor, rest)) => {
+                let product = _mm256_fmadd_ps(real, self.factor, _mm256_mul_ps(real, rest));
+                _mm256_div_ps(product, divisor)
+            }
+        };
         // Of a number and NaN both give the second operand.
         let clamped = _mm256_min_ps(_mm256_max_ps(scaled, self.low), self.high);
         // Rounds half to even, which nothing in a Rust program may change.

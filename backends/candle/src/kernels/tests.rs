@@ -34,9 +34,18 @@ fn requantization(channels: usize, products: usize) -> impl Strategy<Value = Req
             1 => vec(prop_oneof![1e3..1e6_f32, Just(f32::MAX), Just(f32::NAN)], channels),
         ],
         range(),
+        prop_oneof![Just(None), (0.5..2.0_f32).prop_map(Some)],
     )
-        .prop_map(|(correction, bias, bias_factor, factor, range)| {
-            Requantization::new(correction, bias, bias_factor, factor, range)
+        .prop_map(|(correction, bias, bias_factor, factor, range, divisor)| {
+            let requantization = Requantization::new(correction, bias, bias_factor, factor, range);
+            match divisor {
+                None => requantization,
+                Some(divisor) => {
+                    let rest = requantization.factor.iter().map(|factor| factor * 1e-8);
+                    let rest = rest.collect();
+                    requantization.divided(divisor, rest)
+                }
+            }
         })
 }
 

@@ -9,14 +9,15 @@ use std::{
         __m512, __m512i, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
         _mm256_loadu_si256, _mm256_storeu_si256, _mm512_adds_epi16, _mm512_alignr_epi32,
         _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_castsi512_si128,
-        _mm512_castsi512_si256, _mm512_cvtepi32_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32,
-        _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti32x4,
-        _mm512_inserti64x4, _mm512_load_si512, _mm512_loadu_ps, _mm512_loadu_si512,
-        _mm512_mask_storeu_epi8, _mm512_max_epu8, _mm512_min_ps, _mm512_mul_ps, _mm512_packs_epi32,
-        _mm512_packus_epi16, _mm512_permutexvar_epi32, _mm512_permutexvar_epi64, _mm512_set1_epi8,
-        _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setr_epi64,
-        _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_si512, _mm512_storeu_si512,
-        _mm512_unpackhi_epi8, _mm512_unpackhi_epi16, _mm512_unpacklo_epi8, _mm512_unpacklo_epi16,
+        _mm512_castsi512_si256, _mm512_cvtepi32_ps, _mm512_cvtps_epi32, _mm512_div_ps,
+        _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
+        _mm512_inserti32x4, _mm512_inserti64x4, _mm512_load_si512, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_max_epu8, _mm512_min_ps, _mm512_mul_ps,
+        _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32,
+        _mm512_permutexvar_epi64, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32,
+        _mm512_set1_ps, _mm512_setr_epi32, _mm512_setr_epi64, _mm512_setzero_ps,
+        _mm512_setzero_si512, _mm512_store_si512, _mm512_storeu_si512, _mm512_unpackhi_epi8,
+        _mm512_unpackhi_epi16, _mm512_unpacklo_epi8, _mm512_unpacklo_epi16,
     },
     marker::PhantomData,
 };
@@ -797,6 +798,9 @@ struct Finish<const VECTORS: usize, S> {
     bias: [__m512; VECTORS],
     factor: [__m512; VECTORS],
     bias_factor: __m512,
+    divisor: Option<f32>,
+    /// Where there is a divisor, as is [`Requantization::rest`].
+    rest: [__m512; VECTORS],
     /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
     /// it is the same.
     high: __m512,
@@ -817,6 +821,8 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
             bias: [_mm512_setzero_ps(); VECTORS],
             factor: [_mm512_setzero_ps(); VECTORS],
             bias_factor: _mm512_set1_ps(requantization.bias_factor),
+            divisor: requantization.divisor,
+            rest: [_mm512_setzero_ps(); VECTORS],
             high: _mm512_set1_ps(range.high - range.zero),
             zero: range.zero as i16,
             low: range.low as u8,
@@ -832,6 +838,11 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
                 finish.correction[vector] = _mm512_loadu_si512(correction.as_ptr().cast());
                 finish.bias[vector] = _mm512_loadu_ps(bias.as_ptr());
                 finish.factor[vector] = _mm512_loadu_ps(factor.as_ptr());
+            }
+            if requantization.divisor.is_some() {
+                let rest = &requantization.rest[first..][..PANEL];
+                // SAFETY: as above.
+                finish.rest[vector] = unsafe { _mm512_loadu_ps(rest.as_ptr()) };
             }
         }
         finish
@@ -865,7 +876,14 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
     fn rounded(&self, sums: __m512i, vector: usize) -> __m512i {
         let sums = _mm512_cvtepi32_ps(sums);
         let real = _mm512_fmadd_ps(self.bias[vector], self.bias_factor, sums);
-        let mut scaled = _mm512_mul_ps(real, self.factor[vector]);
+        let mut scaled = match self.divisor {
+            None => _mm512_mul_ps(real, self.factor[vector]),
+            Some(divisor) => {
+                let rest = _mm512_mul_ps(real, self.rest[vector]);
+                let product = _mm512_fmadd_ps(real, self.factor[vector], rest);
+                _mm512_div_ps(product, _mm512_set1_ps(divisor))
+            }
+        };
         if S::CLAMPS {
             // Of a number and NaN it gives the second operand.
             scaled = _mm512_min_ps(self.high, scaled);

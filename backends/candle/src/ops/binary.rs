@@ -1,5 +1,7 @@
 //! Functions of two values, with the shapes of both broadcast to one.
 
+use std::cmp::Ordering;
+
 use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_probe::{Error, Result};
 
@@ -83,7 +85,7 @@ impl Operation for Binary {
         }
         if !matches!(
             left.dtype,
-            DType::F32 | DType::F64 | DType::I32 | DType::I64
+            DType::F32 | DType::F64 | DType::I32 | DType::I64 | DType::I16 | DType::U8
         ) || (left.dtype != DType::F32 && self.bounds != Bounds::NONE)
         {
             expect_type(left.dtype, DType::F32)?;
@@ -142,6 +144,8 @@ impl Operator for Arithmetic {
             DType::F64 => self.numbers(left, right, out, f64::of(self.function))?,
             DType::I64 => self.numbers(left, right, out, i64::of(self.function))?,
             DType::I32 => self.numbers(left, right, out, i32::of(self.function))?,
+            DType::I16 => self.numbers(left, right, out, i16::of(self.function))?,
+            DType::U8 => self.numbers(left, right, out, u8::of(self.function))?,
             other => candle_core::bail!("operands of type {other:?}"),
         }
         Ok(out.clone())
@@ -225,14 +229,17 @@ macro_rules! whole {
                     Function::Pow => |a, b| a.checked_pow(u32::try_from(b).ok()?),
                     Function::Min => |a, b| Some(a.min(b)),
                     Function::Max => |a, b| Some(a.max(b)),
-                    Function::PRelu => |a, b| if a < 0 { a.checked_mul(b) } else { Some(a) },
+                    Function::PRelu => |a, b| match a.cmp(&0) {
+                        Ordering::Less => a.checked_mul(b),
+                        _ => Some(a),
+                    },
                 }
             }
         })*
     };
 }
 
-whole!(i32, i64);
+whole!(u8, i16, i32, i64);
 
 impl Number for f64 {
     fn of(function: Function) -> fn(Self, Self) -> Option<Self> {

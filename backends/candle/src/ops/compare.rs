@@ -86,6 +86,7 @@ impl Operation for Compare {
                 DType::F32 => this.run::<f32>(&strides, left, right, out),
                 DType::F64 => this.run::<f64>(&strides, left, right, out),
                 DType::I64 => this.run::<i64>(&strides, left, right, out),
+                DType::I16 => this.run::<i16>(&strides, left, right, out),
                 DType::I32 => this.run::<i32>(&strides, left, right, out),
                 DType::U8 => this.run::<u8>(&strides, left, right, out),
                 other => candle_core::bail!("operands of type {other:?}"),

@@ -65,8 +65,8 @@ pub fn tanh(x: f32) -> f32 {
         .iter()
         .fold(first, |sum, &next| sum.mul_add(square, next));
     let near = (series * square).mul_add(x, x);
-    let far = (1.0 - 2.0 / (exp(2.0 * size) + 1.0)).copysign(x);
-    if size < 0.625 { near } else { far }
+    let far = 1.0 - 2.0 / (exp(2.0 * size) + 1.0);
+    (if size < 0.625 { near } else { far }).copysign(x)
 }
 
 /// The error function: by a polynomial near 0, by the exponential function of another elsewhere. Both are
@@ -98,9 +98,8 @@ pub fn erf(x: f32) -> f32 {
     let near = series(&NEAR, square).mul_add(x, x);
     // Beyond it, erf is 1 in f32.
     let inside = if size > 4.0 { 4.0 } else { size };
-    let far = (1.0 - exp(series(&FAR, inside).mul_add(inside, -inside))).copysign(x);
-    let value = if size > 0.927_734_4 { far } else { near };
-    if x.is_nan() { x } else { value }
+    let far = 1.0 - exp(series(&FAR, inside).mul_add(inside, -inside));
+    (if size > 0.927_734_4 { far } else { near }).copysign(x)
 }
 
 /// The logarithm of 1 + e^x, which does not overflow.

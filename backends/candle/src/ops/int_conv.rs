@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     geometry::{Span, Window},
-    graph::{Bias, Bounds, QuantizedConv, Target},
+    graph::{Arithmetic, Bias, Bounds, QuantizedConv, Target},
     kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, PANEL, QUAD, Requantization, Rows},
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
@@ -435,7 +435,8 @@ fn block_diagonal(weights: Cow<'_, [i8]>, groups: usize, inputs: usize) -> Cow<'
 
 /// The arithmetic of the output, in the order of operations of fbgemm for a float bias: per
 /// channel the bias is divided by the scale of the accumulator, per tensor it is multiplied by
-/// one over it. An int32 bias belongs to the accumulator, as in QLinearConv.
+/// one over it. An int32 bias belongs to the accumulator, as in QLinearConv. ONNX's QuantizeLinear divides
+/// by the scale of the output.
 fn requantization(
     conv: &QuantizedConv,
     weights: &[i8],
@@ -470,12 +471,23 @@ fn requantization(
             vec![0.0; channels]
         }
     };
-    let factor = (0..channels).map(|channel| scale(channel) / output.quantization.scale);
-    Requantization::new(
-        correction,
-        bias,
-        bias_factor,
-        factor.collect(),
-        range(bounds, output),
-    )
+    let output_scale = output.quantization.scale;
+    let divides = output.arithmetic == Arithmetic::Onnx;
+    let factor = (0..channels).map(|channel| match divides {
+        true => scale(channel),
+        false => scale(channel) / output_scale,
+    });
+    let range = range(bounds, output);
+    let requantization =
+        Requantization::new(correction, bias, bias_factor, factor.collect(), range);
+    match divides {
+        true => {
+            let rest = (0..channels).map(|channel| {
+                let [input, weight] = [conv.input.scale, conv.weight_scales.of(channel)];
+                (f64::from(input) * f64::from(weight) - f64::from(scale(channel))) as f32
+            });
+            requantization.divided(output_scale, rest.collect())
+        }
+        false => requantization,
+    }
 }

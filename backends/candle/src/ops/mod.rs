@@ -52,6 +52,7 @@ pub use quantized::{
     ToNumbers, ToQuantized,
 };
 pub use quantized_otherwise::{DequantizeOtherwise, QuantizeOtherwise};
+pub use rows::Norm;
 pub use shape::Shaping;
 pub use slicing::Split;
 pub use table::{OPERATORS, is_function, is_moving};

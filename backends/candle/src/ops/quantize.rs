@@ -30,7 +30,7 @@ pub fn range(bounds: Bounds, output: Target) -> Range {
 pub fn scaling(output: Target) -> Scaling {
     let scale = output.quantization.scale;
     match output.arithmetic {
-        Arithmetic::Onnx => Scaling::Over(scale),
+        Arithmetic::Onnx | Arithmetic::QLinear => Scaling::Over(scale),
         Arithmetic::Fbgemm => Scaling::By(1.0 / scale),
     }
 }

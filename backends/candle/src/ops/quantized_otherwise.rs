@@ -104,7 +104,7 @@ fn check(inputs: &Inputs<'_>, along: Along) -> Result<()> {
         let zeros = zeros.and_then(Option::as_ref).map(flat::<i32>);
         let zeros = zeros.transpose()?;
         let dims = scales.dims().to_vec();
-        Grid::new(flat(scales)?, dims, zeros.unwrap_or_default(), along)?
+        Grid::new(flat(scales)?, dims, zeros, along)?
             .of(inputs.dims()?)
             .map(drop)?;
     }
@@ -118,13 +118,7 @@ fn grid(inputs: &[&Tensor], along: Along) -> CandleResult<Grid> {
     let zeros = zeros.first().map(|zeros| flat::<i32>(zeros)).transpose();
     let scales_of = flat::<f32>(scales).map_err(of_candle)?;
     let dims = scales.dims().to_vec();
-    Grid::new(
-        scales_of,
-        dims,
-        zeros.map_err(of_candle)?.unwrap_or_default(),
-        along,
-    )
-    .map_err(of_candle)
+    Grid::new(scales_of, dims, zeros.map_err(of_candle)?, along).map_err(of_candle)
 }
 
 pub fn of_candle(error: Error) -> candle_core::Error {

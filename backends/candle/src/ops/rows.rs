@@ -123,12 +123,13 @@ fn reduce(
             DType::F32 => rows(&input, out, length, |row: &[f32]| {
                 isa.run(|| of_floats(function, row))
             }),
+            DType::F64 => rows(&input, out, length, |row: &[f64]| of_doubles(function, row)),
             _ => rows(&input, out, length, |row: &[i64]| {
                 of_integers(function, row)
             }),
         }
     };
-    if fact.dtype != DType::F32 {
+    if !matches!(fact.dtype, DType::F32 | DType::F64) {
         expect_type(fact.dtype, DType::I64)?;
         if !matches!(
             function,
@@ -209,6 +210,24 @@ fn sum(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
+fn of_doubles(function: Function, row: &[f64]) -> f64 {
+    let sum = |of: &dyn Fn(f64) -> f64| row.iter().map(|&value| of(value)).sum::<f64>();
+    match function {
+        Function::Sum => sum(&|x| x),
+        Function::Mean => sum(&|x| x) / row.len() as f64,
+        Function::Max => row.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        Function::Min => row.iter().copied().fold(f64::INFINITY, f64::min),
+        Function::Prod => row.iter().product(),
+        Function::L1 => sum(&f64::abs),
+        Function::L2 => sum(&|x| x * x).sqrt(),
+        Function::SumSquare => sum(&|x| x * x),
+        Function::LogSumExp => {
+            let largest = of_doubles(Function::Max, row);
+            sum(&|x| (x - largest).exp()).ln() + largest
+        }
+    }
+}
+
 /// Shapes are integers: beyond their range nothing is meant.
 fn of_integers(function: Function, row: &[i64]) -> i64 {
     let row = row.iter().copied();
@@ -220,21 +239,20 @@ fn of_integers(function: Function, row: &[i64]) -> i64 {
     }
 }
 
-/// Where the largest or the smallest value of an axis is: the first of them.
+/// Where the largest or the smallest value of an axis is.
 #[derive(Debug)]
 pub struct Arg {
     axis: i64,
     keeps_axis: bool,
     wanted: Ordering,
+    /// Of equal values the last, not the first.
+    takes_last: bool,
 }
 
 impl Arg {
     /// # Errors
-    /// Fails where the last of equal values is asked for.
+    /// Fails where an attribute is of another type.
     pub fn parse(node: &Node<'_>) -> Result<Box<dyn Operation>> {
-        if node.int("select_last_index")?.unwrap_or(0) != 0 {
-            return Err(node.unsupported("only the first of equal values is found"));
-        }
         Ok(Box::new(Self {
             axis: node.int("axis")?.unwrap_or(0),
             keeps_axis: node.int("keepdims")?.unwrap_or(1) != 0,
@@ -242,6 +260,7 @@ impl Arg {
                 "ArgMax" => Ordering::Greater,
                 _ => Ordering::Less,
             },
+            takes_last: node.int("select_last_index")?.unwrap_or(0) != 0,
         }))
     }
 }
@@ -252,13 +271,14 @@ impl Operation for Arg {
         expect_type(fact.dtype, DType::F32)?;
         let axes = [axis_of(self.axis, fact.dims.len())?];
         let (order, length) = last(&fact.dims, &axes);
-        let wanted = self.wanted;
+        let (wanted, takes_last) = (self.wanted, self.takes_last);
         let run = move |inputs: &[&Tensor], out: &Tensor| {
             let input = first(inputs)?.permute(&order[..])?;
             rows(&input, out, length, |row: &[f32]| {
                 let mut best = 0;
                 for (index, value) in row.iter().enumerate() {
-                    if value.partial_cmp(&row[best]) == Some(wanted) {
+                    let order = value.partial_cmp(&row[best]);
+                    if order == Some(wanted) || (takes_last && order == Some(Ordering::Equal)) {
                         best = index;
                     }
                 }
@@ -384,6 +404,12 @@ fn largest(row: &[f32]) -> f32 {
 pub enum Norm {
     /// Of the axes from one on, with scales and biases of their shape.
     Layer { axis: i64, epsilon: f32 },
+    /// What one of the axes from one on is normalized by.
+    Statistic {
+        axis: i64,
+        epsilon: f32,
+        is_mean: bool,
+    },
     /// Of each channel.
     Instance { epsilon: f32 },
     /// Of groups of channels; until operator set 20 with one scale and bias for each group.
@@ -398,8 +424,21 @@ impl Norm {
     /// # Errors
     /// Fails where its numbers are of another type.
     pub fn parse(node: &Node<'_>) -> Result<Box<dyn Operation>> {
+        Self::read(node, 0)
+    }
+
+    /// The output at `index`: LayerNormalization has the mean and one over the deviation as well.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(node: &Node<'_>, index: usize) -> Result<Box<dyn Operation>> {
         let epsilon = node.float("epsilon").unwrap_or(1e-5);
         Ok(Box::new(match node.op_type.as_str() {
+            "LayerNormalization" if index > 0 => Self::Statistic {
+                axis: node.int("axis")?.unwrap_or(-1),
+                epsilon,
+                is_mean: index == 1,
+            },
             "LayerNormalization" => Self::Layer {
                 axis: node.int("axis")?.unwrap_or(-1),
                 epsilon,
@@ -432,10 +471,18 @@ impl Operation for Norm {
         let fact = inputs.get(0)?;
         expect_type(fact.dtype, DType::F32)?;
         let dims = &fact.dims;
+        if let Self::Statistic {
+            axis,
+            epsilon,
+            is_mean,
+        } = *self
+        {
+            return statistic(dims, axis_of(axis, dims.len())?, epsilon, is_mean);
+        }
         let (scale, bias) = (inputs.floats(1)?, inputs.optional_floats(2)?);
         // Values of a sample; of these, neighbours that share a scale, and the scales of a sample.
         let (length, run_length, scales) = match *self {
-            Self::Layer { axis, .. } => {
+            Self::Layer { axis, .. } | Self::Statistic { axis, .. } => {
                 let axis = axis_of(axis, dims.len())?;
                 let length: usize = dims[axis..].iter().product();
                 (length, 1, length)
@@ -473,6 +520,7 @@ impl Operation for Norm {
             )));
         }
         let (Self::Layer { epsilon, .. }
+        | Self::Statistic { epsilon, .. }
         | Self::Instance { epsilon }
         | Self::Group { epsilon, .. }) = *self;
         let isa = inputs.isa;
@@ -513,4 +561,28 @@ impl Operation for Norm {
         let name = "normalize";
         Ok(Compiled::written(Writing { name, run }, dims, DType::F32))
     }
+}
+
+fn statistic(dims: &[usize], axis: usize, epsilon: f32, is_mean: bool) -> Result<Compiled> {
+    let length: usize = dims[axis..].iter().product();
+    let run = move |inputs: &[&Tensor], out: &Tensor| {
+        rows(first(inputs)?, out, length, |row: &[f32]| {
+            let mean = sum(row, |x| x) / length as f32;
+            match is_mean {
+                true => mean,
+                false => {
+                    let variance = sum(row, |x| (x - mean) * (x - mean)) / length as f32;
+                    1.0 / (variance + epsilon).sqrt()
+                }
+            }
+        })
+    };
+    let mut reduced = dims.to_vec();
+    reduced[axis..].fill(1);
+    let name = "normalize";
+    Ok(Compiled::written(
+        Writing { name, run },
+        &reduced,
+        DType::F32,
+    ))
 }

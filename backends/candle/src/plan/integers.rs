@@ -12,12 +12,13 @@ use firstpass_probe::Result;
 use super::{
     Value,
     known::{Known, Pending, PendingOperator},
+    lowering::ON_INTEGERS,
     quantized::{GivenBias, activations, conv, linear, with_bias},
     quantized_constants::DequantizedConstant,
     walk::{Walk, fold, parse},
 };
 use crate::{
-    graph::{Along, Bounds, Grid, Node, Quantization, Target, limits},
+    graph::{Along, Arithmetic, Bounds, Grid, Node, Quantization, Target, limits},
     ops::{
         AddOfQuantized, Binary, BinaryFunction, Cast, Clamp, ConvOfQuantized, DequantizeOtherwise,
         Held, Moving, Operation, Pool, ProductOfQuantized, QuantizeOtherwise, TableOfQuantized,
@@ -127,6 +128,14 @@ impl<'a> Walk<'a> {
             }
             let of_no_zero = onnx == data_type::INT8;
             if let Some((output, is_signed)) = activations(&node, scale, zero, of_no_zero)? {
+                let arithmetic = match node.int(ON_INTEGERS)? {
+                    Some(_) => Arithmetic::QLinear,
+                    None => self.arithmetic,
+                };
+                let output = Target {
+                    quantization: output,
+                    arithmetic,
+                };
                 let value = self.quantized_to(&node, &input, output)?;
                 return Ok(Known::Quantized { value, is_signed });
             }
@@ -171,16 +180,12 @@ impl<'a> Walk<'a> {
         &mut self,
         node: &Node<'a>,
         input: &Known<'a>,
-        quantization: Quantization,
+        output: Target,
     ) -> Result<Value> {
-        let output = Target {
-            quantization,
-            arithmetic: self.arithmetic,
-        };
         let integers = match input {
             Known::Pending(pending) => self.on_integers(pending, output)?,
             // To the grid that it is on already: nothing changes.
-            Known::Dequantized(value, of) if is_same(*of, quantization) => Some(*value),
+            Known::Dequantized(value, of) if is_same(*of, output.quantization) => Some(*value),
             // To another: each integer has its own.
             Known::Dequantized(value, of) => {
                 let numbers = numbers(*of);
@@ -405,7 +410,15 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn max_pool(&mut self, node: Node<'a>) -> Result<Known<'a>> {
-        match self.input(&node, 0)? {
+        let input = self.input(&node, 0)?;
+        if let Known::Plain(_) = &input
+            && let Some((value, is_signed)) = self.held(&node, &input)
+        {
+            let operation = Box::new(Pool::read(&node)?.on_integers());
+            let value = self.step(node.label(), operation, vec![Some(value)]);
+            return Ok(Known::Quantized { value, is_signed });
+        }
+        match input {
             Known::Dequantized(value, of) => match Pool::read(&node)? {
                 pool if pool.axes() <= 2 => {
                     let operator = PendingOperator::MaxPool(value, of, pool);

@@ -44,6 +44,9 @@ pub fn arithmetic_of(graph: &GraphProto) -> Arithmetic {
     }
 }
 
+/// The attribute of a QuantizeLinear that is part of an operator on integers.
+pub const ON_INTEGERS: &str = "firstpass.on-integers";
+
 /// The graph without such operators; `None` where it has none.
 ///
 /// # Errors
@@ -256,10 +259,12 @@ impl Lowering<'_> {
         let [scale, zero] = inputs(of, &output)?[..] else {
             return Err(of.malformed("its output has no scale"));
         };
-        self.nodes.push(NodeProto {
+        let quantize = NodeProto {
             name: of.name.clone(),
             ..node("QuantizeLinear", &[&real, scale, zero], result)
-        });
+        };
+        self.nodes
+            .push(quantize.with(AttributeProto::int(ON_INTEGERS, 1)));
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     graph::{Arithmetic, Bounds, Node, constant_of, dtype_of, tensor_of},
     kernels::Isa,
     ops::{
-        AtRunTime, Binary, BinaryFunction, Clamp, DynamicQuantize, Fact, Inputs, OPERATORS,
+        AtRunTime, Binary, BinaryFunction, Clamp, DynamicQuantize, Fact, Inputs, Norm, OPERATORS,
         Operation, Shaping, Split, ToFloats, ToNumbers, is_function,
     },
 };
@@ -205,7 +205,10 @@ impl<'a> Walk<'a> {
         let [_, others @ ..] = &node.proto.output[..] else {
             return Err(node.malformed("it has no output"));
         };
-        let has_several = matches!(node.op_type.as_str(), "Split" | "DynamicQuantizeLinear");
+        let has_several = matches!(
+            node.op_type.as_str(),
+            "Split" | "DynamicQuantizeLinear" | "LayerNormalization"
+        );
         let is_read = |name: &String| self.reads.contains_key(name.as_str());
         if !has_several && others.iter().any(is_read) {
             return Err(node.unsupported("only its first output is implemented"));
@@ -500,6 +503,7 @@ pub(super) fn parse(node: &Node<'_>, index: usize) -> Result<Box<dyn Operation>>
     match node.op_type.as_str() {
         "Split" => return Split::read(node, index),
         "DynamicQuantizeLinear" => return DynamicQuantize::read(node, index),
+        "LayerNormalization" => return Norm::read(node, index),
         _ => {}
     }
     let entry = OPERATORS.iter().find(|(name, _)| *name == node.op_type);

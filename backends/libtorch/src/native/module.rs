@@ -31,15 +31,14 @@ impl Module {
     pub(super) fn load(engine: &Engine, model: &Model) -> Result<Self> {
         let load = || {
             check(&model.path)?;
-            let module = read(&model.path)?;
-            // Asked before anything is frozen or optimized, which may drop what the file says.
-            let arguments = arguments(&shim::arguments(&module)?, &model.inputs)?;
-            let fields = shim::fields(&module)?;
             let mut module = if engine.load.prepared {
                 prepared::load(&model.path)?
             } else {
-                module
+                read(&model.path)?
             };
+            // Asked before the module is frozen here, which makes another of it.
+            let arguments = arguments(&shim::arguments(&module)?, &model.inputs)?;
+            let fields = shim::fields(&module)?;
             if engine.load.optimize_for_inference {
                 settings::optimize_for_inference(&mut module)?;
             } else if engine.load.freeze && !engine.load.prepared {

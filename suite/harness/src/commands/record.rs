@@ -122,8 +122,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = record
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
-    let analysis = report::write(workspace, &workspace.reports(), &record)?;
-    println!("{}", terminal::summary(&analysis));
+    let analysis = report::write(workspace, &workspace.reports(), &record, false)?;
+    println!("{}", terminal::summary(&analysis)?);
     println!("record: {}", record.display());
     println!(
         "measured for {} min",

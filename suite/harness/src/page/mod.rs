@@ -1,16 +1,19 @@
 //! How anything is rendered: tables, numbers, plots, and the generated parts of pages.
 
+pub mod html;
 pub mod markdown;
 pub mod numbers;
 pub mod plots;
 mod splice;
 pub(crate) mod table;
+pub(crate) mod template;
 pub mod terminal;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
+pub use html::slug;
 pub use splice::{Block, splice};
 
 /// Writes a file and the folders that it lies in.

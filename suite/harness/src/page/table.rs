@@ -5,8 +5,8 @@ use crate::page::{
     terminal::{self, is_hidden},
 };
 use comfy_table::{
-    TableStyle,
-    presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
+    ContentArrangement, TableStyle,
+    presets::{ASCII_MARKDOWN, NOTHING, UTF8_HORIZONTAL_ONLY},
 };
 
 /// A header and rows of cells. A row that is shorter than the header ends with empty cells.
@@ -51,10 +51,23 @@ impl Table {
         self.drawn(ASCII_MARKDOWN, cell_of_markdown).trim_fmt()
     }
 
-    /// For a terminal: with lines around the cells.
+    /// For a terminal: no wider than that, long cells in several lines. Where no person looks, it is plain
+    /// text in lines of any length, for the program that reads them.
     pub fn terminal(&self) -> String {
+        self.shown(terminal::is_seen().then(terminal::columns))
+    }
+
+    /// For a terminal of this width, or in plain text.
+    fn shown(&self, columns: Option<usize>) -> String {
         let shown = |cell: &str| terminal::text(cell).into_owned();
-        self.drawn(UTF8_FULL_CONDENSED, shown).to_string()
+        let Some(columns) = columns else {
+            return self.drawn(NOTHING, shown).trim_fmt();
+        };
+        let mut table = self.drawn(UTF8_HORIZONTAL_ONLY, shown);
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(u16::try_from(columns).unwrap_or(u16::MAX));
+        table.to_string()
     }
 
     /// Draws the table with each cell as `shown` shows it.
@@ -67,19 +80,34 @@ impl Table {
     }
 }
 
-/// A cell as words that mean only themselves, but for what pages of our own write: a cell that is nothing but
-/// code or emphasis, or a list of such.
+/// A cell as words that mean only themselves, but for what pages of our own write: code that stands by itself among
+/// other words, and a cell that is nothing but emphasis.
 fn cell_of_markdown(cell: &str) -> String {
-    let is_marked = |part: &str| {
-        ["`", "**", "*"].iter().any(|mark| {
-            let within = part.strip_prefix(mark).and_then(|p| p.strip_suffix(mark));
-            within.is_some_and(|p| !p.is_empty() && p.chars().all(is_plain))
-        })
-    };
-    if is_marked(cell) || cell.split(", ").all(is_marked) {
+    let is_emphasis = ["**", "*"].iter().any(|mark| {
+        let within = cell.strip_prefix(mark).and_then(|c| c.strip_suffix(mark));
+        within.is_some_and(|words| !words.is_empty() && words.chars().all(is_plain))
+    });
+    if is_emphasis {
         return cell.to_owned();
     }
-    markdown::text(cell)
+    let parts: Vec<&str> = cell.split('`').collect();
+    let is_code = |at: usize| {
+        let before = parts[at - 1].chars().last();
+        let after = parts.get(at + 1).map(|next| next.chars().next());
+        at % 2 == 1
+            && !parts[at].is_empty()
+            && parts[at].chars().all(is_plain)
+            && before.is_none_or(|c| " (".contains(c))
+            && after.is_some_and(|next| next.is_none_or(|c| " ,.;:)".contains(c)))
+    };
+    if parts.len() % 2 == 0 || !(1..parts.len()).step_by(2).all(is_code) {
+        return markdown::inline(cell);
+    }
+    let shown = parts.iter().enumerate().map(|(at, part)| match at % 2 {
+        1 => format!("`{part}`"),
+        _ => markdown::inline(part),
+    });
+    shown.collect()
 }
 
 /// Whether a character means nothing more, in code or emphasis either.
@@ -136,7 +164,8 @@ mod tests {
         }
         for (other, shown) in [
             ("`a|b`", "&#96;a&#124;b&#96;"),
-            ("a `b`", "a &#96;b&#96;"),
+            ("il`x`", "il&#96;x&#96;"),
+            ("`x`y", "&#96;x&#96;y"),
             ("**", "&#42;&#42;"),
         ] {
             assert_eq!(cell_of_markdown(other), shown);
@@ -146,9 +175,14 @@ mod tests {
     #[test]
     fn a_terminal_shows_cells_as_they_are() {
         let table = Table::new(["a", "b"]).rows([["1|2", "one\ntwo"]]);
-        let text = table.terminal();
-        assert!(text.contains("│ 1|2 ┆ one │"), "{text}");
-        assert!(text.contains("│     ┆ two │"), "{text}");
+        let text = table.shown(Some(40));
+        assert!(text.contains(" 1|2   one "), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
+        let plain = table.shown(None);
+        assert!(plain.is_ascii() && plain.contains("1|2"), "{plain}");
         assert!(!table.is_empty() && Table::new(["a"]).is_empty());
     }
 }

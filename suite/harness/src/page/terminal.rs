@@ -1,8 +1,57 @@
 //! Text of others on a terminal.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io::IsTerminal};
 
 use firstpass_probe::is_invisible;
+use pulldown_cmark::{Event, Parser, Tag, TagEnd};
+
+/// The width of what is written where no terminal says its own.
+const COLUMNS: usize = 100;
+
+/// Nothing is made narrower.
+const NARROWEST: usize = 40;
+
+/// The width of the terminal, and of what is written into a file or another program.
+pub(crate) fn columns() -> usize {
+    let size = terminal_size::terminal_size();
+    size.map_or(COLUMNS, |(width, _)| usize::from(width.0))
+        .max(NARROWEST)
+}
+
+/// Whether a person looks at what is written.
+pub(crate) fn is_seen() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// The words of a page of markdown without its marks, as a terminal shows them: an entry of a list a line.
+pub(crate) fn plain(page: &str) -> String {
+    let mut plain = String::new();
+    for event in Parser::new(page) {
+        match event {
+            Event::Text(words) | Event::Code(words) => plain.push_str(&text(&words)),
+            Event::Start(Tag::Item) => plain.push_str("- "),
+            Event::SoftBreak => plain.push(' '),
+            Event::HardBreak
+            | Event::End(TagEnd::Item | TagEnd::Paragraph | TagEnd::Heading(_)) => {
+                plain.push('\n');
+            }
+            _ => {}
+        }
+    }
+    plain
+}
+
+/// Lines that are no wider than this; what continues an entry of a list is indented.
+pub(crate) fn wrapped(lines: &str, width: usize) -> String {
+    let wrapped = lines.lines().map(|line| {
+        let indent = if line.starts_with("- ") { "  " } else { "" };
+        textwrap::fill(
+            line,
+            textwrap::Options::new(width).subsequent_indent(indent),
+        )
+    });
+    wrapped.collect::<Vec<_>>().join("\n")
+}
 
 /// Text that is shown on a terminal, in which nothing gives the terminal orders: control characters but ends of
 /// lines and tabs, and characters that are not seen, are written as `\u{1b}`.
@@ -32,6 +81,14 @@ pub(crate) fn is_hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markdown_becomes_plain_lines_that_fit() {
+        let page = "- **Ship *a* with `b`.** It is &#124; fast\n- [two](x.md) &#60;b>\n";
+        assert_eq!(plain(page), "- Ship a with b. It is | fast\n- two <b>\n");
+        let text = wrapped("- one two three\nfour five", 9);
+        assert_eq!(text, "- one two\n  three\nfour five");
+    }
 
     #[test]
     fn nothing_gives_the_terminal_orders() {

@@ -80,7 +80,13 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
     let (whole, rest) = bytes.split_at(whole);
     let mut text = std::str::from_utf8(whole).with_context(context)?.to_owned();
     match std::str::from_utf8(rest) {
-        Ok(rest) if serde_json::from_str::<IgnoredAny>(rest).is_ok() => text.push_str(rest),
+        // A number that is cut is a number still.
+        Ok(rest)
+            if rest.ends_with(['}', ']', '"'])
+                && serde_json::from_str::<IgnoredAny>(rest).is_ok() =>
+        {
+            text.push_str(rest);
+        }
         _ if rest.is_empty() => {}
         _ => eprintln!(
             "{} is cut off in line {}, which is left out",

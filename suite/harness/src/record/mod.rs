@@ -307,19 +307,24 @@ impl Record {
         Ok(path)
     }
 
-    /// Every cell that the run measured, tried to, or had no time for; not what stands in for golden outputs.
+    /// Every cell that the run measured, tried to, or had no time for.
     pub fn cells(&self) -> BTreeSet<&Cell> {
         let stopped = self.backends.values().flat_map(|b| &b.stops);
-        let measured = self
-            .observations()
-            .filter(|o| o.purpose != Purpose::Reference);
-        let observed = measured.map(|o| &o.cell);
+        let observed = self.observations().map(|o| &o.cell);
         observed.chain(stopped.map(|(cell, _)| cell)).collect()
     }
 
-    /// Every observation of every backend.
+    /// Every observation of every backend that was measured.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
-        self.backends.values().flat_map(|b| &b.observations)
+        let all = self.backends.values().flat_map(|b| &b.observations);
+        all.filter(|o| o.purpose != Purpose::Reference)
+    }
+
+    /// Every observation of what stands in for golden outputs: nothing is measured by it, and that it fails is
+    /// no engine's fault.
+    pub fn stand_ins(&self) -> impl Iterator<Item = &Observation> {
+        let all = self.backends.values().flat_map(|b| &b.observations);
+        all.filter(|o| o.purpose == Purpose::Reference)
     }
 }
 

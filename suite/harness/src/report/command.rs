@@ -58,6 +58,12 @@ pub struct Arguments {
     /// Where the report goes [default: reports, or reports/quick for what is not the whole]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Write the report as one file of HTML as well, report.html
+    #[arg(long, conflicts_with = "check")]
+    html: bool,
+    /// Open that file in a browser
+    #[arg(long, requires = "html")]
+    open: bool,
     #[command(flatten)]
     measure: arguments::Arguments,
 }
@@ -147,11 +153,23 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = record
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
-    let analysis = report::write(workspace, &folder, &record)?;
-    println!("{}", terminal::summary(&analysis));
+    let analysis = report::write(workspace, &folder, &record, arguments.html)?;
+    println!("{}", terminal::summary(&analysis)?);
     println!("report: {}", folder.join("README.md").display());
+    if arguments.html {
+        show_html(&folder, arguments.open);
+    }
     println!("record: {}", record.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says where the file of HTML is, and opens it where that is asked for. No browser is no error.
+pub fn show_html(folder: &Path, is_wanted: bool) {
+    let page = folder.join(report::HTML);
+    println!("as HTML: {}", page.display());
+    if is_wanted && let Err(error) = open::that_detached(&page) {
+        eprintln!("no browser opened it: {error}");
+    }
 }
 
 /// Measures all engines on all fixtures as `firstpass report` does by default; returns the record.

@@ -6,7 +6,7 @@
 //! ([`unmarked`]). A change of code then makes no page differ, and a page that is not what its record
 //! gives still fails. `report --check` prints what is stale, and only `--strict` fails on it.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Result;
 use firstpass_trial::workspace::Workspace;
@@ -15,7 +15,7 @@ use crate::{
     record::{Stale, code::Code},
     report::Rendered,
     studies::{
-        self, State, explain,
+        self, State,
         first_passes::{analysis::Analysis, chosen},
     },
 };
@@ -30,7 +30,7 @@ pub const REMEDY: &str = "`cargo firstpass record` measures again.";
 const NAMED: usize = 3;
 
 /// The study of the record itself. What holds for it is said of all that was measured.
-const WHOLE: &str = "";
+pub(super) const WHOLE: &str = "";
 
 /// A study that is stale, and one reason why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +72,12 @@ pub fn stale(workspace: &Workspace, analysis: &Analysis) -> Result<Vec<StaleStud
 /// Says on each page what is stale of all that it shows.
 pub(crate) fn mark(rendered: &mut Rendered, stale: &[StaleStudy]) {
     rendered.block = header(stale, true) + &rendered.block;
+    let of_nothing = BTreeSet::new();
+    let shown_on = |path: &Path| rendered.studies.get(path).unwrap_or(&of_nothing);
     for (path, bytes) in &mut rendered.files {
         let shown: Vec<StaleStudy> = stale
             .iter()
-            .filter(|s| shows(path, s.study))
+            .filter(|s| shown_on(path).contains(s.study))
             .cloned()
             .collect();
         if let Ok(text) = std::str::from_utf8(bytes)
@@ -85,19 +87,6 @@ pub(crate) fn mark(rendered: &mut Rendered, stale: &[StaleStudy]) {
             let header = header(&shown, false);
             *bytes = [&text[..title], &header, &text[title..]].concat().into();
         }
-    }
-}
-
-/// Whether a file beside the report shows what a study measured.
-fn shows(file: &Path, study: &str) -> bool {
-    let Some(page) = file.to_str().filter(|page| page.ends_with(".md")) else {
-        return false;
-    };
-    let owner = studies::ALL.iter().find(|s| s.pages().contains(&page));
-    match owner {
-        Some(owner) => study == owner.name(),
-        // What people wrote has figures of first passes and of what explains them.
-        None => [WHOLE, explain::SIDECAR.name].contains(&study),
     }
 }
 
@@ -237,7 +226,7 @@ mod tests {
         };
         let record = folder.join("records/one");
         let record = Recorder::begin(&record, workspace.root(), &run)?.finish()?;
-        write(&workspace, folder, &record)?;
+        write(&workspace, folder, &record, false)?;
         Ok(folder.join("README.md"))
     }
 
@@ -270,7 +259,7 @@ mod tests {
         // What the code of the day makes of a page is not compared, and all else is.
         std::fs::write(&page, unmarked(&text))?;
         check(&workspace, dir.path(), false)?;
-        std::fs::write(&page, text.replace("## Verdict", "## My verdict"))?;
+        std::fs::write(&page, text.replace("## The answer", "## My answer"))?;
         let error = check(&workspace, dir.path(), false).expect_err("the page differs");
         let differs = "README.md is not what its record renders to";
         assert!(format!("{error:#}").contains(differs), "{error:#}");
@@ -298,7 +287,12 @@ mod tests {
             &path,
             text.replace("\"duration_s\": 1.0", "\"duration_s\": null"),
         )?;
-        write(&workspace, dir.path(), &dir.path().join("records/one"))?;
+        write(
+            &workspace,
+            dir.path(),
+            &dir.path().join("records/one"),
+            false,
+        )?;
         let error = check(&workspace, dir.path(), false).expect_err("it was interrupted");
         assert!(format!("{error:#}").contains("interrupted"), "{error:#}");
         Ok(())
@@ -306,11 +300,14 @@ mod tests {
 
     #[test]
     fn each_page_says_what_is_stale_of_what_it_shows() {
-        let pages = [zoo::report::PAGE, tune::report::PAGE, "story.md"];
+        let pages = [zoo::report::PAGE, tune::report::PAGE, "plot.svg"];
         let page = |name: &&str| (PathBuf::from(name), b"# Title\n\nText\n".to_vec());
+        let shows = [(pages[0], zoo::FOLDER), (pages[1], tune::FOLDER)];
         let mut rendered = Rendered {
             block: "## Verdict".into(),
             files: pages.iter().map(page).collect(),
+            pages: Vec::new(),
+            studies: BTreeMap::from(shows.map(|(page, study)| (page.into(), [study].into()))),
         };
         let many = changes(&["a", "b", "c", "d", "e"]);
         let stale = [
@@ -329,7 +326,7 @@ mod tests {
         let expected =
             format!("# Title\n\n{BEGIN}> Measured by older code: {since}\n> {REMEDY}\n{END}Text\n");
         assert_eq!(text(zoo::report::PAGE), expected);
-        for other in [tune::report::PAGE, "story.md"] {
+        for other in [tune::report::PAGE, "plot.svg"] {
             assert_eq!(text(other), "# Title\n\nText\n");
         }
     }
@@ -340,7 +337,8 @@ mod tests {
             let page = title + &text;
             let path = PathBuf::from("story.md");
             let files = BTreeMap::from([(path.clone(), page.clone().into_bytes())]);
-            let mut rendered = Rendered { block: page.clone(), files };
+            let studies = BTreeMap::from([(path.clone(), [WHOLE].into())]);
+            let mut rendered = Rendered { block: page.clone(), files, pages: Vec::new(), studies };
             mark(&mut rendered, &[stale_study(WHOLE, "measured", &[])]);
             prop_assert!(rendered.block.contains(BEGIN));
             prop_assert_eq!(unmarked(&rendered.block), page.clone());

@@ -1,18 +1,26 @@
-//! The summary table on the terminal.
+//! The summary on the terminal: the first page in at most 25 lines.
+
+use anyhow::Result;
 
 use crate::{
-    page::terminal::text as shown,
-    report::markdown::summary_table,
-    studies::first_passes::{analysis::Analysis, verdict},
+    page::{
+        template,
+        terminal::{self, columns},
+    },
+    report::first_page::first_page,
+    studies::first_passes::analysis::Analysis,
 };
 
-/// What a reader wants first: one table a model, and whether all is as expected.
-pub fn summary(analysis: &Analysis) -> String {
-    let mut text = String::new();
-    for model in analysis.models() {
-        let table = summary_table(analysis, model).terminal();
-        text += &format!("\n{}\n{table}\n", model.title);
-    }
-    text += &format!("\n{}\n", verdict::health(analysis));
-    shown(&text).into_owned()
+/// The table of the first model, then which engine to ship and what is open or went wrong.
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn summary(analysis: &Analysis) -> Result<String> {
+    let page = first_page(analysis);
+    let answers = template::render("summary.md.j2", &page)?;
+    let answers = terminal::wrapped(&terminal::plain(&answers), columns());
+    let table = page
+        .first_table()
+        .map_or_else(String::new, |table| format!("{table}\n\n"));
+    Ok(format!("\n{table}{answers}\n"))
 }

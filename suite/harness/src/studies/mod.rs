@@ -24,7 +24,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-pub use study::{Chapter, Part, Scope, State, Study};
+pub use study::{OwnPage, Page, Part, Scope, Section, State, Study};
 
 /// Every study beside a record, in the order in which `firstpass record` measures them and in which
 /// their parts stand in a report. What one needs of another comes after it.

@@ -39,11 +39,6 @@ pub trait Study: Sync {
     /// Fails where sources cannot be read.
     fn state(&self, workspace: &Workspace, record: &Path, now: &Code) -> Result<State>;
 
-    /// The pages of its own, by path in the folder of a report.
-    fn pages(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     /// What it adds to a report. No engine runs.
     ///
     /// # Errors
@@ -100,21 +95,86 @@ impl Scope<'_> {
     pub fn record(&self) -> &Path {
         &self.analysis.record.folder
     }
+
+    /// How the rows of a backend are called.
+    pub fn called<'a>(&'a self, backend: &'a str) -> &'a str {
+        let known = self.analysis.known.get(backend);
+        known.and_then(|k| k.called.as_deref()).unwrap_or(backend)
+    }
 }
 
-/// Which chapter of a report a section belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chapter {
-    /// Whether the engines give the same answers.
+/// A page of a report below the first one, with its question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Page {
+    FirstPasses,
+    Why,
     Agreement,
-    /// What their passes cost.
-    Time,
+    Layers,
+    Operators,
+    Trust,
 }
 
-/// What a study adds to a report.
+impl Page {
+    pub const ALL: [Self; 6] = [
+        Self::FirstPasses,
+        Self::Why,
+        Self::Agreement,
+        Self::Layers,
+        Self::Operators,
+        Self::Trust,
+    ];
+
+    /// Its file in the folder of the report.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::FirstPasses => "first-passes.md",
+            Self::Why => "why.md",
+            Self::Agreement => "agreement.md",
+            Self::Layers => "layers.md",
+            Self::Operators => "operators.md",
+            Self::Trust => "trust.md",
+        }
+    }
+
+    /// The question that it answers.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::FirstPasses => "How slow are the first passes?",
+            Self::Why => "Why are the first passes slow?",
+            Self::Agreement => "Do the engines agree?",
+            Self::Layers => "In which layer do engines begin to differ?",
+            Self::Operators => "Which operators does each engine compute exactly?",
+            Self::Trust => "Can the figures be trusted?",
+        }
+    }
+}
+
+/// A part of a [`Page`].
+#[derive(Debug, Clone)]
+pub struct Section {
+    pub page: Page,
+    /// The answer in a sentence or two of markdown. The page begins with it, and the first page of the
+    /// report shows it beside the link.
+    pub answer: String,
+    /// The details, in markdown.
+    pub text: String,
+}
+
+/// A page that a study writes by itself.
+#[derive(Debug, Clone)]
+pub struct OwnPage {
+    /// In the folder of the report.
+    pub file: &'static str,
+    pub title: &'static str,
+    /// As of a [`Section`].
+    pub answer: String,
+}
+
+/// What a study adds to a report. A study that was not measured adds nothing.
 #[derive(Debug, Default)]
 pub struct Part {
-    pub section: Option<(Chapter, String)>,
+    pub section: Option<Section>,
+    pub page: Option<OwnPage>,
     /// Its pages and plots, by path in the folder of the report.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
 }

@@ -100,6 +100,9 @@ pub struct Arguments {
     /// Keep each process on as many CPUs as it has threads
     #[arg(long)]
     pin: bool,
+    /// Open the report in a browser at the end
+    #[arg(long)]
+    open: bool,
     /// Where the report goes [default: reports/check/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -174,12 +177,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = record
         .canonicalize()
         .with_context(|| format!("there is no record {}", record.display()))?;
-    let analysis = report::write(workspace, &folder, &record)?;
-    if let Some(hint) = analysis.only_made_up_inputs_failed() {
-        println!("{}\n", shown(&hint));
-    }
-    println!("{}", terminal::summary(&analysis));
+    let analysis = report::write(workspace, &folder, &record, true)?;
+    println!("{}", terminal::summary(&analysis)?);
     println!("report: {}", folder.join("README.md").display());
+    report::command::show_html(&folder, arguments.open);
     println!("record: {}", record.display());
     Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS

@@ -36,26 +36,34 @@ impl Tried {
         answer: Result<Tensor, String>,
         expected: &Expected,
     ) -> Self {
-        let mut tried = Self {
-            kind: kind.into(),
-            case: case.clone(),
-            shrunk: false,
-            failure: None,
-            difference: None,
-            exact_under: Vec::new(),
-        };
         match answer {
-            Err(words) => tried.failure = Some(words),
+            Err(words) => Self::refused(kind, case, words),
             Ok(output) => {
+                let mut tried = Self {
+                    failure: None,
+                    ..Self::refused(kind, case, String::new())
+                };
                 let scale = case.output_scale();
                 let difference = |of: &Tensor| Difference::between(of, &output, scale);
                 let all = || expected.iter();
                 tried.difference = all().next().map(|given| difference(&given.output));
                 let exact = all().filter(|given| difference(&given.output).is_none());
                 tried.exact_under = exact.flat_map(|given| given.rules.clone()).collect();
+                tried
             }
         }
-        tried
+    }
+
+    /// Without an output, for a reason in the engine's own words.
+    pub fn refused(kind: &str, case: &Case, words: String) -> Self {
+        Self {
+            kind: kind.into(),
+            case: case.clone(),
+            shrunk: false,
+            failure: Some(words),
+            difference: None,
+            exact_under: Vec::new(),
+        }
     }
 
     /// Whether the engine fails or differs by more than a step.

@@ -1,11 +1,15 @@
 //! A canvas in pixels, for the few shapes that the plots are made of.
 
+use std::cell::RefCell;
+
 use anyhow::{Result, anyhow};
 use plotters::{
     coord::Shift,
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
+
+use crate::page::terminal;
 
 /// The colour of text: a grey that is readable on white and on black. A picture in a page cannot
 /// know the theme of the page, only that of the system, and the two may differ.
@@ -47,33 +51,47 @@ pub(crate) enum Anchor {
 }
 
 /// What is drawn on. Its background is that of the page.
-pub(crate) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
+pub(crate) struct Canvas<'a> {
+    area: DrawingArea<SVGBackend<'a>, Shift>,
+    /// Shapes that are not seen and say a value where the mouse is, if the page shows the plot within it.
+    hints: RefCell<String>,
+}
 
 /// The SVG of what is painted, so many pixels high.
 pub(crate) fn svg(height: f64, paint: impl FnOnce(&Canvas) -> Result<()>) -> Result<String> {
     let mut svg = String::new();
     let size = (units(WIDTH).unsigned_abs(), units(height).unsigned_abs());
-    let canvas = Canvas(SVGBackend::with_string(&mut svg, size).into_drawing_area());
+    let canvas = Canvas {
+        area: SVGBackend::with_string(&mut svg, size).into_drawing_area(),
+        hints: RefCell::default(),
+    };
     paint(&canvas)?;
-    canvas.0.present().map_err(drawing)?;
+    canvas.area.present().map_err(drawing)?;
+    let hints = canvas.hints.take();
     drop(canvas);
+    let end = svg.rfind("</svg>").unwrap_or(svg.len());
+    svg.insert_str(end, &hints);
     let fine = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
     let shown = format!("width=\"{WIDTH:.0}\" height=\"{height:.0}\"");
-    Ok(svg.replacen(&fine, &shown, 1) + "\n")
+    // What is the same in every text is said once.
+    let svg = svg.replacen(&fine, &shown, 1);
+    let svg = svg.replace(" font-family=\"sans-serif\" font-size", " font-size");
+    let svg = svg.replacen(" xmlns=", " font-family=\"sans-serif\" xmlns=", 1);
+    Ok(svg.replace(" opacity=\"1\"", "") + "\n")
 }
 
 impl Canvas<'_> {
     pub(crate) fn line(&self, points: &[Point], colour: RGBAColor, width: f64) -> Result<()> {
         let points: Vec<(i32, i32)> = points.iter().map(|p| place(*p)).collect();
         let style = colour.stroke_width(units(width).unsigned_abs());
-        self.0
+        self.area
             .draw(&PathElement::new(points, style))
             .map_err(drawing)
     }
 
     pub(crate) fn rectangle(&self, from: Point, to: Point, colour: RGBAColor) -> Result<()> {
         let rectangle = Rectangle::new([place(from), place(to)], colour.filled());
-        self.0.draw(&rectangle).map_err(drawing)
+        self.area.draw(&rectangle).map_err(drawing)
     }
 
     /// A rectangle that is crossed out rather than filled: what is not known.
@@ -92,14 +110,40 @@ impl Canvas<'_> {
 
     pub(crate) fn dot(&self, at: Point, radius: f64, colour: RGBAColor) -> Result<()> {
         let circle = Circle::new(place(at), units(radius), colour.filled());
-        self.0.draw(&circle).map_err(drawing)
+        self.area.draw(&circle).map_err(drawing)
     }
 
     pub(crate) fn ring(&self, at: Point, radius: f64, colour: RGBAColor) -> Result<()> {
         let style = colour.stroke_width(units(1.25).unsigned_abs());
-        self.0
+        self.area
             .draw(&Circle::new(place(at), units(radius), style))
             .map_err(drawing)
+    }
+
+    /// Says a value where the mouse is over this place.
+    pub(crate) fn hint(&self, at: Point, radius: f64, value: &str) {
+        let ((x, y), radius) = (place(at), units(radius));
+        self.add_hint(
+            &format!("circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\""),
+            "circle",
+            value,
+        );
+    }
+
+    /// Says a value where the mouse is over this rectangle.
+    pub(crate) fn hint_in(&self, from: Point, to: Point, value: &str) {
+        let ((left, top), (right, bottom)) = (place(from), place(to));
+        let shape = format!("path d=\"M{left} {top}H{right}V{bottom}H{left}Z\"");
+        self.add_hint(&shape, "path", value);
+    }
+
+    fn add_hint(&self, shape: &str, tag: &str, value: &str) {
+        let value = value.replace('&', "&amp;").replace('<', "&lt;");
+        let value: String = value.chars().filter(|c| !c.is_control()).collect();
+        let hint = format!(
+            "<{shape} class=\"hint\" fill=\"transparent\"><title>{value}</title></{tag}>\n"
+        );
+        self.hints.borrow_mut().push_str(&hint);
     }
 
     /// Writes a line of text, centred vertically at its place.
@@ -134,6 +178,8 @@ impl Canvas<'_> {
         style: FontStyle,
         colour: RGBColor,
     ) -> Result<()> {
+        // Words of others may hold what no SVG may.
+        let text = terminal::text(text).replace('\n', " ");
         let horizontal = match anchor {
             Anchor::Left => HPos::Left,
             Anchor::Centre | Anchor::Upwards => HPos::Center,
@@ -146,7 +192,7 @@ impl Canvas<'_> {
             font = font.transform(FontTransform::Rotate270);
         }
         let style = font.color(&colour).pos(Pos::new(horizontal, VPos::Center));
-        self.0
+        self.area
             .draw(&Text::new(text, place(at), style))
             .map_err(drawing)
     }

@@ -80,8 +80,26 @@ pub fn measure(
     let rules = best_rules(record, model)?;
     let mut recorder = beside.begin(record, workspace.root(), &run)?;
     recorder.announce_interruption(sidecar::what_next);
+    let name_of_referee = referee.name.clone();
     let (referee, description) = start(workspace, referee)?;
     let all_rules = rules::rules(&description.knobs);
+    let default = Knobs::default();
+    let whole = Pass {
+        probe: &referee,
+        knobs: &default,
+        input: &input,
+        folder: inputs.folder(),
+    };
+    // What the referee refuses is said of the referee, and of no engine.
+    let as_written = match whole.rules(&layered.marked) {
+        Ok(rules) => rules,
+        Err(refusal) => {
+            eprintln!("{name_of_referee}: {refusal:#}");
+            let line = LayerDifference::none(format!("{refusal:#}"));
+            recorder.write(&name_of_referee, &line)?;
+            return recorder.finish();
+        }
+    };
     let bar = progress(beside.name, engines.len() * (layered.layers.len() + 1));
     for engine in engines {
         bar.set_message(engine.name.clone());
@@ -108,7 +126,7 @@ pub fn measure(
                 knobs: &rules.cloned().unwrap_or_default(),
                 ..pass
             };
-            layered.compare(&referee, &all_rules, &own, || bar.inc(1))
+            layered.compare(&referee, &as_written, &all_rules, &own, || bar.inc(1))
         });
         let lines = lines.unwrap_or_else(|reason| {
             let reason = format!("{reason:#}");
@@ -249,15 +267,18 @@ impl Layered {
         })
     }
 
-    /// Compares an engine's activations with those of the referee, which runs as `referee` says.
+    /// Compares an engine's activations with those of the referee, which runs as `referee` says. A layer by
+    /// itself is computed by the rules `as_written` of the whole file, where no others are asked for: the part
+    /// of the file that it is may not say what the file is written for.
     fn compare(
         &self,
         referee: &Pass,
+        as_written: &Knobs,
         all_rules: &[Knobs],
         own: &Seen,
         mut done: impl FnMut(),
     ) -> Result<Vec<LayerDifference>> {
-        let whole = referee.outputs(&self.marked)?;
+        let whole = referee.outputs(&self.marked).context("the referee")?;
         let mut lines = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
             let mut line = LayerDifference {
@@ -278,8 +299,11 @@ impl Layered {
                 let difference =
                     |expected: &Tensor| Difference::between(expected, engine, layer.scale);
                 line.cumulative = Some(difference(expected));
-                let alone =
-                    |rules: &Knobs| self.alone(layer, &referee.under(rules), &own.activations);
+                let alone = |rules: &Knobs| {
+                    let rules = as_written.clone().and(rules);
+                    let found = self.alone(layer, &referee.under(&rules), &own.activations);
+                    found.with_context(|| format!("the referee on {} by itself", layer.name))
+                };
                 let by_itself = |rules: &Knobs| -> Result<Option<Difference>> {
                     Ok(alone(rules)?.as_ref().map(difference))
                 };

@@ -19,7 +19,7 @@ use crate::{
     record::{code::Code, sidecar::Sidecar},
     studies::{
         referee::other_referees,
-        study::{self, Chapter, Part, Scope, State},
+        study::{self, Page, Part, Scope, Section, State},
         tune,
     },
 };
@@ -62,10 +62,11 @@ impl study::Study for Study {
             part.files
                 .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
         }
-        if scope.of_fixtures || compared.is_some() {
-            let text = report::section(compared.as_ref(), scope.analysis.models(), &part.files);
-            part.section = Some((Chapter::Agreement, text));
-        }
+        part.section = compared.map(|compared| Section {
+            page: Page::Layers,
+            answer: report::answer(&compared, &|backend| scope.called(backend).into()),
+            text: report::section(&compared, scope.analysis.models(), &part.files),
+        });
         Ok(part)
     }
 }
@@ -98,15 +99,17 @@ impl study::Study for Saturation {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let compared = read(SATURATION, scope.record())?;
-        if !scope.of_fixtures && compared.is_none() {
+        let Some(compared) = read(SATURATION, scope.record())? else {
             return Ok(Part::default());
-        }
+        };
         let tuned = tune::read(scope.workspace, scope.record())?;
         let known = &scope.analysis.known;
-        let text = saturation::section(compared.as_ref(), known, tuned.as_ref());
         Ok(Part {
-            section: Some((Chapter::Agreement, text)),
+            section: Some(Section {
+                page: Page::Layers,
+                answer: saturation::answer(&compared, &|backend| scope.called(backend).into()),
+                text: saturation::section(&compared, known, tuned.as_ref()),
+            }),
             ..Part::default()
         })
     }

@@ -29,8 +29,18 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub fn under(&self, knobs: &'a Knobs) -> Self {
-        Self { knobs, ..*self }
+    pub fn under<'b>(&'b self, knobs: &'b Knobs) -> Pass<'b> {
+        Pass { knobs, ..*self }
+    }
+
+    /// The rules by which a referee computes a whole file.
+    ///
+    /// # Errors
+    /// Fails with the referee's words where it does not compute it.
+    pub fn rules(&self, model: &Model) -> Result<Knobs> {
+        let arithmetic = self.probe.inspect(model, &self.knobs(), self.input);
+        let arithmetic = arithmetic.map_err(|outcome| anyhow!("{outcome}"))?;
+        Ok(arithmetic.rules.unwrap_or_default())
     }
 
     fn knobs(&self) -> Knobs {

@@ -12,7 +12,7 @@ use firstpass_trial::{difference::Difference, model::ModelDescription};
 use crate::{
     page::{
         markdown::{self, image},
-        numbers::{percent_to_hundredths, setting as name},
+        numbers::{list, percent_to_hundredths, setting as name},
         table::Table,
     },
     studies::diverge::{Diverge, LayerDifference, Means, plot::draw},
@@ -59,22 +59,31 @@ pub(crate) fn simplest(diverge: &Diverge) -> Table {
     table
 }
 
+/// How many layers of each engine are exact by themselves.
+pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> String {
+    let engines = diverge.layers.iter().filter_map(|(engine, layers)| {
+        let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
+        let compared = isolated.clone().count();
+        let exact = isolated.filter(|found| found.is_none()).count();
+        (compared > 0).then(|| format!("{} {exact} of {compared}", called(engine)))
+    });
+    let engines: Vec<String> = engines.collect();
+    format!(
+        "Layers of {} that are exact by themselves: {}.",
+        diverge.run.model,
+        list(&engines)
+    )
+}
+
 pub(crate) fn section(
-    diverge: Option<&Diverge>,
+    diverge: &Diverge,
     models: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> String {
-    let title = "## In which layer do engines begin to differ?";
-    let Some(diverge) = diverge else {
-        return format!(
-            "{title}\n\nNot compared for this record: `cargo firstpass diverge` does that."
-        );
-    };
     let found = models.iter().find(|m| m.name == diverge.run.model);
     let model = found.map_or(diverge.run.model.as_str(), |m| m.title.as_str());
     let model = markdown::text(model);
     let mut parts = vec![
-        title.to_owned(),
         format!(
             "Every quantized activation of {model} on {}, in each engine and as the referee computes it \
              under the rules that give the engine's outputs best. *By itself*, a layer is compared with \
@@ -530,7 +539,7 @@ mod tests {
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let text = section(Some(&diverge), &[], &files.collect());
+        let text = section(&diverge, &[], &files.collect());
         for expected in [
             "2 of 3",
             "2: b (Conv)",
@@ -551,8 +560,11 @@ mod tests {
         }
         assert!(!text.contains("The layers of y"), "{text}");
         assert!(divergence_on_terminal(&diverge).contains("2: b (Conv)"));
-        let without = section(None, &[], &BTreeMap::new());
-        assert!(without.contains("`cargo firstpass diverge`"));
+        let answer = answer(&diverge, &str::to_owned);
+        assert!(
+            answer.starts_with("Layers of m that are exact by themselves: x 2 of 3"),
+            "{answer}"
+        );
         Ok(())
     }
 }

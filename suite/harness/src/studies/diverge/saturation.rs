@@ -6,10 +6,13 @@ use firstpass_probe::Knobs;
 use firstpass_trial::known::Known;
 
 use crate::{
-    page::table::Table,
+    page::{
+        numbers::{counted, list},
+        table::Table,
+    },
     studies::{
         diverge::{
-            Diverge,
+            Diverge, LayerDifference,
             report::{setting, simplest, summary},
         },
         first_passes::judge::latency::Figure,
@@ -17,20 +20,37 @@ use crate::{
     },
 };
 
+/// The setting of the referee under which sums saturate.
+const SUMS: &str = "sums";
+
+/// Which engines saturate, in how many layers.
+pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> String {
+    let saturate = diverge.layers.iter().filter_map(|(engine, layers)| {
+        let of_sums = |layer: &&LayerDifference| {
+            let rules = layer.simplest.as_ref();
+            rules.is_some_and(|rules| rules.get(SUMS).is_some())
+        };
+        let layers = layers.iter().filter(of_sums).count();
+        (layers > 0).then(|| format!("{} (in {})", called(engine), counted(layers, "layer")))
+    });
+    let saturate: Vec<String> = saturate.collect();
+    match &saturate[..] {
+        [] => "No engine saturates on this machine.".into(),
+        some => format!(
+            "On this machine {} saturate where activations use all of 0 to 255.",
+            list(some)
+        ),
+    }
+}
+
 /// The section on the fixture whose activations use all of their range.
 pub(crate) fn section(
-    diverge: Option<&Diverge>,
+    diverge: &Diverge,
     known: &BTreeMap<String, Known>,
     tune: Option<&Tuning>,
 ) -> String {
-    let title = "## Who saturates on this machine?";
-    let Some(diverge) = diverge else {
-        return format!(
-            "{title}\n\nNot asked for this record: `cargo firstpass saturation` does that."
-        );
-    };
     [
-        title.to_owned(),
+        "## Who saturates on this machine?".to_owned(),
         format!(
             "Kernels that add two products in 16 bits overflow where activations use all of 0 to 255, \
              and not where they stay within 7 bits, for which PyTorch's default calibrates. {} is the \

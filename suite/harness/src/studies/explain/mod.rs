@@ -20,7 +20,7 @@ use firstpass_trial::workspace::Workspace;
 
 use crate::{
     record::code::Code,
-    studies::study::{self, Chapter, Part, Scope, State},
+    studies::study::{self, Page, Part, Scope, Section, State},
 };
 
 pub use data::*;
@@ -62,8 +62,11 @@ impl study::Study for Study {
             part.files
                 .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
         }
-        let text = report::section(explain.as_ref(), models, &part.files);
-        part.section = Some((Chapter::Time, text));
+        part.section = explain.map(|explain| Section {
+            page: Page::Why,
+            answer: report::answer(&explain, &|backend| scope.called(backend).into()),
+            text: report::section(&explain, models, &part.files),
+        });
         Ok(part)
     }
 }

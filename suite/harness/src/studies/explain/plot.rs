@@ -234,6 +234,8 @@ impl Bar {
                 kind.colour,
                 &kind.name,
             )?;
+            let value = format!("{}: {} ms", kind.name, milliseconds(kind.time));
+            canvas.hint_in((left, top), (right, middle), &value);
             kind.draw_layers(canvas, (left, middle + 1.0), (right, bottom))?;
             from = to;
         }
@@ -257,7 +259,15 @@ impl Kind {
         for (number, (layer, time)) in self.layers.iter().enumerate() {
             let right = left + time / all.max(f64::MIN_POSITIVE) * (to.0 - from.0);
             let colour = shade(self.colour, if number % 2 == 0 { 0.9 } else { 0.7 });
-            segment(canvas, (left, from.1), (right, to.1), colour, layer)?;
+            let (upper, lower) = ((left, from.1), (right, to.1));
+            segment(canvas, upper, lower, colour, layer)?;
+            if right - left >= VISIBLE {
+                canvas.hint_in(
+                    upper,
+                    lower,
+                    &format!("{layer}: {} ms", milliseconds(*time)),
+                );
+            }
             left = right;
         }
         Ok(())
@@ -333,7 +343,10 @@ mod tests {
             profile
         });
         assert!(svg.contains("other operators"));
-        assert_eq!((count(&svg, "kind 2"), count(&svg, "kind 3")), (1, 0));
+        // In the legend; the hints of the five bars name those that are drawn.
+        let without_hints = svg.split("<path").next().unwrap_or_default();
+        let named = |kind| count(without_hints, kind);
+        assert_eq!((named("kind 2"), named("kind 3")), (1, 0));
     }
 
     #[test]

@@ -45,22 +45,55 @@ const LEAST_SHARE: f64 = 0.05;
 /// The name of a layer is shortened to so many characters.
 const LAYER: usize = 60;
 
+/// Where the slow first passes of each engine spend their time, in a sentence an engine.
+pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> String {
+    let judged = judge(explain);
+    let slow = |e: &&Explanation| {
+        let first = e.passes_over_steady.first().and_then(Option::as_ref);
+        first.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow)
+    };
+    let mut sentences: BTreeMap<&str, String> = BTreeMap::new();
+    let defaults = judged.explanations.iter().filter(|e| !e.is_tuned());
+    for explanation in defaults.filter(slow) {
+        let kinds = explanation.kinds.iter();
+        let kinds = kinds.map(|(kind, part)| (kind.as_str(), part));
+        let outside = ("no operator", &explanation.outside);
+        let shares = kinds.chain([outside]);
+        let shares = shares.filter_map(|(kind, part)| Some((kind, explanation.share(part, 1)?)));
+        let Some((kind, share)) = shares.max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            continue;
+        };
+        let place = if kind == outside.0 {
+            "outside of all operators".to_owned()
+        } else {
+            format!("in `{kind}`")
+        };
+        // The model with the largest excess says it best.
+        let excess = explanation.excess(&explanation.whole, 1).mean;
+        let sentence = format!(
+            "{}: {:.0} % of what pass 1 takes beyond the steady time ({} ms) lies {place}.",
+            called(&explanation.backend),
+            100.0 * share,
+            milliseconds(excess)
+        );
+        sentences.entry(&explanation.backend).or_insert(sentence);
+    }
+    if sentences.is_empty() {
+        return "No engine's first pass is slow beyond doubt while it is profiled.".into();
+    }
+    sentences.into_values().collect::<Vec<_>>().join(" ")
+}
+
 pub(crate) fn section(
-    explain: Option<&Explain>,
+    explain: &Explain,
     described: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> String {
-    let title = "## Where do the first passes spend their time?";
-    let Some(explain) = explain else {
-        return format!(
-            "{title}\n\nNot measured for this record: `cargo firstpass explain` does that."
-        );
-    };
     let judged = judge(explain);
-    let mut parts = vec![title.to_owned(), introduction(explain)];
+    let mut parts = vec![introduction(explain)];
     for name in models(&judged) {
         parts.push(format!(
-            "### {}, by operator",
+            "## {}, by operator",
             markdown::text(model_title(described, name))
         ));
         for explanation in judged.explanations.iter().filter(|e| e.model == name) {
@@ -547,10 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_has_tables_and_plots_or_says_what_to_do() -> Result<()> {
-        let without = section(None, &[], &BTreeMap::new());
-        assert!(without.contains("`cargo firstpass explain`"), "{without}");
-
+    fn the_section_has_tables_and_plots() -> Result<()> {
         let explain = explain(processes(profile));
         let files = plots(&explain, &[])?;
         let path = Path::new("plots/explained-x-m.svg");
@@ -559,9 +589,9 @@ mod tests {
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let with = section(Some(&explain), &[], &files.collect());
+        let with = section(&explain, &[], &files.collect());
         for expected in [
-            "### m, by operator",
+            "## m, by operator",
             "| quantize ",
             "| last  | quantize |",
             "(plots/explained-x-m.svg)",

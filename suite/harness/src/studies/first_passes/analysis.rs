@@ -9,7 +9,7 @@ use firstpass_trial::{
     expectation::{ExpectationVerdict, differences},
     known::Known,
     model::ModelDescription,
-    observation::{Cell, Observation, Outcome, Purpose},
+    observation::{Cell, Observation, Outcome},
     outputs::Outputs,
     own_model::is_made_up,
     repeatability::{self, Repeatability},
@@ -84,11 +84,7 @@ impl Analysis {
             references: BTreeMap::new(),
             of_models: BTreeMap::new(),
             referees,
-            repeatability: repeatability::judge(
-                record
-                    .observations()
-                    .filter(|o| o.purpose != Purpose::Reference),
-            ),
+            repeatability: repeatability::judge(record.observations()),
             comparisons: Comparisons::of_run(&latencies),
             known,
             record,
@@ -108,7 +104,14 @@ impl Analysis {
     ) -> Result<()> {
         let record = &self.record;
         let cells = cells(record, model);
-        let label = |cell: &Cell| row_label(record, model, &cell.default_of());
+        let label = |cell: &Cell| {
+            row_label(
+                record,
+                model,
+                &cell.default_of(),
+                self.known.get(&cell.backend),
+            )
+        };
         let found = reference::stand_ins(record, model, &self.referees, label)?;
         let plain = found.plain.clone();
         let reference = match self.workload.golden(model)? {
@@ -180,7 +183,7 @@ impl Analysis {
     /// Every process of an engine that did not complete.
     pub fn incidents(&self) -> impl Iterator<Item = &Observation> {
         let all = self.record.observations();
-        all.filter(|o| o.purpose != Purpose::Reference && !o.process.completed())
+        all.filter(|o| !o.process.completed())
     }
 
     /// Those of them in which the engine refuses tuned settings for this file.

@@ -95,11 +95,14 @@ fn contradiction(question: &Question, one: &Answer, another: &Answer) -> String 
     format!("{question}: {one} in one, {another} in the other")
 }
 
-/// What a report says of it.
-pub(crate) fn markdown(noise: &Noise) -> String {
+/// What a report says of it: how many kinds are judged as rightly as they must be, of how many, and the
+/// tables.
+pub(crate) fn markdown(noise: &Noise) -> (usize, usize, String) {
     let rates = error_rates::of_cells(noise, CELLS, SEED);
     let comparisons = error_rates::of_comparisons(RUNS, SEED);
-    format!(
+    let all = rates.iter().chain(&comparisons);
+    let kept = all.clone().filter(|rate| rate.is_kept()).count();
+    let text = format!(
         "{CELLS} cells of each kind whose truth is known, with noise drawn from the steady passes of this \
          record ({}): how many are judged rightly.\n\n{}\n\nThe same for comparisons that are looked at \
          again and again until they are told, as those of a report are; a round has 7 % noise, and one in \
@@ -107,7 +110,8 @@ pub(crate) fn markdown(noise: &Noise) -> String {
         noise_in_words(noise),
         table(&rates).markdown(),
         table(&comparisons).markdown()
-    )
+    );
+    (kept, all.count(), text)
 }
 
 fn noise_in_words(noise: &Noise) -> String {

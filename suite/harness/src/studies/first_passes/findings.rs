@@ -65,6 +65,7 @@ impl Analysis {
                 found.extend(of_row(self, row));
             }
             found.extend(undecided(&model.name, rows));
+            found.extend(contested(self, &model.name));
             found.extend(too_short(self, &model.name, rows));
         }
         for r in &self.repeatability {
@@ -151,9 +152,9 @@ fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
         .map(|reference| &reference.kind);
     let than = match kind {
         Some(Kind::Golden(from)) => format!("the golden outputs of {from}"),
-        Some(Kind::Referee { .. }) => "the file defines".into(),
-        Some(Kind::Agreed(labels)) => {
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        Some(Kind::Referee(_)) => "the file defines".into(),
+        Some(Kind::Agreed { engines, .. }) => {
+            let labels: Vec<&str> = engines.iter().map(String::as_str).collect();
             format!("{} without their optimizations", list(&labels))
         }
         _ => String::new(),
@@ -210,6 +211,27 @@ fn undecided(model: &str, rows: &[Row]) -> Option<Finding> {
         ),
     };
     Some(Finding::new(Harm::Undecided, text))
+}
+
+/// A referee that gives what no engine gives, while engines agree with each other.
+fn contested(analysis: &Analysis, model: &str) -> Option<Finding> {
+    let Kind::Agreed {
+        engines,
+        referee_differs,
+    } = &analysis.references.get(model)?.kind
+    else {
+        return None;
+    };
+    let engines: Vec<&str> = engines.iter().map(String::as_str).collect();
+    (!referee_differs.is_empty()).then(|| {
+        let text = format!(
+            "on {model} the referee gives other outputs than {}, which agree with each other without their \
+             optimizations: either it is wrong, or they are ({})",
+            list(&engines),
+            referee_differs.join("; ")
+        );
+        Finding::new(Harm::Undecided, text)
+    })
 }
 
 /// Engines whose times are not judged, with what would judge them: one remedy for all.

@@ -1,4 +1,4 @@
-//! A picture per photograph, with every engine's boxes in its colour.
+//! A picture per photograph, with the boxes of the engines: one box for all engines that find the same.
 
 use std::{
     collections::BTreeMap,
@@ -18,15 +18,27 @@ use embedded_graphics::{
 };
 use firstpass_probe::file_name;
 use firstpass_trial::{
-    detection::BBox,
+    detection::{BBox, Detection},
     model::{ModelDescription, Precision},
 };
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 
-use crate::studies::first_passes::{analysis::Analysis, plots::colour};
+use crate::{
+    page::numbers::counted,
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        plots::colour,
+    },
+};
 
 /// JPEG, in per cent: boxes stay sharp and a picture stays below 150 KB.
 const QUALITY: u8 = 82;
+
+/// The colour of a box that every engine finds.
+const ALL: Rgb888 = Rgb888::new(240, 228, 66);
+
+/// Boxes that overlap by so much are of the same face.
+const SAME: f32 = 0.8;
 
 /// Pixels that a line of the legend takes.
 const LINE: u32 = 18;
@@ -48,53 +60,60 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
     for sample in analysis.samples() {
         let picture = sample.letterboxed(model)?;
         let rows = analysis.rows(model);
+        let found: Vec<(&Row, &[Detection])> = rows
+            .iter()
+            .filter_map(|row| Some((row, row.detections.get(&sample.name)?.as_slice())))
+            .collect();
+        let boxes = group(&found);
+        let mut legend: Vec<(String, Rgb888)> = Vec::new();
+        if let Some(faces) = &sample.faces {
+            let text = format!("known faces: {} (white)", faces.len());
+            legend.push((text, Rgb888::WHITE));
+        }
+        let is_of_all = |boxed: &&Boxed| boxed.rows.len() == found.len();
+        let of_all = boxes.iter().filter(is_of_all).count();
+        if of_all > 0 {
+            let text = format!("every engine: {} (yellow)", counted(of_all, "face"));
+            legend.push((text, ALL));
+        }
+        for row in rows {
+            let own = found.iter().position(|(of, _)| of.label == row.label);
+            let text = match own {
+                None => "no outputs".into(),
+                Some(own) => {
+                    let further = boxes.iter().filter(|b| b.rows.contains(&own));
+                    match further.filter(|b| !is_of_all(b)).count() {
+                        0 => continue,
+                        n => format!("{n} that not every engine finds"),
+                    }
+                }
+            };
+            let colour = rgb(colour(analysis, row));
+            legend.push((format!("{}: {text}", row.label), colour));
+        }
         let height = picture.height();
-        let lines = u32::try_from(rows.len())? + u32::from(sample.faces.is_some());
         let mut canvas = RgbImage::from_pixel(
             picture.width(),
-            height + LINE * lines + 6,
+            height + LINE * u32::try_from(legend.len())? + 6,
             Rgb([24, 24, 24]),
         );
         image::imageops::replace(&mut canvas, &picture, 0, 0);
         let mut canvas = Canvas(canvas);
-        let mut baseline = i32::try_from(height + LINE)? - 2;
-        let mut legend = |canvas: &mut Canvas, text: &str, colour: Rgb888| {
-            let style = MonoTextStyle::new(&FONT_8X13, colour);
-            let Ok(_) = Text::new(text, Point::new(8, baseline), style).draw(canvas);
-            baseline += i32::try_from(LINE).unwrap_or_default();
-        };
-        if let Some(faces) = &sample.faces {
-            for face in faces {
-                canvas.draw_box(face, 0, Rgb888::WHITE);
-            }
-            let text = format!("known faces: {} (white)", faces.len());
-            legend(&mut canvas, &text, Rgb888::WHITE);
+        for face in sample.faces.iter().flatten() {
+            canvas.draw_box(face, 0, Rgb888::WHITE);
         }
-        for (number, row) in rows.iter().enumerate() {
-            let (r, g, b) = {
-                let c = colour(analysis, row);
-                (c.0, c.1, c.2)
+        for boxed in &boxes {
+            let colour = match boxed.rows.first() {
+                Some(first) if !is_of_all(&boxed) => rgb(colour(analysis, found[*first].0)),
+                _ => ALL,
             };
-            let colour = Rgb888::new(r, g, b);
-            let Some(detections) = row.detections.get(&sample.name) else {
-                legend(&mut canvas, &format!("{}: no outputs", row.label), colour);
-                continue;
-            };
-            for detection in detections {
-                // Each engine's box lies inside the one before, so that equal boxes are all seen.
-                canvas.draw_box(&detection.bbox, 2 * i32::try_from(number)? + 2, colour);
-            }
-            let scores: Vec<String> = detections
-                .iter()
-                .map(|d| format!("{:.2}", d.score))
-                .collect();
-            let text = format!(
-                "{}: {} found  {}",
-                row.label,
-                detections.len(),
-                scores.join(" ")
-            );
-            legend(&mut canvas, &text, colour);
+            canvas.draw_box(&boxed.bbox, 2, colour);
+        }
+        let mut baseline = i32::try_from(height + LINE)? - 2;
+        for (text, colour) in legend {
+            let style = MonoTextStyle::new(&FONT_8X13, colour);
+            let Ok(_) = Text::new(&text, Point::new(8, baseline), style).draw(&mut canvas);
+            baseline += i32::try_from(LINE)?;
         }
         let mut bytes = Cursor::new(Vec::new());
         canvas
@@ -103,6 +122,36 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
         pictures.insert(sample.name.clone(), bytes.into_inner());
     }
     Ok(pictures)
+}
+
+/// A face, and the engines that find it, by their place among those with outputs.
+struct Boxed {
+    bbox: BBox,
+    rows: Vec<usize>,
+}
+
+/// One box for each face, however many engines find it: boxes that overlap by [`SAME`] are one.
+fn group(found: &[(&Row, &[Detection])]) -> Vec<Boxed> {
+    let mut boxes: Vec<Boxed> = Vec::new();
+    for (at, (_, detections)) in found.iter().enumerate() {
+        for detection in *detections {
+            let same = boxes
+                .iter_mut()
+                .find(|boxed| !boxed.rows.contains(&at) && boxed.bbox.iou(&detection.bbox) >= SAME);
+            match same {
+                Some(boxed) => boxed.rows.push(at),
+                None => boxes.push(Boxed {
+                    bbox: detection.bbox,
+                    rows: vec![at],
+                }),
+            }
+        }
+    }
+    boxes
+}
+
+fn rgb(colour: plotters::style::RGBColor) -> Rgb888 {
+    Rgb888::new(colour.0, colour.1, colour.2)
 }
 
 /// An image that `embedded-graphics` draws on.
@@ -150,4 +199,33 @@ impl DrawTarget for Canvas {
 /// Where the picture of a photograph lies, below the folder of the report.
 pub(crate) fn picture_path(sample: &str) -> PathBuf {
     Path::new("pictures").join(format!("{}.jpg", file_name(sample)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::first_passes::plots::tests::row;
+
+    #[test]
+    fn boxes_that_engines_agree_on_are_one() {
+        let face = |left: f32| Detection {
+            bbox: BBox {
+                left,
+                top: 0.0,
+                right: left + 10.0,
+                bottom: 10.0,
+            },
+            score: 0.9,
+        };
+        let rows = [row("a", []), row("b", [])];
+        let of_each = [vec![face(0.0), face(50.0)], vec![face(0.5)]];
+        let found: Vec<(&Row, &[Detection])> = rows
+            .iter()
+            .zip(&of_each)
+            .map(|(row, detections)| (row, detections.as_slice()))
+            .collect();
+        let boxes = group(&found);
+        let rows: Vec<&[usize]> = boxes.iter().map(|b| b.rows.as_slice()).collect();
+        assert_eq!(rows, [&[0, 1][..], &[0]]);
+    }
 }

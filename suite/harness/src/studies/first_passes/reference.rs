@@ -5,7 +5,7 @@ use firstpass_trial::{
     agreement::{compare, pairs},
     expectation::differences,
     model::ModelDescription,
-    observation::{Cell, Observation, Outcome, Purpose},
+    observation::{Cell, Observation, Outcome},
     outputs::Outputs,
 };
 
@@ -17,14 +17,15 @@ use crate::{record::Record, studies::first_passes::words::list};
 pub enum Kind {
     /// Golden outputs, and who gave them.
     Golden(String),
-    /// The referee, which computes what the file defines.
-    Referee {
-        name: String,
-        /// Engines that agree with each other without their optimizations, and not with the referee.
-        doubted_by: Vec<String>,
-    },
+    /// The referee of this name, which computes what the file defines.
+    Referee(String),
     /// Engines that agree with each other without their optimizations.
-    Agreed(Vec<String>),
+    Agreed {
+        engines: Vec<String>,
+        /// How the outputs of the referee differ from theirs, where it gives some that no engine gives: then it
+        /// is as much under suspicion as they are.
+        referee_differs: Vec<String>,
+    },
     /// Several engines gave outputs, and nothing says who is right where they differ.
     Undecided,
     /// Fewer than two gave outputs.
@@ -59,26 +60,28 @@ impl Reference {
     /// is how many gave outputs.
     pub fn of(model: &ModelDescription, found: StandIns, engines: usize) -> Self {
         let agreeing = agreeing(model, &found.plain);
-        let labels = |places: &[usize]| -> Vec<String> {
-            let labels = places.iter().map(|&place| found.plain[place].0.clone());
-            labels.collect()
+        let is_alone = |outputs: &Outputs| {
+            let supports = |(_, plain): &(String, Outputs)| agree(model, outputs, plain);
+            !agreeing.is_empty() && !found.plain.iter().any(supports)
         };
+        let mut referee_differs = Vec::new();
         if let Some((name, outputs)) = found.referee {
-            let doubts = |&&place: &&usize| !agree(model, &outputs, &found.plain[place].1);
-            let all_doubt = agreeing.iter().filter(doubts).count() == agreeing.len();
-            let doubted_by = if all_doubt {
-                labels(&agreeing)
-            } else {
-                Vec::new()
-            };
-            return Self {
-                kind: Kind::Referee { name, doubted_by },
-                outputs: Some(outputs),
-            };
+            if !is_alone(&outputs) {
+                return Self {
+                    kind: Kind::Referee(name),
+                    outputs: Some(outputs),
+                };
+            }
+            let of_engines = &found.plain[agreeing[0]].1;
+            referee_differs = differences(&compare(model, &pairs(of_engines, &outputs)));
         }
         if let Some(&first) = agreeing.first() {
+            let labels = agreeing.iter().map(|&place| found.plain[place].0.clone());
             return Self {
-                kind: Kind::Agreed(labels(&agreeing)),
+                kind: Kind::Agreed {
+                    engines: labels.collect(),
+                    referee_differs,
+                },
                 outputs: Some(found.plain[first].1.clone()),
             };
         }
@@ -96,8 +99,8 @@ impl Reference {
     pub fn name(&self) -> Option<String> {
         Some(match &self.kind {
             Kind::Golden(from) => from.clone(),
-            Kind::Referee { .. } => "the referee".into(),
-            Kind::Agreed(labels) => format!("{} without optimizations", words(labels)),
+            Kind::Referee(_) => "the referee".into(),
+            Kind::Agreed { engines, .. } => format!("{} without optimizations", words(engines)),
             Kind::Undecided | Kind::Nothing => return None,
         })
     }
@@ -107,23 +110,15 @@ impl Reference {
     pub fn explanation(&self) -> Option<String> {
         Some(match &self.kind {
             Kind::Golden(_) => return None,
-            Kind::Referee { doubted_by, .. } => {
-                let mut text = "Outputs are compared with those of the referee, which computes \
-                                what the file defines, exactly and not fast."
-                    .to_owned();
-                if !doubted_by.is_empty() {
-                    text += &format!(
-                        " ⚠ But {} agree with each other without their optimizations, and not with the \
-                         referee: it may be the referee that is wrong here.",
-                        words(doubted_by)
-                    );
-                }
-                text
+            Kind::Referee(_) => {
+                "Outputs are compared with those of the referee, which computes what \
+                                 the file defines, exactly and not fast."
+                    .into()
             }
-            Kind::Agreed(labels) => format!(
+            Kind::Agreed { engines, .. } => format!(
                 "Outputs are compared with those that {} give without their optimizations: these agree with \
                  each other. That does not prove them right.",
-                words(labels)
+                words(engines)
             ),
             Kind::Undecided => {
                 "There are no golden outputs, the referee gives none, and no two engines agree \
@@ -218,8 +213,7 @@ pub fn refusal<'a>(
 }
 
 fn observations<'a>(record: &'a Record, model: &str) -> impl Iterator<Item = &'a Observation> {
-    let of_model = move |o: &&Observation| o.purpose == Purpose::Reference && o.cell.model == model;
-    record.observations().filter(of_model)
+    record.stand_ins().filter(move |o| o.cell.model == model)
 }
 
 #[cfg(test)]
@@ -258,7 +252,10 @@ mod tests {
     }
 
     fn agreed(labels: &[&str]) -> Kind {
-        Kind::Agreed(labels.iter().map(ToString::to_string).collect())
+        Kind::Agreed {
+            engines: labels.iter().map(ToString::to_string).collect(),
+            referee_differs: Vec::new(),
+        }
     }
 
     const TRUTH: &[f32] = &[1.0, -2.0, 300.0];
@@ -268,18 +265,31 @@ mod tests {
 
     #[test]
     fn the_referee_comes_before_any_number_of_engines() {
-        let referee = |doubted_by: &[&str]| Kind::Referee {
-            name: "judge".into(),
-            doubted_by: doubted_by.iter().map(ToString::to_string).collect(),
+        let referee = || Kind::Referee("judge".into());
+        assert_eq!(kind(Some(TRUTH), &[]), referee());
+        let one = [("a", TRUTH), ("b", OTHER)];
+        assert_eq!(kind(Some(TRUTH), &one), referee());
+        assert_eq!(kind(Some(TRUTH), &[("b", OTHER), ("c", WILD)]), referee());
+        // Whatever others have in common, as long as one engine gives the same.
+        let most = [("a", OTHER), ("b", OTHER), ("c", OTHER), ("d", TRUTH)];
+        assert_eq!(kind(Some(TRUTH), &most), referee());
+    }
+
+    /// Our own interpreter is a suspect like any engine.
+    #[test]
+    fn a_referee_that_is_alone_against_engines_that_agree_accuses_nobody() {
+        let Kind::Agreed {
+            engines,
+            referee_differs,
+        } = kind(Some(TRUTH), &[("a", OTHER), ("b", OTHER)])
+        else {
+            panic!("the engines stand in");
         };
-        assert_eq!(kind(Some(TRUTH), &[]), referee(&[]));
-        assert_eq!(
-            kind(Some(TRUTH), &[("a", TRUTH), ("b", OTHER)]),
-            referee(&[])
+        assert_eq!(engines, ["a", "b"]);
+        assert!(
+            referee_differs[0].starts_with("y: differs"),
+            "{referee_differs:?}"
         );
-        // Two that agree with each other against it are told.
-        let both = kind(Some(TRUTH), &[("a", OTHER), ("b", OTHER), ("c", TRUTH)]);
-        assert_eq!(both, referee(&["a", "b"]));
     }
 
     #[test]
@@ -331,11 +341,5 @@ mod tests {
         let explained = undecided.explanation().unwrap_or_default();
         assert!(explained.contains("cannot be told"), "{explained}");
         assert_eq!(said(Kind::Golden("x".into())).explanation(), None);
-        let doubted = said(Kind::Referee {
-            name: "judge".into(),
-            doubted_by: vec!["a".into(), "b".into()],
-        });
-        let explained = doubted.explanation().unwrap_or_default();
-        assert!(explained.contains("a and b agree"), "{explained}");
     }
 }

@@ -8,7 +8,7 @@ use firstpass_trial::observation::{Observation, Purpose};
 use crate::{
     page::{
         markdown,
-        numbers::{milliseconds, ratio},
+        numbers::{counted, milliseconds, ratio},
         table::Table,
     },
     record::Stop,
@@ -42,9 +42,9 @@ pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) 
                 continue;
             }
             sections.push(format!(
-                "### {}, {threads} thread{}",
+                "## {}, {}",
                 markdown::text(&model.title),
-                if threads == 1 { "" } else { "s" }
+                counted(threads, "thread")
             ));
             sections.push(pass_table(&latencies));
             sections.push(warm_up_table(analysis, &latencies));
@@ -57,15 +57,39 @@ pub(crate) fn sections(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) 
             sections.extend(plot(shown, model, files));
         }
     }
-    sections.push(noise_section(analysis));
-    sections.extend(trust_section(analysis));
     sections
+}
+
+/// Whether the machine was quiet, and how far the judging can be trusted on its noise.
+/// The answer in a sentence, and the sections.
+pub(crate) fn trust(analysis: &Analysis) -> (String, Vec<String>) {
+    let mut sections = vec![noise_section(analysis)];
+    let summary = disturbance::summarise(
+        analysis.record.observations(),
+        analysis.record.run.machine.cores,
+    );
+    let mut answer = format!(
+        "{} of {} were disturbed.",
+        summary.disturbed,
+        counted(summary.processes, "process")
+    );
+    let latencies = analysis.rows.values().flatten();
+    let noise = latency::noise(latencies.flat_map(|row| row.latency.values()));
+    if let Some(noise) = noise {
+        let (kept, all, text) = error_rates::markdown(&noise);
+        answer += &format!(
+            " On the noise of this run the judging is as right as it promises in {kept} of {all} kinds of \
+             series whose truth is known."
+        );
+        sections.push(format!("## How often does the judging err?\n\n{text}"));
+    }
+    (answer, sections)
 }
 
 fn introduction(analysis: &Analysis) -> String {
     let settings = &analysis.record.run.settings;
     format!(
-        "## First passes and steady state\n\nFresh processes of up to {} passes each, all engines \
+        "Fresh processes of up to {} passes each, all engines \
          interleaved in shuffled rounds. Times are medians over processes with 95 % intervals (bootstrap \
          over processes, then passes), in ms; *pass 1 / steady* is a geometric mean with the interval of \
          a t-test whose variance borrows from the whole run. The processes of a cell are judged together: \
@@ -326,7 +350,7 @@ pub(crate) fn disturbed(analysis: &Analysis) -> Option<String> {
         return None;
     }
     Some(format!(
-        "⚠ **This run was disturbed**: {} of {} processes, see [noise](#noise). Ratios within rounds \
+        "⚠ **This run was disturbed**: {} of {} processes, see [noise](trust.md#noise). Ratios within rounds \
          hold; times are those of a busy machine.",
         summary.disturbed, summary.processes
     ))
@@ -351,7 +375,7 @@ fn noise_section(analysis: &Analysis) -> String {
     });
     let too_few: Vec<String> = cells.collect();
     let mut parts = vec![
-        "### Noise".to_owned(),
+        "## Noise".to_owned(),
         format!(
             "Beside each pass its CPU time, page faults and context switches are recorded, and for \
              each process what the rest of the machine did. {} of {} processes were disturbed; \
@@ -393,16 +417,6 @@ fn noise_section(analysis: &Analysis) -> String {
         ));
     }
     parts.join("\n\n")
-}
-
-/// How far the judging can be trusted, on the noise of this very record.
-fn trust_section(analysis: &Analysis) -> Option<String> {
-    let latencies = analysis.rows.values().flatten();
-    let noise = latency::noise(latencies.flat_map(|row| row.latency.values()))?;
-    Some(format!(
-        "### Can the judging be trusted?\n\n{}",
-        error_rates::markdown(&noise)
-    ))
 }
 
 /// `46.1 (45.8–46.9)`

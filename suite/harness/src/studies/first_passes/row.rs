@@ -106,7 +106,7 @@ impl Row {
 pub(crate) fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
     let mut cells: BTreeMap<(String, Format), Cell> = BTreeMap::new();
     let warm = |o: &&Observation| !o.cell.cold_files && o.cell.entry == 0 && o.cell.is_default();
-    let of_model = |o: &&Observation| o.cell.model == model.name && o.purpose != Purpose::Reference;
+    let of_model = |o: &&Observation| o.cell.model == model.name;
     for observation in record.observations().filter(of_model).filter(warm) {
         let cell = &observation.cell;
         let entry = cells
@@ -119,8 +119,15 @@ pub(crate) fn cells(record: &Record, model: &ModelDescription) -> Vec<Cell> {
     cells.into_values().collect()
 }
 
-/// The format is part of the name only where it is not the one that the engine's users choose.
-pub(crate) fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) -> String {
+/// What ran. The format is part of the name only where it is not the one that the engine's users choose.
+pub(crate) fn row_label(
+    record: &Record,
+    model: &ModelDescription,
+    cell: &Cell,
+    known: Option<&Known>,
+) -> String {
+    let name = known.and_then(|known| known.called.as_ref());
+    let name = name.unwrap_or(&cell.backend);
     let description = record
         .backends
         .get(&cell.backend)
@@ -128,9 +135,9 @@ pub(crate) fn row_label(record: &Record, model: &ModelDescription, cell: &Cell) 
     let usual =
         description.and_then(|d| d.formats.iter().find(|f| model.artifacts.contains_key(f)));
     if usual.is_none_or(|f| *f == cell.format) {
-        cell.backend.clone()
+        name.clone()
     } else {
-        format!("{} ({})", cell.backend, cell.format.key())
+        format!("{name} ({})", cell.format.key())
     }
 }
 
@@ -204,7 +211,7 @@ impl Judging<'_> {
         let usual = |l: &&Latency| !l.cell.cold_files && l.cell.entry == 0 && l.cell.is_default();
         let by_threads = |l: &Latency| (l.cell.threads(), l.clone());
         Ok(Row {
-            label: row_label(record, model, &cell),
+            label: row_label(record, model, &cell, Some(known)),
             outputs,
             arithmetic,
             arithmetic_fault,

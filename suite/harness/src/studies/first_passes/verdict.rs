@@ -9,7 +9,7 @@ use firstpass_statistics::{
     steady::Class,
 };
 use firstpass_trial::{
-    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell,
+    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell, outputs::Outputs,
 };
 
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
     },
     studies::first_passes::{
         analysis::{Analysis, Row},
-        findings::{Finding, Harm},
         judge::{
             comparisons::Comparisons,
             first_pass::{FirstPass, FirstPassVerdict},
@@ -31,49 +30,46 @@ use crate::{
     },
 };
 
-/// One paragraph a model.
-pub(crate) fn paragraphs(analysis: &Analysis) -> Vec<String> {
-    analysis
-        .models()
-        .iter()
-        .map(|model| {
-            let rows = analysis.rows(model);
-            let reference = analysis.reference(model);
-            let reference = markdown::text(reference.as_deref().unwrap_or("each other"));
-            let mut sentences = agreement(&reference, rows, says_little(analysis, model));
-            sentences.extend(first_passes(rows));
-            sentences.extend(unsteady(rows));
-            sentences.extend(fastest(&analysis.comparisons, rows));
-            format!(
-                "**{}.** {}",
-                markdown::text(&model.title),
-                sentences.join(" ")
-            )
-        })
-        .collect()
+/// Who agrees, in a paragraph for each model.
+pub(crate) fn of_agreement(analysis: &Analysis) -> Vec<String> {
+    paragraphs(analysis, |model| {
+        let reference = analysis.reference(model);
+        let reference = markdown::text(reference.as_deref().unwrap_or("each other"));
+        agreement(
+            &reference,
+            analysis.rows(model),
+            says_little(analysis, model),
+        )
+    })
 }
 
-/// What is wrong, all of it and the worst first; or what holds, and no more than was seen.
-pub(crate) fn health(analysis: &Analysis) -> String {
-    let mut parts = vec![what_holds(analysis)];
-    for model in analysis.models() {
-        parts.extend(compared_with(analysis, model));
-    }
-    parts.join("\n\n")
+/// Whose first passes are slow and who is fastest, in a paragraph for each model.
+pub(crate) fn of_time(analysis: &Analysis) -> Vec<String> {
+    paragraphs(analysis, |model| {
+        let rows = analysis.rows(model);
+        let mut sentences = first_passes(rows);
+        sentences.extend(unsteady(rows));
+        sentences.extend(fastest(&analysis.comparisons, rows));
+        sentences
+    })
 }
 
-fn what_holds(analysis: &Analysis) -> String {
-    let findings = analysis.findings();
-    if !findings.is_empty() {
-        let lines = findings.iter().map(|found| format!("- ⚠ {}", found.text));
-        let lines: Vec<String> = lines.collect();
-        let is_fault = |found: &Finding| found.harm < Harm::TooShort;
-        let heading = if findings.iter().any(is_fault) {
-            "Not everything is as it should be, the worst first:"
-        } else {
-            "No engine is at fault. But:"
-        };
-        return format!("{heading}\n\n{}", lines.join("\n"));
+fn paragraphs(
+    analysis: &Analysis,
+    sentences: impl Fn(&ModelDescription) -> Vec<String>,
+) -> Vec<String> {
+    let of_model = |model: &ModelDescription| {
+        let sentences = sentences(model);
+        let title = markdown::text(&model.title);
+        (!sentences.is_empty()).then(|| format!("**{title}.** {}", sentences.join(" ")))
+    };
+    analysis.models().iter().filter_map(of_model).collect()
+}
+
+/// What was seen to hold, and no more than that; `None` where anything was found wrong.
+pub(crate) fn what_holds(analysis: &Analysis) -> Option<String> {
+    if !analysis.findings().is_empty() {
+        return None;
     }
     let rows: Vec<&Row> = analysis.rows.values().flatten().collect();
     let is_declared = |row: &&Row| matches!(row.verdict, Some(ExpectationVerdict::Declared { .. }));
@@ -89,7 +85,9 @@ fn what_holds(analysis: &Analysis) -> String {
         all => format!("all {all} rows gave outputs"),
     };
     if analysis.record.run.duration_s.is_none() {
-        return format!("The run was interrupted. As far as it came, {gave}, and {same_bits}.");
+        return Some(format!(
+            "The run was interrupted. As far as it came, {gave}, and {same_bits}."
+        ));
     }
     if all_golden && is_judged {
         let last = if rows.iter().any(is_declared) {
@@ -97,23 +95,34 @@ fn what_holds(analysis: &Analysis) -> String {
         } else {
             "all outputs are the golden ones"
         };
-        return format!("Everything is as expected: {gave}, {same_bits}, and {last}.");
+        return Some(format!(
+            "Everything is as expected: {gave}, {same_bits}, and {last}."
+        ));
     }
     let agreed = if is_judged {
         "nothing that was compared differs"
     } else {
         "not everything had something to be compared with"
     };
-    format!("Nothing was seen to be wrong: {gave}, {same_bits}, and {agreed}.")
+    Some(format!(
+        "Nothing was seen to be wrong: {gave}, {same_bits}, and {agreed}."
+    ))
 }
 
 /// What stands in for golden outputs, and what the referee says where it gives none.
-fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
+pub(crate) fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Option<String> {
     let reference = analysis.references.get(&model.name)?;
     if analysis.rows(model).iter().all(|row| row.outputs.is_none()) {
         return None;
     }
     let mut text = reference.explanation()?;
+    let inputs = analysis.samples().len();
+    let compared = reference.outputs.as_ref().map_or(inputs, Outputs::len);
+    if compared < inputs {
+        text += &format!(
+            " That is so for {compared} of {inputs} inputs; for more give a longer `--budget`."
+        );
+    }
     if let Some((name, outcome)) = analysis.refusal(&model.name) {
         text += &format!(" The referee ({name}) gives no outputs: {outcome}.");
     }

@@ -1,5 +1,7 @@
 //! What is said of an early pass, in a table and in a sentence.
 
+pub(crate) use crate::page::numbers::list;
+
 use firstpass_statistics::{
     comparison::Comparison,
     joint::{CellClass, Joint},
@@ -68,15 +70,6 @@ pub(crate) fn class(latency: &Latency) -> String {
         ""
     };
     latency.class() + doubt
-}
-
-/// `a`, `a and b`, `a, b and c`.
-pub(crate) fn list(items: &[&str]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => (*one).into(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
-    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ const SHRINKING_STEPS: usize = 60;
 /// that does not start is a failure in every case.
 ///
 /// # Errors
-/// Fails where there is no referee or it does not run a case.
+/// Fails where there is no referee. What it does not compute is a failure of its own, and of no engine.
 pub fn measure(
     workspace: &Workspace,
     engines: &[Backend],
@@ -85,7 +85,16 @@ pub fn measure(
         let mut at_fault: BTreeMap<&str, usize> = BTreeMap::new();
         for (number, case) in tried.iter().enumerate() {
             let written = Written::new(case, folder.path())?;
-            let expected = referee.expected(&written)?;
+            let expected = match referee.expected(&written) {
+                Ok(expected) => expected,
+                Err(words) => {
+                    // Without it nothing can be said of an engine.
+                    let refused = Tried::refused(kind.name, case, format!("{words:#}"));
+                    recorder.write(&backend.name, &Line::Case(Box::new(refused)))?;
+                    bar.inc(1);
+                    continue;
+                }
+            };
             for (name, probe) in &started {
                 let tried = attempt(kind, case, &written, probe, &expected);
                 if tried.is_at_fault() {

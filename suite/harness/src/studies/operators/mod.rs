@@ -16,7 +16,7 @@ use crate::{
     record::code::Code,
     studies::{
         referee::other_referees,
-        study::{self, Chapter, Part, Scope, State},
+        study::{self, Page, Part, Scope, Section, State},
     },
 };
 
@@ -58,10 +58,12 @@ impl study::Study for Study {
 
     fn part(&self, scope: &Scope) -> Result<Part> {
         let tried = read(scope.record())?;
-        let section =
-            (scope.of_fixtures || tried.is_some()).then(|| report::section(tried.as_ref()));
         Ok(Part {
-            section: section.map(|text| (Chapter::Agreement, text)),
+            section: tried.map(|tried| Section {
+                page: Page::Operators,
+                answer: report::answer(&tried, &|backend| scope.called(backend).into()),
+                text: report::section(&tried),
+            }),
             ..Part::default()
         })
     }

@@ -5,19 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use firstpass_trial::small_graphs::{CaseVerdict, KINDS, Tried, judge};
 
 use crate::{
-    page::{markdown::code, table::Table},
+    page::{markdown::code, numbers::list, table::Table},
     studies::operators::{Operators, Outcome, StandardTest},
 };
 
-pub(crate) fn section(operators: Option<&Operators>) -> String {
-    let title = "## Operator by operator";
-    let Some(operators) = operators else {
-        return format!(
-            "{title}\n\nNot tried for this record: `cargo firstpass operators` does that."
-        );
-    };
+/// How many kinds of graphs each engine computes exactly.
+pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> String {
+    let engines = operators.tried.iter().map(|(engine, tried)| {
+        let verdicts = judge(tried);
+        let exact = verdicts
+            .iter()
+            .filter(|(_, v)| matches!(v, CaseVerdict::Exact { .. }))
+            .count();
+        format!("{} {exact} of {}", called(engine), verdicts.len())
+    });
+    let engines: Vec<String> = engines.collect();
+    format!("Kinds of small graphs that are exact: {}.", list(&engines))
+}
+
+pub(crate) fn section(operators: &Operators) -> String {
     let mut parts = vec![
-        title.to_owned(),
         format!(
             "Small quantized graphs, {} of each kind and those that once failed, the same in every run: \
              random shapes, scales, zero points and weights, inputs over the whole range. Each engine is \
@@ -234,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_kind_and_test_is_a_row_and_failures_are_quoted() {
-        let text = section(Some(&operators()));
+        let text = section(&operators());
         for expected in [
             "| quantize ",
             "| exact ",
@@ -249,6 +256,9 @@ mod tests {
         assert!(!text.contains("a large case"), "{text}");
         let terminal = operators_on_terminal(&operators());
         assert!(terminal.contains("a small case") && terminal.contains("1 of 2"));
-        assert!(section(None).contains("`cargo firstpass operators`"));
+        assert_eq!(
+            answer(&operators(), &str::to_owned),
+            "Kinds of small graphs that are exact: x 1 of 2."
+        );
     }
 }

@@ -14,7 +14,7 @@ use firstpass_trial::workspace::Workspace;
 
 use crate::{
     record::code::Code,
-    studies::study::{self, Chapter, Part, Scope, State},
+    studies::study::{self, Page, Part, Scope, Section, State},
 };
 
 pub use data::*;
@@ -49,10 +49,12 @@ impl study::Study for Study {
 
     fn part(&self, scope: &Scope) -> Result<Part> {
         let overhead = read(scope.record())?;
-        let section =
-            (scope.of_fixtures || overhead.is_some()).then(|| report::section(overhead.as_ref()));
         Ok(Part {
-            section: section.map(|text| (Chapter::Time, text)),
+            section: overhead.map(|overhead| Section {
+                page: Page::Trust,
+                answer: report::answer(&overhead, &|backend| scope.called(backend).into()),
+                text: report::section(&overhead),
+            }),
             ..Part::default()
         })
     }

@@ -1,25 +1,58 @@
 //! The part of the report that says whether measuring disturbs.
 
+use std::collections::BTreeSet;
+
 use firstpass_statistics::comparison::Comparison;
 
 use crate::{
-    page::{numbers::milliseconds, table::Table},
+    page::{
+        numbers::{list, milliseconds},
+        table::Table,
+    },
     studies::overhead::{
         Overhead, Variant,
         judge::{ALLOWED, ALLOWED_BESIDE, Against, Cost, OverheadVerdict, judge},
     },
 };
 
-pub(crate) fn section(overhead: Option<&Overhead>) -> String {
-    let title = "## Does measuring disturb?";
-    let Some(overhead) = overhead else {
-        return format!(
-            "{title}\n\nNot measured for this record: `cargo firstpass overhead` does that."
-        );
+/// Whether measuring through a probe makes passes slower.
+pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> String {
+    let costs = judge(overhead);
+    let with = |wanted: OverheadVerdict| {
+        let against = costs.iter().flat_map(|cost| {
+            let direct = cost.against.iter().filter(|a| a.variant == Variant::Direct);
+            direct.map(move |against| (cost, against))
+        });
+        let found = against.filter(|(_, a)| a.verdict() == wanted);
+        let names: BTreeSet<String> = found.map(|(cost, _)| called(&cost.backend)).collect();
+        names.into_iter().collect::<Vec<_>>()
     };
+    let allowed = format!("{:.0} %", 100.0 * ALLOWED);
+    let kinds = [
+        (
+            OverheadVerdict::Within,
+            format!("costs at most {allowed} of a pass on"),
+        ),
+        (
+            OverheadVerdict::Open,
+            format!("may cost more than {allowed} (open) on"),
+        ),
+        (
+            OverheadVerdict::Beyond,
+            format!("⚠ costs more than {allowed} on"),
+        ),
+    ];
+    let parts = kinds.into_iter().filter_map(|(verdict, text)| {
+        let names = with(verdict);
+        (!names.is_empty()).then(|| format!("{text} {}", list(&names)))
+    });
+    format!("Measuring {}.", parts.collect::<Vec<_>>().join("; it "))
+}
+
+pub(crate) fn section(overhead: &Overhead) -> String {
     let costs = judge(overhead);
     let mut parts = vec![
-        title.to_owned(),
+        "## Does measuring disturb?".to_owned(),
         format!(
             "The same passes through the probe, by the engine called in a plain loop from Rust, and \
              by the engine's Python package where it has one, in fresh processes in turns. Compared \

@@ -51,12 +51,30 @@ pub struct Comparison {
     pub most_steps: u64,
 }
 
+/// A model that a referee does not compute: nothing is said of any engine there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub model: String,
+    /// In the referee's own words.
+    pub refused: String,
+}
+
+/// A line of a referee's file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Line {
+    Compared(Box<Comparison>),
+    Refused(Refusal),
+}
+
 /// All that was compared.
 #[derive(Debug, Clone)]
 pub struct Referee {
     pub run: RefereeRun,
     /// By referee.
     pub comparisons: BTreeMap<String, Vec<Comparison>>,
+    /// Likewise.
+    pub refusals: BTreeMap<String, Vec<Refusal>>,
 }
 
 /// Reads what was compared beside a record; `None` where nothing was.
@@ -64,8 +82,26 @@ pub struct Referee {
 /// # Errors
 /// Fails where a file is there and cannot be read, or is of another version.
 pub fn read(record: &Path) -> Result<Option<Referee>> {
-    let kept = SIDECAR.read(record)?;
-    Ok(kept.map(|(run, comparisons)| Referee { run, comparisons }))
+    let Some((run, lines)) = SIDECAR.read(record)? else {
+        return Ok(None);
+    };
+    let (mut comparisons, mut refusals) = (BTreeMap::new(), BTreeMap::new());
+    for (referee, lines) in lines {
+        let (mut compared, mut refused) = (Vec::new(), Vec::new());
+        for line in lines {
+            match line {
+                Line::Compared(comparison) => compared.push(*comparison),
+                Line::Refused(refusal) => refused.push(refusal),
+            }
+        }
+        comparisons.insert(referee.clone(), compared);
+        refusals.insert(referee, refused);
+    }
+    Ok(Some(Referee {
+        run,
+        comparisons,
+        refusals,
+    }))
 }
 
 /// How well an engine's outputs agree with a referee's under some rules.

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use firstpass_probe::{Format, Knobs, PassPlan, THREADS, Trial};
+use firstpass_probe::{ErrorKind, Format, Knobs, PassPlan, THREADS, Trial};
 use firstpass_trial::{
     agreement::{Agreement, compare, pairs},
     machine::all_threads,
     model::{ModelDescription, Precision},
-    observation::{Cell, Purpose},
+    observation::{Cell, Outcome, Purpose},
     outputs::{Outputs, read_outputs},
     process::{Probe, start},
     rules::rules,
@@ -24,7 +24,7 @@ use crate::{
         code::{Code, sources_sha256},
         sidecar,
     },
-    studies::referee::{Comparison, RefereeRun, SIDECAR, VERSION},
+    studies::referee::{Comparison, Line, RefereeRun, Refusal, SIDECAR, VERSION},
 };
 
 /// Compares the engines of a record with every referee of the workspace, on the record's int8 models
@@ -32,7 +32,7 @@ use crate::{
 ///
 /// # Errors
 /// Fails where there is no referee, where the record or the models cannot be read, and where a referee
-/// does not run under one of its rules.
+/// does not run under one of its rules. A model that it does not compute is a line that says so.
 pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
     let referees: Vec<Backend> = workspace
         .backends()?
@@ -77,21 +77,34 @@ pub fn measure(workspace: &Workspace, record: &Path) -> Result<PathBuf> {
         });
         let models: Vec<&ModelDescription> = models.collect();
         let bar = progress("referee", models.len() * rules.len());
-        for model in models {
+        'models: for model in models {
             let engines = outputs_of_engines(&kept, model)?;
             for rules in &rules {
                 bar.set_message(model.name.clone());
-                let outputs = run_referee(
+                let outputs = match run_referee(
                     &probe,
                     &description.formats,
                     &workload,
                     model,
                     rules,
                     &mut inputs,
-                )?;
+                )? {
+                    Ok(outputs) => outputs,
+                    Err(refused) => {
+                        eprintln!("{} on {}: {refused}", referee.name, model.name);
+                        let refusal = Refusal {
+                            model: model.name.clone(),
+                            refused,
+                        };
+                        recorder.write(&referee.name, &Line::Refused(refusal))?;
+                        // Rules say how it computes, and not what it can compute.
+                        continue 'models;
+                    }
+                };
                 for (cell, engine) in &engines {
                     for comparison in comparisons(model, rules, cell, &outputs, engine) {
-                        recorder.write(&referee.name, &comparison)?;
+                        let line = Line::Compared(Box::new(comparison));
+                        recorder.write(&referee.name, &line)?;
                     }
                 }
                 bar.inc(1);
@@ -126,6 +139,7 @@ fn outputs_of_engines(record: &Record, model: &ModelDescription) -> Result<Vec<(
     Ok(found)
 }
 
+/// The referee's outputs, or its words where it does not compute the model.
 fn run_referee(
     probe: &Probe,
     formats: &[Format],
@@ -133,7 +147,7 @@ fn run_referee(
     model: &ModelDescription,
     rules: &Knobs,
     inputs: &mut InputFiles,
-) -> Result<Outputs> {
+) -> Result<Result<Outputs, String>> {
     let file = formats.iter().find_map(|format| model.artifact(*format));
     let file = file.context("the referee reads no file of the model")?;
     let file = workload.admit(model, &file)?;
@@ -146,6 +160,11 @@ fn run_referee(
     let mut trial = Trial::new(file, knobs, inputs, PassPlan::exactly(1));
     trial.outputs = Some(saved.clone());
     let process = probe.trial(&trial);
+    if let Outcome::Failed(error) = &process.outcome
+        && error.kind == ErrorKind::Unsupported
+    {
+        return Ok(Err(error.to_string()));
+    }
     ensure!(
         process.completed(),
         "the referee on {} with {}: {}",
@@ -163,7 +182,7 @@ fn run_referee(
         .iter()
         .map(|output| output.name.clone())
         .collect();
-    read_outputs(&saved, &samples, &names)
+    read_outputs(&saved, &samples, &names).map(Ok)
 }
 
 fn comparisons(

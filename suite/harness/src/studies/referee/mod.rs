@@ -16,7 +16,7 @@ use crate::{
         Stale,
         code::{Code, sources_sha256},
     },
-    studies::study::{self, Chapter, Part, Scope, State},
+    studies::study::{self, Page, Part, Scope, Section, State},
 };
 
 pub use data::*;
@@ -56,10 +56,12 @@ impl study::Study for Study {
 
     fn part(&self, scope: &Scope) -> Result<Part> {
         let compared = read(scope.record())?;
-        let section = (scope.of_fixtures || compared.is_some())
-            .then(|| report::section(compared.as_ref(), scope.analysis.models()));
         Ok(Part {
-            section: section.map(|text| (Chapter::Agreement, text)),
+            section: compared.map(|compared| Section {
+                page: Page::Agreement,
+                answer: report::answer(&compared, &|backend| scope.called(backend).into()),
+                text: report::section(&compared, scope.analysis.models()),
+            }),
             ..Part::default()
         })
     }

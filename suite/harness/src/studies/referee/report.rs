@@ -1,21 +1,52 @@
 //! The part of the report that says whose arithmetic an engine's is.
 
+use std::collections::BTreeMap;
+
 use firstpass_trial::model::ModelDescription;
 
 use crate::{
-    page::{markdown, numbers::setting as name, table::Table},
-    studies::referee::{Engine, Referee, RulesVerdict, judge},
+    page::{
+        markdown,
+        numbers::{list, setting as name},
+        table::Table,
+    },
+    studies::referee::{Engine, Referee, Refusal, RulesVerdict, judge},
 };
 
-pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) -> String {
-    let title = "## Whose arithmetic is it?";
-    let Some(referee) = referee else {
-        return format!(
-            "{title}\n\nNot compared for this record: `cargo firstpass referee` does that."
-        );
+/// Whose outputs the referee gives to the last value, and whose it does not.
+pub(crate) fn answer(referee: &Referee, called: &dyn Fn(&str) -> String) -> String {
+    let mut exact: BTreeMap<String, bool> = BTreeMap::new();
+    for comparisons in referee.comparisons.values() {
+        for engine in judge(comparisons).into_values().flatten() {
+            let is_exact = engine.verdicts.first().is_some_and(RulesVerdict::is_exact);
+            *exact.entry(engine.backend).or_insert(true) &= is_exact;
+        }
+    }
+    let with = |wanted: bool| {
+        let engines = exact.iter().filter(move |(_, exact)| **exact == wanted);
+        engines
+            .map(|(engine, _)| called(engine))
+            .collect::<Vec<_>>()
     };
+    let mut text = match &with(true)[..] {
+        [] => "The referee gives no engine's outputs exactly.".to_owned(),
+        exact => format!(
+            "The referee gives the very outputs of {}, so that it is known how they compute.",
+            list(exact)
+        ),
+    };
+    if let unknown @ [_, ..] = &with(false)[..] {
+        text += &format!(
+            " A part of the values of {} is not explained.",
+            list(unknown)
+        );
+    }
+    text
+}
+
+pub(crate) fn section(referee: &Referee, models: &[ModelDescription]) -> String {
     let mut parts = vec![
-        title.to_owned(),
+        "## Whose arithmetic is it?".to_owned(),
         format!(
             "A referee interprets the graph exactly, up to the places where the file itself rounds, and \
              rounds there by one rule after the other. The rule that gives an engine's very outputs, \
@@ -35,7 +66,23 @@ pub(crate) fn section(referee: Option<&Referee>, models: &[ModelDescription]) ->
             parts.push(table(&engines).markdown());
         }
     }
+    parts.extend(refusals(referee, models));
     parts.join("\n\n")
+}
+
+/// What the referee does not compute, a sentence each.
+fn refusals(referee: &Referee, models: &[ModelDescription]) -> Vec<String> {
+    let all = referee.refusals.iter();
+    let all = all.flat_map(|(name, refusals)| refusals.iter().map(move |refusal| (name, refusal)));
+    let sentence = |(name, refusal): (&String, &Refusal)| {
+        let found = models.iter().find(|m| m.name == refusal.model);
+        let title = found.map_or(refusal.model.as_str(), |m| m.title.as_str());
+        format!(
+            "The {name} backend does not compute {title}, so that nothing is said of any engine there: {}",
+            refusal.refused
+        )
+    };
+    all.map(sentence).collect()
 }
 
 /// The same tables for the terminal.
@@ -45,6 +92,9 @@ pub fn referee_on_terminal(referee: &Referee) -> String {
         for (model, engines) in judge(comparisons) {
             text += &format!("\n{model}\n{}\n", table(&engines).terminal());
         }
+    }
+    for sentence in refusals(referee, &[]) {
+        text += &format!("\n{sentence}\n");
     }
     text
 }
@@ -95,8 +145,6 @@ fn agreement(verdict: &RulesVerdict) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::{
         record::code::Code,
@@ -121,19 +169,27 @@ mod tests {
                     comparison("x", &[("rounding", "away"), ("sums", "pairs")], 3),
                 ],
             )]),
+            refusals: BTreeMap::from([(
+                "judge".to_owned(),
+                vec![Refusal {
+                    model: "n".into(),
+                    refused: "the referee does not implement LSTM".into(),
+                }],
+            )]),
         };
-        let text = section(Some(&referee), &[]);
+        let text = section(&referee, &[]);
         for expected in [
             "### m, by the judge backend",
             "over 2 photographs",
             "| engine | file | rules that agree best | with them | `default`",
             "**exact**",
             "90.00 %, ≤ 1 steps",
+            "does not compute n, so that nothing is said of any engine there: the referee does not implement LSTM",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
         assert!(!text.contains("30.00"), "{text}");
         assert!(referee_on_terminal(&referee).contains("rounding=away"));
-        assert!(section(None, &[]).contains("`cargo firstpass referee`"));
+        assert!(answer(&referee, &str::to_owned).contains("very outputs of x,"));
     }
 }

@@ -16,7 +16,7 @@ use firstpass_trial::workspace::Workspace;
 
 use crate::{
     record::code::Code,
-    studies::study::{self, Part, Scope, State},
+    studies::study::{self, OwnPage, Part, Scope, State},
 };
 
 pub use data::*;
@@ -49,18 +49,18 @@ impl study::Study for Study {
         Ok(State::of(workspace, code(record).as_ref(), now))
     }
 
-    fn pages(&self) -> &'static [&'static str] {
-        &[report::PAGE]
-    }
-
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let files = match read(scope.workspace, scope.record())? {
-            Some(tuned) => report::files(scope.workspace, &tuned)?,
-            None => Default::default(),
+        let Some(tuned) = read(scope.workspace, scope.record())? else {
+            return Ok(Part::default());
         };
         Ok(Part {
             section: None,
-            files,
+            page: Some(OwnPage {
+                file: report::PAGE,
+                title: "Which settings make the first passes fast?",
+                answer: report::answer(&tuned, &|backend| scope.called(backend).into()),
+            }),
+            files: report::files(scope.workspace, &tuned)?,
         })
     }
 }

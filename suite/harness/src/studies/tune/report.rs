@@ -13,7 +13,9 @@ use firstpass_trial::workspace::Workspace;
 use crate::{
     page::{
         markdown::{self, image},
-        numbers::{milliseconds, ratio, setting as name, times, times_with_interval},
+        numbers::{
+            duration, list, milliseconds, ratio, setting as name, times, times_with_interval,
+        },
         table::Table,
         write_file,
     },
@@ -96,6 +98,29 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
     }
     files.insert(PAGE.into(), (parts.join("\n\n") + "\n").into_bytes());
     Ok(files)
+}
+
+/// Which engines have a setting that helps.
+pub(crate) fn answer(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> String {
+    let needs = Need::ALL.map(|need| {
+        let mut engines: Vec<String> = tuning
+            .decisive()
+            .iter()
+            .filter(|ablation| matches!(advise(ablation, need), Advice::Use(_)))
+            .map(|ablation| called(&ablation.backend))
+            .collect();
+        engines.sort_unstable();
+        engines.dedup();
+        let what = match need {
+            Need::Cold => "the cold start",
+            Need::Serve => "pass 1 of a service",
+        };
+        match &engines[..] {
+            [] => format!("No setting is certain to shorten {what}."),
+            engines => format!("A setting shortens {what} on {}.", list(engines)),
+        }
+    });
+    needs.join(" ")
 }
 
 /// The recommendations, for a terminal.
@@ -285,15 +310,6 @@ fn capitalised(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(letters).collect()
     })
-}
-
-/// `40 s`, `12 min`.
-fn duration(seconds: f64) -> String {
-    if seconds < 120.0 {
-        format!("{:.0} s", seconds.max(1.0).ceil())
-    } else {
-        format!("{:.0} min", (seconds / 60.0).ceil())
-    }
 }
 
 fn against(setting: &Setting, figure: Figure) -> String {

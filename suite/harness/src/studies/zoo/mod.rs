@@ -17,7 +17,7 @@ use crate::{
     record::{Stale, code::Code},
     studies::{
         first_passes::chosen,
-        study::{self, Chapter, Part, Scope, State},
+        study::{self, OwnPage, Part, Scope, State},
     },
 };
 
@@ -61,16 +61,17 @@ impl study::Study for Study {
             .and(chosen::stale(workspace, &zoo.record)?))
     }
 
-    fn pages(&self) -> &'static [&'static str] {
-        &[report::PAGE]
-    }
-
     fn part(&self, scope: &Scope) -> Result<Part> {
         let Some(zoo) = read(scope.record())? else {
             return Ok(Part::default());
         };
         Ok(Part {
-            section: Some((Chapter::Time, report::section(&zoo))),
+            section: None,
+            page: Some(OwnPage {
+                file: report::PAGE,
+                title: "Do other models do it?",
+                answer: report::answer(&zoo, &|backend| scope.called(backend).into()),
+            }),
             files: report::files(&zoo)?,
         })
     }

@@ -11,7 +11,7 @@ use firstpass_statistics::bootstrap::Estimate;
 use crate::{
     page::{
         markdown::image,
-        numbers::{milliseconds, times},
+        numbers::{list, milliseconds, times},
         table::Table,
         write_file,
     },
@@ -70,13 +70,20 @@ pub(crate) fn files(zoo: &Zoo) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(files)
 }
 
-/// What the report says of the page.
-pub(crate) fn section(zoo: &Zoo) -> String {
-    let answers: Vec<String> = sentences(&judge(zoo));
-    format!(
-        "## Other models\n\nOf the models that [{PAGE}]({PAGE}) shows:\n\n{}",
-        answers.join("\n\n")
-    )
+/// On how many models the first pass of each engine is slow.
+pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
+    let rows = judge(zoo);
+    let engines = answers(&rows).into_iter();
+    let engines = engines.filter(|a| a.first.models() > 0).map(|answer| {
+        format!(
+            "{} on {} of {}",
+            called(&answer.backend),
+            answer.first.slow.len(),
+            answer.first.models()
+        )
+    });
+    let engines: Vec<String> = engines.collect();
+    format!("Models whose first pass is slow: {}.", list(&engines))
 }
 
 /// For a terminal.

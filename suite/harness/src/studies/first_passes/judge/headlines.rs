@@ -190,7 +190,11 @@ fn tuned(cell: &Cell, comparisons: &Comparisons, figure: Figure) -> Option<Answe
 }
 
 /// Answered where every other engine is slower than the one that seems fastest, or does not differ from it.
-fn fastest(group: &[&Latency], comparisons: &Comparisons, figure: Figure) -> Option<Answer> {
+pub(crate) fn fastest(
+    group: &[&Latency],
+    comparisons: &Comparisons,
+    figure: Figure,
+) -> Option<Answer> {
     let time = |l: &Latency| median(l.by_round(figure).into_values());
     let timed = group.iter().filter_map(|l| Some((*l, time(l)?)));
     let best = timed.clone().min_by(|a, b| a.1.total_cmp(&b.1))?.0;

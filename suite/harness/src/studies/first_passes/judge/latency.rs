@@ -256,6 +256,17 @@ impl Latency {
         }
     }
 
+    /// The median of each pass over the processes, in ms: of those whose core was not slowed, where there are
+    /// any.
+    pub fn typical_passes(&self) -> Vec<f64> {
+        let typical = (0..self.passes).filter_map(|n| {
+            let processes = self.processes.iter();
+            let undisturbed = median(processes.clone().filter_map(|p| p.pass(n + 1)));
+            undisturbed.or_else(|| median(processes.filter_map(|p| p.times.get(n).copied())))
+        });
+        typical.collect()
+    }
+
     /// The class in words, with how many processes bear it out.
     pub fn class(&self) -> String {
         match &self.joint {

@@ -5,11 +5,14 @@ use firstpass_statistics::bootstrap::Estimate;
 use plotters::prelude::*;
 
 use crate::{
-    page::plots::{
-        Legend, MARGIN, Mark,
-        axis::Axis,
-        canvas::{Anchor, Canvas, INK, LINE, TOP, WIDTH, svg},
-        grid, spread, tick_mark, with_threads,
+    page::{
+        numbers::milliseconds,
+        plots::{
+            Legend, MARGIN, Mark,
+            axis::Axis,
+            canvas::{Anchor, Canvas, INK, LINE, TOP, WIDTH, svg},
+            grid, spread, tick_mark, with_threads,
+        },
     },
     studies::first_passes::{judge::latency::Latency, plots::Engine},
 };
@@ -126,6 +129,8 @@ fn strip(canvas: &Canvas, x: &Axis, top: f64, colour: RGBColor, latency: &Latenc
         if let Some(Estimate { median, .. }) = latency.pass.get(&(n + 1)) {
             let at = x.at(*median);
             canvas.line(&[(at, lane), (at, lane + LANE)], colour.to_rgba(), 3.5)?;
+            let value = format!("pass {}: {} ms", n + 1, milliseconds(*median));
+            canvas.hint_in((at - 4.0, lane), (at + 4.0, lane + LANE), &value);
         }
     }
     if let Some(steady) = &latency.steady {

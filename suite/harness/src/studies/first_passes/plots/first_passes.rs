@@ -1,12 +1,12 @@
 //! The times of all passes, from the first one into the steady state.
 
 use anyhow::Result;
-use firstpass_statistics::{joint::Joint, median};
+use firstpass_statistics::joint::Joint;
 use plotters::prelude::*;
 
 use crate::{
     page::{
-        numbers::times,
+        numbers::{milliseconds, times},
         plots::{
             Legend, MARGIN,
             axis::Axis,
@@ -23,6 +23,9 @@ const LINES: usize = 15;
 
 /// So many passes have a dot: those that a reader asks for.
 const DOTS: usize = 5;
+
+/// So many passes say their time where the mouse is.
+const HINTS: usize = 20;
 
 /// How dark the line is where the level changes.
 const CHANGE_OPACITY: f64 = 0.85;
@@ -203,16 +206,19 @@ impl Panel<'_> {
             let line = place.line(&process.times);
             canvas.line(&line, colour.mix(0.25), 1.0)?;
         }
-        let medians: Vec<f64> = (0..self.latency.passes)
-            .filter_map(|n| {
-                let processes = self.latency.processes.iter();
-                let undisturbed = median(processes.clone().filter_map(|p| p.pass(n + 1)));
-                undisturbed.or_else(|| median(processes.filter_map(|p| p.times.get(n).copied())))
-            })
-            .collect();
+        let medians = self.latency.typical_passes();
         canvas.line(&place.line(&medians), colour.to_rgba(), 2.5)?;
         for (n, time) in medians.iter().take(DOTS).enumerate() {
             canvas.dot(place.point(n, *time), 4.0, colour.to_rgba())?;
+        }
+        for (n, time) in medians.iter().enumerate().take(HINTS) {
+            let value = format!(
+                "{}, pass {}: {} ms",
+                self.engine.row.label,
+                n + 1,
+                milliseconds(*time)
+            );
+            canvas.hint(place.point(n, *time), 6.0, &value);
         }
         self.draw_steady(canvas, place)
     }
@@ -323,7 +329,9 @@ mod tests {
     fn a_panel_shows_processes_median_band_and_change_points() {
         let rows = [row("one", [warming(5)]), row("two", [warming(20)])];
         let svg = drawn(draw, &rows);
-        assert_eq!(count(&svg, "<circle"), 2 * DOTS);
+        let passes = rows[0].latency[&1].passes.min(HINTS);
+        assert_eq!(count(&svg, "<title>"), 2 * passes);
+        assert_eq!(count(&svg, "<circle"), 2 * (DOTS + passes));
         // The two steady bands, and the mark in the legend.
         assert_eq!(count(&svg, "<rect"), 3);
         // In each panel after pass 1 and after pass 2.

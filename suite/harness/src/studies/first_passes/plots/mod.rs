@@ -1,7 +1,9 @@
-//! The plots of one model: its first passes, their distribution, and the phases before them.
+//! The plots of one model: the first passes of all engines, those of each, their distribution, and the phases
+//! before them.
 
 pub mod first_pass_distribution;
 pub mod first_passes;
+pub mod overview;
 pub mod phases;
 
 use std::{
@@ -22,18 +24,24 @@ use crate::{
 /// What a plot shows of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plot {
+    Overview,
     FirstPasses,
     FirstPassDistribution,
     Phases,
 }
 
 impl Plot {
-    pub(crate) const ALL: [Self; 3] =
-        [Self::FirstPasses, Self::FirstPassDistribution, Self::Phases];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Overview,
+        Self::FirstPasses,
+        Self::FirstPassDistribution,
+        Self::Phases,
+    ];
 
     /// How its files are named.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Overview => "overview",
             Self::FirstPasses => "first-passes",
             Self::FirstPassDistribution => "first-pass-distribution",
             Self::Phases => "phases",
@@ -43,6 +51,7 @@ impl Plot {
     /// What it shows, for who does not see it.
     pub(crate) fn description(self, model: &ModelDescription) -> String {
         let what = match self {
+            Self::Overview => "time of the first passes of every engine",
             Self::FirstPasses => "time of each pass",
             Self::FirstPassDistribution => "passes 1 and 2 of all processes",
             Self::Phases => "time until the steady state, by phases,",
@@ -65,6 +74,7 @@ impl Plot {
             })
             .collect();
         match self {
+            Self::Overview => overview::draw(&model.title, &engines),
             Self::FirstPasses => first_passes::draw(&model.title, &engines),
             Self::FirstPassDistribution => first_pass_distribution::draw(&model.title, &engines),
             Self::Phases => phases::draw(&model.title, &engines),

@@ -266,6 +266,8 @@ impl Bar {
             // One that is too short to be seen is left out.
             if to.0 - from.0 >= 0.25 {
                 canvas.rectangle(from, to, colour.to_rgba())?;
+                let value = format!("{}, {phase}: {} ms", self.label, milliseconds(*time));
+                canvas.hint_in(from, to, &value);
             }
         }
         let end = (x.at(self.total) + 6.0, middle);

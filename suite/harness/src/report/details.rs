@@ -1,11 +1,10 @@
-//! The report as markdown: the verdict first, then tables and plots, then where it all comes from.
+//! The pages behind the first one that every record has: about time, outputs, and trust.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
 use firstpass_probe::{ErrorKind, Format};
 use firstpass_statistics::{Spread, bootstrap::Estimate};
 use firstpass_trial::{
@@ -24,9 +23,8 @@ use crate::{
         table::Table,
     },
     record::RunSettings,
-    report::{picture_path, plot_path},
+    report::picture_path,
     studies::{
-        Chapter,
         first_passes::{
             analysis::{Analysis, Row, label},
             picture::pictured_model,
@@ -39,65 +37,38 @@ use crate::{
     },
 };
 
-/// The sections of studies that belong to a chapter, in their order.
-fn of_chapter(studies: &[(Chapter, String)], chapter: Chapter) -> impl Iterator<Item = String> {
-    let sections = studies.iter().filter(move |(place, _)| *place == chapter);
-    sections.map(|(_, text)| text.clone())
-}
-
-pub(crate) fn render(
-    workspace: &Workspace,
-    analysis: &Analysis,
-    studies: &[(Chapter, String)],
-    files: &BTreeMap<PathBuf, Vec<u8>>,
-) -> Result<String> {
-    let mut sections = vec![verdict_section(analysis)];
-    sections.push("## Summary".into());
+/// The details about time.
+pub(crate) fn first_passes(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let mut sections = Vec::from_iter(latency::disturbed(analysis));
+    sections.extend(verdict::of_time(analysis));
+    sections.extend(verdict::still_open(analysis));
     for model in analysis.models() {
         sections.push(model_summary(analysis, model, files));
     }
-    sections.push(agreement_section(analysis));
-    sections.extend(of_chapter(studies, Chapter::Agreement));
-    sections.extend(detection_section(analysis, files));
     sections.extend(latency::sections(analysis, files));
-    sections.extend(of_chapter(studies, Chapter::Time));
+    sections.join("\n\n")
+}
+
+/// The details about outputs.
+pub(crate) fn agreement(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let mut sections = verdict::of_agreement(analysis);
+    sections.push(agreement_section(analysis));
+    sections.extend(detection_section(analysis, files));
     sections.push(repeatability_section(analysis));
     sections.push(arithmetic_section(analysis));
+    sections.join("\n\n")
+}
+
+/// The details about noise, what failed, and where the figures come from.
+/// Also the answer to whether they can be trusted.
+pub(crate) fn trust(workspace: &Workspace, analysis: &Analysis) -> (String, String) {
+    let mut sections = Vec::from_iter(findings_section(analysis));
     sections.extend(incident_section(analysis));
+    let (answer, of_noise) = latency::trust(analysis);
+    sections.extend(of_noise);
     sections.push(provenance_section(workspace, analysis));
-    Ok(sections.join("\n\n"))
+    (answer, sections.join("\n\n"))
 }
-
-/// What the README of the project shows: the verdict on one model, its table and its plot, whose
-/// path begins with `prefix`.
-pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> String {
-    let Some(model) = pictured_model(analysis).or(analysis.models().first()) else {
-        return String::new();
-    };
-    let position = analysis.models().iter().position(|m| m.name == model.name);
-    let verdict = position.and_then(|p| verdict::paragraphs(analysis).into_iter().nth(p));
-    let plot = prefix.join(plot_path(Plot::FirstPasses, &model.name));
-    [
-        verdict.unwrap_or_default(),
-        summary_table(analysis, model).markdown(),
-        image(&plot, &Plot::FirstPasses.description(model)),
-    ]
-    .join("\n\n")
-}
-
-fn verdict_section(analysis: &Analysis) -> String {
-    let mut parts = vec![
-        "## Verdict".to_owned(),
-        markdown::lines(&verdict::health(analysis)),
-    ];
-    let hint = analysis.only_made_up_inputs_failed();
-    parts.splice(1..1, hint.map(|hint| markdown::text(&hint)));
-    parts.extend(latency::disturbed(analysis));
-    parts.extend(verdict::paragraphs(analysis));
-    parts.extend(verdict::still_open(analysis));
-    parts.join("\n\n")
-}
-
 /// One row for each engine and number of threads.
 pub(crate) fn summary_table(analysis: &Analysis, model: &ModelDescription) -> Table {
     Table::new(summary_header(analysis, model)).rows(summary_rows(analysis, model))
@@ -698,6 +669,16 @@ fn arithmetic_section(analysis: &Analysis) -> String {
         .markdown(),
         sources.join("\n")
     )
+}
+
+/// Everything that was found to be wrong.
+fn findings_section(analysis: &Analysis) -> Option<String> {
+    let findings = analysis.findings();
+    let lines: Vec<String> = findings
+        .iter()
+        .map(|finding| format!("- ⚠ {}", markdown::text(&finding.text)))
+        .collect();
+    (!lines.is_empty()).then(|| format!("## What was found to be wrong\n\n{}", lines.join("\n")))
 }
 
 fn incident_section(analysis: &Analysis) -> Option<String> {

@@ -1,0 +1,125 @@
+//! The templates in which the prose of pages is written: the files of `templates/`, in minijinja.
+//!
+//! What a template prints is data and is escaped for where it goes, which the name of the template says:
+//! `.md.j2` for a page of markdown, `.txt.j2` for a terminal. Tables and other pieces of markdown are marked
+//! as such by [`markdown`] and stay as they are. Filters say numbers in the words of every page.
+
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result};
+use include_dir::{Dir, include_dir};
+use minijinja::{
+    AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value, value::ValueKind,
+};
+use serde::Serialize;
+
+use crate::page::{
+    self,
+    numbers::{counted, duration, list, milliseconds, times},
+};
+
+static FILES: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates");
+
+const MARKDOWN: &str = "markdown";
+const TERMINAL: &str = "terminal";
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
+
+/// Renders the template of this name.
+///
+/// # Errors
+/// Fails where there is no such template, and where it asks for something that the data does not have; the
+/// message names the file and the line.
+pub(crate) fn render(name: &str, data: impl Serialize) -> Result<String> {
+    let template = ENVIRONMENT.get_template(name);
+    let rendered = template.and_then(|template| template.render(data));
+    rendered.with_context(|| format!("cannot render {name}"))
+}
+
+/// A piece of markdown that a template prints as it is.
+pub(crate) fn markdown(text: impl Into<String>) -> Value {
+    Value::from_safe_string(text.into())
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_loader(|name| {
+        let file = FILES.get_file(name).and_then(|file| file.contents_utf8());
+        Ok(file.map(str::to_owned))
+    });
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_keep_trailing_newline(true);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_auto_escape_callback(|name| {
+        if name.ends_with(".md.j2") {
+            AutoEscape::Custom(MARKDOWN)
+        } else if name.ends_with(".txt.j2") {
+            AutoEscape::Custom(TERMINAL)
+        } else {
+            AutoEscape::Html
+        }
+    });
+    environment.set_formatter(escaped);
+    environment.add_filter("ms", milliseconds);
+    environment.add_filter("times", times);
+    environment.add_filter("percent", |share: f64| format!("{:.0} %", 100.0 * share));
+    environment.add_filter("listed", |items: Vec<String>| list(&items));
+    environment.add_filter("counted", |n: usize, one: &str| counted(n, one));
+    environment.add_filter("duration", duration);
+    environment
+}
+
+/// Writes a value, escaped for where the template goes.
+fn escaped(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
+    let is_text = value.kind() == ValueKind::String && !value.is_safe();
+    let text = value.to_string();
+    let text = match state.auto_escape() {
+        _ if !is_text => text,
+        AutoEscape::Custom(MARKDOWN) => page::markdown::text(&text),
+        AutoEscape::Custom(TERMINAL) => page::terminal::text(&text).into_owned(),
+        _ => return minijinja::escape_formatter(out, state, value),
+    };
+    out.write_str(&text).map_err(Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(name: &str, text: &str, data: Value) -> Result<String, Error> {
+        ENVIRONMENT.render_named_str(name, text, data)
+    }
+
+    #[test]
+    fn names_are_escaped_for_where_they_go_and_markdown_stays() -> Result<(), Error> {
+        let data = minijinja::context! { name => "<b>|x\u{1b}[31m", table => markdown("| a |") };
+        let page = rendered("x.md.j2", "{{ name }} {{ table }}", data.clone())?;
+        assert!(!page.contains("<b>") && !page.contains('\u{1b}'), "{page}");
+        assert!(page.ends_with("| a |"), "{page}");
+        let terminal = rendered("x.txt.j2", "{{ name }}", data)?;
+        assert!(terminal.starts_with("<b>|x") && !terminal.contains('\u{1b}'));
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_have_the_words_of_every_page() -> Result<(), Error> {
+        let data =
+            minijinja::context! { ms => 10.71, ratio => 2.14, names => ["a", "b", "c"], n => 1 };
+        let text = "{{ ms|ms }} {{ ratio|times }} {{ names|listed }} {{ n|counted('process') }} \
+                    {{ (n + 1)|counted('process') }} {{ (n + 1)|counted('pass') }} {{ 2|counted('thread') }}";
+        let page = rendered("x.md.j2", text, data)?;
+        assert_eq!(
+            page,
+            "10.7 2.14× a, b and c 1 process 2 processes 2 passes 2 threads"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_with_its_line() {
+        let error = rendered("x.md.j2", "a\n{{ nothing }}", Value::UNDEFINED).err();
+        assert!(error.is_some_and(|e| e.line() == Some(2)));
+        assert!(render("no-such-page.md.j2", ()).is_err());
+    }
+}

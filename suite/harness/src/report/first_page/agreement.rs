@@ -1,0 +1,152 @@
+//! Whether the engines give the same answers.
+
+use std::collections::BTreeMap;
+
+use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
+use serde::Serialize;
+
+use crate::studies::first_passes::{
+    analysis::{Analysis, Row},
+    verdict,
+};
+
+/// Whether the engines agree with the reference, and with each other in what they find.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    /// Whose outputs the engines are compared with; `None` where there are none.
+    pub reference: Option<String>,
+    /// What stands in for golden outputs, and how sure that is.
+    explanation: Option<String>,
+    /// Engines that give the very integers of the reference.
+    exact: Vec<String>,
+    /// Engines that agree up to the rounding of f32.
+    rounded: Vec<String>,
+    /// Differences of a known cause, the largest first.
+    declared: Vec<Declared>,
+    /// Engines that differ, and how.
+    differing: Vec<Difference>,
+    faces: Option<Faces>,
+}
+
+/// Engines that differ by the same known cause.
+#[derive(Debug, Serialize)]
+struct Declared {
+    labels: Vec<String>,
+    cause: String,
+    /// The largest difference, in quantization steps.
+    steps: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Difference {
+    label: String,
+    how: String,
+}
+
+/// The faces that a detector finds, against those of the reference.
+#[derive(Debug, Serialize)]
+struct Faces {
+    /// The faces of the reference.
+    all: usize,
+    /// Engines that find exactly these.
+    same: Vec<String>,
+    /// Engines that find others.
+    other: Vec<OtherFaces>,
+}
+
+#[derive(Debug, Serialize)]
+struct OtherFaces {
+    labels: Vec<String>,
+    missed: usize,
+    extra: usize,
+}
+
+pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
+    let rows = analysis.rows(model);
+    let with = |wanted: fn(&ExpectationVerdict) -> bool| {
+        let found = rows
+            .iter()
+            .filter(|r| r.verdict.as_ref().is_some_and(wanted));
+        found.map(|row| row.label.clone()).collect::<Vec<_>>()
+    };
+    let mut declared: BTreeMap<&str, (Vec<String>, u64)> = BTreeMap::new();
+    let mut differing = Vec::new();
+    for row in rows {
+        match &row.verdict {
+            Some(ExpectationVerdict::Declared { name, .. }) => {
+                let (labels, most) = declared.entry(name).or_default();
+                labels.push(row.label.clone());
+                *most = (*most).max(steps(row));
+            }
+            Some(
+                ExpectationVerdict::Differs(how)
+                | ExpectationVerdict::Unexpected(how)
+                | ExpectationVerdict::Undecided(how),
+            ) if !how.is_empty() => {
+                differing.push(Difference {
+                    label: row.label.clone(),
+                    how: how.join("; "),
+                });
+            }
+            _ => {}
+        }
+    }
+    let mut declared: Vec<Declared> = declared
+        .into_iter()
+        .map(|(cause, (labels, steps))| Declared {
+            labels,
+            cause: cause.into(),
+            steps,
+        })
+        .collect();
+    declared.sort_by_key(|d| std::cmp::Reverse(d.steps));
+    Answer {
+        reference: analysis.reference(model),
+        explanation: verdict::compared_with(analysis, model),
+        exact: with(|v| *v == ExpectationVerdict::Exact),
+        rounded: with(|v| *v == ExpectationVerdict::FloatRounding),
+        declared,
+        differing,
+        faces: faces(rows),
+    }
+}
+
+/// The largest difference of a row, in quantization steps.
+fn steps(row: &Row) -> u64 {
+    let steps = row.agreement.iter().flatten();
+    steps
+        .filter_map(|a| Some(a.steps.as_ref()?.max))
+        .max()
+        .unwrap_or(0)
+}
+
+fn faces(rows: &[Row]) -> Option<Faces> {
+    let mut same = Vec::new();
+    let mut other: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
+    let mut all = 0;
+    for row in rows {
+        let Some(found) = &row.golden_faces else {
+            continue;
+        };
+        all = all.max(found.matched + found.missed);
+        if found.same_faces() {
+            same.push(row.label.clone());
+        } else {
+            let labels = other.entry((found.missed, found.extra)).or_default();
+            labels.push(row.label.clone());
+        }
+    }
+    let is_known = !same.is_empty() || !other.is_empty();
+    is_known.then(|| Faces {
+        all,
+        same,
+        other: other
+            .into_iter()
+            .map(|((missed, extra), labels)| OtherFaces {
+                labels,
+                missed,
+                extra,
+            })
+            .collect(),
+    })
+}

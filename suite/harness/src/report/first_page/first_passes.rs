@@ -1,0 +1,124 @@
+//! Whose first passes are slow, and which setting ends that.
+
+use firstpass_statistics::comparison::Verdict;
+use firstpass_trial::model::ModelDescription;
+use serde::Serialize;
+
+use super::{fewest_threads, timed, typical};
+use crate::{
+    page::numbers::setting,
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        judge::{
+            first_pass::{FirstPass, FirstPassVerdict},
+            latency::{Figure, Latency},
+        },
+        words,
+    },
+};
+
+/// The engines by what is known of their first pass.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    /// Slow ones, the slowest first.
+    pub slow: Vec<Slow>,
+    pub not_slow: Vec<String>,
+    pub open: Vec<Open>,
+}
+
+/// An engine whose first pass is slow.
+#[derive(Debug, Serialize)]
+pub(super) struct Slow {
+    pub label: String,
+    /// Pass 1 over the steady time, with a 95 % interval.
+    pub ratio: f64,
+    pub low: f64,
+    pub high: f64,
+    pub first_ms: f64,
+    /// Pass 2, where it is slow as well.
+    pub second_ms: Option<f64>,
+    pub steady_ms: f64,
+    pub cure: Option<Cure>,
+}
+
+/// Settings that make pass 1 faster.
+#[derive(Debug, Serialize)]
+pub(super) struct Cure {
+    pub setting: String,
+    pub first_ms: f64,
+    /// Pass 1 with the settings over the steady time with them, where that is known.
+    pub over_steady: Option<f64>,
+    /// Whether pass 1 is still slow.
+    pub still_slow: bool,
+}
+
+/// An engine of which it is not decided whether its first pass is slow.
+#[derive(Debug, Serialize)]
+pub(super) struct Open {
+    pub label: String,
+    pub low: f64,
+    pub high: f64,
+    pub outlook: String,
+}
+
+pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
+    let rows = analysis.rows(model);
+    let threads = fewest_threads(rows);
+    let mut answer = Answer {
+        slow: Vec::new(),
+        not_slow: Vec::new(),
+        open: Vec::new(),
+    };
+    for (row, latency) in timed(rows, threads) {
+        let Some(first) = latency.first_over_steady else {
+            continue;
+        };
+        match first.verdict() {
+            FirstPassVerdict::NotSlow => answer.not_slow.push(row.label.clone()),
+            FirstPassVerdict::Open => answer.open.push(Open {
+                label: row.label.clone(),
+                low: first.interval().0,
+                high: first.interval().1,
+                outlook: words::outlook([&first.0]),
+            }),
+            FirstPassVerdict::Slow => {
+                answer.slow.extend(slow(analysis, row, latency, &first));
+            }
+        }
+    }
+    answer.slow.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
+    answer
+}
+
+fn slow(analysis: &Analysis, row: &Row, latency: &Latency, first: &FirstPass) -> Option<Slow> {
+    let second = latency.second_over_steady;
+    let second = second.filter(|s| s.verdict() == FirstPassVerdict::Slow);
+    Some(Slow {
+        label: row.label.clone(),
+        ratio: first.ratio(),
+        low: first.interval().0,
+        high: first.interval().1,
+        first_ms: typical(latency.by_round(Figure::FirstPass))?,
+        second_ms: second.and_then(|_| typical(latency.by_round(Figure::SecondPass))),
+        steady_ms: typical(latency.by_round(Figure::Steady))?,
+        cure: cure(analysis, row, latency),
+    })
+}
+
+/// The tuned settings, where they were measured and are claimed to make pass 1 faster.
+fn cure(analysis: &Analysis, row: &Row, default: &Latency) -> Option<Cure> {
+    let tuned = row.tuned.get(&default.cell.threads())?;
+    let compared = analysis
+        .comparisons
+        .get(&tuned.cell, &default.cell, Figure::FirstPass)?;
+    if compared.verdict != Verdict::Faster {
+        return None;
+    }
+    let over_steady = tuned.first_over_steady;
+    Some(Cure {
+        setting: setting(&tuned.cell.knobs),
+        first_ms: typical(tuned.by_round(Figure::FirstPass))?,
+        over_steady: over_steady.map(|first| first.ratio()),
+        still_slow: over_steady.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow),
+    })
+}

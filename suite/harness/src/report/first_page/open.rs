@@ -1,0 +1,69 @@
+//! What this run could not decide, and how much longer that would take.
+
+use std::collections::BTreeMap;
+
+use firstpass_statistics::median;
+use firstpass_trial::observation::Cell;
+use serde::Serialize;
+
+use crate::studies::first_passes::{
+    analysis::Analysis,
+    judge::{
+        headlines::{Answer, headlines},
+        latency::Latency,
+    },
+};
+
+/// The questions of a run: who is fastest, whose pass 1 is slow, whether tuned settings help.
+#[derive(Debug, Serialize)]
+pub(super) struct Open {
+    all: usize,
+    open: usize,
+    /// Open questions that more measuring would answer, and how many seconds that would take.
+    answerable: usize,
+    seconds: f64,
+}
+
+/// `None` where nothing was asked.
+pub(super) fn open(analysis: &Analysis) -> Option<Open> {
+    let latencies: Vec<Latency> = analysis
+        .rows
+        .values()
+        .flatten()
+        .flat_map(|row| row.latency.values().chain(row.tuned.values()).cloned())
+        .collect();
+    let headlines = headlines(&latencies, &analysis.comparisons);
+    let seconds_a_round: BTreeMap<&Cell, f64> = latencies
+        .iter()
+        .filter_map(|l| {
+            Some((
+                &l.cell,
+                median(l.processes.iter().map(|p| p.wall_ms))? / 1000.0,
+            ))
+        })
+        .collect();
+    let done = |cell: &Cell| {
+        let latency = latencies.iter().find(|l| l.cell == *cell);
+        latency.map_or(0, |l| l.processes.len())
+    };
+    let open: Vec<Option<f64>> = headlines
+        .values()
+        .filter_map(|answer| match answer {
+            Answer::Open { cells, rounds } => Some(rounds.map(|rounds| {
+                let cost = |cell: &Cell| {
+                    let more = rounds.saturating_sub(done(cell)) as f64;
+                    more * seconds_a_round.get(cell).copied().unwrap_or(0.0)
+                };
+                cells.iter().map(cost).sum()
+            })),
+            _ => None,
+        })
+        .collect();
+    let told: Vec<f64> = open.iter().flatten().copied().collect();
+    (!headlines.is_empty()).then(|| Open {
+        all: headlines.len(),
+        open: open.len(),
+        answerable: told.len(),
+        seconds: told.iter().sum(),
+    })
+}

@@ -1,0 +1,182 @@
+//! Which engine to ship.
+
+use firstpass_statistics::comparison::Verdict;
+use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
+use serde::Serialize;
+
+use super::{timed, typical};
+use crate::studies::first_passes::{
+    analysis::{Analysis, Row},
+    judge::{
+        headlines::{Answer, fastest},
+        latency::{Figure, LEAST_PASSES, Latency},
+    },
+    words,
+};
+
+/// The engines that are fastest among those whose outputs can be used.
+#[derive(Debug, Serialize)]
+pub(super) struct Ship {
+    /// No difference that matters was found between these; several are in the order of their times.
+    pub fastest: Vec<Engine>,
+    /// Whether no other engine with usable outputs was timed.
+    pub is_alone: bool,
+    /// The first engine that is slower.
+    pub next: Option<Rival>,
+    /// Engines of which it is not decided yet whether they are slower.
+    pub open: Vec<Rival>,
+    /// The first engine to answer after its process starts, where that is decided.
+    pub first_to_answer: Option<Engine>,
+    /// Whether engines differ and nothing says who is right.
+    pub is_undecided: bool,
+    /// Engines whose outputs cannot be used, and why.
+    pub unfit: Vec<Unfit>,
+    /// The fastest engine whose timed code its users get, where the fastest one is this project's own.
+    pub published: Option<Engine>,
+}
+
+/// An engine with the figure that it is judged by.
+#[derive(Debug, Serialize)]
+pub(super) struct Engine {
+    pub label: String,
+    pub ms: f64,
+}
+
+/// An engine beside the fastest one.
+#[derive(Debug, Serialize)]
+pub(super) struct Rival {
+    pub label: String,
+    pub ms: f64,
+    /// Its time over that of the fastest, with a 95 % interval.
+    pub ratio: f64,
+    pub low: f64,
+    pub high: f64,
+    /// What it would take to decide.
+    pub outlook: String,
+}
+
+/// An engine that gives no outputs that can be used.
+#[derive(Debug, Serialize)]
+pub(super) struct Unfit {
+    pub label: String,
+    pub why: String,
+}
+
+/// Which engine to ship for a model; `None` where no engine with outputs was timed.
+pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize) -> Option<Ship> {
+    let rows = analysis.rows(model);
+    let unfit: Vec<Unfit> = rows
+        .iter()
+        .filter_map(|row| {
+            Some(Unfit {
+                label: row.label.clone(),
+                why: unfit(row)?,
+            })
+        })
+        .collect();
+    let fit: Vec<(&Row, &Latency)> = timed(rows, threads)
+        .filter(|(row, latency)| {
+            let is_fit = unfit.iter().all(|u| u.label != row.label);
+            is_fit && latency.passes >= LEAST_PASSES
+        })
+        .collect();
+    let ranked = ranked(&fit, Figure::Steady);
+    let (best, _, _) = *ranked.first()?;
+    let group: Vec<&Latency> = fit.iter().map(|(_, latency)| *latency).collect();
+    let alike = match fastest(&group, &analysis.comparisons, Figure::Steady) {
+        Some(Answer::Fastest(cells)) => Some(cells),
+        _ => None,
+    };
+    let mut ship = Ship {
+        fastest: vec![engine(&ranked[0])],
+        is_alone: ranked.len() == 1,
+        next: None,
+        open: Vec::new(),
+        first_to_answer: first_to_answer(analysis, &fit),
+        is_undecided: fit.iter().any(|(row, _)| {
+            matches!(&row.verdict, Some(ExpectationVerdict::Undecided(how)) if !how.is_empty())
+        }),
+        unfit,
+        published: None,
+    };
+    for &(row, latency, ms) in &ranked[1..] {
+        let compared = analysis
+            .comparisons
+            .get(&latency.cell, &ranked[0].1.cell, Figure::Steady);
+        let Some(compared) = compared else { continue };
+        let rival = || Rival {
+            label: row.label.clone(),
+            ms,
+            ratio: compared.ratio,
+            low: compared.interval.0,
+            high: compared.interval.1,
+            outlook: words::outlook([&compared]),
+        };
+        match compared.verdict {
+            Verdict::NoDifference => ship.fastest.push(engine(&(row, latency, ms))),
+            Verdict::Slower if ship.next.is_none() => ship.next = Some(rival()),
+            Verdict::Slower => {}
+            _ => ship.open.push(rival()),
+        }
+    }
+    // A row that is claimed to be slower within rounds is not the fastest, whatever its median.
+    let is_told = alike.is_some_and(|cells| cells.contains(&ranked[0].1.cell));
+    if ranked.len() > 1 && !is_told && ship.open.is_empty() {
+        return None;
+    }
+    let is_own = |row: &Row| {
+        let known = analysis.known.get(&row.cell.backend);
+        known.is_some_and(|known| known.of_this_project)
+    };
+    if is_own(best) {
+        let published = ranked.iter().find(|(row, ..)| !is_own(row));
+        ship.published = published.map(engine);
+    }
+    Some(ship)
+}
+
+type Ranked<'a> = (&'a Row, &'a Latency, f64);
+
+fn engine((row, _, ms): &Ranked) -> Engine {
+    Engine {
+        label: row.label.clone(),
+        ms: *ms,
+    }
+}
+
+fn ranked<'a>(fit: &[(&'a Row, &'a Latency)], figure: Figure) -> Vec<Ranked<'a>> {
+    let timed = fit.iter().filter_map(|(row, latency)| {
+        let time = typical(latency.by_round(figure))?;
+        Some((*row, *latency, time))
+    });
+    let mut ranked: Vec<Ranked> = timed.collect();
+    ranked.sort_by(|a, b| a.2.total_cmp(&b.2));
+    ranked
+}
+
+fn first_to_answer(analysis: &Analysis, fit: &[(&Row, &Latency)]) -> Option<Engine> {
+    let group: Vec<&Latency> = fit.iter().map(|(_, latency)| *latency).collect();
+    let Some(Answer::Fastest(cells)) = fastest(&group, &analysis.comparisons, Figure::ColdStart)
+    else {
+        return None;
+    };
+    let ranked = ranked(fit, Figure::ColdStart);
+    let first = ranked.iter().find(|(_, l, _)| cells.contains(&l.cell))?;
+    (cells.len() == 1).then(|| engine(first))
+}
+
+/// Why the outputs of an engine cannot be used; `None` where they can.
+fn unfit(row: &Row) -> Option<String> {
+    if row.outputs.is_none() {
+        return Some("it gave no outputs".into());
+    }
+    if !row.not_finite.is_empty() {
+        return Some(row.not_finite.join("; "));
+    }
+    match row.verdict.as_ref()? {
+        ExpectationVerdict::Unexpected(how) | ExpectationVerdict::Differs(how) => {
+            Some(how.join("; "))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,178 @@
+//! The committed pages keep what they promise a reader: the first page fits two screens, no sentence is
+//! endless, and every page is found from the first one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use firstpass_harness::page::slug;
+use firstpass_trial::workspace::Workspace;
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+/// Limits of the first page.
+const LINES: usize = 120;
+const BYTES: usize = 16 * 1024;
+const COLUMNS: usize = 100;
+
+/// The words of the longest sentence of the first page.
+const WORDS: usize = 40;
+
+/// The pages of a folder, by file name.
+fn pages(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut pages = BTreeMap::new();
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "md") {
+            let name = path.file_name().context("a file has a name")?;
+            let text = std::fs::read_to_string(&path)?;
+            pages.insert(name.to_string_lossy().into_owned(), text);
+        }
+    }
+    Ok(pages)
+}
+
+fn reports() -> Result<PathBuf> {
+    Ok(Workspace::find()?.reports())
+}
+
+/// Paragraphs and entries of lists, without tables, code and folded parts.
+fn paragraphs(page: &str) -> Vec<String> {
+    let mut paragraphs = Vec::new();
+    let mut current = String::new();
+    let mut in_table = false;
+    for event in Parser::new_ext(page, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::Table(_)) => in_table = true,
+            Event::End(TagEnd::Table) => {
+                in_table = false;
+                current.clear();
+            }
+            Event::Text(text) | Event::Code(text) if !in_table => current.push_str(&text),
+            Event::SoftBreak => current.push(' '),
+            Event::End(TagEnd::Paragraph | TagEnd::Item | TagEnd::Heading(_)) => {
+                paragraphs.push(std::mem::take(&mut current));
+            }
+            _ => {}
+        }
+    }
+    paragraphs
+}
+
+/// Sentences end with a point, a colon or a question mark before a space.
+fn sentences(paragraph: &str) -> Vec<String> {
+    let mut sentences = vec![String::new()];
+    for word in paragraph.split_whitespace() {
+        if let Some(last) = sentences.last_mut() {
+            last.push_str(word);
+            last.push(' ');
+        }
+        if word.ends_with(['.', '?', ':', ';']) {
+            sentences.push(String::new());
+        }
+    }
+    sentences
+}
+
+#[test]
+fn the_first_page_fits_two_screens() -> Result<()> {
+    let page = std::fs::read_to_string(reports()?.join("README.md"))?;
+    assert!(
+        page.lines().count() <= LINES,
+        "{} lines",
+        page.lines().count()
+    );
+    assert!(page.len() <= BYTES, "{} bytes", page.len());
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        assert!(
+            row.chars().count() <= COLUMNS,
+            "{} columns: {row}",
+            row.chars().count()
+        );
+    }
+    for paragraph in paragraphs(&page) {
+        for sentence in sentences(&paragraph) {
+            let words = sentence.split_whitespace().count();
+            assert!(words <= WORDS, "{words} words: {sentence}");
+        }
+    }
+    Ok(())
+}
+
+/// The links of a page: file, which is empty for the page itself, and fragment.
+fn links(page: &str) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    for event in Parser::new_ext(page, Options::ENABLE_TABLES) {
+        if let Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) = event
+            && !dest_url.contains("://")
+        {
+            let (file, fragment) = dest_url.split_once('#').unwrap_or((&dest_url, ""));
+            links.push((file.to_owned(), fragment.to_owned()));
+        }
+    }
+    links
+}
+
+fn headings(page: &str) -> BTreeSet<String> {
+    let mut headings = BTreeSet::new();
+    let mut current = None;
+    for event in Parser::new(page) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => current = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => headings.extend(current.take().map(|h| slug(&h))),
+            Event::Text(text) | Event::Code(text) => {
+                if let Some(heading) = &mut current {
+                    heading.push_str(&text);
+                }
+            }
+            _ => {}
+        }
+    }
+    headings
+}
+
+#[test]
+fn every_link_leads_somewhere_and_every_page_is_found_from_the_first() -> Result<()> {
+    let folder = reports()?;
+    let pages = pages(&folder)?;
+    let mut found = BTreeSet::from(["README.md".to_owned()]);
+    let mut next = vec!["README.md".to_owned()];
+    while let Some(name) = next.pop() {
+        for (file, fragment) in links(&pages[&name]) {
+            let target = if file.is_empty() { &name } else { &file };
+            let path = folder.join(target.replace("%20", " "));
+            assert!(
+                path.exists(),
+                "{name} links to {target}, which is not there"
+            );
+            if let Some(page) = pages.get(target) {
+                let known = fragment.is_empty() || headings(page).contains(&fragment);
+                assert!(
+                    known,
+                    "{name} links to {target}#{fragment}: no such heading"
+                );
+                if found.insert(target.clone()) {
+                    next.push(target.clone());
+                }
+            }
+        }
+    }
+    let lost: Vec<&String> = pages.keys().filter(|name| !found.contains(*name)).collect();
+    assert!(lost.is_empty(), "no link leads to {lost:?}");
+    Ok(())
+}
+
+#[test]
+fn a_page_behind_the_first_begins_with_its_answer() -> Result<()> {
+    for (name, text) in pages(&reports()?)? {
+        if name == "README.md" {
+            continue;
+        }
+        let second = text.split("\n\n").nth(1).unwrap_or_default();
+        let is_words =
+            second.starts_with(|c: char| c.is_alphanumeric() || "*\u{201c}<_[".contains(c));
+        assert!(is_words, "{name} begins with {second}");
+    }
+    Ok(())
+}
