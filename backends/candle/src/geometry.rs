@@ -160,12 +160,6 @@ impl Window {
         self.vertical.is_pointwise() && self.horizontal.is_pointwise()
     }
 
-    /// The span of both axes where they are equal and padded alike on both sides.
-    pub fn symmetric(&self) -> Option<Span> {
-        let span = self.vertical;
-        (span == self.horizontal && span.before == span.after).then_some(span)
-    }
-
     pub fn taps(&self) -> usize {
         self.vertical.kernel * self.horizontal.kernel
     }

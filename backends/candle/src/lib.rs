@@ -65,7 +65,7 @@ impl Backend for Candle {
             ),
             (
                 "float kernels".into(),
-                "gemm (1x1), conv2d (dense), own (depthwise, other windows)".into(),
+                "gemm, own (depthwise)".into(),
             ),
             (
                 "quantizing".into(),
@@ -185,6 +185,8 @@ fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
         Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
         Data::I8(values) => Ok(Values::I8(values)),
         Data::F64(values) => Ok(Values::F64(values)),
+        Data::F16(values) => Ok(Values::F16(values)),
+        Data::BF16(values) => Ok(Values::BF16(values)),
         _ => Err(Error::unsupported(format!(
             "an input of {}",
             input.dtype().key()

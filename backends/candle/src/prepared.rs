@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use firstpass_probe::{EngineResult, Error, Result};
+use half::{bf16, f16};
 use rayon::ThreadPool;
 
 use crate::{
@@ -46,6 +47,8 @@ struct Input {
 pub enum Values<'a> {
     F32(&'a [f32]),
     F64(&'a [f64]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
     I64(&'a [i64]),
     I32(&'a [i32]),
     U8(&'a [u8]),
@@ -58,6 +61,8 @@ impl Values<'_> {
         match self {
             Self::F32(values) => ops::fill(tensor, values),
             Self::F64(values) => ops::fill(tensor, values),
+            Self::F16(values) => ops::fill(tensor, values),
+            Self::BF16(values) => ops::fill(tensor, values),
             Self::I64(values) => ops::fill(tensor, values),
             Self::I32(values) => ops::fill(tensor, values),
             Self::U8(values) => ops::fill(tensor, values),
@@ -74,6 +79,8 @@ fn copy(tensor: &Tensor) -> Result<firstpass_probe::Tensor> {
     let data: firstpass_probe::Data = match flat.dtype() {
         DType::F32 => flat.to_vec1::<f32>().engine()?.into(),
         DType::F64 => flat.to_vec1::<f64>().engine()?.into(),
+        DType::F16 => flat.to_vec1::<f16>().engine()?.into(),
+        DType::BF16 => flat.to_vec1::<bf16>().engine()?.into(),
         DType::I64 => flat.to_vec1::<i64>().engine()?.into(),
         DType::I32 => flat.to_vec1::<i32>().engine()?.into(),
         DType::U8 => flat.to_vec1::<u8>().engine()?.into(),

@@ -1,4 +1,4 @@
-//! How much memory the inputs of a model take, which is checked before any is taken.
+//! How much memory the inputs of a model may take.
 
 use anyhow::{Result, ensure};
 use firstpass_probe::{Tensor, TensorSpec};

@@ -376,7 +376,8 @@ struct Finish {
     bias: __m256,
     bias_factor: __m256,
     factor: __m256,
-    divisor: Option<__m256>,
+    /// With [`Requantization::rest`].
+    divisor: Option<(__m256, __m256)>,
     /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
     /// it is the same.
     low: __m256,
@@ -400,9 +401,13 @@ impl Finish {
             bias_factor: _mm256_set1_ps(requantization.bias_factor),
             // SAFETY: as above.
             factor: unsafe { _mm256_loadu_ps(factor.as_ptr()) },
-            divisor: requantization
-                .divisor
-                .map(|divisor| _mm256_set1_ps(divisor)),
+            divisor: requantization.divisor.map(|divisor| {
+                let rest = &requantization.rest[channel..][..HALF];
+                // SAFETY: as above.
+                (_mm256_set1_ps(divisor), unsafe {
+                    _mm256_loadu_ps(rest.as_ptr())
+                })
+            }),
             low: _mm256_set1_ps(range.low - range.zero),
             high: _mm256_set1_ps(range.high - range.zero),
             zero: _mm256_set1_epi32(range.zero as i32),
@@ -414,10 +419,13 @@ impl Finish {
     #[target_feature(enable = "avx2,fma")]
     fn values(&self, sums: __m256i) -> __m256i {
         let real = _mm256_fmadd_ps(self.bias, self.bias_factor, _mm256_cvtepi32_ps(sums));
-        let mut scaled = _mm256_mul_ps(real, self.factor);
-        if let Some(divisor) = self.divisor {
-            scaled = _mm256_div_ps(scaled, divisor);
-        }
+        let scaled = match self.divisor {
+            None => _mm256_mul_ps(real, self.factor),
+            Some((divisor, rest)) => {
+                let product = _mm256_fmadd_ps(real, self.factor, _mm256_mul_ps(real, rest));
+                _mm256_div_ps(product, divisor)
+            }
+        };
         // Of a number and NaN both give the second operand.
         let clamped = _mm256_min_ps(_mm256_max_ps(scaled, self.low), self.high);
         // Rounds half to even, which nothing in a Rust program may change.

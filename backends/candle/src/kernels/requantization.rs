@@ -3,8 +3,8 @@
 /// The longest sum of products of u8 and i8 that cannot leave 32 bits.
 pub const MAX_PRODUCTS: usize = i32::MAX as usize / (255 * 128);
 
-/// How the accumulators of a convolution become u8: `fma(bias, bias_factor, accumulator) * factor`, as
-/// fbgemm computes it, divided by `divisor` where there is one, and rounded into `range`.
+/// How the accumulators of a convolution become u8: `real = fma(bias, bias_factor, accumulator)`, then
+/// `real * factor`, as fbgemm computes it, or `fma(real, factor, real * rest) / divisor`, rounded into `range`.
 #[derive(Debug, Clone)]
 pub struct Requantization {
     /// By output channel: what the zero point of the input contributes, and an int32 bias.
@@ -17,6 +17,9 @@ pub struct Requantization {
     pub factor: Vec<f32>,
     /// The scale of the output, where ONNX's QuantizeLinear divides by it.
     pub divisor: Option<f32>,
+    /// By output channel, where there is a divisor: what `factor` lacks as an f32 of the product of the
+    /// scales, so that sums become the real numbers that they stand for, rounded once.
+    pub rest: Vec<f32>,
     pub range: Range,
     /// Whether no sum of the packed weights with u8 can leave what i32 holds once it is scaled, so that
     /// it may be rounded before it is clamped.
@@ -37,15 +40,17 @@ impl Requantization {
             bias_factor,
             factor,
             divisor: None,
+            rest: Vec::new(),
             range,
             bounded: false,
         }
     }
 
-    /// The same, divided in the end.
-    pub fn divided(self, divisor: f32) -> Self {
+    /// The same, divided in the end; `rest` is by output channel.
+    pub fn divided(self, divisor: f32, rest: Vec<f32>) -> Self {
         Self {
             divisor: Some(divisor),
+            rest,
             ..self
         }
     }
@@ -79,6 +84,10 @@ impl Requantization {
             correction: select(&self.correction, channels),
             bias: select(&self.bias, channels),
             factor: select(&self.factor, channels),
+            rest: match self.divisor {
+                None => Vec::new(),
+                Some(_) => select(&self.rest, channels),
+            },
             ..*self
         }
     }
@@ -93,10 +102,10 @@ impl Requantization {
         let factor = &self.factor[first..][..count];
         for i in 0..count {
             let accumulator = accumulators[i].wrapping_add(correction[i]) as f32;
-            let real = bias[i].mul_add(self.bias_factor, accumulator) * factor[i];
+            let real = bias[i].mul_add(self.bias_factor, accumulator);
             out[i] = self.range.round(match self.divisor {
-                None => real,
-                Some(divisor) => real / divisor,
+                None => real * factor[i],
+                Some(divisor) => real.mul_add(factor[i], real * self.rest[first + i]) / divisor,
             });
         }
     }

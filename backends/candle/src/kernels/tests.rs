@@ -40,7 +40,11 @@ fn requantization(channels: usize, products: usize) -> impl Strategy<Value = Req
             let requantization = Requantization::new(correction, bias, bias_factor, factor, range);
             match divisor {
                 None => requantization,
-                Some(divisor) => requantization.divided(divisor),
+                Some(divisor) => {
+                    let rest = requantization.factor.iter().map(|factor| factor * 1e-8);
+                    let rest = rest.collect();
+                    requantization.divided(divisor, rest)
+                }
             }
         })
 }

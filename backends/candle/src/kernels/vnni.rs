@@ -799,6 +799,8 @@ struct Finish<const VECTORS: usize, S> {
     factor: [__m512; VECTORS],
     bias_factor: __m512,
     divisor: Option<f32>,
+    /// Where there is a divisor, as is [`Requantization::rest`].
+    rest: [__m512; VECTORS],
     /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
     /// it is the same.
     high: __m512,
@@ -820,6 +822,7 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
             factor: [_mm512_setzero_ps(); VECTORS],
             bias_factor: _mm512_set1_ps(requantization.bias_factor),
             divisor: requantization.divisor,
+            rest: [_mm512_setzero_ps(); VECTORS],
             high: _mm512_set1_ps(range.high - range.zero),
             zero: range.zero as i16,
             low: range.low as u8,
@@ -835,6 +838,11 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
                 finish.correction[vector] = _mm512_loadu_si512(correction.as_ptr().cast());
                 finish.bias[vector] = _mm512_loadu_ps(bias.as_ptr());
                 finish.factor[vector] = _mm512_loadu_ps(factor.as_ptr());
+            }
+            if requantization.divisor.is_some() {
+                let rest = &requantization.rest[first..][..PANEL];
+                // SAFETY: as above.
+                finish.rest[vector] = unsafe { _mm512_loadu_ps(rest.as_ptr()) };
             }
         }
         finish
@@ -868,10 +876,14 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
     fn rounded(&self, sums: __m512i, vector: usize) -> __m512i {
         let sums = _mm512_cvtepi32_ps(sums);
         let real = _mm512_fmadd_ps(self.bias[vector], self.bias_factor, sums);
-        let mut scaled = _mm512_mul_ps(real, self.factor[vector]);
-        if let Some(divisor) = self.divisor {
-            scaled = _mm512_div_ps(scaled, _mm512_set1_ps(divisor));
-        }
+        let mut scaled = match self.divisor {
+            None => _mm512_mul_ps(real, self.factor[vector]),
+            Some(divisor) => {
+                let rest = _mm512_mul_ps(real, self.rest[vector]);
+                let product = _mm512_fmadd_ps(real, self.factor[vector], rest);
+                _mm512_div_ps(product, _mm512_set1_ps(divisor))
+            }
+        };
         if S::CLAMPS {
             // Of a number and NaN it gives the second operand.
             scaled = _mm512_min_ps(self.high, scaled);

@@ -1,6 +1,8 @@
 //! The values of tensors as slices.
 
 use super::permuted::contiguous;
+use half::{bf16, f16};
+
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType};
 
 /// The values of a tensor that has to be contiguous.
@@ -30,7 +32,7 @@ macro_rules! written {
     };
 }
 
-written!(u8: U8, i16: I16, i32: I32, i64: I64, f32: F32, f64: F64);
+written!(u8: U8, i16: I16, i32: I32, i64: I64, f32: F32, f64: F64, f16: F16, bf16: BF16);
 
 /// See [`values`].
 pub fn values_mut<'a, T: Written>(

@@ -78,22 +78,11 @@ impl Operation for Conv {
             pixels: output[2..].iter().product(),
             bounds: self.bounds,
         };
-        let symmetric = window.and_then(|window| window.symmetric());
-        let is_image = input.len() == 4;
         Ok(
             if self.groups == 1 && spans.iter().all(Span::is_pointwise) {
                 let operator = Pointwise {
                     weights: weights.reshape((1, shape.channels, input[1])).engine()?,
                     output: output.clone(),
-                    epilogue: epilogue(bias),
-                };
-                Compiled::allocated(operator, &output, DType::F32)
-            } else if let (Some(span), true, 1) = (symmetric, is_image, self.groups) {
-                let operator = Dense {
-                    weights: weights.clone(),
-                    padding: span.before,
-                    stride: span.stride,
-                    dilation: span.dilation,
                     epilogue: epilogue(bias),
                 };
                 Compiled::allocated(operator, &output, DType::F32)
@@ -111,12 +100,7 @@ impl Operation for Conv {
                 Compiled::written(operator, &output, DType::F32)
             } else {
                 let operator = Windows(WindowConv {
-                    columns: Columns {
-                        spans,
-                        groups: self.groups,
-                        input: input.to_vec(),
-                        output: output.clone(),
-                    },
+                    columns: Columns::new(spans, self.groups, input, &output),
                     weights: flat(weights)?,
                     bias,
                     bounds: self.bounds,
@@ -229,32 +213,6 @@ impl Operator for Pointwise {
         let product = self.weights.broadcast_matmul(&pixels)?;
         product.inplace_op1(&self.epilogue)?;
         product.reshape(&self.output[..])
-    }
-}
-
-/// By candle, for a window that is equal along both axes.
-struct Dense {
-    weights: Tensor,
-    padding: usize,
-    stride: usize,
-    dilation: usize,
-    epilogue: BiasClamp,
-}
-
-impl Operator for Dense {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn kind(&self) -> Option<ConvKind> {
-        Some(ConvKind::Float)
-    }
-
-    fn run(&self, inputs: &[&Tensor], _: Option<&Tensor>) -> CandleResult<Tensor> {
-        let input = first(inputs)?;
-        let out = input.conv2d(&self.weights, self.padding, self.stride, self.dilation, 1)?;
-        out.inplace_op1(&self.epilogue)?;
-        Ok(out)
     }
 }
 

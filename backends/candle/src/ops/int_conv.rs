@@ -481,7 +481,13 @@ fn requantization(
     let requantization =
         Requantization::new(correction, bias, bias_factor, factor.collect(), range);
     match divides {
-        true => requantization.divided(output_scale),
+        true => {
+            let rest = (0..channels).map(|channel| {
+                let [input, weight] = [conv.input.scale, conv.weight_scales.of(channel)];
+                (f64::from(input) * f64::from(weight) - f64::from(scale(channel))) as f32
+            });
+            requantization.divided(output_scale, rest.collect())
+        }
         false => requantization,
     }
 }

@@ -118,12 +118,7 @@ impl Operation for ConvInteger {
         let input = inputs.dims()?;
         let (spans, output) = shape.fit(&self.geometry, input)?;
         let operator = IntegerConv {
-            columns: Columns {
-                spans,
-                groups: self.groups,
-                input: input.to_vec(),
-                output: output.clone(),
-            },
+            columns: Columns::new(spans, self.groups, input, &output),
             zeros: [2, 3].map(|position| inputs.optional(position).is_some()),
         };
         Ok(Compiled::written(operator, &output, DType::I32))

@@ -23,11 +23,11 @@ thread_local! {
 /// What a convolution reads, as columns: one for each position of the window, one row for each product.
 pub struct Columns {
     /// By axis.
-    pub spans: Vec<Span>,
-    pub groups: usize,
+    spans: Vec<Span>,
+    groups: usize,
     /// Number, channels, and a length for each axis.
-    pub input: Vec<usize>,
-    pub output: Vec<usize>,
+    input: Vec<usize>,
+    output: Vec<usize>,
 }
 
 /// A convolution, its bias and what Relu and Clip behind it leave.
@@ -55,6 +55,31 @@ impl WindowConv {
 }
 
 impl Columns {
+    /// Of shapes with number and channels first.
+    pub fn new(spans: Vec<Span>, groups: usize, input: &[usize], output: &[usize]) -> Self {
+        let mut this = Self {
+            spans: Vec::with_capacity(spans.len()),
+            groups,
+            input: input[..2].to_vec(),
+            output: output[..2].to_vec(),
+        };
+        // An axis with a single value that is read as it is makes no difference, but for short lines.
+        let lengths = input[2..].iter().zip(&output[2..]);
+        for (span, (&size, &length)) in spans.iter().zip(lengths) {
+            if !(span.is_pointwise() && size == 1) {
+                this.spans.push(*span);
+                this.input.push(size);
+                this.output.push(length);
+            }
+        }
+        if this.spans.is_empty() {
+            this.spans.push(Span::POINT);
+            this.input.push(1);
+            this.output.push(1);
+        }
+        this
+    }
+
     /// Positions of the window.
     pub fn positions(&self) -> usize {
         self.output[2..].iter().product()

@@ -234,7 +234,11 @@ impl Case {
             let low = if self.relu { f32::from(OUT_ZERO) } else { 0.0 };
             let steps = match self.bias {
                 TestBias::Float(_) => real * factor,
-                _ => real * scale / self.out_scale(),
+                _ => {
+                    let exact = f64::from(IN_SCALE) * f64::from(self.scale_of(channel));
+                    let rest = (exact - f64::from(scale)) as f32;
+                    real.mul_add(scale, real * rest) / self.out_scale()
+                }
             };
             let step = steps.round_ties_even() + f32::from(OUT_ZERO);
             (step.clamp(low, 255.0) - f32::from(OUT_ZERO)) * self.out_scale()

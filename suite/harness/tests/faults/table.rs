@@ -285,6 +285,98 @@ pub const FAULTS: &[Fault] = &[
             Ok(())
         },
     },
+    // A name is a name.
+    Fault {
+        what: "a model that is named ..",
+        on: On::Once,
+        done: |place| described(place, ".."),
+        code: 1,
+        says: &["is no name of a model"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a model whose name is a path",
+        on: On::Once,
+        done: |place| described(place, &place.path("victim").display().to_string()),
+        code: 1,
+        says: &["is no name of a model"],
+        survives: |place, _| {
+            ensure!(
+                !place.path("victim").exists(),
+                "something was written there"
+            );
+            Ok(())
+        },
+    },
+    Fault {
+        what: "names that are commands to a terminal",
+        on: On::Once,
+        done: |place| {
+            let model = models::graph(&["x\u{1b}[31m"], &["<script>y"], Some(&[1, 3, 8, 8]));
+            check_of(place, &model)
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, ended| {
+            let page = fs::read_to_string(place.out().join("README.md"))?;
+            for text in [&page, &ended.said] {
+                ensure!(!text.contains('\u{1b}'), "an escape: {text:?}");
+            }
+            ensure!(!page.contains("<script>"), "a script is on the page");
+            Ok(())
+        },
+    },
+    // Sizes are looked at first.
+    Fault {
+        what: "two inputs of one name",
+        on: On::Once,
+        done: |place| {
+            check_of(
+                place,
+                &models::graph(&["x", "x"], &["y"], Some(&[1, 3, 8, 8])),
+            )
+        },
+        code: 1,
+        says: &["two inputs are named \"x\""],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "two outputs of one name",
+        on: On::Once,
+        done: |place| {
+            check_of(
+                place,
+                &models::graph(&["x"], &["y", "y"], Some(&[1, 3, 8, 8])),
+            )
+        },
+        code: 1,
+        says: &["two outputs are named \"y\""],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "an input that no memory holds",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::graph(&["x"], &["y"], None))?;
+            place.run(place.check(&model).args(["--input", "1x3x100000x100000"]))
+        },
+        code: 1,
+        says: &["input"],
+        survives: |_, _| Ok(()),
+    },
+    // Verdicts are honest.
+    Fault {
+        what: "outputs that are no numbers",
+        on: On::EachEngine,
+        done: |place| check_of(place, &models::nothing()),
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| {
+            let page = fs::read_to_string(place.out().join("README.md"))?;
+            ensure!(page.contains("NaN") || page.contains("no number"), "{page}");
+            Ok(())
+        },
+    },
     // What is no model.
     Fault {
         what: "an empty model file",
@@ -477,6 +569,12 @@ fn to_full_disk(command: &mut Command) -> Result<Ended> {
 
 fn check_of(place: &Place, bytes: &[u8]) -> Result<Ended> {
     let model = place.write("model.onnx", bytes)?;
+    place.run(&mut place.check(&model))
+}
+
+fn described(place: &Place, name: &str) -> Result<Ended> {
+    place.write("model.onnx", models::sound())?;
+    let model = place.write("model.toml", models::described(name))?;
     place.run(&mut place.check(&model))
 }
 
