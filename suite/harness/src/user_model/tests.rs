@@ -368,7 +368,7 @@ fn names_mean_nothing_in_a_report_and_it_is_the_same_when_it_is_made_again() -> 
     }
     let record = recorder.finish()?;
     let readme = root.join("README.md");
-    let analysis = crate::report::write(&workspace, &root, &record, false)?;
+    let analysis = crate::report::write(&workspace, &root, &record, true)?;
     let once = fs::read_to_string(&readme)?;
     for raw in [
         "<script",
@@ -381,7 +381,7 @@ fn names_mean_nothing_in_a_report_and_it_is_the_same_when_it_is_made_again() -> 
         assert!(!once.contains(raw), "{raw:?} in {once}");
     }
     assert_eq!(once.matches("<!-- firstpass: end -->").count(), 1, "{once}");
-    crate::report::write(&workspace, &root, &record, false)?;
+    crate::report::write(&workspace, &root, &record, true)?;
     assert_eq!(fs::read_to_string(&readme)?, once);
     let shown = crate::report::terminal::summary(&analysis)?;
     assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
