@@ -34,8 +34,8 @@ use crate::{
             report as latency,
             untimed::{Untimed, untimed},
             verdict,
+            words::brief,
         },
-        zoo::report as zoo,
     },
 };
 
@@ -327,7 +327,7 @@ fn without_tuned(analysis: &Analysis, model: &ModelDescription) -> Option<String
         .map(|o| {
             let cell = &o.cell;
             let label = label(&cell.backend, &cell.model, cell.format, analysis);
-            (label, zoo::words(&o.process.outcome.to_string()))
+            (label, brief(&o.process.outcome.to_string()))
         })
         .collect();
     let lines = reasons.into_iter();

@@ -70,6 +70,18 @@ pub(crate) fn class(latency: &Latency) -> String {
     latency.class() + doubt
 }
 
+/// The words of an engine are cut after so many characters.
+const WORDS: usize = 240;
+
+/// The first line, not too long: some engines print the whole graph behind it.
+pub(crate) fn brief(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= WORDS {
+        return line.into();
+    }
+    line.chars().take(WORDS).chain(['…']).collect()
+}
+
 /// `a`, `a and b`, `a, b and c`.
 pub(crate) fn list(items: &[&str]) -> String {
     match items {
@@ -122,6 +134,14 @@ mod tests {
             outlook([&slow_to_tell(0.3).0, &slow_to_tell(9.0).0]),
             "a thousand processes would hardly tell"
         );
+    }
+
+    #[test]
+    fn words_are_a_line_and_not_too_long() {
+        assert_eq!(brief("one\ntwo"), "one");
+        let long = "a".repeat(WORDS + 1);
+        assert_eq!(brief(&long).chars().count(), WORDS + 1);
+        assert!(brief(&long).ends_with('…'));
     }
 
     fn joint(class: CellClass, restless: usize) -> Joint {

@@ -136,6 +136,7 @@ pub fn run_asking(
 
     let started = start_backends(workspace, backends, settings, &mut recorder)?;
     let jobs = jobs(&started, workload, settings, &mut recorder)?;
+    let referees = reference::start_referees(workspace, workload, settings)?;
     let budget = Budget {
         began: Instant::now(),
         all: Duration::from_secs_f64(settings.budget_s),
@@ -153,6 +154,7 @@ pub fn run_asking(
         workspace,
         workload,
         budget: &budget,
+        referees: &referees,
     };
     reference::observe(&seeking, &jobs, settings, &mut inputs, &mut recorder)?;
     let timed: Vec<&Job> = jobs
