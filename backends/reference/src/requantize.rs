@@ -122,8 +122,13 @@ impl Requantizer {
                 };
                 f64::from(with_bias * factor)
             }
-            // 53 bits hold the product of a factor of 24 and a sum below 2^29.
-            Arithmetic::Standard => f64::from(with_integer_bias(sum, channel)) * f64::from(factor),
+            Arithmetic::Standard => match channel.bias {
+                Bias::Float(bias) if bias != 0.0 => {
+                    f64::from(real_sum(sum, channel) as f32 / self.output.scale)
+                }
+                // 53 bits hold the product of a factor of 24 and a sum below 2^29.
+                _ => f64::from(with_integer_bias(sum, channel)) * f64::from(factor),
+            },
             Arithmetic::QLinear => f64::from(with_integer_bias(sum, channel) as f32 * factor),
             Arithmetic::FixedPoint => {
                 let sum = with_integer_bias(sum, channel);

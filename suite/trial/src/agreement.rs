@@ -12,6 +12,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agreement {
     pub output: String,
+    /// The type of its values.
+    pub dtype: Dtype,
     pub values: usize,
     /// Values whose bits are the same.
     pub same_bits: usize,
@@ -176,6 +178,7 @@ fn compare_output(spec: &OutputSpec, tensors: &[(&Tensor, &Tensor)]) -> Agreemen
     let norms = (reference_power * other_power).sqrt();
     Agreement {
         output: spec.name.clone(),
+        dtype: tensors.first().map_or(Dtype::F32, |(a, _)| a.dtype()),
         values,
         same_bits,
         not_finite,
@@ -196,10 +199,7 @@ fn compare_output(spec: &OutputSpec, tensors: &[(&Tensor, &Tensor)]) -> Agreemen
 
 /// Whether all values of a type are whole numbers, each of which counts.
 fn is_integer(dtype: Dtype) -> bool {
-    matches!(
-        dtype,
-        Dtype::I64 | Dtype::I32 | Dtype::U8 | Dtype::I8 | Dtype::Bool
-    )
+    !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
 /// `None` where the output is not of whole steps.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use firstpass_probe::{Arithmetic, Format};
+use firstpass_probe::{Arithmetic, Dtype, Format};
 
 use crate::{
     agreement::{Agreement, DetectionAgreement},
@@ -22,6 +22,21 @@ use crate::{
 /// the size of the output's root mean square; a value that is larger, such as the one probability near 1
 /// behind a softmax over thousands of classes, is off by as much of itself.
 pub const FLOAT_MAX_RELATIVE: f64 = 1e-4;
+
+/// The same where values have 16 bits. Engines sum in f32 and round the result of each layer, by half a unit in the
+/// last place (2⁻¹¹, and 2⁻⁸ of a bfloat): over 60 layers that adds up like a random walk to √60 · 2⁻¹¹ / √3 = 2e-3,
+/// and the largest of 10⁴ values lies some four deviations out.
+const F16_MAX_RELATIVE: f64 = 1e-2;
+const BF16_MAX_RELATIVE: f64 = 8e-2;
+
+/// The largest difference of a value that rounding explains, relative to its scale.
+fn most_rounding(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F16 => F16_MAX_RELATIVE,
+        Dtype::BF16 => BF16_MAX_RELATIVE,
+        _ => FLOAT_MAX_RELATIVE,
+    }
+}
 
 /// The largest difference of a float model that counts for nothing, however small the output is: four
 /// units in the last place of 1. Sigmoid, softmax and the like are computed to an absolute precision, so
@@ -115,13 +130,18 @@ fn undeclared(agreement: &Agreement) -> Option<String> {
             if steps.max == 1 { "" } else { "s" },
             100.0 * steps.share_within(0)
         )),
-        None if agreement.max_relative > FLOAT_MAX_RELATIVE
+        None if agreement.max_relative > most_rounding(agreement.dtype)
             && agreement.max_abs > FLOAT_MAX_ABSOLUTE =>
         {
+            let rounded = match agreement.dtype {
+                dtype @ (Dtype::F16 | Dtype::BF16) => dtype,
+                _ => Dtype::F32,
+            };
             Some(format!(
-                "{output}: differs by up to {} of its scale, and the rounding of f32 explains \
-                 {FLOAT_MAX_RELATIVE:.0e}",
-                share_of_scale(agreement.max_relative)
+                "{output}: differs by up to {} of its scale, and the rounding of {} explains {:.0e}",
+                share_of_scale(agreement.max_relative),
+                rounded.key(),
+                most_rounding(rounded)
             ))
         }
         _ => None,
@@ -291,6 +311,7 @@ mod tests {
     fn agreement(max: u64, exact: usize, values: usize) -> Agreement {
         Agreement {
             output: "y".into(),
+            dtype: Dtype::F32,
             values,
             same_bits: exact,
             not_finite: 0,
@@ -481,6 +502,16 @@ mod tests {
         };
         assert_eq!(judge_float(1e-6, 1e-6), ExpectationVerdict::FloatRounding);
         assert!(!judge_float(1e-3, 1e-3).is_expected());
+        let f16 = Agreement {
+            dtype: Dtype::F16,
+            ..float(1e-3, 1e-3)
+        };
+        assert!(differences(&[f16]).is_empty());
+        let f16 = Agreement {
+            dtype: Dtype::F16,
+            ..float(2e-2, 1e-3)
+        };
+        assert!(differences(&[f16])[0].contains("rounding of f16"));
         // Of a score of 1e-5 only the first digits are computed.
         assert_eq!(judge_float(1e-2, 1e-7), ExpectationVerdict::FloatRounding);
         assert!(!judge_float(1e-2, 1e-6).is_expected());

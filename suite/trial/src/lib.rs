@@ -13,6 +13,7 @@ pub mod difference;
 pub mod direct_program;
 pub mod expectation;
 pub mod input_role;
+pub mod input_size;
 pub mod known;
 pub mod machine;
 pub mod made_up_input;

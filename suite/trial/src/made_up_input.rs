@@ -2,11 +2,14 @@
 
 use std::f64::consts::TAU;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use firstpass_probe::{Data, Dtype, Tensor, TensorSpec, bf16, f16};
 use rand::{RngExt, SeedableRng, rngs::ChaCha12Rng};
 
-use crate::input_role::{Kind, Role};
+use crate::{
+    input_role::{Kind, Role},
+    input_size::check_size,
+};
 
 /// Waves of which a picture is made up.
 const WAVES: usize = 12;
@@ -116,47 +119,6 @@ fn picture(all: &[TensorSpec]) -> [f64; 2] {
     [height as f64, width as f64]
 }
 
-/// Bytes of all inputs of a model: more are an error, before any memory is taken.
-pub const MOST_BYTES: u64 = 1 << 30;
-
-/// Fails where inputs take more memory than is given to them.
-///
-/// # Errors
-/// Names the largest input and its size.
-pub fn check_size<'a>(specs: impl IntoIterator<Item = &'a TensorSpec>) -> Result<()> {
-    let mut sizes = Vec::new();
-    for spec in specs {
-        let one = TensorSpec {
-            shape: vec![1],
-            ..spec.clone()
-        };
-        let one = Tensor::zeros(&one)?.data().bytes().len() as u64;
-        let lengths = spec.shape.iter().map(|&length| length as u64);
-        sizes.push((lengths.fold(one, u64::saturating_mul), spec));
-    }
-    let all = sizes
-        .iter()
-        .fold(0_u64, |all, (bytes, _)| all.saturating_add(*bytes));
-    let Some((size, largest)) = sizes.into_iter().max_by_key(|(bytes, _)| *bytes) else {
-        return Ok(());
-    };
-    ensure!(
-        all <= MOST_BYTES,
-        "the inputs take {:.1} GiB, of which {:?} of shape {:?} takes {:.1}; inputs of more than {} GiB are \
-         given to no engine: choose a smaller shape",
-        gib(all),
-        largest.name,
-        largest.shape,
-        gib(size),
-        MOST_BYTES >> 30
-    );
-    Ok(())
-}
-
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
-}
-
 /// An input of values that are likely for its type and shape.
 ///
 /// Floats of the shape `[n, 1 or 3, height, width]` are a picture of smooth waves with a little noise,
@@ -210,7 +172,7 @@ pub fn random_input(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
             all.collect::<Vec<_>>().into()
         }
         Dtype::U64 => {
-            let all = (0..count).map(|_| random.random_range(0..INTEGERS as u64));
+            let all = (0..count).map(|_| random.random_range(0..INTEGERS));
             all.collect::<Vec<_>>().into()
         }
         Dtype::U32 => {
@@ -352,7 +314,7 @@ mod tests {
         assert_eq!(values(3), [1.0; 12]);
         assert_eq!(
             (values(4), values(5), values(6)),
-            (vec![6.0], vec![16_000.0], vec![1.0])
+            (vec![12.0], vec![16_000.0], vec![1.0])
         );
         assert_eq!(made_up(&specs, &roles, 1)?, inputs);
         assert_ne!(made_up(&specs, &roles, 2)?[0], inputs[0]);

@@ -10,7 +10,7 @@ use firstpass_probe::{Dtype, Format, Model, TensorSpec, is_invisible};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    classification::ClassificationSpec, detection::DetectionSpec, made_up_input::check_size,
+    classification::ClassificationSpec, detection::DetectionSpec, input_size::check_size,
     workspace::read_toml,
 };
 

@@ -26,7 +26,7 @@ use firstpass_probe::{Error, Result};
 use crate::{
     graph::{Context, Scope},
     kind::Kind,
-    rules::Arithmetic,
+    rules::{Arithmetic, Sums},
     value::{Integers, Reals, Value},
 };
 
@@ -171,7 +171,12 @@ impl Call<'_> {
     /// Whether values stay integers with their scales where that is possible, so that a rule decides how
     /// they are rounded. Else everything is computed on dequantized values, as the file says.
     pub fn keeps_integers(&self) -> bool {
-        self.context.rules.end.is_none() && self.context.arithmetic != Arithmetic::Standard
+        let Context {
+            arithmetic, rules, ..
+        } = self.context;
+        // Only integers saturate.
+        let is_needed = arithmetic != Arithmetic::Standard || rules.sums != Sums::Exact;
+        rules.end.is_none() && is_needed
     }
 }
 

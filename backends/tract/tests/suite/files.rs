@@ -70,7 +70,7 @@ fn a_dynamic_axis_is_as_long_as_it_is_given() -> Result<()> {
 }
 
 fn decode(bytes: &[u8]) -> Result<pb::ModelProto> {
-    pb::ModelProto::decode(bytes).map_err(|error| Error::input(error))
+    pb::ModelProto::decode(bytes).map_err(Error::input)
 }
 
 fn rename_symbols(value: &mut pb::ValueInfoProto, to: &str) {

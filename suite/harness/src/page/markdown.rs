@@ -32,6 +32,17 @@ fn target(path: &Path) -> String {
 ///
 /// Names of models, inputs and operators, and what engines say, come from files that anybody may have made.
 pub(crate) fn text(words: &str) -> String {
+    let begins = words.chars().next().filter(|c| "#+-=>".contains(*c));
+    let rest = words.strip_prefix(|c| begins == Some(c)).unwrap_or(words);
+    match begins {
+        // It would be a heading, an entry of a list, or a line across the page.
+        Some(c) if rest.starts_with([c, ' ']) => format!("&#{};{}", u32::from(c), inline(rest)),
+        _ => inline(words),
+    }
+}
+
+/// The same for words that begin no line, as in a cell.
+pub(crate) fn inline(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     let mut before = ' ';
     let mut rest = words.chars().peekable();
@@ -49,8 +60,6 @@ pub(crate) fn text(words: &str) -> String {
             // Of an address, which would become a link.
             ':' => after == '/',
             '.' => before == 'w',
-            // Where they begin a line they are a heading, an entry of a list, or a line across the page.
-            '#' | '+' | '-' | '=' | '>' => out.is_empty() && (after == c || after == ' '),
             _ => false,
         };
         if c == '\n' {

@@ -22,6 +22,18 @@ pub(crate) fn list<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
+/// The words of an engine are cut after this many characters.
+const WORDS: usize = 240;
+
+/// The first line, not too long: some engines print the whole graph behind it.
+pub(crate) fn brief(words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    if line.chars().count() <= WORDS {
+        return line.into();
+    }
+    line.chars().take(WORDS).chain(['…']).collect()
+}
+
 /// `1 process`, `2 processes`.
 pub(crate) fn counted(n: usize, one: &str) -> String {
     match (n, one) {
@@ -93,5 +105,18 @@ pub(crate) fn percent_to_hundredths(share: f64) -> String {
         little if little < 0.01 => "< 0.01 %".into(),
         nearly if nearly > 99.99 => "> 99.99 %".into(),
         some => format!("{some:.2} %"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_a_line_and_not_too_long() {
+        assert_eq!(brief("one\ntwo"), "one");
+        let long = "a".repeat(WORDS + 1);
+        assert_eq!(brief(&long).chars().count(), WORDS + 1);
+        assert!(brief(&long).ends_with('…'));
     }
 }

@@ -80,19 +80,34 @@ impl Table {
     }
 }
 
-/// A cell as words that mean only themselves, but for what pages of our own write: a cell that is nothing but
-/// code or emphasis, or a list of such.
+/// A cell as words that mean only themselves, but for what pages of our own write: code that stands by itself among
+/// other words, and a cell that is nothing but emphasis.
 fn cell_of_markdown(cell: &str) -> String {
-    let is_marked = |part: &str| {
-        ["`", "**", "*"].iter().any(|mark| {
-            let within = part.strip_prefix(mark).and_then(|p| p.strip_suffix(mark));
-            within.is_some_and(|p| !p.is_empty() && p.chars().all(is_plain))
-        })
-    };
-    if is_marked(cell) || cell.split(", ").all(is_marked) {
+    let is_emphasis = ["**", "*"].iter().any(|mark| {
+        let within = cell.strip_prefix(mark).and_then(|c| c.strip_suffix(mark));
+        within.is_some_and(|words| !words.is_empty() && words.chars().all(is_plain))
+    });
+    if is_emphasis {
         return cell.to_owned();
     }
-    markdown::text(cell)
+    let parts: Vec<&str> = cell.split('`').collect();
+    let is_code = |at: usize| {
+        let before = parts[at - 1].chars().last();
+        let after = parts.get(at + 1).map(|next| next.chars().next());
+        at % 2 == 1
+            && !parts[at].is_empty()
+            && parts[at].chars().all(is_plain)
+            && before.is_none_or(|c| " (".contains(c))
+            && after.is_some_and(|next| next.is_none_or(|c| " ,.;:)".contains(c)))
+    };
+    if parts.len() % 2 == 0 || !(1..parts.len()).step_by(2).all(is_code) {
+        return markdown::inline(cell);
+    }
+    let shown = parts.iter().enumerate().map(|(at, part)| match at % 2 {
+        1 => format!("`{part}`"),
+        _ => markdown::inline(part),
+    });
+    shown.collect()
 }
 
 /// Whether a character means nothing more, in code or emphasis either.
@@ -149,7 +164,8 @@ mod tests {
         }
         for (other, shown) in [
             ("`a|b`", "&#96;a&#124;b&#96;"),
-            ("a `b`", "a &#96;b&#96;"),
+            ("il`x`", "il&#96;x&#96;"),
+            ("`x`y", "&#96;x&#96;y"),
             ("**", "&#42;&#42;"),
         ] {
             assert_eq!(cell_of_markdown(other), shown);

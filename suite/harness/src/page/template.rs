@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::page::{
     self,
-    numbers::{counted, duration, list, milliseconds, times},
+    numbers::{brief, counted, duration, list, milliseconds, times},
 };
 
 static FILES: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates");
@@ -67,6 +67,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("listed", |items: Vec<String>| list(&items));
     environment.add_filter("counted", |n: usize, one: &str| counted(n, one));
     environment.add_filter("duration", duration);
+    environment.add_filter("brief", |words: &str| brief(words));
     environment
 }
 

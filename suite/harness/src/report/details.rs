@@ -24,16 +24,14 @@ use crate::{
     },
     record::RunSettings,
     report::picture_path,
-    studies::{
-        first_passes::{
-            analysis::{Analysis, Row, label},
-            picture::pictured_model,
-            plots::{Plot, plot},
-            report as latency,
-            untimed::{Untimed, untimed},
-            verdict,
-        },
-        zoo::report as zoo,
+    studies::first_passes::{
+        analysis::{Analysis, Row, label},
+        picture::pictured_model,
+        plots::{Plot, plot},
+        report as latency,
+        untimed::{Untimed, untimed},
+        verdict,
+        words::brief,
     },
 };
 
@@ -298,7 +296,7 @@ fn without_tuned(analysis: &Analysis, model: &ModelDescription) -> Option<String
         .map(|o| {
             let cell = &o.cell;
             let label = label(&cell.backend, &cell.model, cell.format, analysis);
-            (label, zoo::words(&o.process.outcome.to_string()))
+            (label, brief(&o.process.outcome.to_string()))
         })
         .collect();
     let lines = reasons.into_iter();

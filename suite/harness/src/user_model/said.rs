@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use firstpass_onnx::{
     GraphProto,
     write::{constant, encode, f32_value, node},
@@ -77,23 +77,31 @@ fn plain(engines: &[Multiplied]) -> Result<Analysis> {
     said(engines, |_, _| Ok(()))
 }
 
+fn judge() -> Result<String> {
+    let backends = Workspace::find()?.backends()?.into_iter();
+    let mut referees = backends.filter(|backend| backend.is_referee);
+    Ok(referees.next().context("there is a referee")?.name)
+}
+
 /// The referee multiplies by this.
 fn referee(weight: f32) -> impl FnOnce(&Workload, &mut Recorder) -> Result<()> {
     move |workload, recorder| {
-        let cell = cell(workload, "reference", Knobs::default());
+        let judge = judge()?;
+        let cell = cell(workload, &judge, Knobs::default());
         let (seen, outputs) = observed(workload, &cell, Purpose::Reference, weight)?;
-        recorder.write("reference", &Line::Observation(Box::new(seen)))?;
+        recorder.write(&judge, &Line::Observation(Box::new(seen)))?;
         write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)
     }
 }
 
 /// The referee says that it cannot.
 fn refusal(workload: &Workload, recorder: &mut Recorder) -> Result<()> {
-    let cell = cell(workload, "reference", Knobs::default());
+    let judge = judge()?;
+    let cell = cell(workload, &judge, Knobs::default());
     let (mut seen, _) = observed(workload, &cell, Purpose::Reference, 1.0)?;
     seen.process.passes.clear();
     seen.process.outcome = Outcome::Failed(Error::unsupported("it has no operator Fancy"));
-    recorder.write("reference", &Line::Observation(Box::new(seen)))
+    recorder.write(&judge, &Line::Observation(Box::new(seen)))
 }
 
 fn harms(analysis: &Analysis) -> Vec<Harm> {

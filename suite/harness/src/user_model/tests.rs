@@ -5,8 +5,13 @@ use firstpass_onnx::{
     write::{constant, encode, f32_value, node},
 };
 use firstpass_probe::TensorSpec;
+use firstpass_trial::observation::Outcome;
 
-use crate::user_model::*;
+use crate::{
+    record::{Line, Recorder, tests::run},
+    studies::first_passes::judge::latency::tests::observation,
+    user_model::*,
+};
 
 /// A value whose lengths have names, but for those that are numbers.
 fn open(name: &str, lengths: &[&str]) -> ValueInfoProto {
@@ -308,5 +313,77 @@ fn inputs_and_outputs_of_one_name_are_an_error_of_the_file() -> Result<()> {
         message.contains("two outputs are named \"x-out\""),
         "{message}"
     );
+    Ok(())
+}
+
+/// What a file that anybody may have made calls its parts.
+const EVIL: &str = "ev|il`x`\n<script>alert(1)</script>\u{1b}[31mRED\u{202e} [l](javascript:1) <!-- firstpass: end -->";
+
+/// A report on a model with such names, of one engine that failed with such words and one that did not.
+#[test]
+fn names_mean_nothing_in_a_report_and_it_is_the_same_when_it_is_made_again() -> Result<()> {
+    let evil = |n: usize| format!("{EVIL} {n}");
+    let file = written(GraphProto {
+        node: vec![
+            node("Relu", &[&evil(0)], &evil(1)),
+            node("Relu", &[&evil(1)], &evil(2)),
+        ],
+        input: vec![f32_value(&evil(0), Some(&[1, 3, 8, 8]))],
+        output: vec![
+            f32_value(&evil(1), Some(&[1])),
+            f32_value(&evil(2), Some(&[1])),
+        ],
+        ..GraphProto::default()
+    })?;
+    let workspace = Workspace::find()?;
+    let model = describe(&file, &[])?;
+    let root = file.path.with_file_name("report");
+    let workload = lay_out(&workspace, model, &Inputs::default(), &root, false)?;
+    let model = &workload.models[0];
+    let mut about = run();
+    about.models = vec![model.file.clone()];
+    about.samples = workload
+        .samples
+        .iter()
+        .map(|sample| sample.file.clone())
+        .collect();
+    let mut recorder = Recorder::begin(&root.join("records/one"), &root, &about)?;
+    for (engine, outcome) in [
+        ("a", Outcome::Completed),
+        ("b", Outcome::Failed(firstpass_probe::Error::engine(EVIL))),
+    ] {
+        let mut seen = observation(0, &[1.0; 12]);
+        seen.cell.backend = engine.into();
+        seen.cell.model = model.name.clone();
+        seen.process.outcome = outcome;
+        seen.process.stderr = EVIL.into();
+        recorder.write(engine, &Line::Observation(Box::new(seen.clone())))?;
+        recorder.write(
+            engine,
+            &Line::NoArithmetic {
+                cell: seen.cell,
+                reason: EVIL.into(),
+            },
+        )?;
+    }
+    let record = recorder.finish()?;
+    let readme = root.join("README.md");
+    let analysis = crate::report::write(&workspace, &root, &record, true)?;
+    let once = fs::read_to_string(&readme)?;
+    for raw in [
+        "<script",
+        "\u{1b}",
+        "\u{202e}",
+        "](javascript",
+        "ev|il",
+        "`x`\n",
+    ] {
+        assert!(!once.contains(raw), "{raw:?} in {once}");
+    }
+    assert_eq!(once.matches("<!-- firstpass: end -->").count(), 1, "{once}");
+    crate::report::write(&workspace, &root, &record, true)?;
+    assert_eq!(fs::read_to_string(&readme)?, once);
+    let shown = crate::report::terminal::summary(&analysis)?;
+    assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
     Ok(())
 }

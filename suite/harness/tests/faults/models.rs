@@ -22,6 +22,17 @@ pub fn graph(inputs: &[&str], outputs: &[&str], shape: Option<&[usize]>) -> Vec<
     encode(graph, 13)
 }
 
+/// `y = (x - x) / (x - x)`, which is no number.
+pub fn nothing() -> Vec<u8> {
+    let graph = GraphProto {
+        node: vec![node("Sub", &["x", "x"], "z"), node("Div", &["z", "z"], "y")],
+        input: vec![f32_value("x", Some(&[1, 3, 8, 8]))],
+        output: vec![f32_value("y", Some(&[1, 3, 8, 8]))],
+        ..GraphProto::default()
+    };
+    encode(graph, 13)
+}
+
 /// A `model.toml` of this name for the file `model.onnx` beside it.
 pub fn described(name: &str) -> String {
     format!(

@@ -80,19 +80,12 @@ pub const FAULTS: &[Fault] = &[
         survives: |_, _| Ok(()),
     },
     Fault {
-        what: "a probe that is killed",
-        on: On::EachEngine,
-        done: probe_killed,
-        code: 0,
-        says: &["report: "],
-        survives: |place, _| has_row(place, "SIGKILL"),
-    },
-    Fault {
         what: "a model file that is cut while it is measured",
         on: On::EachEngine,
         done: cut_while_measured,
-        code: 0,
-        says: &["report: "],
+        code: 1,
+        // All that was measured is kept; only the page needs the file.
+        says: &["has changed since"],
         survives: |place, _| has_no_row(place, "\"crashed\""),
     },
     Fault {
@@ -285,6 +278,98 @@ pub const FAULTS: &[Fault] = &[
             Ok(())
         },
     },
+    // A name is a name.
+    Fault {
+        what: "a model that is named ..",
+        on: On::Once,
+        done: |place| described(place, ".."),
+        code: 1,
+        says: &["is no name of a model"],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a model whose name is a path",
+        on: On::Once,
+        done: |place| described(place, &place.path("victim").display().to_string()),
+        code: 1,
+        says: &["is no name of a model"],
+        survives: |place, _| {
+            ensure!(
+                !place.path("victim").exists(),
+                "something was written there"
+            );
+            Ok(())
+        },
+    },
+    Fault {
+        what: "names that are commands to a terminal",
+        on: On::Once,
+        done: |place| {
+            let model = models::graph(&["x\u{1b}[31m"], &["<script>y"], Some(&[1, 3, 8, 8]));
+            check_of(place, &model)
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, ended| {
+            let page = fs::read_to_string(place.out().join("README.md"))?;
+            for text in [&page, &ended.said] {
+                ensure!(!text.contains('\u{1b}'), "an escape: {text:?}");
+            }
+            ensure!(!page.contains("<script>"), "a script is on the page");
+            Ok(())
+        },
+    },
+    // Sizes are looked at first.
+    Fault {
+        what: "two inputs of one name",
+        on: On::Once,
+        done: |place| {
+            check_of(
+                place,
+                &models::graph(&["x", "x"], &["y"], Some(&[1, 3, 8, 8])),
+            )
+        },
+        code: 1,
+        says: &["two inputs are named \"x\""],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "two outputs of one name",
+        on: On::Once,
+        done: |place| {
+            check_of(
+                place,
+                &models::graph(&["x"], &["y", "y"], Some(&[1, 3, 8, 8])),
+            )
+        },
+        code: 1,
+        says: &["two outputs are named \"y\""],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "an input that no memory holds",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::graph(&["x"], &["y"], None))?;
+            place.run(place.check(&model).args(["--input", "1x3x100000x100000"]))
+        },
+        code: 1,
+        says: &["input"],
+        survives: |_, _| Ok(()),
+    },
+    // Verdicts are honest.
+    Fault {
+        what: "outputs that are no numbers",
+        on: On::EachEngine,
+        done: |place| check_of(place, &models::nothing()),
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| {
+            let page = fs::read_to_string(place.out().join("README.md"))?;
+            ensure!(page.contains("NaN") || page.contains("no number"), "{page}");
+            Ok(())
+        },
+    },
     // What is no model.
     Fault {
         what: "an empty model file",
@@ -348,9 +433,10 @@ fn second_check(place: &Place) -> Result<Ended> {
     let named = second.said.contains(&format!("process {pid} "));
     ensure!(named, "it does not name process {pid}:\n{}", second.said);
     // The first goes on as if nothing had been.
-    signals::send(pid, Signal::SIGINT)?;
     let first = place.end(first)?;
-    partial_record(place, &first)?;
+    ensure!(first.code == Some(0), "the first failed:\n{}", first.said);
+    place.record()?;
+    has_report(place)?;
     Ok(second)
 }
 
@@ -391,33 +477,6 @@ fn killed(place: &Place) -> Result<Ended> {
     let kept = fs::read(partial.join(format!("{}.jsonl", place.engine)))?;
     ensure!(kept == lines, "the first record has changed");
     Ok(second)
-}
-
-fn probe_killed(place: &Place) -> Result<Ended> {
-    let model = place.write("model.onnx", models::sound())?;
-    let mut check = place.check(&model);
-    let child = check
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    // The first processes are cargo's, and a probe that describes its engine.
-    loop {
-        let probe = signals::child(child.id())?;
-        let command = fs::read(format!("/proc/{probe}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).into_owned();
-        if command.contains("\"trial\"") || command.contains("request") {
-            // It may have ended by itself meanwhile; then the next one is killed.
-            if signals::kill(probe).is_ok() && has_row_soon(place, "SIGKILL") {
-                break;
-            }
-        }
-        ensure!(
-            Path::new(&format!("/proc/{}/stat", child.id())).exists(),
-            "no probe was there to be killed"
-        );
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    finish(child)
 }
 
 fn cut_while_measured(place: &Place) -> Result<Ended> {
@@ -480,6 +539,12 @@ fn check_of(place: &Place, bytes: &[u8]) -> Result<Ended> {
     place.run(&mut place.check(&model))
 }
 
+fn described(place: &Place, name: &str) -> Result<Ended> {
+    place.write("model.onnx", models::sound())?;
+    let model = place.write("model.toml", models::described(name))?;
+    place.run(&mut place.check(&model))
+}
+
 fn has_report(place: &Place) -> Result<()> {
     let page = fs::read_to_string(place.out().join("README.md"))?;
     ensure!(
@@ -509,23 +574,10 @@ fn lines(place: &Place) -> Result<String> {
     read(&record.join(format!("{}.jsonl.zst", place.engine)))
 }
 
-fn has_row(place: &Place, words: &str) -> Result<()> {
-    let lines = lines(place)?;
-    ensure!(lines.contains(words), "no row says {words:?}");
-    Ok(())
-}
-
 fn has_no_row(place: &Place, words: &str) -> Result<()> {
     let lines = lines(place)?;
     ensure!(!lines.contains(words), "a row says {words:?}");
     Ok(())
-}
-
-fn has_row_soon(place: &Place, words: &str) -> bool {
-    (0..50).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        has_row(place, words).is_ok()
-    })
 }
 
 /// Whether no file of the report and its record has these words.

@@ -9,6 +9,8 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
+use crate::page::terminal;
+
 /// The colour of text: a grey that is readable on white and on black. A picture in a page cannot
 /// know the theme of the page, only that of the system, and the two may differ.
 pub(crate) const INK: RGBColor = RGBColor(125, 133, 144);
@@ -176,6 +178,8 @@ impl Canvas<'_> {
         style: FontStyle,
         colour: RGBColor,
     ) -> Result<()> {
+        // Words of others may hold what no SVG may.
+        let text = terminal::text(text).replace('\n', " ");
         let horizontal = match anchor {
             Anchor::Left => HPos::Left,
             Anchor::Centre | Anchor::Upwards => HPos::Center,

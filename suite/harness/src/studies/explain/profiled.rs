@@ -174,9 +174,12 @@ fn tells_faults(profile: &Profile) -> bool {
     passes.all(|pass| pass.minor_faults.len() == profile.operators.len())
 }
 
-fn largest_first<T>(mut parts: Vec<(T, Part)>) -> Vec<(T, Part)> {
-    parts.sort_by(|(_, a), (_, b)| b.all_excess().total_cmp(&a.all_excess()));
-    parts
+fn largest_first<T>(parts: Vec<(T, Part)>) -> Vec<(T, Part)> {
+    let parts = parts.into_iter();
+    let mut with_excess: Vec<(f64, (T, Part))> =
+        parts.map(|part| (part.1.all_excess(), part)).collect();
+    with_excess.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    with_excess.into_iter().map(|(_, part)| part).collect()
 }
 
 /// The excess of a pass is explained as far as operators took it, and what lies outside of them

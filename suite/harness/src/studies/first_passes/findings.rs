@@ -6,7 +6,7 @@ use crate::studies::first_passes::{
     analysis::{Analysis, Row, label},
     reference::Kind,
     untimed::{Untimed, Why, untimed},
-    words::list,
+    words::{brief, list},
 };
 
 /// How much it hurts, the worst first.
@@ -80,11 +80,11 @@ impl Analysis {
         found.extend(incidents.map(|o| {
             let cell = &o.cell;
             let label = label(&cell.backend, &cell.model, cell.format, self);
-            let outcome = &o.process.outcome;
-            let harm = match outcome {
+            let harm = match o.process.outcome {
                 Outcome::Failed(_) => Harm::Refused,
                 _ => Harm::Crashed,
             };
+            let outcome = brief(&o.process.outcome.to_string());
             Finding::new(harm, format!("{label} on {}: {outcome}", cell.model))
         }));
         // Stable: of the same harm in the order of models and engines.
@@ -194,23 +194,26 @@ fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
 
 /// Engines that differ from each other, where nothing says who is right.
 fn undecided(model: &str, rows: &[Row]) -> Option<Finding> {
-    let apart = rows.iter().filter_map(|row| match &row.verdict {
-        Some(ExpectationVerdict::Undecided(how)) if !how.is_empty() => {
-            Some(format!("{} {}", row.label, how.join(", and ")))
-        }
-        _ => None,
-    });
-    let apart: Vec<String> = apart.collect();
-    let first = apart.first()?;
-    let text = match apart.len() {
-        // The same difference, seen from both sides.
-        2 => format!("on {model} {first}; who is right cannot be told here"),
-        _ => format!(
+    let mut apart = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let Some(ExpectationVerdict::Undecided(how)) = &row.verdict else {
+            continue;
+        };
+        // Each difference is seen from both sides, and said once.
+        let is_later = |text: &&String| {
+            let mut later = rows[at + 1..].iter();
+            later.any(|other| text.starts_with(&format!("differs from {}: ", other.label)))
+        };
+        let how = how.iter().filter(is_later);
+        apart.extend(how.map(|how| format!("{} {how}", row.label)));
+    }
+    (!apart.is_empty()).then(|| {
+        let text = format!(
             "on {model} engines differ, and who is right cannot be told here: {}",
             apart.join("; ")
-        ),
-    };
-    Some(Finding::new(Harm::Undecided, text))
+        );
+        Finding::new(Harm::Undecided, text)
+    })
 }
 
 /// A referee that gives what no engine gives, while engines agree with each other.

@@ -156,6 +156,7 @@ pub(crate) struct Judging<'a> {
 impl Judging<'_> {
     pub fn row(&self, cell: Cell, known: &Known) -> Result<Row> {
         let undeclared = Known::default();
+        let label = row_label(self.record, self.model, &cell, Some(known));
         let known = if self.is_fixture { known } else { &undeclared };
         let Self { record, model, .. } = self;
         let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
@@ -211,7 +212,7 @@ impl Judging<'_> {
         let usual = |l: &&Latency| !l.cell.cold_files && l.cell.entry == 0 && l.cell.is_default();
         let by_threads = |l: &Latency| (l.cell.threads(), l.clone());
         Ok(Row {
-            label: row_label(record, model, &cell, Some(known)),
+            label,
             outputs,
             arithmetic,
             arithmetic_fault,

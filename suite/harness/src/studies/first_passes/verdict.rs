@@ -124,7 +124,10 @@ pub(crate) fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Op
         );
     }
     if let Some((name, outcome)) = analysis.refusal(&model.name) {
-        text += &format!(" The referee ({name}) gives no outputs: {outcome}.");
+        text += &format!(
+            " The referee ({name}) gives no outputs: {}.",
+            words::brief(&outcome.to_string())
+        );
     }
     Some(text)
 }

@@ -1,6 +1,6 @@
 //! What is said of an early pass, in a table and in a sentence.
 
-pub(crate) use crate::page::numbers::list;
+pub(crate) use crate::page::numbers::{brief, list};
 
 use firstpass_statistics::{
     comparison::Comparison,

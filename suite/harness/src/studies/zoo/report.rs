@@ -18,7 +18,7 @@ use crate::{
     studies::{
         first_passes::{
             judge::{first_pass::FirstPass, latency::Latency},
-            words::{outlook, with_verdict},
+            words::{brief, outlook, with_verdict},
         },
         zoo::{
             MissingFile, Zoo,
@@ -32,9 +32,6 @@ use crate::{
 pub(crate) const PAGE: &str = "zoo.md";
 
 const PLOT: &str = "plots/zoo.svg";
-
-/// The words of an engine are cut after so many characters.
-const WORDS: usize = 240;
 
 const HEADER: [&str; 11] = [
     "model",
@@ -126,14 +123,14 @@ fn introduction(zoo: &Zoo) -> String {
 fn not_there(zoo: &Zoo) -> Option<String> {
     let engines = zoo.record.backends.iter().filter_map(|(name, record)| {
         let reason = record.unavailable.as_ref()?;
-        Some(format!("- {name} was not measured: {}", words(reason)))
+        Some(format!("- {name} was not measured: {}", brief(reason)))
     });
     let models = zoo
         .made
         .missing
         .iter()
         .filter(|m| m.file == MissingFile::All)
-        .map(|m| format!("- {} could not be made: {}", m.model, words(&m.reason)));
+        .map(|m| format!("- {} could not be made: {}", m.model, brief(&m.reason)));
     let list: Vec<String> = engines.chain(models).collect();
     (!list.is_empty()).then(|| list.join("\n"))
 }
@@ -151,7 +148,7 @@ fn lines(rows: &[Row]) -> Vec<Vec<String>> {
                 }
                 Timed::Failed(reason) => {
                     line.extend(vec!["–".to_owned(); HEADER.len() - 3]);
-                    line.push(words(reason));
+                    line.push(brief(reason));
                 }
             }
             line
@@ -247,15 +244,6 @@ fn nonsense(rows: &[Row]) -> Option<String> {
 /// Nearly 1 is not 1.
 fn rounded_down(cosine: f64) -> String {
     format!("{:.5}", (cosine * 1e5).floor() / 1e5)
-}
-
-/// The first line, not too long.
-pub(crate) fn words(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= WORDS {
-        return line.into();
-    }
-    line.chars().take(WORDS).chain(['…']).collect()
 }
 
 /// How many faces each engine finds on each photograph, of detectors without golden outputs.
@@ -441,14 +429,6 @@ mod tests {
         assert_eq!(nonsense(&alike), None);
         assert_eq!(agreement(&alike[0]), "agree with q");
         Ok(())
-    }
-
-    #[test]
-    fn words_are_a_line_and_not_too_long() {
-        assert_eq!(words("one\ntwo"), "one");
-        let long = "a".repeat(WORDS + 1);
-        assert_eq!(words(&long).chars().count(), WORDS + 1);
-        assert!(words(&long).ends_with('…'));
     }
 
     #[test]

@@ -144,6 +144,7 @@ pub fn run_asking(
 
     let started = start_backends(workspace, backends, settings, &mut recorder)?;
     let jobs = jobs(&started, workload, settings, &mut recorder)?;
+    let referees = reference::start_referees(workspace, workload, settings)?;
     let budget = Budget {
         began: Instant::now(),
         all: Duration::from_secs_f64(settings.budget_s),
@@ -161,6 +162,7 @@ pub fn run_asking(
         workspace,
         workload,
         budget: &budget,
+        referees: &referees,
     };
     reference::observe(&seeking, &jobs, settings, &mut inputs, &mut recorder)?;
     let timed: Vec<&Job> = jobs

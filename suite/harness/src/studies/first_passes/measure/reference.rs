@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
-use firstpass_probe::{Error, Format, Knobs, PassPlan, THREADS, Trial};
+use firstpass_probe::{Description, Error, Format, Knobs, PassPlan, THREADS, Trial};
 use firstpass_trial::{
     machine::all_threads,
     model::ModelDescription,
@@ -14,7 +14,7 @@ use firstpass_trial::{
     sample::Sample,
     system_counters::SystemCounters,
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::{
@@ -35,6 +35,48 @@ pub(crate) struct Seeking<'a> {
     pub workspace: &'a Workspace,
     pub workload: &'a Workload,
     pub budget: &'a Budget,
+    pub referees: &'a [Referee],
+}
+
+/// A referee that was built, or why it was not.
+pub(crate) struct Referee {
+    name: String,
+    started: Result<(Probe, Description)>,
+}
+
+/// The models without golden outputs, where something is to stand in for these.
+fn models<'a>(workload: &'a Workload, settings: &RunSettings) -> Result<Vec<&'a ModelDescription>> {
+    let mut models = Vec::new();
+    if !settings.seek_reference || settings.agreement_passes == 0 {
+        return Ok(models);
+    }
+    for model in &workload.models {
+        if workload.golden(model)?.is_none() {
+            models.push(model);
+        }
+    }
+    Ok(models)
+}
+
+/// Builds every referee that is to be asked: builds are no part of the budget.
+///
+/// # Errors
+/// Fails where a manifest or golden outputs cannot be read.
+pub(crate) fn start_referees(
+    workspace: &Workspace,
+    workload: &Workload,
+    settings: &RunSettings,
+) -> Result<Vec<Referee>> {
+    if models(workload, settings)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let backends = workspace.backends()?.into_iter();
+    let referees = backends.filter(|backend| backend.is_referee);
+    let started = referees.map(|backend| Referee {
+        started: start(workspace, &backend),
+        name: backend.name,
+    });
+    Ok(started.collect())
 }
 
 /// Asks the referee and each engine, for every model without golden outputs.
@@ -49,22 +91,12 @@ pub(crate) fn observe(
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<()> {
-    if !settings.seek_reference || settings.agreement_passes == 0 {
-        return Ok(());
-    }
-    let workload = seeking.workload;
-    let mut models = Vec::new();
-    for model in &workload.models {
-        if workload.golden(model)?.is_none() {
-            models.push(model);
-        }
-    }
+    let models = models(seeking.workload, settings)?;
     if models.is_empty() {
         return Ok(());
     }
     without_optimizations(seeking, &models, jobs, inputs, recorder)?;
-    let backends = seeking.workspace.backends()?;
-    for referee in backends.iter().filter(|backend| backend.is_referee) {
+    for referee in seeking.referees {
         ask_referee(seeking, &models, referee, inputs, recorder)?;
     }
     Ok(())
@@ -182,13 +214,12 @@ fn observation(cell: Cell, process: Process) -> Observation {
 fn ask_referee(
     seeking: &Seeking,
     models: &[&ModelDescription],
-    referee: &Backend,
+    referee: &Referee,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<()> {
-    let started = start(seeking.workspace, referee);
     for model in models {
-        let formats = match &started {
+        let formats = match &referee.started {
             Ok((_, description)) => description.formats.clone(),
             Err(_) => Vec::new(),
         };
@@ -203,7 +234,7 @@ fn ask_referee(
             cold_files: false,
             entry: 0,
         };
-        let (mut probe, file) = match (&started, file) {
+        let (mut probe, file) = match (&referee.started, file) {
             (Ok((probe, _)), Some(file)) => (probe.clone(), file),
             (Err(error), _) => {
                 let outcome = Outcome::NotStarted(format!("{error:#}"));
