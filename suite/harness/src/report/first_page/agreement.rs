@@ -21,6 +21,8 @@ pub(super) struct Answer {
     exact: Vec<String>,
     /// Engines that agree up to the rounding of f32.
     rounded: Vec<String>,
+    /// Engines that are off by a step in a few values, as rounding at halves gives.
+    nearly: Vec<String>,
     /// Differences of a known cause, the largest first.
     declared: Vec<Declared>,
     /// Engines that differ, and how.
@@ -105,6 +107,7 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
         explanation: verdict::compared_with(analysis, model),
         exact: with(|v| *v == ExpectationVerdict::Exact),
         rounded: with(|v| *v == ExpectationVerdict::FloatRounding),
+        nearly: with(|v| matches!(v, ExpectationVerdict::StepRounding(_))),
         declared,
         differing,
         faces: faces(rows),

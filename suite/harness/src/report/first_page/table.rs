@@ -102,6 +102,9 @@ fn outputs(row: &Row) -> String {
         None => NONE.into(),
         Some(ExpectationVerdict::Exact) => "exact".into(),
         Some(ExpectationVerdict::FloatRounding) => "equal".into(),
+        Some(ExpectationVerdict::StepRounding(share)) => {
+            format!("1 step in {:.1} %", 100.0 * share)
+        }
         Some(ExpectationVerdict::Declared { .. }) => within("as declared"),
         _ if !row.not_finite.is_empty() => "⚠ NaN or infinite".into(),
         Some(ExpectationVerdict::Undecided(how)) if how.is_empty() => "as others".into(),

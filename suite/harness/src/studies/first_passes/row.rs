@@ -186,7 +186,7 @@ impl Judging<'_> {
                 expectation::judge(model, cell.format, agreement, faces.as_ref(), standard);
             match self.reference.kind {
                 Kind::Golden(_) => verdict,
-                _ => verdict.without_golden(),
+                _ => verdict.without_golden(agreement),
             }
         });
         let arithmetic = record.backends.get(&cell.backend).and_then(|backend| {
