@@ -255,7 +255,7 @@ impl Probe {
     fn ask(&self, request: &Request) -> (Process, Answers) {
         let knobs = request.knobs();
         match Argument::of(request) {
-            Ok(argument) => self.run(&[argument.text.clone()], &knobs),
+            Ok(argument) => self.run(std::slice::from_ref(&argument.text), &knobs),
             Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
         }
     }

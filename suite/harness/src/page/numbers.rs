@@ -56,6 +56,8 @@ pub(crate) fn duration(seconds: f64) -> String {
 pub(crate) fn milliseconds(ms: f64) -> String {
     // What rounds to nothing has no sign.
     match if ms.abs() < 0.0005 { 0.0 } else { ms } {
+        // Less than the clock tells is no time of nothing.
+        rounded if rounded == 0.0 && ms > 0.0 => "< 0.001".into(),
         // Small models pass in some microseconds.
         ms if ms != 0.0 && ms.abs() < 0.1 => format!("{ms:.3}"),
         ms if ms.abs() < 10.0 => format!("{ms:.2}"),

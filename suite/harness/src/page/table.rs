@@ -100,7 +100,7 @@ fn cell_of_markdown(cell: &str) -> String {
             && before.is_none_or(|c| " (".contains(c))
             && after.is_some_and(|next| next.is_none_or(|c| " ,.;:)".contains(c)))
     };
-    if parts.len() % 2 == 0 || !(1..parts.len()).step_by(2).all(is_code) {
+    if parts.len().is_multiple_of(2) || !(1..parts.len()).step_by(2).all(is_code) {
         return markdown::inline(cell);
     }
     let shown = parts.iter().enumerate().map(|(at, part)| match at % 2 {

@@ -67,10 +67,9 @@ fn said(
 ) -> Result<Analysis> {
     let folder = tempfile::tempdir()?;
     let workload = workload(folder.path())?;
-    let analysis = analysis_with(&workload, folder.path(), engines, |recorder| {
+    analysis_with(&workload, folder.path(), engines, |recorder| {
         more(&workload, recorder)
-    });
-    analysis
+    })
 }
 
 fn plain(engines: &[Multiplied]) -> Result<Analysis> {
