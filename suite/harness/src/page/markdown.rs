@@ -41,6 +41,30 @@ pub(crate) fn text(words: &str) -> String {
     }
 }
 
+/// A sentence of our own with words of others in it: an option in it, such as `--budget 20s`, stays code.
+pub(crate) fn sentence(words: &str) -> String {
+    const MARK: &str = "&#96;";
+    let escaped = text(words);
+    let mut parts = escaped.split("&#96;--");
+    let mut sentence = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(MARK) {
+            Some((option, rest)) => {
+                sentence += "`--";
+                sentence += option;
+                sentence += "`";
+                sentence += rest;
+            }
+            None => {
+                sentence += MARK;
+                sentence += "--";
+                sentence += part;
+            }
+        }
+    }
+    sentence
+}
+
 /// The same for words that begin no line, as in a cell.
 pub(crate) fn inline(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
@@ -126,6 +150,15 @@ mod tests {
             assert_eq!(text(words), shown);
         }
         assert_eq!(lines("- a|b\n- <c>\n"), "- a&#124;b\n- &#60;c>");
+    }
+
+    #[test]
+    fn an_option_in_a_sentence_stays_code() {
+        assert_eq!(
+            sentence("`x` <b>: give `--budget 20s` or `--y`"),
+            "&#96;x&#96; &#60;b>: give `--budget 20s` or `--y`"
+        );
+        assert_eq!(sentence("`--x"), "&#96;--x");
     }
 
     #[test]

@@ -674,7 +674,7 @@ fn findings_section(analysis: &Analysis) -> Option<String> {
     let findings = analysis.findings();
     let lines: Vec<String> = findings
         .iter()
-        .map(|finding| format!("- ⚠ {}", markdown::text(&finding.text)))
+        .map(|finding| format!("- ⚠ {}", markdown::sentence(&finding.text)))
         .collect();
     (!lines.is_empty()).then(|| format!("## What was found to be wrong\n\n{}", lines.join("\n")))
 }

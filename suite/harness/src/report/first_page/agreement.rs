@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
 use serde::Serialize;
 
-use crate::studies::first_passes::{
-    analysis::{Analysis, Row},
-    verdict,
+use crate::{
+    page::{markdown, template},
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        verdict,
+    },
 };
 
 /// Whether the engines agree with the reference, and with each other in what they find.
@@ -16,7 +19,7 @@ pub(super) struct Answer {
     /// Whose outputs the engines are compared with; `None` where there are none.
     pub reference: Option<String>,
     /// What stands in for golden outputs, and how sure that is.
-    explanation: Option<String>,
+    explanation: Option<minijinja::Value>,
     /// Engines that give the very integers of the reference.
     exact: Vec<String>,
     /// Engines that agree up to the rounding of f32.
@@ -104,7 +107,8 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
     declared.sort_by_key(|d| std::cmp::Reverse(d.steps));
     Answer {
         reference: analysis.reference(model),
-        explanation: verdict::compared_with(analysis, model),
+        explanation: verdict::compared_with(analysis, model)
+            .map(|words| template::markdown(markdown::sentence(&words))),
         exact: with(|v| *v == ExpectationVerdict::Exact),
         rounded: with(|v| *v == ExpectationVerdict::FloatRounding),
         nearly: with(|v| matches!(v, ExpectationVerdict::StepRounding(_))),

@@ -15,10 +15,13 @@ use firstpass_statistics::median;
 use firstpass_trial::model::{ModelDescription, Precision};
 use serde::Serialize;
 
-use crate::studies::first_passes::{
-    analysis::{Analysis, Row},
-    judge::latency::Latency,
-    verdict,
+use crate::{
+    page::{markdown, numbers::brief, template},
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        judge::latency::Latency,
+        verdict,
+    },
 };
 
 /// At most this many models have rows on the first page.
@@ -31,7 +34,7 @@ pub(crate) struct FirstPage {
     /// Why nothing may have run: the inputs were made up.
     hint: Option<String>,
     /// What is wrong, the worst first.
-    findings: Vec<String>,
+    findings: Vec<minijinja::Value>,
     /// What holds, where nothing is wrong.
     holds: Option<String>,
     models: Vec<ModelAnswers>,
@@ -120,7 +123,11 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
             others: others.map(|m| m.title.clone()).collect(),
         },
         hint: analysis.only_made_up_inputs_failed(),
-        findings: analysis.faults(),
+        findings: analysis
+            .faults()
+            .iter()
+            .map(|finding| template::markdown(markdown::sentence(&brief(finding))))
+            .collect(),
         holds: verdict::what_holds(analysis),
         models,
         open: open::open(analysis),
