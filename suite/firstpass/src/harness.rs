@@ -286,7 +286,7 @@ fn summary(measured: &Analysis) -> Result<Summary> {
         let fault = fault(measured, row);
         match &fault {
             Some(fault) if row.outputs.is_none() && row.latency.is_empty() => {
-                failures.push((row.label.clone(), fault.clone()));
+                failures.push((row.name(), fault.clone()));
             }
             _ if row.latency.is_empty() => {
                 engines.push(engine(measured, row, row.cell.threads(), None, fault));
@@ -331,7 +331,7 @@ fn engine(
         })
     };
     Engine {
-        name: row.label.clone(),
+        name: row.name(),
         threads,
         first_pass: of(|l| l.pass.get(&1).copied()),
         second_pass: of(|l| l.pass.get(&2).copied()),
@@ -393,10 +393,14 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
             Outcome::Other(how.join("; "))
         }
         _ if changing.is_some() => Outcome::Other(changing.unwrap_or_default()),
-        None if seen < samples => Outcome::NotCompared(format!(
+        _ if seen < samples => Outcome::NotCompared(format!(
             "it gave outputs for {seen} of {samples} samples; give it more time with `.budget(…)`"
         )),
         None => Outcome::NotCompared("there is nothing to compare with".into()),
+        // Engines that are compared with each other have no differences from a reference.
+        Some(ExpectationVerdict::Undecided(_)) => {
+            Outcome::Same(ExpectationVerdict::Undecided(Vec::new()).to_string())
+        }
         Some(_) if is_nothing => Outcome::NotCompared("its outputs hold no values".into()),
         Some(verdict) => Outcome::Same(verdict.to_string()),
     };

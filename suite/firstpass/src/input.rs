@@ -87,7 +87,7 @@ impl fmt::Display for Dtype {
 /// let typed = InputSpec::new("ids", [1, 16])?.of(Dtype::I64);
 /// assert_eq!("ids=1x16:i64".parse::<InputSpec>()?, typed);
 /// assert_eq!(typed.to_string(), "ids=1x16:i64");
-/// assert!("ids=1x16:f16".parse::<InputSpec>().is_err());
+/// assert!("ids=1x16:f8".parse::<InputSpec>().is_err());
 /// assert!(InputSpec::new("ids", [1, 0]).is_err());
 /// # Ok(())
 /// # }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_fails_where_it_is_given() {
-        for text in ["", "x=", "=1x3", "x=0x3", "x=1x3:f16", "x=-1x3", "x=1,3"] {
+        for text in ["", "x=", "=1x3", "x=0x3", "x=1x3:f8", "x=-1x3", "x=1,3"] {
             let error = text.parse::<InputSpec>().expect_err("must fail");
             assert!(error.to_string().contains("1x3x224x224"), "{text}: {error}");
         }

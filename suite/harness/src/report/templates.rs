@@ -33,7 +33,7 @@ use crate::{
         },
         first_passes::judge::comparisons::Comparisons,
         first_passes::{
-            analysis::{Analysis, Row},
+            analysis::Analysis,
             judge::latency::{Figure, Latency},
         },
     },
@@ -144,7 +144,7 @@ impl Figures {
                         default: default.clone(),
                         tuned: row.tuned.get(threads).cloned(),
                     };
-                    Some(((model.clone(), engine(row)), latencies))
+                    Some(((model.clone(), row.name()), latencies))
                 })
                 .collect(),
             comparisons: analysis.comparisons.clone(),
@@ -214,12 +214,6 @@ impl Figures {
         });
         Ok(value.map_or_else(|| DASH.into(), |n| format!("{n:.0}")))
     }
-}
-
-/// How a template names an engine: as its backend, and with the format where its row has one.
-fn engine(row: &Row) -> String {
-    let format = row.label.find(" (").map_or("", |at| &row.label[at..]);
-    format!("{}{format}", row.cell.backend)
 }
 
 fn check_pass(pass: usize) -> Result<()> {

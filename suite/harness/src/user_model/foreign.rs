@@ -107,8 +107,7 @@ fn tensorrt() -> Kind {
 fn safetensors() -> Kind {
     (
         "a file of weights without a graph (safetensors)",
-        "load them into the model in Python and export it with torch.onnx.export(…, dynamo=True); a file of \
-         inputs is given with --sample",
+        "load them into the model in Python and export it with torch.onnx.export(…, dynamo=True)",
     )
 }
 

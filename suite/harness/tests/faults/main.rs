@@ -11,7 +11,11 @@ mod table;
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
-use firstpass_trial::workspace::Workspace;
+use firstpass_probe::Format;
+use firstpass_trial::{
+    process::Probe,
+    workspace::{Backend, Workspace},
+};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
 use crate::{
@@ -44,6 +48,8 @@ fn tests() -> Result<Vec<Test>> {
             let native = engine.native.as_ref();
             native.is_none_or(|native| native.status(&workspace.native()).is_usable())
         })
+        // The models of this table are ONNX.
+        .filter(|engine| reads_onnx(&workspace, engine))
         .map(|engine| &engine.name)
         .collect();
     let mut tests = Vec::new();
@@ -64,6 +70,14 @@ fn tests() -> Result<Vec<Test>> {
         }
     }
     Ok(tests)
+}
+
+/// Whether an engine reads ONNX. One that cannot be asked is tried, and says why it fails.
+fn reads_onnx(workspace: &Workspace, engine: &Backend) -> bool {
+    let described = Probe::build(workspace, engine).and_then(|probe| probe.describe());
+    described.map_or(true, |description| {
+        description.formats.contains(&Format::ONNX)
+    })
 }
 
 /// Does what the fault is, and looks at what the table says.

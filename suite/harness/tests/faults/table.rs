@@ -384,7 +384,7 @@ pub const FAULTS: &[Fault] = &[
         on: On::Once,
         done: |place| check_of(place, b"no model, but a sentence of some length"),
         code: 1,
-        says: &["give an ONNX file or a TorchScript file"],
+        says: &["it is neither ONNX nor TorchScript"],
         survives: |_, _| Ok(()),
     },
     Fault {

@@ -24,7 +24,7 @@ pub(super) struct Answer {
     exact: Vec<String>,
     /// Engines that agree up to the rounding of f32.
     rounded: Vec<String>,
-    /// Engines that are off by a step in a few values, as rounding at halves gives.
+    /// Engines that are off by no more than rounding at halves gives.
     nearly: Vec<String>,
     /// Differences of a known cause, the largest first.
     declared: Vec<Declared>,
@@ -111,7 +111,12 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
             .map(|words| template::markdown(markdown::sentence(&words))),
         exact: with(|v| *v == ExpectationVerdict::Exact),
         rounded: with(|v| *v == ExpectationVerdict::FloatRounding),
-        nearly: with(|v| matches!(v, ExpectationVerdict::StepRounding(_))),
+        nearly: with(|v| {
+            matches!(
+                v,
+                ExpectationVerdict::StepRounding(_) | ExpectationVerdict::InnerRounding(_)
+            )
+        }),
         declared,
         differing,
         faces: faces(rows),

@@ -21,6 +21,8 @@ const NONE: &str = "–";
 #[derive(Debug, Serialize)]
 pub(crate) struct EngineTable {
     page: minijinja::Value,
+    /// Whether tuned settings were measured.
+    has_tuned: bool,
     #[serde(skip)]
     terminal: String,
 }
@@ -33,7 +35,10 @@ impl EngineTable {
 
 pub(crate) fn engine_table(analysis: &Analysis, model: &ModelDescription) -> EngineTable {
     let table = table(analysis, model);
+    let threads = fewest_threads(analysis.rows(model));
+    let mut rows = analysis.rows(model).iter();
     EngineTable {
+        has_tuned: rows.any(|row| row.tuned.contains_key(&threads)),
         page: markdown(table.markdown()),
         terminal: table.terminal(),
     }
@@ -102,6 +107,7 @@ fn outputs(row: &Row) -> String {
         None => NONE.into(),
         Some(ExpectationVerdict::Exact) => "exact".into(),
         Some(ExpectationVerdict::FloatRounding) => "equal".into(),
+        Some(ExpectationVerdict::InnerRounding(db)) => format!("≈, {db:.0} dB"),
         Some(ExpectationVerdict::StepRounding(share)) => {
             format!("1 step in {:.1} %", 100.0 * share)
         }

@@ -276,7 +276,7 @@ fn set_apart(model: &ModelDescription, rows: &mut [Row]) {
             let others = rows.iter().filter(|other| other.cell != row.cell);
             let apart = others.filter_map(|other| {
                 let both = pairs(other.outputs.as_ref()?, own);
-                let found = apart(&compare(model, &both));
+                let found = apart(model.precision, &compare(model, &both));
                 (!found.is_empty())
                     .then(|| format!("differs from {}: {}", other.label, found.join("; ")))
             });

@@ -73,7 +73,10 @@ impl Reference {
                 };
             }
             let of_engines = &found.plain[agreeing[0]].1;
-            referee_differs = apart(&compare(model, &pairs(of_engines, &outputs)));
+            referee_differs = apart(
+                model.precision,
+                &compare(model, &pairs(of_engines, &outputs)),
+            );
         }
         if let Some(&first) = agreeing.first() {
             let labels = agreeing.iter().map(|&place| found.plain[place].0.clone());
@@ -142,7 +145,7 @@ fn words(labels: &[String]) -> String {
 /// agreement.
 pub fn agree(model: &ModelDescription, a: &Outputs, b: &Outputs) -> bool {
     let both = pairs(a, b);
-    !both.is_empty() && apart(&compare(model, &both)).is_empty()
+    !both.is_empty() && apart(model.precision, &compare(model, &both)).is_empty()
 }
 
 /// The places of the most that all agree with each other; none where fewer than two do, or where as many others

@@ -92,6 +92,13 @@ impl Row {
         })
     }
 
+    /// The name of its backend, as it is given on the command line, and the format where that is not the one that
+    /// the engine's users would choose.
+    pub fn name(&self) -> String {
+        let format = self.label.rfind(" (").map_or("", |at| &self.label[at..]);
+        format!("{}{format}", self.cell.backend)
+    }
+
     /// The label of one of [`Row::timed`].
     pub fn label_of(&self, latency: &Latency) -> String {
         if latency.cell.is_default() {
@@ -186,7 +193,7 @@ impl Judging<'_> {
                 expectation::judge(model, cell.format, agreement, faces.as_ref(), standard);
             match self.reference.kind {
                 Kind::Golden(_) => verdict,
-                _ => verdict.without_golden(agreement),
+                _ => verdict.without_golden(model.precision, agreement),
             }
         });
         let arithmetic = record.backends.get(&cell.backend).and_then(|backend| {
