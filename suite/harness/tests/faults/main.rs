@@ -74,10 +74,10 @@ fn tests() -> Result<Vec<Test>> {
 
 /// Whether an engine reads ONNX. One that cannot be asked is tried, and says why it fails.
 fn reads_onnx(workspace: &Workspace, engine: &Backend) -> bool {
-    let described = Probe::build(workspace, engine).and_then(|probe| probe.describe());
-    described.map_or(true, |description| {
-        description.formats.contains(&Format::ONNX)
-    })
+    match Probe::build(workspace, engine).map(|probe| probe.describe()) {
+        Ok(Ok(description)) => description.formats.contains(&Format::ONNX),
+        _ => true,
+    }
 }
 
 /// Does what the fault is, and looks at what the table says.
