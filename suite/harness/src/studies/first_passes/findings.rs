@@ -72,7 +72,13 @@ impl Analysis {
             let known = self.known.get(&r.backend);
             if let Some(fault) = r.fault(known.unwrap_or(&Known::default())) {
                 let label = label(&r.backend, &r.model, r.format, self);
-                let text = format!("{label} on {}: {fault}", r.model);
+                // Its state is the model's own; the graph of an ONNX file keeps none.
+                let state = if r.format.is_program() && r.differs_from_pass.is_some() {
+                    "; a TorchScript module may keep a state from pass to pass"
+                } else {
+                    ""
+                };
+                let text = format!("{label} on {}: {fault}{state}", r.model);
                 found.push(Finding::new(Harm::NotRepeatable, text));
             }
         }
