@@ -354,7 +354,7 @@ mod tests {
         write_model(&model, 2.0);
 
         let alone = check(&model)?.run_with(Golden::Compare)?;
-        assert_eq!(alone.reference(), &Reference::Nothing);
+        assert_eq!(alone.reference(), &Reference::Referee);
         let error = alone.check_agreement().expect_err("must fail");
         assert_eq!(error.kind(), ErrorKind::NothingToCompare, "{error}");
         assert!(

@@ -178,7 +178,7 @@ impl Summary {
     ///
     /// # Errors
     /// Says which engine differs in which output, and by how much. Fails as well where one engine is alone
-    /// and there are no golden outputs, because it would be compared with itself; where an engine was
+    /// and there are no golden outputs, because nothing would notice a model of other weights; where an engine was
     /// not compared on every sample; and where its outputs change from pass to pass.
     pub fn check_agreement(&self) -> Result<()> {
         let (with, differ_from) = match &self.reference {
@@ -209,7 +209,14 @@ impl Summary {
         other.dedup();
         missing.dedup();
         if other.is_empty() && missing.is_empty() {
-            return Ok(());
+            let is_golden = matches!(self.reference, Reference::Golden(_));
+            let first = self.engines.first().map(Engine::name);
+            let is_alone = self.engines.iter().all(|e| Some(e.name()) == first);
+            return match is_alone && !is_golden {
+                // The referee reads the same file: it would not notice other weights.
+                true => Err(self.nothing_to_compare()),
+                false => Ok(()),
+            };
         }
         let kind = match other.is_empty() {
             true => ErrorKind::NotMeasured,
@@ -242,8 +249,8 @@ impl Summary {
             ErrorKind::NothingToCompare,
             format!(
                 "there is nothing to compare the outputs of {} with: without golden outputs an engine \
-                 that is alone would be compared with itself, and a model of other weights would not \
-                 be noticed. Keep golden outputs: give the check `.golden(\"tests/{}.golden.safetensors\")` \
+                 that is alone agrees at most with what the file defines, and a model of other weights \
+                 would not be noticed. Keep golden outputs: give the check `.golden(\"tests/{}.golden.safetensors\")` \
                  and run the test once with FIRSTPASS_GOLDEN=write. Or measure another engine as well",
                 names.join(", "),
                 self.model

@@ -374,3 +374,17 @@ fn one_engine_alone_is_compared_with_nothing() -> Result<()> {
     assert!(text.contains("not everything had something"), "{text}");
     Ok(())
 }
+
+/// A summary is read at once: it fits a terminal, however much goes wrong.
+#[test]
+fn the_summary_fits_a_terminal() -> Result<()> {
+    let engines =
+        ["a", "b", "c", "d"].map(|name| engine(name, if name == "a" { 2.0 } else { 5.0 }));
+    let analysis = said(&engines, referee(2.0))?;
+    let words = terminal::summary(&analysis)?;
+    assert!(words.lines().count() <= 25, "{words}");
+    for line in words.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    Ok(())
+}
