@@ -39,7 +39,6 @@ use crate::{
 pub(crate) fn first_passes(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> String {
     let mut sections = Vec::from_iter(latency::disturbed(analysis));
     sections.extend(verdict::of_time(analysis));
-    sections.extend(verdict::still_open(analysis));
     for model in analysis.models() {
         sections.push(model_summary(analysis, model, files));
     }

@@ -388,3 +388,18 @@ fn the_summary_fits_a_terminal() -> Result<()> {
     }
     Ok(())
 }
+
+/// An engine that computes something else is no choice, and one that is a little off is a choice of the reader's.
+#[test]
+fn an_engine_is_no_choice_only_where_its_outputs_are_far_off() -> Result<()> {
+    let shown = |weight| -> Result<String> {
+        let analysis = said(&[engine("a", 2.0), engine("b", weight)], referee(2.0))?;
+        summary(&analysis)
+    };
+    let far = shown(5.0)?;
+    assert!(far.contains("b is no choice"), "{far}");
+    let near = shown(2.02)?;
+    assert!(!near.contains("no choice"), "{near}");
+    assert!(near.contains("b on m gives other outputs"), "{near}");
+    Ok(())
+}

@@ -14,6 +14,9 @@ use crate::studies::first_passes::{
     words,
 };
 
+/// Outputs whose difference from the reference is above a tenth of them are not those of the model.
+const USABLE_DB: f64 = 20.0;
+
 /// The engines that are fastest among those whose outputs can be used.
 #[derive(Debug, Serialize)]
 pub(super) struct Ship {
@@ -29,6 +32,8 @@ pub(super) struct Ship {
     pub first_to_answer: Option<Engine>,
     /// Whether engines differ and nothing says who is right.
     pub is_undecided: bool,
+    /// Those of the fastest whose outputs are not those of the reference.
+    pub differing: Vec<String>,
     /// Engines whose outputs cannot be used, and why.
     pub unfit: Vec<Unfit>,
     /// The fastest engine whose timed code its users get, where the fastest one is this project's own.
@@ -96,6 +101,7 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
         is_undecided: fit.iter().any(|(row, _)| {
             matches!(&row.verdict, Some(ExpectationVerdict::Undecided(how)) if !how.is_empty())
         }),
+        differing: Vec::new(),
         unfit,
         published: None,
     };
@@ -124,6 +130,14 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
     if ranked.len() > 1 && !is_told && ship.open.is_empty() {
         return None;
     }
+    let differs = |row: &&&Row| matches!(row.verdict, Some(ExpectationVerdict::Differs(_)));
+    let labels: Vec<&str> = ship.fastest.iter().map(|e| e.label.as_str()).collect();
+    let fastest = fit.iter().map(|(row, _)| row);
+    let fastest = fastest.filter(|row| labels.contains(&row.label.as_str()));
+    ship.differing = fastest
+        .filter(differs)
+        .map(|row| row.label.clone())
+        .collect();
     let is_own = |row: &Row| {
         let known = analysis.known.get(&row.cell.backend);
         known.is_some_and(|known| known.of_this_project)
@@ -165,6 +179,13 @@ fn first_to_answer(analysis: &Analysis, fit: &[(&Row, &Latency)]) -> Option<Engi
     (cells.len() == 1).then(|| engine(first))
 }
 
+/// Whether a difference is so large that the engine computes something else: a step here and there is what the
+/// optimizations of many engines cost, and the reader decides about that.
+fn is_far(row: &Row) -> bool {
+    let mut compared = row.agreement.iter().flatten();
+    compared.any(|a| a.other_shape > 0 || a.not_finite > 0 || a.sqnr_db < USABLE_DB)
+}
+
 /// Why the outputs of an engine cannot be used; `None` where they can.
 fn unfit(row: &Row) -> Option<String> {
     if row.outputs.is_none() {
@@ -174,9 +195,8 @@ fn unfit(row: &Row) -> Option<String> {
         return Some(row.not_finite.join("; "));
     }
     match row.verdict.as_ref()? {
-        ExpectationVerdict::Unexpected(how) | ExpectationVerdict::Differs(how) => {
-            Some(how.join("; "))
-        }
+        ExpectationVerdict::Unexpected(how) => Some(how.join("; ")),
+        ExpectationVerdict::Differs(how) if is_far(row) => Some(how.join("; ")),
         _ => None,
     }
 }

@@ -1,16 +1,12 @@
 //! The verdict in plain words: who agrees, how slow the first passes are, who is fastest.
 
-use std::collections::BTreeMap;
-
 use firstpass_statistics::{
     comparison::{Comparison, Verdict},
     joint::CellClass,
     median,
     steady::Class,
 };
-use firstpass_trial::{
-    expectation::ExpectationVerdict, model::ModelDescription, observation::Cell, outputs::Outputs,
-};
+use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription, outputs::Outputs};
 
 use crate::{
     page::{
@@ -22,7 +18,6 @@ use crate::{
         judge::{
             comparisons::Comparisons,
             first_pass::{FirstPass, FirstPassVerdict},
-            headlines::{Answer, headlines},
             latency::{Figure, Latency},
         },
         reference::Kind,
@@ -414,74 +409,6 @@ fn first_of(
         text += &format!("; {open}");
     }
     (!compared.is_empty()).then_some(text)
-}
-
-/// How many of the questions that a reader asks first are open, and what would answer them.
-pub(crate) fn still_open(analysis: &Analysis) -> Option<String> {
-    let latencies: Vec<Latency> = analysis
-        .rows
-        .values()
-        .flatten()
-        .flat_map(|row| row.latency.values().chain(row.tuned.values()).cloned())
-        .collect();
-    let headlines = headlines(&latencies, &analysis.comparisons);
-    let seconds_a_round: BTreeMap<&Cell, f64> = latencies
-        .iter()
-        .filter_map(|l| {
-            Some((
-                &l.cell,
-                median(l.processes.iter().map(|p| p.wall_ms))? / 1000.0,
-            ))
-        })
-        .collect();
-    let done = |cell: &Cell| {
-        let latency = latencies.iter().find(|l| l.cell == *cell);
-        latency.map_or(0, |l| l.processes.len())
-    };
-    let open: Vec<Option<f64>> = headlines
-        .values()
-        .filter_map(|answer| match answer {
-            Answer::Open { cells, rounds } => Some(rounds.map(|rounds| {
-                let cost = |cell: &Cell| {
-                    let more = rounds.saturating_sub(done(cell)) as f64;
-                    more * seconds_a_round.get(cell).copied().unwrap_or(0.0)
-                };
-                cells.iter().map(cost).sum()
-            })),
-            _ => None,
-        })
-        .collect();
-    if headlines.is_empty() {
-        return None;
-    }
-    let all = headlines.len();
-    if open.is_empty() {
-        return Some(format!(
-            "All {all} questions that this run asks are answered: who is fastest, whose pass 1 is slow, and \
-             whether tuned settings help."
-        ));
-    }
-    let mut told: Vec<f64> = open.iter().flatten().copied().collect();
-    told.sort_by(f64::total_cmp);
-    let within: f64 = told.iter().sum();
-    let forecast = if told.is_empty() {
-        "More rounds would hardly answer them: what they ask about is too small or too noisy."
-            .into()
-    } else {
-        format!(
-            "About {within:.0} s more of measuring would answer {}: give a longer `--budget`.",
-            if told.len() == open.len() {
-                "them".into()
-            } else {
-                format!("{} of them", told.len())
-            }
-        )
-    };
-    Some(format!(
-        "{} of {all} questions that this run asks are open: who is fastest, whose pass 1 is slow, and \
-         whether tuned settings help. {forecast}",
-        open.len()
-    ))
 }
 
 #[cfg(test)]
