@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each measures, and a kill is waited for.
     arguments.test_threads = Some(1);
-    match tests() {
+    match signals::as_from_a_terminal().and_then(|()| tests()) {
         Ok(tests) => libtest_mimic::run(&arguments, tests).exit_code(),
         Err(error) => {
             eprintln!("the faults cannot be tried: {error:#}");

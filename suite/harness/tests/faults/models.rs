@@ -10,6 +10,28 @@ pub fn sound() -> Vec<u8> {
     graph(&["x"], &["y"], Some(&[1, 3, 8, 8]))
 }
 
+/// A model whose passes take so long that a check of it lasts seconds, on any machine: what is to happen while it
+/// is measured happens in time.
+pub fn slow() -> Vec<u8> {
+    const LAYERS: usize = 8;
+    let shape = Some(&[1, 3, 256, 256][..]);
+    let name = |layer: usize| match layer {
+        0 => "x".into(),
+        LAYERS => "y".into(),
+        layer => format!("inner-{layer}"),
+    };
+    let layers = 0..LAYERS;
+    let graph = GraphProto {
+        node: layers
+            .map(|layer| node("Sigmoid", &[&name(layer)], &name(layer + 1)))
+            .collect(),
+        input: vec![f32_value("x", shape)],
+        output: vec![f32_value("y", shape)],
+        ..GraphProto::default()
+    };
+    encode(graph, 13)
+}
+
 /// A graph of one Relu whose inputs and outputs have these names.
 pub fn graph(inputs: &[&str], outputs: &[&str], shape: Option<&[usize]>) -> Vec<u8> {
     let first = |names: &[&str]| names.first().copied().unwrap_or_default().to_owned();

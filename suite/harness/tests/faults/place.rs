@@ -83,9 +83,14 @@ impl Place {
 
     /// The command with these arguments.
     pub fn firstpass<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(FIRSTPASS);
+        let mut command = self.command(FIRSTPASS.as_ref());
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    fn command(&self, program: &OsStr) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.folder.path())
             .env("TMPDIR", self.path("tmp"))
             .env("XDG_CACHE_HOME", self.path("cache"))
@@ -133,9 +138,28 @@ impl Place {
 
     /// Starts a check that takes its time, and waits until it has observed something.
     pub fn measuring(&self, model: &Path) -> Result<Child> {
-        let mut command =
-            self.firstpass(["check", "--quick", "--threads", "1", "--budget", "100s"]);
+        self.measuring_as(FIRSTPASS.as_ref(), &[], model)
+    }
+
+    /// The same, as a user of `nohup` starts it.
+    pub fn measuring_without_hangup(&self, model: &Path) -> Result<Child> {
+        let arguments = ["--ignore-signal=HUP", FIRSTPASS];
+        self.measuring_as("env".as_ref(), &arguments, model)
+    }
+
+    fn measuring_as(&self, program: &OsStr, before: &[&str], model: &Path) -> Result<Child> {
+        let mut command = self.command(program);
         command
+            .args(before)
+            // A cell is known after a few processes; four take their time.
+            .args([
+                "check",
+                "--quick",
+                "--threads",
+                "1,2,3,4",
+                "--budget",
+                "100s",
+            ])
             .args(["--backend", &self.engine])
             .arg("--out")
             .arg(self.out())

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -10,6 +11,21 @@ use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
+
+/// Lets each command that is started from now on be ended by these signals, whatever this process was started
+/// to ignore: a job in the background ignores `SIGINT`, one under `nohup` `SIGHUP`, and the commands of either
+/// would too. Signals with a handler, as here, have their defaults in a new program.
+pub fn as_from_a_terminal() -> Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        let ends = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_shutdown(signal, 128 + signal, ends)?;
+    }
+    Ok(())
+}
 
 /// Sends a signal to a process.
 pub fn send(pid: u32, signal: Signal) -> Result<()> {

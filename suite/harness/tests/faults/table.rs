@@ -5,6 +5,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -61,6 +62,14 @@ pub const FAULTS: &[Fault] = &[
         done: |place| ended_by(place, Signal::SIGHUP),
         code: 129,
         says: &["interrupted by SIGHUP", ".partial", "report --from"],
+        survives: partial_record,
+    },
+    Fault {
+        what: "SIGHUP, which it was started to ignore, and then SIGTERM",
+        on: On::Once,
+        done: hung_up_and_ended,
+        code: 143,
+        says: &["interrupted by SIGTERM", ".partial", "report --from"],
         survives: partial_record,
     },
     Fault {
@@ -426,7 +435,7 @@ pub const FAULTS: &[Fault] = &[
 const SECRET: &str = "do-not-tell";
 
 fn second_check(place: &Place) -> Result<Ended> {
-    let model = place.write("model.onnx", models::sound())?;
+    let model = place.write("model.onnx", models::slow())?;
     let first = place.measuring(&model)?;
     let pid = first.id();
     let second = place.run(&mut place.check(&model))?;
@@ -441,13 +450,23 @@ fn second_check(place: &Place) -> Result<Ended> {
 }
 
 fn ended_by(place: &Place, signal: Signal) -> Result<Ended> {
-    let model = place.write("model.onnx", models::sound())?;
+    let model = place.write("model.onnx", models::slow())?;
     let child = place.measuring(&model)?;
     let probe = signals::probe_of(child.id())?;
     signals::send(child.id(), signal)?;
     let ended = place.end(child)?;
     signals::gone(probe)?;
     Ok(ended)
+}
+
+fn hung_up_and_ended(place: &Place) -> Result<Ended> {
+    let model = place.write("model.onnx", models::slow())?;
+    let child = place.measuring_without_hangup(&model)?;
+    signals::send(child.id(), Signal::SIGHUP)?;
+    std::thread::sleep(Duration::from_millis(200));
+    // Had the first signal ended it, its message would name that one.
+    signals::send(child.id(), Signal::SIGTERM)?;
+    place.end(child)
 }
 
 /// What was measured before an end can be shown, as was said.
@@ -463,7 +482,7 @@ fn partial_record(place: &Place, _: &Ended) -> Result<()> {
 }
 
 fn killed(place: &Place) -> Result<Ended> {
-    let model = place.write("model.onnx", models::sound())?;
+    let model = place.write("model.onnx", models::slow())?;
     let child = place.measuring(&model)?;
     let probe = signals::probe_of(child.id())?;
     signals::kill(child.id())?;
