@@ -100,6 +100,24 @@ pub(crate) fn inline(words: &str) -> String {
     out
 }
 
+/// Words of others within HTML of a page, such as the line that a folded part shows: a page of markdown is not
+/// read as markdown there.
+pub(crate) fn html(words: &str) -> String {
+    let mut shown = String::with_capacity(words.len());
+    for c in words.chars() {
+        match c {
+            '\n' => shown.push(' '),
+            '<' | '>' | '&' | '"' => {
+                // Writing to a String cannot fail.
+                let _ = write!(shown, "&#{};", u32::from(c));
+            }
+            c if is_hidden(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Several lines of others, each by itself; ends of lines stay.
 pub(crate) fn lines(words: &str) -> String {
     let lines = words.lines().map(|line| match line.strip_prefix("- ") {
@@ -150,6 +168,14 @@ mod tests {
             assert_eq!(text(words), shown);
         }
         assert_eq!(lines("- a|b\n- <c>\n"), "- a&#124;b\n- &#60;c>");
+    }
+
+    #[test]
+    fn words_of_others_open_no_tag() {
+        assert_eq!(
+            html("a\n<b> & \"c\" \u{1b}"),
+            r"a &#60;b&#62; &#38; &#34;c&#34; \u{1b}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A table, for a page of markdown and for a terminal.
 
 use crate::page::{
-    markdown,
+    markdown, template,
     terminal::{self, is_hidden},
 };
 use comfy_table::{
@@ -49,6 +49,11 @@ impl Table {
     /// For a page: one line for each row, however long it is.
     pub fn markdown(&self) -> String {
         self.drawn(ASCII_MARKDOWN, cell_of_markdown).trim_fmt()
+    }
+
+    /// The same as a value that a template prints as it is.
+    pub fn page(&self) -> minijinja::Value {
+        template::markdown(self.markdown())
     }
 
     /// For a terminal: no wider than that, long cells in several lines. Where no person looks, it is plain

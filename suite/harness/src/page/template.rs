@@ -41,6 +41,31 @@ pub(crate) fn markdown(text: impl Into<String>) -> Value {
     Value::from_safe_string(text.into())
 }
 
+/// A page behind the first one: its question, the answers, each a paragraph of markdown, and the details.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn page<'a>(
+    title: &str,
+    answers: impl IntoIterator<Item = &'a str>,
+    text: &str,
+) -> Result<String> {
+    let answers: Vec<Value> = answers.into_iter().map(markdown).collect();
+    let page = render(
+        "page/page.md.j2",
+        minijinja::context! { title, answers, text => markdown(text) },
+    )?;
+    // Templates leave several empty lines where a part is left out.
+    let mut tidy = String::with_capacity(page.len());
+    for line in page.lines().map(str::trim_end) {
+        if !(line.is_empty() && tidy.ends_with("\n\n")) {
+            tidy += line;
+            tidy += "\n";
+        }
+    }
+    Ok(tidy.trim_end().to_owned() + "\n")
+}
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_loader(|name| {
@@ -68,6 +93,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("counted", |n: usize, one: &str| counted(n, one));
     environment.add_filter("duration", duration);
     environment.add_filter("brief", |words: &str| brief(words));
+    environment.add_filter("html", |words: &str| markdown(page::markdown::html(words)));
     environment
 }
 

@@ -1,7 +1,7 @@
 //! Reports: a pure rendering of records. No engine runs here.
 
 pub mod command;
-mod details;
+mod detail;
 mod first_page;
 mod pages;
 pub mod staleness;

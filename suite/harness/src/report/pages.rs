@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::{
     page::template::{self, markdown},
     report::{
-        Rendered, details,
-        first_page::{FirstPage, first_page},
+        Rendered, detail,
+        first_page::{self, FirstPage, first_page},
         picture_path, plot_path,
         staleness::WHOLE,
         templates,
@@ -21,6 +21,7 @@ use crate::{
     studies::{
         self, Page, Part, Scope, Section, explain,
         first_passes::{
+            self,
             analysis::Analysis,
             picture::{self, pictured_model},
             plots::{self, Plot},
@@ -146,42 +147,37 @@ fn of_the_record(
     data: &FirstPage,
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> Result<Vec<Section>> {
-    let answer = |name: &str| -> Result<String> {
-        let text = template::render(name, data)?;
-        Ok(text.trim().replace('\n', ""))
-    };
     let analysis = scope.analysis;
-    let (trusted, trust) = details::trust(scope.workspace, analysis);
+    let shown = first_page::shown(analysis);
+    let trust = detail::trust(scope.workspace, analysis);
+    let time = first_passes::report::first_passes(analysis, &shown, files);
+    let outputs = detail::agreement(analysis, &shown, files);
     Ok(vec![
-        Section {
-            page: Page::FirstPasses,
-            answer: answer("page/first-passes.md.j2")?,
-            text: details::first_passes(analysis, files),
-        },
-        Section {
-            page: Page::Agreement,
-            answer: answer("page/agreement.md.j2")?,
-            text: details::agreement(analysis, files),
-        },
-        Section {
-            page: Page::Trust,
-            answer: trusted,
-            text: trust,
-        },
+        section(Page::FirstPasses, "first-passes.md.j2", data, &time)?,
+        section(Page::Agreement, "agreement.md.j2", data, &outputs)?,
+        section(Page::Trust, "trust.md.j2", &trust, &trust)?,
     ])
 }
 
+/// A section: `page/NAME` answers in a sentence or two, `detail/NAME` has the details.
+fn section(
+    page: Page,
+    name: &str,
+    answer: &impl Serialize,
+    data: &impl Serialize,
+) -> Result<Section> {
+    let answer = template::render(&format!("page/{name}"), answer)?;
+    Ok(Section {
+        page,
+        answer: answer.trim().replace('\n', ""),
+        text: template::render(&format!("detail/{name}"), context! { data })?,
+    })
+}
+
 fn detail_page(page: Page, sections: &[&Section]) -> Result<String> {
-    let answers = sections.iter().map(|s| markdown(&s.answer));
+    let answers = sections.iter().map(|section| section.answer.as_str());
     let texts: Vec<&str> = sections.iter().map(|s| s.text.trim()).collect();
-    template::render(
-        "page/page.md.j2",
-        context! {
-            title => page.title(),
-            answers => answers.collect::<Vec<_>>(),
-            text => markdown(texts.join("\n\n")),
-        },
-    )
+    template::page(page.title(), answers, &texts.join("\n\n"))
 }
 
 /// The plot of the first page, in markdown.

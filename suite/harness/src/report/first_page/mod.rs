@@ -136,7 +136,7 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
 
 /// The models that a reader asks for first: all of a few, and of many the first of each precision, integers
 /// before floats.
-fn shown(analysis: &Analysis) -> Vec<&ModelDescription> {
+pub(crate) fn shown(analysis: &Analysis) -> Vec<&ModelDescription> {
     let timed = |m: &&ModelDescription| !m.latency_on_request;
     let models: Vec<&ModelDescription> = analysis.models().iter().filter(timed).collect();
     let models = if models.is_empty() {

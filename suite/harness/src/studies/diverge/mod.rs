@@ -55,19 +55,20 @@ impl study::Study for Study {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let compared = read(SIDECAR, scope.record())?;
-        let mut part = Part::default();
-        if let Some(compared) = &compared {
-            let plots = report::plots(compared)?.into_iter();
-            part.files
-                .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
-        }
-        part.section = compared.map(|compared| Section {
-            page: Page::Layers,
-            answer: report::answer(&compared, &|backend| scope.called(backend).into()),
-            text: report::section(&compared, scope.analysis.models(), &part.files),
-        });
-        Ok(part)
+        let Some(compared) = read(SIDECAR, scope.record())? else {
+            return Ok(Part::default());
+        };
+        let plots = report::plots(&compared)?.into_iter();
+        let files = plots.map(|(path, svg)| (path, svg.into_bytes())).collect();
+        Ok(Part {
+            section: Some(Section {
+                page: Page::Layers,
+                answer: report::answer(&compared, &|backend| scope.called(backend).into()),
+                text: report::section(&compared, scope.analysis.models(), &files)?,
+            }),
+            files,
+            ..Part::default()
+        })
     }
 }
 
@@ -108,7 +109,7 @@ impl study::Study for Saturation {
             section: Some(Section {
                 page: Page::Layers,
                 answer: saturation::answer(&compared, &|backend| scope.called(backend).into()),
-                text: saturation::section(&compared, known, tuned.as_ref()),
+                text: saturation::section(&compared, known, tuned.as_ref())?,
             }),
             ..Part::default()
         })

@@ -8,12 +8,15 @@ use std::{
 use anyhow::Result;
 use firstpass_probe::Knobs;
 use firstpass_trial::{difference::Difference, model::ModelDescription};
+use minijinja::{Value, context};
+use serde::Serialize;
 
 use crate::{
     page::{
-        markdown::{self, image},
-        numbers::{list, percent_to_hundredths, setting as name},
+        markdown::image,
+        numbers::{counted, list, percent_to_hundredths, setting as name},
         table::Table,
+        template,
     },
     studies::diverge::{Diverge, LayerDifference, Means, plot::draw},
 };
@@ -24,37 +27,75 @@ const SHOWN: usize = 8;
 /// So many layers that need the same rules are named; of more only the first and the last.
 const NAMED: usize = 16;
 
+/// What was not measured.
+const NONE: &str = "–";
+
 const PLOT: &str = "plots/divergence.svg";
 
+/// Layers of one engine that are exact by themselves under the same rules.
+#[derive(Debug, Serialize)]
+pub(crate) struct Simplest {
+    engine: String,
+    /// `None` where no rule that was tried gives these layers.
+    rules: Option<Value>,
+    layers: usize,
+    /// Their names; of many only the first and the last.
+    which: Vec<String>,
+    is_shortened: bool,
+}
+
 /// For each engine, and each of the simplest rules of its layers: how many layers, and which.
-pub(crate) fn simplest(diverge: &Diverge) -> Table {
-    let mut table = Table::new(["engine", "exact under", "layers", "which"]);
+pub(crate) fn simplest_rules(diverge: &Diverge) -> Vec<Simplest> {
+    let mut all = Vec::new();
     for (engine, layers) in &diverge.layers {
-        let mut by_rules: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
+        let mut by_rules: BTreeMap<(usize, Option<String>), Vec<String>> = BTreeMap::new();
         for layer in layers.iter().filter(|layer| layer.isolated.is_some()) {
             let (settings, rules) = match (&layer.simplest, &layer.isolated) {
                 (Some(rules), _) => {
                     let settings = rules.settings().count();
-                    (settings, format!("`{}`", name(rules)))
+                    (settings, Some(format!("`{}`", name(rules))))
                 }
                 // The input of the graph, which was compared under one set of rules only.
                 (None, Some(isolated)) if isolated.is_none() => continue,
                 (None, Some(_)) if layer.unexplained() == Some(0) => {
-                    (usize::MAX - 1, "f32 sums in any order".into())
+                    (usize::MAX - 1, Some("f32 sums in any order".into()))
                 }
-                _ => (usize::MAX, "no rule that was tried".into()),
+                _ => (usize::MAX, None),
             };
             let labels = by_rules.entry((settings, rules)).or_default();
             labels.push(label(layer));
         }
-        for ((_, rules), labels) in by_rules {
-            let which = if labels.len() > NAMED {
-                format!("{} … {}", labels[0], labels[labels.len() - 1])
-            } else {
-                labels.join(", ")
-            };
-            table.row([engine.clone(), rules, labels.len().to_string(), which]);
+        for ((_, rules), mut labels) in by_rules {
+            let layers = labels.len();
+            let is_shortened = layers > NAMED;
+            if is_shortened {
+                labels.drain(1..layers - 1);
+            }
+            all.push(Simplest {
+                engine: engine.clone(),
+                rules: rules.map(template::markdown),
+                layers,
+                which: labels,
+                is_shortened,
+            });
         }
+    }
+    all
+}
+
+/// The same as a table, for a terminal.
+fn simplest(diverge: &Diverge) -> Table {
+    let mut table = Table::new(["engine", "exact under", "layers", "which"]);
+    for simplest in simplest_rules(diverge) {
+        let rules = simplest.rules.as_ref();
+        table.row([
+            simplest.engine,
+            rules.map_or_else(|| "no rule that was tried".into(), Value::to_string),
+            simplest.layers.to_string(),
+            simplest
+                .which
+                .join(if simplest.is_shortened { " … " } else { ", " }),
+        ]);
     }
     table
 }
@@ -75,52 +116,48 @@ pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> Stri
     )
 }
 
+/// What the page says of one engine.
+#[derive(Serialize)]
+struct OfEngine {
+    name: String,
+    any_order: Option<String>,
+    not_compared: Option<String>,
+    worst: Option<Value>,
+}
+
+/// The details: how many layers are exact, under which rules, and which are not.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
 pub(crate) fn section(
     diverge: &Diverge,
     models: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
-) -> String {
+) -> Result<String> {
     let found = models.iter().find(|m| m.name == diverge.run.model);
-    let model = found.map_or(diverge.run.model.as_str(), |m| m.title.as_str());
-    let model = markdown::text(model);
-    let mut parts = vec![
-        format!(
-            "Every quantized activation of {model} on {}, in each engine and as the referee computes it \
-             under the rules that give the engine's outputs best. *By itself*, a layer is compared with \
-             what the referee makes of the engine's own inputs of that layer: what differs there is \
-             the layer's own doing. In the whole run, differences of earlier layers come in as well.{}",
-            markdown::code(&diverge.run.sample),
-            setting(diverge)
-        ),
-        observation(diverge),
-    ];
-    parts.push(summary(diverge).markdown());
-    let engines = diverge.layers.iter();
-    parts.extend(engines.filter_map(|(engine, layers)| any_order(engine, layers)));
-    let simplest = simplest(diverge);
-    if !simplest.is_empty() {
-        parts.push(
-            "By intervention: the simplest rules under which layers are exact by themselves. Each setting \
-             is the cause of a difference that is there without it."
-                .into(),
-        );
-        parts.push(simplest.markdown());
-    }
-    if files.contains_key(Path::new(PLOT)) {
-        let alt = "share of values that differ from the referee's, by layer, of every engine";
-        parts.push(image(Path::new(PLOT), alt));
-    }
-    for (engine, layers) in &diverge.layers {
+    let engines = diverge.layers.iter().map(|(engine, layers)| {
         let worst = worst(layers);
-        if !worst.is_empty() {
-            parts.push(format!(
-                "The layers of {engine} that differ most by themselves:"
-            ));
-            parts.push(worst.markdown());
+        OfEngine {
+            name: engine.clone(),
+            any_order: any_order(engine, layers),
+            not_compared: not_compared(engine, layers),
+            worst: (!worst.is_empty()).then(|| worst.page()),
         }
-        parts.extend(not_compared(engine, layers).map(|sentence| markdown::text(&sentence)));
-    }
-    parts.join("\n\n")
+    });
+    let alt = "share of values that differ from the referee's, by layer, of every engine";
+    let plot = files.contains_key(Path::new(PLOT));
+    let data = context! {
+        model => found.map_or(diverge.run.model.as_str(), |m| m.title.as_str()),
+        sample => diverge.run.sample,
+        setting => template::markdown(setting(diverge)),
+        observation => observation(diverge),
+        summary => summary(diverge).page(),
+        places => places(diverge).page(),
+        simplest => simplest_rules(diverge),
+        plot => plot.then(|| template::markdown(image(Path::new(PLOT), alt))),
+        engines => engines.collect::<Vec<_>>(),
+    };
+    template::render("detail/layers.md.j2", context! { data })
 }
 
 /// What was not as it is by default.
@@ -139,37 +176,25 @@ pub(crate) fn setting(diverge: &Diverge) -> String {
     text
 }
 
-/// How activations were seen, and whether that changed anything.
-fn observation(diverge: &Diverge) -> String {
-    let mut text = String::from(
-        "Engines that read the file give these activations as further outputs, which are marked in a \
-         copy of it. In others they are recorded by the engine's own hook, and matched in order with \
-         the layers of the same shape, scale and zero point.",
-    );
+/// Whether observing activations changed the model's own outputs.
+#[derive(Serialize)]
+struct Seen {
+    /// Engines whose outputs have the very bits of a plain pass.
+    unchanged: Vec<String>,
+    changed: Vec<String>,
+}
+
+fn observation(diverge: &Diverge) -> Seen {
     let observed = diverge.layers.iter().filter_map(|(engine, layers)| {
         let observation = layers.iter().find_map(|layer| layer.observation)?;
-        Some((engine.as_str(), observation.same_outputs))
+        Some((engine.clone(), observation.same_outputs))
     });
     let (same, changed): (Vec<_>, Vec<_>) = observed.partition(|(_, same)| *same);
-    let names = |engines: Vec<(&str, bool)>| {
-        let names: Vec<&str> = engines.into_iter().map(|(engine, _)| engine).collect();
-        names.join(", ")
-    };
-    if !same.is_empty() {
-        text += &format!(
-            " Observing changed nothing in {}: the model's own outputs have the very bits of a plain \
-             pass.",
-            names(same)
-        );
+    let names = |engines: Vec<(String, bool)>| engines.into_iter().map(|(name, _)| name).collect();
+    Seen {
+        unchanged: names(same),
+        changed: names(changed),
     }
-    if !changed.is_empty() {
-        text += &format!(
-            " **Observing changed the model's own outputs in {}**: what is compared there is another \
-             computation than a plain pass.",
-            names(changed)
-        );
-    }
-    text
 }
 
 pub(crate) fn plots(diverge: &Diverge) -> Result<Vec<(PathBuf, String)>> {
@@ -185,7 +210,14 @@ pub(crate) fn plots(diverge: &Diverge) -> Result<Vec<(PathBuf, String)>> {
 
 /// The same for the terminal.
 pub fn divergence_on_terminal(diverge: &Diverge) -> String {
-    let mut text = summary(diverge).terminal() + "\n" + &observation(diverge);
+    let mut text = summary(diverge).terminal() + "\n\n" + &places(diverge).terminal();
+    let seen = observation(diverge);
+    if !seen.changed.is_empty() {
+        text += &format!(
+            "\n\nObserving layers changed the outputs of {}: what is compared there is no plain pass.",
+            list(&seen.changed)
+        );
+    }
     for (engine, layers) in &diverge.layers {
         if let Some(sentences) = any_order(engine, layers) {
             text += &format!("\n\n{sentences}");
@@ -224,24 +256,52 @@ fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
     ))
 }
 
+/// An engine a row: how many layers are exact by themselves, under which rules, and what is explained.
 pub(crate) fn summary(diverge: &Diverge) -> Table {
     let header = [
         "engine",
-        "seen by",
-        "rules of the referee",
         "layers exact by themselves",
-        "first that is not",
-        "first that differs in the whole run",
-        "at the last layer",
+        "rules of the referee",
         "values explained",
     ];
-    let rows = diverge.layers.iter().map(|(engine, layers)| {
+    Table::new(header).rows(diverge.layers.iter().map(|(engine, layers)| {
         let unknown = layers.iter().find(|layer| layer.is_of_engine());
         if let Some(reason) = unknown.and_then(|layer| layer.failure.as_ref()) {
-            let mut row = vec![engine.clone(), reason.clone()];
-            row.resize(header.len(), "–".into());
-            return row;
+            return vec![engine.clone(), reason.clone(), NONE.into(), NONE.into()];
         }
+        let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
+        let compared = isolated.clone().count();
+        let exact = isolated.clone().filter(|found| found.is_none()).count();
+        let mut counted = format!("{exact} of {compared}");
+        if compared < layers.len() {
+            counted += &format!("; {} unknown", layers.len() - compared);
+        }
+        let values: usize = isolated.map(|difference| difference.values).sum();
+        let unexplained: usize = layers.iter().filter_map(LayerDifference::unexplained).sum();
+        let rules = layers
+            .first()
+            .map(|layer| format!("`{}`", name(&layer.rules)));
+        vec![
+            engine.clone(),
+            counted,
+            rules.unwrap_or_else(|| NONE.into()),
+            percent_to_hundredths((values - unexplained) as f64 / values.max(1) as f64),
+        ]
+    }))
+}
+
+/// An engine a row: where it begins to differ.
+pub(crate) fn places(diverge: &Diverge) -> Table {
+    let header = [
+        "engine",
+        "seen by",
+        "first that is not exact by itself",
+        "first that differs in the whole run",
+        "at the last layer",
+    ];
+    let compared = diverge.layers.iter();
+    let compared = compared.filter(|(_, layers)| !layers.iter().any(LayerDifference::is_of_engine));
+    Table::new(header).rows(compared.map(|(engine, layers)| {
         let differs = |difference: &Option<Difference>| {
             difference
                 .as_ref()
@@ -254,34 +314,16 @@ pub(crate) fn summary(diverge: &Diverge) -> Table {
                 |at| format!("{}: {}", at + 1, label(&layers[at])),
             )
         };
-        let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
-        let compared = isolated.clone().count();
-        let exact = isolated.clone().filter(|found| found.is_none()).count();
-        let mut counted = format!("{exact} of {compared}");
-        if compared < layers.len() {
-            counted += &format!("; {} unknown", layers.len() - compared);
-        }
-        let values: usize = isolated.map(|difference| difference.values).sum();
-        let unexplained: usize = layers.iter().filter_map(LayerDifference::unexplained).sum();
+        let seen = layers.iter().find_map(|layer| layer.observation);
+        let last = layers.last();
         vec![
             engine.clone(),
-            layers
-                .iter()
-                .find_map(|layer| layer.observation)
-                .map_or_else(|| "–".into(), |seen| means(seen.by).into()),
-            layers
-                .first()
-                .map_or_else(|| "–".into(), |l| format!("`{}`", name(&l.rules))),
-            counted,
+            seen.map_or_else(|| NONE.into(), |seen| means(seen.by).into()),
             first(|layer| &layer.isolated),
             first(|layer| &layer.cumulative),
-            layers
-                .last()
-                .map_or_else(|| "–".into(), |l| shown(&l.cumulative)),
-            percent_to_hundredths((values - unexplained) as f64 / values.max(1) as f64),
+            last.map_or_else(|| NONE.into(), |layer| shown(&layer.cumulative)),
         ]
-    });
-    Table::new(header).rows(rows)
+    }))
 }
 
 /// What the order of additions in f32 explains of an engine that adds up so, and what it leaves free.
@@ -302,16 +344,14 @@ fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<String> {
     }
     let explained = differ - unexplained;
     let mut text = format!(
-        "{engine} adds up in f32. Of the {differ} values that differ by themselves, {explained} are such as \
-         sums in f32 give of the engine's own inputs in some order of additions ({}). The order decides \
-         little: it can change {} of the {values} values at all.",
+        "{engine} adds up in f32. {differ} values differ by themselves; some order of additions explains \
+         {explained} of them ({}). The order decides little: it can change {} of the {values} values at all.",
         percent_to_hundredths(explained as f64 / differ.max(1) as f64),
         percent_to_hundredths(free as f64 / values as f64),
     );
     let is_explained = |layer: &LayerDifference| layer.unexplained() == Some(0);
     if layers.iter().all(is_explained) {
-        text += " As every layer is explained by itself, so is the whole run, which is these layers one \
-                 after the other, and with it the heads.";
+        text += " Every layer is explained by itself, and so is the whole run.";
     }
     Some(text)
 }
@@ -350,12 +390,15 @@ fn label(layer: &LayerDifference) -> String {
 
 fn shown(difference: &Option<Difference>) -> String {
     match difference {
-        None => "–".into(),
+        None => NONE.into(),
         Some(difference) if difference.is_none() => "exact".into(),
         Some(difference) => format!(
-            "{} differ, ≤ {} steps",
+            "{} differ, ≤ {}",
             percent_to_hundredths(difference.share()),
-            difference.most_steps
+            counted(
+                usize::try_from(difference.most_steps).unwrap_or(usize::MAX),
+                "step"
+            )
         ),
     }
 }
@@ -493,10 +536,9 @@ mod tests {
         let explained = [judged("a", 1000, 0), judged("b", 999, 0)];
         let text = any_order("x", &explained).expect("it adds up in floats");
         for expected in [
-            "Of the 1 values that differ by themselves, 1 are",
-            "(100 %)",
+            "1 values differ by themselves; some order of additions explains 1 of them (100 %)",
             "0.20 % of the 2000 values",
-            "so is the whole run",
+            "and so is the whole run",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
@@ -519,7 +561,7 @@ mod tests {
         let not = [judged("a", 990, 4)];
         let text = any_order("x", &not).expect("it adds up in floats");
         assert!(
-            text.contains("10 values that differ by themselves, 6 are"),
+            text.contains("10 values differ by themselves; some order of additions explains 6"),
             "{text}"
         );
         assert!(!text.contains("so is the whole run"), "{text}");
@@ -539,15 +581,15 @@ mod tests {
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let text = section(&diverge, &[], &files.collect());
+        let text = section(&diverge, &[], &files.collect())?;
         for expected in [
             "2 of 3",
             "2: b (Conv)",
-            "10.00 % differ, ≤ 1 steps",
+            "10.00 % differ, ≤ 1 step ",
             "99.67 %",
             "it reads no ONNX",
             "Observing changed nothing in x:",
-            "Observing changed the model's own outputs in z**",
+            "**Observing changed the model's own outputs in z**",
             "| its own hook ",
             "1 of 1; 2 unknown",
             "Not compared in z: b (Conv) (no tensor is like it).",

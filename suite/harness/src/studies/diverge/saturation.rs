@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use firstpass_probe::Knobs;
 use firstpass_trial::known::Known;
+use minijinja::context;
+use serde::Serialize;
 
 use crate::{
     page::{
-        numbers::{counted, list},
-        table::Table,
+        numbers::{counted, list, ratio},
+        template,
     },
     studies::{
         diverge::{
             Diverge, LayerDifference,
-            report::{setting, simplest, summary},
+            report::{places, setting, simplest_rules, summary},
         },
         first_passes::judge::latency::Figure,
         tune::Tuning,
@@ -37,43 +40,51 @@ pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> Stri
     match &saturate[..] {
         [] => "No engine saturates on this machine.".into(),
         some => format!(
-            "On this machine {} saturate where activations use all of 0 to 255.",
-            list(some)
+            "On this machine {} {} where activations use all of 0 to 255.",
+            list(some),
+            if some.len() == 1 {
+                "saturates"
+            } else {
+                "saturate"
+            }
         ),
     }
 }
 
 /// The section on the fixture whose activations use all of their range.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
 pub(crate) fn section(
     diverge: &Diverge,
     known: &BTreeMap<String, Known>,
     tune: Option<&Tuning>,
-) -> String {
-    [
-        "## Who saturates on this machine?".to_owned(),
-        format!(
-            "Kernels that add two products in 16 bits overflow where activations use all of 0 to 255, \
-             and not where they stay within 7 bits, for which PyTorch's default calibrates. {} is the \
-             same model without that reserve, here on `{}`{}. A layer that is exact by itself only with \
-             a setting of `sums` saturates.",
-            diverge.run.model,
-            diverge.run.sample,
-            setting(diverge)
-        ),
-        simplest(diverge).markdown(),
-        summary(diverge).markdown(),
-        "The switch that makes sums exact, and its cost: the steady time with it over that without, of \
-         the settings that were measured for this record (95 % intervals)."
-            .into(),
-        Table::new(["engine", "switch", "steady", "why"])
-            .rows(switches(known, tune))
-            .markdown(),
-    ]
-    .join("\n\n")
+) -> Result<String> {
+    let data = context! {
+        model => diverge.run.model,
+        sample => diverge.run.sample,
+        setting => template::markdown(setting(diverge)),
+        simplest => simplest_rules(diverge),
+        summary => summary(diverge).page(),
+        places => places(diverge).page(),
+        switches => switches(known, tune),
+    };
+    template::render("detail/saturation.md.j2", context! { data })
+}
+
+/// What makes an engine's sums exact.
+#[derive(Serialize)]
+struct Switch {
+    engine: String,
+    /// The setting; `None` where the engine has none.
+    setting: Option<String>,
+    /// Its steady time over that without, where it was measured.
+    cost: Option<String>,
+    reason: String,
 }
 
 /// What makes each engine's sums exact, with its cost where that was measured.
-fn switches(known: &BTreeMap<String, Known>, tune: Option<&Tuning>) -> Vec<Vec<String>> {
+fn switches(known: &BTreeMap<String, Known>, tune: Option<&Tuning>) -> Vec<Switch> {
     let of = |(engine, known): (&String, &Known)| {
         let exact = known.exact_sums.as_ref()?;
         let setting = exact.setting.as_ref();
@@ -84,21 +95,16 @@ fn switches(known: &BTreeMap<String, Known>, tune: Option<&Tuning>) -> Vec<Vec<S
             let setting = ablation.settings.iter().find(|s| s.knobs == wanted)?;
             setting.against.get(&Figure::Steady)
         });
-        Some(vec![
-            engine.clone(),
-            setting.map_or_else(
-                || "none".into(),
-                |(knob, value)| format!("`{knob}={value}`"),
-            ),
-            cost.map_or_else(
-                || "–".into(),
-                |c| {
-                    let (low, high) = c.interval;
-                    format!("{:.2}× ({low:.2}–{high:.2}), {}", c.ratio, c.verdict)
-                },
-            ),
-            exact.reason.clone(),
-        ])
+        Some(Switch {
+            engine: engine.clone(),
+            setting: setting.map(|(knob, value)| format!("{knob}={value}")),
+            cost: cost.map(|comparison| ratio(Some(*comparison))),
+            reason: exact
+                .reason
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+        })
     };
     known.iter().filter_map(of).collect()
 }

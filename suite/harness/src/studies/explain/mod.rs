@@ -62,11 +62,13 @@ impl study::Study for Study {
             part.files
                 .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
         }
-        part.section = explain.map(|explain| Section {
-            page: Page::Why,
-            answer: report::answer(&explain, &|backend| scope.called(backend).into()),
-            text: report::section(&explain, models, &part.files),
-        });
+        if let Some(explain) = &explain {
+            part.section = Some(Section {
+                page: Page::Why,
+                answer: report::answer(explain, &|backend| scope.called(backend).into()),
+                text: report::section(explain, models, &part.files)?,
+            });
+        }
         Ok(part)
     }
 }

@@ -9,13 +9,16 @@ use anyhow::Result;
 use firstpass_probe::{Format, Knobs, ProfiledOperator, file_name};
 use firstpass_statistics::comparison::Comparison;
 use firstpass_trial::model::ModelDescription;
+use minijinja::{Value, context};
+use serde::Serialize;
 
 use crate::{
     graph::Graph,
     page::{
         markdown::{self, image},
-        numbers::{milliseconds, setting as name, times_with_interval},
+        numbers::{counted, list, milliseconds, setting as name, times_with_interval},
         table::Table,
+        template,
     },
     studies::{
         explain::{
@@ -25,7 +28,7 @@ use crate::{
         },
         first_passes::{
             judge::first_pass::{FirstPass, FirstPassVerdict},
-            words::{bounds, outlook, ratio},
+            words::{bounds, outlook, ratio, with_verdict},
         },
     },
 };
@@ -43,7 +46,7 @@ const NAMED_LAYERS: usize = 3;
 const LEAST_SHARE: f64 = 0.05;
 
 /// The name of a layer is shortened to so many characters.
-const LAYER: usize = 60;
+const LAYER: usize = 40;
 
 /// Where the slow first passes of each engine spend their time, in a sentence an engine.
 pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> String {
@@ -55,26 +58,20 @@ pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> Stri
     let mut sentences: BTreeMap<&str, String> = BTreeMap::new();
     let defaults = judged.explanations.iter().filter(|e| !e.is_tuned());
     for explanation in defaults.filter(slow) {
-        let kinds = explanation.kinds.iter();
-        let kinds = kinds.map(|(kind, part)| (kind.as_str(), part));
-        let outside = ("no operator", &explanation.outside);
-        let shares = kinds.chain([outside]);
-        let shares = shares.filter_map(|(kind, part)| Some((kind, explanation.share(part, 1)?)));
-        let Some((kind, share)) = shares.max_by(|a, b| a.1.total_cmp(&b.1)) else {
+        let Some((kind, share)) = largest_share(explanation) else {
             continue;
         };
-        let place = if kind == outside.0 {
-            "outside of all operators".to_owned()
-        } else {
-            format!("in `{kind}`")
-        };
+        let place = kind.map_or_else(
+            || "outside of all operators".into(),
+            |kind| format!("in `{kind}`"),
+        );
         // The model with the largest excess says it best.
         let excess = explanation.excess(&explanation.whole, 1).mean;
         let sentence = format!(
-            "{}: {:.0} % of what pass 1 takes beyond the steady time ({} ms) lies {place}.",
+            "{}: pass 1 takes {} ms beyond the steady time, {:.0} % of it {place}.",
             called(&explanation.backend),
+            milliseconds(excess),
             100.0 * share,
-            milliseconds(excess)
         );
         sentences.entry(&explanation.backend).or_insert(sentence);
     }
@@ -84,43 +81,136 @@ pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> Stri
     sentences.into_values().collect::<Vec<_>>().join(" ")
 }
 
+/// What the page says of one model.
+#[derive(Serialize)]
+struct OfModel {
+    title: String,
+    engines: Vec<OfEngine>,
+}
+
+/// One engine, by default or tuned.
+#[derive(Serialize)]
+struct OfEngine {
+    label: String,
+    /// The tuned settings; `None` by default.
+    setting: Option<String>,
+    /// What remains with them.
+    remains: String,
+    sentences: Vec<String>,
+    tables: Vec<Value>,
+    plot: Option<Value>,
+}
+
+/// The details of the page: where the excess lies, an engine a row, and behind it every operator.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
 pub(crate) fn section(
     explain: &Explain,
     described: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
-) -> String {
+) -> Result<String> {
     let judged = judge(explain);
-    let mut parts = vec![introduction(explain)];
-    for name in models(&judged) {
-        parts.push(format!(
-            "## {}, by operator",
-            markdown::text(model_title(described, name))
-        ));
-        for explanation in judged.explanations.iter().filter(|e| e.model == name) {
-            parts.push(format!(
-                "{} {}",
-                heading(explanation),
-                markdown::text(&sentence(explanation))
-            ));
-            let tables = tables(explanation).into_iter();
-            let tables = tables.chain(throughput_of(described, explanation));
-            parts.extend(tables.map(|table| table.markdown()));
-            let path = plot_path(explanation);
-            if files.contains_key(&path) {
-                let alt = format!(
-                    "where {} spends the first passes of {}",
-                    explanation.label(),
-                    model_title(described, name)
-                );
-                parts.push(image(&path, &alt));
-            }
-        }
-    }
+    let names = models(&judged);
+    let of_models = names.iter().map(|&name| OfModel {
+        title: model_title(described, name).into(),
+        engines: judged
+            .explanations
+            .iter()
+            .filter(|e| e.model == name)
+            .map(|e| of_engine(described, e, files))
+            .collect(),
+    });
+    let of_models: Vec<OfModel> = of_models.collect();
     let failures: Vec<String> = judged.failures.iter().map(failure).collect();
-    if !failures.is_empty() {
-        parts.push(markdown::lines(&failures.join("\n")));
+    let data = context! {
+        summary => summary(described, &judged).page(),
+        models => of_models,
+        failures => template::markdown(markdown::lines(&failures.join("\n"))),
+        rounds => explain.run.settings.rounds,
+        passes => explain.run.settings.passes,
+        image => explain.run.image,
+    };
+    template::render("detail/why.md.j2", context! { data })
+}
+
+fn of_engine(
+    described: &[ModelDescription],
+    explanation: &Explanation,
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+) -> OfEngine {
+    let tables = tables(explanation).into_iter();
+    let tables = tables.chain(throughput_of(described, explanation));
+    let path = plot_path(explanation);
+    let alt = || {
+        format!(
+            "where {} spends the first passes of {}",
+            explanation.label(),
+            model_title(described, &explanation.model)
+        )
+    };
+    OfEngine {
+        label: explanation.label(),
+        setting: explanation.is_tuned().then(|| name(&explanation.knobs)),
+        remains: remains(explanation),
+        sentences: sentences(explanation),
+        tables: tables.map(|table| table.page()).collect(),
+        plot: files
+            .contains_key(&path)
+            .then(|| template::markdown(image(&path, &alt()))),
     }
-    parts.join("\n\n")
+}
+
+/// One row an engine and model: how slow pass 1 is, and where most of its excess lies.
+fn summary(described: &[ModelDescription], judged: &Judged) -> Table {
+    let header = [
+        "model",
+        "engine",
+        "pass 1 / steady",
+        "excess, ms",
+        "most of it lies in",
+    ];
+    let defaults = judged.explanations.iter().filter(|e| !e.is_tuned());
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for explanation in defaults {
+        let first = explanation
+            .passes_over_steady
+            .first()
+            .and_then(Option::as_ref);
+        let largest = largest_share(explanation);
+        let excess = explanation.excess(&explanation.whole, 1).mean;
+        rows.push([
+            short(model_title(described, &explanation.model)),
+            explanation.backend.clone(),
+            first.map_or_else(|| "–".into(), with_verdict),
+            milliseconds(excess),
+            largest.map_or_else(
+                || "–".into(),
+                |(kind, share)| {
+                    format!("{} ({:.0} %)", kind.unwrap_or("no operator"), 100.0 * share)
+                },
+            ),
+        ]);
+    }
+    Table::new(header).rows(rows)
+}
+
+/// A title without the name that all models of a family share.
+fn short(title: &str) -> String {
+    title
+        .split_once(", ")
+        .map_or(title, |(_, rest)| rest)
+        .into()
+}
+
+/// The kind of operators with the largest share of the excess of pass 1, or `None` for what lies outside of all
+/// operators; nothing where pass 1 is not told to be slow.
+fn largest_share(explanation: &Explanation) -> Option<(Option<&str>, f64)> {
+    let kinds = explanation.kinds.iter();
+    let kinds = kinds.map(|(kind, part)| (Some(kind.as_str()), part));
+    let shares = kinds.chain([(None, &explanation.outside)]);
+    let shares = shares.filter_map(|(kind, part)| Some((kind, explanation.share(part, 1)?)));
+    shares.max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// The plots of the section.
@@ -158,25 +248,6 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
     text
 }
 
-fn introduction(explain: &Explain) -> String {
-    format!(
-        "Up to {} fresh processes of {} passes on {}, profiled by the engine's own hooks, each beside \
-         a plain one that shows what the hooks cost; by default, and with the tuning of tuned.toml. Times are those of profiled passes, in ms: medians \
-         over processes; an operator has the time without that of those it calls. *Steady* is the median of the later half of the passes for each \
-         operator by itself and for what lies outside of them; the whole has the sum, a little less than \
-         the median of whole passes, some operator or other of which is always disturbed. The *excess* of \
-         a pass is what it takes beyond the steady time of its own process: the mean over processes with \
-         its 95 % interval, which knows from the whole run how much processes vary. A pass is *slow* or \
-         *not slow* (by less than 15 %) by a test over processes, and so is a layer *slower* than in a \
-         steady pass. The excess is *explained* as far as operators take it, or what the engine tells of \
-         its state, such as the nodes of its graph, changed in that pass; what lies outside of all \
-         operators without such a witness is not explained.",
-        explain.run.settings.rounds,
-        explain.run.settings.passes,
-        markdown::code(&explain.run.image),
-    )
-}
-
 fn models(judged: &Judged) -> Vec<&str> {
     let names = judged.explanations.iter().map(|e| e.model.as_str());
     let mut names: Vec<&str> = names.collect();
@@ -198,19 +269,6 @@ fn plot_path(explanation: &Explanation) -> PathBuf {
         file_name(&explanation.model),
         if explanation.is_tuned() { "-tuned" } else { "" }
     ))
-}
-
-fn heading(explanation: &Explanation) -> String {
-    if explanation.is_tuned() {
-        format!(
-            "**{}** (`{}`): what remains. {}",
-            explanation.label(),
-            name(&explanation.knobs),
-            markdown::text(&remains(explanation))
-        )
-    } else {
-        format!("**{}**.", explanation.backend)
-    }
 }
 
 /// What pass 1 takes beyond the steady state and where: the largest shares, and its page faults.
@@ -278,13 +336,32 @@ fn kinds(explanation: &Explanation) -> Table {
 }
 
 fn layers(explanation: &Explanation) -> Table {
+    let header = [
+        "layer",
+        "operator",
+        "pass 1",
+        "pass 2",
+        "steady",
+        "excess of 1",
+        "faults of 1",
+    ];
     let shown = explanation.operators.iter().take(LAYERS);
-    let mut header = vec!["layer".to_owned(), "operator".to_owned()];
-    header.extend(times_header());
     Table::new(header).rows(shown.map(|(operator, part)| {
-        let names = vec![shortened(&operator.layer), operator.kind.clone()];
-        [names, times(explanation, part)].concat()
+        let mut row = vec![shortened(&operator.layer), shortened(&operator.kind)];
+        row.extend([1, 2].map(|pass| milliseconds(part.time(pass))));
+        row.extend([
+            milliseconds(part.steady()),
+            excess(explanation, part, 1),
+            faults(part),
+        ]);
+        row
     }))
+}
+
+/// The page faults of pass 1.
+fn faults(part: &Part) -> String {
+    let faults = part.faults(1);
+    faults.map_or_else(|| "–".into(), |faults| format!("{faults:.0}"))
 }
 
 /// How fast convolutions are in the steady state: the longest, and all together. `None` for a model
@@ -359,8 +436,7 @@ fn times(explanation: &Explanation, part: &Part) -> Vec<String> {
         .collect();
     cells.push(milliseconds(part.steady()));
     cells.extend([1, 2].map(|pass| excess(explanation, part, pass)));
-    let faults = part.faults(1);
-    cells.push(faults.map_or_else(|| "–".into(), |faults| format!("{faults:.0}")));
+    cells.push(faults(part));
     cells
 }
 
@@ -407,44 +483,43 @@ fn counts(explanation: &Explanation) -> Option<Table> {
 
 /// Which passes are slow and where, how much of that is explained, and what the hooks cost.
 fn sentence(explanation: &Explanation) -> String {
-    let passes = (1..).zip(&explanation.passes_over_steady);
-    let passes = passes.filter_map(|(pass, judged)| {
-        let said = slowness(pass, judged.as_ref()?, explanation.explained[pass - 1]);
-        let layers = layers_said(&explanation.slower_layers[pass - 1]);
-        Some(
-            [vec![said], layers.into_iter().collect()]
-                .concat()
-                .join("; "),
-        )
-    });
-    let mut sentences: Vec<String> = passes.collect();
+    sentences(explanation).join(" ")
+}
+
+/// The same, sentence by sentence.
+fn sentences(explanation: &Explanation) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for (pass, judged) in (1..).zip(&explanation.passes_over_steady) {
+        if let Some(judged) = judged {
+            sentences.push(slowness(pass, judged, explanation.explained[pass - 1]));
+            sentences.extend(layers_said(pass, &explanation.slower_layers[pass - 1]));
+        }
+    }
     if let Some(cost) = explanation.fault_ms {
         let microseconds = |ms: f64| format!("{:.2}", 1000.0 * ms);
         sentences.push(format!(
-            "An excess page fault of an operator goes with {} µs of its excess in pass 1",
+            "In pass 1, each page fault more of an operator goes with {} µs more.",
             with_interval(cost, microseconds)
         ));
     }
     let ratio = |comparison: Option<Comparison>| {
         comparison.map_or_else(
-            || "an unknown time".to_owned(),
+            || "an unknown multiple".to_owned(),
             |c| times_with_interval(c.ratio, c.interval),
         )
     };
-    let processes = explanation.processes;
     sentences.push(format!(
-        "Profiled, pass 1 takes {} and a steady pass {} of what it takes without",
+        "Profiling makes pass 1 {} as long, and a steady pass {}.",
         ratio(explanation.profiler.first),
         ratio(explanation.profiler.steady),
     ));
     sentences.push(format!(
-        "{} process{} of {} passes; the hook is {}",
-        processes,
-        if processes == 1 { "" } else { "es" },
-        explanation.passes,
+        "Measured in {} of {} by {}.",
+        counted(explanation.processes, "process"),
+        counted(explanation.passes, "pass"),
         explanation.source.trim_end_matches('.'),
     ));
-    sentences.join(". ") + "."
+    sentences
 }
 
 /// Whether a pass is slow.
@@ -459,15 +534,18 @@ fn slowness(pass: usize, judged: &FirstPass, explained: Option<Estimate>) -> Str
                 )
             });
             format!(
-                "Pass {pass} takes {} the steady time{explained}",
+                "Pass {pass} takes {} the steady time{explained}.",
                 ratio(judged)
             )
         }
         FirstPassVerdict::NotSlow => {
-            format!("Pass {pass} is not slow: {} the steady time", ratio(judged))
+            format!(
+                "Pass {pass} is not slow: {} the steady time.",
+                ratio(judged)
+            )
         }
         FirstPassVerdict::Open => format!(
-            "Whether pass {pass} is slow is open: it takes {} the steady time, and {}",
+            "Whether pass {pass} is slow is open: it takes {} the steady time, and {}.",
             bounds(judged),
             outlook([&judged.0])
         ),
@@ -475,29 +553,20 @@ fn slowness(pass: usize, judged: &FirstPass, explained: Option<Estimate>) -> Str
 }
 
 /// The layers that are told to be slower in a pass, whatever the whole pass is.
-fn layers_said(layers: &[(ProfiledOperator, Estimate)]) -> Option<String> {
-    let named: Vec<String> = layers
-        .iter()
-        .take(NAMED_LAYERS)
-        .map(|(operator, excess)| {
-            format!(
-                "{} by {} ms",
-                shortened(&operator.layer),
-                with_interval(*excess, milliseconds)
-            )
-        })
-        .collect();
-    let more = match layers.len().saturating_sub(NAMED_LAYERS) {
-        0 => String::new(),
-        1 => ", and one more layer".into(),
-        more => format!(", and {more} more layers"),
-    };
-    (!named.is_empty()).then(|| {
+fn layers_said(pass: usize, layers: &[(ProfiledOperator, Estimate)]) -> Option<String> {
+    let named = layers.iter().take(NAMED_LAYERS).map(|(operator, excess)| {
         format!(
-            "slower in it than in a steady pass: {}{more}",
-            named.join(", ")
+            "{} by {} ms",
+            shortened(&operator.layer),
+            with_interval(*excess, milliseconds)
         )
-    })
+    });
+    let mut named: Vec<String> = named.collect();
+    match layers.len().saturating_sub(NAMED_LAYERS) {
+        0 => {}
+        more => named.push(format!("{more} more")),
+    }
+    (!named.is_empty()).then(|| format!("Slower in pass {pass} than later: {}.", list(&named)))
 }
 
 fn failure(failure: &Failure) -> String {
@@ -549,12 +618,12 @@ mod tests {
             "*outside all operators*",
             "Pass 1 takes 3.33× (3.",
             "the steady time; 93 (8",
-            "% of its excess is explained; slower in it than in a steady pass: last by 35.0 (3",
+            "% of its excess is explained. Slower in pass 1 than later: last by 35.0 (3",
             "Pass 2 takes 2.00× (1.9",
             "the steady time; 100 % of its excess is explained.",
             "Pass 3 is not slow: 1.00× (0.9",
-            "steady pass 1.10× (1.0",
-            "the hook is a hook",
+            "a steady pass 1.10× (1.0",
+            "by a hook",
             "after pass 2",
             "x on other was not profiled: it has no profile",
         ] {
@@ -589,9 +658,9 @@ mod tests {
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let with = section(&explain, &[], &files.collect());
+        let with = section(&explain, &[], &files.collect())?;
         for expected in [
-            "## m, by operator",
+            "<details><summary>m: x</summary>",
             "| quantize ",
             "| last  | quantize |",
             "(plots/explained-x-m.svg)",

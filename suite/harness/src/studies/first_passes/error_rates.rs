@@ -10,6 +10,8 @@ use firstpass_statistics::{
     planted::Noise,
 };
 use firstpass_trial::workspace::Workspace;
+use minijinja::Value;
+use serde::Serialize;
 
 use crate::{
     page::table::Table,
@@ -95,23 +97,32 @@ fn contradiction(question: &Question, one: &Answer, another: &Answer) -> String 
     format!("{question}: {one} in one, {another} in the other")
 }
 
-/// What a report says of it: how many kinds are judged as rightly as they must be, of how many, and the
-/// tables.
-pub(crate) fn markdown(noise: &Noise) -> (usize, usize, String) {
+/// What a report says of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Judging {
+    /// How many kinds of series are judged as rightly as they must be, of how many.
+    kept: usize,
+    all: usize,
+    /// Cells of each kind.
+    cells: usize,
+    noise: String,
+    of_cells: Value,
+    of_comparisons: Value,
+}
+
+/// How often the judging errs on noise like this.
+pub(crate) fn judging(noise: &Noise) -> Judging {
     let rates = error_rates::of_cells(noise, CELLS, SEED);
     let comparisons = error_rates::of_comparisons(RUNS, SEED);
     let all = rates.iter().chain(&comparisons);
-    let kept = all.clone().filter(|rate| rate.is_kept()).count();
-    let text = format!(
-        "{CELLS} cells of each kind whose truth is known, with noise drawn from the steady passes of this \
-         record ({}): how many are judged rightly.\n\n{}\n\nThe same for comparisons that are looked at \
-         again and again until they are told, as those of a report are; a round has 7 % noise, and one in \
-         twenty is disturbed.\n\n{}",
-        noise_in_words(noise),
-        table(&rates).markdown(),
-        table(&comparisons).markdown()
-    );
-    (kept, all.count(), text)
+    Judging {
+        kept: all.clone().filter(|rate| rate.is_kept()).count(),
+        all: all.count(),
+        cells: CELLS,
+        noise: noise_in_words(noise),
+        of_cells: table(&rates).page(),
+        of_comparisons: table(&comparisons).page(),
+    }
 }
 
 fn noise_in_words(noise: &Noise) -> String {

@@ -11,7 +11,7 @@ use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription, 
 use crate::{
     page::{
         markdown,
-        numbers::{milliseconds, times},
+        numbers::{counted, milliseconds, times},
     },
     studies::first_passes::{
         analysis::{Analysis, Row},
@@ -25,9 +25,9 @@ use crate::{
     },
 };
 
-/// Who agrees, in a paragraph for each model.
-pub(crate) fn of_agreement(analysis: &Analysis) -> Vec<String> {
-    paragraphs(analysis, |model| {
+/// Who agrees: the title of each model, and sentences of markdown.
+pub(crate) fn of_agreement(analysis: &Analysis) -> Vec<(String, Vec<String>)> {
+    by_model(analysis, |model| {
         let reference = analysis.reference(model);
         let reference = markdown::text(reference.as_deref().unwrap_or("each other"));
         agreement(
@@ -38,9 +38,9 @@ pub(crate) fn of_agreement(analysis: &Analysis) -> Vec<String> {
     })
 }
 
-/// Whose first passes are slow and who is fastest, in a paragraph for each model.
-pub(crate) fn of_time(analysis: &Analysis) -> Vec<String> {
-    paragraphs(analysis, |model| {
+/// Whose first passes are slow and who is fastest: the title of each model, and sentences of markdown.
+pub(crate) fn of_time(analysis: &Analysis) -> Vec<(String, Vec<String>)> {
+    by_model(analysis, |model| {
         let rows = analysis.rows(model);
         let mut sentences = first_passes(rows);
         sentences.extend(unsteady(rows));
@@ -49,14 +49,13 @@ pub(crate) fn of_time(analysis: &Analysis) -> Vec<String> {
     })
 }
 
-fn paragraphs(
+fn by_model(
     analysis: &Analysis,
     sentences: impl Fn(&ModelDescription) -> Vec<String>,
-) -> Vec<String> {
+) -> Vec<(String, Vec<String>)> {
     let of_model = |model: &ModelDescription| {
         let sentences = sentences(model);
-        let title = markdown::text(&model.title);
-        (!sentences.is_empty()).then(|| format!("**{title}.** {}", sentences.join(" ")))
+        (!sentences.is_empty()).then(|| (model.title.clone(), sentences))
     };
     analysis.models().iter().filter_map(of_model).collect()
 }
@@ -218,16 +217,29 @@ fn agreement(reference: &str, rows: &[Row], says_little: bool) -> Vec<String> {
     }
     for row in faces(false) {
         if let Some(found) = &row.golden_faces {
-            sentences.push(format!(
-                "Of the {} faces that {reference} finds {} misses {}, and it finds {} more.",
-                found.matched + found.missed,
-                row.label,
-                found.missed,
-                found.extra
+            sentences.push(other_faces(
+                &row.label,
+                reference,
+                [found.matched, found.missed, found.extra],
             ));
         }
     }
     sentences
+}
+
+/// Which faces an engine finds: those of the reference (`matched`), all but some (`missed`), and others (`extra`).
+fn other_faces(label: &str, reference: &str, [matched, missed, extra]: [usize; 3]) -> String {
+    let all = counted(matched + missed, "face");
+    let more = match extra {
+        0 => String::new(),
+        extra => format!(" and {extra} more"),
+    };
+    match missed {
+        0 => format!("{label} finds {reference}'s {all}{more}."),
+        missed => {
+            format!("{label} misses {missed} of {reference}'s {all}, and finds {matched}{more}.")
+        }
+    }
 }
 
 /// Whose first pass is slow, whose is not, and of whom it cannot be told yet; with the fewest threads.
@@ -277,7 +289,7 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
             let Some(joint) = &latency.joint else {
                 continue;
             };
-            let (label, threads) = (&row.label, with_threads(*threads));
+            let (label, threads) = (&row.label, counted(*threads, "thread"));
             match &joint.class {
                 CellClass::Mixed(groups) => {
                     let groups: Vec<String> = groups
@@ -301,10 +313,6 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
     sentences
 }
 
-fn with_threads(n: usize) -> String {
-    format!("{n} thread{}", if n == 1 { "" } else { "s" })
-}
-
 fn fastest(comparisons: &Comparisons, rows: &[Row]) -> Vec<String> {
     let mut threads: Vec<usize> = rows
         .iter()
@@ -323,7 +331,11 @@ fn fastest(comparisons: &Comparisons, rows: &[Row]) -> Vec<String> {
             .filter_map(|(what, figure)| first_of(comparisons, rows, n, what, figure))
             .collect();
         if !parts.is_empty() {
-            sentences.push(format!("With {}, {}.", with_threads(n), parts.join("; ")));
+            sentences.push(format!(
+                "With {}, {}.",
+                counted(n, "thread"),
+                parts.join("; ")
+            ));
         }
     }
     sentences
@@ -376,7 +388,7 @@ fn first_of(
     let open: Vec<String> = with(Verdict::Open)
         .map(|(label, time, c)| {
             format!(
-                "{label} ({} ms) takes between {} and {} of its time, which is open: {}",
+                "{label} ({} ms) may be as fast: it takes between {} and {} of that time; {}",
                 milliseconds(*time),
                 times(c.interval.0),
                 times(c.interval.1),
@@ -420,6 +432,22 @@ mod tests {
         summarise,
         tests::{observation, times},
     };
+
+    #[test]
+    fn faces_that_are_missed_or_found_beside_are_counted() {
+        assert_eq!(
+            other_faces("x", "PyTorch", [28, 0, 1]),
+            "x finds PyTorch's 28 faces and 1 more."
+        );
+        assert_eq!(
+            other_faces("x", "PyTorch", [27, 1, 0]),
+            "x misses 1 of PyTorch's 28 faces, and finds 27."
+        );
+        assert_eq!(
+            other_faces("x", "y", [0, 1, 2]),
+            "x misses 1 of y's 1 face, and finds 0 and 2 more."
+        );
+    }
 
     /// Engines with the steady time of each of their rounds; `None` where a round has none of the engine.
     fn latencies(engines: &[(&str, &[Option<f64>])]) -> Vec<Latency> {

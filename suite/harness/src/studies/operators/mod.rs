@@ -57,12 +57,14 @@ impl study::Study for Study {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let tried = read(scope.record())?;
+        let Some(tried) = read(scope.record())? else {
+            return Ok(Part::default());
+        };
         Ok(Part {
-            section: tried.map(|tried| Section {
+            section: Some(Section {
                 page: Page::Operators,
                 answer: report::answer(&tried, &|backend| scope.called(backend).into()),
-                text: report::section(&tried),
+                text: report::section(&tried)?,
             }),
             ..Part::default()
         })

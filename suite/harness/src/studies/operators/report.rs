@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Result;
 use firstpass_trial::small_graphs::{CaseVerdict, KINDS, Tried, judge};
+use minijinja::context;
 
 use crate::{
-    page::{markdown::code, numbers::list, table::Table},
+    page::{markdown::code, numbers::list, table::Table, template},
     studies::operators::{Operators, Outcome, StandardTest},
 };
 
@@ -23,37 +25,21 @@ pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> 
     format!("Kinds of small graphs that are exact: {}.", list(&engines))
 }
 
-pub(crate) fn section(operators: &Operators) -> String {
-    let mut parts = vec![
-        format!(
-            "Small quantized graphs, {} of each kind and those that once failed, the same in every run: \
-             random shapes, scales, zero points and weights, inputs over the whole range. Each engine is \
-             compared with the referee: *exact* is every value of every case, under the rule that is \
-             named or as the file is written. Verdicts that are not exact are declared in the \
-             `known.toml` of the backend with their cause, and tests fail when they change.",
-            operators.run.cases
-        ),
-        kinds(operators).markdown(),
-    ];
-    let words = words(operators);
-    if !words.is_empty() {
-        parts.push("In the engines' own words, of the smallest case that was found:".into());
-        parts.push(words.join("\n"));
-    }
+/// The details: a kind of graphs a row, an engine a column, and what engines say.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn section(operators: &Operators) -> Result<String> {
+    let safe = |lines: Vec<String>| template::markdown(lines.join("\n"));
     let standard = standard_tests(&operators.standard);
-    if !standard.is_empty() {
-        parts.push(
-            "The ONNX standard's own tests of the operators that our models use, as its Python package \
-             makes them: passed, of those that can be put to a probe (one input, of f32, u8 or i8)."
-                .into(),
-        );
-        parts.push(standard.markdown());
-        let failed = standard_words(&operators.standard);
-        if !failed.is_empty() {
-            parts.push(failed.join("\n"));
-        }
-    }
-    parts.join("\n\n")
+    let data = context! {
+        cases => operators.run.cases,
+        kinds => kinds(operators).page(),
+        words => safe(words(operators)),
+        standard => (!standard.is_empty()).then(|| standard.page()),
+        standard_words => safe(standard_words(&operators.standard)),
+    };
+    template::render("detail/operators.md.j2", context! { data })
 }
 
 /// The same table for the terminal.
@@ -240,8 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_and_test_is_a_row_and_failures_are_quoted() {
-        let text = section(&operators());
+    fn every_kind_and_test_is_a_row_and_failures_are_quoted() -> Result<()> {
+        let text = section(&operators())?;
         for expected in [
             "| quantize ",
             "| exact ",
@@ -260,5 +246,6 @@ mod tests {
             answer(&operators(), &str::to_owned),
             "Kinds of small graphs that are exact: x 1 of 2."
         );
+        Ok(())
     }
 }

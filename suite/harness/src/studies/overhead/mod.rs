@@ -48,12 +48,14 @@ impl study::Study for Study {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let overhead = read(scope.record())?;
+        let Some(overhead) = read(scope.record())? else {
+            return Ok(Part::default());
+        };
         Ok(Part {
-            section: overhead.map(|overhead| Section {
+            section: Some(Section {
                 page: Page::Trust,
                 answer: report::answer(&overhead, &|backend| scope.called(backend).into()),
-                text: report::section(&overhead),
+                text: report::section(&overhead)?,
             }),
             ..Part::default()
         })

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
 use firstpass_statistics::comparison::Comparison;
+use minijinja::context;
 
 use crate::{
     page::{
-        numbers::{list, milliseconds},
+        numbers::{counted, list, milliseconds},
         table::Table,
+        template,
     },
     studies::overhead::{
         Overhead, Variant,
@@ -49,77 +52,61 @@ pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> St
     format!("Measuring {}.", parts.collect::<Vec<_>>().join("; it "))
 }
 
-pub(crate) fn section(overhead: &Overhead) -> String {
+/// The details: what a probe costs each engine.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn section(overhead: &Overhead) -> Result<String> {
     let costs = judge(overhead);
-    let mut parts = vec![
-        "## Does measuring disturb?".to_owned(),
-        format!(
-            "The same passes through the probe, by the engine called in a plain loop from Rust, and \
-             by the engine's Python package where it has one, in fresh processes in turns. Compared \
-             is the fastest quarter of the second half of the passes, since all do the same work and \
-             a disturbance only makes slower, by the ratios within rounds; what all engines vary \
-             together tells how sure each ratio is. The probe is *within* where the whole 95 % interval \
-             says that it is slower by at most {:.0} %, and *open* where the interval reaches to both \
-             sides of that. One reading of the clock lies inside of a \
-             timed pass and takes {:.0} ns; counters, digest and message lie beside it, and are to \
-             take at most {:.1} % of a steady pass.",
-            100.0 * ALLOWED,
-            overhead.run.clock_read_ns,
-            100.0 * ALLOWED_BESIDE
-        ),
+    let engine = |cost: &Cost| {
+        let threads = counted(cost.threads, "thread");
+        format!("{} on {}, {threads}", cost.backend, cost.model)
+    };
+    let header = [
+        "engine",
+        "probe / called directly",
+        "probe / Python package",
     ];
-    let lines = costs.iter().map(|cost| {
-        vec![
-            format!(
-                "{} on {}, {} thread{}",
-                cost.backend,
-                cost.model,
-                cost.threads,
-                if cost.threads == 1 { "" } else { "s" }
-            ),
+    let ratios = Table::new(header).rows(costs.iter().map(|cost| {
+        let [direct, python] = [Variant::Direct, Variant::Python].map(|v| against(cost, v));
+        [engine(cost), direct, python]
+    }));
+    let header = [
+        "engine",
+        "rounds × passes",
+        "steady, ms",
+        "beside a pass",
+        "same bits",
+    ];
+    let measured = Table::new(header).rows(costs.iter().map(|cost| {
+        [
+            engine(cost),
             format!("{} × {}", cost.rounds, cost.passes),
             milliseconds(cost.steady_ms),
             beside(cost),
-            against(cost, Variant::Direct),
-            against(cost, Variant::Python),
             same(cost),
         ]
+    }));
+    let of_cost = |cost: &Cost| {
+        cost.against
+            .iter()
+            .map(|a| sentence(cost, a))
+            .collect::<Vec<_>>()
+    };
+    let failures = costs.iter().flat_map(|cost| {
+        let failures = cost.failures.iter();
+        failures.map(|(variant, why)| format!("{} ({variant:?}): {why}", cost.backend))
     });
-    parts.push(
-        Table::new([
-            "engine",
-            "rounds × passes",
-            "steady, ms",
-            "beside a pass",
-            "probe / called directly",
-            "probe / Python package",
-            "same bits",
-        ])
-        .rows(lines)
-        .markdown(),
-    );
-    let sentences: Vec<String> = costs
-        .iter()
-        .flat_map(|cost| {
-            cost.against
-                .iter()
-                .map(|a| format!("- {}", sentence(cost, a)))
-        })
-        .collect();
-    if !sentences.is_empty() {
-        parts.push(sentences.join("\n"));
-    }
-    let failures: Vec<String> = costs
-        .iter()
-        .flat_map(|cost| {
-            let failures = cost.failures.iter();
-            failures.map(|(variant, why)| format!("- {} ({variant:?}): {why}", cost.backend))
-        })
-        .collect();
-    if !failures.is_empty() {
-        parts.push(failures.join("\n"));
-    }
-    parts.join("\n\n")
+    let data = context! {
+        ratios => ratios.page(),
+        measured => measured.page(),
+        sentences => costs.iter().flat_map(of_cost).collect::<Vec<_>>(),
+        failures => failures.collect::<Vec<_>>(),
+        allowed => ALLOWED,
+        allowed_beside => format!("{:.1} %", 100.0 * ALLOWED_BESIDE),
+        clock_ns => format!("{:.0}", overhead.run.clock_read_ns),
+    };
+    template::render("detail/overhead.md.j2", context! { data })
 }
 
 fn beside(cost: &Cost) -> String {
@@ -184,11 +171,9 @@ fn sentence(cost: &Cost, against: &Against) -> String {
         OverheadVerdict::Open => {
             let outlook = against.rounds_missing().map_or_else(
                 || "more rounds would hardly tell".to_owned(),
-                |rounds| {
-                    format!(
-                        "about {rounds} more round{} would tell",
-                        if rounds == 1 { "" } else { "s" }
-                    )
+                |rounds| match rounds {
+                    1 => "one more round would tell".into(),
+                    _ => format!("about {rounds} more rounds would tell"),
                 },
             );
             format!(

@@ -55,12 +55,14 @@ impl study::Study for Study {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let compared = read(scope.record())?;
+        let Some(compared) = read(scope.record())? else {
+            return Ok(Part::default());
+        };
         Ok(Part {
-            section: compared.map(|compared| Section {
+            section: Some(Section {
                 page: Page::Agreement,
                 answer: report::answer(&compared, &|backend| scope.called(backend).into()),
-                text: report::section(&compared, scope.analysis.models()),
+                text: report::section(&compared, scope.analysis.models())?,
             }),
             ..Part::default()
         })

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use firstpass_trial::model::ModelDescription;
+use minijinja::{Value, context};
+use serde::Serialize;
 
 use crate::{
     page::{
-        markdown,
-        numbers::{list, setting as name},
+        numbers::{counted, list, setting as name},
         table::Table,
+        template,
     },
     studies::referee::{Engine, Referee, Refusal, RulesVerdict, judge},
 };
@@ -44,30 +47,38 @@ pub(crate) fn answer(referee: &Referee, called: &dyn Fn(&str) -> String) -> Stri
     text
 }
 
-pub(crate) fn section(referee: &Referee, models: &[ModelDescription]) -> String {
-    let mut parts = vec![
-        "## Whose arithmetic is it?".to_owned(),
-        format!(
-            "A referee interprets the graph exactly, up to the places where the file itself rounds, and \
-             rounds there by one rule after the other. The rule that gives an engine's very outputs, \
-             over {} photographs, is how that engine computes; with all that is left unexplained, the \
-             best rule is shown. Shares are of values that are the same quantization step.",
-            referee.run.samples.len()
-        ),
-    ];
+/// The rules that a referee gives the outputs of one model under.
+#[derive(Serialize)]
+struct OfModel {
+    title: String,
+    referee: String,
+    best: Value,
+    every: Value,
+}
+
+/// The details: for each model the rules that agree best, and every single rule.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn section(referee: &Referee, models: &[ModelDescription]) -> Result<String> {
+    let mut of_models = Vec::new();
     for (name, comparisons) in &referee.comparisons {
         for (model, engines) in judge(comparisons) {
             let found = models.iter().find(|m| m.name == model);
-            let title = found.map_or(model, |m| m.title.as_str());
-            parts.push(format!(
-                "### {}, by the {name} backend",
-                markdown::text(title)
-            ));
-            parts.push(table(&engines).markdown());
+            of_models.push(OfModel {
+                title: found.map_or(model, |m| m.title.as_str()).into(),
+                referee: name.clone(),
+                best: best(&engines).page(),
+                every: every(&engines).page(),
+            });
         }
     }
-    parts.extend(refusals(referee, models));
-    parts.join("\n\n")
+    let data = context! {
+        models => of_models,
+        samples => referee.run.samples.len(),
+        refusals => refusals(referee, models),
+    };
+    template::render("detail/referee.md.j2", context! { data })
 }
 
 /// What the referee does not compute, a sentence each.
@@ -90,7 +101,8 @@ pub fn referee_on_terminal(referee: &Referee) -> String {
     let mut text = String::new();
     for comparisons in referee.comparisons.values() {
         for (model, engines) in judge(comparisons) {
-            text += &format!("\n{model}\n{}\n", table(&engines).terminal());
+            let (best, every) = (best(&engines).terminal(), every(&engines).terminal());
+            text += &format!("\n{model}\n{best}\n\n{every}\n");
         }
     }
     for sentence in refusals(referee, &[]) {
@@ -99,8 +111,22 @@ pub fn referee_on_terminal(referee: &Referee) -> String {
     text
 }
 
-/// An engine a row: the rules that agree best, then every single rule by itself.
-fn table(engines: &[Engine]) -> Table {
+/// An engine a row: the rules that agree best.
+fn best(engines: &[Engine]) -> Table {
+    let header = ["engine", "file", "rules that agree best", "with them"];
+    Table::new(header).rows(engines.iter().map(|engine| {
+        let best = engine.verdicts.first();
+        [
+            engine.backend.clone(),
+            engine.format.key().to_owned(),
+            best.map_or_else(|| "–".into(), |v| format!("`{}`", name(&v.rules))),
+            best.map_or_else(|| "–".into(), agreement),
+        ]
+    }))
+}
+
+/// A rule a row, by itself, and an engine a column.
+fn every(engines: &[Engine]) -> Table {
     let mut singles: Vec<String> = Vec::new();
     for verdict in engines.iter().flat_map(|engine| &engine.verdicts) {
         let name = name(&verdict.rules);
@@ -109,28 +135,24 @@ fn table(engines: &[Engine]) -> Table {
         }
     }
     singles.sort_by_key(|name| (name != "default", name.clone()));
-    let mut header = vec![
-        "engine".to_owned(),
-        "file".to_owned(),
-        "rules that agree best".to_owned(),
-        "with them".to_owned(),
-    ];
-    header.extend(singles.iter().map(|name| format!("`{name}`")));
-    let rows = engines.iter().map(|engine| {
-        let best = engine.verdicts.first();
-        let mut row = vec![
-            engine.backend.clone(),
-            engine.format.key().to_owned(),
-            best.map_or_else(|| "–".into(), |v| format!("`{}`", name(&v.rules))),
-            best.map_or_else(|| "–".into(), agreement),
-        ];
-        row.extend(singles.iter().map(|single| {
-            let verdict = engine.verdicts.iter().find(|v| name(&v.rules) == *single);
+    let mut header = vec!["rule by itself".to_owned()];
+    header.extend(engines.iter().map(|engine| {
+        let same = engines
+            .iter()
+            .filter(|other| other.backend == engine.backend);
+        match same.count() {
+            1 => engine.backend.clone(),
+            _ => format!("{} ({})", engine.backend, engine.format.key()),
+        }
+    }));
+    Table::new(header).rows(singles.into_iter().map(|single| {
+        let cells = engines.iter().map(|engine| {
+            let verdict = engine.verdicts.iter().find(|v| name(&v.rules) == single);
             verdict.map_or_else(|| "–".into(), agreement)
-        }));
-        row
-    });
-    Table::new(header).rows(rows)
+        });
+        let cells: Vec<String> = cells.collect();
+        [vec![format!("`{single}`")], cells].concat()
+    }))
 }
 
 fn agreement(verdict: &RulesVerdict) -> String {
@@ -139,7 +161,8 @@ fn agreement(verdict: &RulesVerdict) -> String {
     } else {
         // Nearly all is not all.
         let share = (100.0 * verdict.share()).min(99.99);
-        format!("{share:.2} %, ≤ {} steps", verdict.most_steps)
+        let steps = usize::try_from(verdict.most_steps).unwrap_or(usize::MAX);
+        format!("{share:.2} %, ≤ {}", counted(steps, "step"))
     }
 }
 
@@ -152,7 +175,7 @@ mod tests {
     };
 
     #[test]
-    fn the_best_rules_are_named_and_every_single_rule_is_shown() {
+    fn the_best_rules_are_named_and_every_single_rule_is_shown() -> Result<()> {
         let referee = Referee {
             run: RefereeRun {
                 version: VERSION,
@@ -177,13 +200,14 @@ mod tests {
                 }],
             )]),
         };
-        let text = section(&referee, &[]);
+        let text = section(&referee, &[])?;
         for expected in [
-            "### m, by the judge backend",
+            "m, by the judge backend",
             "over 2 photographs",
-            "| engine | file | rules that agree best | with them | `default`",
+            "| engine | file | rules that agree best | with them |",
+            "| rule by itself  | x ",
             "**exact**",
-            "90.00 %, ≤ 1 steps",
+            "90.00 %, ≤ 1 step ",
             "does not compute n, so that nothing is said of any engine there: the referee does not implement LSTM",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
@@ -191,5 +215,6 @@ mod tests {
         assert!(!text.contains("30.00"), "{text}");
         assert!(referee_on_terminal(&referee).contains("rounding=away"));
         assert!(answer(&referee, &str::to_owned).contains("very outputs of x,"));
+        Ok(())
     }
 }

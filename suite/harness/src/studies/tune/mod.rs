@@ -53,14 +53,15 @@ impl study::Study for Study {
         let Some(tuned) = read(scope.workspace, scope.record())? else {
             return Ok(Part::default());
         };
+        let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: None,
             page: Some(OwnPage {
                 file: report::PAGE,
-                title: "Which settings make the first passes fast?",
-                answer: report::answer(&tuned, &|backend| scope.called(backend).into()),
+                title: report::TITLE,
+                answer: report::answer(&tuned, &called),
             }),
-            files: report::files(scope.workspace, &tuned)?,
+            files: report::files(scope.workspace, &tuned, &called)?,
         })
     }
 }

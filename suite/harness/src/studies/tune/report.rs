@@ -9,14 +9,17 @@ use anyhow::Result;
 use firstpass_probe::{Description, Knobs, Need, file_name, warm_up_passes};
 use firstpass_statistics::{bootstrap::Estimate, comparison::Verdict, median};
 use firstpass_trial::workspace::Workspace;
+use minijinja::{Value, context};
+use serde::Serialize;
 
 use crate::{
     page::{
-        markdown::{self, image},
+        markdown::image,
         numbers::{
             duration, list, milliseconds, ratio, setting as name, times, times_with_interval,
         },
         table::Table,
+        template::{self, markdown},
         write_file,
     },
     studies::{
@@ -43,8 +46,14 @@ use crate::{
     },
 };
 
+/// The question that the page answers.
+pub(crate) const TITLE: &str = "Which settings make the first passes fast?";
+
 /// The page, beside the report.
 pub(crate) const PAGE: &str = "tuning.md";
+
+/// What is said of outputs in a table is cut after this many characters.
+const OUTPUTS: usize = 60;
 
 /// What every setting is compared with the default by.
 const SHOWN: [Figure; 4] = [
@@ -54,12 +63,71 @@ const SHOWN: [Figure; 4] = [
     Figure::Steady,
 ];
 
+/// What the page says of one engine on one model.
+#[derive(Serialize)]
+struct OfEngine {
+    title: String,
+    /// What to use for each need and why, or what is known where nothing can be recommended.
+    advice: Vec<Value>,
+    recommendations: Value,
+    snippets: Vec<Value>,
+    /// What is left of a slow first pass.
+    excess: Option<String>,
+    plot: Option<Value>,
+    warm_up: Option<WarmUp>,
+    combined: Combined,
+    singles: Option<Singles>,
+}
+
+/// What each further warm-up pass gives and costs.
+#[derive(Serialize)]
+struct WarmUp {
+    setting: String,
+    table: Value,
+}
+
+/// The promising settings together. Tables name them by their number.
+#[derive(Serialize)]
+struct Combined {
+    settings: Vec<Numbered>,
+    times: Value,
+    ratios: Value,
+}
+
+#[derive(Serialize)]
+struct Numbered {
+    number: usize,
+    setting: String,
+    is_recommended: bool,
+}
+
+/// Every setting by itself.
+#[derive(Serialize)]
+struct Singles {
+    knobs: Vec<Knob>,
+    ratios: Value,
+    others: Value,
+    /// Settings that change nothing.
+    idle: Vec<String>,
+    open: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Knob {
+    name: String,
+    help: String,
+}
+
 /// The page and its plots, by path.
-pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+pub(crate) fn files(
+    workspace: &Workspace,
+    tuning: &Tuning,
+    called: &dyn Fn(&str) -> String,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let explained = explained(tuning)?;
     let backends = workspace.backends()?;
-    let mut parts = vec![introduction(tuning)];
+    let mut engines = Vec::new();
     for name in tuning.backends() {
         let backend = backends.iter().find(|b| b.name == name);
         let description = tuning
@@ -70,15 +138,12 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
             .and_then(|b| b.description.as_ref());
         for (at, ablation) in of_backend(tuning.decisive(), name).enumerate() {
             let title = title(tuning, ablation);
-            parts.push(format!("## {name} on {}", markdown::text(title)));
-            parts.extend(Need::ALL.map(|need| advice(ablation, need)));
-            parts.push(recommendations(ablation));
+            let mut snippets = Vec::new();
             if let (0, Some(backend)) = (at, backend) {
                 for knobs in knobs_to_show(ablation) {
-                    parts.extend(snippets::lines(workspace, backend, description, &knobs));
+                    snippets.extend(snippets::lines(workspace, backend, description, &knobs));
                 }
             }
-            parts.extend(excess(ablation, &explained));
             let singles = of_backend(&tuning.one_at_a_time.ablations, name)
                 .find(|a| a.model == ablation.model);
             let shown: Vec<&Ablation> = singles.into_iter().chain([ablation]).collect();
@@ -87,16 +152,35 @@ pub(crate) fn files(workspace: &Workspace, tuning: &Tuning) -> Result<BTreeMap<P
                 file_name(&ablation.model)
             ));
             let plot = pareto::draw(&format!("{name}, {title}"), &shown)?;
-            parts.push(trade_offs(
-                ablation,
-                singles,
-                description,
-                plot.is_some().then_some(path.as_path()),
-            ));
+            let alt =
+                format!("cold start against steady time of every setting of {name} on {title}");
+            engines.push(OfEngine {
+                title: format!("{} on {title}", called(name)),
+                advice: Need::ALL
+                    .map(|need| markdown(advice(ablation, need)))
+                    .into(),
+                recommendations: recommendations(ablation).page(),
+                snippets: snippets.into_iter().map(markdown).collect(),
+                excess: excess(ablation, &explained),
+                plot: plot.as_ref().map(|_| markdown(image(&path, &alt))),
+                warm_up: warm_up_table(ablation),
+                combined: combined(ablation),
+                singles: singles.map(|singles| self::singles(singles, description)),
+            });
             files.extend(plot.map(|svg| (path, svg.into_bytes())));
         }
     }
-    files.insert(PAGE.into(), (parts.join("\n\n") + "\n").into_bytes());
+    let threads = tuning.one_at_a_time.record.run.settings.threads.iter();
+    let data = context! {
+        summary => summary(tuning).page(),
+        engines,
+        threads => threads.map(ToString::to_string).collect::<Vec<_>>(),
+        allowance => STEADY_ALLOWANCE - 1.0,
+    };
+    let text = template::render("detail/tuning.md.j2", context! { data })?;
+    let answer = answer(tuning, called);
+    let page = template::page(TITLE, [answer.as_str()], &text)?;
+    files.insert(PAGE.into(), page.into_bytes());
     Ok(files)
 }
 
@@ -125,35 +209,33 @@ pub(crate) fn answer(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> String
 
 /// The recommendations, for a terminal.
 pub fn tuning_summary(tuning: &Tuning) -> String {
-    let mut table = Table::new(["engine", "for", "recommended", "what it gives", "goals"]);
+    summary(tuning).terminal()
+}
+
+/// What is recommended of each engine for each need, and what it gives.
+fn summary(tuning: &Tuning) -> Table {
+    let mut table = Table::new(["engine", "for", "recommended", "what it gives"]);
     for ablation in tuning.decisive() {
         for need in Need::ALL {
             let figure = figures(need)[0];
             let (name, gives) = match advise(ablation, need) {
                 Advice::Use(setting) => (
-                    setting.name(),
+                    format!("`{}`", setting.name()),
                     format!("{figure} {}", against(setting, figure)),
                 ),
-                Advice::Open { seconds, bound, .. } => (
+                Advice::Open { bound, .. } => (
                     "nothing is certain yet".into(),
-                    format!("gains up to {:.0} %: {}", 100.0 * bound, needed(seconds)),
+                    format!("{figure} at most {:.0} % less", 100.0 * bound),
                 ),
                 Advice::Nothing { bound } => (
                     "nothing".into(),
                     bound.map_or_else(String::new, |b| format!("no gain above {:.0} %", 100.0 * b)),
                 ),
             };
-            let setting = recommended(ablation, need);
-            table.row([
-                ablation.backend.clone(),
-                need.to_string(),
-                name,
-                gives,
-                goals_in_words(ablation, setting, need),
-            ]);
+            table.row([ablation.backend.clone(), need.to_string(), name, gives]);
         }
     }
-    table.terminal()
+    table
 }
 
 fn of_backend<'a>(
@@ -181,23 +263,6 @@ fn knobs_to_show(ablation: &Ablation) -> [Knobs; 2] {
         .filter(|(name, value)| cold.get(name) != Some(value));
     let own = own.collect();
     [cold, own]
-}
-
-fn introduction(tuning: &Tuning) -> String {
-    let threads = tuning.one_at_a_time.record.run.settings.threads.iter();
-    let threads: Vec<String> = threads.map(ToString::to_string).collect();
-    format!(
-        "# Tuning: which settings make the first passes fast\n\nEach engine has two recommendations: \
-         **cold** for a process that answers a few times, **serve** for a service that may prepare before \
-         its first request. A setting is recommended only if its outputs are the same bits, its steady \
-         time is at most {:.0} % longer, and the comparison with the default claims a gain. Of two settings \
-         that cannot be told apart the one with fewer knobs is recommended.\n\nEvery value of every knob \
-         was measured by itself, then the promising ones together, in fresh processes interleaved with \
-         the default ({} thread(s)). Ratios are against the default within rounds, with 95 % intervals: \
-         below 1 the setting is faster. Generated by `cargo firstpass tune`.",
-        100.0 * (STEADY_ALLOWANCE - 1.0),
-        threads.join(", "),
-    )
 }
 
 /// What to use for a need and why, or what is known where nothing can be recommended.
@@ -337,7 +402,7 @@ fn goals_in_words(ablation: &Ablation, setting: Option<&Setting>, need: Need) ->
 }
 
 /// The default and what is recommended side by side.
-fn recommendations(ablation: &Ablation) -> String {
+fn recommendations(ablation: &Ablation) -> Table {
     let recommended = |need| Some((need, recommended(ablation, need)?));
     let chosen: Vec<(Need, &Setting)> = Need::ALL.into_iter().filter_map(recommended).collect();
     let default = &ablation.default;
@@ -374,7 +439,7 @@ fn recommendations(ablation: &Ablation) -> String {
     rows.push(row("goals", reached, &|need, s| {
         goals_in_words(ablation, Some(s), need)
     }));
-    Table::new(header).rows(rows).markdown()
+    Table::new(header).rows(rows)
 }
 
 /// Where passes spend their time, by default and with the tuning; nothing where it was not asked.
@@ -408,39 +473,9 @@ fn excess(ablation: &Ablation, explained: &[Explanation]) -> Option<String> {
     })
 }
 
-/// What else was measured, folded.
-fn trade_offs(
-    ablation: &Ablation,
-    singles: Option<&Ablation>,
-    description: Option<&Description>,
-    plot: Option<&Path>,
-) -> String {
-    let mut parts = vec![
-        "<details><summary>Trade-offs: warm-up passes, combinations, and every setting by itself</summary>"
-            .to_owned(),
-    ];
-    parts.extend(warm_up_table(ablation));
-    parts.extend(plot.map(|path| {
-        let alt = format!(
-            "cold start against steady time of every setting of {} on {}",
-            ablation.backend, ablation.model
-        );
-        image(path, &alt)
-    }));
-    parts.push("The promising settings together:".into());
-    parts.push(combined_table(ablation));
-    if let Some(singles) = singles {
-        parts.push("Every setting by itself, against the default:".into());
-        parts.push(single_table(singles, description));
-        parts.extend(idle(singles));
-    }
-    parts.push("</details>".into());
-    parts.join("\n\n")
-}
-
 /// What each further warm-up pass gives and costs, with the setting for a service; nothing where only one
 /// number was measured.
-fn warm_up_table(ablation: &Ablation) -> Option<String> {
+fn warm_up_table(ablation: &Ablation) -> Option<WarmUp> {
     let setting = recommended(ablation, Need::Serve)?;
     let steps = warm_up_steps(ablation, setting);
     if steps.len() < 2 {
@@ -464,11 +499,10 @@ fn warm_up_table(ablation: &Ablation) -> Option<String> {
         "pass 2 / steady",
     ];
     let base = explain::without_warm_up(&setting.knobs);
-    Some(format!(
-        "With `{}` and so many warm-up passes:\n\n{}",
-        name(&base),
-        Table::new(header).rows(rows).markdown()
-    ))
+    Some(WarmUp {
+        setting: name(&base),
+        table: Table::new(header).rows(rows).page(),
+    })
 }
 
 /// After how many passes it pays, where that is known.
@@ -536,10 +570,12 @@ fn over_steady(latency: Option<&Latency>) -> [String; 2] {
     ]
 }
 
-/// The promising settings together, with their times.
-fn combined_table(ablation: &Ablation) -> String {
+/// The promising settings together, with their times and against the default.
+fn combined(ablation: &Ablation) -> Combined {
+    let best = Need::ALL.map(|need| recommended(ablation, need).map(Setting::name));
+    let numbered = || (1..).zip(&ablation.settings);
     let header = [
-        "setting",
+        "",
         "cold start, ms",
         "pass 1",
         "pass 2",
@@ -547,15 +583,9 @@ fn combined_table(ablation: &Ablation) -> String {
         "steady",
         "pass 1 / steady",
         "pass 2 / steady",
-        "cold start against default",
-        "three answers",
-        "steady against default",
-        "outputs",
         "peak memory",
-        "break-even",
     ];
-    let best = Need::ALL.map(|need| recommended(ablation, need).map(Setting::name));
-    let row = |label: String, latency: Option<&Latency>| {
+    let row = |label: String, latency: Option<&Latency>, memory: String| {
         let time = |estimate: Option<&Estimate>| {
             estimate.map_or("–".into(), |e: &Estimate| milliseconds(e.median))
         };
@@ -563,29 +593,45 @@ fn combined_table(ablation: &Ablation) -> String {
         line.extend([1, 2, 3].map(|n| time(latency.and_then(|l| l.pass.get(&n)))));
         line.push(time(latency.and_then(|l| l.steady.as_ref())));
         line.extend(over_steady(latency));
+        line.push(memory);
         line
     };
-    let mut lines = vec![row("default".into(), Some(&ablation.default))];
-    lines[0].extend(["1", "1", "1", "–", "1", "–"].map(String::from));
-    for setting in &ablation.settings {
-        let label = if best.contains(&Some(setting.name())) {
-            format!("**{}**", setting.name())
-        } else {
-            setting.name()
-        };
-        let mut line = row(label, setting.latency.as_ref());
-        let against = |figure: Figure| ratio(setting.against.get(&figure).copied());
+    let mut times_of = Table::new(header);
+    times_of.row(row("default".into(), Some(&ablation.default), "1".into()));
+    times_of = times_of.rows(numbered().map(|(number, setting)| {
+        let memory = setting.memory.map_or("–".into(), times);
+        row(number.to_string(), setting.latency.as_ref(), memory)
+    }));
+    let header = [
+        "",
+        "cold start",
+        "three answers",
+        "steady",
+        "outputs",
+        "break-even",
+    ];
+    let ratios = Table::new(header).rows(numbered().map(|(number, setting)| {
+        let figures = [Figure::ColdStart, Figure::ThreeAnswers, Figure::Steady];
+        let ratios = figures.map(|figure| ratio(setting.against.get(&figure).copied()));
+        let mut line = vec![number.to_string()];
+        line.extend(ratios);
         line.extend([
-            against(Figure::ColdStart),
-            against(Figure::ThreeAnswers),
-            against(Figure::Steady),
-            outputs_or_failure(setting),
-            setting.memory.map_or("–".into(), times),
+            shortened(&outputs_or_failure(setting)),
             break_even(ablation.break_even(setting)),
         ]);
-        lines.push(line);
+        line
+    }));
+    Combined {
+        settings: numbered()
+            .map(|(number, setting)| Numbered {
+                number,
+                setting: setting.name(),
+                is_recommended: best.contains(&Some(setting.name())),
+            })
+            .collect(),
+        times: times_of.page(),
+        ratios: ratios.page(),
     }
-    Table::new(header).rows(lines).markdown()
 }
 
 fn outputs_or_failure(setting: &Setting) -> String {
@@ -596,61 +642,54 @@ fn outputs_or_failure(setting: &Setting) -> String {
 }
 
 /// Every setting by itself.
-fn single_table(ablation: &Ablation, description: Option<&Description>) -> String {
-    let header = [
-        "setting",
-        "what it is",
-        "cold start",
-        "pass 1",
-        "pass 2",
-        "steady",
-        "outputs",
-        "peak memory",
-        "break-even",
-    ];
-    let lines = ablation.settings.iter().map(|setting| {
-        let knob = setting.knobs.settings().next();
-        let help = description
-            .and_then(|d| {
-                d.knobs
-                    .iter()
-                    .find(|k| Some(k.name.as_str()) == knob.map(|k| k.0))
-            })
-            .map_or("", |k| k.help.as_str());
-        let mut line = vec![name(&setting.knobs), help.to_owned()];
-        line.extend(SHOWN.map(|f| ratio(setting.against.get(&f).copied())));
-        line.extend([
-            outputs_or_failure(setting),
+fn singles(ablation: &Ablation, description: Option<&Description>) -> Singles {
+    let mut ratios = Table::new(["setting", "cold start", "pass 1", "pass 2", "steady"]);
+    let mut others = Table::new(["setting", "outputs", "peak memory", "break-even"]);
+    let mut knobs: Vec<Knob> = Vec::new();
+    for setting in &ablation.settings {
+        if let Some((knob, _)) = setting.knobs.settings().next()
+            && !knobs.iter().any(|known| known.name == knob)
+        {
+            let declared = description.and_then(|d| d.knobs.iter().find(|k| k.name == knob));
+            knobs.push(Knob {
+                name: knob.into(),
+                help: declared.map_or_else(String::new, |k| k.help.clone()),
+            });
+        }
+        let label = name(&setting.knobs);
+        if setting.failure.is_none() {
+            let shown = SHOWN.map(|figure| ratio(setting.against.get(&figure).copied()));
+            ratios.row([vec![label.clone()], shown.into()].concat());
+        }
+        others.row([
+            label,
+            shortened(&outputs_or_failure(setting)),
             setting.memory.map_or("–".into(), times),
             break_even(ablation.break_even(setting)),
         ]);
-        line
-    });
-    Table::new(header).rows(lines).markdown()
-}
-
-/// The settings that do nothing are said to do nothing.
-fn idle(ablation: &Ablation) -> Option<String> {
+    }
     let names = |wanted: &dyn Fn(&Setting) -> bool| -> Vec<String> {
         let settings = ablation.settings.iter().filter(|s| wanted(s));
-        settings.map(|s| format!("`{}`", s.name())).collect()
+        settings.map(Setting::name).collect()
     };
-    let nothing = names(&Setting::does_nothing);
-    let open = names(&|s| {
-        let is_open = s.against.values().any(|c| c.verdict == Verdict::Open);
-        s.failure.is_none() && !s.does_nothing() && is_open
-    });
-    let mut sentences = Vec::new();
-    if !nothing.is_empty() {
-        sentences.push(format!("Does nothing: {}.", nothing.join(", ")));
+    Singles {
+        knobs,
+        ratios: ratios.page(),
+        others: others.page(),
+        idle: names(&Setting::does_nothing),
+        open: names(&|s| {
+            let is_open = s.against.values().any(|c| c.verdict == Verdict::Open);
+            s.failure.is_none() && !s.does_nothing() && is_open
+        }),
     }
-    if !open.is_empty() {
-        sentences.push(format!(
-            "Something about these is still open: {}.",
-            open.join(", ")
-        ));
+}
+
+/// The words of an engine that does not run with a setting, for a cell.
+fn shortened(words: &str) -> String {
+    if words.chars().count() <= OUTPUTS {
+        return words.into();
     }
-    (!sentences.is_empty()).then(|| sentences.join(" "))
+    words.chars().take(OUTPUTS).chain(['…']).collect()
 }
 
 /// Writes the page of what settings do into `folder`, with its plots; returns the page.
@@ -658,7 +697,7 @@ fn idle(ablation: &Ablation) -> Option<String> {
 /// # Errors
 /// Fails where the folder cannot be written.
 pub fn write(workspace: &Workspace, tuning: &Tuning, folder: &Path) -> Result<PathBuf> {
-    for (path, bytes) in files(workspace, tuning)? {
+    for (path, bytes) in files(workspace, tuning, &str::to_owned)? {
         write_file(&folder.join(path), &bytes)?;
     }
     Ok(folder.join(PAGE))

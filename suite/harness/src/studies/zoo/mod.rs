@@ -65,14 +65,15 @@ impl study::Study for Study {
         let Some(zoo) = read(scope.record())? else {
             return Ok(Part::default());
         };
+        let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: None,
             page: Some(OwnPage {
                 file: report::PAGE,
-                title: "Do other models do it?",
-                answer: report::answer(&zoo, &|backend| scope.called(backend).into()),
+                title: report::TITLE,
+                answer: report::answer(&zoo, &called),
             }),
-            files: report::files(&zoo)?,
+            files: report::files(&zoo, &called)?,
         })
     }
 }

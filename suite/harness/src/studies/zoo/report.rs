@@ -7,12 +7,14 @@ use std::{
 
 use anyhow::Result;
 use firstpass_statistics::bootstrap::Estimate;
+use minijinja::{Value, context};
 
 use crate::{
     page::{
         markdown::image,
-        numbers::{list, milliseconds, times},
+        numbers::{self, list, milliseconds, times},
         table::Table,
+        template::{self, markdown},
         write_file,
     },
     studies::{
@@ -28,43 +30,99 @@ use crate::{
     },
 };
 
+/// The question that the page answers.
+pub(crate) const TITLE: &str = "Do other models do it?";
+
 /// The page, beside the report.
 pub(crate) const PAGE: &str = "zoo.md";
 
+/// The words of an engine that fails are cut after this many characters.
+const WORDS: usize = 50;
+
 const PLOT: &str = "plots/zoo.svg";
 
-const HEADER: [&str; 11] = [
-    "model",
-    "engine",
-    "pass 1, ms",
-    "pass 2, ms",
-    "steady, ms",
+/// What was not measured.
+const NONE: &str = "–";
+
+const TIMES: [&str; 6] = [
+    "cold start",
+    "pass 1",
+    "pass 2",
+    "steady",
     "pass 1 / steady",
     "pass 2 / steady",
-    "class",
-    "warm-up passes",
-    "cold start, ms",
-    "outputs",
 ];
 
+const OUTPUTS: [&str; 3] = ["class", "warm-up passes", "outputs"];
+
 /// The page and its plot, by path.
-pub(crate) fn files(zoo: &Zoo) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+pub(crate) fn files(
+    zoo: &Zoo,
+    called: &dyn Fn(&str) -> String,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let rows = judge(zoo);
-    let mut parts = vec![introduction(zoo)];
-    parts.extend(not_there(zoo));
+    let mut plot = None;
     if let Some(svg) = plot::draw(&rows)? {
         let what = "first pass over steady time of every model and engine";
-        parts.push(image(Path::new(PLOT), what));
+        plot = Some(markdown(image(Path::new(PLOT), what)));
         files.insert(PLOT.into(), svg.into_bytes());
     }
-    parts.push(Table::new(HEADER).rows(lines(&rows)).markdown());
-    parts.extend(nonsense(&rows));
-    parts.extend(faces(&rows));
-    parts.push("## Do other models do it?".into());
-    parts.push(sentences(&rows).join("\n\n"));
-    files.insert(PAGE.into(), (parts.join("\n\n") + "\n").into_bytes());
+    let run = &zoo.record.run;
+    let data = context! {
+        date => run.date.split('T').next().unwrap_or_default(),
+        processor => run.machine.cpu,
+        cores => run.machine.cores,
+        not_there => not_there(zoo),
+        plot,
+        summary => summary(&rows, called).page(),
+        times => table(&TIMES, times_of, &rows).page(),
+        outputs => table(&OUTPUTS, outputs_of, &rows).page(),
+        nonsense => nonsense(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
+        faces => faces(&rows),
+        sentences => sentences(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
+    };
+    let text = template::render("detail/zoo.md.j2", context! { data })?;
+    let answer = answer(zoo, called);
+    let page = template::page(TITLE, [answer.as_str()], &text)?;
+    files.insert(PAGE.into(), page.into_bytes());
     Ok(files)
+}
+
+/// An engine a row: on how many models an early pass is slow.
+fn summary(rows: &[Row], called: &dyn Fn(&str) -> String) -> Table {
+    let header = [
+        "engine",
+        "slow",
+        "not slow",
+        "open",
+        "slowest pass 1",
+        "slow, tuned",
+    ];
+    Table::new(header).rows(answers(rows).into_iter().map(|answer| {
+        let Verdicts {
+            slow,
+            not_slow,
+            open,
+        } = &answer.first;
+        let all = slow.iter().chain(not_slow).chain(open);
+        let largest = all.max_by(|a, b| a.pass.ratio().total_cmp(&b.pass.ratio()));
+        let tuned = &answer.tuned;
+        [
+            called(&answer.backend),
+            slow.len().to_string(),
+            not_slow.len().to_string(),
+            open.len().to_string(),
+            largest.map_or_else(
+                || NONE.into(),
+                |one| format!("{} ({})", times(one.pass.ratio()), one.title),
+            ),
+            match tuned.models() {
+                0 => NONE.into(),
+                all => format!("{} of {all}", tuned.slow.len()),
+            },
+        ]
+    }))
 }
 
 /// On how many models the first pass of each engine is slow.
@@ -86,99 +144,91 @@ pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
 /// For a terminal.
 pub fn zoo_summary(zoo: &Zoo) -> String {
     let rows = judge(zoo);
-    let header = HEADER.into_iter().take(HEADER.len() - 1);
-    let table = Table::new(header).rows(lines(&rows).into_iter().map(|mut line| {
-        let words = line.pop().unwrap_or_default();
-        // Nothing else is in the line of an engine that failed.
-        if line[2..].iter().all(|cell| cell == "–") {
-            line[2] = words.chars().take(60).collect();
-        }
-        line
-    }));
     let sentences = sentences(&rows).join("\n").replace("**", "");
-    format!("{}\n{sentences}", table.terminal())
-}
-
-fn introduction(zoo: &Zoo) -> String {
-    let run = &zoo.record.run;
-    format!(
-        "# Other models\n\nGenerated by `cargo firstpass zoo` from a record of {}, made on {} ({} cores), \
-         one thread.\n\nThe fixtures' own detector, torchvision's quantized models with seeded random \
-         weights, and a detector of other authors. Those of torchvision are static int8 for fbgemm in \
-         TorchScript, and QDQ ONNX of the same integers; each engine reads the format that its users \
-         would. What first passes cost depends on the operators and shapes of a model and not on what it \
-         was trained for. *Outputs* are against those of eager PyTorch, where it made the model, over the \
-         photographs: networks with random weights amplify every rounding, so steps add up over their \
-         layers. Medians over processes. An early pass is *slow* or *not slow* (by less than 15 %) by a \
-         test over the processes, in units of their own steady time and with a 95 % interval; all of \
-         these tests are one family. *Tuned* is with the settings of `tuned.toml`, which were found on \
-         the fixtures' detector.",
-        run.date.split('T').next().unwrap_or_default(),
-        run.machine.cpu,
-        run.machine.cores,
-    )
+    let table = table(&TIMES, times_of, &rows).terminal();
+    format!("{table}\n{sentences}")
 }
 
 /// Engines that did not start, and models that were not made.
-fn not_there(zoo: &Zoo) -> Option<String> {
+fn not_there(zoo: &Zoo) -> Vec<String> {
     let engines = zoo.record.backends.iter().filter_map(|(name, record)| {
         let reason = record.unavailable.as_ref()?;
-        Some(format!("- {name} was not measured: {}", brief(reason)))
+        Some(format!("{name} was not measured: {}", brief(reason)))
     });
     let models = zoo
         .made
         .missing
         .iter()
         .filter(|m| m.file == MissingFile::All)
-        .map(|m| format!("- {} could not be made: {}", m.model, brief(&m.reason)));
-    let list: Vec<String> = engines.chain(models).collect();
-    (!list.is_empty()).then(|| list.join("\n"))
+        .map(|m| format!("{} could not be made: {}", m.model, brief(&m.reason)));
+    engines.chain(models).collect()
 }
 
-fn lines(rows: &[Row]) -> Vec<Vec<String>> {
-    let mut lines = Vec::new();
+/// A model and engine a row, by default and then tuned; `cells` are what is said of a row that was measured.
+fn table<const N: usize>(
+    header: &[&str; N],
+    cells: fn(&Row, &Latency) -> [String; N],
+    rows: &[Row],
+) -> Table {
+    let header: Vec<&str> = ["model", "engine"].iter().chain(header).copied().collect();
+    let mut table = Table::new(header);
     for row in rows {
         let title = &row.model.description.title;
-        let line = |engine: String, timed: &Timed, outputs: String| {
+        let mut add = |engine: String, timed: &Timed| {
             let mut line = vec![title.clone(), engine];
             match timed {
-                Timed::MeasuredModel(latency) => {
-                    line.extend(figures(latency));
-                    line.push(outputs);
-                }
+                Timed::MeasuredModel(latency) => line.extend(cells(row, latency)),
                 Timed::Failed(reason) => {
-                    line.extend(vec!["–".to_owned(); HEADER.len() - 3]);
-                    line.push(brief(reason));
+                    line.extend(vec![NONE.to_owned(); N - 1]);
+                    line.push(shortened(reason));
                 }
             }
-            line
+            table.row(line);
         };
-        lines.push(line(row.backend.into(), &row.default, agreement(row)));
+        add(row.backend.into(), &row.default);
         // What fails by default fails tuned as well, and for the same reason.
         if let Some(tuned) = &row.tuned
             && (tuned.latency().is_some() || row.default.latency().is_some())
         {
-            lines.push(line(format!("{}, tuned", row.backend), tuned, "–".into()));
+            add(format!("{}, tuned", row.backend), tuned);
         }
     }
-    lines
+    table
 }
 
-fn figures(latency: &Latency) -> Vec<String> {
-    let median = |estimate: Option<&Estimate>, number: fn(f64) -> String| {
-        estimate.map_or_else(|| "–".into(), |e| number(e.median))
+/// The words of an engine, for a cell.
+fn shortened(words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    if line.chars().count() <= WORDS {
+        return line.into();
+    }
+    line.chars().take(WORDS).chain(['…']).collect()
+}
+
+fn times_of(_: &Row, latency: &Latency) -> [String; 6] {
+    let median = |estimate: Option<&Estimate>| {
+        estimate.map_or_else(|| NONE.into(), |e| milliseconds(e.median))
     };
-    vec![
-        median(latency.pass.get(&1), milliseconds),
-        median(latency.pass.get(&2), milliseconds),
-        median(latency.steady.as_ref(), milliseconds),
+    [
+        median(latency.cold_start.as_ref()),
+        median(latency.pass.get(&1)),
+        median(latency.pass.get(&2)),
+        median(latency.steady.as_ref()),
         over_steady(latency.first_over_steady),
         over_steady(latency.second_over_steady),
+    ]
+}
+
+fn outputs_of(row: &Row, latency: &Latency) -> [String; 3] {
+    let passes = latency.warm_up_passes;
+    [
         latency.class(),
-        latency
-            .warm_up_passes
-            .map_or_else(|| "–".into(), |n| n.to_string()),
-        median(latency.cold_start.as_ref(), milliseconds),
+        passes.map_or_else(|| NONE.into(), |n| n.to_string()),
+        if latency.cell.is_default() {
+            agreement(row)
+        } else {
+            NONE.into()
+        },
     ]
 }
 
@@ -224,21 +274,19 @@ fn among_others(others: &Others) -> String {
 }
 
 /// Detectors that find what no other finds, said before any table of faces.
-fn nonsense(rows: &[Row]) -> Option<String> {
+fn nonsense(rows: &[Row]) -> Vec<String> {
     let lines = lone_faces(rows).into_iter().map(|one| {
         format!(
-            "- ⚠ **{}** finds {} face{} of {} on `{}`, where all other engines find {}: its outputs are wrong \
+            "⚠ **{}** finds {} of {} on `{}`, where all other engines find {}: its outputs are wrong \
              there, or theirs are.",
             one.backend,
-            one.found,
-            if one.found == 1 { "" } else { "s" },
+            numbers::counted(one.found, "face"),
             one.title,
             one.sample,
             one.others
         )
     });
-    let lines: Vec<String> = lines.collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
+    lines.collect()
 }
 
 /// Nearly 1 is not 1.
@@ -247,7 +295,7 @@ fn rounded_down(cosine: f64) -> String {
 }
 
 /// How many faces each engine finds on each photograph, of detectors without golden outputs.
-fn faces(rows: &[Row]) -> Option<String> {
+fn faces(rows: &[Row]) -> Option<Value> {
     let rows: Vec<&Row> = rows.iter().filter(|row| !row.faces.is_empty()).collect();
     let mut samples: Vec<&str> = rows
         .iter()
@@ -268,10 +316,7 @@ fn faces(rows: &[Row]) -> Option<String> {
         }));
         line
     });
-    Some(format!(
-        "Faces that the detectors find on each photograph:\n\n{}",
-        Table::new(header).rows(lines).markdown()
-    ))
+    Some(Table::new(header).rows(lines).page())
 }
 
 /// One answer an engine.
@@ -370,7 +415,7 @@ fn extent(models: &[Titled]) -> String {
 /// # Errors
 /// Fails where the folder cannot be written.
 pub fn write(zoo: &Zoo, folder: &Path) -> Result<PathBuf> {
-    for (path, bytes) in files(zoo)? {
+    for (path, bytes) in files(zoo, &str::to_owned)? {
         write_file(&folder.join(path), &bytes)?;
     }
     Ok(folder.join(PAGE))
@@ -382,15 +427,20 @@ mod tests {
     use crate::studies::zoo::judge::tests::{detectors, zoo};
 
     #[test]
-    fn the_page_has_a_row_for_what_failed_and_ends_with_the_answer() -> Result<()> {
-        let files = files(&zoo()?)?;
+    fn the_page_begins_with_the_answer_and_has_a_row_for_what_failed() -> Result<()> {
+        let files = files(&zoo()?, &str::to_owned)?;
         let page = String::from_utf8(files[Path::new(PAGE)].clone())?;
         assert!(files.contains_key(Path::new(PLOT)) && page.contains(PLOT));
         let row = |model: &str| page.lines().find(|l| l.contains(model)).unwrap_or_default();
         assert!(row("| Model c").contains("no such operator"), "{page}");
         assert!(row("| Model d").contains("there as onnx"), "{page}");
-        let last = page.trim_end().lines().last().unwrap_or_default();
-        let expected = "**x**: yes, some of them. Pass 1 is slow on 1 of 3 models, 9.00× (Model b); not slow \
+        let said = "Models whose first pass is slow: x on 1 of 3.";
+        assert_eq!(page.split("\n\n").nth(1), Some(said));
+        let last = page
+            .lines()
+            .find(|l| l.starts_with("- **x**"))
+            .unwrap_or_default();
+        let expected = "- **x**: yes, some of them. Pass 1 is slow on 1 of 3 models, 9.00× (Model b); not slow \
                         on 1, at most 1.02× (Model a); open on 1, 1.16× (Model e), \
                         with intervals up to 1.";
         assert!(last.starts_with(expected), "{last}");
@@ -409,8 +459,10 @@ mod tests {
             let line = row(&format!("| {model}"));
             assert!(line.contains(verdict), "{line}");
         }
-        // The class of a series is said beside its figures.
-        assert!(row("| Model b").contains("| warm-up"), "{page}");
+        assert!(
+            page.contains("| warm-up"),
+            "the class of a series is said: {page}"
+        );
         Ok(())
     }
 
@@ -418,7 +470,7 @@ mod tests {
     fn nonsense_is_said_to_be_nonsense() -> Result<()> {
         let zoo = zoo()?;
         let rows = detectors(&zoo, &[("p", 1), ("q", 1320), ("r", 1)])?;
-        let said = nonsense(&rows).unwrap_or_default();
+        let said = nonsense(&rows).join("\n");
         assert!(
             said.contains("**q** finds 1320 faces of Model a on `crowd`"),
             "{said}"
@@ -426,7 +478,7 @@ mod tests {
         assert_eq!(agreement(&rows[1]), "⚠ differ from p, r");
         assert_eq!(agreement(&rows[0]), "⚠ differ from q, agree with r");
         let alike = detectors(&zoo, &[("p", 1), ("q", 1)])?;
-        assert_eq!(nonsense(&alike), None);
+        assert_eq!(nonsense(&alike), Vec::<String>::new());
         assert_eq!(agreement(&alike[0]), "agree with q");
         Ok(())
     }

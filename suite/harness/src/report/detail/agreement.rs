@@ -1,0 +1,358 @@
+//! What the page about outputs says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use firstpass_trial::{
+    agreement::Agreement,
+    expectation::{ExpectationVerdict, FLOAT_MAX_ABSOLUTE, FLOAT_MAX_RELATIVE, share_of_scale},
+    model::ModelDescription,
+};
+use minijinja::Value;
+use serde::Serialize;
+
+use super::agreement_tables::{
+    arithmetic, declared_of, faces, histogram, outputs, pairwise, repeatability, share,
+};
+use crate::{
+    page::{markdown::image, table::Table, template::markdown as safe},
+    report::picture_path,
+    studies::first_passes::{
+        analysis::{Analysis, Row},
+        picture::pictured_model,
+        verdict,
+    },
+};
+
+/// What the page says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page {
+    /// The models that the page shows before anything is unfolded.
+    shown: Vec<Shown>,
+    /// Who agrees, in sentences, by model.
+    verdicts: Vec<Verdict>,
+    causes: Vec<Cause>,
+    models: Vec<OfModel>,
+    pictures: Vec<Picture>,
+    /// The model whose boxes the pictures show.
+    pictured: Option<String>,
+    repeatability: Value,
+    /// What engines declare of outputs that depend on the number of threads.
+    by_threads: BTreeSet<ByThreads>,
+    /// Where the counts of operators come from, by engine.
+    sources: BTreeMap<String, String>,
+    limits: Limits,
+}
+
+/// How far floats may be off.
+#[derive(Debug, Serialize)]
+struct Limits {
+    relative: String,
+    absolute: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    title: String,
+    reference: Option<String>,
+    table: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Verdict {
+    title: String,
+    sentences: Vec<Value>,
+}
+
+/// A declared divergence, and the engines that show it.
+#[derive(Debug, Serialize)]
+struct Cause {
+    name: String,
+    labels: Vec<String>,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct OfModel {
+    title: String,
+    outputs: Option<Value>,
+    histogram: Option<Value>,
+    pairs: Option<Value>,
+    faces: Option<Value>,
+    arithmetic: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Picture {
+    name: String,
+    description: String,
+    source: String,
+    image: Value,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct ByThreads {
+    engine: String,
+    reason: String,
+}
+
+/// What the page says; `shown` are the models that a reader asks for first.
+pub(crate) fn agreement(
+    analysis: &Analysis,
+    shown: &[&ModelDescription],
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Page {
+    let page = |table: Option<Table>| table.map(|table| table.page());
+    let verdicts = verdict::of_agreement(analysis).into_iter();
+    let rows = || analysis.rows.values().flatten();
+    Page {
+        shown: shown
+            .iter()
+            .map(|model| Shown {
+                title: model.title.clone(),
+                reference: analysis.reference(model),
+                table: summary(analysis, model).page(),
+            })
+            .collect(),
+        verdicts: verdicts
+            .map(|(title, sentences)| Verdict {
+                title,
+                sentences: sentences.into_iter().map(safe).collect(),
+            })
+            .collect(),
+        causes: causes(rows()),
+        models: analysis
+            .models()
+            .iter()
+            .map(|model| {
+                let rows = analysis.rows(model);
+                OfModel {
+                    title: model.title.clone(),
+                    outputs: page(outputs(model, rows)),
+                    histogram: page(histogram(rows)),
+                    pairs: page(pairwise(model, rows)),
+                    faces: model
+                        .detection
+                        .as_ref()
+                        .map(|_| faces(analysis, model).page()),
+                    arithmetic: arithmetic(analysis, model).page(),
+                }
+            })
+            .collect(),
+        pictures: pictures(analysis, files),
+        pictured: pictured_model(analysis).map(|model| model.title.clone()),
+        repeatability: repeatability(analysis).page(),
+        by_threads: by_threads(analysis),
+        sources: rows()
+            .filter_map(|row| match &row.arithmetic {
+                Some(Ok(ran)) => Some((row.cell.backend.clone(), ran.source.clone())),
+                _ => None,
+            })
+            .collect(),
+        limits: Limits {
+            relative: format!("{FLOAT_MAX_RELATIVE:.0e}"),
+            absolute: format!("{FLOAT_MAX_ABSOLUTE:.1e}"),
+        },
+    }
+}
+
+/// One row an engine: by how much it differs, and why.
+fn summary(analysis: &Analysis, model: &ModelDescription) -> Table {
+    let facts = analysis.of_models.get(&model.name);
+    let says_little = facts.is_some_and(|facts| facts.says_little);
+    let rows = analysis.rows(model);
+    let with_faces = rows.iter().any(|row| row.golden_faces.is_some());
+    let with_classes = rows.iter().any(|row| row.golden_classes.is_some());
+    let mut header = vec!["engine", "exact"];
+    header.extend(with_faces.then_some("faces"));
+    header.extend(with_classes.then_some("class"));
+    header.push("verdict");
+    Table::new(header).rows(rows.iter().map(|row| {
+        let mut line = vec![row.label.clone(), exact(row).unwrap_or_else(|| NONE.into())];
+        if with_faces {
+            line.push(same_faces(row).unwrap_or_else(|| NONE.into()));
+        }
+        if with_classes {
+            let classes = row.golden_classes.as_ref();
+            line.push(classes.map_or_else(
+                || NONE.into(),
+                |c| format!("{} of {}", c.same_best, c.classifications),
+            ));
+        }
+        line.push(verdict_of(row, says_little).unwrap_or_else(|| NONE.into()));
+        line
+    }))
+}
+
+/// What was not measured.
+const NONE: &str = "–";
+
+/// The share of values that are the same quantization step, or for lack of steps the same bits.
+fn exact(row: &Row) -> Option<String> {
+    let agreements = row.agreement.as_deref()?;
+    let counts = agreements.iter().map(|a| match &a.steps {
+        Some(steps) => (steps.histogram[0], steps.histogram.iter().sum::<usize>()),
+        None => (a.same_bits, a.values),
+    });
+    let (same, all) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    (all > 0).then(|| share(same, all))
+}
+
+fn same_faces(row: &Row) -> Option<String> {
+    let faces = row.golden_faces.as_ref()?;
+    Some(match (faces.missed, faces.extra) {
+        (0, 0) => format!("yes, {}", faces.matched),
+        (0, extra) => format!("{extra} more"),
+        (missed, 0) => format!("{missed} missed"),
+        (missed, extra) => format!("{missed} missed, {extra} more"),
+    })
+}
+
+/// The verdict in a few words; `None` where there is nothing to compare with.
+fn verdict_of(row: &Row, says_little: bool) -> Option<String> {
+    if !row.not_finite.is_empty() {
+        return Some("⚠ NaN or infinite".into());
+    }
+    let verdict = row.verdict.as_ref()?;
+    if let ExpectationVerdict::Declared { name, .. } = verdict {
+        let extent = row.agreement.as_deref().and_then(extent);
+        return Some(match extent {
+            Some(extent) => format!("{extent}: {name}"),
+            None => format!("as expected: {name}"),
+        });
+    }
+    if verdict.is_difference() {
+        let extent = row.agreement.as_deref().and_then(extent);
+        return Some(match (verdict, extent) {
+            (ExpectationVerdict::Undecided(_), _) => "⚠ differ".into(),
+            (_, Some(extent)) => format!("⚠ differs: {extent}"),
+            (_, None) => "⚠ differs".into(),
+        });
+    }
+    Some(if says_little {
+        "⚠ agrees, as on any input".into()
+    } else {
+        verdict.to_string()
+    })
+}
+
+/// How far the outputs are off that are off the most; `None` where that is no number.
+fn extent(agreements: &[Agreement]) -> Option<String> {
+    if agreements.iter().any(|a| a.other_shape + a.not_finite > 0) {
+        return None;
+    }
+    // The faults of others than outputs, such as faces, have no extent.
+    if agreements.iter().all(Agreement::bit_equal) {
+        return None;
+    }
+    let steps = agreements.iter().map(|a| Some(a.steps.as_ref()?.max));
+    match steps.collect::<Option<Vec<u64>>>() {
+        Some(steps) => match steps.into_iter().max()? {
+            0 => None,
+            1 => Some("1 step".into()),
+            most => Some(format!("≤ {most} steps")),
+        },
+        None => {
+            let relative = agreements.iter().map(|a| a.max_relative);
+            let most = share_of_scale(relative.fold(0.0, f64::max));
+            Some(format!("≤ {most} of its scale"))
+        }
+    }
+}
+
+/// The causes of declared divergences, each once.
+fn causes<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Cause> {
+    let mut causes: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for row in rows {
+        if let Some(ExpectationVerdict::Declared { name, reason }) = &row.verdict {
+            let labels = causes.entry((name, reason)).or_default();
+            if !labels.contains(&row.label) {
+                labels.push(row.label.clone());
+            }
+        }
+    }
+    let causes = causes.into_iter();
+    let causes = causes.map(|((name, reason), labels)| Cause {
+        name: name.into(),
+        labels,
+        reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
+    });
+    causes.collect()
+}
+
+fn pictures(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<Picture> {
+    let shown = analysis.samples().iter().filter_map(|sample| {
+        let path = picture_path(&sample.name);
+        files.contains_key(&path).then(|| Picture {
+            name: sample.name.clone(),
+            description: sample.description.clone(),
+            source: sample.source.clone(),
+            image: safe(image(&path, &format!("faces found in {}", sample.name))),
+        })
+    });
+    shown.collect()
+}
+
+fn by_threads(analysis: &Analysis) -> BTreeSet<ByThreads> {
+    let all = analysis.repeatability.iter().filter(|r| !r.threads_agree);
+    let declared = all.filter_map(|r| {
+        let reason = &declared_of(analysis, r)?.reason;
+        Some(ByThreads {
+            engine: r.backend.clone(),
+            reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
+        })
+    });
+    declared.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::Tensor;
+
+    use super::*;
+    use crate::report::detail::agreement_tables::error_cells;
+    use firstpass_trial::{
+        agreement::compare,
+        model::{OutputSpec, Precision, StepSpec},
+    };
+
+    /// Of outputs 1 and this, with steps of this scale or none.
+    fn agreement(other: f32, scale: Option<f64>) -> anyhow::Result<Agreement> {
+        let spec = OutputSpec {
+            name: "x".into(),
+            steps: scale
+                .map(|scale| StepSpec { elements: 1, scale })
+                .into_iter()
+                .collect(),
+            ..OutputSpec::default()
+        };
+        let mut model = firstpass_trial::model::ModelDescription::for_tests(Precision::Int8);
+        model.outputs = vec![spec];
+        let tensors = [1.0, other].map(|value| [Tensor::new(&[1], vec![value])]);
+        let [[Ok(reference)], [Ok(other)]] = tensors else {
+            anyhow::bail!("one value has the shape [1]");
+        };
+        let mut agreements = compare(&model, &[(&[reference], &[other])]);
+        Ok(agreements.remove(0))
+    }
+
+    #[test]
+    fn a_difference_says_how_large_it_is() -> anyhow::Result<()> {
+        let one = agreement(1.25, Some(0.25))?;
+        let three = agreement(0.25, Some(0.25))?;
+        let in_floats = agreement(1.5, None)?;
+        let extent = |agreements: &[&Agreement]| {
+            let agreements: Vec<Agreement> = agreements.iter().copied().cloned().collect();
+            extent(&agreements)
+        };
+        assert_eq!(extent(&[&one]).as_deref(), Some("1 step"));
+        assert_eq!(extent(&[&one, &three]).as_deref(), Some("≤ 3 steps"));
+        let relative = Some("≤ 33 % of its scale");
+        assert_eq!(extent(&[&one, &in_floats]).as_deref(), relative);
+        assert_eq!(error_cells(&in_floats, true)[2], "3e-1 rel.");
+        assert_eq!(extent(&[&agreement(f32::NAN, Some(0.25))?]), None);
+        Ok(())
+    }
+}
