@@ -16,8 +16,13 @@ const LINES: usize = 120;
 const BYTES: usize = 16 * 1024;
 const COLUMNS: usize = 100;
 
-/// The words of the longest sentence of the first page.
+/// The words of the longest sentence that is seen.
 const WORDS: usize = 40;
+
+/// Limits of what a page behind the first one shows before anything is unfolded, and of the tables that it folds.
+const SEEN_LINES: usize = 60;
+const SEEN_TABLES: usize = 2;
+const FOLDED_COLUMNS: usize = 160;
 
 /// The pages of a folder, by file name.
 fn pages(folder: &Path) -> Result<BTreeMap<String, String>> {
@@ -163,16 +168,110 @@ fn every_link_leads_somewhere_and_every_page_is_found_from_the_first() -> Result
     Ok(())
 }
 
-#[test]
-fn a_page_behind_the_first_begins_with_its_answer() -> Result<()> {
-    for (name, text) in pages(&reports()?)? {
-        if name == "README.md" {
-            continue;
+/// The part of a page that is seen before anything is unfolded.
+fn visible(page: &str) -> String {
+    let mut depth = 0;
+    let mut seen = String::new();
+    for line in page.lines() {
+        depth += line.matches("<details>").count();
+        if depth == 0 {
+            seen += line;
+            seen.push('\n');
         }
-        let second = text.split("\n\n").nth(1).unwrap_or_default();
-        let is_words =
-            second.starts_with(|c: char| c.is_alphanumeric() || "*\u{201c}<_[".contains(c));
-        assert!(is_words, "{name} begins with {second}");
+        depth -= line.matches("</details>").count();
+    }
+    assert_eq!(depth, 0, "every folded part ends");
+    seen
+}
+
+/// The widths of the tables of a page of markdown, in characters.
+fn widths(page: &str) -> Vec<usize> {
+    let mut widths = Vec::new();
+    let mut in_table = false;
+    for line in page.lines() {
+        let is_row = line.starts_with('|');
+        if is_row && !in_table {
+            widths.push(0);
+        }
+        if let (true, Some(width)) = (is_row, widths.last_mut()) {
+            *width = (*width).max(line.chars().count());
+        }
+        in_table = is_row;
+    }
+    widths
+}
+
+/// The generated pages behind the first one; what people wrote is prose from beginning to end.
+fn detail_pages() -> Result<BTreeMap<String, String>> {
+    let folder = reports()?;
+    let mut pages = pages(&folder)?;
+    pages.retain(|name, _| name != "README.md" && !folder.join(format!("{name}.j2")).exists());
+    assert!(!pages.is_empty(), "there are pages behind the first one");
+    Ok(pages)
+}
+
+/// The paragraphs of a page in the words of its markdown, without headings and notes of what is stale.
+fn first_paragraph(page: &str) -> &str {
+    let mut blocks = page.split("\n\n");
+    let is_note = |block: &str| block.starts_with(['#', '>', '<']);
+    blocks.find(|block| !is_note(block)).unwrap_or_default()
+}
+
+#[test]
+fn a_page_behind_the_first_begins_with_the_answer_that_stands_beside_its_link() -> Result<()> {
+    let first = std::fs::read_to_string(reports()?.join("README.md"))?;
+    for (name, text) in detail_pages()? {
+        let link = format!("]({name}): ");
+        let said = first
+            .lines()
+            .find_map(|line| Some(line.split_once(&link)?.1));
+        let said = said.with_context(|| format!("the first page says nothing of {name}"))?;
+        assert_eq!(first_paragraph(&text), said, "{name}");
     }
     Ok(())
+}
+
+#[test]
+fn a_page_behind_the_first_shows_little_and_folds_the_rest() -> Result<()> {
+    for (name, text) in detail_pages()? {
+        let seen = visible(&text);
+        let lines = seen.lines().filter(|line| !line.is_empty()).count();
+        assert!(lines <= SEEN_LINES, "{name} shows {lines} lines");
+        let tables = widths(&seen);
+        assert!(
+            tables.len() <= SEEN_TABLES,
+            "{name} shows {} tables",
+            tables.len()
+        );
+        for width in tables {
+            assert!(
+                width <= COLUMNS,
+                "{name} shows a table of {width} characters"
+            );
+        }
+        for width in widths(&text) {
+            assert!(
+                width <= FOLDED_COLUMNS,
+                "{name} folds a table of {width} characters"
+            );
+        }
+        for sentence in paragraphs(&seen)
+            .iter()
+            .flat_map(|paragraph| sentences(paragraph))
+        {
+            let words = sentence.split_whitespace().count();
+            assert!(words <= WORDS, "{name}, {words} words: {sentence}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_folded_is_not_seen_and_tables_are_measured() {
+    let page =
+        "a\n\n<details><summary>b</summary>\n\n| wide table |\n\n</details>\n\n| c |\n|---|\n";
+    assert_eq!(visible(page), "a\n\n\n| c |\n|---|\n");
+    assert_eq!(widths(page), [14, 5]);
+    let page = "# Q\n\n<!-- x -->\n> note\n<!-- y -->\n\nThe answer.\n\nMore.";
+    assert_eq!(first_paragraph(page), "The answer.");
 }

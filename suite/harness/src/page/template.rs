@@ -93,6 +93,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("counted", |n: usize, one: &str| counted(n, one));
     environment.add_filter("duration", duration);
     environment.add_filter("brief", |words: &str| brief(words));
+    environment.add_filter("code", |words: &str| markdown(page::markdown::code(words)));
     environment.add_filter("html", |words: &str| markdown(page::markdown::html(words)));
     environment
 }

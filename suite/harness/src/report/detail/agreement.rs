@@ -71,7 +71,8 @@ struct Verdict {
 struct Cause {
     name: String,
     labels: Vec<String>,
-    reason: String,
+    /// In markdown, as it is declared.
+    reason: Value,
 }
 
 #[derive(Debug, Serialize)]
@@ -277,7 +278,7 @@ fn causes<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Cause> {
     let causes = causes.map(|((name, reason), labels)| Cause {
         name: name.into(),
         labels,
-        reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
+        reason: safe(one_line(reason)),
     });
     causes.collect()
 }
@@ -295,13 +296,18 @@ fn pictures(analysis: &Analysis, files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<Pict
     shown.collect()
 }
 
+/// What was declared in several lines.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn by_threads(analysis: &Analysis) -> BTreeSet<ByThreads> {
     let all = analysis.repeatability.iter().filter(|r| !r.threads_agree);
     let declared = all.filter_map(|r| {
         let reason = &declared_of(analysis, r)?.reason;
         Some(ByThreads {
             engine: r.backend.clone(),
-            reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
+            reason: one_line(reason),
         })
     });
     declared.collect()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use firstpass_probe::Knobs;
 use firstpass_trial::known::Known;
-use minijinja::context;
+use minijinja::{Value, context};
 use serde::Serialize;
 
 use crate::{
@@ -80,7 +80,8 @@ struct Switch {
     setting: Option<String>,
     /// Its steady time over that without, where it was measured.
     cost: Option<String>,
-    reason: String,
+    /// In markdown, as it is declared.
+    reason: Value,
 }
 
 /// What makes each engine's sums exact, with its cost where that was measured.
@@ -95,15 +96,12 @@ fn switches(known: &BTreeMap<String, Known>, tune: Option<&Tuning>) -> Vec<Switc
             let setting = ablation.settings.iter().find(|s| s.knobs == wanted)?;
             setting.against.get(&Figure::Steady)
         });
+        let reason = exact.reason.split_whitespace();
         Some(Switch {
             engine: engine.clone(),
             setting: setting.map(|(knob, value)| format!("{knob}={value}")),
             cost: cost.map(|comparison| ratio(Some(*comparison))),
-            reason: exact
-                .reason
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" "),
+            reason: template::markdown(reason.collect::<Vec<_>>().join(" ")),
         })
     };
     known.iter().filter_map(of).collect()

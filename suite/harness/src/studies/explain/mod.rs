@@ -63,10 +63,11 @@ impl study::Study for Study {
                 .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
         }
         if let Some(explain) = &explain {
+            let called = |backend: &str| scope.called(backend).to_owned();
             part.section = Some(Section {
                 page: Page::Why,
-                answer: report::answer(explain, &|backend| scope.called(backend).into()),
-                text: report::section(explain, models, &part.files)?,
+                answer: report::answer(explain, models, &called),
+                text: report::section(explain, models, &part.files, &called)?,
             });
         }
         Ok(part)

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use firstpass_probe::{Format, Knobs, ProfiledOperator, file_name};
 use firstpass_statistics::comparison::Comparison;
-use firstpass_trial::model::ModelDescription;
+use firstpass_trial::model::{ModelDescription, Precision};
 use minijinja::{Value, context};
 use serde::Serialize;
 
@@ -33,6 +33,9 @@ use crate::{
     },
 };
 
+/// Models whose summary the page shows before anything is unfolded.
+const SHOWN: usize = 2;
+
 /// So many kinds of operators are shown each by itself.
 const KINDS: usize = 8;
 
@@ -48,32 +51,38 @@ const LEAST_SHARE: f64 = 0.05;
 /// The name of a layer is shortened to so many characters.
 const LAYER: usize = 40;
 
-/// Where the slow first passes of each engine spend their time, in a sentence an engine.
-pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> String {
+/// Where the slow first passes of each engine spend their time, in a sentence an engine: on the first model of
+/// [`models`] on which its pass 1 is slow.
+pub(crate) fn answer(
+    explain: &Explain,
+    described: &[ModelDescription],
+    called: &dyn Fn(&str) -> String,
+) -> String {
     let judged = judge(explain);
     let slow = |e: &&Explanation| {
         let first = e.passes_over_steady.first().and_then(Option::as_ref);
-        first.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow)
+        !e.is_tuned() && first.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow)
     };
     let mut sentences: BTreeMap<&str, String> = BTreeMap::new();
-    let defaults = judged.explanations.iter().filter(|e| !e.is_tuned());
-    for explanation in defaults.filter(slow) {
-        let Some((kind, share)) = largest_share(explanation) else {
-            continue;
-        };
-        let place = kind.map_or_else(
-            || "outside of all operators".into(),
-            |kind| format!("in `{kind}`"),
-        );
-        // The model with the largest excess says it best.
-        let excess = explanation.excess(&explanation.whole, 1).mean;
-        let sentence = format!(
-            "{}: pass 1 takes {} ms beyond the steady time, {:.0} % of it {place}.",
-            called(&explanation.backend),
-            milliseconds(excess),
-            100.0 * share,
-        );
-        sentences.entry(&explanation.backend).or_insert(sentence);
+    for model in models(described, &judged) {
+        let of_model = judged.explanations.iter().filter(|e| e.model == model);
+        for explanation in of_model.filter(slow) {
+            let Some((kind, share)) = largest_share(explanation) else {
+                continue;
+            };
+            let place = kind.map_or_else(
+                || "outside of all operators".into(),
+                |kind| format!("in `{kind}`"),
+            );
+            let sentence = format!(
+                "{} takes {} ms longer in pass 1 than later ({}), {:.0} % of that {place}.",
+                called(&explanation.backend),
+                milliseconds(explanation.excess(&explanation.whole, 1).mean),
+                markdown::text(&short(model_title(described, model))),
+                100.0 * share,
+            );
+            sentences.entry(&explanation.backend).or_insert(sentence);
+        }
     }
     if sentences.is_empty() {
         return "No engine's first pass is slow beyond doubt while it is profiled.".into();
@@ -85,6 +94,9 @@ pub(crate) fn answer(explain: &Explain, called: &dyn Fn(&str) -> String) -> Stri
 #[derive(Serialize)]
 struct OfModel {
     title: String,
+    /// Whether the page shows its summary before anything is unfolded.
+    is_shown: bool,
+    summary: Value,
     engines: Vec<OfEngine>,
 }
 
@@ -109,11 +121,18 @@ pub(crate) fn section(
     explain: &Explain,
     described: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
+    called: &dyn Fn(&str) -> String,
 ) -> Result<String> {
     let judged = judge(explain);
-    let names = models(&judged);
-    let of_models = names.iter().map(|&name| OfModel {
+    let names = models(described, &judged);
+    let of_models = names.iter().enumerate().map(|(at, &name)| OfModel {
         title: model_title(described, name).into(),
+        is_shown: at < SHOWN,
+        summary: summary(
+            judged.explanations.iter().filter(|e| e.model == name),
+            called,
+        )
+        .page(),
         engines: judged
             .explanations
             .iter()
@@ -124,7 +143,6 @@ pub(crate) fn section(
     let of_models: Vec<OfModel> = of_models.collect();
     let failures: Vec<String> = judged.failures.iter().map(failure).collect();
     let data = context! {
-        summary => summary(described, &judged).page(),
         models => of_models,
         failures => template::markdown(markdown::lines(&failures.join("\n"))),
         rounds => explain.run.settings.rounds,
@@ -161,27 +179,26 @@ fn of_engine(
     }
 }
 
-/// One row an engine and model: how slow pass 1 is, and where most of its excess lies.
-fn summary(described: &[ModelDescription], judged: &Judged) -> Table {
+/// One row an engine: how slow pass 1 is, and where most of its excess lies.
+fn summary<'a>(
+    explanations: impl Iterator<Item = &'a Explanation>,
+    called: &dyn Fn(&str) -> String,
+) -> Table {
     let header = [
-        "model",
         "engine",
         "pass 1 / steady",
         "excess, ms",
         "most of it lies in",
     ];
-    let defaults = judged.explanations.iter().filter(|e| !e.is_tuned());
-    let mut rows: Vec<[String; 5]> = Vec::new();
-    for explanation in defaults {
+    Table::new(header).rows(explanations.filter(|e| !e.is_tuned()).map(|explanation| {
         let first = explanation
             .passes_over_steady
             .first()
             .and_then(Option::as_ref);
         let largest = largest_share(explanation);
         let excess = explanation.excess(&explanation.whole, 1).mean;
-        rows.push([
-            short(model_title(described, &explanation.model)),
-            explanation.backend.clone(),
+        [
+            called(&explanation.backend),
             first.map_or_else(|| "–".into(), with_verdict),
             milliseconds(excess),
             largest.map_or_else(
@@ -190,9 +207,8 @@ fn summary(described: &[ModelDescription], judged: &Judged) -> Table {
                     format!("{} ({:.0} %)", kind.unwrap_or("no operator"), 100.0 * share)
                 },
             ),
-        ]);
-    }
-    Table::new(header).rows(rows)
+        ]
+    }))
 }
 
 /// A title without the name that all models of a family share.
@@ -248,11 +264,22 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
     text
 }
 
-fn models(judged: &Judged) -> Vec<&str> {
+/// The models that were profiled. The first of each precision come first, as on the first page, and integers before
+/// floats.
+fn models<'a>(described: &[ModelDescription], judged: &'a Judged) -> Vec<&'a str> {
     let names = judged.explanations.iter().map(|e| e.model.as_str());
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     names.dedup();
+    let place = |name: &&str| {
+        let model = described.iter().find(|model| model.name == **name)?;
+        let before = described
+            .iter()
+            .take_while(|other| other.name != model.name);
+        let same = before.filter(|other| other.precision == model.precision);
+        Some((same.count(), model.precision != Precision::Int8))
+    };
+    names.sort_by_key(|name| place(name));
     names
 }
 
@@ -658,7 +685,7 @@ mod tests {
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let with = section(&explain, &[], &files.collect())?;
+        let with = section(&explain, &[], &files.collect(), &str::to_owned)?;
         for expected in [
             "<details><summary>m: x</summary>",
             "| quantize ",

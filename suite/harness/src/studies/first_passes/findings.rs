@@ -66,8 +66,8 @@ impl Analysis {
             }
             found.extend(undecided(&model.name, rows));
             found.extend(contested(self, &model.name));
-            found.extend(too_short(self, &model.name, rows));
         }
+        found.extend(too_short(self));
         for r in &self.repeatability {
             let known = self.known.get(&r.backend);
             if let Some(fault) = r.fault(known.unwrap_or(&Known::default())) {
@@ -243,31 +243,47 @@ fn contested(analysis: &Analysis, model: &str) -> Option<Finding> {
     })
 }
 
-/// Engines whose times are not judged, with what would judge them: one remedy for all.
-fn too_short(analysis: &Analysis, model: &str, rows: &[Row]) -> Vec<Finding> {
-    let all = rows.iter().flat_map(|row| {
-        let found = untimed(analysis, row).into_iter();
-        found.map(move |untimed| (row.label.as_str(), untimed))
-    });
-    let all: Vec<(&str, Untimed)> = all.collect();
-    let mut found = Vec::new();
-    for (at, (_, first)) in all.iter().enumerate() {
-        let same = |(_, other): &&(&str, Untimed)| other.why == first.why;
-        if all.iter().position(|one| same(&one)) != Some(at) {
-            continue;
+/// Engines whose times are not judged, with what would judge them: one remedy for all of the same reason.
+fn too_short(analysis: &Analysis) -> Vec<Finding> {
+    let mut all: Vec<(&str, &str, Untimed)> = Vec::new();
+    for model in analysis.models() {
+        for row in analysis.rows(model) {
+            let found = untimed(analysis, row).into_iter();
+            all.extend(found.map(|untimed| (row.label.as_str(), model.name.as_str(), untimed)));
         }
-        let mut labels: Vec<&str> = all.iter().filter(same).map(|(label, _)| *label).collect();
-        labels.dedup();
-        let why = match first.why {
-            Why::Budget(_) => "the budget ended before it had 10 passes".to_owned(),
+    }
+    let mut reasons: Vec<&Untimed> = Vec::new();
+    for (_, _, untimed) in &all {
+        if !reasons.iter().any(|known| known.why == untimed.why) {
+            reasons.push(untimed);
+        }
+    }
+    let finding = |reason: &Untimed| {
+        let same = all
+            .iter()
+            .filter(|(_, _, untimed)| untimed.why == reason.why);
+        // Each engine is named once, with its models.
+        let mut engines: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (label, model, _) in same {
+            match engines.iter_mut().find(|(known, _)| known == label) {
+                Some((_, models)) if models.contains(model) => {}
+                Some((_, models)) => models.push(model),
+                None => engines.push((label, vec![model])),
+            }
+        }
+        let engines = engines.into_iter();
+        let engines = engines.map(|(label, models)| format!("{label} on {}", list(&models)));
+        let engines: Vec<String> = engines.collect();
+        let why = match reason.why {
+            Why::Budget(_) => "the budget ended before they had 10 passes".to_owned(),
             Why::Passes(passes) => format!("{passes} passes are too few"),
         };
         let text = format!(
-            "{} on {model}: no verdict about its time, because {why}: give `{}`",
-            list(&labels),
-            first.remedy()
+            "no verdict about the time of {}: {why}, give `{}`",
+            engines.join("; "),
+            reason.remedy()
         );
-        found.push(Finding::new(Harm::TooShort, text));
-    }
-    found
+        Finding::new(Harm::TooShort, text)
+    };
+    reasons.into_iter().map(finding).collect()
 }

@@ -61,14 +61,10 @@ fn is_in_doubt(joint: &Joint) -> bool {
     is_unsteady && joint.restless > 0
 }
 
-/// `mixed (5 flat, 2 no steady state), perhaps by the machine`
+/// `mixed (5 flat, 2 no steady state)?`: with a question mark where the machine may be the cause
 pub(crate) fn class(latency: &Latency) -> String {
     let in_doubt = latency.joint.as_ref().is_some_and(is_in_doubt);
-    let doubt = if in_doubt {
-        ", perhaps by the machine"
-    } else {
-        ""
-    };
+    let doubt = if in_doubt { "?" } else { "" };
     latency.class() + doubt
 }
 

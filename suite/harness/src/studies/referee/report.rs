@@ -34,15 +34,12 @@ pub(crate) fn answer(referee: &Referee, called: &dyn Fn(&str) -> String) -> Stri
     let mut text = match &with(true)[..] {
         [] => "The referee gives no engine's outputs exactly.".to_owned(),
         exact => format!(
-            "The referee gives the very outputs of {}, so that it is known how they compute.",
+            "The referee gives the very outputs of {}: how they compute is known.",
             list(exact)
         ),
     };
     if let unknown @ [_, ..] = &with(false)[..] {
-        text += &format!(
-            " A part of the values of {} is not explained.",
-            list(unknown)
-        );
+        text += &format!(" No single rule gives all values of {}.", list(unknown));
     }
     text
 }

@@ -70,6 +70,7 @@ struct OfEngine {
     /// What to use for each need and why, or what is known where nothing can be recommended.
     advice: Vec<Value>,
     recommendations: Value,
+    goals: Vec<Goals>,
     snippets: Vec<Value>,
     /// What is left of a slow first pass.
     excess: Option<String>,
@@ -77,6 +78,13 @@ struct OfEngine {
     warm_up: Option<WarmUp>,
     combined: Combined,
     singles: Option<Singles>,
+}
+
+/// Which goals are reached by default, or with what is recommended for a need.
+#[derive(Serialize)]
+struct Goals {
+    with: String,
+    reached: String,
 }
 
 /// What each further warm-up pass gives and costs.
@@ -160,6 +168,7 @@ pub(crate) fn files(
                     .map(|need| markdown(advice(ablation, need)))
                     .into(),
                 recommendations: recommendations(ablation).page(),
+                goals: goals_of(ablation),
                 snippets: snippets.into_iter().map(markdown).collect(),
                 excess: excess(ablation, &explained),
                 plot: plot.as_ref().map(|_| markdown(image(&path, &alt))),
@@ -225,7 +234,7 @@ fn summary(tuning: &Tuning) -> Table {
                 ),
                 Advice::Open { bound, .. } => (
                     "nothing is certain yet".into(),
-                    format!("{figure} at most {:.0} % less", 100.0 * bound),
+                    format!("{figure}: gain below {:.0} %", 100.0 * bound),
                 ),
                 Advice::Nothing { bound } => (
                     "nothing".into(),
@@ -401,6 +410,21 @@ fn goals_in_words(ablation: &Ablation, setting: Option<&Setting>, need: Need) ->
     }
 }
 
+fn goals_of(ablation: &Ablation) -> Vec<Goals> {
+    let default = Goals {
+        with: "by default".into(),
+        reached: goals_in_words(ablation, None, Need::Serve),
+    };
+    let recommended = Need::ALL.into_iter().filter_map(|need| {
+        let setting = recommended(ablation, need)?;
+        Some(Goals {
+            with: format!("with what is recommended for {need}"),
+            reached: goals_in_words(ablation, Some(setting), need),
+        })
+    });
+    [default].into_iter().chain(recommended).collect()
+}
+
 /// The default and what is recommended side by side.
 fn recommendations(ablation: &Ablation) -> Table {
     let recommended = |need| Some((need, recommended(ablation, need)?));
@@ -435,10 +459,6 @@ fn recommendations(ablation: &Ablation) -> Table {
         let default = shown(Some(default));
         rows.push(row(name, default, &|_, s| shown(s.latency.as_ref())));
     }
-    let reached = goals_in_words(ablation, None, Need::Serve);
-    rows.push(row("goals", reached, &|need, s| {
-        goals_in_words(ablation, Some(s), need)
-    }));
     Table::new(header).rows(rows)
 }
 

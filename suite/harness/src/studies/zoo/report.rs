@@ -20,7 +20,7 @@ use crate::{
     studies::{
         first_passes::{
             judge::{first_pass::FirstPass, latency::Latency},
-            words::{brief, outlook, with_verdict},
+            words::{brief, outlook, ratio, with_verdict},
         },
         zoo::{
             MissingFile, Zoo,
@@ -44,8 +44,7 @@ const PLOT: &str = "plots/zoo.svg";
 /// What was not measured.
 const NONE: &str = "–";
 
-const TIMES: [&str; 6] = [
-    "cold start",
+const TIMES: [&str; 5] = [
     "pass 1",
     "pass 2",
     "steady",
@@ -53,7 +52,7 @@ const TIMES: [&str; 6] = [
     "pass 2 / steady",
 ];
 
-const OUTPUTS: [&str; 3] = ["class", "warm-up passes", "outputs"];
+const OUTPUTS: [&str; 3] = ["cold start, ms", "class", "outputs"];
 
 /// The page and its plot, by path.
 pub(crate) fn files(
@@ -76,8 +75,8 @@ pub(crate) fn files(
         not_there => not_there(zoo),
         plot,
         summary => summary(&rows, called).page(),
-        times => table(&TIMES, times_of, &rows).page(),
-        outputs => table(&OUTPUTS, outputs_of, &rows).page(),
+        times => table(&TIMES, times_of, &rows, false).page(),
+        outputs => table(&OUTPUTS, outputs_of, &rows, true).page(),
         nonsense => nonsense(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
         faces => faces(&rows),
         sentences => sentences(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
@@ -113,10 +112,7 @@ fn summary(rows: &[Row], called: &dyn Fn(&str) -> String) -> Table {
             slow.len().to_string(),
             not_slow.len().to_string(),
             open.len().to_string(),
-            largest.map_or_else(
-                || NONE.into(),
-                |one| format!("{} ({})", times(one.pass.ratio()), one.title),
-            ),
+            largest.map_or_else(|| NONE.into(), |one| times(one.pass.ratio())),
             match tuned.models() {
                 0 => NONE.into(),
                 all => format!("{} of {all}", tuned.slow.len()),
@@ -145,7 +141,7 @@ pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
 pub fn zoo_summary(zoo: &Zoo) -> String {
     let rows = judge(zoo);
     let sentences = sentences(&rows).join("\n").replace("**", "");
-    let table = table(&TIMES, times_of, &rows).terminal();
+    let table = table(&TIMES, times_of, &rows, true).terminal();
     format!("{table}\n{sentences}")
 }
 
@@ -165,10 +161,12 @@ fn not_there(zoo: &Zoo) -> Vec<String> {
 }
 
 /// A model and engine a row, by default and then tuned; `cells` are what is said of a row that was measured.
+/// One that failed has its reason in the last cell, or is left out.
 fn table<const N: usize>(
     header: &[&str; N],
     cells: fn(&Row, &Latency) -> [String; N],
     rows: &[Row],
+    with_failed: bool,
 ) -> Table {
     let header: Vec<&str> = ["model", "engine"].iter().chain(header).copied().collect();
     let mut table = Table::new(header);
@@ -178,6 +176,7 @@ fn table<const N: usize>(
             let mut line = vec![title.clone(), engine];
             match timed {
                 Timed::MeasuredModel(latency) => line.extend(cells(row, latency)),
+                Timed::Failed(_) if !with_failed => return,
                 Timed::Failed(reason) => {
                     line.extend(vec![NONE.to_owned(); N - 1]);
                     line.push(shortened(reason));
@@ -205,25 +204,27 @@ fn shortened(words: &str) -> String {
     line.chars().take(WORDS).chain(['…']).collect()
 }
 
-fn times_of(_: &Row, latency: &Latency) -> [String; 6] {
-    let median = |estimate: Option<&Estimate>| {
-        estimate.map_or_else(|| NONE.into(), |e| milliseconds(e.median))
-    };
+fn times_of(_: &Row, latency: &Latency) -> [String; 5] {
     [
-        median(latency.cold_start.as_ref()),
         median(latency.pass.get(&1)),
         median(latency.pass.get(&2)),
         median(latency.steady.as_ref()),
         over_steady(latency.first_over_steady),
-        over_steady(latency.second_over_steady),
+        latency
+            .second_over_steady
+            .as_ref()
+            .map_or_else(|| NONE.into(), ratio),
     ]
 }
 
+fn median(estimate: Option<&Estimate>) -> String {
+    estimate.map_or_else(|| NONE.into(), |e| milliseconds(e.median))
+}
+
 fn outputs_of(row: &Row, latency: &Latency) -> [String; 3] {
-    let passes = latency.warm_up_passes;
     [
+        median(latency.cold_start.as_ref()),
         latency.class(),
-        passes.map_or_else(|| NONE.into(), |n| n.to_string()),
         if latency.cell.is_default() {
             agreement(row)
         } else {

@@ -21,7 +21,7 @@ use crate::{
         analysis::{Analysis, Row, label},
         judge::flipping::flipping,
         plots::{Plot, plot},
-        untimed::untimed,
+        untimed::{Why, untimed},
         verdict,
         words::brief,
     },
@@ -66,6 +66,8 @@ struct Shown {
 struct NotTimed {
     label: String,
     threads: usize,
+    /// How few passes its processes did; `None` where the budget ended first.
+    passes: Option<usize>,
     /// A first look at pass 1, in ms.
     about_ms: Option<String>,
     remedy: String,
@@ -107,7 +109,7 @@ struct OfThreads {
 #[derive(Debug, Serialize)]
 struct Flips {
     label: String,
-    how: String,
+    how: Value,
 }
 
 #[derive(Debug, Serialize)]
@@ -197,6 +199,10 @@ fn not_timed(analysis: &Analysis, rows: &[Row]) -> Vec<NotTimed> {
     all.map(|(row, found): (&Row, _)| NotTimed {
         label: row.label.clone(),
         threads: found.threads,
+        passes: match found.why {
+            Why::Passes(passes) => Some(passes),
+            Why::Budget(_) => None,
+        },
         about_ms: found.look.first_pass.map(milliseconds),
         remedy: found.remedy(),
     })
@@ -280,7 +286,7 @@ fn flips(analysis: &Analysis, latencies: &[Timed]) -> Vec<Flips> {
             analysis.record.observations().filter(of_cell).collect();
         Some(Flips {
             label: row.label_of(latency),
-            how: flipping(&observations)?.to_string(),
+            how: safe(flipping(&observations)?.to_string()),
         })
     });
     found.collect()

@@ -72,8 +72,8 @@ pub(super) fn warm_up(latencies: &[Timed]) -> Value {
         "pass 1 / steady",
         "pass 2 / steady",
         "class",
-        "warm-up passes",
-        "warm-up cost",
+        "warm-up",
+        "its cost",
     ];
     let lines = latencies.iter().map(|(row, latency)| {
         vec![
