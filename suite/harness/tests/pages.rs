@@ -7,7 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_harness::page::slug;
+use firstpass_harness::{
+    page::{Block, slug},
+    record::Record,
+    report::terminal,
+    studies::first_passes::analysis::Analysis,
+};
 use firstpass_trial::workspace::Workspace;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
@@ -18,6 +23,10 @@ const COLUMNS: usize = 100;
 
 /// The words of the longest sentence that is seen.
 const WORDS: usize = 40;
+
+/// The lines of a summary on a terminal, with those that say where the report, its HTML and the record are.
+const SUMMARY_LINES: usize = 25;
+const PATHS: usize = 3;
 
 /// Limits of what a page behind the first one shows before anything is unfolded, and of the tables that it folds.
 const SEEN_LINES: usize = 60;
@@ -262,6 +271,21 @@ fn a_page_behind_the_first_shows_little_and_folds_the_rest() -> Result<()> {
             let words = sentence.split_whitespace().count();
             assert!(words <= WORDS, "{name}, {words} words: {sentence}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_summary_of_the_committed_record_fits_a_terminal() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let page = std::fs::read_to_string(reports()?.join("README.md"))?;
+    let record = Block::source_of(&page).context("the first page names its record")?;
+    let record = Record::read(&reports()?.join(record))?;
+    let summary = terminal::summary(&Analysis::new(&workspace, record)?)?;
+    let lines = summary.lines().count();
+    assert!(lines + PATHS <= SUMMARY_LINES, "{lines} lines:\n{summary}");
+    for line in summary.lines() {
+        assert!(line.chars().count() <= COLUMNS, "{line}");
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::{
     page::{markdown, numbers::brief, template},
     studies::first_passes::{
         analysis::{Analysis, Row},
+        findings::{Finding, Harm},
         judge::latency::Latency,
         verdict,
     },
@@ -35,6 +36,8 @@ pub(crate) struct FirstPage {
     hint: Option<String>,
     /// What is wrong, the worst first.
     findings: Vec<minijinja::Value>,
+    /// What has no verdict because too little was measured.
+    too_short: Vec<minijinja::Value>,
     /// What holds, where nothing is wrong.
     holds: Option<String>,
     models: Vec<ModelAnswers>,
@@ -112,6 +115,11 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
     let run = &analysis.record.run;
     let others = analysis.models().iter();
     let others = others.filter(|m| shown.iter().all(|s| s.name != m.name));
+    let all = analysis.findings();
+    let is_short = |finding: &&Finding| finding.harm == Harm::TooShort;
+    let too_short = all.iter().filter(is_short);
+    let findings = all.iter().filter(|finding| !is_short(finding));
+    let said = |finding: &Finding| template::markdown(markdown::sentence(&brief(&finding.text)));
     FirstPage {
         run: RunFacts {
             processor: run.machine.cpu.clone(),
@@ -123,11 +131,8 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
             others: others.map(|m| m.title.clone()).collect(),
         },
         hint: analysis.only_made_up_inputs_failed(),
-        findings: analysis
-            .faults()
-            .iter()
-            .map(|finding| template::markdown(markdown::sentence(&brief(finding))))
-            .collect(),
+        findings: findings.map(said).collect(),
+        too_short: too_short.map(said).collect(),
         holds: verdict::what_holds(analysis),
         models,
         open: open::open(analysis),

@@ -279,7 +279,7 @@ fn too_short(analysis: &Analysis) -> Vec<Finding> {
             Why::Passes(passes) => format!("{passes} passes are too few"),
         };
         let text = format!(
-            "no verdict about the time of {}: {why}, give `{}`",
+            "No verdict about the time of {}: {why}, give `{}`",
             engines.join("; "),
             reason.remedy()
         );

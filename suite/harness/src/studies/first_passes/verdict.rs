@@ -6,12 +6,14 @@ use firstpass_statistics::{
     median,
     steady::Class,
 };
-use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription, outputs::Outputs};
+use firstpass_trial::{
+    agreement::Steps, expectation::ExpectationVerdict, model::ModelDescription, outputs::Outputs,
+};
 
 use crate::{
     page::{
         markdown,
-        numbers::{counted, milliseconds, times},
+        numbers::{counted, milliseconds, percent_rounded_down, times},
     },
     studies::first_passes::{
         analysis::{Analysis, Row},
@@ -170,19 +172,16 @@ fn agreement(reference: &str, rows: &[Row], says_little: bool) -> Vec<String> {
     for row in rows {
         match &row.verdict {
             Some(ExpectationVerdict::Declared { name, .. }) => {
-                let steps = row
-                    .agreement
-                    .iter()
-                    .flatten()
-                    .filter_map(|a| a.steps.as_ref());
-                let (max, exact) = steps.fold((0, 1f64), |(max, exact), s| {
-                    (max.max(s.max), exact.min(s.share_within(0)))
-                });
+                let steps = row.agreement.iter().flatten();
+                let steps: Vec<&Steps> = steps.filter_map(|a| a.steps.as_ref()).collect();
+                let max = steps.iter().map(|s| s.max).max().unwrap_or(0);
+                let exact: usize = steps.iter().map(|s| s.histogram[0]).sum();
+                let all: usize = steps.iter().flat_map(|s| &s.histogram).sum();
                 sentences.push(format!(
-                    "{} is off by up to {max} quantization steps ({:.0} % of the values exact; \
-                     cause: {name}).",
+                    "{} is off by up to {} ({} of the values exact), as declared: {name}.",
                     row.label,
-                    100.0 * exact
+                    counted(usize::try_from(max).unwrap_or(usize::MAX), "step"),
+                    percent_rounded_down(exact as f64 / all.max(1) as f64)
                 ));
             }
             Some(verdict @ ExpectationVerdict::Differs(_)) => {
