@@ -270,7 +270,7 @@ impl Check {
             let samples = self.samples.iter();
             let samples = samples.map(|sample| format!(" --sample {}", sample.display()));
             let engines = self.engines.iter();
-            let engines = engines.map(|engine| format!(" --backend {engine}"));
+            let engines = engines.map(|engine| format!(" --engine {engine}"));
             let options: String = options.chain(samples).chain(engines).collect();
             format!(
                 "run this test once with {VARIABLE}={WRITE} to keep the outputs of today; in a checkout \

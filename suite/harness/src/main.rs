@@ -12,7 +12,7 @@ use firstpass_harness::{
     commands::{cargo, doctor, record, trust},
     compare::{compare_command as compare, gate_command as gate},
     interruption, memory, output,
-    page::terminal::text as shown,
+    page::{help::examples, terminal::text as shown},
     report::command as report,
     studies::{
         self,
@@ -22,9 +22,17 @@ use firstpass_harness::{
 };
 use firstpass_trial::{scratch, setup, workspace::Workspace};
 
-/// Do the engines agree, and what do the first passes cost?
+/// Which engine should run a quantized model: do the engines agree, and what do the first passes cost?
 #[derive(Parser)]
-#[command(name = "firstpass", version)]
+#[command(
+    name = "firstpass",
+    version,
+    after_help = examples(&[
+        ["firstpass doctor", "Which engines are there, and what to do about the others"],
+        ["firstpass check net.onnx", "Which engine runs your model best, and with which settings"],
+        ["firstpass report --quick", "A look at the fixtures within two minutes"],
+    ])
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -32,35 +40,46 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sets up what is missing, measures every engine on every model, and writes the report
+    /// Which engine runs the fixtures best? Measures every engine on every model, and writes the report
+    #[command(after_help = examples(&[["firstpass report --quick", "A look within two minutes, written to reports/quick"], ["firstpass report --engine onnxruntime --model net.onnx --html --open", "One engine on a model of your own, shown in a browser"], ["firstpass report --from reports/records/2026-11-26-host", "Renders a record again; measures nothing"], ["firstpass report --check", "Are the committed pages what their record gives?"]]))]
     Report(report::Arguments),
     /// Measures everything that the committed pages are made of, and keeps what is fresh
+    #[command(after_help = examples(&[["firstpass record", "All of it, about an hour on two cores; goes on where it was interrupted"], ["firstpass record --only explain --only tune", "Two studies, beside the record that the report shows"], ["firstpass record --again --budget 30m", "Everything again, within half an hour of measuring"]]))]
     Record(record::Arguments),
-    /// Does everything for a model of your own: agreement, first passes, where they spend their time,
-    /// and the settings that make them fast
+    /// Which engine runs your own model best, and with which settings?
+    #[command(after_help = examples(&[["firstpass check net.onnx", "Everything about a model, on made-up inputs, within six minutes"], ["firstpass check net.onnx --sample inputs.npz --golden outputs.npz", "On inputs of your own, against the outputs that it should give"], ["firstpass check net.onnx net.pt --input image=1x3x224x224 --open", "An ONNX and a TorchScript file of one model, shown in a browser"], ["firstpass check net.onnx --quick --engine tract --engine onnxruntime", "A look at two engines within two minutes"]]))]
     Check(check::Arguments),
     /// Writes a commented model.toml for a model of your own
+    #[command(after_help = examples(&[["firstpass init net.onnx", "Beside the model"], ["firstpass init net.pt --input 1x3x224x224:f32 --trust --out model.toml", "For a TorchScript file, which does not say the shape of its inputs"]]))]
     Init(init::Arguments),
     /// Keeps the outputs that a model gives today, to compare those of tomorrow with
+    #[command(after_help = examples(&[["firstpass golden net.onnx --sample inputs.npz", "On inputs of your own, written beside the model"], ["firstpass golden net.onnx --engine onnxruntime --out today.safetensors", "The outputs of one engine"]]))]
     Golden(golden::Arguments),
     /// Adds a file to the list of programs, such as TorchScript files, that you trust
+    #[command(after_help = examples(&[["firstpass trust net.pt", "From now on this very file runs without --trust"]]))]
     Trust(trust::Arguments),
-    /// Measures every engine against itself: what can this machine tell apart?
+    /// What can this machine tell apart? Measures every engine against itself
+    #[command(after_help = examples(&[["firstpass aa --budget 5m", "All engines on all models of the fixtures"], ["firstpass aa --engine onnxruntime --pin", "One engine, each process kept on its CPUs"]]))]
     Aa(aa::Arguments),
-    /// How often does the judging err, on the noise of records, and what do these leave open?
+    /// How often does the judging err, on the noise of records?
+    #[command(after_help = examples(&[["firstpass error-rates", "On the noise of the record that the report shows"], ["firstpass error-rates reports/records/monday reports/records/friday", "On two records, which must not contradict each other"]]))]
     ErrorRates(error_rates::Arguments),
-    /// Says what changed between two records beyond noise
+    /// What changed between two records beyond noise?
+    #[command(after_help = examples(&[["firstpass compare reports/records/monday reports/records/friday", "What is slower, faster or different on Friday"], ["firstpass compare before after --all --out changes.md", "Also what did not change, written as markdown"]]))]
     Compare(compare::Arguments),
-    /// Judges limits on first passes and steady times; the exit code is the verdict
+    /// Are the first passes and steady times within limits? The exit code is the verdict
     Gate(gate::Arguments),
-    /// Sets up what is missing, then runs every test on every engine, none skipped
+    /// Does every engine do what it promises? Runs every test, none skipped
+    #[command(after_help = examples(&[["firstpass test", "All tests; sets up what is missing"], ["firstpass test agreement", "Only those whose names contain a word"]]))]
     Test(cargo::Arguments),
-    /// Sets up what is missing, then runs the criterion benchmarks of every engine
+    /// How fast is each engine? Runs the criterion benchmarks
+    #[command(after_help = examples(&[["firstpass bench", "All benchmarks but those that last minutes"], ["firstpass bench steady/.*/tract", "Only those whose names match"]]))]
     Bench(cargo::BenchArguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
+    #[command(after_help = examples(&[["firstpass setup", "Engines that are there are left as they are"]]))]
     Setup,
-    /// Says for each engine what was found, where, in which version, and what to do if it is missing;
-    /// builds nothing
+    /// Which engines are there, and which command mends what is missing? Builds nothing
+    #[command(after_help = examples(&[["firstpass doctor", "A row for each engine, with what to do"], ["firstpass doctor --verify", "Compares the checksums of the libraries as well"]]))]
     Doctor(doctor::Arguments),
 }
 
@@ -154,8 +173,136 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
 mod tests {
     use super::*;
 
+    use firstpass_harness::page::help::HEADING;
+
+    /// The width of a narrow terminal.
+    const COLUMNS: usize = 80;
+
     #[test]
     fn the_command_line_holds_no_contradiction() {
         command_line().debug_assert();
+    }
+
+    /// The examples below the help of a command, as their words.
+    fn examples_of(command: &clap::Command) -> Vec<Vec<String>> {
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let lines = help.lines().skip_while(|line| *line != HEADING);
+        let lines = lines.filter(|line| line.starts_with("  firstpass "));
+        lines
+            .map(|line| line.split_whitespace().map(str::to_owned).collect())
+            .collect()
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_parses() {
+        let all = command_line();
+        let of_all = examples_of(&all);
+        assert!(!of_all.is_empty(), "firstpass --help has no example");
+        let mut lines: Vec<(String, Vec<String>)> = of_all
+            .into_iter()
+            .map(|words| ("firstpass".into(), words))
+            .collect();
+        for command in all.get_subcommands() {
+            let name = command.get_name();
+            let examples = examples_of(command);
+            assert!(
+                !examples.is_empty(),
+                "firstpass {name} --help has no example"
+            );
+            for words in examples {
+                assert_eq!(words.get(1).map(String::as_str), Some(name), "{words:?}");
+                lines.push((name.into(), words));
+            }
+        }
+        for (name, words) in lines {
+            let parsed = command_line().try_get_matches_from(&words);
+            let error = parsed.err().map(|error| error.to_string());
+            assert_eq!(error, None, "{name}: {}", words.join(" "));
+        }
+    }
+
+    #[test]
+    fn an_example_that_is_none_is_found() {
+        let wrong = ["firstpass", "check", "net.onnx", "--no-such-option"];
+        assert!(command_line().try_get_matches_from(wrong).is_err());
+        assert!(examples_of(&clap::Command::new("x")).is_empty());
+    }
+
+    #[test]
+    fn help_fits_a_narrow_terminal() {
+        let mut all = command_line().term_width(COLUMNS);
+        all.build();
+        for command in all.get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            let help = command
+                .clone()
+                .term_width(COLUMNS)
+                .render_help()
+                .to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_called_otherwise_is_still_understood() {
+        for (old, new) in [
+            ("report --backend tract", "report --engine tract"),
+            (
+                "check net.onnx --backend tract",
+                "check net.onnx --engine tract",
+            ),
+            (
+                "explain --rounds 3 --from r",
+                "explain --processes 3 --record r",
+            ),
+            ("compare a b --markdown c.md", "compare a b --out c.md"),
+            ("cure", "tune"),
+        ] {
+            for line in [old, new] {
+                let words = std::iter::once("firstpass").chain(line.split(' '));
+                let parsed = command_line().try_get_matches_from(words);
+                assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+            }
+            let mut all = command_line();
+            let name = new.split(' ').next().unwrap_or_default();
+            let command = all
+                .find_subcommand_mut(name)
+                .expect("there is such a command");
+            let help = command.render_help().to_string();
+            for word in old
+                .split(' ')
+                .filter(|w| w.starts_with("--") && !new.contains(*w))
+            {
+                assert!(!help.contains(word), "{name} --help shows {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_thing_has_one_name_in_all_commands() {
+        let mut names = std::collections::BTreeMap::new();
+        for command in command_line().get_subcommands() {
+            for argument in command.get_arguments().filter(|a| a.get_long().is_some()) {
+                let long = argument.get_long().unwrap_or_default().to_owned();
+                let value = argument.get_value_names().map(<[_]>::to_vec);
+                let kind =
+                    value.map(|names| names.iter().map(ToString::to_string).collect::<String>());
+                let known = names.entry(long.clone()).or_insert_with(|| kind.clone());
+                let is_same = *known == kind || ["out", "threads", "help"].contains(&long.as_str());
+                assert!(
+                    is_same,
+                    "--{long} takes {known:?} and {kind:?} in {}",
+                    command.get_name()
+                );
+            }
+        }
+        for old in ["backend", "rounds", "markdown"] {
+            assert!(!names.contains_key(old), "--{old} has another name");
+        }
     }
 }

@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(long)]
     all: bool,
     /// Write it as markdown into this file as well
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "out", alias = "markdown", value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
 

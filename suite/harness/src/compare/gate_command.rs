@@ -22,7 +22,7 @@ use crate::{
         limits::{Growth, Limits, Times},
         selection::Selection,
     },
-    page::{numbers::times_with_interval, table::Table},
+    page::{help::examples, numbers::times_with_interval, table::Table},
     record::{Record, RunSettings, Target},
     studies::first_passes::{arguments as measure, judge::latency::Latency, measure as campaign},
 };
@@ -38,8 +38,14 @@ const UNDECIDED: u8 = 3;
 
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 all limits are kept, 1 a limit is broken or an engine did not run, \
-                        2 an error or nothing to judge, 3 undecided."
+    after_help = format!(
+        "{}\n\nExit codes:\n  0  all limits are kept\n  1  a limit is broken, or an engine did not run\n  \
+         2  an error, or nothing to judge\n  3  undecided",
+        examples(&[
+            ["firstpass gate --first-pass-max 3x", "Measures this machine: is a pass 1 more than three times as slow?"],
+            ["firstpass gate --against reports/records/main --steady-max +5%", "Has any engine become slower than in that record?"],
+        ])
+    )
 )]
 pub struct Arguments {
     /// A record to judge; without it this machine is measured now

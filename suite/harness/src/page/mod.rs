@@ -1,5 +1,6 @@
 //! How anything is rendered: tables, numbers, plots, and the generated parts of pages.
 
+pub mod help;
 pub mod html;
 pub mod markdown;
 pub mod numbers;

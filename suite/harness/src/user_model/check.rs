@@ -85,8 +85,8 @@ pub struct Arguments {
     /// there are several samples
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, a folder of backends/; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Numbers of threads [default: 1 and all]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]

@@ -50,9 +50,9 @@ pub struct Arguments {
     /// may be repeated
     #[arg(long = "sample", value_name = "FILE")]
     samples: Vec<PathBuf>,
-    /// Only this backend (a folder of backends/); may be repeated. Of several engines the outputs of
+    /// Only this engine, a folder of backends/; may be repeated. Of several engines the outputs of
     /// the first are kept that agrees with the referee, or with engines without their optimizations
-    #[arg(long = "backend", value_name = "NAME")]
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Where the outputs go [default: MODEL.golden.safetensors beside the model]
     #[arg(long, value_name = "FILE")]

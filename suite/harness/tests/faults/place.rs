@@ -105,7 +105,7 @@ impl Place {
     pub fn check(&self, model: &Path) -> Command {
         let mut command = self.firstpass(["check", "--quick", "--threads", "1", "--budget", "1s"]);
         command
-            .args(["--backend", &self.engine])
+            .args(["--engine", &self.engine])
             .arg("--out")
             .arg(self.out())
             .arg(model);
@@ -160,7 +160,7 @@ impl Place {
                 "--budget",
                 "100s",
             ])
-            .args(["--backend", &self.engine])
+            .args(["--engine", &self.engine])
             .arg("--out")
             .arg(self.out())
             .arg(model)

@@ -27,8 +27,8 @@ const FULL_RANGE: &str = "saturation/faceboxes-int8-full-range/model.toml";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, a folder of backends/; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model file or model.toml of your own [default: the first int8
     /// model of the fixtures; of saturation: the fixture whose activations use all of their range]

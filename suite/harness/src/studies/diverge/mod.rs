@@ -16,6 +16,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::{code::Code, sidecar::Sidecar},
     studies::{
         referee::other_referees,
@@ -38,8 +39,13 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Says in which layer an engine begins to differ from the referee, and how the difference grows",
+            "In which layer does an engine begin to differ from the referee, and how does that grow?",
         )
+        .after_help(examples(&[
+            ["firstpass diverge", "All engines, on the first int8 model of the fixtures"],
+            ["firstpass diverge --engine tract --model net.onnx --sample inputs.npz", "One engine, on a model and an input of your own"],
+            ["firstpass diverge --gain 4", "With inputs four times as large, where some kernels saturate"],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
@@ -83,8 +89,18 @@ impl study::Study for Saturation {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Says which engines saturate on this machine, in which layers: as diverge, of a model whose activations use all of 0 to 255",
+            "Which engines saturate on this machine, and in which layers?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass saturation",
+                "All engines, on the fixture whose activations use all of 0 to 255",
+            ],
+            [
+                "firstpass saturation --engine onnxruntime --set exact-int8=on",
+                "One engine, with the switch that makes its sums exact",
+            ],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {

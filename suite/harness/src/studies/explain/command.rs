@@ -28,8 +28,8 @@ const BUDGET: f64 = 600.0;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, a folder of backends/; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model file or model.toml of your own; may be repeated
     /// [default: the first int8 model of the fixtures]
@@ -49,7 +49,12 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
     /// Most fresh processes of each engine on each model, profiled and plain: they share the budget
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(
+        long = "processes",
+        alias = "rounds",
+        value_name = "N",
+        default_value_t = 5
+    )]
     rounds: usize,
     /// Passes of each process; the later half of them counts as steady
     #[arg(long, value_name = "N", default_value_t = 12)]
@@ -84,7 +89,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     ensure!(
         settings.rounds > 0 && settings.passes >= FEWEST_PASSES,
-        "--rounds must be at least 1, and --passes at least {FEWEST_PASSES}"
+        "--processes must be at least 1, and --passes at least {FEWEST_PASSES}"
     );
     check_threads(&[settings.threads])?;
     let record = match &arguments.record {

@@ -19,6 +19,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::code::Code,
     studies::study::{self, Page, Part, Scope, Section, State},
 };
@@ -37,8 +38,22 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Says where the first passes spend their time, from the engines' own hooks",
+            "Where do the first passes spend their time, operator by operator?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass explain",
+                "All engines, on the first int8 model of the fixtures",
+            ],
+            [
+                "firstpass explain --engine libtorch --model net.onnx --threads 2",
+                "One engine with two threads, on a model of your own",
+            ],
+            [
+                "firstpass explain --budget 2m",
+                "No longer than two minutes",
+            ],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {

@@ -29,8 +29,8 @@ use crate::{
 #[derive(Args, Clone)]
 #[group(skip)]
 pub struct Arguments {
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, a folder of backends/; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     pub backends: Vec<String>,
     /// Only this model: a name of fixtures/models, or the path of a model file or model.toml of your own; may be
     /// repeated
@@ -245,7 +245,7 @@ pub fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Ba
         let known: Vec<&str> = all.iter().map(|b| b.name.as_str()).collect();
         ensure!(
             known.contains(&name.as_str()),
-            "no backend {name:?}; there are: {}",
+            "no engine {name:?}; there are: {}",
             known.join(", ")
         );
     }

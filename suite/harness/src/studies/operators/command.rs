@@ -23,8 +23,8 @@ use crate::studies::{
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, a folder of backends/; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Cases of each kind; the same in every run
     #[arg(long, value_name = "N", default_value_t = 24)]

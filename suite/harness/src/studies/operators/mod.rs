@@ -13,6 +13,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::code::Code,
     studies::{
         referee::other_referees,
@@ -35,8 +36,18 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Tries small quantized graphs on every engine, operator by operator, against the referee",
+            "Which operators does each engine compute exactly?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass operators",
+                "Small graphs of every kind, on all engines",
+            ],
+            [
+                "firstpass operators --engine tract --export cases",
+                "What fails on one engine, as model files for its maintainers",
+            ],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {

@@ -13,11 +13,16 @@ use crate::studies::{
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, a folder of backends/; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Fresh processes of each variant, at least
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(
+        long = "processes",
+        alias = "rounds",
+        value_name = "N",
+        default_value_t = 20
+    )]
     rounds: usize,
     /// Time for further rounds of the engines whose figures are not precise yet: 90s, 10m
     #[arg(long, value_name = "TIME")]
@@ -36,7 +41,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
     /// The record beside which the measurements are kept [default: that of reports/README.md]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "RECORD", alias = "from")]
     record: Option<PathBuf>,
 }
 
@@ -58,7 +63,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     ensure!(
         settings.rounds > 0 && settings.passes > 1,
-        "--rounds must be at least 1, and --passes at least 2"
+        "--processes must be at least 1, and --passes at least 2"
     );
     check_threads(&[settings.threads])?;
     let record = match &arguments.record {

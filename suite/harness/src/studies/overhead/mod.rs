@@ -13,6 +13,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::code::Code,
     studies::study::{self, Page, Part, Scope, Section, State},
 };
@@ -29,9 +30,17 @@ impl study::Study for Study {
     }
 
     fn command(&self) -> Command {
-        study::subcommand::<command::Arguments>(
-            self.name(),
-            "Measures whether measuring disturbs: engines through the probe, called directly, and from Python",
+        study::subcommand::<command::Arguments>(self.name(), "Does measuring disturb?").after_help(
+            examples(&[
+                [
+                    "firstpass overhead",
+                    "All engines through the probe, called directly, and from Python",
+                ],
+                [
+                    "firstpass overhead --engine candle --no-python --budget 2m",
+                    "One engine without its Python package, until it is known well",
+                ],
+            ]),
         )
     }
 

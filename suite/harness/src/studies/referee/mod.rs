@@ -12,6 +12,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::{
         Stale,
         code::{Code, sources_sha256},
@@ -33,8 +34,18 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Says whose arithmetic an engine's is: which rule of an exact interpreter gives its very outputs",
+            "Whose arithmetic is an engine's: which exact rule gives its very outputs?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass referee",
+                "The engines of the record that the report shows",
+            ],
+            [
+                "firstpass referee --record reports/records/2026-11-26-host",
+                "Those of another record",
+            ],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {

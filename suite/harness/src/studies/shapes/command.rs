@@ -18,8 +18,8 @@ pub struct Arguments {
     /// last axes, such as height and width
     #[arg(required = true, value_delimiter = ',', value_name = "480x640,240x320")]
     shapes: Vec<Shape>,
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, a folder of backends/; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model.toml of your own; may be repeated [default: all
     /// models of the fixtures]
@@ -29,7 +29,12 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
     /// Fresh processes of each engine on each model
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(
+        long = "processes",
+        alias = "rounds",
+        value_name = "N",
+        default_value_t = 5
+    )]
     rounds: usize,
     /// Passes of each process on each shape
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -50,7 +55,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     );
     ensure!(
         arguments.rounds > 0 && arguments.passes > 2,
-        "--rounds must be at least 1, and --passes at least 3"
+        "--processes must be at least 1, and --passes at least 3"
     );
     measure::check_threads(&[arguments.threads])?;
     let named = measure::Arguments {

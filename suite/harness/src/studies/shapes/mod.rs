@@ -13,6 +13,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::code::Code,
     studies::study::{self, Part, Scope, State},
 };
@@ -31,8 +32,18 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Measures series in which the shape of the inputs changes: does an engine warm up again?",
+            "Does an engine warm up again when the shape of the inputs changes?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass shapes 480x640,240x320",
+                "All models and engines, first on large pictures, then on small ones",
+            ],
+            [
+                "firstpass shapes 1x3x480x640,1x3x96x96 --engine onnxruntime --model net.onnx",
+                "One engine, on a model of your own",
+            ],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {

@@ -65,7 +65,7 @@ pub fn try_settings(
 ) -> Result<()> {
     let singles = singles(workspace, backends);
     if singles.values().all(Vec::is_empty) {
-        bail!("no backend that runs here has a setting to try");
+        bail!("no engine that runs here has a setting to try");
     }
     let race = |title: &'static str, folder: &Path, share: f64, variants: Variants| {
         let settings = arguments.settings(RunSettings {

@@ -15,6 +15,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::code::Code,
     studies::study::{self, OwnPage, Part, Scope, State},
 };
@@ -32,8 +33,22 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Tries every setting of every engine: which make the first passes fast, and what do they cost?",
+            "Which settings make the first passes fast, and what do they cost?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass tune",
+                "Every setting of every engine, on the first int8 model of the fixtures",
+            ],
+            [
+                "firstpass tune --engine libtorch --model net.onnx --budget 5m",
+                "One engine, on a model of your own",
+            ],
+            [
+                "firstpass tune --apply",
+                "Writes what is recommended to tuned.toml",
+            ],
+        ]))
         .alias("cure")
     }
 

@@ -14,6 +14,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::{Stale, code::Code},
     studies::{
         first_passes::chosen,
@@ -35,8 +36,18 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Measures other models as well, torchvision's quantized ones and another detector: do their first passes take as long?",
+            "Do the first passes of other models take as long?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass zoo",
+                "Torchvision's quantized models and another detector, on all engines",
+            ],
+            [
+                "firstpass zoo --engine libtorch --budget 3m",
+                "On one engine, no longer than three minutes",
+            ],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
