@@ -1,8 +1,10 @@
 //! What is shown while something is measured.
 
-use std::sync::Mutex;
+use std::{fmt, sync::Mutex, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle, style::TemplateError};
+
+use crate::page::numbers::{counted, duration};
 
 /// Which of several measurements goes on, where one command makes several.
 static STAGE: Mutex<String> = Mutex::new(String::new());
@@ -14,18 +16,62 @@ pub(crate) fn stage(text: String) {
     }
 }
 
-/// A bar of `length` steps, on standard error; a line of text where that is no terminal.
-pub(crate) fn progress(title: &'static str, length: usize) -> ProgressBar {
-    // Steps, elapsed and expected time; drawn on standard error, and only on a terminal.
-    let template = "{prefix} {bar:30} {pos}/{len} {elapsed_precise} (left: {eta}) {msg}";
+/// Steps that are done, and how long those that are left will take at this pace.
+const STEPS: &str = "{prefix} {bar:20} {pos}/{len}, {eta} left: {wide_msg}";
+
+/// Measuring that ends with its time, or before.
+const TIME: &str = "{prefix} {bar:20} at most {left} left: {wide_msg}";
+
+/// A bar of `length` steps, in one line on standard error; a line of text where that is no terminal.
+pub(crate) fn progress(title: &str, length: usize) -> ProgressBar {
+    let steps = ProgressBar::new(length as u64);
+    begun(steps, STEPS, title, &counted(length, "step"))
+}
+
+/// A bar of the time that measuring may take. Its position is the time that is used up, in s.
+pub(crate) fn timed(title: &str, time: Duration) -> ProgressBar {
+    let whole = ProgressBar::new(time.as_secs());
+    begun(
+        whole,
+        TIME,
+        title,
+        &format!("at most {}", duration(time.as_secs_f64())),
+    )
+}
+
+/// The same bar as it begins; `extent` is said where nothing is drawn.
+fn begun(bar: ProgressBar, template: &str, title: &str, extent: &str) -> ProgressBar {
     let stage = STAGE.lock().map(|stage| stage.clone()).unwrap_or_default();
     let title = format!("{stage}{title}");
-    let bar = ProgressBar::new(length as u64).with_prefix(title.clone());
-    if let Ok(style) = ProgressStyle::with_template(template) {
+    let bar = bar.with_prefix(title.clone());
+    if let Ok(style) = style(template) {
         bar.set_style(style);
     }
+    // It is drawn on a terminal only.
     if bar.is_hidden() {
-        eprintln!("{title}: {length} processes");
+        eprintln!("{title}: {extent}");
     }
     bar
+}
+
+fn style(template: &str) -> Result<ProgressStyle, TemplateError> {
+    let left = |state: &ProgressState, line: &mut dyn fmt::Write| {
+        let left = state.len().unwrap_or_default().saturating_sub(state.pos());
+        // Writing a line of a bar cannot fail.
+        let _ = line.write_str(&duration(left as f64));
+    };
+    Ok(ProgressStyle::with_template(template)?.with_key("left", left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_bars_are_sound() {
+        for template in [STEPS, TIME] {
+            assert!(style(template).is_ok(), "{template}");
+        }
+        assert!(style("{bar:20:x}").is_err());
+    }
 }

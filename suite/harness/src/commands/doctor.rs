@@ -1,6 +1,8 @@
 //! `firstpass doctor`: what of each engine is there. It builds nothing and reads no library.
 
 use std::{
+    collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -17,13 +19,17 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
-use crate::page::table::Table;
+use crate::page::{
+    numbers::{brief, counted},
+    table::Table,
+    terminal::text as shown,
+};
+
+/// What is not known.
+const NONE: &str = "–";
 
 /// An engine that says nothing in this time is ill.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What brings a probe about.
-const BUILDS: &str = "`cargo firstpass test` or `report` builds it";
 
 #[derive(Args)]
 pub struct Arguments {
@@ -57,8 +63,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         healths.collect::<Result<_, _>>()
     })
     .map_err(|_| anyhow::anyhow!("a probe could not be asked"))?;
-    let mut table = Table::new(["engine", "version, as it says", "where", "what to do"]);
+    let mut table = Table::new(["engine", "state", "version", "where"]);
     let mut is_well = true;
+    let mut advice: BTreeMap<Remedy, Vec<String>> = BTreeMap::new();
+    let mut running = 0;
     for (backend, health) in backends.iter().zip(healths) {
         let library = backend.native.as_ref().map(|native| {
             let root = workspace.native();
@@ -70,10 +78,20 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         });
         is_well &= !matches!(health, Health::IsIll(_));
         is_well &= library.as_ref().is_none_or(Status::is_usable);
-        table.row(row(backend, health, library));
+        running += usize::from(matches!(health, Health::Runs(_)));
+        for (why, remedy) in what_to_do(&health, library.as_ref(), arguments.verify) {
+            let why = format!("{}: {why}", backend.name);
+            advice.entry(remedy).or_default().push(why);
+        }
+        table.row(row(backend, &health, library.as_ref()));
     }
     println!("{}", table.terminal());
     println!("probes of model files: {}", confinement());
+    println!(
+        "\n{running} of {} run{}",
+        counted(backends.len(), "engine"),
+        advised(&advice)
+    );
     Ok(if is_well {
         ExitCode::SUCCESS
     } else {
@@ -104,42 +122,104 @@ fn ask(workspace: &Workspace, backend: &Backend, folder: &Path) -> Health {
     }
 }
 
-fn row(backend: &Backend, health: Health, library: Option<Status>) -> [String; 4] {
-    let is_usable = library.as_ref().is_none_or(Status::is_usable);
-    let place = match &library {
-        Some(status) => status.to_string(),
-        None => "compiled into the probe".into(),
-    };
-    let (version, place, advice) = match health {
-        Health::Runs(description) => {
-            let engine = description.engine;
-            let advice = match library {
-                Some(Status::Damaged { what }) => format!(
-                    "the installed library has changed ({what}): run `cargo firstpass setup`"
-                ),
-                _ => "nothing: it runs".into(),
-            };
-            let version = format!("{} by {}", engine.version, engine.binding);
-            (version, engine.library.unwrap_or(place), advice)
+/// A command that mends something or tells more, in the order in which they help.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Remedy {
+    /// A variable that names a library which is not there.
+    Unset(String),
+    Setup,
+    Build,
+    Verify,
+    /// No library is known for this platform.
+    Nothing,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset(variable) => write!(f, "unset {variable}"),
+            Self::Setup => f.write_str("cargo firstpass setup"),
+            Self::Build => f.write_str("cargo firstpass report --quick"),
+            Self::Verify => f.write_str("cargo firstpass doctor --verify"),
+            Self::Nothing => f.write_str("no command helps here"),
         }
-        Health::NotBuilt if is_usable => ("not built yet".into(), place, BUILDS.into()),
-        Health::NotBuilt => (
-            "not built yet".into(),
-            place,
-            format!("run `cargo firstpass setup`; then {BUILDS}"),
-        ),
-        Health::IsIll(why) if is_usable => ("does not run".into(), place, why.to_string()),
-        Health::IsIll(why) => (
-            "does not run".into(),
-            place,
-            format!("run `cargo firstpass setup`; now: {why}"),
-        ),
+    }
+}
+
+/// What is wrong with an engine, each with what mends it or tells more.
+fn what_to_do(
+    health: &Health,
+    library: Option<&Status>,
+    is_verified: bool,
+) -> Vec<(String, Remedy)> {
+    let mut advice = Vec::new();
+    match library {
+        Some(Status::NotFoundWhereNamed { variable, path }) => {
+            let why = format!("nothing is at {}, which {variable} names", path.display());
+            advice.push((why, Remedy::Unset(variable.clone())));
+            advice.push(("then its own library is fetched".into(), Remedy::Setup));
+        }
+        Some(Status::Missing) => {
+            advice.push(("its library is not installed".into(), Remedy::Setup))
+        }
+        Some(Status::Damaged { what }) => {
+            advice.push((format!("its library has changed ({what})"), Remedy::Setup));
+        }
+        Some(Status::UnsupportedPlatform { message }) => {
+            advice.push((message.clone(), Remedy::Nothing));
+        }
+        Some(Status::ProvidedByUser { .. } | Status::Installed { .. }) | None => {}
+    }
+    let is_usable = advice.is_empty();
+    match health {
+        Health::Runs(_) => {}
+        Health::NotBuilt => advice.push(("it is not built yet".into(), Remedy::Build)),
+        Health::IsIll(why) if is_usable => {
+            let remedy = match library {
+                Some(_) if !is_verified => Remedy::Verify,
+                _ => Remedy::Build,
+            };
+            advice.push((format!("it does not run: {why}"), remedy));
+        }
+        // What is wrong with its library is why.
+        Health::IsIll(_) => {}
+    }
+    advice
+}
+
+/// The commands in the order in which they help, each with what it is for.
+fn advised(advice: &BTreeMap<Remedy, Vec<String>>) -> String {
+    if advice.is_empty() {
+        return ".".into();
+    }
+    let mut text = String::from(". What to do next:");
+    for (remedy, reasons) in advice {
+        text += &format!("\n  {remedy}");
+        for reason in reasons {
+            text += &format!("\n      {}", shown(&brief(reason)));
+        }
+    }
+    text
+}
+
+fn row(backend: &Backend, health: &Health, library: Option<&Status>) -> [String; 4] {
+    let place = library.map_or_else(|| "compiled into the probe".into(), Status::to_string);
+    let (state, version, place) = match health {
+        Health::Runs(description) => {
+            let engine = &description.engine;
+            let version = format!("{} by {}", engine.version, engine.binding);
+            ("runs", version, engine.library.clone().unwrap_or(place))
+        }
+        Health::NotBuilt => ("not built yet", NONE.into(), place),
+        Health::IsIll(_) => ("does not run", NONE.into(), place),
     };
-    [backend.name.clone(), version, place, advice]
+    [backend.name.clone(), state.into(), version, place]
 }
 
 #[cfg(test)]
 mod tests {
+    use firstpass_trial::observation::Stage;
+
     use super::*;
 
     #[test]
@@ -149,13 +229,87 @@ mod tests {
         for backend in workspace.backends()? {
             let health = ask(&workspace, &backend, nowhere.path());
             assert!(matches!(health, Health::NotBuilt), "{}", backend.name);
-            let [_, version, _, advice] = row(&backend, health, None);
-            assert_eq!(
-                (version.as_str(), advice.as_str()),
-                ("not built yet", BUILDS)
-            );
+            assert_eq!(row(&backend, &health, None)[1], "not built yet");
+            let advice = what_to_do(&health, None, false);
+            let remedies: Vec<Remedy> = advice.into_iter().map(|(_, remedy)| remedy).collect();
+            assert_eq!(remedies, [Remedy::Build], "{}", backend.name);
         }
         assert_eq!(std::fs::read_dir(nowhere.path())?.count(), 0);
         Ok(())
+    }
+
+    #[test]
+    fn each_fault_has_a_command_that_helps_and_what_runs_has_none() {
+        let ill = || {
+            Health::IsIll(Outcome::TimedOut {
+                seconds: 1,
+                after: Stage::Spawn,
+            })
+        };
+        let damaged = Status::Damaged {
+            what: "x.so is shorter".into(),
+        };
+        let installed = Status::Installed {
+            directory: "lib".into(),
+        };
+        let elsewhere = Status::NotFoundWhereNamed {
+            variable: "X_LIB".into(),
+            path: "nowhere".into(),
+        };
+        let unknown = Status::UnsupportedPlatform {
+            message: "no wheel".into(),
+        };
+        use Remedy::{Build, Nothing, Setup, Unset, Verify};
+        for (health, library, verified, expected) in [
+            (
+                Health::NotBuilt,
+                Some(&Status::Missing),
+                false,
+                vec![Setup, Build],
+            ),
+            (Health::NotBuilt, Some(&installed), false, vec![Build]),
+            (ill(), Some(&damaged), false, vec![Setup]),
+            (
+                ill(),
+                Some(&elsewhere),
+                false,
+                vec![Unset("X_LIB".into()), Setup],
+            ),
+            (ill(), Some(&unknown), false, vec![Nothing]),
+            (ill(), Some(&installed), false, vec![Verify]),
+            (ill(), Some(&installed), true, vec![Build]),
+            (ill(), None, false, vec![Build]),
+        ] {
+            let advice = what_to_do(&health, library, verified);
+            let remedies: Vec<Remedy> = advice.into_iter().map(|(_, remedy)| remedy).collect();
+            assert_eq!(remedies, expected, "{library:?}");
+        }
+    }
+
+    #[test]
+    fn advice_is_given_in_the_order_in_which_it_helps() {
+        assert_eq!(advised(&BTreeMap::new()), ".");
+        let advice = BTreeMap::from([
+            (Remedy::Build, vec!["b: it is not built yet".into()]),
+            (
+                Remedy::Setup,
+                vec!["a: its library is not installed".into()],
+            ),
+        ]);
+        assert_eq!(
+            advised(&advice),
+            ". What to do next:\n  cargo firstpass setup\n      a: its library is not installed\n  \
+             cargo firstpass report --quick\n      b: it is not built yet"
+        );
+    }
+
+    #[test]
+    fn the_commands_that_are_advised_name_what_there_is() {
+        for remedy in [Remedy::Setup, Remedy::Build, Remedy::Verify] {
+            assert!(
+                remedy.to_string().starts_with("cargo firstpass "),
+                "{remedy}"
+            );
+        }
     }
 }

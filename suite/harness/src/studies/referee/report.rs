@@ -211,7 +211,7 @@ mod tests {
         }
         assert!(!text.contains("30.00"), "{text}");
         assert!(referee_on_terminal(&referee).contains("rounding=away"));
-        assert!(answer(&referee, &str::to_owned).contains("very outputs of x,"));
+        assert!(answer(&referee, &str::to_owned).contains("very outputs of x:"));
         Ok(())
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn observe(
         .filter(|j| Some(j.cell.threads()) == fewest_threads && !j.cell.cold_files)
         .collect();
     let mut seen: BTreeMap<Cell, Process> = BTreeMap::new();
-    let bar = progress("agreement", jobs.len());
+    let bar = progress("outputs", jobs.len());
     for job in jobs {
         bar.set_message(label(&job.cell));
         let low_budget = budget.spent() > budget.all.mul_f64(SHARE);

@@ -21,7 +21,7 @@ use rand::seq::SliceRandom;
 
 use crate::{
     page::terminal::text as shown,
-    progress::progress,
+    progress::timed,
     record::{Line, Recorder, RunSettings, Stop},
     studies::first_passes::{
         judge::{
@@ -153,7 +153,8 @@ pub(crate) fn observe(
         })
         .collect();
     let mut observations: Vec<Observation> = Vec::new();
-    let bar = progress("latency", jobs.len());
+    let bar = timed("times", budget.left());
+    let before = budget.spent();
     let mut open = String::new();
     for round in 0..settings.processes {
         let mut due = plans.clone();
@@ -165,7 +166,7 @@ pub(crate) fn observe(
             if !shares.allow(&job.cell, &progress_of, budget.left()) {
                 continue;
             }
-            bar.set_message(format!("{open}round {}: {}", round + 1, label(&job.cell)));
+            bar.set_message(format!("{open}round {}, {}", round + 1, label(&job.cell)));
             let images = [sample.name.clone()];
             let input = inputs.file(sample, job.model)?;
             let began = budget.spent();
@@ -178,6 +179,7 @@ pub(crate) fn observe(
                 probe.trial(&Trial::new(job.artifact.clone(), knobs, vec![input], plan))
             });
             measured += 1;
+            bar.set_position((budget.spent() - before).as_secs());
             if let Some(progress) = progress_of.get_mut(&job.cell) {
                 progress.processes += 1;
                 progress.expected = budget.spent() - began;
@@ -204,9 +206,8 @@ pub(crate) fn observe(
         } else if is_look(round + 1) {
             let asked =
                 stop_what_is_answered(&mut progress_of, &observations, settings, budget, asks);
-            open = format!("{} of {} questions open; ", asked.open.len(), asked.all);
+            open = format!("{} of {} questions open, ", asked.open.len(), asked.all);
         }
-        bar.set_position(progress_of.values().filter(|p| p.stop.is_some()).count() as u64);
     }
     bar.finish_and_clear();
     for (cell, progress) in progress_of {
