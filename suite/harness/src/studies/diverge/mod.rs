@@ -43,7 +43,7 @@ impl study::Study for Study {
         )
         .after_help(examples(&[
             ["firstpass diverge", "All engines, on the first int8 model of the fixtures"],
-            ["firstpass diverge --engine tract --model net.onnx --sample inputs.npz", "One engine, on a model and an input of your own"],
+            ["firstpass diverge --engine NAME --model net.onnx --sample inputs.npz", "One engine, on a model and an input of your own"],
             ["firstpass diverge --gain 4", "With inputs four times as large, where some kernels saturate"],
         ]))
     }
@@ -97,7 +97,7 @@ impl study::Study for Saturation {
                 "All engines, on the fixture whose activations use all of 0 to 255",
             ],
             [
-                "firstpass saturation --engine onnxruntime --set exact-int8=on",
+                "firstpass saturation --engine NAME --set exact-int8=on",
                 "One engine, with the switch that makes its sums exact",
             ],
         ]))

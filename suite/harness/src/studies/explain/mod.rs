@@ -46,7 +46,7 @@ impl study::Study for Study {
                 "All engines, on the first int8 model of the fixtures",
             ],
             [
-                "firstpass explain --engine libtorch --model net.onnx --threads 2",
+                "firstpass explain --engine NAME --model net.onnx --threads 2",
                 "One engine with two threads, on a model of your own",
             ],
             [

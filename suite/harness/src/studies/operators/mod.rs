@@ -44,7 +44,7 @@ impl study::Study for Study {
                 "Small graphs of every kind, on all engines",
             ],
             [
-                "firstpass operators --engine tract --export cases",
+                "firstpass operators --engine NAME --export cases",
                 "What fails on one engine, as model files for its maintainers",
             ],
         ]))

@@ -37,7 +37,7 @@ impl study::Study for Study {
                     "All engines through the probe, called directly, and from Python",
                 ],
                 [
-                    "firstpass overhead --engine candle --no-python --budget 2m",
+                    "firstpass overhead --engine NAME --no-python --budget 2m",
                     "One engine without its Python package, until it is known well",
                 ],
             ]),

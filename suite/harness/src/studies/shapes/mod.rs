@@ -40,7 +40,7 @@ impl study::Study for Study {
                 "All models and engines, first on large pictures, then on small ones",
             ],
             [
-                "firstpass shapes 1x3x480x640,1x3x96x96 --engine onnxruntime --model net.onnx",
+                "firstpass shapes 1x3x480x640,1x3x96x96 --engine NAME --model net.onnx",
                 "One engine, on a model of your own",
             ],
         ]))

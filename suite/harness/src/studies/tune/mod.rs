@@ -41,7 +41,7 @@ impl study::Study for Study {
                 "Every setting of every engine, on the first int8 model of the fixtures",
             ],
             [
-                "firstpass tune --engine libtorch --model net.onnx --budget 5m",
+                "firstpass tune --engine NAME --model net.onnx --budget 5m",
                 "One engine, on a model of your own",
             ],
             [

@@ -44,7 +44,7 @@ impl study::Study for Study {
                 "Torchvision's quantized models and another detector, on all engines",
             ],
             [
-                "firstpass zoo --engine libtorch --budget 3m",
+                "firstpass zoo --engine NAME --budget 3m",
                 "On one engine, no longer than three minutes",
             ],
         ]))
