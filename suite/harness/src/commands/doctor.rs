@@ -16,6 +16,7 @@ use firstpass_probe::{Description, confinement};
 use firstpass_trial::{
     observation::Outcome,
     process::{Probe, environment},
+    workload::relative,
     workspace::{Backend, Workspace},
 };
 
@@ -83,7 +84,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             let why = format!("{}: {why}", backend.name);
             advice.entry(remedy).or_default().push(why);
         }
-        table.row(row(backend, &health, library.as_ref()));
+        table.row(row(workspace, backend, &health, library.as_ref()));
     }
     println!("{}", table.terminal());
     println!("probes of model files: {}", confinement());
@@ -202,13 +203,23 @@ fn advised(advice: &BTreeMap<Remedy, Vec<String>>) -> String {
     text
 }
 
-fn row(backend: &Backend, health: &Health, library: Option<&Status>) -> [String; 4] {
+fn row(
+    workspace: &Workspace,
+    backend: &Backend,
+    health: &Health,
+    library: Option<&Status>,
+) -> [String; 4] {
     let place = library.map_or_else(|| "compiled into the probe".into(), Status::to_string);
     let (state, version, place) = match health {
         Health::Runs(description) => {
             let engine = &description.engine;
             let version = format!("{} by {}", engine.version, engine.binding);
-            ("runs", version, engine.library.clone().unwrap_or(place))
+            // What lies in the workspace is named from there.
+            let library = engine.library.as_ref().map(|path| {
+                let path = relative(workspace, Path::new(path));
+                path.display().to_string()
+            });
+            ("runs", version, library.unwrap_or(place))
         }
         Health::NotBuilt => ("not built yet", NONE.into(), place),
         Health::IsIll(_) => ("does not run", NONE.into(), place),
@@ -229,7 +240,7 @@ mod tests {
         for backend in workspace.backends()? {
             let health = ask(&workspace, &backend, nowhere.path());
             assert!(matches!(health, Health::NotBuilt), "{}", backend.name);
-            assert_eq!(row(&backend, &health, None)[1], "not built yet");
+            assert_eq!(row(&workspace, &backend, &health, None)[1], "not built yet");
             let advice = what_to_do(&health, None, false);
             let remedies: Vec<Remedy> = advice.into_iter().map(|(_, remedy)| remedy).collect();
             assert_eq!(remedies, [Remedy::Build], "{}", backend.name);

@@ -56,10 +56,10 @@ pub struct Arguments {
     /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
     #[arg(long)]
     pub trust: bool,
-    /// Of the pictures, by channel, in units of 255 [default: those of ImageNet]
+    /// The mean of each channel of the pictures, in units of 255 [default: those of ImageNet]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
     pub mean: Option<Channels>,
-    /// Likewise, what the difference from the mean is divided by
+    /// The standard deviation of each channel, in units of 255 [default: those of ImageNet]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
     pub std: Option<Channels>,
 }

@@ -85,7 +85,7 @@ pub struct Arguments {
     /// there are several samples
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// Only this engine, a folder of backends/; may be repeated
+    /// Only this engine, as `firstpass doctor` names it; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Numbers of threads [default: 1 and all]

@@ -1,6 +1,6 @@
 //! The first page of a report: what an engineer needs to choose an engine, within two screens.
 //!
-//! Here it is data. `templates/first-page.md.j2` and `templates/summary.txt.j2` say it in words, for a page
+//! Here it is data. `templates/first-page.md.j2` and `templates/summary.md.j2` say it in words, for a page
 //! and for a terminal.
 
 mod agreement;
@@ -16,7 +16,11 @@ use firstpass_trial::model::{ModelDescription, Precision};
 use serde::Serialize;
 
 use crate::{
-    page::{markdown, numbers::brief, template},
+    page::{
+        markdown,
+        numbers::{brief, counted},
+        template,
+    },
     studies::first_passes::{
         analysis::{Analysis, Row},
         findings::{Finding, Harm},
@@ -50,8 +54,9 @@ impl FirstPage {
         let model = self.models.first()?;
         let reference = model.agreement.reference.as_deref().unwrap_or("each other");
         Some(format!(
-            "{}, outputs against {reference}\n{}",
+            "{}, {}, times in ms, outputs against {reference}\n{}",
             model.title,
+            counted(model.threads, "thread"),
             model.table.terminal()
         ))
     }

@@ -28,7 +28,7 @@ const BUDGET: f64 = 600.0;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this engine, a folder of backends/; may be repeated
+    /// Only this engine, as `firstpass doctor` names it; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model file or model.toml of your own; may be repeated

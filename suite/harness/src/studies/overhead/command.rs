@@ -13,7 +13,7 @@ use crate::studies::{
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this engine, a folder of backends/; may be repeated
+    /// Only this engine, as `firstpass doctor` names it; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Fresh processes of each variant, at least

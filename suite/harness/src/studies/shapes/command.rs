@@ -18,7 +18,7 @@ pub struct Arguments {
     /// last axes, such as height and width
     #[arg(required = true, value_delimiter = ',', value_name = "480x640,240x320")]
     shapes: Vec<Shape>,
-    /// Only this engine, a folder of backends/; may be repeated
+    /// Only this engine, as `firstpass doctor` names it; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model.toml of your own; may be repeated [default: all
