@@ -151,7 +151,7 @@ fn of_the_record(
     let shown = first_page::shown(analysis);
     let trust = detail::trust(scope.workspace, analysis);
     let time = first_passes::report::first_passes(analysis, &shown, files);
-    let outputs = detail::agreement(analysis, &shown, files);
+    let outputs = detail::agreement(analysis, scope.of_fixtures, &shown, files);
     Ok(vec![
         section(Page::FirstPasses, "first-passes.md.j2", data, &time)?,
         section(Page::Agreement, "agreement.md.j2", data, &outputs)?,

@@ -29,6 +29,8 @@ use crate::{
 /// What the page says.
 #[derive(Debug, Serialize)]
 pub(crate) struct Page {
+    /// Whether the models are those of the fixtures, whose golden outputs are PyTorch's own.
+    of_fixtures: bool,
     /// The models that the page shows before anything is unfolded.
     shown: Vec<Shown>,
     /// Who agrees, in sentences, by model.
@@ -102,6 +104,7 @@ struct ByThreads {
 /// What the page says; `shown` are the models that a reader asks for first.
 pub(crate) fn agreement(
     analysis: &Analysis,
+    of_fixtures: bool,
     shown: &[&ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> Page {
@@ -109,6 +112,7 @@ pub(crate) fn agreement(
     let verdicts = verdict::of_agreement(analysis).into_iter();
     let rows = || analysis.rows.values().flatten();
     Page {
+        of_fixtures,
         shown: shown
             .iter()
             .map(|model| Shown {
@@ -166,12 +170,17 @@ fn summary(analysis: &Analysis, model: &ModelDescription) -> Table {
     let rows = analysis.rows(model);
     let with_faces = rows.iter().any(|row| row.golden_faces.is_some());
     let with_classes = rows.iter().any(|row| row.golden_classes.is_some());
-    let mut header = vec!["engine", "exact"];
+    let with_exact = rows.iter().any(|row| exact(row).is_some());
+    let mut header = vec!["engine"];
+    header.extend(with_exact.then_some("exact"));
     header.extend(with_faces.then_some("faces"));
     header.extend(with_classes.then_some("class"));
     header.push("verdict");
     Table::new(header).rows(rows.iter().map(|row| {
-        let mut line = vec![row.label.clone(), exact(row).unwrap_or_else(|| NONE.into())];
+        let mut line = vec![row.label.clone()];
+        if with_exact {
+            line.push(exact(row).unwrap_or_else(|| NONE.into()));
+        }
         if with_faces {
             line.push(same_faces(row).unwrap_or_else(|| NONE.into()));
         }

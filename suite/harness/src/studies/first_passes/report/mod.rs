@@ -56,7 +56,8 @@ struct Settings {
 struct Shown {
     title: String,
     threads: usize,
-    table: Value,
+    /// `None` where nothing was timed.
+    table: Option<Value>,
     untimed: Vec<NotTimed>,
     plot: Option<Value>,
 }
@@ -174,7 +175,7 @@ fn shown(
     Shown {
         title: model.title.clone(),
         threads,
-        table: table.page(),
+        table: (!table.is_empty()).then(|| table.page()),
         untimed,
         plot: plot(Plot::FirstPasses, model, files).map(safe),
     }
