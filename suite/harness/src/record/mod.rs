@@ -85,7 +85,7 @@ pub struct RunSettings {
     /// Whether every cell was measured with cold files as well.
     #[serde(default)]
     pub cold_files: bool,
-    /// So many equal entries of each cell were measured: 2 in an A/A run.
+    /// How many equal entries of each cell were measured: 2 in an A/A run.
     pub entries: usize,
     /// Settings that were measured beside the defaults, by backend.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -44,7 +44,7 @@ impl Axis {
         begin + share.clamp(0.0, 1.0) * (end - begin)
     }
 
-    /// Round values that are at least so many pixels apart, with their text.
+    /// Round values that are at least this many pixels apart, with their text.
     pub(crate) fn ticks(&self, apart: f64) -> Vec<(f64, String)> {
         if !self.logarithmic {
             return self.steps(apart);

@@ -93,7 +93,7 @@ pub(crate) fn block_mark<'a>(colour: RGBAColor) -> Mark<'a> {
     Box::new(move |canvas, (x, y)| canvas.rectangle((x - 9.0, y - 5.0), (x + 9.0, y + 5.0), colour))
 }
 
-/// At most so many of all, spread evenly.
+/// At most this many of all, spread evenly.
 pub(crate) fn spread<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
     let shown = all.len().min(most);
     (0..shown).filter_map(move |n| all.get(n * all.len() / shown))

@@ -11,7 +11,7 @@ pub(crate) fn align(
     recorded: usize,
     same: impl Fn(usize, usize) -> bool,
 ) -> Vec<Option<usize>> {
-    // The most pairs of the first so many layers and tensors, and of those from some place on.
+    // The most pairs of the first layers and tensors, and of those from some place on.
     let mut before = vec![vec![0_usize; recorded + 1]; layers + 1];
     for layer in 0..layers {
         for place in 0..recorded {

@@ -21,10 +21,10 @@ use crate::{
     studies::diverge::{Diverge, LayerDifference, Means, plot::draw},
 };
 
-/// So many layers that differ by themselves are named.
+/// How many of the layers that differ by themselves are named.
 const SHOWN: usize = 8;
 
-/// So many layers that need the same rules are named; of more only the first and the last.
+/// How many of the layers that need the same rules are named; of more only the first and the last.
 const NAMED: usize = 16;
 
 /// What was not measured.

@@ -4,7 +4,7 @@ use std::{iter::Sum, ops::Range};
 
 use firstpass_statistics::{comparison::LogSample, mean, median};
 
-/// So many passes are set against the steady state.
+/// How many passes are set against the steady state.
 pub const FIRST: usize = 3;
 
 /// What some operators took, or all else, in every process.

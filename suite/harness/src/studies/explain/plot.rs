@@ -18,7 +18,7 @@ use crate::{
     studies::explain::judge::{Explanation, FIRST, Part},
 };
 
-/// So many kinds have a colour of their own.
+/// How many kinds have a colour of their own.
 const KINDS: usize = 5;
 /// That of all others.
 const OTHERS: RGBColor = COLOURS[KINDS];
@@ -32,7 +32,7 @@ const BAR: f64 = UPPER + LOWER + 9.0;
 /// Below the bars, for what is written at the axis.
 const BELOW: f64 = 24.0 + LINE;
 
-/// Bars are shown again, magnified, where the longest is so many times the shortest.
+/// Bars are shown again, magnified, where the longest is this many times the shortest.
 const MAGNIFY: f64 = 20.0;
 /// Then those that are shorter than the longest by this factor.
 const SHORT: f64 = 8.0;

@@ -36,13 +36,13 @@ use crate::{
 /// Models whose summary the page shows before anything is unfolded.
 const SHOWN: usize = 2;
 
-/// So many kinds of operators are shown each by itself.
+/// How many kinds of operators are shown each by itself.
 const KINDS: usize = 8;
 
-/// So many layers are shown.
+/// How many layers are shown.
 const LAYERS: usize = 5;
 
-/// So many of those that are slower in a pass are named.
+/// How many of those that are slower in a pass are named.
 const NAMED_LAYERS: usize = 3;
 
 /// A kind of operators with less of the excess is not named in what remains.

@@ -133,7 +133,7 @@ fn print(record: &Record) -> Result<()> {
         if let Some(worst) = floors.map(|of| of.floor()).reduce(f64::max) {
             println!(
                 "noise floor of this machine, {figure}: {:.1} % (smaller differences cannot be told \
-                 from none with so many rounds)",
+                 from none with this many rounds)",
                 100.0 * worst
             );
         }

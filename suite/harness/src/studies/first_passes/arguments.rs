@@ -124,7 +124,7 @@ impl Arguments {
         chosen_backends(workspace, &self.backends)
     }
 
-    /// The models and photographs, at most so many of the fixtures' photographs.
+    /// The models and photographs, at most this many of the fixtures' photographs.
     pub fn chosen_workload(&self, workspace: &Workspace, samples: usize) -> Result<Workload> {
         let models = if self.models.is_empty() {
             Workload::fixture_models(workspace)?
@@ -144,7 +144,7 @@ impl Arguments {
         Ok(workload)
     }
 
-    /// The named photographs and tensors, or at most so many of the usual ones of these models.
+    /// The named photographs and tensors, or at most this many of the usual ones of these models.
     pub fn chosen_samples(
         &self,
         workspace: &Workspace,

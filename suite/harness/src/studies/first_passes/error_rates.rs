@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// So many cells of each kind are planted, and so many runs of comparisons.
+/// How many cells of each kind are planted, and how many runs of comparisons.
 const CELLS: usize = 400;
 const RUNS: usize = 1000;
 

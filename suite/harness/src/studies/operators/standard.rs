@@ -33,7 +33,7 @@ pub struct StandardTest {
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Passed,
-    /// So many of so many values are further from the expected ones than the standard allows.
+    /// This many of this many values are further from the expected ones than the standard allows.
     Differs {
         values: usize,
         of: usize,

@@ -39,7 +39,7 @@ const PROCESS_TIME: Duration = Duration::from_millis(1500);
 /// But so many, for a steady half.
 const LEAST_PASSES: usize = 6;
 
-/// So many readings of the clock are timed together.
+/// How many readings of the clock are timed together.
 const CLOCK_READINGS: u32 = 100_000;
 
 /// All variants of one backend, on one model file and one input.

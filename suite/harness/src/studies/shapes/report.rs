@@ -3,9 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use minijinja::context;
 
 use crate::{
-    page::{markdown, numbers::milliseconds, table::Table, write_file},
+    page::{
+        markdown,
+        numbers::{list, milliseconds},
+        table::Table,
+        template, write_file,
+    },
     studies::{
         first_passes::{
             judge::{
@@ -17,6 +23,9 @@ use crate::{
         shapes::{Found, Shape, ShapesRun},
     },
 };
+
+/// The question that the page answers.
+const TITLE: &str = "Does an engine warm up again at a new shape?";
 
 /// Beside the record of the measurements.
 const PAGE: &str = "shapes.md";
@@ -48,31 +57,72 @@ pub fn write_shapes(
     run: &ShapesRun,
     folder: &Path,
 ) -> Result<PathBuf> {
-    let settings = run.settings;
     let names: Vec<&str> = shapes.iter().map(|shape| shape.text.as_str()).collect();
-    let lines: Vec<String> = sentences(shapes, found)
-        .into_iter()
-        .map(|sentence| format!("- {}", markdown::text(&sentence)))
-        .collect();
-    let text = format!(
-        "# A new shape\n\nEach of {} fresh processes ran {} passes on made-up inputs of each shape, {}, \
-         with {} thread{}. Medians over processes; whether a first pass is slow is judged \
-         over the processes, with a 95 % interval; {}, {} cores, {}, code {}.\n\n{}\n\n{}\n",
-        settings.rounds,
-        settings.passes,
-        names.join(", then "),
-        settings.threads,
-        if settings.threads == 1 { "" } else { "s" },
-        run.machine.cpu,
-        run.machine.cores,
-        run.date,
-        run.code.commit.as_deref().unwrap_or("without a commit"),
-        table(shapes, found).markdown(),
-        lines.join("\n")
-    );
+    let sentences = sentences(shapes, found);
+    let answers = found.iter().flat_map(|one| {
+        let later = one.latencies.iter().skip(1).flatten();
+        later.filter_map(|latency| {
+            Some((one.backend.as_str(), latency.first_over_steady?.verdict()))
+        })
+    });
+    let answers: Vec<(&str, FirstPassVerdict)> = answers.collect();
+    let data = context! {
+        processes => run.settings.rounds,
+        passes => run.settings.passes,
+        threads => run.settings.threads,
+        shapes => names,
+        processor => run.machine.cpu,
+        cores => run.machine.cores,
+        date => run.date,
+        commit => run.code.commit,
+        table => table(shapes, found).page(),
+        sentences,
+    };
+    let text = template::render("detail/shapes.md.j2", context! { data })?;
+    let answer = markdown::text(&answer(&answers));
+    let text = template::page(TITLE, [answer.as_str()], &text)?;
     let path = folder.join(PAGE);
     write_file(&path, text.as_bytes())?;
     Ok(path)
+}
+
+/// Which engines warm up again at a later shape, from the verdicts of each engine.
+fn answer(verdicts: &[(&str, FirstPassVerdict)]) -> String {
+    let with = |wanted: FirstPassVerdict| {
+        let engines = verdicts.iter().filter(|(_, verdict)| *verdict == wanted);
+        let mut engines: Vec<&str> = engines.map(|(engine, _)| *engine).collect();
+        engines.sort_unstable();
+        engines.dedup();
+        engines
+    };
+    let [slow, not_slow, open] = [
+        FirstPassVerdict::Slow,
+        FirstPassVerdict::NotSlow,
+        FirstPassVerdict::Open,
+    ]
+    .map(with);
+    // An engine that warms up again once does so.
+    let never = not_slow
+        .into_iter()
+        .filter(|e| !slow.contains(e) && !open.contains(e));
+    let never: Vec<&str> = never.collect();
+    let mut sentences = Vec::new();
+    if !slow.is_empty() {
+        let verb = if slow.len() == 1 { "warms" } else { "warm" };
+        sentences.push(format!("{} {verb} up again at a new shape.", list(&slow)));
+    }
+    if !never.is_empty() {
+        let verb = if never.len() == 1 { "does" } else { "do" };
+        sentences.push(format!("{} {verb} not.", list(&never)));
+    }
+    let open: Vec<&str> = open.into_iter().filter(|e| !slow.contains(e)).collect();
+    if !open.is_empty() {
+        sentences.push(format!("It is open whether {} would.", list(&open)));
+    }
+    if sentences.is_empty() {
+        return "No engine came to a second shape.".into();
+    }
+    sentences.join(" ")
 }
 
 fn table(shapes: &[Shape], found: &[Found]) -> Table {
@@ -147,6 +197,23 @@ fn sentence(shape: &str, first: &FirstPass) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_names_who_warms_up_again_who_does_not_and_what_is_open() {
+        use FirstPassVerdict::{NotSlow, Open, Slow};
+        let all = [
+            ("a", Slow),
+            ("a", NotSlow),
+            ("b", NotSlow),
+            ("c", Open),
+            ("c", NotSlow),
+        ];
+        assert_eq!(
+            answer(&all),
+            "a warms up again at a new shape. b does not. It is open whether c would."
+        );
+        assert_eq!(answer(&[]), "No engine came to a second shape.");
+    }
     use crate::studies::shapes::judge::{judge, tests::measured};
 
     #[test]

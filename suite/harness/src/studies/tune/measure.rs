@@ -45,7 +45,7 @@ const NEVER: Target = Target {
     first_pass: 0.0,
 };
 
-/// So many settings are named while they race.
+/// How many settings are named while they race.
 const NAMED: usize = 3;
 
 /// By backend, the settings that are in a race.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use firstpass_statistics::quantile;
 use firstpass_trial::observation::{Observation, Process};
 
-/// A core is slowed where the reference work takes so many times what it takes otherwise. Two
+/// A core is slowed where the reference work takes this many times what it takes otherwise. Two
 /// hardware threads that share a core slow it by 1.4 and more; its own variation is below 1.1.
 pub const SLOWED: f64 = 1.2;
 

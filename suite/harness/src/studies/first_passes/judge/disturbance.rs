@@ -36,12 +36,12 @@ pub enum Disturbance {
     Stolen(f64),
     /// The share of one CPU that other processes used while all CPUs were asked for, or nearly.
     Shared(f64),
-    /// How many programs wanted to run, on a machine of so many cores, in the minute before; the processes were
+    /// How many programs wanted to run, on a machine of this many cores, in the minute before; the processes were
     /// too short for counters.
     Loaded { average: f64, cores: usize },
     /// CPU time over wall time of a pass with one thread.
     Waited(f64),
-    /// Passes after the second read from the disk so many times.
+    /// Passes after the second read from the disk this many times.
     DiskReads(u64),
 }
 
@@ -164,7 +164,7 @@ impl Summary {
     }
 }
 
-/// Summarises the latency processes of a run on a machine of so many cores.
+/// Summarises the latency processes of a run on a machine of this many cores.
 pub fn summarise<'a>(
     observations: impl IntoIterator<Item = &'a Observation>,
     cores: usize,

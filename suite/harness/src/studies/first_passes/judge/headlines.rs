@@ -24,7 +24,7 @@ const TUNED: [Figure; 2] = [Figure::ColdStart, Figure::FirstPass];
 /// A question about one model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// Which engine is fastest in a figure, with so many threads.
+    /// Which engine is fastest in a figure, with this many threads.
     Fastest {
         model: String,
         threads: usize,

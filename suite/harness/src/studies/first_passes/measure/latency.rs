@@ -37,16 +37,16 @@ use crate::{
     },
 };
 
-/// Every cell gets so many processes before rounds go where a question is open.
+/// Every cell gets this many processes before rounds go where a question is open.
 const FIRST_PROCESSES: usize = 2;
 
-/// So many passes of a process with cold files: what is cold is over after the first.
+/// How many passes a process with cold files does: what is cold is over after the first.
 const COLD_PASSES: usize = 3;
 
-/// A slow cell may use so many times its even share of the time while others wait for theirs.
+/// A slow cell may use this many times its even share of the time while others wait for theirs.
 const GREATEST_SHARE: u32 = 3;
 
-/// From so many rounds on, only every such round is judged: there are many when processes are short.
+/// From this many rounds on, only every such round is judged: there are many when processes are short.
 const JUDGED_EVERY: usize = 10;
 
 /// What is known of a cell while it is measured.

@@ -17,7 +17,7 @@ use crate::{
     studies::first_passes::{judge::latency::Latency, plots::Engine},
 };
 
-/// At most so many processes of a strip have dots.
+/// At most this many processes of a strip have dots.
 const DOTS: usize = 60;
 
 /// For what is written left of a strip.

@@ -18,13 +18,13 @@ use crate::{
     studies::first_passes::{judge::latency::Latency, plots::Engine},
 };
 
-/// At most so many processes have a line of their own.
+/// At most this many processes have a line of their own.
 const LINES: usize = 15;
 
-/// So many passes have a dot: those that a reader asks for.
+/// How many passes have a dot: those that a reader asks for.
 const DOTS: usize = 5;
 
-/// So many passes say their time where the mouse is.
+/// How many passes say their time where the mouse is.
 const HINTS: usize = 20;
 
 /// How dark the line is where the level changes.

@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// So many phases a process with cold files goes through: it is over before its warm-up is.
+/// How many phases a process with cold files goes through: it is over before its warm-up is.
 const COLD_PHASES: usize = 6;
 
-/// Bars are shown again, magnified, where the longest is so many times the shortest.
+/// Bars are shown again, magnified, where the longest is this many times the shortest.
 const MAGNIFY: f64 = 20.0;
 
 /// Then those that are shorter than the longest by this factor.

@@ -6,10 +6,10 @@ use firstpass_probe::{Description, Knob, Knobs, WARM_UP, warm_up_passes};
 
 use crate::studies::{first_passes::judge::latency::Figure, tune::judge::Ablation};
 
-/// So many knobs are measured by themselves again.
+/// How many knobs are measured by themselves again.
 const BEST_SINGLES: usize = 3;
 
-/// So many knobs are combined all at once: each more costs two settings to measure.
+/// How many knobs are combined all at once: each more costs two settings to measure.
 const MOST_COMBINED: usize = 5;
 
 /// The warm-up passes that are tried with the best settings.

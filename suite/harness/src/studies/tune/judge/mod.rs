@@ -29,13 +29,13 @@ use crate::{
     },
 };
 
-/// A first pass of at most so many times the steady time is no symptom any more.
+/// A first pass of at most this many times the steady time is no symptom any more.
 pub const FIRST_GOAL: f64 = 1.2;
 
 /// The same for the second.
 pub const SECOND_GOAL: f64 = 1.05;
 
-/// A cold start of at most so many times that of the default is worth a setting.
+/// A cold start of at most this many times that of the default is worth a setting.
 pub const COLD_START_GOAL: f64 = 0.75;
 
 /// A setting may cost so much of the steady time: more is a trade, which is never recommended.
@@ -111,9 +111,9 @@ pub enum BreakEven {
     /// It is ahead from the first answer on and stays so.
     AlwaysAhead,
     NeverAhead,
-    /// Ahead until so many passes, with a 95 % interval.
+    /// Ahead until this many passes, with a 95 % interval.
     AheadUntil(f64, (f64, f64)),
-    /// Ahead from so many passes on, with a 95 % interval.
+    /// Ahead from this many passes on, with a 95 % interval.
     AheadFrom(f64, (f64, f64)),
     /// No difference that could be told.
     Untold,

@@ -161,7 +161,7 @@ fn process_ms(latency: &Latency) -> Option<f64> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goal {
     pub name: &'static str,
-    /// At most so many times what it is compared with.
+    /// At most this many times what it is compared with.
     pub limit: f64,
     pub ratio: f64,
     /// The 95 % interval of the ratio.
