@@ -33,7 +33,7 @@ pub struct StandardTest {
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Passed,
-    /// This many of this many values are further from the expected ones than the standard allows.
+    /// Some values are further from the expected ones than the standard allows.
     Differs {
         values: usize,
         of: usize,
