@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use firstpass_harness::{
-    commands::{cargo, doctor, record, trust},
+    commands::{cargo, doctor, engines, record, trust},
     compare::{compare_command as compare, gate_command as gate},
     interruption, memory, output,
     page::{help::examples, terminal::text as shown},
@@ -78,6 +78,9 @@ enum Command {
     /// Fetches the native libraries that are not there yet, and does nothing else
     #[command(after_help = examples(&[["firstpass setup", "Engines that are there are left as they are"]]))]
     Setup,
+    /// Which engines are here? Installs others, and tests programs that are to be engines
+    #[command(after_help = examples(&[["firstpass engines", "Those that commands use here"], ["firstpass engines add tract", "Installs an engine for every folder of yours"], ["firstpass engines test ./my-engine", "Does a program speak the protocol of probes?"]]))]
+    Engines(engines::Arguments),
     /// Which engines are there, and which command mends what is missing? Builds nothing
     #[command(after_help = examples(&[["firstpass doctor", "A row for each engine, with what to do"], ["firstpass doctor --verify", "Compares the checksums of the libraries as well"]]))]
     Doctor(doctor::Arguments),
@@ -142,7 +145,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     interruption::watch()?;
     memory::limit();
     let _scratch = scratch::begin()?;
-    let workspace = Workspace::find()?;
+    let workspace = Workspace::here()?;
     if let Some((_, arguments)) = matches.subcommand() {
         named::describe_named(&workspace, arguments)?;
     }
@@ -164,7 +167,10 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Command::Gate(arguments) => gate::run(&workspace, &arguments),
         Command::Test(arguments) => cargo::test(&workspace, &arguments),
         Command::Bench(arguments) => cargo::bench(&workspace, &arguments),
-        Command::Setup => setup::run(&workspace).map(|()| ExitCode::SUCCESS),
+        Command::Setup => {
+            setup::run(&workspace, &workspace.backends()?).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Engines(arguments) => engines::run(&workspace, &arguments),
         Command::Doctor(arguments) => doctor::run(&workspace, &arguments),
     }
 }

@@ -44,7 +44,8 @@ impl Pip {
         }
     }
 
-    fn command(&self, wheel: &Wheel, requirements: &Path, folder: &Path) -> Command {
+    /// `pip download` into a folder, of wheels only and without what they depend on.
+    pub(crate) fn download(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.python);
         command
             .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:"])
@@ -53,14 +54,20 @@ impl Pip {
                 "--no-input",
                 "--progress-bar=off",
             ])
-            .arg("--require-hashes")
-            .arg("--requirement")
-            .arg(requirements)
             .arg("--dest")
             .arg(folder)
             // pip downloads into a temporary folder first: there it is seen growing, lies on the
             // disk that it is meant for, and is found after an interruption.
             .env("TMPDIR", folder);
+        command
+    }
+
+    fn command(&self, wheel: &Wheel, requirements: &Path, folder: &Path) -> Command {
+        let mut command = self.download(folder);
+        command
+            .arg("--require-hashes")
+            .arg("--requirement")
+            .arg(requirements);
         for platform in wheel.name.platforms() {
             command.args(["--platform", platform]);
         }

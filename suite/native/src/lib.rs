@@ -25,6 +25,7 @@
 //! | path | what |
 //! |---|---|
 //! | `<directory>/` | an installed library, with `installed.json`: the size and hash of each file |
+//! | `<directory>@<version>/` | another version than the pinned one, with its pin in `<directory>@<version>.json` |
 //! | `downloads/` | wheels fetched and verified, kept until their library is installed |
 //! | `partial/` | work in progress; what an interruption leaves here, the next set-up removes |
 //! | `.lock` | held by the set-up at work |
@@ -40,6 +41,7 @@ mod progress;
 mod stamp;
 mod status;
 mod unpack;
+mod version;
 
 pub use digest::sha256_of_file;
 pub use fetch::{Fetch, Pip};

@@ -15,12 +15,12 @@ use crate::{digest, host::Host};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct NativeLibrary {
-    name: String,
-    version: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
     /// Where it is installed, under the native root.
-    directory: RelativePath,
+    pub(crate) directory: RelativePath,
     #[serde(default)]
-    cargo_features: Vec<String>,
+    pub(crate) cargo_features: Vec<String>,
     #[serde(default)]
     pub(crate) provided_by_user: Vec<UserVariable>,
     #[serde(rename = "platform")]

@@ -36,7 +36,8 @@ pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span,
 pub use model::{Format, Model, OutputSpec, TensorSpec};
 pub use names::{file_name, is_invisible};
 pub use private_folder::{
-    cache_folder, check_own, check_private, config_folder, prepared_folder, private_folder,
+    cache_folder, check_own, check_private, config_folder, data_folder, prepared_folder,
+    private_folder,
 };
 pub use process::{ALLOCATOR, apply as apply_to_process};
 pub use profile::{

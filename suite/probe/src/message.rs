@@ -166,8 +166,10 @@ pub enum Message {
     Activations { quantizations: Vec<Quantization> },
     /// All went well. Nothing follows.
     Done {
-        peak_memory_kib: u64,
+        #[serde(default)]
+        peak_memory_kib: Option<u64>,
         /// What the work of [`Span::reference_ns`] took after the last pass.
+        #[serde(default)]
         reference_ns: u64,
     },
     /// A step failed. Nothing follows.
@@ -204,19 +206,27 @@ pub struct Pass {
     pub span: Span,
 }
 
-/// A timed piece of work, with what the kernel counted for the whole process meanwhile.
+/// A timed piece of work, with what the kernel counted for the whole process meanwhile. A probe that does not
+/// count something leaves it out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// On the monotonic clock.
     pub start_ns: u64,
     pub wall_ns: u64,
-    /// Of all threads.
+    /// Of all threads; 0 where it was not counted.
+    #[serde(default)]
     pub cpu_ns: u64,
+    #[serde(default)]
     pub minor_faults: u64,
+    #[serde(default)]
     pub major_faults: u64,
+    #[serde(default)]
     pub voluntary_switches: u64,
+    #[serde(default)]
     pub involuntary_switches: u64,
-    /// What a fixed piece of work took just before: the speed of the core at that time.
+    /// What a fixed piece of work took just before: the speed of the core at that time. 0 where it was not
+    /// measured.
+    #[serde(default)]
     pub reference_ns: u64,
 }
 

@@ -36,6 +36,15 @@ pub fn config_folder() -> Result<PathBuf> {
     Ok(own()?.config_dir().to_owned())
 }
 
+/// The user's folder for data: on Linux `$XDG_DATA_HOME/firstpass`, by default `~/.local/share/firstpass`. It
+/// need not be there.
+///
+/// # Errors
+/// Fails where the user has no home.
+pub fn data_folder() -> Result<PathBuf> {
+    Ok(own()?.data_local_dir().to_owned())
+}
+
 fn own() -> Result<ProjectDirs> {
     ProjectDirs::from("", "", "firstpass").ok_or_else(|| {
         Error::unsupported("this user has no home folder to keep files in; set HOME to one")

@@ -159,7 +159,7 @@ pub fn run<B: Backend>() -> ExitCode {
         .and_then(|()| answer::<B>(&mut channel));
     let last = match answered {
         Ok(()) => peak_memory_kib().map(|peak_memory_kib| Message::Done {
-            peak_memory_kib,
+            peak_memory_kib: Some(peak_memory_kib),
             reference_ns: reference_ns(),
         }),
         Err(error) => Ok(Message::Failed(error)),

@@ -33,6 +33,22 @@ pub struct Known {
     pub standard_test: Vec<DeclaredTests>,
 }
 
+impl Known {
+    /// What holds of another version of the engine as well, which is named `NAME@VERSION`. Divergences are declared
+    /// of the pinned version only.
+    #[must_use]
+    pub fn of_version(self, name: &str) -> Self {
+        let version = name.split_once('@').map_or(name, |(_, version)| version);
+        Self {
+            called: self.called.map(|called| format!("{called} {version}")),
+            of_this_project: self.of_this_project,
+            exact_sums: self.exact_sums,
+            without_optimizations: self.without_optimizations,
+            ..Self::default()
+        }
+    }
+}
+
 /// How sums of products are made exact, for an engine with kernels that add in 16 bits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -11,6 +11,8 @@ pub mod classification;
 pub mod detection;
 pub mod difference;
 pub mod direct_program;
+pub mod engine;
+pub mod engine_spec;
 pub mod expectation;
 pub mod input_role;
 pub mod input_size;

@@ -28,9 +28,17 @@ struct Entry {
 }
 
 impl Manifest {
+    /// Where there are no fixtures at all, as beside installed engines, nothing is listed.
+    ///
     /// # Errors
     /// Fails where `manifest.toml` cannot be read.
     pub fn read(fixtures: &Path) -> Result<Self> {
+        if !fixtures.exists() {
+            return Ok(Self {
+                root: fixtures.into(),
+                files: HashMap::new(),
+            });
+        }
         #[derive(Deserialize)]
         struct Document {
             file: Vec<Entry>,

@@ -145,13 +145,25 @@ struct Answers {
 }
 
 impl Probe {
-    /// Builds the probe by itself: cargo unifies features over the packages of one build, and a
+    /// The probe where there is one already; else builds it, by itself: cargo unifies features over the packages of one build, and a
     /// measured binary must not depend on its neighbours. Its tests link the same engine, because the
     /// crate `firstpass-features` gives both the same features.
     ///
     /// # Errors
     /// Fails where cargo does; its messages go to standard error.
     pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
+        if let Some(binary) = backend.binary() {
+            ensure!(
+                binary.is_file(),
+                "the probe of {} is not there, at {}",
+                backend.name,
+                binary.display()
+            );
+            return Ok(Self {
+                environment: environment(workspace, backend),
+                ..Self::at(&binary)
+            });
+        }
         let package = backend.package.as_str();
         let built = build(workspace, backend, &["--bins"], "bin", package)?;
         let (binary, folder) = match hold(&built) {
@@ -185,6 +197,17 @@ impl Probe {
     /// The outcome, in words, where it is anything but an answer.
     pub fn describe(&self) -> Result<Description, Outcome> {
         let (process, answers) = self.ask(&Request::Describe);
+        answer(process, answers.description)
+    }
+
+    /// The same by a request in this file.
+    ///
+    /// # Errors
+    /// As [`Probe::describe`].
+    pub fn describe_by(&self, request: &Path) -> Result<Description, Outcome> {
+        let mut argument = OsString::from(IN_FILE);
+        argument.push(request);
+        let (process, answers) = self.run(&[argument], &Knobs::default());
         answer(process, answers.description)
     }
 
@@ -329,6 +352,9 @@ impl Probe {
 /// thousands of outputs takes.
 const LONGEST_ARGUMENT: usize = 64 << 10;
 
+/// What precedes the path of a file with a request.
+const IN_FILE: &str = "@";
+
 /// A request as the only argument of a probe.
 struct Argument {
     text: OsString,
@@ -348,7 +374,7 @@ impl Argument {
         let mut file = NamedTempFile::new()?;
         file.write_all(json.as_bytes())
             .with_context(|| format!("cannot write a request to {}", file.path().display()))?;
-        let mut text = OsString::from("@");
+        let mut text = OsString::from(IN_FILE);
         text.push(file.path());
         Ok(Self {
             text,
@@ -418,7 +444,7 @@ fn parse(
                 peak_memory_kib,
                 reference_ns,
             } => {
-                process.peak_memory_kib = Some(peak_memory_kib);
+                process.peak_memory_kib = peak_memory_kib;
                 process.last_reference_ns = Some(reference_ns);
                 return Ok(Some(Outcome::Completed));
             }
@@ -522,6 +548,9 @@ pub fn features(workspace: &Workspace, backend: &Backend) -> Vec<String> {
 
 /// The variables that lead to the backend's native library.
 pub fn environment(workspace: &Workspace, backend: &Backend) -> Vec<(String, PathBuf)> {
+    if !backend.library.is_empty() {
+        return backend.library.clone();
+    }
     let native = backend.native.as_ref();
     native
         .map(|n| n.environment(&workspace.native()))

@@ -1,73 +1,134 @@
-//! Where things are: the folders of the workspace and the backends found in it.
+//! Where things are: the checkout that one stands in, or what `firstpass engines add` has installed.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use firstpass_native::NativeLibrary;
-use serde::Deserialize;
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::known::Known;
+pub use crate::engine::Backend;
+use crate::engine::Origin;
 
-/// The checkout that this command belongs to.
+/// Names the folder of installed engines, in place of the usual one.
+pub const HOME: &str = "FIRSTPASS_HOME";
+
+/// A checkout of Firstpass; or the folder of installed engines, which is laid out like one and holds no sources.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
+    kind: Kind,
 }
 
-/// One folder of `backends/`.
-#[derive(Debug, Clone)]
-pub struct Backend {
-    /// The folder's name.
-    pub name: String,
-    pub dir: PathBuf,
-    /// The cargo package, whose probe has the same name.
-    pub package: String,
-    /// The native library that it needs, if any.
-    pub native: Option<NativeLibrary>,
-    /// Whether it is one to choose for its speed. A referee is not: it says who is right, and takes
-    /// its time (`[package.metadata.firstpass] referee = true`).
-    pub is_referee: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Checkout,
+    Installed,
 }
 
 impl Workspace {
-    /// Finds the workspace from the folder of the crate that runs, as cargo gives it at run time, so that
-    /// a checkout may be moved; else, in a crate outside of it, from where this crate was compiled.
+    /// For the command: the checkout that one stands in, or whose cargo runs this; elsewhere what is installed,
+    /// even where that is nothing yet.
     ///
     /// # Errors
-    /// Fails where the folders `backends` and `fixtures` are not found.
-    pub fn find() -> Result<Self> {
-        let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-        Self::above(running.as_deref(), Path::new(env!("CARGO_MANIFEST_DIR")))
+    /// Fails where there is no checkout and the user has no home.
+    pub fn here() -> Result<Self> {
+        match around(&standing()) {
+            Some(checkout) => Ok(checkout),
+            None => Self::installed(),
+        }
     }
 
-    /// The checkout above one of these folders.
-    fn above(running: Option<&Path>, compiled: &Path) -> Result<Self> {
-        for folder in running.into_iter().chain([compiled]) {
-            for root in folder.ancestors() {
-                if root.join("backends").is_dir() && root.join("fixtures").is_dir() {
-                    return Ok(Self { root: root.into() });
-                }
-            }
+    /// For a crate that uses Firstpass as a library: as [`Workspace::here`]; where no engine is installed, the
+    /// checkout that this crate was compiled from, unless that is one of cargo's own copies.
+    ///
+    /// # Errors
+    /// Fails where no engine is found, and says how one is installed.
+    pub fn find() -> Result<Self> {
+        Self::found(
+            &standing(),
+            Self::installed(),
+            Path::new(env!("CARGO_MANIFEST_DIR")),
+        )
+    }
+
+    fn found(standing: &[PathBuf], installed: Result<Self>, compiled: &Path) -> Result<Self> {
+        if let Some(checkout) = around(standing) {
+            return Ok(checkout);
+        }
+        if let Ok(installed) = &installed
+            && !installed.backends()?.is_empty()
+        {
+            return Ok(installed.clone());
+        }
+        if !is_of_cargo(compiled)
+            && let Some(checkout) = around(&[compiled.to_owned()])
+        {
+            return Ok(checkout);
         }
         bail!(
-            "the checkout of Firstpass is no longer where this program was built, at {}, and {}: probes are built \
-             from it. Go to a checkout and run `cargo firstpass …` there; models and samples may lie anywhere and are \
-             given by their paths",
-            compiled.display(),
-            match running {
-                Some(folder) => format!("{} is of another project", folder.display()),
-                None => "no project of Cargo runs it".into(),
-            }
+            "no engine is installed{}: install the command with `cargo install` from a checkout or repository of \
+             Firstpass (package firstpass-harness), and engines with `firstpass engines add NAME`",
+            installed.map_or_else(|_| String::new(), |i| format!(" in {}", i.root.display()))
         )
+    }
+
+    /// The folder of installed engines: `$FIRSTPASS_HOME`, by default the folder for data of this user, on Linux
+    /// `~/.local/share/firstpass`. Nothing need lie there.
+    ///
+    /// # Errors
+    /// Fails where the user has no home.
+    pub fn installed() -> Result<Self> {
+        let root = match std::env::var_os(HOME).filter(|home| !home.is_empty()) {
+            Some(home) => std::path::absolute(home).context("FIRSTPASS_HOME is no path")?,
+            None => firstpass_probe::data_folder()?,
+        };
+        Ok(Self {
+            root,
+            kind: Kind::Installed,
+        })
+    }
+
+    /// The checkout that this program was compiled from, where engines are installed from.
+    ///
+    /// # Errors
+    /// Fails where it is gone.
+    pub fn compiled_from() -> Result<Self> {
+        let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+        around(&[compiled.to_owned()]).with_context(|| {
+            format!(
+                "the sources of Firstpass are no longer where this program was built, at {}: name a checkout with \
+                 --from",
+                compiled.display()
+            )
+        })
     }
 
     /// The checkout in this folder, which need not hold anything yet.
     pub fn at(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            root,
+            kind: Kind::Checkout,
+        }
     }
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether engines are built here from their sources.
+    pub fn is_checkout(&self) -> bool {
+        self.kind == Kind::Checkout
+    }
+
+    /// Where this is a checkout, nothing; else why the command cannot do its work.
+    ///
+    /// # Errors
+    /// Fails where one stands in no checkout.
+    pub fn needs_checkout(&self, command: &str) -> Result<()> {
+        ensure!(
+            self.is_checkout(),
+            "`firstpass {command}` works on a checkout of Firstpass, and this folder is in none; for a model of your \
+             own there is `firstpass check MODEL`"
+        );
+        Ok(())
     }
 
     pub fn fixtures(&self) -> PathBuf {
@@ -79,8 +140,20 @@ impl Workspace {
         self.root.join("tuned.toml")
     }
 
+    /// Where reports go: `reports` of a checkout, elsewhere `firstpass` in the present folder.
     pub fn reports(&self) -> PathBuf {
-        self.root.join("reports")
+        match self.kind {
+            Kind::Checkout => self.root.join("reports"),
+            Kind::Installed => "firstpass".into(),
+        }
+    }
+
+    /// Where reports on models of the user's own go, each in a folder of its name.
+    pub fn checks(&self) -> PathBuf {
+        match self.kind {
+            Kind::Checkout => self.reports().join("check"),
+            Kind::Installed => self.reports(),
+        }
     }
 
     /// Where fetched native libraries lie.
@@ -104,13 +177,20 @@ impl Workspace {
     /// Fails on a manifest that cannot be read.
     pub fn backends(&self) -> Result<Vec<Backend>> {
         let folder = self.root.join("backends");
+        if self.kind == Kind::Installed && !folder.is_dir() {
+            return Ok(Vec::new());
+        }
         let entries = std::fs::read_dir(&folder)
             .with_context(|| format!("cannot list {}", folder.display()))?;
         let mut backends = Vec::new();
         for entry in entries {
             let dir = entry?.path();
             if dir.join("Cargo.toml").is_file() {
-                backends.push(Backend::read(&dir)?);
+                let mut backend = Backend::read(&dir)?;
+                if self.kind == Kind::Installed {
+                    backend.origin = Origin::Installed;
+                }
+                backends.push(backend);
             }
         }
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -118,57 +198,33 @@ impl Workspace {
     }
 }
 
-impl Backend {
-    /// # Errors
-    /// Fails where the folder's `Cargo.toml` or `native.toml` cannot be read.
-    pub fn read(dir: &Path) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Manifest {
-            package: Package,
-        }
-        #[derive(Deserialize)]
-        struct Package {
-            name: String,
-            #[serde(default)]
-            metadata: Metadata,
-        }
-        #[derive(Deserialize, Default)]
-        struct Metadata {
-            #[serde(default)]
-            firstpass: Role,
-        }
-        #[derive(Deserialize, Default)]
-        #[serde(deny_unknown_fields)]
-        struct Role {
-            #[serde(default)]
-            referee: bool,
-        }
-        let manifest: Manifest = read_toml(&dir.join("Cargo.toml"))?;
-        let name = dir
-            .file_name()
-            .and_then(|n| n.to_str())
-            .with_context(|| format!("{} has no readable name", dir.display()))?;
-        Ok(Self {
-            name: name.into(),
-            dir: dir.into(),
-            package: manifest.package.name,
-            native: NativeLibrary::read(dir)?,
-            is_referee: manifest.package.metadata.firstpass.referee,
-        })
-    }
+/// Where one stands: the folder of the crate that cargo runs, if it does, and the present folder.
+fn standing() -> Vec<PathBuf> {
+    let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    running.into_iter().chain(std::env::current_dir()).collect()
+}
 
-    /// The divergences declared in the backend's `known.toml`; none where there is no such file.
-    ///
-    /// # Errors
-    /// Fails on a file that cannot be read.
-    pub fn known(&self) -> Result<Known> {
-        let path = self.dir.join("known.toml");
-        if path.is_file() {
-            read_toml(&path)
-        } else {
-            Ok(Known::default())
-        }
-    }
+/// The first checkout around one of these folders.
+fn around(folders: &[PathBuf]) -> Option<Workspace> {
+    let folders = folders.iter().flat_map(|folder| folder.ancestors());
+    let mut folders = folders.filter(|folder| !is_of_cargo(folder));
+    let is_checkout = |root: &&Path| {
+        ["backends", "fixtures", "suite/harness"]
+            .iter()
+            .all(|folder| root.join(folder).is_dir())
+    };
+    let root = folders.find(is_checkout)?;
+    Some(Workspace::at(root.into()))
+}
+
+/// Whether cargo keeps this folder, in which nothing may be built or written.
+fn is_of_cargo(folder: &Path) -> bool {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    let homes = home.into_iter().chain(user);
+    homes
+        .flat_map(|home| ["git", "registry"].map(|kept| home.join(kept)))
+        .any(|kept| folder.starts_with(kept))
 }
 
 /// Reads a TOML file; the error names the file, and the line where it is malformed.
@@ -182,20 +238,87 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_project_of_the_users_own_is_told_where_to_go() -> Result<()> {
-        let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let own = tempfile::tempdir()?;
-        let found = Workspace::above(Some(own.path()), compiled)?;
-        assert!(compiled.starts_with(found.root()));
-        let gone = own.path().join("gone");
-        for running in [None, Some(own.path())] {
-            let error = Workspace::above(running, &gone).expect_err("there is none");
-            assert!(
-                error.to_string().contains("run `cargo firstpass …` there"),
-                "{error}"
-            );
+    fn folder(below: &Path, folders: &[&str]) -> Result<()> {
+        for folder in folders {
+            std::fs::create_dir_all(below.join(folder))?;
         }
         Ok(())
+    }
+
+    fn installed(root: &Path) -> Result<Workspace> {
+        Ok(Workspace {
+            root: root.into(),
+            kind: Kind::Installed,
+        })
+    }
+
+    #[test]
+    fn engines_of_the_checkout_come_before_installed_ones_and_these_before_the_compiled()
+    -> Result<()> {
+        let place = tempfile::tempdir()?;
+        let (checkout, home) = (place.path().join("checkout"), place.path().join("home"));
+        let own = place.path().join("own/src");
+        folder(&checkout, &["backends", "fixtures", "suite/harness/src"])?;
+        folder(&own, &["."])?;
+        let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+
+        let below = checkout.join("suite/harness/src");
+        let found = Workspace::found(&[below], installed(&home), compiled)?;
+        assert_eq!(found.root(), checkout);
+
+        // Nothing is installed.
+        let found = Workspace::found(std::slice::from_ref(&own), installed(&home), compiled)?;
+        assert!(compiled.starts_with(found.root()));
+
+        folder(&home, &["backends/some"])?;
+        let manifest = "[package]\nname = \"firstpass-some\"\n";
+        std::fs::write(home.join("backends/some/Cargo.toml"), manifest)?;
+        let found = Workspace::found(&[own], installed(&home), compiled)?;
+        assert_eq!(found.root(), home);
+        let [engine] = &found.backends()?[..] else {
+            panic!("one engine is installed")
+        };
+        let binary = home.join("backends/some/bin/firstpass-some");
+        assert_eq!(engine.binary(), Some(binary));
+        Ok(())
+    }
+
+    #[test]
+    fn without_any_engine_it_is_said_how_one_is_installed() -> Result<()> {
+        let place = tempfile::tempdir()?;
+        let gone = place.path().join("gone");
+        let error = Workspace::found(&[place.path().into()], installed(&gone), &gone)
+            .expect_err("there is none");
+        assert!(
+            error.to_string().contains("firstpass engines add"),
+            "{error}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn copies_of_cargo_are_no_place_to_build_in() {
+        let Some(home) = std::env::var_os("CARGO_HOME").or_else(|| std::env::var_os("HOME")) else {
+            return;
+        };
+        let home = match std::env::var_os("CARGO_HOME") {
+            Some(home) => PathBuf::from(home),
+            None => PathBuf::from(home).join(".cargo"),
+        };
+        assert!(is_of_cargo(
+            &home.join("git/checkouts/firstpass/1234/suite/trial")
+        ));
+        assert!(!is_of_cargo(&home.join("bin")));
+        assert!(!is_of_cargo(Path::new(env!("CARGO_MANIFEST_DIR"))));
+    }
+
+    #[test]
+    fn what_needs_a_checkout_says_so() -> Result<()> {
+        let place = tempfile::tempdir()?;
+        let error = installed(place.path())?
+            .needs_checkout("bench")
+            .expect_err("no checkout");
+        assert!(error.to_string().contains("`firstpass bench`"), "{error}");
+        Workspace::at(place.path().into()).needs_checkout("bench")
     }
 }

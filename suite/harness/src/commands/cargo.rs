@@ -46,6 +46,7 @@ struct Job {
 
 /// Runs all tests: those of the suite itself, then the suite on each backend, then the ONNX standard's.
 pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    workspace.needs_checkout("test")?;
     let packages = suite_packages(workspace)?.into_iter();
     let mut jobs = vec![Job {
         name: "suite".into(),
@@ -81,7 +82,8 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 
 /// Runs the criterion benchmarks of all engines, in one program that builds and runs their probes.
 pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode> {
-    set_up(workspace);
+    workspace.needs_checkout("bench")?;
+    setup::attempt(workspace, &workspace.backends()?);
     let bench = |options: &[&str]| {
         let mut command = Command::new(cargo());
         command
@@ -122,17 +124,10 @@ fn suite_packages(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What cannot be set up is said; where an engine is missing it is said again.
-fn set_up(workspace: &Workspace) {
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
-}
-
 /// The backends, each by itself: cargo unifies features over the packages of one build.
 fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Vec<Job> {
     // What cannot be set up fails in its own tests; the others run all the same.
-    set_up(workspace);
+    setup::attempt(workspace, &backends);
     let jobs = backends.into_iter().map(|backend| {
         let mut selection = vec!["--package".to_owned(), backend.package.clone()];
         // Neither examples nor documentation: clippy compiles the former, and each links the engine.

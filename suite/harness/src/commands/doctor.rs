@@ -14,6 +14,7 @@ use clap::Args;
 use firstpass_native::Status;
 use firstpass_probe::{Description, confinement};
 use firstpass_trial::{
+    engine::Origin,
     observation::Outcome,
     process::{Probe, environment},
     workload::relative,
@@ -40,7 +41,7 @@ pub struct Arguments {
 }
 
 /// What a backend's probe said.
-enum Health {
+pub(super) enum Health {
     Runs(Description),
     IsIll(Outcome),
     NotBuilt,
@@ -52,18 +53,14 @@ enum Health {
 /// Fails where the backends cannot be listed.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let backends = workspace.backends()?;
-    let folder = probes()?;
-    let healths: Vec<Health> = thread::scope(|scope| {
-        let asked = backends.iter().map(|backend| {
-            let folder = &folder;
-            scope.spawn(move || ask(workspace, backend, folder))
-        });
-        // All are asked at once.
-        let asked: Vec<_> = asked.collect();
-        let healths = asked.into_iter().map(|one| one.join());
-        healths.collect::<Result<_, _>>()
-    })
-    .map_err(|_| anyhow::anyhow!("a probe could not be asked"))?;
+    if backends.is_empty() {
+        println!(
+            "no engine is installed in {}: `firstpass engines add NAME` installs one",
+            workspace.root().display()
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    let healths = ask_all(workspace, &backends)?;
     let mut table = Table::new(["engine", "state", "version", "where"]);
     let mut is_well = true;
     let mut advice: BTreeMap<Remedy, Vec<String>> = BTreeMap::new();
@@ -82,6 +79,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         running += usize::from(matches!(health, Health::Runs(_)));
         for (why, remedy) in what_to_do(&health, library.as_ref(), arguments.verify) {
             let why = format!("{}: {why}", backend.name);
+            let remedy = remedy.of(backend);
             advice.entry(remedy).or_default().push(why);
         }
         table.row(row(workspace, backend, &health, library.as_ref()));
@@ -100,6 +98,24 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
+/// Asks every probe that is built what it is, all at once.
+///
+/// # Errors
+/// Fails where this program has no place.
+pub(super) fn ask_all(workspace: &Workspace, backends: &[Backend]) -> Result<Vec<Health>> {
+    let folder = probes()?;
+    thread::scope(|scope| {
+        let asked = backends.iter().map(|backend| {
+            let folder = &folder;
+            scope.spawn(move || ask(workspace, backend, folder))
+        });
+        let asked: Vec<_> = asked.collect();
+        let healths = asked.into_iter().map(|one| one.join());
+        healths.collect::<Result<_, _>>()
+    })
+    .map_err(|_| anyhow::anyhow!("a probe could not be asked"))
+}
+
 /// Where cargo puts probes: this program lies beside them, or in the folder of another profile.
 fn probes() -> Result<PathBuf> {
     let program = std::env::current_exe().context("cannot tell where this program is")?;
@@ -108,7 +124,8 @@ fn probes() -> Result<PathBuf> {
 }
 
 fn ask(workspace: &Workspace, backend: &Backend, folder: &Path) -> Health {
-    let binary = folder.join(&backend.package);
+    let built = || folder.join(&backend.package);
+    let binary = backend.binary().unwrap_or_else(built);
     if !binary.is_file() {
         return Health::NotBuilt;
     }
@@ -130,6 +147,8 @@ enum Remedy {
     Unset(String),
     Setup,
     Build,
+    /// Installs the engine of this name anew.
+    Add(String),
     Verify,
     /// No library is known for this platform.
     Nothing,
@@ -140,9 +159,22 @@ impl fmt::Display for Remedy {
         match self {
             Self::Unset(variable) => write!(f, "unset {variable}"),
             Self::Setup => f.write_str("cargo firstpass setup"),
+            Self::Add(name) => write!(f, "firstpass engines add {name}"),
             Self::Build => f.write_str("cargo firstpass report --quick"),
             Self::Verify => f.write_str("cargo firstpass doctor --verify"),
             Self::Nothing => f.write_str("no command helps here"),
+        }
+    }
+}
+
+impl Remedy {
+    /// What mends an engine of the checkout, or the installed one.
+    fn of(self, backend: &Backend) -> Self {
+        match self {
+            Self::Setup | Self::Build if backend.origin == Origin::Installed => {
+                Self::Add(backend.name.clone())
+            }
+            remedy => remedy,
         }
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod cargo;
 pub mod doctor;
+pub mod engines;
 pub mod record;
 pub mod trust;

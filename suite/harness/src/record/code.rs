@@ -139,6 +139,9 @@ pub fn folder_sha256(workspace: &Workspace, folder: &Path, fixtures: &str) -> Re
 }
 
 fn measured_parts(workspace: &Workspace) -> Result<BTreeMap<String, String>> {
+    if !workspace.is_checkout() {
+        return installed_parts(workspace);
+    }
     let packages = Packages::read(workspace.root())?;
     let engines = workspace.engines()?.into_iter().map(|engine| engine.dir);
     let linked = packages.linked(engines.collect())?;
@@ -149,6 +152,16 @@ fn measured_parts(workspace: &Workspace) -> Result<BTreeMap<String, String>> {
     }
     parts.extend(fixture_parts(workspace, &MEASURED_FIXTURES)?);
     Ok(parts)
+}
+
+/// Installed engines have no sources: their probes stand for these.
+fn installed_parts(workspace: &Workspace) -> Result<BTreeMap<String, String>> {
+    let engines = workspace.engines()?.into_iter();
+    let binaries = engines.filter_map(|engine| Some((engine.binary()?, engine.name)));
+    binaries
+        .filter(|(binary, _)| binary.is_file())
+        .map(|(binary, name)| Ok((format!("installed {name}"), hash_of_file(&binary)?)))
+        .collect()
 }
 
 /// What one of our own packages is built from, without the packages that it uses.

@@ -55,6 +55,10 @@ pub struct Run {
     pub samples: Vec<PathBuf>,
     /// SHA-256 of each model file, by its path.
     pub files: BTreeMap<PathBuf, String>,
+    /// Where engines come from that are not those of the checkout, by name: other versions, libraries and
+    /// programs of the user's own, with their SHA-256.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engines: BTreeMap<String, String>,
     /// `None` until the run has come to its end.
     pub duration_s: Option<f64>,
 }
@@ -421,6 +425,7 @@ pub(crate) mod tests {
             models: Vec::new(),
             samples: Vec::new(),
             files: BTreeMap::new(),
+            engines: BTreeMap::new(),
             duration_s: None,
         }
     }

@@ -221,6 +221,7 @@ mod tests {
         let workspace = Workspace::find()?;
         let run = crate::record::Run {
             code,
+            engines: BTreeMap::new(),
             duration_s: Some(1.0),
             ..run()
         };

@@ -13,6 +13,7 @@ use firstpass_native::Lock;
 use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
     affinity::Affinity,
+    engine_spec::chosen_backends,
     machine::all_threads,
     own_model,
     process::Probe,
@@ -118,11 +119,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     measure::check_threads(&arguments.threads)?;
-    // Without a library its engine is a row that says so; the others are measured.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
-    let backends = measure::chosen_backends(workspace, &arguments.backends)?;
+    let backends = chosen_backends(workspace, &arguments.backends)?;
+    setup::attempt(workspace, &backends);
     let (folder, workload, _lock) = workload(workspace, arguments)?;
     // Builds are no part of the time. One that fails is a row that says so.
     let _probes: Vec<_> = backends
@@ -274,7 +272,7 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
     };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => own_model::folder(&workspace.reports().join("check"), &model.name, &source),
+        None => own_model::folder(&workspace.checks(), &model.name, &source),
     };
     let folder = std::path::absolute(&folder)?;
     let lock = Lock::try_take(&folder.join(".check.lock"))?.map_err(|holder| {

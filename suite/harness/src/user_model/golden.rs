@@ -13,8 +13,8 @@ use clap::Args;
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, read_tensors, write_tensors_with};
 use firstpass_trial::{
-    affinity::Affinity, known::Known, model::ModelDescription, sample::Sample, setup,
-    tensor_files::is_tensors, workspace::Workspace,
+    affinity::Affinity, engine_spec::chosen_backends, known::Known, model::ModelDescription,
+    sample::Sample, setup, tensor_files::is_tensors, workspace::Workspace,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::{
     record::{Record, RunSettings, Target},
     studies::first_passes::{
         analysis::{Analysis, Row},
-        arguments as measure, measure as campaign,
+        measure as campaign,
     },
     user_model::{Inputs, arguments as named, lay_out},
 };
@@ -87,11 +87,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             file.display()
         );
     }
-    // Without a library its engine gives no outputs; another one may.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
-    let backends = measure::chosen_backends(workspace, &arguments.backends)?;
+    let backends = chosen_backends(workspace, &arguments.backends)?;
+    setup::attempt(workspace, &backends);
     let description =
         model.describe(workspace, &arguments.samples, !arguments.images.is_empty())?;
     let inputs = Inputs {

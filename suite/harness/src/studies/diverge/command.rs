@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_probe::Knobs;
 use firstpass_trial::{
+    engine_spec::chosen_backends,
     model::{ModelDescription, Precision},
     setup,
     shape::NamedShape,
@@ -18,7 +19,7 @@ use crate::{
     record::sidecar::Sidecar,
     studies::{
         diverge::{self, DivergeSettings, SATURATION, SIDECAR, report::divergence_on_terminal},
-        first_passes::arguments::{chosen_backends, on_one_sample, record_of, say_what_next},
+        first_passes::arguments::{on_one_sample, record_of, say_what_next},
     },
 };
 
@@ -113,10 +114,7 @@ fn compare(
         Some(record) => record.clone(),
         None => record_of(workspace, &workload)?,
     };
-    // Without a library its engine is a line that says so; the others are compared.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &engines);
     let folder = diverge::measure(workspace, &engines, &workload, settings, beside, &record)?;
     let compared =
         diverge::read(beside, &record)?.context("the comparison was removed meanwhile")?;

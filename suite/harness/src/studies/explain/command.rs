@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
+    engine_spec::chosen_backends,
     model::{ModelDescription, Precision},
     setup,
     shape::NamedShape,
@@ -16,9 +17,7 @@ use crate::page::terminal::text as shown;
 use crate::studies::{
     explain::{self, ExplainSettings, judge::FEWEST_PASSES, report::explanations_on_terminal},
     first_passes::{
-        arguments::{
-            Time, check_threads, chosen_backends, on_one_sample, record_of, say_what_next,
-        },
+        arguments::{Time, check_threads, on_one_sample, record_of, say_what_next},
         chosen,
     },
 };
@@ -96,10 +95,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         Some(record) => record.clone(),
         None => record_of(workspace, &workload)?,
     };
-    // Without a library its engine is a line that says so; the others are profiled.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &backends);
     let tuned = chosen::checked(workspace, &backends)?;
     let folder = explain::measure(workspace, &backends, &workload, settings, &tuned, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use firstpass_probe::Format;
 use firstpass_trial::{
     agreement::{compare, pairs},
+    engine::base,
     expectation::{ExpectationVerdict, apart},
     known::Known,
     model::ModelDescription,
@@ -72,10 +73,17 @@ impl Analysis {
         let backends = workspace.backends()?;
         let referees = backends.iter().filter(|b| b.is_referee);
         let referees: Vec<String> = referees.map(|b| b.name.clone()).collect();
-        let known: BTreeMap<String, Known> = backends
+        let mut known: BTreeMap<String, Known> = backends
             .into_iter()
             .map(|b| Ok((b.name.clone(), b.known()?)))
             .collect::<Result<_>>()?;
+        for name in record.backends.keys() {
+            if let Some(of_base) = known.get(base(name))
+                && base(name) != name
+            {
+                known.insert(name.clone(), of_base.clone().of_version(name));
+            }
+        }
         let latencies = latency::summarise(record.observations());
         // What is declared is declared over all photographs of the fixtures, not over some of them.
         let is_complete = workload.samples.len() >= Sample::fixtures(&workspace.fixtures())?.len();

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
     affinity::Affinity,
+    engine_spec::chosen_backends,
     machine::all_threads,
     model::ModelDescription,
     sample::Sample,
@@ -238,26 +239,6 @@ pub fn check_threads(threads: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// The backends of these names, or all.
-pub fn chosen_backends(workspace: &Workspace, names: &[String]) -> Result<Vec<Backend>> {
-    let all = workspace.backends()?;
-    for name in names {
-        let known: Vec<&str> = all.iter().map(|b| b.name.as_str()).collect();
-        ensure!(
-            known.contains(&name.as_str()),
-            "no engine {name:?}; there are: {}",
-            known.join(", ")
-        );
-    }
-    Ok(all
-        .into_iter()
-        .filter(|b| match names {
-            [] => !b.is_referee,
-            names => names.contains(&b.name),
-        })
-        .collect())
-}
-
 /// The record that the report of the workspace was made from; another is named with `option`.
 pub fn reported(workspace: &Workspace, option: &str) -> Result<PathBuf> {
     let folder = workspace.reports();
@@ -293,10 +274,7 @@ pub fn run_asking(
     asks: campaign::Asks,
 ) -> Result<PathBuf> {
     writable(record.parent().unwrap_or(record))?;
-    // Without a library its engine is a row that says so; the others are measured.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, backends);
     campaign::run_asking(workspace, backends, workload, settings, record, asks)
 }
 

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
+    engine_spec::chosen_backends,
     machine::Machine,
     setup,
     small_graphs::{ENOUGH, Findings, fixed::FOLDER},
@@ -13,7 +14,7 @@ use firstpass_trial::{
 
 use crate::page::terminal::text as shown;
 use crate::studies::{
-    first_passes::arguments::{chosen_backends, reported},
+    first_passes::arguments::reported,
     operators::{
         self, Operators,
         report::{operators_on_terminal, standard_on_terminal},
@@ -58,10 +59,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         Some(record) => record.clone(),
         None => reported(workspace, "--record")?,
     };
-    // Without a library its engine is a column that says so; the others are tried.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &engines);
     let folder = operators::measure(workspace, &engines, arguments.cases, &record)?;
     let tried = operators::read(&record)?.context("the result was removed meanwhile")?;
     println!("{}", shown(&operators_on_terminal(&tried)));

@@ -4,10 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
+use firstpass_trial::{
+    engine_spec::chosen_backends,
+    {setup, workload::Workload, workspace::Workspace},
+};
 
 use crate::studies::{
-    first_passes::arguments::{Time, check_threads, chosen_backends, reported},
+    first_passes::arguments::{Time, check_threads, reported},
     overhead::{self, OverheadSettings},
 };
 
@@ -70,10 +73,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         Some(record) => record.clone(),
         None => reported(workspace, "--record")?,
     };
-    // Without a library its engine is a line that says so; the others are measured.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &backends);
     let folder = overhead::measure(workspace, &backends, model, settings, &record)?;
     println!("measurements: {}", folder.display());
     Ok(ExitCode::SUCCESS)

@@ -74,9 +74,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let backends = named.chosen_backends(workspace)?;
     let workload = named.chosen_workload(workspace, 0)?;
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &backends);
     let settings = ShapesSettings {
         rounds: arguments.rounds,
         passes: arguments.passes,

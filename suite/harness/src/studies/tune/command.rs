@@ -97,9 +97,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         None if arguments.is_whole() => reported(workspace, "--record")?,
         None => workspace.reports().join("quick"),
     };
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &backends);
     try_settings(
         workspace,
         &backends,

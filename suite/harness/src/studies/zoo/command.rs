@@ -119,10 +119,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     };
     std::fs::create_dir_all(&record)
         .with_context(|| format!("cannot write to {}", record.display()))?;
-    // Without a library its engine is a line that says so; the others are measured.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &backends);
     let (made, what) = zoo::make(workspace)?;
     for missing in &what.missing {
         eprintln!("{}: {}", missing.model, missing.reason);

@@ -125,9 +125,9 @@ fn disturbances(
     }
     let later = observation.process.passes.get(2..).unwrap_or_default();
     if observation.cell.threads() == 1 {
-        let ratios = later
-            .iter()
-            .map(|p| p.span.cpu_ns as f64 / p.span.wall_ns.max(1) as f64);
+        // A probe that does not count it says 0.
+        let counted = later.iter().filter(|p| p.span.cpu_ns > 0);
+        let ratios = counted.map(|p| p.span.cpu_ns as f64 / p.span.wall_ns.max(1) as f64);
         if let Some(ratio) = median(ratios).filter(|ratio| *ratio < WAITED) {
             found.push(Disturbance::Waited(ratio));
         }

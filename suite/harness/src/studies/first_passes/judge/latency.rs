@@ -431,7 +431,9 @@ fn summarise_cell(
         joint,
         cold_start: value(&ProcessLatency::undisturbed_cold_start),
         phases: phases.collect(),
-        steady_cpu_ratio: steady_median(|s| s.cpu_ns as f64 / s.wall_ns.max(1) as f64),
+        steady_cpu_ratio: steady_median(|s| s.cpu_ns as f64 / s.wall_ns.max(1) as f64)
+            // A probe that does not count it says 0.
+            .filter(|ratio| ratio.median > 0.0),
         first_faults: spread(&|o, _| o.process.passes.first().map(|p| faults(&p.span))),
         steady_faults: steady_median(faults),
         peak_memory_mib: spread(&|o, _| o.process.peak_memory_kib.map(|k| k as f64 / 1024.0)),

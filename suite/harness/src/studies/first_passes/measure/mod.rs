@@ -5,6 +5,7 @@ mod latency;
 mod reference;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -134,6 +135,7 @@ pub fn run_asking(
             .into_iter()
             .map(|(path, sum)| (places.name(workspace, &path), sum))
             .collect(),
+        engines: sources(backends)?,
         duration_s: None,
     };
     let mut recorder = Recorder::begin(folder, workspace.root(), &run)?;
@@ -184,6 +186,17 @@ pub fn run_asking(
     run.duration_s = Some(began.elapsed().as_secs_f64());
     recorder.write_run(&run)?;
     recorder.finish()
+}
+
+/// Where those engines come from that are not simply here.
+fn sources(backends: &[Backend]) -> Result<BTreeMap<String, String>> {
+    let mut sources = BTreeMap::new();
+    for backend in backends {
+        if let Some(source) = backend.source()? {
+            sources.insert(backend.name.clone(), source);
+        }
+    }
+    Ok(sources)
 }
 
 /// Builds each probe and asks its engine what it is.

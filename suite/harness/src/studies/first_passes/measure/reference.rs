@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Result;
 use firstpass_probe::{Description, Error, Format, Knobs, PassPlan, THREADS, Trial};
 use firstpass_trial::{
+    engine::base,
     machine::all_threads,
     model::ModelDescription,
     observation::{Cell, Observation, Outcome, Process, Purpose},
@@ -127,7 +128,7 @@ fn without_optimizations(
                 && Some(cell.threads()) == fewest_threads
                 && models.iter().any(|model| model.name == job.model.name)
         })
-        .filter_map(|job| Some((job, plain.get(&job.cell.backend)?)))
+        .filter_map(|job| Some((job, plain.get(base(&job.cell.backend))?)))
         .collect();
     let bar = progress("without optimizations", jobs.len());
     for (job, knobs) in jobs {
