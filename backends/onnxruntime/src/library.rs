@@ -14,9 +14,9 @@ use ort::{environment::Environment, logging::LogLevel, sys::OrtApiBase};
 
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
-/// The oldest library that works with ort as this project builds it, as 1.x. ort itself accepts
-/// one release less and then ends the process, so it is told of none that is too old.
-const OLDEST: u32 = 23;
+/// The oldest library that was tried with ort as this project builds it, as 1.x: the first whose Python package
+/// holds it as a file of its own. ort ends the process on one that is too old for it, so it is told of none.
+const OLDEST: u32 = 19;
 
 /// ONNX Runtime as it was loaded into this process.
 pub struct Runtime {
@@ -142,10 +142,10 @@ mod tests {
 
     #[test]
     fn knows_what_it_works_with() {
-        for good in ["1.23.0", "1.31.1", "1.100.0", "1.24.0-dev"] {
+        for good in ["1.19.0", "1.31.1", "1.100.0", "1.24.0-dev"] {
             assert!(is_supported(good), "{good}");
         }
-        for bad in ["1.22.1", "1.9.0", "2.0.0", "0.24.0", "nightly", "1", ""] {
+        for bad in ["1.18.1", "1.9.0", "2.0.0", "0.24.0", "nightly", "1", ""] {
             assert!(!is_supported(bad), "{bad}");
         }
     }

@@ -153,11 +153,16 @@ impl Check {
     /// all are tried, and those that cannot run it are listed in [`Summary::failures`]: name the engines
     /// that you ship.
     ///
+    /// `NAME@VERSION` is an engine in another version than the one that comes with Firstpass, and `NAME=PROGRAM` any
+    /// program that speaks the protocol of probes.
+    ///
     /// # Errors
     /// Fails where there is no such engine, and lists those that there are.
     pub fn engine(mut self, name: &str) -> Result<Self> {
         let known = harness::engines()?;
-        if !known.iter().any(|engine| engine == name) {
+        let is_program = name.contains('=') && !name.contains('@');
+        let base = name.split('@').next().unwrap_or(name);
+        if !is_program && !known.iter().any(|engine| engine == base) {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             return Err(unknown_engine(name, &known));
         }

@@ -25,6 +25,7 @@ use firstpass_harness::{
 use firstpass_statistics::bootstrap;
 use firstpass_trial::{
     affinity::Affinity,
+    engine_spec::chosen_backends,
     expectation::ExpectationVerdict,
     machine,
     observation::Observation,
@@ -144,10 +145,11 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
             None => invalid(error),
         })
     };
-    let record = run(&workspace, check, &workload(compared)?, &folder)?;
+    let engines = chosen_backends(&workspace, &check.engines).map_err(invalid)?;
+    let record = run(&workspace, check, &engines, &workload(compared)?, &folder)?;
     let measured = analysis(&workspace, &record)?;
     let mut summary = summary(&measured)?;
-    all_ran(check, &summary, &measured)?;
+    all_ran(check, &engines, &summary, &measured)?;
     if let Some(file) = written {
         let kept = golden::keep(&measured, file).map_err(failed)?;
         // Judged again, against what was written.
@@ -198,11 +200,10 @@ fn own(check: &Check) -> Result<UserModel> {
 fn run(
     workspace: &Workspace,
     check: &Check,
+    engines: &[Backend],
     workload: &Workload,
     folder: &Folder,
 ) -> Result<PathBuf> {
-    let mut engines: Vec<Backend> = workspace.engines().map_err(failed)?;
-    engines.retain(|e| check.engines.is_empty() || check.engines.contains(&e.name));
     let (least, most) = check.processes.map_or(PROCESSES, |number| (number, number));
     let settings = RunSettings {
         processes: most,
@@ -224,13 +225,18 @@ fn run(
         asked_budget_s: None,
     };
     let record = folder.path.join("record");
-    campaign::run(workspace, &engines, workload, &settings, &record).map_err(failed)
+    campaign::run(workspace, engines, workload, &settings, &record).map_err(failed)
 }
 
 /// Every engine that was named has to run the model, and one at least where none was.
-fn all_ran(check: &Check, summary: &Summary, measured: &Analysis) -> Result<()> {
-    for name in &check.engines {
-        ran(summary, measured, name)?;
+fn all_ran(
+    check: &Check,
+    engines: &[Backend],
+    summary: &Summary,
+    measured: &Analysis,
+) -> Result<()> {
+    for engine in engines.iter().filter(|_| !check.engines.is_empty()) {
+        ran(summary, measured, &engine.name)?;
     }
     if !summary.engines.is_empty() {
         return Ok(());

@@ -25,6 +25,17 @@ struct Entry {
     to: RelativePath,
 }
 
+/// Whether a wheel holds what every rule selects.
+///
+/// # Errors
+/// Fails where it does not.
+pub(crate) fn check(wheel: &Path, rules: &[FileRule]) -> Result<()> {
+    let file = File::open(wheel).with_context(|| format!("cannot read {}", wheel.display()))?;
+    let mut archive = ZipArchive::new(BufReader::new(file))
+        .with_context(|| format!("cannot read {}", wheel.display()))?;
+    select(&mut archive, rules).map(drop)
+}
+
 /// Writes what the rules select into a folder, and returns what was written.
 pub(crate) fn unpack(
     wheel: &Path,

@@ -17,6 +17,7 @@ use crate::{
     lock::Lock,
     manifest::{NativeLibrary, Platform, RelativePath, Sha256Hex, Wheel, WheelName},
     progress::Progress,
+    unpack::check,
 };
 
 /// The wheel of another version, as it was when it was first fetched. From then on it is pinned.
@@ -66,6 +67,12 @@ impl NativeLibrary {
                 self.name()
             );
         };
+        let renamed =
+            |path: &RelativePath| path.as_str().replace(self.version(), version).try_into();
+        let mut files = wheel.files.clone();
+        for rule in &mut files {
+            rule.from = renamed(&rule.from)?;
+        }
         let directory = format!("{}@{version}", self.directory.as_str());
         let pin = native_root.join(format!("{directory}.json"));
         let found = match read(&pin)? {
@@ -88,17 +95,17 @@ impl NativeLibrary {
                     .variable("PYTHON")
                     .unwrap_or_else(|| "python3".into());
                 let found = first_fetch(&Pip::of(python), &requirement, &wheel.name, &folder)?;
+                check(&folder.join(found.name.as_str()), &files).with_context(|| {
+                    format!(
+                        "{requirement} comes in another form than {}, and cannot be used",
+                        self.version()
+                    )
+                })?;
                 let json = serde_json::to_string_pretty(&found)? + "\n";
                 fs::write(&pin, json).with_context(|| format!("cannot write {}", pin.display()))?;
                 found
             }
         };
-        let renamed =
-            |path: &RelativePath| path.as_str().replace(self.version(), version).try_into();
-        let mut files = wheel.files.clone();
-        for rule in &mut files {
-            rule.from = renamed(&rule.from)?;
-        }
         let platform = Platform {
             wheels: vec![Wheel {
                 name: found.name,

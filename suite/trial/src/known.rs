@@ -34,17 +34,14 @@ pub struct Known {
 }
 
 impl Known {
-    /// What holds of another version of the engine as well, which is named `NAME@VERSION`. Divergences are declared
-    /// of the pinned version only.
+    /// The same for another version of the engine, which is named `NAME@VERSION`. What is declared is declared of the
+    /// pinned version: where another one differs from that too, it is said.
     #[must_use]
     pub fn of_version(self, name: &str) -> Self {
         let version = name.split_once('@').map_or(name, |(_, version)| version);
         Self {
             called: self.called.map(|called| format!("{called} {version}")),
-            of_this_project: self.of_this_project,
-            exact_sums: self.exact_sums,
-            without_optimizations: self.without_optimizations,
-            ..Self::default()
+            ..self
         }
     }
 }

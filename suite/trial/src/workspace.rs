@@ -259,7 +259,7 @@ mod tests {
         let (checkout, home) = (place.path().join("checkout"), place.path().join("home"));
         let own = place.path().join("own/src");
         folder(&checkout, &["backends", "fixtures", "suite/harness/src"])?;
-        folder(&own, &["."])?;
+        folder(place.path(), &["own/src"])?;
         let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
 
         let below = checkout.join("suite/harness/src");

@@ -51,6 +51,10 @@ pub fn lay_out(
     trust: bool,
 ) -> Result<Workload> {
     let mut samples: Vec<Sample> = inputs.files.iter().map(|f| Sample::from_file(f)).collect();
+    if samples.is_empty() && model.picture().is_some() {
+        let usual = Sample::fixtures(&workspace.fixtures())?.into_iter();
+        samples = usual.take(RANDOM_INPUTS as usize).collect();
+    }
     if samples.is_empty() {
         samples = make_up_all(&model, &folder.join(INPUTS))?;
     }

@@ -7,7 +7,7 @@ use firstpass_onnx::{
     GraphProto,
     write::{constant, encode, f32_value, node},
 };
-use firstpass_probe::{Error, Knobs};
+use firstpass_probe::{Description, EngineInfo, Error, Format, Knobs};
 use firstpass_trial::{
     observation::{Observation, Outcome, Purpose},
     workload::Workload,
@@ -269,6 +269,34 @@ fn all_that_is_wrong_is_listed_once_the_worst_first() -> Result<()> {
         Harm::NotMeasured,
     ];
     assert_eq!(harms(&analysis), expected, "{:#?}", analysis.findings());
+    Ok(())
+}
+
+/// What a record says of an engine.
+fn described(version: &str) -> Line {
+    let info = EngineInfo::new(version, "none");
+    Line::Description(Description::new(info, vec![Format::ONNX], Vec::new()))
+}
+
+#[test]
+fn an_upgrade_says_what_changes_and_what_does_not() -> Result<()> {
+    let versions = [("e@1.9", 2.0), ("e@1.20", 2.0), ("e@2.0", 3.0), ("f", 2.0)];
+    let engines = versions.map(|(name, weight)| engine(name, weight));
+    let analysis = said(&engines, |_, recorder| {
+        for (name, _) in versions {
+            let version = name.split('@').nth(1).unwrap_or("7");
+            recorder.write(name, &described(version))?;
+        }
+        Ok(())
+    })?;
+    let text = summary(&analysis)?;
+    for words in [
+        "what changes from e@1.9 to e@1.20? No bit of the outputs",
+        "what changes from e@1.20 to e@2.0? The outputs: y: 100.0 % of the values differ",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    assert_eq!(text.matches("what changes from").count(), 2, "{text}");
     Ok(())
 }
 

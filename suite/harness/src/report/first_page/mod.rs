@@ -8,6 +8,7 @@ mod first_passes;
 mod open;
 mod ship;
 mod table;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -85,6 +86,7 @@ struct ModelAnswers {
     threads: usize,
     agreement: agreement::Answer,
     ship: Option<ship::Ship>,
+    upgrades: Vec<versions::Upgrade>,
     first_passes: first_passes::Answer,
     table: table::EngineTable,
 }
@@ -112,6 +114,7 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
                 threads,
                 agreement: agreement::answer(analysis, model),
                 ship: ship::ship(analysis, model, threads),
+                upgrades: versions::upgrades(analysis, model, threads),
                 first_passes: first_passes::answer(analysis, model),
                 table: table::engine_table(analysis, model),
             }
