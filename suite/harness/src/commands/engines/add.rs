@@ -28,7 +28,7 @@ const SHARED: [&str; 3] = [
 ///
 /// # Errors
 /// Fails on a name that the checkout has not, and where an engine cannot be built, fetched or started.
-pub(super) fn run(source: &Workspace, names: &[String]) -> Result<ExitCode> {
+pub(super) fn run(source: &Workspace, names: &[String], target: Option<&Path>) -> Result<ExitCode> {
     let all = source.backends()?;
     let chosen: Vec<&Backend> = names
         .iter()
@@ -47,13 +47,19 @@ pub(super) fn run(source: &Workspace, names: &[String]) -> Result<ExitCode> {
         .collect::<Result<_>>()?;
     let home = Workspace::installed()?;
     let _lock = lock(&home)?;
+    let target = target.map(std::path::absolute).transpose()?;
     // Engines share most of what they are built from. It is not kept: it would be larger than all of them.
     let build = tempfile::Builder::new()
         .prefix(".build-")
         .tempdir_in(home.root())?;
     for engine in chosen {
-        install(source, &home, engine, build.path())
-            .with_context(|| format!("{} is not installed", engine.name))?;
+        install(
+            source,
+            &home,
+            engine,
+            target.as_deref().unwrap_or(build.path()),
+        )
+        .with_context(|| format!("{} is not installed", engine.name))?;
     }
     Ok(ExitCode::SUCCESS)
 }

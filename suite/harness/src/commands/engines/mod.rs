@@ -42,6 +42,9 @@ struct AddArguments {
     /// A checkout of Firstpass to build from [default: the one that this command was built from]
     #[arg(long, value_name = "FOLDER")]
     from: Option<PathBuf>,
+    /// Where cargo builds, which is kept [default: a folder that is removed]
+    #[arg(long, value_name = "FOLDER")]
+    target_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -61,14 +64,18 @@ struct TestArguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         None | Some(Command::List) => list::run(workspace),
-        Some(Command::Add(AddArguments { names, from })) => {
+        Some(Command::Add(AddArguments {
+            names,
+            from,
+            target_dir,
+        })) => {
             let source = match from {
                 Some(folder) => Workspace::at(std::path::absolute(folder)?),
                 // Of two checkouts the one that one stands in is meant.
                 None if workspace.is_checkout() => workspace.clone(),
                 None => Workspace::compiled_from()?,
             };
-            add::run(&source, &names.names)
+            add::run(&source, &names.names, target_dir.as_deref())
         }
         Some(Command::Remove(Names { names })) => add::remove(names),
         Some(Command::Test(arguments)) => conformance::run(
