@@ -79,7 +79,7 @@ enum Command {
     #[command(after_help = examples(&[["firstpass setup", "Engines that are there are left as they are"]]))]
     Setup,
     /// Which engines are here? Installs others, and tests programs that are to be engines
-    #[command(after_help = examples(&[["firstpass engines", "Those that commands use here"], ["firstpass engines add tract", "Installs an engine for every folder of yours"], ["firstpass engines test ./my-engine", "Does a program speak the protocol of probes?"]]))]
+    #[command(after_help = examples(&[["firstpass engines", "Those that commands use here"], ["firstpass engines add NAME", "Installs an engine for every folder of yours"], ["firstpass engines test ./my-engine", "Does a program speak the protocol of probes?"]]))]
     Engines(engines::Arguments),
     /// Which engines are there, and which command mends what is missing? Builds nothing
     #[command(after_help = examples(&[["firstpass doctor", "A row for each engine, with what to do"], ["firstpass doctor --verify", "Compares the checksums of the libraries as well"]]))]

@@ -127,7 +127,7 @@ fn an_installed_engine_measures_in_any_folder_and_writes_only_there() -> Result<
     place.succeeds(&[&add[..], &[&target]].concat())?;
 
     assert!(place.succeeds(&["engines"])?.contains(&engine));
-    assert!(place.succeeds(&["doctor"])?.contains("it runs"));
+    assert!(place.succeeds(&["doctor"])?.contains("1 of 1 engine run"));
     place.succeeds(&["check", "relu.onnx", "--quick", "--budget", "2s"])?;
     let report = fs::read_to_string(place.own().join("firstpass/relu/README.md"))?;
     assert!(report.contains("relu"), "{report}");

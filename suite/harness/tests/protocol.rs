@@ -48,13 +48,13 @@ const BREAKS: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Python with ONNX Runtime's package; `None` where there is none and none is required.
+/// Python with the packages of the example; `None` where there is none and none is required.
 fn python() -> Result<Option<PathBuf>> {
     let workspace = Workspace::find()?;
     let requirements = workspace
         .root()
-        .join("backends/onnxruntime/python/requirements.txt");
-    let folder = workspace.native().join("python-onnxruntime");
+        .join("examples/python-engine/requirements.txt");
+    let folder = workspace.native().join("python-example");
     match python::set_up(&python::interpreter(), &folder, &requirements) {
         Ok(python) => Ok(Some(python)),
         Err(error) if std::env::var_os(REQUIRED).is_none() => {

@@ -184,8 +184,11 @@ impl Workspace {
             .with_context(|| format!("cannot list {}", folder.display()))?;
         let mut backends = Vec::new();
         for entry in entries {
-            let dir = entry?.path();
-            if dir.join("Cargo.toml").is_file() {
+            let entry = entry?;
+            let dir = entry.path();
+            // What is being installed has a name with a dot.
+            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if !is_hidden && dir.join("Cargo.toml").is_file() {
                 let mut backend = Backend::read(&dir)?;
                 if self.kind == Kind::Installed {
                     backend.origin = Origin::Installed;

@@ -13,6 +13,10 @@ use firstpass_trial::{
     workspace::{Backend, Workspace},
 };
 
+/// What folders of work in progress begin with.
+const BUILD: &str = ".build-";
+const PARTIAL: &str = ".partial-";
+
 /// What a report needs of a backend's folder beside its probe.
 const DESCRIBED_BY: [&str; 4] = ["Cargo.toml", "known.toml", "native.toml", "README.md"];
 
@@ -47,10 +51,11 @@ pub(super) fn run(source: &Workspace, names: &[String], target: Option<&Path>) -
         .collect::<Result<_>>()?;
     let home = Workspace::installed()?;
     let _lock = lock(&home)?;
+    sweep(&home)?;
     let target = target.map(std::path::absolute).transpose()?;
     // Engines share most of what they are built from. It is not kept: it would be larger than all of them.
     let build = tempfile::Builder::new()
-        .prefix(".build-")
+        .prefix(BUILD)
         .tempdir_in(home.root())?;
     for engine in chosen {
         install(
@@ -73,7 +78,7 @@ fn install(source: &Workspace, home: &Workspace, engine: &Backend, build: &Path)
     fs::create_dir_all(&backends)
         .with_context(|| format!("cannot create {}", backends.display()))?;
     let staged = tempfile::Builder::new()
-        .prefix(".partial-")
+        .prefix(PARTIAL)
         .tempdir_in(&backends)?;
     eprintln!("{}: building its probe", engine.name);
     let status = Command::new(cargo())
@@ -182,6 +187,22 @@ fn lock(home: &Workspace) -> Result<Lock> {
     Lock::wait(&home.root().join(".engines.lock"), |holder| {
         eprintln!("waiting for {holder}, which installs engines");
     })
+}
+
+/// Removes what an interrupted command has left.
+fn sweep(home: &Workspace) -> Result<()> {
+    for folder in [home.root().to_owned(), home.root().join("backends")] {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let is_left = [BUILD, PARTIAL]
+                .iter()
+                .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+            if is_left {
+                remove_folder(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {
