@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use firstpass_native::{NativeLibrary, sha256_of_file};
 use serde::Deserialize;
 
-use crate::{known::Known, workspace::read_toml};
+use crate::{known::Known, processor::Processor, workspace::read_toml};
 
 /// A backend: one folder of `backends/`, or a program of the user's own.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Backend {
     pub origin: Origin,
     /// Where the user has the native library themselves: variables with their values.
     pub library: Vec<(String, PathBuf)>,
+    /// Where its probe runs on another processor than this machine's.
+    pub processor: Option<Processor>,
 }
 
 /// How the probe of a backend comes about.
@@ -80,6 +82,7 @@ impl Backend {
             is_referee: manifest.package.metadata.firstpass.referee,
             origin: Origin::Checkout,
             library: Vec::new(),
+            processor: None,
         })
     }
 
@@ -102,6 +105,7 @@ impl Backend {
             is_referee: false,
             origin: Origin::Program(program),
             library: Vec::new(),
+            processor: None,
         })
     }
 

@@ -44,6 +44,16 @@ impl Known {
             ..self
         }
     }
+
+    /// The same for the engine `base` on another processor.
+    #[must_use]
+    pub fn on_processor(self, base: &str, processor: &str) -> Self {
+        let called = self.called.unwrap_or_else(|| base.into());
+        Self {
+            called: Some(format!("{called} on {processor}")),
+            ..self
+        }
+    }
 }
 
 /// How sums of products are made exact, for an engine with kernels that add in 16 bits.

@@ -28,6 +28,7 @@ pub mod page_cache;
 mod polling_reader;
 pub mod private_copy;
 pub mod process;
+pub mod processor;
 pub mod repeatability;
 pub mod rules;
 pub mod sample;

@@ -28,6 +28,7 @@ use crate::{
     affinity::Affinity,
     observation::{Outcome, Process},
     polling_reader::PollingReader,
+    processor::Processor,
     scratch::{self, Scratch},
     workspace::{Backend, Workspace},
 };
@@ -50,6 +51,8 @@ pub struct Probe {
     /// A process that wants more memory of its own fails to get it. Memory that is only mapped, such as
     /// a library or a model file, does not count.
     pub memory_bytes: u64,
+    /// A program that runs it, with the arguments of that; none where it runs by itself.
+    pub launcher: Vec<OsString>,
     /// Where its processes run, and how urgently.
     pub affinity: Affinity,
     /// Where the executable lies, if that is a folder of this command.
@@ -161,6 +164,7 @@ impl Probe {
             );
             return Ok(Self {
                 environment: environment(workspace, backend),
+                launcher: launcher(backend),
                 ..Self::at(&binary)
             });
         }
@@ -173,6 +177,7 @@ impl Probe {
         };
         Ok(Self {
             environment: environment(workspace, backend),
+            launcher: launcher(backend),
             folder,
             ..Self::at(&binary)
         })
@@ -183,6 +188,7 @@ impl Probe {
         Self {
             binary: binary.into(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             knobs: Vec::new(),
             timeout: TIMEOUT,
             memory_bytes: most_memory(),
@@ -293,7 +299,14 @@ impl Probe {
 
     fn listen(&self, arguments: &[OsString], knobs: &Knobs) -> Result<(Process, Answers)> {
         let mut stderr = tempfile::tempfile().context("cannot make a temporary file")?;
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.launcher.split_first() {
+            Some((program, before)) => {
+                let mut command = Command::new(program);
+                command.args(before).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
         command
             .args(arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
@@ -546,6 +559,11 @@ pub fn features(workspace: &Workspace, backend: &Backend) -> Vec<String> {
     }
 }
 
+fn launcher(backend: &Backend) -> Vec<OsString> {
+    let processor = backend.processor.as_ref();
+    processor.map(Processor::launcher).unwrap_or_default()
+}
+
 /// The variables that lead to the backend's native library.
 pub fn environment(workspace: &Workspace, backend: &Backend) -> Vec<(String, PathBuf)> {
     if !backend.library.is_empty() {
@@ -667,6 +685,37 @@ mod tests {
     const HELLO: &str = r#"echo '{"message":"hello","protocol":3,"backend":"x","main_ns":1}'; "#;
     const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7,"reference_ns":8}'; "#;
     const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
+
+    #[test]
+    fn a_launcher_runs_the_probe_with_its_arguments() {
+        let probe = Probe {
+            launcher: ["env", "FROM_THE_LAUNCHER=x"].map(OsString::from).to_vec(),
+            ..Probe::at(Path::new("/bin/sh"))
+        };
+        let script = format!("[ $FROM_THE_LAUNCHER = x ] && {HELLO}{DONE}");
+        let (process, _) = probe.run(&["-c".into(), script.into()], &Knobs::default());
+        assert_eq!(process.outcome, Outcome::Completed);
+        let missing = Probe {
+            launcher: vec!["/nonexistent/launcher".into()],
+            ..Probe::at(Path::new("/bin/sh"))
+        };
+        let (process, _) = missing.run(&["-c".into(), "true".into()], &Knobs::default());
+        assert!(
+            matches!(process.outcome, Outcome::NotStarted(_)),
+            "{process:?}"
+        );
+    }
+
+    /// What a probe leaves out was not counted, which is no fault.
+    #[test]
+    fn a_probe_need_not_count_what_it_cannot() {
+        let pass = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2}'; "#;
+        let done = r#"echo '{"message":"done"}'; "#;
+        let process = shell(&format!("{HELLO}{pass}{done}"), LONG);
+        assert_eq!(process.outcome, Outcome::Completed);
+        assert_eq!(process.passes[0].span.cpu_ns, 0);
+        assert_eq!(process.peak_memory_kib, None);
+    }
 
     #[test]
     #[cfg(target_os = "linux")]

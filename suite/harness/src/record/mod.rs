@@ -59,6 +59,9 @@ pub struct Run {
     /// programs of the user's own, with their SHA-256.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub engines: BTreeMap<String, String>,
+    /// Engines whose processes ran on an emulated processor, with its name. They have no times.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processors: BTreeMap<String, String>,
     /// `None` until the run has come to its end.
     pub duration_s: Option<f64>,
 }
@@ -426,6 +429,7 @@ pub(crate) mod tests {
             samples: Vec::new(),
             files: BTreeMap::new(),
             engines: BTreeMap::new(),
+            processors: BTreeMap::new(),
             duration_s: None,
         }
     }

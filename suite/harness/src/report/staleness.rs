@@ -222,6 +222,7 @@ mod tests {
         let run = crate::record::Run {
             code,
             engines: BTreeMap::new(),
+            processors: BTreeMap::new(),
             duration_s: Some(1.0),
             ..run()
         };

@@ -17,6 +17,7 @@ use firstpass_trial::{
     machine::all_threads,
     own_model,
     process::Probe,
+    processor::Processor,
     setup,
     tensor_files::is_tensors,
     workload::Workload,
@@ -89,6 +90,10 @@ pub struct Arguments {
     /// Only this engine, as `firstpass doctor` names it; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
+    /// Compare outputs on other processors as well, which are emulated: nehalem (SSE4), haswell (AVX2 without
+    /// VNNI), skylake, zen3, or a name of qemu-user's
+    #[arg(long = "cpu", value_delimiter = ',', value_name = "NAME,…")]
+    processors: Vec<String>,
     /// Numbers of threads [default: 1 and all]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     threads: Vec<usize>,
@@ -120,6 +125,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     }
     measure::check_threads(&arguments.threads)?;
     let backends = chosen_backends(workspace, &arguments.backends)?;
+    let processors = arguments.processors.iter();
+    let processors: Vec<Processor> = processors
+        .map(|name| Processor::named(name))
+        .collect::<Result<_>>()?;
     setup::attempt(workspace, &backends);
     let (folder, workload, _lock) = workload(workspace, arguments)?;
     // Builds are no part of the time. One that fails is a row that says so.
@@ -163,7 +172,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         asked_budget_s: Some(whole),
         ..arguments.settings(for_report, &tuned)?
     };
-    let record = campaign::run(workspace, &backends, &workload, &settings, &record)?;
+    let emulated = processors
+        .iter()
+        .flat_map(|processor| backends.iter().map(|engine| processor.of(engine)));
+    let all: Vec<Backend> = backends.iter().cloned().chain(emulated).collect();
+    let record = campaign::run(workspace, &all, &workload, &settings, &record)?;
     if !arguments.quick {
         if time.left() > LEAST_PROFILING * whole {
             let left = time.left();

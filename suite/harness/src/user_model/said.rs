@@ -15,13 +15,13 @@ use firstpass_trial::{
 };
 
 use crate::{
-    record::{Line, Recorder, Stop, write_outputs},
+    record::{Line, Recorder, Stop, tests::run, write_outputs},
     report::terminal,
     studies::first_passes::{
         analysis::Analysis,
         findings::Harm,
         judge::latency::tests::{observation, times},
-        made_up::{Multiplied, analysis, analysis_with, cell, observed},
+        made_up::{Multiplied, analysis, analysis_of, analysis_with, cell, observed},
     },
     user_model::{Inputs, UserModel, lay_out},
 };
@@ -297,6 +297,38 @@ fn an_upgrade_says_what_changes_and_what_does_not() -> Result<()> {
         assert!(text.contains(words), "{words}:\n{text}");
     }
     assert_eq!(text.matches("what changes from").count(), 2, "{text}");
+    Ok(())
+}
+
+#[test]
+fn outputs_on_another_processor_are_compared_with_those_here() -> Result<()> {
+    let on = |weight: f32| -> Result<String> {
+        let folder = tempfile::tempdir()?;
+        let workload = workload(folder.path())?;
+        let mut about = run();
+        about.processors = [("e@old".to_owned(), "old".to_owned())].into();
+        let engines = [engine("e", 2.0), engine("e@old", weight)];
+        summary(&analysis_of(
+            about,
+            &workload,
+            folder.path(),
+            &engines,
+            |_| Ok(()),
+        )?)
+    };
+    let same = on(2.0)?;
+    assert!(
+        same.contains("the same on other processors? Yes, bit by bit"),
+        "{same}"
+    );
+    let other = on(3.0)?;
+    let words = "the same on other processors? No. e@old: y: 100.0 % of the values differ";
+    assert!(other.contains(words), "{other}");
+    assert!(
+        !plain(&[engine("e", 2.0)])
+            .and_then(|a| summary(&a))?
+            .contains("processors")
+    );
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod agreement;
 mod first_passes;
 mod open;
+mod processors;
 mod ship;
 mod table;
 mod versions;
@@ -87,6 +88,7 @@ struct ModelAnswers {
     agreement: agreement::Answer,
     ship: Option<ship::Ship>,
     upgrades: Vec<versions::Upgrade>,
+    processors: Option<processors::Answer>,
     first_passes: first_passes::Answer,
     table: table::EngineTable,
 }
@@ -114,6 +116,7 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
                 threads,
                 agreement: agreement::answer(analysis, model),
                 ship: ship::ship(analysis, model, threads),
+                processors: processors::answer(analysis, model),
                 upgrades: versions::upgrades(analysis, model, threads),
                 first_passes: first_passes::answer(analysis, model),
                 table: table::engine_table(analysis, model),

@@ -70,8 +70,12 @@ pub(super) struct Unfit {
 /// Which engine to ship for a model; `None` where no engine with outputs was timed.
 pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize) -> Option<Ship> {
     let rows = analysis.rows(model);
-    let unfit: Vec<Unfit> = rows
-        .iter()
+    // One on another processor is no choice for this machine.
+    let here = rows.iter().filter(|row| {
+        let processors = &analysis.record.run.processors;
+        !processors.contains_key(&row.cell.backend)
+    });
+    let unfit: Vec<Unfit> = here
         .filter_map(|row| {
             Some(Unfit {
                 label: row.label.clone(),

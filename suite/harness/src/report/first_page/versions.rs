@@ -5,6 +5,7 @@ use firstpass_trial::{
     agreement::{Agreement, compare, pairs},
     engine::base,
     model::ModelDescription,
+    outputs::Outputs,
 };
 use serde::Serialize;
 
@@ -58,6 +59,9 @@ pub(super) fn upgrades(
         .iter()
         .filter_map(|row| {
             let backend = &row.cell.backend;
+            if analysis.record.run.processors.contains_key(backend) {
+                return None;
+            }
             let described = analysis
                 .record
                 .backends
@@ -72,6 +76,16 @@ pub(super) fn upgrades(
     let steps = versions.windows(2).filter(|pair| pair[0].0 == pair[1].0);
     steps
         .map(|pair| upgrade(analysis, model, pair[0].2, pair[1].2, threads))
+        .collect()
+}
+
+/// Outputs with other bits, each with how far they are apart.
+pub(super) fn differing(model: &ModelDescription, from: &Outputs, to: &Outputs) -> Vec<String> {
+    compare(model, &pairs(from, to))
+        .iter()
+        .zip(&model.outputs)
+        .filter(|(agreement, _)| !agreement.bit_equal())
+        .map(|(agreement, spec)| format!("{}: {}", spec.name, difference(agreement)))
         .collect()
 }
 
@@ -109,22 +123,15 @@ fn upgrade(
     Upgrade {
         from: label(from),
         to: label(to),
-        outputs: both.map(|(from, to)| {
-            let pairs = pairs(from, to);
-            Change {
-                inputs: pairs.len(),
-                differing: compare(model, &pairs)
-                    .iter()
-                    .zip(&model.outputs)
-                    .filter(|(agreement, _)| !agreement.bit_equal())
-                    .map(|(agreement, spec)| format!("{}: {}", spec.name, difference(agreement)))
-                    .collect(),
-            }
+        outputs: both.map(|(from, to)| Change {
+            inputs: pairs(from, to).len(),
+            differing: differing(model, from, to),
         }),
         times: times.collect(),
     }
 }
 
+/// How far outputs are apart that have other bits.
 fn difference(agreement: &Agreement) -> String {
     if agreement.other_shape > 0 {
         return "another shape or type".into();

@@ -81,7 +81,12 @@ impl Analysis {
             if let Some(of_base) = known.get(base(name))
                 && base(name) != name
             {
-                known.insert(name.clone(), of_base.clone().of_version(name));
+                let of_base = of_base.clone();
+                let of_this = match record.run.processors.get(name) {
+                    Some(processor) => of_base.on_processor(base(name), processor),
+                    None => of_base.of_version(name),
+                };
+                known.insert(name.clone(), of_this);
             }
         }
         let latencies = latency::summarise(record.observations());

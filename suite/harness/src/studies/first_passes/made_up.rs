@@ -12,7 +12,7 @@ use firstpass_trial::{
 };
 
 use crate::{
-    record::{Line, Record, Recorder, tests::run, write_outputs},
+    record::{Line, Record, Recorder, Run, tests::run, write_outputs},
     studies::first_passes::{
         analysis::Analysis,
         judge::latency::tests::{observation, times},
@@ -79,8 +79,19 @@ pub(crate) fn analysis_with(
     engines: &[Multiplied],
     more: impl FnOnce(&mut Recorder) -> Result<()>,
 ) -> Result<Analysis> {
+    let about = run();
+    analysis_of(about, workload, folder, engines, more)
+}
+
+/// The same in a run of which more is known.
+pub(crate) fn analysis_of(
+    mut about: Run,
+    workload: &Workload,
+    folder: &Path,
+    engines: &[Multiplied],
+    more: impl FnOnce(&mut Recorder) -> Result<()>,
+) -> Result<Analysis> {
     let workspace = Workspace::find()?;
-    let mut about = run();
     about.models = workload.models.iter().map(|m| m.file.clone()).collect();
     about.samples = workload.samples.iter().map(|p| p.file.clone()).collect();
     about.duration_s = Some(1.0);

@@ -136,6 +136,7 @@ pub fn run_asking(
             .map(|(path, sum)| (places.name(workspace, &path), sum))
             .collect(),
         engines: sources(backends)?,
+        processors: processors(backends),
         duration_s: None,
     };
     let mut recorder = Recorder::begin(folder, workspace.root(), &run)?;
@@ -167,9 +168,11 @@ pub fn run_asking(
         referees: &referees,
     };
     reference::observe(&seeking, &jobs, settings, &mut inputs, &mut recorder)?;
+    // What an emulator takes says nothing about the engine.
     let timed: Vec<&Job> = jobs
         .iter()
         .filter(|job| !settings.agreement_only.contains(&job.model.name))
+        .filter(|job| job.probe.launcher.is_empty())
         .collect();
     latency::observe(
         &timed,
@@ -197,6 +200,14 @@ fn sources(backends: &[Backend]) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(sources)
+}
+
+fn processors(backends: &[Backend]) -> BTreeMap<String, String> {
+    let emulated = backends.iter().filter_map(|backend| {
+        let processor = backend.processor.as_ref()?;
+        Some((backend.name.clone(), processor.name().to_owned()))
+    });
+    emulated.collect()
 }
 
 /// Builds each probe and asks its engine what it is.
