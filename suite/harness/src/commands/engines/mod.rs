@@ -3,6 +3,7 @@
 mod add;
 mod conformance;
 mod list;
+mod skeleton;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -24,6 +25,11 @@ enum Command {
     Add(AddArguments),
     /// Removes installed engines and the libraries that no other needs
     Remove(Names),
+    /// Writes the folder of a new engine into the checkout, which compiles and does nothing yet
+    New {
+        /// The engine, as its folder is to be called
+        name: String,
+    },
     /// Tells whether a program speaks the protocol of probes, so that `--engine NAME=PROGRAM` measures it
     Test(TestArguments),
 }
@@ -78,6 +84,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             add::run(&source, &names.names, target_dir.as_deref())
         }
         Some(Command::Remove(Names { names })) => add::remove(names),
+        Some(Command::New { name }) => skeleton::run(workspace, name),
         Some(Command::Test(arguments)) => conformance::run(
             &arguments.program,
             arguments.model.as_deref().zip(arguments.sample.as_deref()),
