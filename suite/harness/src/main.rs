@@ -94,7 +94,7 @@ fn command_line() -> clap::Command {
 
 fn main() -> ExitCode {
     // Standard error may be full or closed: nothing here may panic for it.
-    let say = |text: String| drop(writeln!(stderr(), "{text}"));
+    let say = |text: String| drop(writeln!(stderr(), "{}", output::as_called(text)));
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let matches = are_text(&arguments).map(|()| command_line().try_get_matches_from(&arguments));
     let (is_gate, done) = match matches {
@@ -146,6 +146,9 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     memory::limit();
     let _scratch = scratch::begin()?;
     let workspace = Workspace::here()?;
+    if !workspace.is_checkout() {
+        output::outside_checkout();
+    }
     if let Some((_, arguments)) = matches.subcommand() {
         named::describe_named(&workspace, arguments)?;
     }

@@ -6,16 +6,38 @@
 use std::{
     fmt::Arguments,
     io::{self, Write},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Why standard output could not be written, the first time.
 static FAILED: Mutex<Option<String>> = Mutex::new(None);
 
+/// Whether the command is called `firstpass` here, and not `cargo firstpass`, which only a checkout knows.
+static IS_INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Says that this command was started outside a checkout.
+pub fn outside_checkout() {
+    IS_INSTALLED.store(true, Ordering::Relaxed);
+}
+
+/// A text with commands as the reader can type them where this command was started.
+pub fn as_called(text: String) -> String {
+    match IS_INSTALLED.load(Ordering::Relaxed) {
+        true => text.replace("cargo firstpass ", "firstpass "),
+        false => text,
+    }
+}
+
 /// Writes to standard output; what fails is told by [`failure`].
 pub fn out(text: Arguments<'_>) {
+    let text = as_called(text.to_string());
     let mut output = io::stdout().lock();
-    let written = output.write_fmt(text).and_then(|()| output.flush());
+    let written = output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush());
     if let Err(error) = written
         && let Ok(mut failed) = FAILED.lock()
     {
@@ -25,7 +47,8 @@ pub fn out(text: Arguments<'_>) {
 
 /// Writes to standard error. There is nowhere to say that this failed.
 pub fn err(text: Arguments<'_>) {
-    let _ = io::stderr().lock().write_fmt(text);
+    let text = as_called(text.to_string());
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Why something did not get to standard output, if so.

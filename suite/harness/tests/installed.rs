@@ -131,6 +131,8 @@ fn an_installed_engine_measures_in_any_folder_and_writes_only_there() -> Result<
     place.succeeds(&["check", "relu.onnx", "--quick", "--budget", "2s"])?;
     let report = fs::read_to_string(place.own().join("firstpass/relu/README.md"))?;
     assert!(report.contains("relu"), "{report}");
+    // Which works in a checkout only.
+    assert!(!report.contains("cargo firstpass"), "{report}");
     let mut found: Vec<_> = fs::read_dir(place.own())?
         .map(|entry| Ok(entry?.file_name()))
         .collect::<Result<_>>()?;

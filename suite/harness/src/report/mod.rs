@@ -18,6 +18,7 @@ use firstpass_native::{Holder, Lock};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    output::as_called,
     page::{Block, html, markdown, splice, write_file},
     record::Record,
     report::staleness::{REMEDY, StaleStudy, listed, mark, stale, unmarked},
@@ -49,6 +50,18 @@ pub struct Rendered {
     pub studies: BTreeMap<PathBuf, BTreeSet<&'static str>>,
 }
 
+impl Rendered {
+    /// What a reader is told to type is what works where they stand.
+    fn name_commands_as_called(&mut self) {
+        self.block = as_called(std::mem::take(&mut self.block));
+        for (path, bytes) in &mut self.files {
+            if path.extension().is_some_and(|extension| extension == "md") {
+                *bytes = as_called(String::from_utf8_lossy(bytes).into_owned()).into_bytes();
+            }
+        }
+    }
+}
+
 /// Renders a record into what belongs into `folder`.
 ///
 /// # Errors
@@ -63,7 +76,9 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
         analysis,
         of_fixtures,
     };
-    pages::render(&scope, folder)
+    let mut rendered = pages::render(&scope, folder)?;
+    rendered.name_commands_as_called();
+    Ok(rendered)
 }
 
 /// A text with a generated part, as it is and as it should be.
@@ -100,7 +115,8 @@ fn pages(
     analysis: &Analysis,
     rendered: &Rendered,
 ) -> Result<Vec<Page>> {
-    let mut pages = vec![page(folder, record, TEMPLATE, &rendered.block)?];
+    let template = as_called(TEMPLATE.into());
+    let mut pages = vec![page(folder, record, &template, &rendered.block)?];
     if firstpass_trial::workload::relative(workspace, folder) == Path::new("reports") {
         let prefix = Path::new("reports");
         let excerpt = pages::excerpt(analysis, prefix)?;
@@ -148,6 +164,7 @@ pub fn write(
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
     let mut rendered = render(workspace, folder, &analysis)?;
     mark(&mut rendered, &stale(workspace, &analysis)?);
+    rendered.name_commands_as_called();
     let what_next = || {
         format!(
             "the record is safe in {}: make the folder writable or give another with --out, then run \
