@@ -190,7 +190,7 @@ fn same(cost: &Cost) -> String {
     if all.contains(&Some(false)) {
         "⚠ no".into()
     } else if all.is_empty() || all.contains(&None) {
-        "not told".into()
+        "unknown".into()
     } else {
         "yes".into()
     }

@@ -195,7 +195,7 @@ fn standings(ablations: &[Ablation]) -> Vec<String> {
         let all = ablation.settings.len();
         let of_engine = format!("{} on {}", ablation.backend, ablation.model);
         match names.len() {
-            0 => format!("{of_engine}: told"),
+            0 => format!("{of_engine}: decided"),
             left if left <= NAMED => {
                 format!(
                     "{of_engine}: {left} of {all} settings may win: {}",

@@ -552,7 +552,7 @@ fn break_even(break_even: Option<BreakEven>) -> String {
         Some(BreakEven::AheadFrom(passes, (low, high))) => {
             format!("ahead from pass {passes:.0} ({low:.0}–{high:.0})")
         }
-        Some(BreakEven::Untold) => "no difference told".into(),
+        Some(BreakEven::Untold) => "not decided".into(),
         None => "–".into(),
     }
 }
