@@ -41,48 +41,143 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Which engine runs the fixtures best? Measures every engine on every model, and writes the report
-    #[command(after_help = examples(&[["firstpass report --quick", "A look within two minutes, written to reports/quick"], ["firstpass report --engine NAME --model net.onnx --html --open", "One engine on a model of your own, shown in a browser"], ["firstpass report --from reports/records/2026-11-26-host", "Renders a record again; measures nothing"], ["firstpass report --check", "Are the committed pages what their record gives?"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass report --quick", "A look within two minutes, written to reports/quick"],
+        [
+            "firstpass report --engine NAME --model net.onnx --html --open",
+            "One engine on a model of your own, shown in a browser",
+        ],
+        [
+            "firstpass report --from reports/records/2026-11-26-host",
+            "Renders a record again; measures nothing",
+        ],
+        ["firstpass report --check", "Are the committed pages what their record gives?"],
+    ]))]
     Report(report::Arguments),
     /// Measures everything that the committed pages are made of, and keeps what is fresh
-    #[command(after_help = examples(&[["firstpass record", "All of it, about an hour on two cores; goes on where it was interrupted"], ["firstpass record --only explain --only tune", "Two studies, beside the record that the report shows"], ["firstpass record --again --budget 30m", "Everything again, within half an hour of measuring"]]))]
+    #[command(after_help = examples(&[
+        [
+            "firstpass record",
+            "All of it, about an hour on two cores; goes on where it was interrupted",
+        ],
+        [
+            "firstpass record --only explain --only tune",
+            "Two studies, beside the record that the report shows",
+        ],
+        [
+            "firstpass record --again --budget 30m",
+            "Everything again, within half an hour of measuring",
+        ],
+    ]))]
     Record(record::Arguments),
     /// Which engine runs your own model best, and with which settings?
-    #[command(after_help = examples(&[["firstpass check net.onnx", "Everything about a model, on made-up inputs, within six minutes"], ["firstpass check net.onnx --sample inputs.npz --golden outputs.npz", "On inputs of your own, against the outputs that it should give"], ["firstpass check net.onnx net.pt --input image=1x3x224x224 --open", "An ONNX and a TorchScript file of one model, shown in a browser"], ["firstpass check net.onnx --quick --engine A --engine B", "A look at two engines within two minutes"]]))]
+    #[command(after_help = examples(&[
+        [
+            "firstpass check net.onnx",
+            "Everything about a model, on made-up inputs, within six minutes",
+        ],
+        [
+            "firstpass check net.onnx --sample inputs.npz --golden outputs.npz",
+            "On inputs of your own, against the outputs that it should give",
+        ],
+        [
+            "firstpass check net.onnx net.pt --input image=1x3x224x224 --open",
+            "An ONNX and a TorchScript file of one model, shown in a browser",
+        ],
+        [
+            "firstpass check net.onnx --quick --engine A --engine B",
+            "A look at two engines within two minutes",
+        ],
+        [
+            "firstpass check net.onnx --engine NAME --engine NAME@1.2.3",
+            "What would another version of an engine change?",
+        ],
+    ]))]
     Check(check::Arguments),
     /// Writes a commented model.toml for a model of your own
-    #[command(after_help = examples(&[["firstpass init net.onnx", "Beside the model"], ["firstpass init net.pt --input 1x3x224x224:f32 --trust --out model.toml", "For a TorchScript file, which does not say the shape of its inputs"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass init net.onnx", "Beside the model"],
+        [
+            "firstpass init net.pt --input 1x3x224x224:f32 --trust --out model.toml",
+            "For a TorchScript file, which does not say the shape of its inputs",
+        ],
+    ]))]
     Init(init::Arguments),
     /// Keeps the outputs that a model gives today, to compare those of tomorrow with
-    #[command(after_help = examples(&[["firstpass golden net.onnx --sample inputs.npz", "On inputs of your own, written beside the model"], ["firstpass golden net.onnx --engine NAME --out today.safetensors", "The outputs of one engine"]]))]
+    #[command(after_help = examples(&[
+        [
+            "firstpass golden net.onnx --sample inputs.npz",
+            "On inputs of your own, written beside the model",
+        ],
+        [
+            "firstpass golden net.onnx --engine NAME --out today.safetensors",
+            "The outputs of one engine",
+        ],
+    ]))]
     Golden(golden::Arguments),
     /// Adds a file to the list of programs, such as TorchScript files, that you trust
-    #[command(after_help = examples(&[["firstpass trust net.pt", "From now on this very file runs without --trust"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass trust net.pt", "From now on this very file runs without --trust"],
+    ]))]
     Trust(trust::Arguments),
     /// What can this machine tell apart? Measures every engine against itself
-    #[command(after_help = examples(&[["firstpass aa --budget 5m", "All engines on all models of the fixtures"], ["firstpass aa --engine NAME --pin", "One engine, each process kept on its CPUs"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass aa --budget 5m", "All engines on all models of the fixtures"],
+        ["firstpass aa --engine NAME --pin", "One engine, each process kept on its CPUs"],
+    ]))]
     Aa(aa::Arguments),
     /// How often does the judging err, on the noise of records?
-    #[command(after_help = examples(&[["firstpass error-rates", "On the noise of the record that the report shows"], ["firstpass error-rates reports/records/monday reports/records/friday", "On two records, which must not contradict each other"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass error-rates", "On the noise of the record that the report shows"],
+        [
+            "firstpass error-rates reports/records/monday reports/records/friday",
+            "On two records, which must not contradict each other",
+        ],
+    ]))]
     ErrorRates(error_rates::Arguments),
     /// What changed between two records beyond noise?
-    #[command(after_help = examples(&[["firstpass compare reports/records/monday reports/records/friday", "What is slower, faster or different on Friday"], ["firstpass compare before after --all --out changes.md", "Also what did not change, written as markdown"]]))]
+    #[command(after_help = examples(&[
+        [
+            "firstpass compare reports/records/monday reports/records/friday",
+            "What is slower, faster or different on Friday",
+        ],
+        [
+            "firstpass compare before after --all --out changes.md",
+            "Also what did not change, written as markdown",
+        ],
+    ]))]
     Compare(compare::Arguments),
     /// Are the first passes and steady times within limits? The exit code is the verdict
     Gate(gate::Arguments),
     /// Does every engine do what it promises? Runs every test, none skipped
-    #[command(after_help = examples(&[["firstpass test", "All tests; sets up what is missing"], ["firstpass test agreement", "Only those whose names contain a word"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass test", "All tests; sets up what is missing"],
+        ["firstpass test agreement", "Only those whose names contain a word"],
+    ]))]
     Test(cargo::Arguments),
     /// How fast is each engine? Runs the criterion benchmarks
-    #[command(after_help = examples(&[["firstpass bench", "All benchmarks but those that last minutes"], ["firstpass bench steady/.*", "Only those whose names match"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass bench", "All benchmarks but those that last minutes"],
+        ["firstpass bench steady/.*", "Only those whose names match"],
+    ]))]
     Bench(cargo::BenchArguments),
     /// Fetches the native libraries that are not there yet, and does nothing else
-    #[command(after_help = examples(&[["firstpass setup", "Engines that are there are left as they are"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass setup", "Engines that are there are left as they are"],
+    ]))]
     Setup,
     /// Which engines are here? Installs others, and tests programs that are to be engines
-    #[command(after_help = examples(&[["firstpass engines", "Those that commands use here"], ["firstpass engines add NAME", "Installs an engine for every folder of yours"], ["firstpass engines test ./my-engine", "Does a program speak the protocol of probes?"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass engines", "Those that commands use here"],
+        ["firstpass engines add NAME", "Installs an engine for every folder of yours"],
+        ["firstpass engines test ./my-engine", "Does a program speak the protocol of probes?"],
+    ]))]
     Engines(engines::Arguments),
     /// Which engines are there, and which command mends what is missing? Builds nothing
-    #[command(after_help = examples(&[["firstpass doctor", "A row for each engine, with what to do"], ["firstpass doctor --verify", "Compares the checksums of the libraries as well"]]))]
+    #[command(after_help = examples(&[
+        ["firstpass doctor", "A row for each engine, with what to do"],
+        ["firstpass doctor --verify", "Compares the checksums of the libraries as well"],
+    ]))]
     Doctor(doctor::Arguments),
 }
 

@@ -87,7 +87,7 @@ pub struct Arguments {
     /// there are several samples
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Compare outputs on other processors as well, which are emulated: nehalem (SSE4), haswell (AVX2 without

@@ -50,7 +50,7 @@ pub struct Arguments {
     /// may be repeated
     #[arg(long = "sample", value_name = "FILE")]
     samples: Vec<PathBuf>,
-    /// Only this engine, as `firstpass doctor` names it; may be repeated. Of several engines the outputs of
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated. Of several engines the outputs of
     /// the first are kept that agrees with the referee, or with engines without their optimizations
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,

@@ -28,7 +28,7 @@ const FULL_RANGE: &str = "saturation/faceboxes-int8-full-range/model.toml";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model file or model.toml of your own [default: the first int8

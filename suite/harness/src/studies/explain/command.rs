@@ -27,7 +27,7 @@ const BUDGET: f64 = 600.0;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model file or model.toml of your own; may be repeated

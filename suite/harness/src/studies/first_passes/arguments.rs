@@ -30,7 +30,7 @@ use crate::{
 #[derive(Args, Clone)]
 #[group(skip)]
 pub struct Arguments {
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     pub backends: Vec<String>,
     /// Only this model: a name of fixtures/models, or the path of a model file or model.toml of your own; may be

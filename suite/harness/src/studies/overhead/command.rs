@@ -16,7 +16,7 @@ use crate::studies::{
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Fresh processes of each variant, at least

@@ -18,7 +18,7 @@ pub struct Arguments {
     /// last axes, such as height and width
     #[arg(required = true, value_delimiter = ',', value_name = "480x640,240x320")]
     shapes: Vec<Shape>,
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model.toml of your own; may be repeated [default: all
