@@ -1,5 +1,7 @@
 //! The messages: a subset of `onnx.proto` of the ONNX specification (IR version 10), written by hand
-//! with the field numbers of that file. Unknown fields are skipped, as protobuf defines.
+//! with the field numbers of that file. Unknown fields are skipped, as protobuf defines. Repeated numbers are written
+//! packed where that file says so and one by one where it does not (its syntax is that of proto2): not every reader
+//! takes either.
 
 use prost::{Message, bytes::Bytes};
 
@@ -114,9 +116,9 @@ pub struct AttributeProto {
     pub t: Option<TensorProto>,
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
-    #[prost(float, repeated, tag = "7")]
+    #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     /// Which of the fields above holds the value: see [`attribute_type`]. 0 in files older than IR
     /// version 2.
@@ -137,7 +139,7 @@ pub mod attribute_type {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
