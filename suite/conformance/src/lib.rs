@@ -62,7 +62,7 @@ fn tests<B: Backend + 'static>(
     tests.extend(agreement::tests::<B>(context));
     tests.extend(bad_input::tests::<B>(context));
     tests.extend(properties::tests::<B>(context));
-    tests.extend(sequences::tests::<B>());
+    tests.extend(sequences::tests::<B>(context));
     tests.extend(small_graphs::tests::<B>(context));
     tests.extend(own);
     let Err(Outcome::Failed(error)) = described else {

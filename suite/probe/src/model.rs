@@ -212,7 +212,7 @@ mod tests {
             (Format::TORCHSCRIPT, "\"torchscript\""),
             (Format::ONNX, "\"onnx\""),
             (Format::ONNX_QOPERATOR, "\"onnx-qoperator\""),
-            (Format::named("openvino-2026.1"), "\"openvino-2026.1\""),
+            (Format::named("ncnn-2026.1"), "\"ncnn-2026.1\""),
         ] {
             assert_eq!(serde_json::to_string(&format)?, json);
             assert_eq!(serde_json::from_str::<Format>(json)?, format);

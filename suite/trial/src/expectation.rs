@@ -9,7 +9,7 @@ use firstpass_probe::{Arithmetic, Dtype, Format};
 
 use crate::{
     agreement::{Agreement, DetectionAgreement},
-    known::{Bounds, Divergence, Known},
+    known::{Bounds, Divergence, FloatBounds, Known},
     model::{ModelDescription, Precision},
 };
 
@@ -257,12 +257,21 @@ pub fn judge(
     for agreement in agreements {
         let output = &agreement.output;
         let bounds = declared.and_then(|d| d.outputs.get(output));
-        match (bounds, &agreement.steps) {
-            (Some(bounds), Some(_)) => faults.extend(outside(agreement, *bounds, is_complete)),
-            (Some(_), None) => faults.push(format!(
+        let of_floats = declared.and_then(|d| d.floats.get(output));
+        match (bounds, of_floats, &agreement.steps) {
+            (Some(bounds), None, Some(_)) => {
+                faults.extend(outside(agreement, *bounds, is_complete));
+            }
+            (None, Some(bounds), None) => {
+                faults.extend(outside_of_floats(agreement, *bounds, is_complete));
+            }
+            (Some(_), _, None) => faults.push(format!(
                 "{output}: a divergence in steps is declared, but the output has none"
             )),
-            (None, _) => faults.extend(undeclared(agreement)),
+            (_, Some(_), Some(_)) => faults.push(format!(
+                "{output}: a divergence of floats is declared, but the output has steps"
+            )),
+            (None, None, _) => faults.extend(undeclared(agreement)),
         }
     }
     if let Some(counted) = faces {
@@ -336,6 +345,24 @@ fn outside(agreement: &Agreement, bounds: Bounds, is_complete: bool) -> Vec<Stri
     faults
 }
 
+fn outside_of_floats(
+    agreement: &Agreement,
+    bounds: FloatBounds,
+    is_complete: bool,
+) -> Option<String> {
+    let [least, most] = bounds.max_relative;
+    let found = agreement.max_relative;
+    ((is_complete && found < least) || found > most).then(|| {
+        format!(
+            "{}: differs by up to {} of its scale, declared are {} to {}",
+            agreement.output,
+            share_of_scale(found),
+            share_of_scale(least),
+            share_of_scale(most)
+        )
+    })
+}
+
 /// Judges the arithmetic of a backend: an int8 model runs its multiplications (convolutions and products of
 /// matrices with quantized weights) on integers, unless
 /// float arithmetic is declared, and then it must still occur. A float model runs on floats.
@@ -375,7 +402,7 @@ mod tests {
     use super::*;
     use crate::{
         agreement::Steps,
-        known::{Divergence, Exception, FaceBounds},
+        known::{Divergence, Exception, FaceBounds, FloatBounds},
     };
 
     fn agreement(max: u64, exact: usize, values: usize) -> Agreement {
@@ -460,7 +487,9 @@ mod tests {
                 models: vec!["m".into()],
                 format: Format::ONNX,
                 without: vec!["vnni".into()],
+                with: Vec::new(),
                 outputs: BTreeMap::from([("y".into(), bounds)]),
+                floats: BTreeMap::new(),
                 faces: FaceBounds {
                     missed: [0, 0],
                     extra: [1, 1],
@@ -491,6 +520,52 @@ mod tests {
             cpu_flags,
             is_complete: true,
         }
+    }
+
+    #[test]
+    fn a_divergence_of_floats_must_occur_where_it_is_declared() {
+        let bounds = FloatBounds {
+            max_relative: [0.05, 0.3],
+        };
+        let mut known = declared();
+        let divergence = &mut known.divergence[0];
+        divergence.without.clear();
+        divergence.with = vec!["bf16".into()];
+        divergence.outputs.clear();
+        divergence.floats = BTreeMap::from([("y".into(), bounds)]);
+        divergence.faces = FaceBounds::default();
+        let judged = |max_relative, flags: &[&str]| {
+            let float = Agreement {
+                steps: None,
+                max_abs: max_relative,
+                max_relative,
+                ..agreement(0, 0, 100)
+            };
+            let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+            judge(
+                &ModelDescription::for_tests(Precision::Fp32),
+                Format::ONNX,
+                &[float],
+                None,
+                over_all(&known, &flags),
+            )
+        };
+        let bf16 = |off| judged(off, &["avx2", "bf16"]);
+        assert!(matches!(bf16(0.1), ExpectationVerdict::Declared { .. }));
+        assert!(!bf16(0.4).is_expected(), "moved");
+        assert!(!bf16(1e-6).is_expected(), "healed");
+        // Another processor computes in f32.
+        assert!(!judged(0.1, &["avx2"]).is_expected());
+        assert!(judged(1e-6, &["avx2"]).is_expected());
+        // Of an output with steps, steps are declared.
+        let steps = judge(
+            &ModelDescription::for_tests(Precision::Int8),
+            Format::ONNX,
+            &[agreement(7, 3, 10)],
+            None,
+            over_all(&known, &["bf16".into()]),
+        );
+        assert!(!steps.is_expected());
     }
 
     #[test]

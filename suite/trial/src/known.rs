@@ -25,6 +25,8 @@ pub struct Known {
     pub thread_dependent: Vec<Exception>,
     /// What makes the engine's sums exact where its kernels may saturate.
     pub exact_sums: Option<ExactSums>,
+    /// What makes the engine compute floats in f32 where it has fewer bits for them by default.
+    pub exact_floats: Option<ExactFloats>,
     /// What makes the engine compute the graph as the file has it.
     pub without_optimizations: Option<WithoutOptimizations>,
     #[serde(default)]
@@ -63,6 +65,16 @@ pub struct ExactSums {
     /// A knob with its value; `None` where the engine has no such switch.
     pub setting: Option<(String, String)>,
     /// Where it saturates without, and what the switch does.
+    pub reason: String,
+}
+
+/// How floats are computed in f32, for an engine that takes a shorter type on processors with instructions for it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ExactFloats {
+    /// A knob with its value.
+    pub setting: (String, String),
+    /// Which type it takes without, and where.
     pub reason: String,
 }
 
@@ -132,8 +144,15 @@ pub struct Divergence {
     /// empty for every processor.
     #[serde(default)]
     pub without: Vec<String>,
-    /// By output; an output that is not named must be exact.
+    /// Only on a processor that has one of these; empty for every processor.
+    #[serde(default)]
+    pub with: Vec<String>,
+    /// By output whose steps are known; an output that is not named must be exact.
+    #[serde(default)]
     pub outputs: BTreeMap<String, Bounds>,
+    /// By output of floats; one that is not named must be equal up to the rounding of f32.
+    #[serde(default)]
+    pub floats: BTreeMap<String, FloatBounds>,
     /// Faces that come and go where a score lies at the threshold; none where it is left out.
     #[serde(default)]
     pub faces: FaceBounds,
@@ -158,6 +177,15 @@ pub struct Bounds {
     pub max_steps: [u64; 2],
     /// Least and most of the share of values that are exact.
     pub exact_share: [f64; 2],
+}
+
+/// What a divergence of floats may measure over all photographs of the fixtures.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FloatBounds {
+    /// Least and most of the largest difference, relative to the scale of its value: see
+    /// [`crate::agreement::Agreement::max_relative`].
+    pub max_relative: [f64; 2],
 }
 
 /// Something that is not as expected of a model, with its cause.
@@ -189,6 +217,7 @@ impl Known {
         self.divergence
             .iter()
             .filter(|d| is_of_processor(&d.without, cpu_flags))
+            .filter(|d| d.with.is_empty() || d.with.iter().any(|flag| cpu_flags.contains(flag)))
             .find(|d| d.format == format && d.models.iter().any(|m| m == model))
     }
 

@@ -48,7 +48,7 @@ fn by_content(head: &[u8]) -> Option<Kind> {
             "the download went wrong; fetch the file itself, not the page about it",
         ),
         _ if text.starts_with(b"<?xml") && contains(head, b"<net ") => (
-            "a model of OpenVINO (.xml)",
+            "a model in Intel's intermediate representation (.xml)",
             "give the ONNX file that it was converted from",
         ),
         _ => return None,
@@ -169,7 +169,7 @@ mod tests {
             (
                 "model.xml",
                 b"<?xml version=\"1.0\"?>\n<net name=\"m\">",
-                "OpenVINO",
+                "Intel",
             ),
             ("model.tar.gz", b"\x1f\x8b\x08", "unpack"),
             ("model.pte", b"\x30\0\0\0ET12", "ExecuTorch"),
