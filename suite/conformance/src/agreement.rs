@@ -7,6 +7,7 @@ use firstpass_probe::{Backend, ErrorKind};
 use firstpass_trial::{
     agreement::{DetectionAgreement, compare, compare_detections},
     expectation::{self, Standard},
+    known::Refusal,
     machine::{Machine, all_threads},
     observation::{Cell, Observation, Outcome, Purpose},
     outputs::{Outputs, read_outputs},
@@ -40,6 +41,15 @@ fn of_artifact(context: &Context, artifact: Artifact) -> Vec<Trial> {
         artifact.description.name,
         artifact.file.format.key()
     );
+    let (model, format) = (&artifact.description.name, artifact.file.format);
+    if let Some(refusal) = context.known.refusal(model, format).cloned() {
+        let context = context.clone();
+        let refused = move || is_refused(&context, &artifact, &refusal);
+        return vec![Trial::test(
+            format!("{name}: is refused as declared"),
+            refused,
+        )];
+    }
     // The tests of one file judge the same observation, made by the first that runs.
     let shared: Arc<OnceLock<Result<Observed, String>>> = Arc::default();
     let test = |what: &str, judge: fn(&Context, &Artifact, &Observed) -> Result<(), Failed>| {
@@ -57,6 +67,19 @@ fn of_artifact(context: &Context, artifact: Artifact) -> Vec<Trial> {
         test("the same input gives the same bits", repeats_itself),
         test("arithmetic is as declared", arithmetic_is_declared),
     ]
+}
+
+/// The engine fails, and says what is declared.
+fn is_refused(context: &Context, artifact: &Artifact, refusal: &Refusal) -> Result<(), Failed> {
+    let trial = context.trial(artifact, 1, 1);
+    let process = context
+        .probe
+        .trial(&trial.map_err(|e| Failed::from(format!("{e:#}")))?);
+    match &process.outcome {
+        Outcome::Failed(error) if error.to_string().contains(&refusal.words) => Ok(()),
+        Outcome::Completed => Err("it runs (healed: remove the declaration)".into()),
+        other => Err(format!("{other}, declared is {:?}", refusal.words).into()),
+    }
 }
 
 fn observe(context: &Context, artifact: &Artifact) -> Result<Observed> {

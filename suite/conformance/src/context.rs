@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial};
 use firstpass_trial::{
     known::Known,
-    model::ModelDescription,
+    model::{ModelDescription, Precision},
     process::Probe,
     small_graphs::fixed,
     workload::{InputFiles, Workload},
@@ -65,15 +65,20 @@ impl Context {
     }
 
     /// The file that most tests need only one of: the backend's usual format of the first int8
-    /// model that has it.
+    /// model that has it, or of another model where it is declared to refuse these.
     pub fn artifact<B: firstpass_probe::Backend>(&self) -> Result<Artifact> {
-        self.artifacts::<B>()
+        let mut artifacts = self.artifacts::<B>();
+        artifacts.retain(|a| {
+            let format = a.file.format;
+            let refused = self.known.refusal(&a.description.name, format);
+            B::FORMATS.first() == Some(&format) && refused.is_none()
+        });
+        // False comes first.
+        let is_float = |a: &Artifact| a.description.precision != Precision::Int8;
+        artifacts
             .into_iter()
-            .find(|a| {
-                a.description.precision == firstpass_trial::model::Precision::Int8
-                    && B::FORMATS.first() == Some(&a.file.format)
-            })
-            .context("the fixtures hold no int8 model for this backend")
+            .min_by_key(is_float)
+            .context("the fixtures hold no model for this backend")
     }
 
     /// The input files of the photographs, in their order.

@@ -56,9 +56,26 @@ pub(crate) fn unpack(
         let mut output = create(&target)?;
         let mut entry = archive.by_index(index)?;
         let fingerprint = digest::copy(&mut entry, wheel, &mut output, &target, bar)?;
+        if entry.unix_mode().is_some_and(|mode| mode & 0o111 != 0) {
+            make_executable(&output, &target)?;
+        }
         files.insert(to.as_str().into(), fingerprint);
     }
     Ok(files)
+}
+
+/// A program in a wheel stays one.
+fn make_executable(file: &File, path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let permissions = fs::Permissions::from_mode(0o755);
+        file.set_permissions(permissions)
+            .with_context(|| format!("cannot make {} executable", path.display()))?;
+    }
+    #[cfg(not(unix))]
+    let _ = (file, path);
+    Ok(())
 }
 
 fn select(archive: &mut Archive, rules: &[FileRule]) -> Result<Vec<Entry>> {

@@ -21,6 +21,9 @@ pub struct Backend {
     /// Whether it is one to choose for its speed. A referee is not: it says who is right, and takes
     /// its time (`[package.metadata.firstpass] referee = true`).
     pub is_referee: bool,
+    /// The engine that it is of: its own name, but where several folders are ways to use one engine
+    /// (`[package.metadata.firstpass] engine = "…"`).
+    pub engine: String,
     pub origin: Origin,
     /// Where the user has the native library themselves: variables with their values.
     pub library: Vec<(String, PathBuf)>,
@@ -68,18 +71,21 @@ impl Backend {
         struct Role {
             #[serde(default)]
             referee: bool,
+            engine: Option<String>,
         }
         let manifest: Manifest = read_toml(&dir.join("Cargo.toml"))?;
         let name = dir
             .file_name()
             .and_then(|n| n.to_str())
             .with_context(|| format!("{} has no readable name", dir.display()))?;
+        let role = manifest.package.metadata.firstpass;
         Ok(Self {
             name: name.into(),
             dir: dir.into(),
             package: manifest.package.name,
             native: NativeLibrary::read(dir)?,
-            is_referee: manifest.package.metadata.firstpass.referee,
+            is_referee: role.referee,
+            engine: role.engine.unwrap_or_else(|| name.into()),
             origin: Origin::Checkout,
             library: Vec::new(),
             processor: None,
@@ -103,6 +109,7 @@ impl Backend {
             package: name.into(),
             native: None,
             is_referee: false,
+            engine: name.into(),
             origin: Origin::Program(program),
             library: Vec::new(),
             processor: None,

@@ -19,6 +19,9 @@ pub struct Known {
     pub of_this_project: bool,
     #[serde(default)]
     pub divergence: Vec<Divergence>,
+    /// Model files that the engine does not run.
+    #[serde(default)]
+    pub refusal: Vec<Refusal>,
     #[serde(default)]
     pub float_arithmetic: Vec<Exception>,
     #[serde(default)]
@@ -87,6 +90,18 @@ pub struct WithoutOptimizations {
     pub settings: Knobs,
     /// What these switch off.
     pub reason: String,
+}
+
+/// Model files that an engine does not run: it must go on refusing them, in its own words.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Refusal {
+    /// What its error holds.
+    pub words: String,
+    /// Why.
+    pub reason: String,
+    pub models: Vec<String>,
+    pub format: Format,
 }
 
 /// Kinds of small graphs that the engine does not compute as the referee does.
@@ -219,6 +234,11 @@ impl Known {
             .filter(|d| is_of_processor(&d.without, cpu_flags))
             .filter(|d| d.with.is_empty() || d.with.iter().any(|flag| cpu_flags.contains(flag)))
             .find(|d| d.format == format && d.models.iter().any(|m| m == model))
+    }
+
+    pub fn refusal(&self, model: &str, format: Format) -> Option<&Refusal> {
+        let mut all = self.refusal.iter();
+        all.find(|r| r.format == format && r.models.iter().any(|m| m == model))
     }
 
     pub fn float_arithmetic(&self, model: &str, format: Format) -> Option<&Exception> {
