@@ -9,6 +9,7 @@ pub mod output;
 
 pub mod commands;
 pub mod compare;
+pub mod culprit;
 pub mod graph;
 pub mod interruption;
 pub mod memory;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use firstpass_harness::{
-    commands::{cargo, doctor, engines, record, trust},
+    commands::{cargo, doctor, engines, record, reduce, trust},
     compare::{compare_command as compare, gate_command as gate},
     interruption, memory, output,
     page::{help::examples, terminal::text as shown},
@@ -115,6 +115,9 @@ enum Command {
         ],
     ]))]
     Golden(golden::Arguments),
+    /// Cuts a model of your own down to the smallest part on which an engine differs or fails, with what shows it to
+    /// the engine's maintainers
+    Reduce(reduce::Arguments),
     /// Adds a file to the list of programs, such as TorchScript files, that you trust
     #[command(after_help = examples(&[
         ["firstpass trust net.pt", "From now on this very file runs without --trust"],
@@ -258,6 +261,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Command::Check(arguments) => check::run(&workspace, &arguments),
         Command::Init(arguments) => init::run(&workspace, &arguments),
         Command::Golden(arguments) => golden::run(&workspace, &arguments),
+        Command::Reduce(arguments) => reduce::run(&workspace, &arguments),
         Command::Trust(arguments) => trust::run(&arguments),
         Command::Aa(arguments) => aa::run(&workspace, &arguments),
         Command::ErrorRates(arguments) => error_rates::run(&workspace, &arguments),

@@ -1,9 +1,11 @@
 //! The ONNX file format, as far as models of vision and tokens need it.
 
 mod constant;
+pub mod cut;
 pub mod external;
 mod proto;
 mod weight_files;
+mod wire;
 pub mod write;
 
 pub use constant::{Constant, Int8s, Values};

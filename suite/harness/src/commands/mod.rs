@@ -4,4 +4,5 @@ pub mod cargo;
 pub mod doctor;
 pub mod engines;
 pub mod record;
+pub mod reduce;
 pub mod trust;

@@ -1,0 +1,497 @@
+//! What is wrong with a model on one input, and whose outputs are right.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use firstpass_onnx::cut::Cuttable;
+use firstpass_probe::{Format, Knobs, Model, Tensor};
+use firstpass_trial::{
+    agreement::{compare, pairs},
+    expectation::{apart, differences as beyond_rounding},
+    model::ModelDescription,
+    observation::Outcome,
+    outputs::Outputs,
+    workload::{InputFiles, Workload},
+};
+
+use crate::{
+    culprit::{
+        Reference, Symptom, Tensors,
+        candidate::{Candidate, ancestors},
+        engines::{Answer, Engine, Engines, is_absent, signature},
+        judge::differences,
+    },
+    studies::first_passes::reference::{self, Kind, StandIns},
+};
+
+/// The formats of graphs that can be cut, the usual one first.
+const GRAPHS: [Format; 2] = [Format::ONNX, Format::ONNX_QOPERATOR];
+
+/// One process may take this share of the time.
+const LONGEST_SHARE: u32 = 4;
+
+/// A model on one input, the engines, and the time that there is.
+pub struct Investigation<'a> {
+    pub engines: &'a Engines,
+    pub description: ModelDescription,
+    /// All of the model, as it is cut down later; `None` where it is no graph that can be cut.
+    pub whole: Option<Candidate>,
+    /// What each engine reads, in the order of [`Engines::all`], or why it reads nothing.
+    pub files: Vec<Result<Model, String>>,
+    input: std::path::PathBuf,
+    sample: String,
+    golden: Option<Outputs>,
+    folder: InputFiles,
+    began: Instant,
+    budget: Duration,
+    /// Processes that were run.
+    pub asked: usize,
+}
+
+/// What is wrong with the model.
+#[derive(Debug)]
+pub struct Found {
+    /// Of each engine, in the order of [`Engines::all`].
+    pub verdicts: Vec<Verdict>,
+    /// With what outputs were compared.
+    pub compared: reference::Reference,
+    /// What the outputs of a part of the model can be compared with.
+    pub reference: Option<Reference>,
+    /// The worst first.
+    pub symptoms: Vec<Symptom>,
+    /// How what the file defines, after the referee, differs from golden outputs; nothing where it does not.
+    pub golden_against_referee: Vec<String>,
+}
+
+/// How an engine did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    Agrees,
+    /// From the reference, in words.
+    Differs(Vec<String>),
+    /// With its optimizations from itself without, where nothing says who is right.
+    DiffersFromItself(Vec<String>),
+    Fails(Outcome),
+    /// It gave outputs, and there is nothing to compare them with.
+    Open,
+    /// It reads no file of this model, or is not here.
+    NotAsked(String),
+}
+
+impl<'a> Investigation<'a> {
+    /// The first model of a workload on its first input.
+    ///
+    /// # Errors
+    /// Fails where the input or the file cannot be read.
+    pub fn new(engines: &'a Engines, workload: &Workload, budget: Duration) -> Result<Self> {
+        let model = workload.models.first().context("there is no model")?;
+        let sample = workload.samples.first().context("there is no input")?;
+        let mut folder = InputFiles::new()?;
+        let input = folder.file(sample, model)?;
+        let graph = GRAPHS.iter().find_map(|format| model.artifact(*format));
+        let graph = graph.map(|file| workload.admit(model, &file)).transpose()?;
+        let whole = match &graph {
+            Some(file) => {
+                let cuttable = Cuttable::read(&file.path)
+                    .map_err(|e| anyhow!("{e}"))
+                    .with_context(|| format!("cannot read {} as ONNX", model.name))?;
+                let inputs = sample.inputs(model)?.into_iter().collect();
+                Some(Candidate::whole(cuttable, inputs))
+            }
+            None => None,
+        };
+        let files = engines.all.iter().map(|engine| {
+            let formats = &engine.description.formats;
+            if let Some(file) = graph.as_ref().filter(|file| formats.contains(&file.format)) {
+                return Ok(file.clone());
+            }
+            let own = formats.iter().find_map(|format| model.artifact(*format));
+            let own = own.ok_or_else(|| {
+                let keys: Vec<&str> = formats.iter().map(|format| format.key()).collect();
+                format!("it reads {}", keys.join(" or "))
+            })?;
+            workload.admit(model, &own).map_err(|e| format!("{e:#}"))
+        });
+        let files = files.collect();
+        let golden = workload.golden(model)?;
+        let golden = golden.filter(|golden| golden.contains_key(&sample.name));
+        Ok(Self {
+            engines,
+            description: model.clone(),
+            whole,
+            files,
+            input,
+            sample: sample.name.clone(),
+            golden,
+            folder,
+            began: Instant::now(),
+            budget,
+            asked: 0,
+        })
+    }
+
+    /// What is left of the time.
+    pub fn left(&self) -> Duration {
+        self.budget.saturating_sub(self.began.elapsed())
+    }
+
+    pub fn is_out_of_time(&self) -> bool {
+        self.left().is_zero()
+    }
+
+    pub fn spent(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn longest(&self) -> Duration {
+        let share = self.budget / LONGEST_SHARE;
+        share.min(self.left()).max(Duration::from_secs(1))
+    }
+
+    /// What an engine makes of the whole model, in the file that it reads.
+    pub fn of_whole(&mut self, place: usize, knobs: &Knobs) -> Option<Answer> {
+        let engine = &self.engines.all[place];
+        let file = self.files[place].as_ref().ok()?;
+        self.asked += 1;
+        let folder = self.folder.folder();
+        Some(engine.answer(file, knobs, &self.input, folder, self.longest()))
+    }
+
+    /// What an engine makes of a part.
+    ///
+    /// # Errors
+    /// Fails where its file cannot be written.
+    pub fn of_part(&mut self, engine: &Engine, knobs: &Knobs, part: &Candidate) -> Result<Answer> {
+        self.asked += 1;
+        let folder = self.folder.folder();
+        let (model, input) = part.write(folder, "part")?;
+        Ok(engine.answer(&model, knobs, &input, folder, self.longest()))
+    }
+
+    /// What the outputs of a part should be; `None` where the reference does not give them.
+    ///
+    /// # Errors
+    /// As of [`Self::of_part`].
+    pub fn expected(&mut self, reference: &Reference, part: &Candidate) -> Result<Option<Tensors>> {
+        let engines = self.engines;
+        match reference {
+            Reference::Referee(rules) => {
+                let Some(referee) = &engines.referee else {
+                    return Ok(None);
+                };
+                Ok(self.of_part(referee, rules, part)?.outputs())
+            }
+            Reference::Itself(place) => self.without_optimizations(*place, part),
+            Reference::Agreed(places) => {
+                let mut agreed: Option<Tensors> = None;
+                for &place in places {
+                    let own = self.without_optimizations(place, part)?;
+                    let Some(own) = own else { return Ok(None) };
+                    match &agreed {
+                        None => agreed = Some(own),
+                        Some(first)
+                            if differences(&self.description, part, first, &own).is_empty() => {}
+                        Some(_) => return Ok(None),
+                    }
+                }
+                Ok(agreed)
+            }
+        }
+    }
+
+    fn without_optimizations(&mut self, place: usize, part: &Candidate) -> Result<Option<Tensors>> {
+        let engines = self.engines;
+        let engine = &engines.all[place];
+        match &engine.plain {
+            Some(plain) => Ok(self.of_part(engine, plain, part)?.outputs()),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a part shows a symptom, with an engine that differs under these settings.
+    ///
+    /// # Errors
+    /// As of [`Self::of_part`].
+    pub fn shows(
+        &mut self,
+        part: &Candidate,
+        symptom: &Symptom,
+        reference: Option<&Reference>,
+        knobs: &Knobs,
+    ) -> Result<bool> {
+        let engines = self.engines;
+        match symptom {
+            Symptom::Fails(failures) => {
+                for (&place, words) in failures {
+                    match self.of_part(&engines.all[place], knobs, part)? {
+                        Answer::Failure(outcome) if signature(&outcome) == *words => {}
+                        _ => return Ok(false),
+                    }
+                }
+                Ok(true)
+            }
+            Symptom::Differs(place) => {
+                let got = self.of_part(&engines.all[*place], knobs, part)?.outputs();
+                let (Some(got), Some(reference)) = (got, reference) else {
+                    return Ok(false);
+                };
+                let expected = self.expected(reference, part)?;
+                Ok(expected.is_some_and(|expected| {
+                    !differences(&self.description, part, &expected, &got).is_empty()
+                }))
+            }
+        }
+    }
+
+    /// How the outputs of the whole model differ from those of the reference; `None` where an engine gave none.
+    pub fn difference_of_whole(
+        &self,
+        compared: &reference::Reference,
+        got: &Tensors,
+    ) -> Option<Vec<String>> {
+        let expected = compared.outputs.as_ref()?;
+        let got = self.ordered(got)?;
+        let agreements = compare(&self.description, &pairs(expected, &got));
+        Some(match compared.kind {
+            Kind::Golden(_) => beyond_rounding(&agreements),
+            _ => apart(self.description.precision, &agreements),
+        })
+    }
+
+    /// As records keep outputs.
+    fn ordered(&self, tensors: &Tensors) -> Option<Outputs> {
+        let outputs = self.description.outputs.iter();
+        let outputs: Option<Vec<Tensor>> = outputs
+            .map(|output| tensors.get(&output.name).cloned())
+            .collect();
+        Some(Outputs::from([(self.sample.clone(), outputs?)]))
+    }
+
+    /// Asks every engine, the referee, and every engine without its optimizations.
+    ///
+    /// # Errors
+    /// Fails where files cannot be written.
+    pub fn look(&mut self) -> Result<Found> {
+        let places = 0..self.engines.all.len();
+        let answers: Vec<Option<Answer>> = places
+            .clone()
+            .map(|place| self.of_whole(place, &Knobs::default()))
+            .collect();
+        let mut plain: Vec<(usize, Tensors)> = Vec::new();
+        for place in places.clone() {
+            let knobs = self.engines.all[place].plain.clone();
+            let answer = knobs.and_then(|knobs| self.of_whole(place, &knobs));
+            if let Some(outputs) = answer.and_then(Answer::outputs) {
+                plain.push((place, outputs));
+            }
+        }
+        let rules = self.rules();
+        let referee = match (&self.engines.referee, &self.whole, &rules) {
+            (Some(referee), Some(whole), Some(rules)) => {
+                let whole = whole.clone();
+                self.of_part(referee, rules, &whole)?.outputs()
+            }
+            _ => None,
+        };
+        let of_referee = referee.as_ref().and_then(|outputs| self.ordered(outputs));
+        let stand_ins = StandIns {
+            referee: of_referee.clone().map(|outputs| {
+                let referee = self.engines.referee.as_ref();
+                (
+                    referee.map_or_else(String::new, |r| r.called.clone()),
+                    outputs,
+                )
+            }),
+            plain: plain
+                .iter()
+                .filter_map(|(place, outputs)| {
+                    let called = self.engines.all[*place].called.clone();
+                    Some((called, self.ordered(outputs)?))
+                })
+                .collect(),
+        };
+        let gave = answers.iter().flatten();
+        let gave = gave
+            .filter(|answer| matches!(answer, Answer::Outputs(_)))
+            .count();
+        let compared = match &self.golden {
+            Some(golden) => {
+                reference::Reference::golden(&self.description.golden_from, golden.clone())
+            }
+            None => reference::Reference::of(&self.description, stand_ins, gave),
+        };
+        let golden_against_referee = match (&self.golden, &of_referee) {
+            (Some(golden), Some(referee)) => {
+                beyond_rounding(&compare(&self.description, &pairs(golden, referee)))
+            }
+            _ => Vec::new(),
+        };
+        let supporting: Vec<usize> = plain
+            .iter()
+            .filter(|(_, outputs)| {
+                let difference = self.difference_of_whole(&compared, outputs);
+                difference.is_some_and(|difference| difference.is_empty())
+            })
+            .map(|(place, _)| *place)
+            .collect();
+        let reference = match (&compared.kind, rules) {
+            (Kind::Referee(_), Some(rules)) => Some(Reference::Referee(rules)),
+            (Kind::Golden(_), Some(rules))
+                if of_referee.is_some() && golden_against_referee.is_empty() =>
+            {
+                Some(Reference::Referee(rules))
+            }
+            (Kind::Golden(_) | Kind::Agreed { .. }, _) if supporting.len() > 1 => {
+                Some(Reference::Agreed(supporting))
+            }
+            _ => None,
+        };
+        let mut verdicts = Vec::new();
+        for (place, answer) in places.zip(answers) {
+            verdicts.push(match answer {
+                None => {
+                    let why = self.files[place].as_ref().err();
+                    Verdict::NotAsked(why.cloned().unwrap_or_default())
+                }
+                Some(Answer::Failure(outcome)) if is_absent(&outcome) => {
+                    Verdict::NotAsked(outcome.to_string())
+                }
+                Some(Answer::Failure(outcome)) => Verdict::Fails(outcome),
+                Some(Answer::Outputs(got)) => match self.difference_of_whole(&compared, &got) {
+                    Some(found) if found.is_empty() => Verdict::Agrees,
+                    Some(found) => Verdict::Differs(found),
+                    None => self.against_itself(&plain, place, &got),
+                },
+            });
+        }
+        let symptoms = symptoms(&verdicts);
+        Ok(Found {
+            verdicts,
+            compared,
+            reference,
+            symptoms,
+            golden_against_referee,
+        })
+    }
+
+    fn against_itself(&self, plain: &[(usize, Tensors)], place: usize, got: &Tensors) -> Verdict {
+        let own = plain.iter().find(|(other, _)| *other == place);
+        let own = own.and_then(|(_, outputs)| self.ordered(outputs));
+        let Some((own, got)) = own.zip(self.ordered(got)) else {
+            return Verdict::Open;
+        };
+        let found = compare(&self.description, &pairs(&own, &got));
+        let found = apart(self.description.precision, &found);
+        if found.is_empty() {
+            Verdict::Open
+        } else {
+            Verdict::DiffersFromItself(found)
+        }
+    }
+
+    /// The rules by which the referee computes the whole file, so that it computes each part alike; `None` where it
+    /// does not compute it.
+    fn rules(&mut self) -> Option<Knobs> {
+        let engines = self.engines;
+        let referee = engines.referee.as_ref()?;
+        let whole = self.whole.clone()?;
+        let folder = self.folder.folder();
+        let (model, input) = whole.write(folder, "part").ok()?;
+        self.asked += 1;
+        let mut probe = referee.probe.clone();
+        probe.timeout = probe.timeout.min(self.longest());
+        let arithmetic = probe.inspect(&model, &Knobs::default(), &input).ok()?;
+        Some(arithmetic.rules.unwrap_or_default())
+    }
+}
+
+impl Found {
+    /// What the outputs of parts are compared with, for a symptom.
+    pub fn reference_of(&self, symptom: &Symptom) -> Option<Reference> {
+        match (symptom, &self.reference) {
+            (Symptom::Fails(_), reference) => reference.clone(),
+            (Symptom::Differs(_), Some(reference)) => Some(reference.clone()),
+            (Symptom::Differs(place), None) => match self.verdicts.get(*place) {
+                Some(Verdict::DiffersFromItself(_)) => Some(Reference::Itself(*place)),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Candidate {
+    fn whole(file: Cuttable, inputs: Tensors) -> Self {
+        let outputs: Vec<String> = file.outputs().to_vec();
+        Self {
+            nodes: (0..file.nodes().len()).collect(),
+            file: Arc::new(file),
+            inputs,
+            outputs,
+            declared: true,
+        }
+    }
+
+    /// The same with only what these outputs need.
+    #[must_use]
+    pub fn for_outputs(&self, outputs: Vec<String>) -> Self {
+        Self {
+            nodes: ancestors(&self.file, &outputs),
+            outputs,
+            ..self.clone()
+        }
+    }
+}
+
+/// Differences first, then those who fail, all together where no engine gives outputs.
+fn symptoms(verdicts: &[Verdict]) -> Vec<Symptom> {
+    let places = verdicts.iter().enumerate();
+    let mut found: Vec<Symptom> = places
+        .clone()
+        .filter(|(_, verdict)| {
+            matches!(verdict, Verdict::Differs(_) | Verdict::DiffersFromItself(_))
+        })
+        .map(|(place, _)| Symptom::Differs(place))
+        .collect();
+    let failed = places.filter_map(|(place, verdict)| match verdict {
+        Verdict::Fails(outcome) => Some((place, signature(outcome))),
+        _ => None,
+    });
+    let failed: BTreeMap<usize, String> = failed.collect();
+    let gave = |verdict: &Verdict| !matches!(verdict, Verdict::Fails(_) | Verdict::NotAsked(_));
+    if failed.len() > 1 && !verdicts.iter().any(gave) {
+        found.push(Symptom::Fails(failed.clone()));
+    }
+    let alone = failed.into_iter();
+    found.extend(alone.map(|one| Symptom::Fails(BTreeMap::from([one]))));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::Error;
+
+    use super::*;
+
+    #[test]
+    fn what_no_engine_loads_is_one_symptom() {
+        let fails = |words: &str| Verdict::Fails(Outcome::Failed(Error::engine(words)));
+        let absent = Verdict::NotAsked("it is not here".into());
+        let found = symptoms(&[fails("a"), absent.clone(), fails("b")]);
+        let places = |symptom: &Symptom| match symptom {
+            Symptom::Fails(failed) => failed.keys().copied().collect(),
+            Symptom::Differs(_) => Vec::new(),
+        };
+        let places: Vec<Vec<usize>> = found.iter().map(places).collect();
+        assert_eq!(places, [vec![0, 2], vec![0], vec![2]]);
+
+        let differs = Verdict::Differs(vec!["by 2 steps".into()]);
+        let found = symptoms(&[fails("a"), differs, Verdict::Agrees, absent]);
+        assert_eq!(found[0], Symptom::Differs(1));
+        assert_eq!(found.len(), 2);
+        assert!(symptoms(&[Verdict::Agrees, Verdict::Open]).is_empty());
+    }
+}

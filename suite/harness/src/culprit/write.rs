@@ -1,0 +1,503 @@
+//! The folder with what shows a fault to whoever has to mend it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use firstpass_probe::{Dtype, Knobs, Tensor, is_invisible};
+use firstpass_trial::{machine::Machine, setting::setting, tensor_files::write_npz};
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use crate::{
+    culprit::{
+        Candidate, Investigation, Reference, Symptom, Tensors,
+        candidate::called,
+        engines::{Answer, Engine},
+        judge::differences,
+        reduce::{Question, Reduced},
+    },
+    page::numbers::brief,
+};
+
+/// Inputs and outputs of at most so many values are printed.
+const FEW: usize = 16;
+
+const REPORT: &str = include_str!("../../templates/reduced/report.md.j2");
+
+/// The programs for an engine that has none of its own.
+const PROGRAM: &str = include_str!("../../templates/reduced/main.rs.j2");
+
+/// What an engine gives on the part that is left.
+#[derive(Debug, Clone, Serialize)]
+struct Row {
+    engine: String,
+    /// What its outputs are called.
+    file: String,
+    settings: String,
+    /// How it compares with the reference, or why it gave nothing.
+    verdict: String,
+    /// The first values of each output.
+    values: Vec<String>,
+    is_subject: bool,
+}
+
+/// A tensor as the programs name it.
+#[derive(Debug, Clone, Serialize)]
+struct Array {
+    name: String,
+    shape: Vec<usize>,
+    /// As Rust calls the type of its values.
+    dtype: &'static str,
+    /// As NumPy calls it.
+    numpy: &'static str,
+    /// Bytes of a value.
+    size: usize,
+    /// How a program makes a value of its bytes `b`.
+    read: String,
+    /// Where its values lie, little-endian.
+    file: String,
+    values: usize,
+}
+
+/// What the templates know.
+#[derive(Debug, Serialize)]
+struct Shown {
+    model: String,
+    inputs: Vec<Array>,
+    outputs: Vec<Array>,
+    title: String,
+    backend: String,
+    version: String,
+    /// Of the crate that binds the engine.
+    binding_version: String,
+    nodes: Vec<String>,
+    reference: String,
+    rows: Vec<Row>,
+    steps: Vec<String>,
+    machine: String,
+    is_complete: bool,
+    has_expected: bool,
+    made_by: String,
+}
+
+/// Writes the folder; returns the files, the report last.
+///
+/// # Errors
+/// Fails where the folder cannot be written.
+pub fn write(
+    investigation: &mut Investigation,
+    question: &Question,
+    reduced: &Reduced,
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(folder).with_context(|| {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    })?;
+    let part = &reduced.candidate;
+    let mut files = Vec::new();
+    let mut keep = |name: &str, bytes: &[u8]| -> Result<()> {
+        let path = folder.join(name);
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        files.push(path);
+        Ok(())
+    };
+    keep("model.onnx", &part.bytes())?;
+    let inputs = arrays(&part.inputs, "input");
+    for (array, tensor) in inputs.iter().zip(part.inputs.values()) {
+        keep(&array.file, tensor.data().bytes())?;
+    }
+    let expected = match &question.reference {
+        Some(reference) => investigation.expected(reference, part)?,
+        None => None,
+    };
+    let rows = rows(investigation, question, part, expected.as_ref())?;
+    let outputs = arrays(expected.as_ref().unwrap_or(&Tensors::new()), "expected");
+    for (array, tensor) in outputs
+        .iter()
+        .zip(expected.iter().flat_map(Tensors::values))
+    {
+        keep(&array.file, tensor.data().bytes())?;
+    }
+    let subject = subject(investigation, &question.symptom);
+    let file = &part.file;
+    let machine = Machine::observe();
+    let binding = &subject.description.engine.binding;
+    let shown = Shown {
+        model: investigation.description.name.clone(),
+        inputs,
+        outputs,
+        title: plain(&title(subject, question, part)),
+        backend: subject.backend.name.clone(),
+        version: plain(&subject.description.engine.version),
+        binding_version: plain(binding.split_whitespace().last().unwrap_or_default()),
+        nodes: part
+            .nodes
+            .iter()
+            .map(|&at| plain(&called(file, at)))
+            .collect(),
+        reference: words(investigation, question.reference.as_ref()),
+        rows: rows.iter().map(|(row, _)| row.clone()).collect(),
+        steps: reduced.steps.clone(),
+        machine: format!("{}, {} cores, {}", machine.cpu, machine.cores, machine.os),
+        is_complete: reduced.is_complete,
+        has_expected: expected.is_some(),
+        made_by: format!("Firstpass {}", env!("CARGO_PKG_VERSION")),
+    };
+    for (name, text) in programs(subject, &shown)? {
+        keep(&name, text.as_bytes())?;
+    }
+    keep("report.md", rendered(REPORT, &shown)?.as_bytes())?;
+    let mut answers: Vec<(String, &Tensors)> = vec![("input.npz".into(), &part.inputs)];
+    answers.extend(
+        expected
+            .iter()
+            .map(|outputs| ("expected.npz".into(), outputs)),
+    );
+    for (row, outputs) in &rows {
+        if let Some(outputs) = outputs {
+            answers.push((format!("got-{}.npz", row.file), outputs));
+        }
+    }
+    for (name, tensors) in answers {
+        let path = folder.join(name);
+        write_npz(&path, tensors)?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+fn subject<'a>(investigation: &Investigation<'a>, symptom: &Symptom) -> &'a Engine {
+    let place = match symptom {
+        Symptom::Differs(place) => *place,
+        Symptom::Fails(failed) => failed.keys().next().copied().unwrap_or(0),
+    };
+    &investigation.engines.all[place]
+}
+
+/// A name of a file of somebody's, which is printed in programs and pages: on one line, whatever it holds.
+fn plain(text: &str) -> String {
+    let is_plain = |c: char| !c.is_control() && !is_invisible(c);
+    let text = text.chars().map(|c| if is_plain(c) { c } else { ' ' });
+    text.collect()
+}
+
+/// What every engine gives on the part, each under its usual settings and, where it is the one in question, without its
+/// optimizations too.
+fn rows(
+    investigation: &mut Investigation,
+    question: &Question,
+    part: &Candidate,
+    expected: Option<&Tensors>,
+) -> Result<Vec<(Row, Option<Tensors>)>> {
+    let engines = investigation.engines;
+    let mut rows = Vec::new();
+    for (place, engine) in engines.all.iter().enumerate() {
+        if !engine
+            .description
+            .formats
+            .contains(&firstpass_probe::Format::ONNX)
+        {
+            continue;
+        }
+        let is_subject = match &question.symptom {
+            Symptom::Differs(subject) => *subject == place,
+            Symptom::Fails(failed) => failed.contains_key(&place),
+        };
+        let mut settings = vec![question.knobs.clone()];
+        settings.extend(engine.plain.clone().filter(|_| is_subject));
+        for (number, knobs) in settings.into_iter().enumerate() {
+            let answer = investigation.of_part(engine, &knobs, part)?;
+            let verdict = match (&answer, expected) {
+                (Answer::Failure(outcome), _) => brief(&plain(&outcome.to_string())),
+                (Answer::Outputs(_), None) => "gives outputs".into(),
+                (Answer::Outputs(got), Some(expected)) => {
+                    let found = differences(&investigation.description, part, expected, got);
+                    match found.is_empty() {
+                        true => "as expected".into(),
+                        false => found.join("; "),
+                    }
+                }
+            };
+            let outputs = answer.outputs();
+            let row = Row {
+                engine: match number {
+                    0 => engine.versioned(),
+                    _ => format!("{}, without optimizations", engine.versioned()),
+                },
+                file: match number {
+                    0 => engine.backend.name.clone(),
+                    _ => format!("{}-without-optimizations", engine.backend.name),
+                },
+                settings: match knobs == Knobs::default() {
+                    true => "as its users find it".into(),
+                    false => setting(&knobs),
+                },
+                verdict,
+                values: outputs.as_ref().map(beginnings).unwrap_or_default(),
+                is_subject,
+            };
+            rows.push((row, outputs));
+        }
+    }
+    Ok(rows)
+}
+
+fn beginnings(tensors: &Tensors) -> Vec<String> {
+    let first = |(name, tensor): (&String, &Tensor)| {
+        let values = tensor.data().to_f64s();
+        let some: Vec<String> = values.iter().take(FEW).map(ToString::to_string).collect();
+        let more = if values.len() > FEW { ", …" } else { "" };
+        format!("{name}: {}{more}", some.join(", "))
+    };
+    tensors.iter().map(first).collect()
+}
+
+fn arrays(tensors: &Tensors, what: &str) -> Vec<Array> {
+    let numbered = tensors.iter().enumerate();
+    numbered
+        .map(|(number, (name, tensor))| Array {
+            name: name.clone(),
+            shape: tensor.shape().to_vec(),
+            dtype: in_rust(tensor.dtype()),
+            numpy: in_numpy(tensor.dtype()),
+            size: tensor.data().bytes().len() / tensor.data().len().max(1),
+            read: match tensor.dtype() {
+                Dtype::Bool => "b[0] != 0".into(),
+                other => format!("{}::from_le_bytes(b.try_into().unwrap())", in_rust(other)),
+            },
+            file: format!("{what}-{number}.bin"),
+            values: tensor.data().len(),
+        })
+        .collect()
+}
+
+fn in_rust(dtype: Dtype) -> &'static str {
+    match dtype {
+        // The crate `half` has these, and no engine's users need it for what is shown here.
+        Dtype::F16 | Dtype::BF16 => "u16",
+        other => other.key(),
+    }
+}
+
+fn in_numpy(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "float32",
+        Dtype::F64 => "float64",
+        Dtype::F16 | Dtype::BF16 => "float16",
+        Dtype::I64 => "int64",
+        Dtype::I32 => "int32",
+        Dtype::I16 => "int16",
+        Dtype::I8 => "int8",
+        Dtype::U64 => "uint64",
+        Dtype::U32 => "uint32",
+        Dtype::U16 => "uint16",
+        Dtype::U8 => "uint8",
+        Dtype::Bool => "bool",
+    }
+}
+
+/// One line for the head of a bug report, no more than was measured.
+fn title(subject: &Engine, question: &Question, part: &Candidate) -> String {
+    let operators = part.operators().join(", ");
+    let engine = &subject.called;
+    match (&question.symptom, &question.reference) {
+        (Symptom::Fails(failed), _) if failed.len() > 1 => {
+            format!("No engine that was tried runs {operators}")
+        }
+        (Symptom::Fails(_), _) => format!("{engine} does not run {operators}"),
+        (Symptom::Differs(_), Some(Reference::Itself(_))) => {
+            format!("{engine} gives other outputs with its optimizations than without: {operators}")
+        }
+        (Symptom::Differs(_), _) => {
+            format!("{engine} gives other outputs than expected: {operators}")
+        }
+    }
+}
+
+/// Whose outputs are expected.
+pub(crate) fn words(investigation: &Investigation, reference: Option<&Reference>) -> String {
+    let name = |place: &usize| investigation.engines.all[*place].versioned();
+    match reference {
+        Some(Reference::Referee(rules)) => {
+            let by = match rules.settings().count() {
+                0 => String::new(),
+                _ => format!(" by the rules {}", setting(rules)),
+            };
+            format!(
+                "The expected outputs are computed exactly as the ONNX standard defines the operators{by}."
+            )
+        }
+        Some(Reference::Agreed(places)) => {
+            let names: Vec<String> = places.iter().map(name).collect();
+            format!(
+                "The expected outputs are those that {} agree on without their optimizations. That does not prove them \
+                 right.",
+                names.join(" and ")
+            )
+        }
+        Some(Reference::Itself(place)) => format!(
+            "The outputs that are compared with are those of {} without its optimizations. Nothing here says which are \
+             right.",
+            name(place)
+        ),
+        None => "No expected outputs are known.".into(),
+    }
+}
+
+/// The programs that show it, by file: those of the engine where it has some.
+fn programs(subject: &Engine, shown: &Shown) -> Result<BTreeMap<String, String>> {
+    let folder = subject.backend.dir.join("reproduce");
+    let mut programs = BTreeMap::new();
+    // Values of 16 bits take a crate that no engine's users need for what is shown here.
+    let all = shown.inputs.iter().chain(&shown.outputs);
+    let has_halves = all.clone().any(|array| array.numpy == "float16");
+    let names: &[&str] = match has_halves {
+        true => &["reproduce.py"],
+        false => &["main.rs", "Cargo.toml", "reproduce.py"],
+    };
+    for &name in names {
+        let template = folder.join(format!("{name}.j2"));
+        if let Ok(text) = fs::read_to_string(&template) {
+            let text = rendered(&text, shown)
+                .with_context(|| format!("cannot render {}", template.display()))?;
+            programs.insert(name.to_owned(), text);
+        }
+    }
+    if !programs.contains_key("main.rs") {
+        programs.insert("main.rs".into(), rendered(PROGRAM, shown)?);
+    }
+    Ok(programs)
+}
+
+fn rendered(template: &str, data: impl Serialize) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_keep_trailing_newline(true);
+    // A name in a program is a literal, which JSON and both languages write alike.
+    environment.add_filter("literal", |text: &str| {
+        serde_json::to_string(text).unwrap_or_default()
+    });
+    let rendered = environment.render_str(template, data);
+    rendered.map_err(|error| anyhow!("{error:#}"))
+}
+
+/// The beginning of what is left, for a terminal.
+pub(crate) fn summary(
+    investigation: &Investigation,
+    question: &Question,
+    reduced: &Reduced,
+) -> String {
+    let part = &reduced.candidate;
+    let subject = subject(investigation, &question.symptom);
+    let shapes = part
+        .inputs
+        .iter()
+        .map(|(name, tensor)| format!("{name}: {} {:?}", tensor.dtype().key(), tensor.shape()));
+    let shapes: Vec<String> = shapes.collect();
+    format!(
+        "{}\nof {} nodes {} are left, on {}{}",
+        title(subject, question, part),
+        part.file.nodes().len(),
+        part.nodes.len(),
+        shapes.join(", "),
+        if reduced.is_complete {
+            ""
+        } else {
+            "\nthe time was used up: a longer --budget may leave less"
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_trial::workspace::Workspace;
+
+    use super::*;
+
+    fn shown() -> Result<Shown> {
+        let tensor = |values: Vec<f32>| Tensor::new(&[1, 1, 1, 1], values);
+        let inputs = Tensors::from([("x".to_owned(), tensor(vec![0.5])?)]);
+        let outputs = Tensors::from([("y".to_owned(), tensor(vec![1.0])?)]);
+        Ok(Shown {
+            model: "model".into(),
+            inputs: arrays(&inputs, "input"),
+            outputs: arrays(&outputs, "expected"),
+            title: "an engine differs".into(),
+            backend: "engine".into(),
+            version: "1.2.3".into(),
+            binding_version: "0.1.0".into(),
+            nodes: vec!["a (Relu)".into()],
+            reference: "It is right.".into(),
+            rows: Vec::new(),
+            steps: vec!["1 node".into()],
+            machine: "a processor".into(),
+            is_complete: true,
+            has_expected: true,
+            made_by: "Firstpass".into(),
+        })
+    }
+
+    /// The programs are compiled as examples of their engines: these are what the templates give, but for the form.
+    #[test]
+    fn the_programs_of_an_engine_are_compiled() -> Result<()> {
+        let bare = |text: &str| -> String {
+            let shape = |c: &char| !c.is_whitespace() && *c != ',';
+            text.chars().filter(shape).collect()
+        };
+        let mut seen = 0;
+        for backend in Workspace::find()?.backends()? {
+            let template = backend.dir.join("reproduce/main.rs.j2");
+            let Ok(template) = fs::read_to_string(template) else {
+                continue;
+            };
+            let example = backend.dir.join("examples");
+            let example = example.join(format!("reproduce-{}.rs", backend.name));
+            let compiled = fs::read_to_string(&example)
+                .with_context(|| format!("cannot read {}", example.display()))?;
+            let given = rendered(&template, shown()?)?;
+            assert_eq!(
+                bare(&given),
+                bare(&compiled),
+                "{}:\n{given}",
+                example.display()
+            );
+            assert!(given.lines().count() <= 30, "it is long:\n{given}");
+            seen += 1;
+        }
+        assert!(seen > 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_is_one_literal_and_one_line() -> Result<()> {
+        let mut shown = shown()?;
+        let evil = "x\"); std::process::exit(1); //\n}";
+        shown.inputs[0].name = evil.into();
+        shown.title = plain("Relu\nstd::process::exit(1);");
+        let program = rendered(PROGRAM, &shown)?;
+        let page = rendered(REPORT, &shown)?;
+        assert!(
+            !program
+                .lines()
+                .any(|line| line.trim().starts_with("std::process"))
+        );
+        assert!(
+            page.starts_with("# Relu std::process::exit(1);\n"),
+            "{page}"
+        );
+        assert_eq!(
+            rendered("{{ name | literal }}", serde_json::json!({ "name": evil }))?,
+            r#""x\"); std::process::exit(1); //\n}""#
+        );
+        Ok(())
+    }
+}
