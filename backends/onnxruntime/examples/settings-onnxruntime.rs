@@ -188,6 +188,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 builder = builder.with_precise_qmm()?;
                 // end
             }
+            ("disabled-optimizers", list) => {
+                // knob disabled-optimizers=LIST
+                builder = builder.with_disabled_optimizers(list.replace(',', ";"))?;
+                // end
+            }
             _ => return Err(format!("{setting:?} is not a setting other than a default").into()),
         }
     }

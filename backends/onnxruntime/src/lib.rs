@@ -3,6 +3,7 @@
 mod arena;
 mod library;
 mod model;
+mod optimizers;
 mod options;
 mod prepared;
 mod profile;

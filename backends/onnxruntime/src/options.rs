@@ -12,7 +12,7 @@ use ort::{
     },
 };
 
-use crate::{arena::Arena, prepared::Form};
+use crate::{arena::Arena, optimizers::OPTIMIZERS, prepared::Form};
 
 const OPTIMIZATION: &str = "graph-optimization";
 const PREPARED_FILE: &str = "prepared-file";
@@ -23,6 +23,7 @@ const INITIALIZERS: &str = "initializers";
 const EXECUTION_MODE: &str = "execution-mode";
 const SPINNING: &str = "spinning";
 const EXACT: &str = "exact-int8";
+const DISABLED: &str = "disabled-optimizers";
 
 pub(crate) fn declared() -> Vec<Knob> {
     vec![
@@ -73,6 +74,11 @@ pub(crate) fn declared() -> Vec<Knob> {
             EXACT,
             &["off", "on"],
             "session.x64quantprecision: no 8-bit products in saturating 16-bit pairs",
+        ),
+        Knob::any(
+            DISABLED,
+            OPTIMIZERS,
+            "optimization.disable_specified_optimizers: passes over the graph that are left out",
         ),
     ]
 }
@@ -130,8 +136,8 @@ impl Options {
     }
 
     /// What shapes a prepared file, besides its form.
-    pub(crate) fn shaping(&self) -> [Option<&str>; 2] {
-        [OPTIMIZATION, EXACT].map(|knob| self.knobs.get(knob))
+    pub(crate) fn shaping(&self) -> [Option<&str>; 3] {
+        [OPTIMIZATION, EXACT, DISABLED].map(|knob| self.knobs.get(knob))
     }
 
     /// An arena that belongs to the environment, where the session does not make its own.
@@ -187,6 +193,9 @@ impl Options {
         }
         if self.is(EXACT, "on") {
             builder = builder.with_precise_qmm()?;
+        }
+        if let Some(disabled) = self.knobs.get(DISABLED).filter(|words| *words != "none") {
+            builder = builder.with_disabled_optimizers(disabled.replace(',', ";"))?;
         }
         if let Some(path) = wanted.profile {
             builder = builder.with_profiling(path)?;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use firstpass_harness::{
-    commands::{cargo, doctor, engines, record, reduce, trust},
+    commands::{blame, cargo, doctor, engines, record, reduce, trust},
     compare::{compare_command as compare, gate_command as gate},
     interruption, memory, output,
     page::{help::examples, terminal::text as shown},
@@ -115,6 +115,9 @@ enum Command {
         ],
     ]))]
     Golden(golden::Arguments),
+    /// Says of a model of your own who is right, in which layer an engine begins to differ or fails, and which setting
+    /// or pass makes that go
+    Blame(blame::Arguments),
     /// Cuts a model of your own down to the smallest part on which an engine differs or fails, with what shows it to
     /// the engine's maintainers
     Reduce(reduce::Arguments),
@@ -261,6 +264,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Command::Check(arguments) => check::run(&workspace, &arguments),
         Command::Init(arguments) => init::run(&workspace, &arguments),
         Command::Golden(arguments) => golden::run(&workspace, &arguments),
+        Command::Blame(arguments) => blame::run(&workspace, &arguments),
         Command::Reduce(arguments) => reduce::run(&workspace, &arguments),
         Command::Trust(arguments) => trust::run(&arguments),
         Command::Aa(arguments) => aa::run(&workspace, &arguments),

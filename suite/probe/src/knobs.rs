@@ -39,7 +39,12 @@ pub enum KnobValues {
     Choice(Vec<String>),
     /// A whole number of at least one.
     Count,
+    /// Any of these words, with commas between them, or `none`.
+    Any(Vec<String>),
 }
+
+/// The value of a knob that takes any of several words, where it takes none of them.
+const NONE: &str = "none";
 
 impl Knob {
     /// The knob [`THREADS`], with the engine's own way of setting it as `help`.
@@ -69,6 +74,17 @@ impl Knob {
         }
     }
 
+    /// A knob that takes any of `words`, with commas between them; the engine's default is `none`.
+    pub fn any(name: &str, words: &[&str], help: &str) -> Self {
+        Self {
+            name: name.into(),
+            values: KnobValues::Any(words.iter().map(ToString::to_string).collect()),
+            default: NONE.into(),
+            help: help.into(),
+            variable: None,
+        }
+    }
+
     /// A knob that the environment variable `variable` carries out: `values` are pairs of a value of
     /// the knob and what the variable is set to; the default, `unset`, does not set it.
     pub fn environment(name: &str, variable: &str, values: &[(&str, &str)], help: &str) -> Self {
@@ -84,11 +100,19 @@ impl Knob {
         }
     }
 
-    /// The words that it takes; none for a number.
+    /// The words of which it takes one; none for a number, and where it takes several at once.
     pub fn words(&self) -> &[String] {
         match &self.values {
             KnobValues::Choice(words) => words,
-            KnobValues::Count => &[],
+            KnobValues::Count | KnobValues::Any(_) => &[],
+        }
+    }
+
+    /// The words of which it takes any; none where it takes one.
+    pub fn parts(&self) -> &[String] {
+        match &self.values {
+            KnobValues::Any(words) => words,
+            KnobValues::Choice(_) | KnobValues::Count => &[],
         }
     }
 
@@ -98,6 +122,13 @@ impl Knob {
             KnobValues::Count => (
                 value.parse::<usize>().is_ok_and(|n| n > 0),
                 "a whole number of at least 1".into(),
+            ),
+            KnobValues::Any(words) => (
+                value == NONE || value.split(',').all(|part| words.iter().any(|w| w == part)),
+                format!(
+                    "none, or any of {} with commas between them",
+                    words.join(", ")
+                ),
             ),
         };
         if valid {
@@ -254,6 +285,20 @@ impl PartialOrd for Knobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_of_several_words_is_a_value() {
+        let declared = [Knob::any("off", &["a", "b", "c"], "")];
+        let check = |value: &str| Knobs::default().with("off", value).check(&declared);
+        for valid in ["none", "a", "a,c", "c,b,a"] {
+            assert!(check(valid).is_ok(), "{valid}");
+        }
+        for wrong in ["", "d", "a,d", "a,", "a, b", "none,a"] {
+            assert!(check(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(declared[0].words().is_empty());
+        assert_eq!(declared[0].parts().len(), 3);
+    }
 
     fn declared() -> Vec<Knob> {
         vec![

@@ -29,6 +29,7 @@ fn settings() -> Vec<Knobs> {
     let values = knobs.iter().flat_map(|knob| match &knob.values {
         KnobValues::Choice(words) => words.iter().map(|w| (&knob.name, w.clone())).collect(),
         KnobValues::Count => vec![(&knob.name, "2".into())],
+        KnobValues::Any(words) => vec![(&knob.name, words.join(","))],
     });
     values
         .map(|(name, value)| Knobs::default().with(name, value))
@@ -193,6 +194,7 @@ fn the_example_shows_every_setting() -> Result<()> {
         .filter(|knob| knob.variable.is_none())
         .flat_map(|knob| match &knob.values {
             KnobValues::Count => vec![format!("{}=N", knob.name)],
+            KnobValues::Any(_) => vec![format!("{}=LIST", knob.name)],
             KnobValues::Choice(words) => {
                 let others = words.iter().filter(|word| **word != knob.default);
                 others.map(|word| format!("{}={word}", knob.name)).collect()

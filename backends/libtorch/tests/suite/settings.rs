@@ -40,6 +40,9 @@ fn the_example_shows_every_value_that_is_no_default() {
             KnobValues::Count => {
                 expected.insert(format!("{}=N", knob.name));
             }
+            KnobValues::Any(_) => {
+                expected.insert(format!("{}=LIST", knob.name));
+            }
             KnobValues::Choice(words) => {
                 let others = words.iter().filter(|word| **word != knob.default);
                 expected.extend(others.map(|word| format!("{}={word}", knob.name)));

@@ -25,6 +25,7 @@ fn the_example_shows_every_value_that_is_not_a_default() {
 fn settings(knob: &Knob) -> Vec<String> {
     match &knob.values {
         KnobValues::Count => vec![format!("{}=N", knob.name)],
+        KnobValues::Any(_) => vec![format!("{}=LIST", knob.name)],
         KnobValues::Choice(words) => words
             .iter()
             .filter(|word| **word != knob.default)

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,7 +43,7 @@ pub struct Investigation<'a> {
     pub whole: Option<Candidate>,
     /// What each engine reads, in the order of [`Engines::all`], or why it reads nothing.
     pub files: Vec<Result<Model, String>>,
-    input: std::path::PathBuf,
+    input: PathBuf,
     sample: String,
     golden: Option<Outputs>,
     folder: InputFiles,
@@ -147,7 +148,18 @@ impl<'a> Investigation<'a> {
         self.began.elapsed()
     }
 
-    fn longest(&self) -> Duration {
+    /// The file of the input.
+    pub(crate) fn input_file(&self) -> &Path {
+        &self.input
+    }
+
+    /// For files that are of no use afterwards.
+    pub(crate) fn files_folder(&self) -> &Path {
+        self.folder.folder()
+    }
+
+    /// One process may take so long.
+    pub(crate) fn longest(&self) -> Duration {
         let share = self.budget / LONGEST_SHARE;
         share.min(self.left()).max(Duration::from_secs(1))
     }

@@ -3,6 +3,7 @@
 //! [`Investigation`] finds out what is wrong and whose outputs are right. `reduce` cuts the model down as long as that
 //! is still so; [`blame`] says where it begins and which setting makes it go.
 
+pub mod blame;
 mod candidate;
 mod ddmin;
 pub mod engines;
@@ -11,6 +12,7 @@ mod judge;
 mod record_values;
 pub mod reduce;
 mod simplify;
+mod verdict;
 mod words;
 pub mod write;
 
@@ -21,6 +23,7 @@ use firstpass_probe::Tensor;
 pub use candidate::Candidate;
 pub use investigation::{Found, Investigation};
 pub use judge::{Reference, Symptom};
+pub use verdict::verdict;
 pub use words::investigation_words;
 
 /// Tensors by name.

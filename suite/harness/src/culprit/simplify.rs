@@ -58,46 +58,55 @@ fn crop(
     (from_end, length): Axis,
     shows: &mut impl FnMut(&Candidate) -> Result<bool>,
 ) -> Result<()> {
-    let mut length = length;
     // The least at once, and else by halves.
+    let mut length = length;
     let mut next = 1;
-    while next < length {
-        let mut smaller = None;
-        for start in [0, length - next] {
-            let axis = Window {
-                from_end,
-                length,
-                start,
-                next,
-            };
-            let inputs = best.inputs.iter();
-            let inputs = inputs.map(|(name, tensor)| Some((name.clone(), axis.of(tensor)?)));
-            let Some(inputs) = inputs.collect::<Option<Tensors>>() else {
-                continue;
-            };
-            let cropped = Candidate {
-                inputs,
-                ..best.clone()
-            };
-            if shows(&cropped)? {
-                smaller = Some(cropped);
-                break;
-            }
-        }
-        match smaller {
+    loop {
+        match cropped(best, from_end, length, next, shows)? {
             Some(smaller) => {
                 *best = smaller;
                 length = next;
-                next = next.div_ceil(2);
             }
-            None if next == 1 => next = length.div_ceil(2),
-            None => break,
+            None if next > 1 => return Ok(()),
+            None => {}
         }
-        if next == length {
-            break;
+        if length <= 2 {
+            return Ok(());
+        }
+        next = length.div_ceil(2);
+    }
+}
+
+/// The candidate with `next` of the `length` values along an axis, from its beginning or its end, where that shows
+/// the same.
+fn cropped(
+    best: &Candidate,
+    from_end: usize,
+    length: usize,
+    next: usize,
+    shows: &mut impl FnMut(&Candidate) -> Result<bool>,
+) -> Result<Option<Candidate>> {
+    for start in [0, length - next] {
+        let axis = Window {
+            from_end,
+            length,
+            start,
+            next,
+        };
+        let inputs = best.inputs.iter();
+        let inputs = inputs.map(|(name, tensor)| Some((name.clone(), axis.of(tensor)?)));
+        let Some(inputs) = inputs.collect::<Option<Tensors>>() else {
+            continue;
+        };
+        let smaller = Candidate {
+            inputs,
+            ..best.clone()
+        };
+        if shows(&smaller)? {
+            return Ok(Some(smaller));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Some of the values along an axis.

@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub use data::*;
+pub(crate) use snippets::lines;
 
 /// The study; see [`study::Study`].
 pub struct Study;

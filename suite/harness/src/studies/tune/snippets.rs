@@ -31,6 +31,15 @@ pub(crate) fn lines(
             ));
             continue;
         }
+        if declared.is_some_and(|knob| !knob.parts().is_empty()) {
+            let found = sources.iter().find_map(|text| cut(text, name, "LIST"));
+            parts.extend(
+                found.map(|lines| {
+                    format!("`{name}`:\n\n```rust\nlet list = {value:?};\n{lines}\n```")
+                }),
+            );
+            continue;
+        }
         // The kept memory is what the others stand on.
         let needs_keep = name == firstpass_probe::ALLOCATOR && value != "keep";
         let values = if needs_keep {

@@ -1,0 +1,41 @@
+//! `firstpass blame`: who is wrong about a model, in which layer, and through which setting.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use firstpass_trial::workspace::Workspace;
+
+use crate::{
+    commands::one_model::{self, engines},
+    culprit::{Investigation, investigation_words, verdict},
+    page::terminal::text as shown,
+    studies::first_passes::arguments::chosen_backends,
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: one_model::Arguments,
+}
+
+/// Succeeds where the question was answered, whatever the answer is.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let chosen = arguments.model.chosen(workspace)?;
+    let backends = chosen_backends(workspace, &arguments.model.backends)?;
+    let engines = engines(workspace, &backends)?;
+    let mut investigation =
+        Investigation::new(&engines, &chosen.workload, arguments.model.budget())?;
+    let found = investigation.look()?;
+    println!("{}", shown(&investigation_words(&investigation, &found)));
+    println!(
+        "{}",
+        shown(&verdict(workspace, &mut investigation, &found)?)
+    );
+    eprintln!(
+        "{} processes in {:.0} s",
+        investigation.asked,
+        investigation.spent().as_secs_f64()
+    );
+    Ok(ExitCode::SUCCESS)
+}
