@@ -36,6 +36,37 @@ pub struct Known {
     pub operator: Vec<DeclaredOperator>,
     #[serde(default)]
     pub standard_test: Vec<DeclaredTests>,
+    #[serde(default)]
+    pub culprit: Vec<DeclaredCulprit>,
+}
+
+/// What is wrong with the engine on a small model of a kind that is known from public bug reports.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DeclaredCulprit {
+    /// The kind.
+    pub case: String,
+    pub verdict: CulpritVerdict,
+    /// The operators in which it is by itself, in order.
+    pub operators: Vec<String>,
+    /// The knob with the value that makes it go: of passes that can be left out by name the fewest, else the first that
+    /// the engine declares; `None` where none does.
+    #[serde(default)]
+    pub setting: Option<(String, String)>,
+    pub reason: String,
+    /// As of a [`Divergence`].
+    #[serde(default)]
+    pub without: Vec<String>,
+}
+
+/// How an engine is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CulpritVerdict {
+    /// Its outputs are not the referee's.
+    Differs,
+    /// It gives none.
+    Fails,
 }
 
 impl Known {
@@ -259,6 +290,12 @@ impl Known {
             .iter()
             .filter(|operator| is_of_processor(&operator.without, cpu_flags))
             .find(|operator| operator.kinds.iter().any(|k| k == kind))
+    }
+
+    /// What is declared for a small model on a processor with these instruction sets.
+    pub fn culprit(&self, case: &str, cpu_flags: &[String]) -> Option<&DeclaredCulprit> {
+        let mut all = self.culprit.iter();
+        all.find(|culprit| culprit.case == case && is_of_processor(&culprit.without, cpu_flags))
     }
 
     pub fn standard_test(&self, name: &str) -> Option<&DeclaredTests> {

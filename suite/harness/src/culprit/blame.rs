@@ -142,7 +142,8 @@ fn cost(investigation: &mut Investigation, place: usize, knobs: &Knobs) -> Optio
 }
 
 /// The simplest rules of the referee under which it gives the very outputs of an engine on a part that shows a
-/// difference, with what each of them means; `None` where there are none, or nothing to tell them by.
+/// difference, with what each of them means; `None` where there are none, or nothing to tell them by. Of an engine that
+/// reads no parts the outputs are those of the whole model, which the part then is.
 ///
 /// # Errors
 /// Fails where files cannot be written.

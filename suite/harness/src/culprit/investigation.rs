@@ -153,6 +153,12 @@ impl<'a> Investigation<'a> {
         &self.input
     }
 
+    /// Whether an engine reads files such as parts are.
+    pub(crate) fn reads_parts(&self, place: usize) -> bool {
+        let file = self.files[place].as_ref();
+        file.is_ok_and(|file| file.format.is_onnx())
+    }
+
     /// For files that are of no use afterwards.
     pub(crate) fn files_folder(&self) -> &Path {
         self.folder.folder()

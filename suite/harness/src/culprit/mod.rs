@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use firstpass_probe::Tensor;
 
 pub use candidate::Candidate;
-pub use investigation::{Found, Investigation};
+pub use investigation::{Found, Investigation, Verdict};
 pub use judge::{Reference, Symptom};
 pub use verdict::verdict;
 pub use words::investigation_words;

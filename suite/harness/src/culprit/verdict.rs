@@ -70,12 +70,21 @@ fn layer(
             "layer: nothing says what its layers should give".into(),
         ]);
     }
-    let reduced = match cut(investigation, &question) {
-        Ok(reduced) => reduced,
-        Err(why) => return Ok(vec![format!("layer: {why:#}")]),
+    let is_of_whole =
+        matches!(symptom, Symptom::Differs(place) if !investigation.reads_parts(*place));
+    let (mut lines, part) = match (is_of_whole, investigation.whole.clone()) {
+        (true, None) => return Ok(Vec::new()),
+        (true, Some(whole)) => {
+            let line = "layer: it reads no ONNX, so that parts of the graph cannot be given to it; `cargo firstpass \
+                        diverge` looks at its own activations";
+            (vec![line.to_owned()], whole)
+        }
+        (false, _) => match cut(investigation, &question) {
+            Ok(reduced) => (words_of_layer(&reduced), reduced.candidate),
+            Err(why) => return Ok(vec![format!("layer: {why:#}")]),
+        },
     };
-    let mut lines = words_of_layer(&reduced);
-    match blame::rule(investigation, &question, &reduced.candidate)? {
+    match blame::rule(investigation, &question, &part)? {
         Some((rules, meanings)) => {
             lines.push(format!(
                 "cause: it gives exactly what the referee gives by {}",
@@ -145,16 +154,21 @@ fn remedies(
                 Some(&engine.description),
                 &remedy.knobs,
             );
-            text.extend(
-                lines
-                    .iter()
-                    .flat_map(|lines| lines.lines())
-                    .map(|line| format!("    {line}")),
-            );
+            text.extend(lines.iter().flat_map(|lines| code(lines)));
             is_said = true;
         }
     }
     text
+}
+
+/// The lines of Rust in a piece of markdown.
+fn code(markdown: &str) -> Vec<String> {
+    let is_code = |line: &&str| !line.starts_with('`') && !line.trim().is_empty();
+    markdown
+        .lines()
+        .filter(is_code)
+        .map(|line| format!("    {line}"))
+        .collect()
 }
 
 fn words_of(remedy: &Remedy) -> String {

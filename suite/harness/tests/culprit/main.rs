@@ -1,0 +1,145 @@
+//! What `blame` and `reduce` say of small models of kinds that are known from public bug reports.
+//!
+//! What is wrong with an engine is declared in its `known.toml`, as `[[culprit]]`: it must be found, in these nodes and
+//! by this setting; and on a case that is not declared an engine must agree with the referee.
+
+mod models;
+
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use firstpass_harness::{
+    culprit::{
+        Investigation, Symptom, Verdict,
+        blame::settings,
+        engines::Engines,
+        reduce::{Question, reduce},
+    },
+    user_model::{Inputs, UserModel, lay_out},
+};
+use firstpass_probe::{Knobs, Tensor};
+use firstpass_trial::{
+    known::{CulpritVerdict, DeclaredCulprit},
+    machine::Machine,
+    tensor_files::write_npz,
+    workspace::Workspace,
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+use models::{Case, cases};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    match tests() {
+        Ok(tests) => libtest_mimic::run(&arguments, tests).exit_code(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tests() -> Result<Vec<Trial>> {
+    let workspace = Arc::new(Workspace::find()?);
+    let backends = workspace.engines()?;
+    let engines = Arc::new(Engines::start(&workspace, &backends)?);
+    let mut tests = Vec::new();
+    for (name, why) in &engines.absent {
+        eprintln!("{name}: ignored: {why}");
+        tests.push(Trial::test(name.clone(), || Ok(())).with_ignored_flag(true));
+    }
+    let flags = Machine::observe().cpu_flags;
+    for case in cases() {
+        let (workspace, engines, flags) =
+            (Arc::clone(&workspace), Arc::clone(&engines), flags.clone());
+        tests.push(Trial::test(case.name, move || {
+            attempt(&workspace, &engines, &case, &flags).map_err(|e| Failed::from(format!("{e:#}")))
+        }));
+    }
+    Ok(tests)
+}
+
+/// One case on every engine that reads it.
+fn attempt(workspace: &Workspace, engines: &Engines, case: &Case, flags: &[String]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, &case.model)?;
+    let sample = folder.path().join("input.npz");
+    let count: usize = case.shape.iter().product();
+    // From about -3 to 3, no two alike, and none near the half between two steps of a scale.
+    let values: Vec<f32> = (0..count)
+        .map(|n| 5.917 * n as f32 / count as f32 - 2.9313)
+        .collect();
+    let input = Tensor::new(case.shape, values)?;
+    write_npz(&sample, &BTreeMap::from([("x".to_owned(), input)]))?;
+    let own = UserModel {
+        files: vec![path],
+        ..UserModel::default()
+    };
+    let model = own.describe(workspace)?;
+    let inputs = Inputs {
+        files: vec![sample],
+        golden: None,
+    };
+    let workload = lay_out(workspace, model, &inputs, folder.path(), false)?;
+    let mut investigation = Investigation::new(engines, &workload, Duration::from_secs(100))?;
+    let found = investigation.look()?;
+    let mut faults = Vec::new();
+    for (place, engine) in engines.all.iter().enumerate() {
+        let known = engine.backend.known()?;
+        let declared = known.culprit(case.name, flags);
+        let verdict = &found.verdicts[place];
+        let is = match verdict {
+            Verdict::NotAsked(_) => continue,
+            Verdict::Agrees => None,
+            Verdict::Differs(_) | Verdict::DiffersFromItself(_) => Some(CulpritVerdict::Differs),
+            Verdict::Fails(_) => Some(CulpritVerdict::Fails),
+            Verdict::Open => None,
+        };
+        let name = &engine.called;
+        if is != declared.map(|declared| declared.verdict) {
+            faults.push(format!("{name}: {verdict:?}, but declared is {declared:?}"));
+        }
+        let symptom = found.symptoms.iter().find(|symptom| match symptom {
+            Symptom::Differs(at) => *at == place,
+            Symptom::Fails(failed) => failed.len() == 1 && failed.contains_key(&place),
+        });
+        let Some(symptom) = symptom else { continue };
+        let question = Question {
+            symptom: symptom.clone(),
+            reference: found.reference_of(symptom),
+            knobs: Knobs::default(),
+        };
+        let blame = settings(&mut investigation, &found, place)?;
+        let remedies: Vec<&Knobs> = blame.remedies.iter().map(|remedy| &remedy.knobs).collect();
+        let reduced = reduce(&mut investigation, &question)?;
+        let operators = reduced.candidate.operators();
+        let checked = declared
+            .context("nothing is declared")
+            .and_then(|declared| check(declared, &remedies, &operators));
+        if let Err(error) = checked {
+            faults.push(format!(
+                "{name}: {error:#}; it is in {operators:?}, and of {} settings these help: {remedies:?}",
+                blame.tried
+            ));
+        }
+    }
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
+}
+
+fn check(declared: &DeclaredCulprit, remedies: &[&Knobs], operators: &[String]) -> Result<()> {
+    ensure!(
+        operators == declared.operators,
+        "it is in {operators:?}, and declared is {:?}",
+        declared.operators
+    );
+    let first = remedies.first();
+    match &declared.setting {
+        Some((name, value)) => ensure!(
+            first.is_some_and(|first| first.get(name) == Some(value)),
+            "declared is {name}={value}"
+        ),
+        None => ensure!(first.is_none(), "declared is that no setting helps"),
+    }
+    Ok(())
+}
