@@ -115,11 +115,11 @@ enum Command {
         ],
     ]))]
     Golden(golden::Arguments),
-    /// Says of a model of your own who is right, in which layer an engine begins to differ or fails, and which setting
-    /// or pass makes that go
+    /// Why does an engine differ on your own model? Says in which layer, and which setting or pass makes it go
+    #[command(after_help = examples(&[["firstpass blame net.onnx", "Every engine, on made-up inputs, within two minutes"], ["firstpass blame net.onnx --sample inputs.npz --golden outputs.npz", "On inputs of your own, against the outputs that it should give"], ["firstpass blame net.onnx --engine NAME --budget 5m", "One engine, with more time"]]))]
     Blame(blame::Arguments),
-    /// Cuts a model of your own down to the smallest part on which an engine differs or fails, with what shows it to
-    /// the engine's maintainers
+    /// What is the smallest part of your own model on which an engine differs or fails?
+    #[command(after_help = examples(&[["firstpass reduce net.onnx --sample inputs.npz", "A folder with model, input, programs that show it, and a text for a bug report"], ["firstpass reduce net.onnx --engine NAME --out small", "What one engine does not run, written to small"]]))]
     Reduce(reduce::Arguments),
     /// Adds a file to the list of programs, such as TorchScript files, that you trust
     #[command(after_help = examples(&[

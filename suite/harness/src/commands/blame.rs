@@ -4,13 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use firstpass_trial::workspace::Workspace;
+use firstpass_trial::{engine_spec::chosen_backends, workspace::Workspace};
 
 use crate::{
     commands::one_model::{self, engines},
     culprit::{Investigation, investigation_words, verdict},
     page::terminal::text as shown,
-    studies::first_passes::arguments::chosen_backends,
 };
 
 #[derive(Args)]

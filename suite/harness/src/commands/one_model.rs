@@ -27,8 +27,8 @@ use crate::{
 pub struct Arguments {
     #[command(flatten)]
     model: named::Arguments,
-    /// Only this engine (a folder of backends/); may be repeated [default: all]
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     pub backends: Vec<String>,
     /// A picture to run the model on
     #[arg(long = "image", value_name = "FILE")]
@@ -129,10 +129,7 @@ impl Arguments {
 
 /// Sets up what is missing and starts the engines.
 pub(crate) fn engines(workspace: &Workspace, backends: &[Backend]) -> Result<Engines> {
-    // Without a library its engine is a line that says so.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, backends);
     let engines = Engines::start(workspace, backends)?;
     for (name, why) in &engines.absent {
         eprintln!("{name}: {}", shown(why));

@@ -7,13 +7,14 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-use firstpass_trial::{own_model, workload::Workload, workspace::Workspace};
+use firstpass_trial::{
+    engine_spec::chosen_backends, own_model, workload::Workload, workspace::Workspace,
+};
 
 use crate::{
     commands::one_model::{self, engines},
     culprit::{Investigation, investigation_words, reduce, write},
     page::terminal::text as shown,
-    studies::first_passes::arguments::chosen_backends,
 };
 
 #[derive(Args)]
