@@ -14,6 +14,7 @@ use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
     affinity::Affinity,
     engine_spec::chosen_backends,
+    expectation::ExpectationVerdict,
     machine::all_threads,
     own_model,
     process::Probe,
@@ -25,12 +26,14 @@ use firstpass_trial::{
 };
 
 use crate::{
+    culprit::{Investigation, engines::Engines, verdict},
     page::terminal::text as shown,
     record::{RunSettings, Target},
     report::{self, terminal},
     studies::{
         explain,
         first_passes::{
+            analysis::Analysis,
             arguments::{self as measure, Time},
             measure as campaign,
         },
@@ -49,6 +52,9 @@ const REPORT: f64 = 0.45;
 
 /// With less of the time left nothing is profiled: each engine needs two processes for that.
 const LEAST_PROFILING: f64 = 0.05;
+
+/// The share of the time for saying why an engine differs, where one does.
+const BLAMING: f64 = 0.05;
 
 /// What goes on around the measuring, in s: engines say what they are, and the report is rendered.
 const AROUND: f64 = 5.0;
@@ -179,7 +185,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = campaign::run(workspace, &all, &workload, &settings, &record)?;
     if !arguments.quick {
         if time.left() > LEAST_PROFILING * whole {
-            let left = time.left();
+            let left = time.left() - BLAMING * whole;
             explain_it(workspace, &backends, &workload, left, &tuned, &record)?;
         } else {
             eprintln!("not profiled: the budget is used up; give a longer --budget");
@@ -193,6 +199,16 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     println!("report: {}", folder.join("README.md").display());
     report::command::show_html(&folder, arguments.open);
     println!("record: {}", record.display());
+    // A look is too short for it.
+    let budget = (!arguments.quick).then(|| Duration::from_secs_f64(BLAMING * whole));
+    blame_it(
+        workspace,
+        &backends,
+        &workload,
+        &analysis,
+        budget,
+        &arguments.model,
+    );
     Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS
     } else {
@@ -268,6 +284,44 @@ fn explain_it(
         budget_s,
     };
     explain::measure(workspace, backends, workload, settings, tuned, record).map(drop)
+}
+
+/// Where an engine differs: why, as far as that is found out in the time, and the commands that go on.
+fn blame_it(
+    workspace: &Workspace,
+    backends: &[Backend],
+    workload: &Workload,
+    analysis: &Analysis,
+    budget: Option<Duration>,
+    model: &named::Arguments,
+) {
+    let rows = analysis.rows.values().flatten();
+    let mut verdicts = rows.filter_map(|row| row.verdict.as_ref());
+    if !verdicts.any(ExpectationVerdict::is_difference) {
+        return;
+    }
+    let blamed = budget.map(|budget| {
+        let engines = Engines::start(workspace, backends)?;
+        let mut investigation = Investigation::new(&engines, workload, budget)?;
+        let found = investigation.look()?;
+        verdict(workspace, &mut investigation, &found)
+    });
+    match blamed {
+        Some(Ok(text)) => println!("{}", shown(&text)),
+        // What was measured is there all the same.
+        Some(Err(why)) => eprintln!(
+            "why an engine differs was not found out: {}",
+            shown(&format!("{why:#}"))
+        ),
+        None => {}
+    }
+    if let Some(file) = model.first() {
+        println!(
+            "`cargo firstpass blame {0}` says why an engine differs, and `cargo firstpass reduce {0}` cuts the model down to \
+             what shows it",
+            shown(&file.to_string_lossy())
+        );
+    }
 }
 
 /// The folder of the report, and the model with its inputs, which are kept there.
