@@ -27,7 +27,7 @@ use crate::{
 pub struct Arguments {
     #[command(flatten)]
     model: named::Arguments,
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     pub backends: Vec<String>,
     /// A picture to run the model on
