@@ -44,6 +44,19 @@ impl Pip {
         }
     }
 
+    /// `pip index versions` of a package.
+    pub(crate) fn versions(&self, package: &str) -> Command {
+        let mut command = Command::new(&self.python);
+        command
+            .args(["-m", "pip", "index", "versions", "--no-input"])
+            .args([
+                "--disable-pip-version-check",
+                "--only-binary=:all:",
+                package,
+            ]);
+        command
+    }
+
     /// `pip download` into a folder, of wheels only and without what they depend on.
     pub(crate) fn download(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.python);

@@ -134,6 +134,29 @@ impl NativeLibrary {
         })
     }
 
+    /// The published versions from this one on up to the pinned one, the oldest first, as pip lists them. Versions
+    /// that are no releases are left out.
+    ///
+    /// # Errors
+    /// Fails where pip does, and where `since` is not older than the pinned version.
+    pub fn published(&self, since: &str) -> Result<Vec<String>> {
+        let python = self
+            .host
+            .variable("PYTHON")
+            .unwrap_or_else(|| "python3".into());
+        let mut command = Pip::of(python).versions(self.name());
+        let said = run(&mut command)?;
+        let found = between(&said, since, self.version());
+        ensure!(
+            found.len() > 1,
+            "pip lists no version of {} from {since} up to {}; it said:\n  {}",
+            self.name(),
+            self.version(),
+            said.lines().take(3).collect::<Vec<_>>().join("\n  ")
+        );
+        Ok(found)
+    }
+
     /// The wheels that it is installed from on this platform, by name, with their hashes.
     pub fn wheels(&self) -> impl Iterator<Item = (&str, &str)> {
         let wheels = self
@@ -142,6 +165,32 @@ impl NativeLibrary {
             .flat_map(|platform| &platform.wheels);
         wheels.map(|wheel| (wheel.name.as_str(), wheel.sha256.as_str()))
     }
+}
+
+/// Of `Available versions: 1.10.0, 1.9.2, …` those from `first` to `last`, the oldest first.
+fn between(said: &str, first: &str, last: &str) -> Vec<String> {
+    const LIST: &str = "Available versions:";
+    let list = said.lines().find_map(|line| line.trim().strip_prefix(LIST));
+    let mut versions: Vec<(Vec<u64>, &str)> = list
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter_map(|version| Some((numbers(version)?, version)))
+        .collect();
+    let (first, last) = (numbers(first), numbers(last));
+    versions.retain(|(version, _)| {
+        first.as_ref().is_some_and(|first| first <= version)
+            && last.as_ref().is_some_and(|last| version <= last)
+    });
+    versions.sort();
+    versions.dedup();
+    let names = versions.into_iter().map(|(_, name)| name.to_owned());
+    names.collect()
+}
+
+/// The numbers of a release; `None` of what has letters, such as `1.2rc1`.
+fn numbers(version: &str) -> Option<Vec<u64>> {
+    version.split('.').map(|part| part.parse().ok()).collect()
 }
 
 fn read(path: &Path) -> Result<Option<Pin>> {
@@ -317,6 +366,15 @@ mod tests {
             .expect_err("damaged");
         assert!(error.to_string().contains("delete it"), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn versions_are_in_the_order_of_their_numbers() {
+        let said = "engine (1.10.0)\nAvailable versions: 1.10.0, 1.9.2, 1.9.0, 1.9.0rc1, 1.8.0\n";
+        assert_eq!(between(said, "1.9", "1.10.0"), ["1.9.0", "1.9.2", "1.10.0"]);
+        assert_eq!(between(said, "1.9.1", "1.9.9"), ["1.9.2"]);
+        assert!(between("ERROR: no such package", "1.0", "2.0").is_empty());
+        assert!(between(said, "new", "2.0").is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use firstpass_trial::{engine_spec::chosen_backends, workspace::Workspace};
 
 use crate::{
     commands::one_model::{self, engines},
-    culprit::{Investigation, investigation_words, verdict},
+    culprit::{Investigation, history, history_words, investigation_words, verdict},
     page::terminal::text as shown,
 };
 
@@ -16,6 +16,9 @@ use crate::{
 pub struct Arguments {
     #[command(flatten)]
     model: one_model::Arguments,
+    /// Since which version is it so? Halves over the published versions from this one on; their libraries are fetched
+    #[arg(long, value_name = "VERSION")]
+    since: Option<String>,
 }
 
 /// Succeeds where the question was answered, whatever the answer is.
@@ -31,6 +34,20 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         "{}",
         shown(&verdict(workspace, &mut investigation, &found)?)
     );
+    if let Some(oldest) = &arguments.since {
+        for place in 0..engines.all.len() {
+            let engine = &engines.all[place];
+            if engine.backend.native.is_none() {
+                continue;
+            }
+            let told = history(workspace, &investigation, &chosen.workload, place, oldest);
+            let words = match told {
+                Ok(history) => history_words(&history),
+                Err(why) => format!("versions: {why:#}"),
+            };
+            println!("{}", shown(&format!("\n{}\n{words}", engine.called)));
+        }
+    }
     eprintln!(
         "{} processes in {:.0} s",
         investigation.asked,

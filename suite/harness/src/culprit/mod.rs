@@ -13,6 +13,7 @@ mod record_values;
 pub mod reduce;
 mod simplify;
 mod verdict;
+mod version;
 mod words;
 pub mod write;
 
@@ -24,7 +25,8 @@ pub use candidate::Candidate;
 pub use investigation::{Found, Investigation, Verdict};
 pub use judge::{Reference, Symptom};
 pub use verdict::verdict;
-pub use words::investigation_words;
+pub use version::{History, Since, history};
+pub use words::{history_words, investigation_words};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;

@@ -1,6 +1,6 @@
 //! What was found, in words.
 
-use crate::culprit::{Found, Investigation, investigation::Verdict};
+use crate::culprit::{Found, History, Investigation, Since, investigation::Verdict};
 
 /// Who is right as far as that can be told, and how each engine did: a line each.
 pub fn investigation_words(investigation: &Investigation, found: &Found) -> String {
@@ -23,6 +23,42 @@ pub fn investigation_words(investigation: &Investigation, found: &Found) -> Stri
         lines.push(format!("{name}: not here: {why}"));
     }
     lines.join("\n")
+}
+
+/// Since when an engine does what it does: a line for the fault, one for the outputs, one for what was asked.
+pub fn history_words(history: &History) -> String {
+    let fault = match &history.fault {
+        Since::Between { older, newer } => format!("it began in {newer}; {older} does not have it"),
+        Since::Always(oldest) => format!("{oldest}, the oldest version that runs, has it too"),
+        Since::Never => "the newest version has none".into(),
+        Since::Unknown => "no version could be asked".into(),
+        Since::Open { older, newer } => {
+            format!(
+                "it began after {older} and not after {newer}; the time was used up: give a longer --budget"
+            )
+        }
+    };
+    let outputs = match &history.outputs {
+        Since::Between { older, newer } => {
+            format!(
+                "since {newer} they are those of the newest version, bit by bit; {older} gives others"
+            )
+        }
+        Since::Always(oldest) => {
+            format!("the same bits since {oldest}, the oldest version that runs")
+        }
+        // The newest gives none.
+        Since::Never | Since::Unknown => "nothing is known of them".into(),
+        Since::Open { older, newer } => {
+            format!(
+                "they changed after {older} and not after {newer}; the time was used up: give a longer --budget"
+            )
+        }
+    };
+    format!(
+        "  fault: {fault}\n  outputs: {outputs}\n  asked: {}",
+        history.asked.join("; ")
+    )
 }
 
 fn of(verdict: &Verdict) -> String {
