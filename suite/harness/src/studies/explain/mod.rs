@@ -69,22 +69,22 @@ impl study::Study for Study {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let explain = read(scope.record())?;
+        let Some(explain) = read(scope.record())? else {
+            return Ok(Part::default());
+        };
         let models = scope.analysis.models();
-        let mut part = Part::default();
-        if let Some(explain) = &explain {
-            let plots = report::plots(explain, models)?.into_iter();
-            part.files
-                .extend(plots.map(|(path, svg)| (path, svg.into_bytes())));
-        }
-        if let Some(explain) = &explain {
-            let called = |backend: &str| scope.called(backend).to_owned();
-            part.section = Some(Section {
+        let judged = judge::judge(&explain);
+        let plots = report::plots(&judged, models)?.into_iter();
+        let files = plots.map(|(path, svg)| (path, svg.into_bytes())).collect();
+        let called = |backend: &str| scope.called(backend).to_owned();
+        Ok(Part {
+            section: Some(Section {
                 page: Page::Why,
-                answer: report::answer(explain, models, &called),
-                text: report::section(explain, models, &part.files, &called)?,
-            });
-        }
-        Ok(part)
+                answer: report::answer(&judged, models, &called),
+                text: report::section(&explain, &judged, models, &files, &called)?,
+            }),
+            page: None,
+            files,
+        })
     }
 }

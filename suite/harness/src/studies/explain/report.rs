@@ -54,17 +54,16 @@ const LAYER: usize = 40;
 /// Where the slow first passes of each engine spend their time, in a sentence an engine: on the first model of
 /// [`models`] on which its pass 1 is slow.
 pub(crate) fn answer(
-    explain: &Explain,
+    judged: &Judged,
     described: &[ModelDescription],
     called: &dyn Fn(&str) -> String,
 ) -> String {
-    let judged = judge(explain);
     let slow = |e: &&Explanation| {
         let first = e.passes_over_steady.first().and_then(Option::as_ref);
         !e.is_tuned() && first.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow)
     };
     let mut sentences: BTreeMap<&str, String> = BTreeMap::new();
-    for model in models(described, &judged) {
+    for model in models(described, judged) {
         let of_model = judged.explanations.iter().filter(|e| e.model == model);
         for explanation in of_model.filter(slow) {
             let Some((kind, share)) = largest_share(explanation) else {
@@ -119,12 +118,12 @@ struct OfEngine {
 /// Fails where the template cannot be rendered.
 pub(crate) fn section(
     explain: &Explain,
+    judged: &Judged,
     described: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
     called: &dyn Fn(&str) -> String,
 ) -> Result<String> {
-    let judged = judge(explain);
-    let names = models(described, &judged);
+    let names = models(described, judged);
     let of_models = names.iter().enumerate().map(|(at, &name)| OfModel {
         title: model_title(described, name).into(),
         is_shown: at < SHOWN,
@@ -231,14 +230,14 @@ fn largest_share(explanation: &Explanation) -> Option<(Option<&str>, f64)> {
 
 /// The plots of the section.
 pub(crate) fn plots(
-    explain: &Explain,
+    judged: &Judged,
     models: &[ModelDescription],
 ) -> Result<Vec<(PathBuf, String)>> {
     let mut plots = Vec::new();
-    for explanation in judge(explain).explanations {
+    for explanation in &judged.explanations {
         let title = model_title(models, &explanation.model);
-        if let Some(svg) = draw(title, &explanation)? {
-            plots.push((plot_path(&explanation), svg));
+        if let Some(svg) = draw(title, explanation)? {
+            plots.push((plot_path(explanation), svg));
         }
     }
     Ok(plots)
@@ -678,14 +677,15 @@ mod tests {
     #[test]
     fn the_section_has_tables_and_plots() -> Result<()> {
         let explain = explain(processes(profile));
-        let files = plots(&explain, &[])?;
+        let judged = judge(&explain);
+        let files = plots(&judged, &[])?;
         let path = Path::new("plots/explained-x-m.svg");
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].0, path);
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let with = section(&explain, &[], &files.collect(), &str::to_owned)?;
+        let with = section(&explain, &judged, &[], &files.collect(), &str::to_owned)?;
         for expected in [
             "<details><summary>m: x</summary>",
             "| quantize ",
