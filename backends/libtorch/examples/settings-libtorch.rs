@@ -56,6 +56,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // end
     }
 
+    if is("denormals=zero") {
+        // knob denormals=zero
+        settings::set_flush_denormal(true)?;
+        // end
+    }
+
     // Once in a process, before the first pass.
     if let Some(n) = number("inter-threads=")? {
         // knob inter-threads=N

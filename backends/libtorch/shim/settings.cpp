@@ -77,6 +77,15 @@ bool firstpass_torch_set_quantized_engine(
   });
 }
 
+// For the calling thread, and for those that it starts from now on.
+bool firstpass_torch_set_flush_denormal(void* context, ErrorSink failed, bool flush) noexcept {
+  return guarded(context, failed, [&] {
+    TORCH_CHECK(
+        at::globalContext().setFlushDenormal(flush) || !flush,
+        "this processor cannot take denormal floats as 0");
+  });
+}
+
 bool firstpass_torch_set_inter_threads(void* context, ErrorSink failed, int threads) noexcept {
   return guarded(context, failed, [&] {
     // It may be set once in a process, and not to what it already is.

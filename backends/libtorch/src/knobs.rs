@@ -13,6 +13,7 @@ pub(crate) const INFERENCE: &str = "optimize-for-inference";
 pub(crate) const QUANTIZED_ENGINE: &str = "quantized-engine";
 pub(crate) const INTER_THREADS: &str = "inter-threads";
 pub(crate) const WAIT_POLICY: &str = "openmp-wait-policy";
+pub(crate) const DENORMALS: &str = "denormals";
 pub(crate) const PREPARED: &str = "prepared-file";
 
 pub(crate) fn declared() -> Vec<Knob> {
@@ -76,6 +77,13 @@ pub(crate) fn declared() -> Vec<Knob> {
             "OMP_WAIT_POLICY",
             &[("passive", "passive"), ("active", "active")],
             "whether OpenMP's threads sleep between operators or spin",
+        ),
+        Knob::choice(
+            DENORMALS,
+            &["kept", "zero"],
+            "whether floats too small for a full mantissa, which many processors compute slowly, are \
+             taken as 0, setFlushDenormal: a setting of the thread that runs the passes, and of the \
+             threads that it starts",
         ),
         Knob::choice(
             PREPARED,

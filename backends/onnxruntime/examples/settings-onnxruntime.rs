@@ -193,6 +193,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 builder = builder.with_disabled_optimizers(list.replace(',', ";"))?;
                 // end
             }
+            ("denormals", "zero") => {
+                // For the thread that makes the process's first session, and for its pools.
+                // knob denormals=zero
+                builder = builder.with_config_entry("session.set_denormal_as_zero", "1")?;
+                // end
+            }
             _ => return Err(format!("{setting:?} is not a setting other than a default").into()),
         }
     }

@@ -24,6 +24,7 @@ const EXECUTION_MODE: &str = "execution-mode";
 const SPINNING: &str = "spinning";
 const EXACT: &str = "exact-int8";
 const DISABLED: &str = "disabled-optimizers";
+const DENORMALS: &str = "denormals";
 
 pub(crate) fn declared() -> Vec<Knob> {
     vec![
@@ -79,6 +80,12 @@ pub(crate) fn declared() -> Vec<Knob> {
             DISABLED,
             OPTIMIZERS,
             "optimization.disable_specified_optimizers: passes over the graph that are left out",
+        ),
+        Knob::choice(
+            DENORMALS,
+            &["kept", "zero"],
+            "session.set_denormal_as_zero: whether floats too small for a full mantissa, which many \
+             processors compute slowly, are taken as 0",
         ),
     ]
 }
@@ -196,6 +203,9 @@ impl Options {
         }
         if let Some(disabled) = self.knobs.get(DISABLED).filter(|words| *words != "none") {
             builder = builder.with_disabled_optimizers(disabled.replace(',', ";"))?;
+        }
+        if self.is(DENORMALS, "zero") {
+            builder = builder.with_config_entry("session.set_denormal_as_zero", "1")?;
         }
         if let Some(path) = wanted.profile {
             builder = builder.with_profiling(path)?;

@@ -10,8 +10,8 @@ use super::{
     shim, torch_error,
 };
 use crate::knobs::{
-    EXECUTOR, FREEZE, FUSION, INFERENCE, INTER_THREADS, OPTIMIZE, PREPARED, PROFILED_RUNS,
-    PROFILING, QUANTIZED_ENGINE, TENSOR_EXPRESSIONS,
+    DENORMALS, EXECUTOR, FREEZE, FUSION, INFERENCE, INTER_THREADS, OPTIMIZE, PREPARED,
+    PROFILED_RUNS, PROFILING, QUANTIZED_ENGINE, TENSOR_EXPRESSIONS,
 };
 
 /// Proof that libtorch has started in this thread.
@@ -45,6 +45,8 @@ impl Engine {
         let inter_threads = knobs.get(INTER_THREADS).map_or(Ok(1), str::parse)?;
         shim::set_inter_threads(inter_threads)?;
         set_executor(knobs)?;
+        // Before the pool of threads starts, which inherits it.
+        settings::set_flush_denormal(knobs.get(DENORMALS) == Some("zero"))?;
         touch()?;
         let on = |name| knobs.get(name) == Some("on");
         Ok(Self {

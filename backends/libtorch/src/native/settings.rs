@@ -66,6 +66,16 @@ pub fn set_quantized_engine(name: &str) -> Result<()> {
     shim::set_quantized_engine(name)
 }
 
+/// Whether denormal floats, which many processors compute slowly, are taken as 0; by default they are
+/// not. For the calling thread and for those that it starts from then on, so that it is to be called
+/// before the first operator.
+///
+/// # Errors
+/// Where the processor cannot do it.
+pub fn set_flush_denormal(flush: bool) -> Result<()> {
+    shim::set_flush_denormal(flush)
+}
+
 /// Turns the attributes of a module in evaluation mode into constants and inlines all calls.
 ///
 /// # Errors

@@ -44,6 +44,7 @@ unsafe extern "C" {
         failed: ErrorSink,
         name: *const c_char,
     ) -> bool;
+    fn firstpass_torch_set_flush_denormal(c: *mut c_void, failed: ErrorSink, flush: bool) -> bool;
     fn firstpass_torch_set_inter_threads(c: *mut c_void, failed: ErrorSink, n: c_int) -> bool;
     fn firstpass_torch_freeze(c: *mut c_void, failed: ErrorSink, module: *mut c_void) -> bool;
     fn firstpass_torch_optimize_for_inference(
@@ -249,6 +250,11 @@ pub fn set_quantized_engine(name: &str) -> Result<()> {
     call(|context, failed| unsafe {
         firstpass_torch_set_quantized_engine(context, failed, name.as_ptr())
     })
+}
+
+pub fn set_flush_denormal(flush: bool) -> Result<()> {
+    // SAFETY: as in `describe`.
+    call(|context, failed| unsafe { firstpass_torch_set_flush_denormal(context, failed, flush) })
 }
 
 pub fn set_inter_threads(threads: i32) -> Result<()> {

@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         padding_inlines_a_hundred_thousand_nodes,
         what_libtorch_does_not_support_is_an_error,
         threads_beside_each_other_are_honoured_or_refused,
+        denormals_are_zero_where_that_is_asked_for,
     ]
 }
 
@@ -146,6 +147,39 @@ fn settings_are_what_libtorch_itself_tells() -> Result<()> {
     assert_eq!(told(&[("threads", "2")])?["threads"], "2");
     assert_eq!(told(&[])?["threads"], "1");
     Ok(())
+}
+
+/// By what an operator gives, since libtorch has no getter: alone, and divided among threads. OpenMP has a pool
+/// of threads for each thread that divides work.
+fn denormals_are_zero_where_that_is_asked_for() -> Result<()> {
+    let started = |setting: &'static str| {
+        Libtorch::start(&knobs(&[("denormals", setting), ("threads", "2")])).map(drop)
+    };
+    let in_new_thread = |setting: &'static str| {
+        let products = move || -> Result<[f64; 2]> {
+            started(setting)?;
+            Ok([largest_product(1)?, largest_product(1 << 20)?])
+        };
+        thread::spawn(products).join().expect("it does not panic")
+    };
+    let denormal = f64::from((1e-30_f32 * 1e-10).to_bits());
+    assert_eq!(in_new_thread("kept")?, [denormal; 2]);
+    assert_eq!(in_new_thread("zero")?, [0.0; 2]);
+    // A later start takes it back.
+    started("zero")?;
+    assert_eq!(largest_product(1)?, 0.0);
+    started("kept")?;
+    assert_eq!(largest_product(1)?, denormal);
+    Ok(())
+}
+
+/// The bits of the largest of many products of 1e-30 and 1e-10: as integers, which nothing flushes.
+fn largest_product(length: i64) -> Result<f64> {
+    let kind = (tch::Kind::Float, tch::Device::Cpu);
+    let small = tch::Tensor::f_full([length], 1e-30, kind).engine()?;
+    let product = small.f_mul_scalar(1e-10).engine()?;
+    let bits = product.f_view_dtype(tch::Kind::Int).engine()?;
+    bits.f_max().engine()?.f_double_value(&[]).engine()
 }
 
 /// Whether graphs are optimized belongs to the thread: another one goes on with the default.

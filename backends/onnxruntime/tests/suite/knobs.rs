@@ -10,10 +10,15 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use firstpass_conformance::{Test, alone};
+use firstpass_onnx::{
+    GraphProto,
+    write::{constant, encode, f32_value, node},
+};
 use firstpass_onnxruntime::{OnnxRuntime, session_builder};
 use firstpass_probe::{
-    Arithmetic, Backend, Error, ErrorKind, Format, Knobs, Message, Model, Pass, PassPlan, Profile,
-    Request, THREADS, Tensor, Trial, WARM_UP, read_tensors,
+    Arithmetic, Backend, Error, ErrorKind, Format, Knobs, Message, Model, OutputSpec, Pass,
+    PassPlan, Profile, Request, THREADS, Tensor, TensorSpec, Trial, WARM_UP, read_tensors,
+    write_tensors,
 };
 use firstpass_trial::{
     model::{ModelDescription, Precision},
@@ -46,8 +51,9 @@ pub fn tests() -> Vec<Test> {
         }
     };
     let mut tests = values(&bench);
-    let judges: [(&str, Judge); 13] = [
+    let judges: [(&str, Judge); 14] = [
         ("entries of the configuration are set", entries),
+        ("denormals=zero computes with zeros", denormals),
         ("graph-optimization chooses the arithmetic", arithmetic),
         ("memory-pattern=off: pass 2 takes no memory", memory_pattern),
         ("arena decides what is held", arena),
@@ -306,6 +312,7 @@ fn entries(_: &Bench) -> Result<()> {
         ("spinning", "off", c"session.intra_op.allow_spinning", "0"),
         ("spinning", "off", c"session.inter_op.allow_spinning", "0"),
         ("exact-int8", "on", c"session.x64quantprecision", "1"),
+        ("denormals", "zero", c"session.set_denormal_as_zero", "1"),
     ] {
         let found = entry(&set(knob, value), key)?;
         ensure!(
@@ -314,6 +321,47 @@ fn entries(_: &Bench) -> Result<()> {
         );
         let found = entry(&Knobs::default(), key)?;
         ensure!(found.is_none(), "{key:?} by default: {found:?}");
+    }
+    Ok(())
+}
+
+/// By a product that is too small for a full mantissa, alone and divided among threads.
+fn denormals(bench: &Bench) -> Result<()> {
+    const LENGTH: usize = 1 << 20;
+    let folder = tempfile::tempdir()?;
+    let [file, input, output] =
+        ["m.onnx", "x.safetensors", "y.safetensors"].map(|name| folder.path().join(name));
+    let graph = GraphProto {
+        node: vec![node("Mul", &["x", "small"], "y")],
+        initializer: vec![constant("small", &[1], &[1e-10_f32])],
+        input: vec![f32_value("x", Some(&[LENGTH]))],
+        output: vec![f32_value("y", Some(&[LENGTH]))],
+        ..GraphProto::default()
+    };
+    fs::write(&file, encode(graph, 13))?;
+    let model = Model {
+        name: "small".into(),
+        format: Format::ONNX,
+        path: file,
+        inputs: vec![TensorSpec::f32("x", [LENGTH])],
+        outputs: vec![OutputSpec::new("y", [LENGTH])],
+    };
+    let tensor = Tensor::new(&[LENGTH], vec![1e-30_f32; LENGTH])?;
+    write_tensors(&input, [("x".to_owned(), &tensor)])?;
+    let product = (1e-30_f32 * 1e-10).to_bits();
+    for (setting, threads, expected) in [("kept", 1, product), ("zero", 1, 0), ("zero", 2, 0)] {
+        let knobs = set("denormals", setting).with(THREADS, threads);
+        let (inputs, plan) = (vec![input.clone()], PassPlan::exactly(1));
+        let mut trial = Trial::new(model.clone(), knobs, inputs, plan);
+        trial.outputs = Some(output.clone());
+        passes(bench.ask(&Request::Trial(trial))?)?;
+        let (found, _) = read_tensors(&output)?;
+        let values = found.get("0/y").context("there is no output")?.f32s()?;
+        ensure!(
+            values.iter().all(|value| value.to_bits() == expected),
+            "denormals={setting}, {threads} threads: {:e}",
+            values[0]
+        );
     }
     Ok(())
 }
