@@ -99,7 +99,9 @@ impl UserModel {
     /// Fails on files that cannot be read or contradict each other, and where a shape is open that
     /// was not given: the message says how to give it.
     pub fn describe(&self, workspace: &Workspace) -> Result<ModelDescription> {
-        self.describe_with(|model| outputs::outputs_of_torchscript(workspace, model, self.trust))
+        self.describe_with(|model| {
+            outputs::outputs_of_torchscript(workspace, model, &self.samples, self.trust)
+        })
     }
 
     fn describe_with(
