@@ -41,7 +41,7 @@ pub struct ModelDescription {
     /// Which output holds the scores of classes, for a classifier.
     pub classification: Option<ClassificationSpec>,
     /// SHA-256 by file, for files outside the fixtures: one that is listed must be that very file. It is no
-    /// trust: who made the model may have made this file.
+    /// trust: who made the model may have made this file. Older records call the table `trusted`.
     #[serde(default, alias = "trusted", skip_serializing_if = "BTreeMap::is_empty")]
     pub sha256: BTreeMap<PathBuf, String>,
     /// The `model.toml` itself.
@@ -221,6 +221,17 @@ impl ModelDescription {
         let sums = std::mem::take(&mut self.sha256).into_iter();
         self.sha256 = sums.map(|(path, sum)| (shorten(&path), sum)).collect();
         self.file = file;
+    }
+
+    /// Puts a copy in the place of a model file. Returns whether the model has that file.
+    pub fn read_instead(&mut self, file: &Path, copy: &Path) -> bool {
+        let folder = self.file.parent().unwrap_or(Path::new("")).to_path_buf();
+        let mut paths = self.artifacts.values_mut();
+        let path = paths.find(|path| folder.join(path) == file);
+        path.is_some_and(|path| {
+            *path = copy.to_owned();
+            true
+        })
     }
 
     /// A path that is relative to the `model.toml`.
