@@ -14,11 +14,17 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use firstpass_native::sha256_of_file;
 use firstpass_onnx::weight_files;
-use firstpass_probe::{cache_folder, private_folder};
+use firstpass_probe::{cache_folder, check_private, private_folder};
 use sha2::{Digest, Sha256};
 
-/// A copy that was not used for so long is removed.
+/// A copy that was not used for so long is removed, and what an engine has prepared of it.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Bytes of copies. Where there are more, those are removed first that were not used for the longest time.
+const MOST: u64 = 16 << 30;
+
+/// A copy that was used this lately may be in use.
+const IN_USE: Duration = Duration::from_secs(24 * 3600);
 
 /// A model file and its files of weights, as they were at one moment.
 #[derive(Debug, Clone)]
@@ -38,9 +44,45 @@ impl PrivateCopy {
     /// Fails where a file cannot be read or copied, and where the model names weights outside of its
     /// folder.
     pub fn of(original: &Path) -> Result<Self> {
-        let folder = private_folder(&cache_folder()?.join("models"))?;
-        remove_old(&folder);
+        let cache = cache_folder()?;
+        let folder = private_folder(&cache.join("models"))?;
+        remove_old(&folder, MOST);
+        for prepared in entries(&cache.join("prepared")) {
+            remove_old(&prepared, u64::MAX);
+        }
         Self::below(&folder, original)
+    }
+
+    /// The copy of a file that had this SHA-256 when it was copied, and its weights those that `weights` tells by
+    /// their paths. `None` where there is none any more.
+    pub fn find(
+        original: &Path,
+        sha256: &str,
+        weights: impl Fn(&Path) -> Option<String>,
+    ) -> Option<PathBuf> {
+        let folder = cache_folder().ok()?.join("models");
+        check_private(&folder).ok()?;
+        Self::find_below(&folder, original, sha256, weights)
+    }
+
+    fn find_below(
+        folder: &Path,
+        original: &Path,
+        sha256: &str,
+        weights: impl Fn(&Path) -> Option<String>,
+    ) -> Option<PathBuf> {
+        let is = |file: &Path, sum: &str| sha256_of_file(file).is_ok_and(|found| found == sum);
+        let of_weights = |copy: &Path| {
+            locations(copy).is_ok_and(|names| {
+                names.iter().all(|name| {
+                    let sum = weights(&original.with_file_name(name));
+                    sum.is_some_and(|sum| is(&copy.with_file_name(name), &sum))
+                })
+            })
+        };
+        let name = original.file_name()?;
+        let mut copies = entries(folder).into_iter().map(|copy| copy.join(name));
+        copies.find(|copy| copy.is_file() && is(copy, sha256) && of_weights(copy))
     }
 
     fn below(folder: &Path, original: &Path) -> Result<Self> {
@@ -152,14 +194,57 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn remove_old(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+/// Removes what was not used for long, and further entries, the oldest first, until what is left takes no more
+/// than so many bytes or may be in use.
+fn remove_old(folder: &Path, most: u64) {
+    let mut left: Vec<(Duration, u64, PathBuf)> = Vec::new();
+    for path in entries(folder) {
         // A date in the future, after the clock has jumped, is not old.
-        let age = modified.ok().and_then(|date| date.elapsed().ok());
-        if age.is_some_and(|age| age > KEPT) {
-            let _ = fs::remove_dir_all(entry.path());
+        let age = last_used(&path).and_then(|date| date.elapsed().ok());
+        left.push((age.unwrap_or_default(), length(&path), path));
+    }
+    left.sort();
+    let mut total = 0_u64;
+    for (age, length, path) in left {
+        total = total.saturating_add(length);
+        if age > KEPT || (total > most && age > IN_USE) {
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
         }
+    }
+}
+
+/// The paths in a folder; none where it cannot be read.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// When a file or folder was last made, changed or, as far as the file system notes it, read.
+fn last_used(path: &Path) -> Option<SystemTime> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let dates = [metadata.modified().ok(), metadata.accessed().ok()];
+    // Listing a folder, as is done here, counts as reading it; reading a file in it does not.
+    let own = if metadata.is_dir() {
+        dates[0]
+    } else {
+        dates.into_iter().flatten().max()
+    };
+    let within = if metadata.is_dir() {
+        entries(path)
+    } else {
+        Vec::new()
+    };
+    own.into_iter()
+        .chain(within.iter().filter_map(|path| last_used(path)))
+        .max()
+}
+
+/// Bytes of a file, or of all files in a folder.
+fn length(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => entries(path).iter().map(|path| length(path)).sum(),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
     }
 }
 
@@ -200,17 +285,63 @@ mod tests {
     fn only_what_was_not_used_for_long_is_removed() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let now = SystemTime::now();
-        for (name, date) in [
+        let dates = [
             ("old", now - 2 * KEPT),
             ("new", now),
             ("future", now + 2 * KEPT),
-        ] {
+        ];
+        for (name, date) in dates {
             fs::create_dir(folder.path().join(name))?;
             File::open(folder.path().join(name))?.set_modified(date)?;
         }
-        remove_old(folder.path());
+        remove_old(folder.path(), MOST);
         let left = |name: &str| folder.path().join(name).exists();
         assert!(!left("old") && left("new") && left("future"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_takes_too_much_is_removed_but_for_what_may_be_in_use() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let now = SystemTime::now();
+        for (name, days, length) in [("a", 0, 50), ("b", 2, 40), ("c", 3, 40), ("d", 4, 5)] {
+            let date = now - days * IN_USE;
+            let copy = folder.path().join(name);
+            fs::create_dir(&copy)?;
+            fs::write(copy.join("m.onnx"), vec![0; length])?;
+            let times = fs::FileTimes::new().set_accessed(date).set_modified(date);
+            File::options()
+                .write(true)
+                .open(copy.join("m.onnx"))?
+                .set_times(times)?;
+            File::open(&copy)?.set_modified(date)?;
+        }
+        let left = |most| {
+            remove_old(folder.path(), most);
+            ["a", "b", "c", "d"].map(|name| folder.path().join(name).exists())
+        };
+        assert_eq!(left(135), [true; 4]);
+        assert_eq!(left(134), [true, true, true, false]);
+        assert_eq!(left(90), [true, true, false, false]);
+        // It is of today.
+        assert_eq!(left(1), [true, false, false, false]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_is_found_by_what_it_holds() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let models = folder.path().join("models");
+        fs::create_dir(&models)?;
+        let file = folder.path().join("model.pt");
+        fs::write(&file, "what was measured")?;
+        let copy = PrivateCopy::below(&models, &file)?;
+        fs::write(&file, "what was put in its place")?;
+        let find = |sha256: &str| PrivateCopy::find_below(&models, &file, sha256, |_| None);
+        assert_eq!(find(&copy.sha256), Some(copy.path.clone()));
+        assert_eq!(find(&sha256_of_file(&file)?), None);
+        fs::remove_file(&copy.path)?;
+        assert_eq!(find(&copy.sha256), None);
         Ok(())
     }
 }

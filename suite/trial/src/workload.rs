@@ -29,6 +29,8 @@ pub struct Workload {
     pub samples: Vec<Sample>,
     /// Whether programs outside the fixtures may be run: see [`Workload::admit`].
     pub trust: bool,
+    /// Files of models that are others by now than those that were measured: the SHA-256 of what was, by path.
+    pub replaced: BTreeMap<PathBuf, String>,
     /// What engines read in place of files outside the fixtures, by the path of the file.
     copies: Arc<Mutex<BTreeMap<PathBuf, PrivateCopy>>>,
     manifest: Manifest,
@@ -58,6 +60,7 @@ impl Workload {
             models,
             samples,
             trust: false,
+            replaced: BTreeMap::new(),
             copies: Arc::default(),
             manifest: Manifest::read(&workspace.fixtures())?,
             fixtures: workspace.fixtures(),

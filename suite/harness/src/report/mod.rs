@@ -162,6 +162,12 @@ pub fn write(
     let say = |holder: &Holder| eprintln!("waiting for {holder}, which is writing this report");
     let _lock = Lock::wait(&folder.join(".pages.lock"), say)?;
     let analysis = Analysis::new(workspace, Record::read(record)?)?;
+    for (file, sha256) in &analysis.workload.replaced {
+        eprintln!(
+            "warning: {} is another file by now; the report is of the one that was measured, with SHA-256 {sha256}",
+            file.display()
+        );
+    }
     let mut rendered = render(workspace, folder, &analysis)?;
     mark(&mut rendered, &stale(workspace, &analysis)?);
     rendered.name_commands_as_called();

@@ -99,8 +99,9 @@ pub fn lay_out(
     if model.file.starts_with(new.path()) {
         model = ModelDescription::read(&moved(&model.file))?;
     }
-    let samples = samples.iter().map(|sample| moved(&sample.file));
-    let samples = samples.map(|file| Sample::from_file(&file)).collect();
+    for sample in &mut samples {
+        sample.file = moved(&sample.file);
+    }
     let mut workload = Workload::new(workspace, vec![model], samples)?;
     workload.trust = trust;
     // Read here what is needed at the end, so that it does not fail after the measuring.
@@ -115,6 +116,9 @@ pub fn lay_out(
 /// Returns where that is.
 fn put(new: &Path, folder: &Path) -> Result<PathBuf> {
     let names = [DESCRIPTION, GOLDEN, INPUTS];
+    if !names.iter().any(|name| new.join(name).exists()) {
+        return Ok(folder.to_owned());
+    }
     let further = (2..).map(|number| folder.join(format!("model-{number}")));
     for place in std::iter::once(folder.to_owned()).chain(further) {
         let is_free = names.iter().all(|name| !place.join(name).exists());

@@ -92,10 +92,34 @@ pub const FAULTS: &[Fault] = &[
         what: "a model file that is cut while it is measured",
         on: On::EachEngine,
         done: cut_while_measured,
-        code: 1,
-        // All that was measured is kept; only the page needs the file.
-        says: &["has changed since"],
-        survives: |place, _| has_no_row(place, "\"crashed\""),
+        code: 0,
+        // What was measured is the copy.
+        says: &[
+            "model.onnx is another file by now",
+            "with SHA-256",
+            "report: ",
+        ],
+        survives: |place, _| {
+            has_no_row(place, "\"crashed\"")?;
+            let page = fs::read_to_string(place.out().join("trust.md"))?;
+            ensure!(
+                page.contains("another file lies there now"),
+                "the page does not tell"
+            );
+            has_report(place)
+        },
+    },
+    Fault {
+        what: "a probe that is killed while it measures",
+        on: On::EachEngine,
+        done: probe_killed,
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| {
+            let lines = lines(place)?;
+            ensure!(lines.contains("SIGKILL"), "no row says how it ended");
+            has_report(place)
+        },
     },
     Fault {
         what: "a record that ends inside a character",
@@ -514,6 +538,20 @@ fn cut_while_measured(place: &Place) -> Result<Ended> {
     }
     File::options().write(true).open(&model)?.set_len(10)?;
     finish(child)
+}
+
+fn probe_killed(place: &Place) -> Result<Ended> {
+    let model = place.write("model.onnx", models::sound())?;
+    let mut child = place.measuring(&model)?;
+    // A probe of a small model may end by itself before the signal comes.
+    while !lines(place)?.contains("SIGKILL") {
+        ensure!(child.try_wait()?.is_none(), "no probe was killed");
+        for probe in signals::children(child.id())? {
+            let _ = signals::kill(probe);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    place.end(child)
 }
 
 fn cut_record(place: &Place) -> Result<Ended> {

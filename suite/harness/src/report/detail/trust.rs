@@ -205,7 +205,13 @@ fn provenance(workspace: &Workspace, analysis: &Analysis) -> Provenance {
     });
     let files = run.files.iter().map(|(path, sha256)| {
         let first = sha256.get(..16).unwrap_or(sha256);
-        [path.display().to_string(), format!("`{first}`")]
+        let replaced = analysis.workload.replaced.values().any(|sum| sum == sha256);
+        let note = if replaced {
+            ", measured; another file lies there now"
+        } else {
+            ""
+        };
+        [path.display().to_string(), format!("`{first}`{note}")]
     });
     let record = firstpass_trial::workload::relative(workspace, &analysis.record.folder);
     Provenance {
