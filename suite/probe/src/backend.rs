@@ -12,7 +12,7 @@ use crate::{Error, Format, Knob, Knobs, Model, Profiler, Recording, Result, Tens
 /// compile, and one loaded model can be prepared for several shapes. Work stays in the step where an ordinary user of that engine would pay for
 /// it; the README of each backend says what that is. A backend holds no timers but those of its
 /// profile, no retries and nothing that is particular to one model.
-pub trait Backend {
+pub trait Backend: 'static {
     /// The name of the backend's folder, as it appears in records and reports.
     const NAME: &'static str;
 

@@ -57,15 +57,24 @@ pub fn observe<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Span)> {
     ))
 }
 
+/// The memory of its own that this process has resident, in KiB: without what is mapped from files. `None` where
+/// the system does not tell.
+pub(crate) fn own_memory_kib() -> Option<u64> {
+    status_kib("RssAnon:")
+}
+
+/// A figure of Linux for this process.
+fn status_kib(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// The most memory that this process has had resident, in KiB.
 pub(crate) fn peak_memory_kib() -> Result<u64> {
     // Linux counts in `ru_maxrss` what the parent had when it forked, but not in `VmHWM`.
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|text| text.split_whitespace().next()?.parse().ok());
-        if let Some(kib) = kib {
-            return Ok(kib);
-        }
+    if let Some(kib) = status_kib("VmHWM:") {
+        return Ok(kib);
     }
     let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF)?.max_rss()).unwrap_or(0);
     // macOS counts in bytes.

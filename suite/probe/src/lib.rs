@@ -6,6 +6,7 @@
 
 mod activations;
 mod backend;
+mod beside;
 mod channel;
 mod clock;
 mod confinement;

@@ -1,7 +1,10 @@
 //! What harness and probe say to each other: one [`Request`] as argument (or in a file that it names), one JSON
 //! [`Message`] a line back.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +81,17 @@ pub struct Trial {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shapes: Vec<Vec<Vec<usize>>>,
     pub passes: PassPlan,
+    /// For how long the process sleeps before a pass on each input, in ms, by the number of the pass from 0.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pauses: BTreeMap<usize, u64>,
+    /// Further sessions of the engine in the process, each started, loaded and prepared in a thread of its own.
+    /// They run passes on the first input as long as the passes of the trial run, which are the only ones that
+    /// are told; what the kernel counts for a pass is of the whole process.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub beside: usize,
+    /// Whether each pass tells the memory that the process holds after it: [`Pass::memory_kib`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tell_memory: bool,
     /// Where the outputs of the first pass on each input go, as tensors
     /// `<input number>/<output>`.
     pub outputs: Option<PathBuf>,
@@ -92,6 +106,9 @@ impl Trial {
             inputs,
             shapes: Vec::new(),
             passes,
+            pauses: BTreeMap::new(),
+            beside: 0,
+            tell_memory: false,
             outputs: None,
         }
     }
@@ -112,6 +129,10 @@ impl Trial {
         }
         model
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// How many passes to run on each input.
@@ -202,6 +223,10 @@ pub struct Pass {
     pub input: usize,
     /// Equal digests mean equal bits in all outputs.
     pub digest: String,
+    /// Where [`Trial::tell_memory`] asks for it and the system tells: the memory of its own that the process holds
+    /// after the pass, in KiB, without what is mapped from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_kib: Option<u64>,
     #[serde(flatten)]
     pub span: Span,
 }

@@ -7,14 +7,16 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
+    thread,
     time::Duration,
 };
 
 use crate::{
     Backend, Description, Error, Knob, Knobs, Message, Model, OutputSpec, PROTOCOL, Pass, Phase,
     Request, Result, Span, Tensor, Tensors, Trial,
+    beside::Beside,
     channel::Channel,
-    clock::{monotonic_ns, observe, peak_memory_kib},
+    clock::{monotonic_ns, observe, own_memory_kib, peak_memory_kib},
     confinement, process, read_tensors,
     reference::reference_ns,
     tensor::digest,
@@ -311,6 +313,11 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
         channel.send(message)
     })?;
 
+    // Dropped after the last pass, which ends them.
+    let beside = match inputs.first() {
+        Some(inputs) => Beside::start::<B>(first, &trial.knobs, inputs, trial.beside)?,
+        None => Beside::default(),
+    };
     let budget = Duration::from_millis(trial.passes.budget_ms);
     let mut saved = Vec::new();
     for (number, (inputs, model)) in inputs.iter().zip(&models).enumerate() {
@@ -323,10 +330,19 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
             if pass >= trial.passes.at_least && spent >= budget {
                 break;
             }
+            if let Some(pause) = trial.pauses.get(&pass) {
+                thread::sleep(Duration::from_millis(*pause));
+            }
             let (outputs, span) = session.timed_pass(inputs)?;
+            if beside.has_lost_one() {
+                // In its own words, where it has any.
+                beside.end()?;
+                return Err(Error::engine("a session beside the measured one has ended"));
+            }
             channel.send(&Message::Pass(Pass {
                 input: number,
                 digest: digest(&outputs),
+                memory_kib: trial.tell_memory.then(own_memory_kib).flatten(),
                 span,
             }))?;
             if pass == 0 && trial.outputs.is_some() {
@@ -334,6 +350,7 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
             }
         }
     }
+    beside.end()?;
     if let Some(path) = &trial.outputs {
         let own_names = &session.output_names();
         let named = saved.iter().flat_map(|(number, outputs)| {

@@ -124,6 +124,7 @@ mod tests {
             .map(|(input, digest)| Pass {
                 input: *input,
                 digest: (*digest).into(),
+                memory_kib: None,
                 span: Span::default(),
             })
             .collect();

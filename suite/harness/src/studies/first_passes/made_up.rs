@@ -50,6 +50,7 @@ pub(crate) fn observed(
         seen.process.passes.push(Pass {
             input: number,
             digest: y.sha256(),
+            memory_kib: None,
             span: Span {
                 wall_ns: 1_000_000,
                 ..Span::default()

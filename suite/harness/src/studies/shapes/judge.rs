@@ -155,6 +155,7 @@ pub(crate) mod tests {
         let pass = |input, start_ns| Pass {
             input,
             digest: String::new(),
+            memory_kib: None,
             span: span(start_ns),
         };
         let mut process = Process::new(0);

@@ -552,6 +552,7 @@ pub(crate) mod tests {
             .map(|t| Pass {
                 input: 0,
                 digest: String::new(),
+                memory_kib: None,
                 span: span(*t),
             })
             .collect();
