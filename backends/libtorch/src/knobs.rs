@@ -13,7 +13,6 @@ pub(crate) const INFERENCE: &str = "optimize-for-inference";
 pub(crate) const QUANTIZED_ENGINE: &str = "quantized-engine";
 pub(crate) const INTER_THREADS: &str = "inter-threads";
 pub(crate) const WAIT_POLICY: &str = "openmp-wait-policy";
-pub(crate) const DENORMALS: &str = "denormals";
 pub(crate) const PREPARED: &str = "prepared-file";
 
 pub(crate) fn declared() -> Vec<Knob> {
@@ -78,9 +77,7 @@ pub(crate) fn declared() -> Vec<Knob> {
             &[("passive", "passive"), ("active", "active")],
             "whether OpenMP's threads sleep between operators or spin",
         ),
-        Knob::choice(
-            DENORMALS,
-            &["kept", "zero"],
+        Knob::denormals(
             "whether floats too small for a full mantissa, which many processors compute slowly, are \
              taken as 0, setFlushDenormal: a setting of the thread that runs the passes, and of the \
              threads that it starts",

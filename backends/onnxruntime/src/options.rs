@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use firstpass_probe::{Error, Knob, Knobs, Result};
+use firstpass_probe::{DENORMALS, DENORMALS_AS_ZERO, Error, Knob, Knobs, Result};
 use ort::{
     environment::Environment,
     ep,
@@ -24,7 +24,6 @@ const EXECUTION_MODE: &str = "execution-mode";
 const SPINNING: &str = "spinning";
 const EXACT: &str = "exact-int8";
 const DISABLED: &str = "disabled-optimizers";
-const DENORMALS: &str = "denormals";
 
 pub(crate) fn declared() -> Vec<Knob> {
     vec![
@@ -81,9 +80,7 @@ pub(crate) fn declared() -> Vec<Knob> {
             OPTIMIZERS,
             "optimization.disable_specified_optimizers: passes over the graph that are left out",
         ),
-        Knob::choice(
-            DENORMALS,
-            &["kept", "zero"],
+        Knob::denormals(
             "session.set_denormal_as_zero: whether floats too small for a full mantissa, which many \
              processors compute slowly, are taken as 0",
         ),
@@ -204,7 +201,7 @@ impl Options {
         if let Some(disabled) = self.knobs.get(DISABLED).filter(|words| *words != "none") {
             builder = builder.with_disabled_optimizers(disabled.replace(',', ";"))?;
         }
-        if self.is(DENORMALS, "zero") {
+        if self.is(DENORMALS, DENORMALS_AS_ZERO) {
             builder = builder.with_config_entry("session.set_denormal_as_zero", "1")?;
         }
         if let Some(path) = wanted.profile {

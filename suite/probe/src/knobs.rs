@@ -9,6 +9,12 @@ use crate::{Error, Result};
 /// The knob that every backend has: how many threads one pass may use.
 pub const THREADS: &str = "threads";
 
+/// The knob of an engine that can take denormal floats, which many processors compute slowly, as 0.
+pub const DENORMALS: &str = "denormals";
+
+/// The value of [`DENORMALS`] that is no default.
+pub const DENORMALS_AS_ZERO: &str = "zero";
+
 /// One setting of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -50,6 +56,11 @@ impl Knob {
     /// The knob [`THREADS`], with the engine's own way of setting it as `help`.
     pub fn threads(help: &str) -> Self {
         Self::count(THREADS, help)
+    }
+
+    /// The knob [`DENORMALS`], with the engine's own way of setting it as `help`.
+    pub fn denormals(help: &str) -> Self {
+        Self::choice(DENORMALS, &["kept", DENORMALS_AS_ZERO], help)
     }
 
     /// A knob that takes a whole number of at least one, which is the engine's default.

@@ -32,7 +32,7 @@ pub use confinement::{Confinement, Landlock, PARENT, confinement};
 pub use data::{Data, Dtype};
 pub use error::{EngineResult, Error, ErrorKind, Phase, Result};
 pub use half::{bf16, f16};
-pub use knobs::{Knob, KnobValues, Knobs, THREADS, Variable};
+pub use knobs::{DENORMALS, DENORMALS_AS_ZERO, Knob, KnobValues, Knobs, THREADS, Variable};
 pub use message::{Description, Message, PROTOCOL, Pass, PassPlan, Request, Span, Trial};
 pub use model::{Format, Model, OutputSpec, TensorSpec};
 pub use names::{file_name, is_invisible};

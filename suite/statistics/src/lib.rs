@@ -3,6 +3,7 @@
 //! - [`joint`]: what kind of series the processes of a cell are, together.
 //! - [`steady`]: where one series of passes becomes steady.
 //! - [`change_points`], [`outliers`] and [`disturbance`]: what these are found with.
+//! - [`growth`]: whether something that should stay grows on and on.
 //! - [`bootstrap`]: figures over processes, with intervals.
 //! - [`comparison`] and [`moderation`]: which of two is faster, or what is known where that is open.
 //! - [`planted`] and [`error_rates`]: series and comparisons whose truth is known, to show how well all this
@@ -16,6 +17,7 @@ pub mod change_points;
 pub mod comparison;
 pub mod disturbance;
 pub mod error_rates;
+pub mod growth;
 pub mod joint;
 pub mod moderation;
 pub mod outliers;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use firstpass_probe::{EngineInfo, Error, Knobs, Result};
+use firstpass_probe::{DENORMALS, DENORMALS_AS_ZERO, EngineInfo, Error, Knobs, Result};
 use tch::{Device, Kind, Tensor, jit};
 
 use super::{
@@ -10,8 +10,8 @@ use super::{
     shim, torch_error,
 };
 use crate::knobs::{
-    DENORMALS, EXECUTOR, FREEZE, FUSION, INFERENCE, INTER_THREADS, OPTIMIZE, PREPARED,
-    PROFILED_RUNS, PROFILING, QUANTIZED_ENGINE, TENSOR_EXPRESSIONS,
+    EXECUTOR, FREEZE, FUSION, INFERENCE, INTER_THREADS, OPTIMIZE, PREPARED, PROFILED_RUNS,
+    PROFILING, QUANTIZED_ENGINE, TENSOR_EXPRESSIONS,
 };
 
 /// Proof that libtorch has started in this thread.
@@ -46,7 +46,7 @@ impl Engine {
         shim::set_inter_threads(inter_threads)?;
         set_executor(knobs)?;
         // Before the pool of threads starts, which inherits it.
-        settings::set_flush_denormal(knobs.get(DENORMALS) == Some("zero"))?;
+        settings::set_flush_denormal(knobs.get(DENORMALS) == Some(DENORMALS_AS_ZERO))?;
         touch()?;
         let on = |name| knobs.get(name) == Some("on");
         Ok(Self {

@@ -16,6 +16,7 @@ pub mod operators;
 pub mod overhead;
 pub mod referee;
 pub mod shapes;
+pub mod soak;
 mod study;
 pub mod tune;
 pub mod zoo;
@@ -28,7 +29,7 @@ pub use study::{OwnPage, Page, Part, Scope, Section, State, Study};
 
 /// Every study beside a record, in the order in which `firstpass record` measures them and in which
 /// their parts stand in a report. What one needs of another comes after it.
-pub const ALL: [&dyn Study; 9] = [
+pub const ALL: [&dyn Study; 10] = [
     &referee::Study,
     &diverge::Study,
     &diverge::Saturation,
@@ -38,6 +39,7 @@ pub const ALL: [&dyn Study; 9] = [
     &overhead::Study,
     &zoo::Study,
     &shapes::Study,
+    &soak::Study,
 ];
 
 /// Copies what studies measured beside an older record to a newer one that has nothing of them, so that
