@@ -73,13 +73,17 @@ pub fn growth(series: &[f64], quantum: f64) -> Option<Growth> {
             at_most: (risen + 2.0 * resolution) / passes,
         });
     };
-    let by = rises.iter().map(|rise| rise.by).sum();
+    let by: f64 = rises.iter().map(|rise| rise.by).sum();
     let length = (values.len() - half) as f64;
     // Where in the half they come, from 0 to 1.
     let place = |rise: &Rise| (rise.at - half) as f64 / length;
     let count = rises.len() as f64;
-    let centre = rises.iter().map(place).sum::<f64>() / count;
-    let falls = (centre - 0.5) * (12.0 * count).sqrt() < -NORMAL;
+    // Rises that come evenly have their centre in the middle, those of a rate that falls before it. Each counts by
+    // its height.
+    let centre = rises.iter().map(|rise| rise.by * place(rise)).sum::<f64>() / by;
+    let squares: f64 = rises.iter().map(|rise| rise.by.powi(2)).sum();
+    let error = (squares / 12.0).sqrt() / by;
+    let falls = centre - 0.5 < -NORMAL * error;
     // So many rises that come evenly leave such a rest rarely.
     let is_over = place(last).powf(count) < ERROR;
     let at = last.at * per_value;
