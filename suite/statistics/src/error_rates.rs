@@ -3,6 +3,7 @@
 use std::{fmt, panic::resume_unwind, thread};
 
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     comparison::{Comparison, LogSample, Rule, STEADY_RESOLUTION, Verdict, control, is_look},
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// One line of the table: what was put, how often the answer was right, and how often it has to be.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     pub planted: String,
     pub right_is: String,

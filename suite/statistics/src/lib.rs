@@ -12,6 +12,9 @@
 //! Everything that draws random numbers draws them from a seed: the same record gives the same
 //! report.
 
+/// Another one where any of these sources is another: what they computed before may be another now.
+pub const SOURCES: &str = env!("STATISTICS_SOURCES");
+
 pub mod bootstrap;
 pub mod change_points;
 pub mod comparison;

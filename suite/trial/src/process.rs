@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -38,6 +38,11 @@ use rustix::{
     io::Errno,
     process::{Pid, Resource, Rlimit, prlimit},
 };
+/// The probes that this command holds, by checkout and by package with its features: where each lies, and the folder as long as it is
+/// there.
+static HELD: Mutex<BTreeMap<(PathBuf, String), (PathBuf, Weak<Scratch>)>> =
+    Mutex::new(BTreeMap::new());
+
 /// A built probe of one backend.
 #[derive(Debug, Clone)]
 pub struct Probe {
@@ -152,6 +157,9 @@ impl Probe {
     /// measured binary must not depend on its neighbours. Its tests link the same engine, because the
     /// crate `firstpass-features` gives both the same features.
     ///
+    /// As long as a probe of this command is there, it is not built again: even to find nothing to do takes cargo
+    /// half a second.
+    ///
     /// # Errors
     /// Fails where cargo does; its messages go to standard error.
     pub fn build(workspace: &Workspace, backend: &Backend) -> Result<Self> {
@@ -169,12 +177,26 @@ impl Probe {
             });
         }
         let package = backend.package.as_str();
-        let built = build(workspace, backend, &["--bins"], "bin", package)?;
-        let (binary, folder) = match hold(&built) {
-            Ok((binary, folder)) => (binary, Some(Arc::new(folder))),
-            // On a file system without links a build beside this command may replace it.
-            Err(_) => (built, None),
+        let features = features(workspace, backend).join(" ");
+        let key = (workspace.root().to_owned(), format!("{package} {features}"));
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = held.get(&key);
+        let there = there.and_then(|(binary, folder)| Some((binary.clone(), folder.upgrade()?)));
+        let (binary, folder) = if let Some((binary, folder)) = there {
+            (binary, Some(folder))
+        } else {
+            let built = build(workspace, backend, &["--bins"], "bin", package)?;
+            match hold(&built) {
+                Ok((binary, folder)) => {
+                    let folder = Arc::new(folder);
+                    held.insert(key, (binary.clone(), Arc::downgrade(&folder)));
+                    (binary, Some(folder))
+                }
+                // On a file system without links a build beside this command may replace it.
+                Err(_) => (built, None),
+            }
         };
+        drop(held);
         Ok(Self {
             environment: environment(workspace, backend),
             launcher: launcher(backend),

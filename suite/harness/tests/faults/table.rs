@@ -523,7 +523,7 @@ fn killed(place: &Place) -> Result<Ended> {
 }
 
 fn cut_while_measured(place: &Place) -> Result<Ended> {
-    let model = place.write("model.onnx", models::sound())?;
+    let model = place.write("model.onnx", models::slow())?;
     let mut check = place.check(&model);
     let child = check
         .stdout(Stdio::piped())
@@ -541,9 +541,9 @@ fn cut_while_measured(place: &Place) -> Result<Ended> {
 }
 
 fn probe_killed(place: &Place) -> Result<Ended> {
-    let model = place.write("model.onnx", models::sound())?;
+    let model = place.write("model.onnx", models::slow())?;
     let mut child = place.measuring(&model)?;
-    // A probe of a small model may end by itself before the signal comes.
+    // A probe may end by itself before the signal comes.
     while !lines(place)?.contains("SIGKILL") {
         ensure!(child.try_wait()?.is_none(), "no probe was killed");
         for probe in signals::children(child.id())? {
