@@ -84,3 +84,92 @@ impl Drop for Beside {
         self.ended.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::{EngineInfo, Format, Knob, TensorSpec};
+
+    /// An engine that counts its passes and fails at one of them where the model is called so.
+    struct Counting;
+
+    static PASSES: AtomicUsize = AtomicUsize::new(0);
+
+    impl Backend for Counting {
+        const NAME: &'static str = "counting";
+        const FORMATS: &'static [Format] = &[Format::ONNX];
+
+        type Engine = ();
+        type Loaded = bool;
+        type Prepared = (bool, usize);
+
+        fn knobs() -> Vec<Knob> {
+            vec![Knob::threads("none")]
+        }
+
+        fn start(_: &Knobs) -> Result<()> {
+            Ok(())
+        }
+
+        fn describe((): &()) -> Result<EngineInfo> {
+            Ok(EngineInfo::new("1", "none"))
+        }
+
+        fn load((): &(), model: &Model) -> Result<bool> {
+            Ok(model.name == "fails at pass 5")
+        }
+
+        fn prepare(fails: &bool, _: &[Vec<usize>]) -> Result<(bool, usize)> {
+            Ok((*fails, 0))
+        }
+
+        fn pass((fails, passes): &mut (bool, usize), inputs: &[crate::Tensor]) -> Result<Tensors> {
+            *passes += 1;
+            PASSES.fetch_add(1, Ordering::Relaxed);
+            if *fails && *passes == 5 {
+                return Err(Error::engine("it had enough"));
+            }
+            Ok(inputs.to_vec())
+        }
+    }
+
+    fn started(name: &str, sessions: usize) -> Result<Beside> {
+        let spec = TensorSpec::f32("x", [1]);
+        let inputs = vec![crate::Tensor::zeros(&spec)?];
+        let model = Model {
+            name: name.into(),
+            format: Format::ONNX,
+            path: "m.onnx".into(),
+            inputs: vec![spec],
+            outputs: Vec::new(),
+        };
+        Beside::start::<Counting>(&model, &Knobs::default(), &inputs, sessions)
+    }
+
+    #[test]
+    fn sessions_run_until_they_are_told_to_end() -> Result<()> {
+        let before = PASSES.load(Ordering::Relaxed);
+        let beside = started("m", 2)?;
+        assert!(PASSES.load(Ordering::Relaxed) >= before + 2, "each has run");
+        assert!(!beside.has_lost_one());
+        beside.end()?;
+        assert!(!started("m", 0)?.has_lost_one());
+        Ok(())
+    }
+
+    #[test]
+    fn one_that_fails_says_why() -> Result<()> {
+        let beside = started("fails at pass 5", 1)?;
+        while !beside.has_lost_one() {
+            thread::yield_now();
+        }
+        let error = beside.end().expect_err("it failed").to_string();
+        assert!(
+            error.contains("beside") && error.contains("it had enough"),
+            "{error}"
+        );
+        Ok(())
+    }
+}

@@ -22,8 +22,8 @@ pub struct Arguments {
     /// A name of fixtures/models, or the path of a model file or model.toml of your own
     #[arg(value_name = "MODEL")]
     model: String,
-    /// Only this backend (a folder of backends/); may be repeated
-    #[arg(long = "backend", value_name = "NAME")]
+    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name
     #[arg(long = "sample", value_name = "FILE")]
@@ -70,9 +70,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let backends = named.chosen_backends(workspace)?;
     let workload = named.chosen_workload(workspace, 1)?;
     // Without a library its engine is a row that says so.
-    if let Err(error) = setup::run(workspace) {
-        eprintln!("error: {error:#}");
-    }
+    setup::attempt(workspace, &backends);
     let budget = arguments.budget.map(|Time(time)| time.as_secs_f64());
     let settings = SoakSettings {
         budget_s: budget.unwrap_or(BUDGET),

@@ -16,6 +16,7 @@ use clap::{ArgMatches, Command};
 use firstpass_trial::workspace::Workspace;
 
 use crate::{
+    page::help::examples,
     record::code::Code,
     studies::study::{self, Part, Scope, State},
 };
@@ -34,8 +35,18 @@ impl study::Study for Study {
     fn command(&self) -> Command {
         study::subcommand::<command::Arguments>(
             self.name(),
-            "Runs a model for a while: memory, pauses, two sessions, a batch, denormal numbers",
+            "Does memory grow, is a pass slow after a pause, what does a second session cost?",
         )
+        .after_help(examples(&[
+            [
+                "firstpass soak net.onnx",
+                "Two minutes: memory, pauses, two sessions, a batch, denormal numbers",
+            ],
+            [
+                "firstpass soak net.onnx --engine NAME --budget 10m",
+                "One engine, for longer",
+            ],
+        ]))
     }
 
     fn run(&self, workspace: &Workspace, arguments: &ArgMatches) -> Result<ExitCode> {
