@@ -38,10 +38,11 @@ use rustix::{
     io::Errno,
     process::{Pid, Resource, Rlimit, prlimit},
 };
-/// The probes that this command holds, by checkout and by package with its features: where each lies, and the folder as long as it is
-/// there.
-static HELD: Mutex<BTreeMap<(PathBuf, String), (PathBuf, Weak<Scratch>)>> =
-    Mutex::new(BTreeMap::new());
+/// The probes that this command holds, by checkout and by package with its features.
+static HELD: Mutex<BTreeMap<(PathBuf, String), Held>> = Mutex::new(BTreeMap::new());
+
+/// Where a probe lies, and its folder as long as it is there.
+type Held = (PathBuf, Weak<Scratch>);
 
 /// A built probe of one backend.
 #[derive(Debug, Clone)]

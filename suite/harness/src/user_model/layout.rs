@@ -131,10 +131,8 @@ fn put(new: &Path, folder: &Path) -> Result<PathBuf> {
         }
         let made = is_free.then(|| -> std::io::Result<()> {
             fs::create_dir_all(&place)?;
-            let there = names.iter().filter(|name| new.join(name).exists());
-            there
-                .map(|name| fs::rename(new.join(name), place.join(name)))
-                .collect()
+            let mut there = names.iter().filter(|name| new.join(name).exists());
+            there.try_for_each(|name| fs::rename(new.join(name), place.join(name)))
         });
         made.transpose()
             .with_context(|| format!("cannot write to {}", place.display()))?;

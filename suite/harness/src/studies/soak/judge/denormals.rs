@@ -75,7 +75,7 @@ fn ratios(process: &SoakProcess) -> Vec<f64> {
 fn ordinary(process: &SoakProcess) -> Option<f64> {
     let passes = &process.process.passes;
     let alone = passes.iter().all(|pass| pass.input == 0);
-    let is_ordinary = |input: usize| input % 2 == 0 && (input > 0 || alone);
+    let is_ordinary = |input: usize| input.is_multiple_of(2) && (input > 0 || alone);
     usual(
         passes.iter().filter(|pass| is_ordinary(pass.input)),
         milliseconds,

@@ -59,14 +59,14 @@ fn judge_alone(backend: &str, lines: &[Line]) -> Found {
         let words = process.process.outcome.to_string();
         failures.entry(process.question).or_insert(words);
     }
-    let batches = lines.iter().filter_map(|line| match line {
+    let mut batches = lines.iter().rev().filter_map(|line| match line {
         Line::Batch(batch) => Some(batch.clone()),
         Line::Process(_) => None,
     });
     Found {
         backend: backend.into(),
         memory: memory::judge(lines),
-        batch: batches.last(),
+        batch: batches.next(),
         failures: failures.into_iter().collect(),
         ..Found::default()
     }
