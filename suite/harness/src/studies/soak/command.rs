@@ -22,7 +22,7 @@ pub struct Arguments {
     /// A name of fixtures/models, or the path of a model file or model.toml of your own
     #[arg(value_name = "MODEL")]
     model: String,
-    /// Only this engine, as `firstpass doctor` names it; may be repeated
+    /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Tensors to run the model on: .npy, or .npz or .safetensors with an array for each input by name
