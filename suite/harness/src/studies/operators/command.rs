@@ -57,6 +57,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     ensure!(arguments.cases > 0, "--cases must be at least 1");
     let record = match &arguments.record {
         Some(record) => record.clone(),
+        // What is of some engines only takes no place of what is of all.
+        None if !arguments.backends.is_empty() => workspace.reports().join("quick"),
         None => reported(workspace, "--record")?,
     };
     setup::attempt(workspace, &engines);
