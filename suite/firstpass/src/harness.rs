@@ -153,8 +153,9 @@ pub(crate) fn measure(check: &Check, golden: Golden) -> Result<Summary> {
     if let Some(file) = written {
         let kept = golden::keep(&measured, file).map_err(failed)?;
         // Judged again, against what was written.
-        workload(Some(file))?;
-        summary = read(&record)?;
+        let again = Record::read(&record).map_err(invalid)?;
+        let again = Analysis::with(&workspace, again, workload(Some(file))?).map_err(invalid)?;
+        summary = self::summary(&again)?;
         summary.notes = vec![format!("wrote {}: {kept}", file.display())];
     }
     for file in &mut summary.changed {

@@ -71,8 +71,10 @@ pub struct Probe {
 /// # Errors
 /// Fails where the probe cannot be built and where the engine does not start.
 pub fn start(workspace: &Workspace, backend: &Backend) -> Result<(Probe, Description)> {
-    // Standard error may be full or closed, which does no harm.
-    let _ = writeln!(io::stderr(), "{}: building the probe", backend.name);
+    if backend.binary().is_none() {
+        // Standard error may be full or closed, which does no harm.
+        let _ = writeln!(io::stderr(), "{}: building the probe", backend.name);
+    }
     let mut probe = Probe::build(workspace, backend)?;
     let description = probe.describe().map_err(|outcome| anyhow!("{outcome}"))?;
     probe.knobs.clone_from(&description.knobs);

@@ -70,6 +70,15 @@ impl Analysis {
     /// Fails where models, photographs, golden outputs or declarations cannot be read.
     pub fn new(workspace: &Workspace, record: Record) -> Result<Self> {
         let workload = record.workload(workspace)?;
+        Self::with(workspace, record, workload)
+    }
+
+    /// The same for models and inputs that are described elsewhere than the record says, such as with golden outputs
+    /// that were written since.
+    ///
+    /// # Errors
+    /// As [`Analysis::new`].
+    pub fn with(workspace: &Workspace, record: Record, workload: Workload) -> Result<Self> {
         let backends = workspace.backends()?;
         let referees = backends.iter().filter(|b| b.is_referee);
         let referees: Vec<String> = referees.map(|b| b.name.clone()).collect();

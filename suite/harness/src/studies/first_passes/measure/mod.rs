@@ -219,7 +219,9 @@ fn start_backends(
 ) -> Result<Vec<Started>> {
     let mut started = Vec::new();
     for backend in backends {
-        eprintln!("{}: building the probe", backend.name);
+        if backend.binary().is_none() {
+            eprintln!("{}: building the probe", backend.name);
+        }
         let described = Probe::build(workspace, backend)
             .map_err(|error| format!("{error:#}"))
             .and_then(|probe| match probe.describe() {
