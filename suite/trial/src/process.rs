@@ -510,6 +510,17 @@ pub fn build_example(workspace: &Workspace, backend: &Backend, name: &str) -> Re
     build(workspace, backend, &["--example", name], "example", name)
 }
 
+/// Builds the program of another package that uses the engine of this backend. Both packages are named to
+/// cargo, so that the engine has the features that it has in the probe and is not compiled again; returns the
+/// executable.
+///
+/// # Errors
+/// Fails where cargo does; its messages go to standard error.
+pub fn build_program(workspace: &Workspace, backend: &Backend, package: &str) -> Result<PathBuf> {
+    let targets = ["--package", package, "--bin", package];
+    build(workspace, backend, &targets, "bin", package)
+}
+
 /// Gives a built executable a second name in a folder of this command: what is built while this runs, by a
 /// command beside it, is another file then.
 fn hold(built: &Path) -> Result<(PathBuf, Scratch)> {
