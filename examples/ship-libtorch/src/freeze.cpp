@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 
+#include <c10/util/Exception.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
@@ -14,6 +15,9 @@ extern "C" bool freeze(
     module.eval();
     torch::jit::freeze(module).save(to);
     return true;
+  } catch (const c10::Error& error) {
+    std::snprintf(message, size, "%s", error.what_without_backtrace());
+    return false;
   } catch (const std::exception& error) {
     std::snprintf(message, size, "%s", error.what());
     return false;

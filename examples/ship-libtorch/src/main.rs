@@ -34,8 +34,8 @@ fn main() -> Result<()> {
     let IValue::Tuple(outputs) = module.forward_is(&[IValue::Tensor(input)])? else {
         bail!("the module returns no tuple");
     };
-    let [IValue::Tensor(loc), IValue::Tensor(conf)] = &outputs[..] else {
-        bail!("the module does not return two tensors");
+    let [IValue::Tensor(loc), IValue::Tensor(conf), ..] = &outputs[..] else {
+        bail!("the module does not return loc and conf");
     };
     let values = |tensor: &Tensor| Vec::<f32>::try_from(tensor.f_flatten(0, -1)?);
     for face in photo.faces(&values(loc)?, &values(conf)?)? {
