@@ -57,6 +57,9 @@ pub struct DeclaredCulprit {
     /// As of a [`Divergence`].
     #[serde(default)]
     pub without: Vec<String>,
+    /// As of a [`Divergence`].
+    #[serde(default)]
+    pub with: Vec<String>,
 }
 
 /// How an engine is wrong.
@@ -262,8 +265,7 @@ impl Known {
     ) -> Option<&Divergence> {
         self.divergence
             .iter()
-            .filter(|d| is_of_processor(&d.without, cpu_flags))
-            .filter(|d| d.with.is_empty() || d.with.iter().any(|flag| cpu_flags.contains(flag)))
+            .filter(|d| is_of_processor(&d.with, &d.without, cpu_flags))
             .find(|d| d.format == format && d.models.iter().any(|m| m == model))
     }
 
@@ -288,14 +290,16 @@ impl Known {
     pub fn operator(&self, kind: &str, cpu_flags: &[String]) -> Option<&DeclaredOperator> {
         self.operator
             .iter()
-            .filter(|operator| is_of_processor(&operator.without, cpu_flags))
+            .filter(|operator| is_of_processor(&[], &operator.without, cpu_flags))
             .find(|operator| operator.kinds.iter().any(|k| k == kind))
     }
 
     /// What is declared for a small model on a processor with these instruction sets.
     pub fn culprit(&self, case: &str, cpu_flags: &[String]) -> Option<&DeclaredCulprit> {
         let mut all = self.culprit.iter();
-        all.find(|culprit| culprit.case == case && is_of_processor(&culprit.without, cpu_flags))
+        all.find(|culprit| {
+            culprit.case == case && is_of_processor(&culprit.with, &culprit.without, cpu_flags)
+        })
     }
 
     pub fn standard_test(&self, name: &str) -> Option<&DeclaredTests> {
@@ -305,9 +309,10 @@ impl Known {
     }
 }
 
-/// Whether a processor with these instruction sets has none of those.
-fn is_of_processor(without: &[String], cpu_flags: &[String]) -> bool {
-    without.iter().all(|flag| !cpu_flags.contains(flag))
+/// Whether a processor with these instruction sets has one of `with`, if any are named, and none of `without`.
+fn is_of_processor(with: &[String], without: &[String], cpu_flags: &[String]) -> bool {
+    let has = |flag: &String| cpu_flags.contains(flag);
+    (with.is_empty() || with.iter().any(has)) && !without.iter().any(has)
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ fn noise(shape: &[usize]) -> firstpass_probe::Result<Tensor> {
 fn settings(knob: &Knob) -> Vec<String> {
     match &knob.values {
         KnobValues::Count => vec!["N".into()],
+        KnobValues::Any(_) => vec!["LIST".into()],
         KnobValues::Choice(words) => words[1..].to_vec(),
     }
 }

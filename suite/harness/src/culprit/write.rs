@@ -262,18 +262,25 @@ fn beginnings(tensors: &Tensors) -> Vec<String> {
 fn arrays(tensors: &Tensors, what: &str) -> Vec<Array> {
     let numbered = tensors.iter().enumerate();
     numbered
-        .map(|(number, (name, tensor))| Array {
-            name: name.clone(),
-            shape: tensor.shape().to_vec(),
-            dtype: in_rust(tensor.dtype()),
-            numpy: in_numpy(tensor.dtype()),
-            size: tensor.data().bytes().len() / tensor.data().len().max(1),
-            read: match tensor.dtype() {
-                Dtype::Bool => "b[0] != 0".into(),
-                other => format!("{}::from_le_bytes(b.try_into().unwrap())", in_rust(other)),
-            },
-            file: format!("{what}-{number}.bin"),
-            values: tensor.data().len(),
+        .map(|(number, (name, tensor))| {
+            let size = tensor.data().bytes().len() / tensor.data().len().max(1);
+            // `b[0], b[1], …`
+            let bytes: Vec<String> = (0..size).map(|at| format!("b[{at}]")).collect();
+            Array {
+                name: name.clone(),
+                shape: tensor.shape().to_vec(),
+                dtype: in_rust(tensor.dtype()),
+                numpy: in_numpy(tensor.dtype()),
+                size,
+                read: match tensor.dtype() {
+                    Dtype::Bool => "b[0] != 0".into(),
+                    other => {
+                        format!("{}::from_le_bytes([{}])", in_rust(other), bytes.join(", "))
+                    }
+                },
+                file: format!("{what}-{number}.bin"),
+                values: tensor.data().len(),
+            }
         })
         .collect()
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use firstpass_trial::workspace::Workspace;
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -604,10 +605,11 @@ fn described(place: &Place, name: &str) -> Result<Ended> {
 
 fn has_report(place: &Place) -> Result<()> {
     let page = fs::read_to_string(place.out().join("README.md"))?;
-    ensure!(
-        page.contains(&place.engine),
-        "the engine is not in the report"
-    );
+    let mut engines = Workspace::find()?.backends()?.into_iter();
+    let engine = engines.find(|engine| engine.name == place.engine);
+    let engine = engine.context("there is no such engine")?;
+    let called = engine.known()?.called.unwrap_or(engine.name);
+    ensure!(page.contains(&called), "{called} is not in the report");
     Ok(())
 }
 
