@@ -37,8 +37,8 @@ def read(path):
     }
 
 
-def write(path, tensors):
-    header, data = {}, b""
+def write(path, tensors, order):
+    header, data = {"__metadata__": {"outputs": json.dumps(order)}}, b""
     for name, array in tensors.items():
         dtype = next(key for key, kind in TYPES.items() if np.dtype(kind) == array.dtype)
         end = len(data) + array.nbytes
@@ -49,32 +49,41 @@ def write(path, tensors):
         file.write(len(text).to_bytes(8, "little") + text + data)
 
 
-def trial(knobs, model, inputs, passes, outputs=None, **_):
-    unknown = set(knobs) - {"threads"}
+def feed(specs, path):
+    tensors = {name: array for name, array in read(path).items()}
+    for spec in specs:
+        array = tensors[spec["name"]]
+        if list(array.shape) != spec["shape"]:
+            raise ValueError(f"{spec['name']} has the shape {list(array.shape)}, not {spec['shape']}")
+    return {spec["name"]: tensors[spec["name"]] for spec in specs}
+
+
+def trial(knobs, model, inputs, passes, outputs=None, **more):
+    unknown = (set(knobs) - {"threads"}) | set(more)
     if unknown:
-        raise ValueError(f"there is no knob {unknown}")
+        raise NotImplementedError(f"this engine does not know {unknown}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = int(knobs.get("threads", 1))
     names = [output["name"] for output in model["outputs"]] or None
-    feeds = [{spec["name"]: read(path)[spec["name"]] for spec in model["inputs"]} for path in inputs]
+    feeds = [feed(model["inputs"], path) for path in inputs]
     file, span = step(lambda: open(model["path"], "rb").read())
     say("loaded", **{"span": span})
     session, span = step(lambda: ort.InferenceSession(file, options, providers=["CPUExecutionProvider"]))
     say("prepared", span=span)
-    saved = {}
-    for number, feed in enumerate(feeds):
+    saved, given = {}, names
+    for number, arrays_in in enumerate(feeds):
         began = time.monotonic_ns()
         for turn in range(passes["at_most"]):
             if turn >= passes["at_least"] and time.monotonic_ns() - began >= passes["budget_ms"] * 1_000_000:
                 break
-            arrays, span = step(session.run, names, feed)
+            arrays, span = step(session.run, names, arrays_in)
             digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
             say("pass", input=number, digest=digest, **span)
             if turn == 0:
                 given = names or [output.name for output in session.get_outputs()]
                 saved |= {f"{number}/{name}": array for name, array in zip(given, arrays)}
     if outputs:
-        write(outputs, saved)
+        write(outputs, saved, given or [])
 
 
 try:
@@ -95,6 +104,7 @@ try:
         raise NotImplementedError(f"this engine does not answer {request}")
     say("done")
 except Exception as error:
-    kind = "unsupported" if isinstance(error, (NotImplementedError, ValueError)) else "engine"
+    kinds = {NotImplementedError: "unsupported", ValueError: "input", KeyError: "input"}
+    kind = kinds.get(type(error), "engine")
     say("failed", kind=kind, phase=None, chain=[f"{type(error).__name__}: {error}"])
     sys.exit(1)

@@ -36,8 +36,8 @@ const BREAKS: [(&str, &str, &str); 5] = [
         "its outputs are in the file",
     ),
     (
-        "    saved = {}\n",
-        "    saved = {}\n    messages.write(\"ready\\n\")\n",
+        "    saved, given = {}, names\n",
+        "    saved, given = {}, names\n    messages.write(\"ready\\n\")\n",
         "it tells its steps in order",
     ),
     ("passes[\"at_most\"]", "1", "it does as many passes"),

@@ -69,6 +69,7 @@ impl Request {
 
 /// One measured process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Trial {
     pub model: Model,

@@ -306,6 +306,11 @@ impl Probe {
         self.ask(&Request::Trial(trial.clone())).0
     }
 
+    /// The same by a request in JSON, whatever it says.
+    pub fn trial_by(&self, request: &str) -> Process {
+        self.run(&[request.into()], &Knobs::default()).0
+    }
+
     fn ask(&self, request: &Request) -> (Process, Answers) {
         let knobs = request.knobs();
         match Argument::of(request) {

@@ -16,7 +16,7 @@ use crate::{
 pub struct Arguments {
     #[command(flatten)]
     model: one_model::Arguments,
-    /// Since which version is it so? Halves over the published versions from this one on; their libraries are fetched
+    /// Since which version is it so? Bisects the published versions from this one on, and fetches their libraries
     #[arg(long, value_name = "VERSION")]
     since: Option<String>,
 }

@@ -97,7 +97,7 @@ pub struct Arguments {
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// Compare outputs on other processors as well, which are emulated: nehalem (SSE4), haswell (AVX2 without
-    /// VNNI), skylake, zen3, or a name of qemu-user's
+    /// VNNI), skylake, zen3, or another that qemu-user emulates
     #[arg(long = "cpu", value_delimiter = ',', value_name = "NAME,…")]
     processors: Vec<String>,
     /// Numbers of threads [default: 1 and all]

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use crate::page::terminal::text as shown;
 
 /// What is asked of a program, in order.
-const RULES: [(&str, Rule); 9] = [
+const RULES: [(&str, Rule); 10] = [
     ("it says what it is", says_what_it_is),
     (
         "it takes a request from a file",
@@ -58,6 +58,10 @@ const RULES: [(&str, Rule); 9] = [
     (
         "a knob that it does not declare is a failure, in words",
         refuses_a_knob,
+    ),
+    (
+        "a field of a request that it does not know is a failure, in words",
+        refuses_what_it_does_not_know,
     ),
 ];
 
@@ -379,4 +383,17 @@ fn refuses_a_knob(subject: &Subject) -> Result<()> {
         "it says that its engine failed; the kind of this failure is `unsupported`"
     );
     Ok(())
+}
+
+fn refuses_what_it_does_not_know(subject: &Subject) -> Result<()> {
+    let (inputs, passes) = (vec![subject.inputs[0].clone()], PassPlan::exactly(1));
+    let trial = Trial::new(subject.model.clone(), Knobs::default(), inputs, passes);
+    let mut request = serde_json::to_value(Request::Trial(trial))?;
+    request["trial"]["no-such-field"] = true.into();
+    let process = subject.probe.trial_by(&request.to_string());
+    match process.outcome {
+        Outcome::Failed(_) => Ok(()),
+        Outcome::Completed => bail!("it went on as if it had done what was asked"),
+        _ => bail!("it did not say `failed`: {}", ended(&process)),
+    }
 }

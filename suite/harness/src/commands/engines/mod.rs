@@ -25,7 +25,7 @@ enum Command {
     Add(AddArguments),
     /// Removes installed engines and the libraries that no other needs
     Remove(Names),
-    /// Writes the folder of a new engine into the checkout, which compiles and does nothing yet
+    /// Writes the folder of a new engine into the checkout; it compiles and does nothing yet
     New {
         /// The engine, as its folder is to be called
         name: String,

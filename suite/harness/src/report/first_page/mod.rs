@@ -27,6 +27,7 @@ use crate::{
         analysis::{Analysis, Row},
         findings::{Finding, Harm},
         judge::latency::Latency,
+        report::noise::{Disturbed, disturbed},
         verdict,
     },
 };
@@ -74,6 +75,10 @@ struct RunFacts {
     minutes: Option<f64>,
     processes: usize,
     samples: usize,
+    /// Where more than one process in five was disturbed, and how many were.
+    busy: Option<Disturbed>,
+    /// Engines that are here and were not asked.
+    not_asked: Vec<String>,
     /// Titles of models that have rows on other pages only.
     others: Vec<String>,
 }
@@ -139,6 +144,9 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
             minutes: run.duration_s.map(|s| s / 60.0),
             processes: analysis.record.observations().count(),
             samples: analysis.samples().len(),
+            busy: disturbed(analysis),
+            // What cannot be read is said where it is needed.
+            not_asked: analysis.not_asked().unwrap_or_default(),
             others: others.map(|m| m.title.clone()).collect(),
         },
         hint: analysis.only_made_up_inputs_failed(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::studies::first_passes::{
     analysis::Analysis,
     judge::{
-        headlines::{Answer, headlines},
+        headlines::{Answer, Question, headlines},
         latency::Latency,
     },
 };
@@ -18,6 +18,8 @@ use crate::studies::first_passes::{
 #[derive(Debug, Serialize)]
 pub(super) struct Open {
     all: usize,
+    /// What was asked, in words.
+    asks: Vec<&'static str>,
     open: usize,
     /// Open questions that more measuring would answer, and how many seconds that would take.
     answerable: usize,
@@ -62,8 +64,27 @@ pub(super) fn open(analysis: &Analysis) -> Option<Open> {
     let told: Vec<f64> = open.iter().flatten().copied().collect();
     (!headlines.is_empty()).then(|| Open {
         all: headlines.len(),
+        asks: asks(headlines.keys()),
         open: open.len(),
         answerable: told.len(),
         seconds: told.iter().sum(),
     })
+}
+
+/// The kinds of these questions, in the order in which a reader asks them.
+fn asks<'a>(questions: impl Iterator<Item = &'a Question> + Clone) -> Vec<&'static str> {
+    type Kind = fn(&Question) -> bool;
+    let kinds: [(&str, Kind); 3] = [
+        ("who is fastest", |q| matches!(q, Question::Fastest { .. })),
+        ("whose pass 1 is slow", |q| {
+            matches!(q, Question::SlowFirst(_))
+        }),
+        ("whether tuned settings help", |q| {
+            matches!(q, Question::Tuned { .. })
+        }),
+    ];
+    let asked = kinds
+        .into_iter()
+        .filter(|(_, is)| questions.clone().any(is));
+    asked.map(|(words, _)| words).collect()
 }

@@ -202,6 +202,30 @@ impl Analysis {
         backends.filter_map(|(name, b)| Some((name.as_str(), b.unavailable.as_deref()?)))
     }
 
+    /// How an engine is called, by what runs.
+    pub fn called(&self, backend: &str) -> String {
+        let known = self.known.get(backend);
+        let called = known.and_then(|known| known.called.clone());
+        called.unwrap_or_else(|| backend.into())
+    }
+
+    /// Engines that are here and were not asked in a record of the fixtures, which is of all that there were then.
+    ///
+    /// # Errors
+    /// Fails where the description of a model is no longer there.
+    pub fn not_asked(&self) -> Result<Vec<String>> {
+        for model in self.models() {
+            if !self.workload.is_of_fixtures(model)? {
+                return Ok(Vec::new());
+            }
+        }
+        let backends = self.known.keys();
+        let missing = backends.filter(|name| {
+            !self.record.backends.contains_key(*name) && !self.referees.contains(name)
+        });
+        Ok(missing.map(|name| self.called(name)).collect())
+    }
+
     /// Every process of an engine that did not complete.
     pub fn incidents(&self) -> impl Iterator<Item = &Observation> {
         let all = self.record.observations();

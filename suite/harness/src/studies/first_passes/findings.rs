@@ -54,7 +54,7 @@ impl Analysis {
     pub fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         let unavailable = self.unavailable().map(|(backend, reason)| {
-            let text = format!("{backend} was not measured: {reason}");
+            let text = format!("{} was not measured: {reason}", self.called(backend));
             Finding::new(Harm::NotMeasured, text)
         });
         found.extend(unavailable);

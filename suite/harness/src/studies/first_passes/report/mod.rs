@@ -1,7 +1,7 @@
 //! What the page about first passes says, as data. `templates/detail/first-passes.md.j2` says it in words.
 
 mod cold_files;
-mod noise;
+pub(crate) mod noise;
 mod tables;
 
 use std::{collections::BTreeMap, path::PathBuf};

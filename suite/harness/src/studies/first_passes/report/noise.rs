@@ -56,7 +56,7 @@ fn summary(analysis: &Analysis) -> disturbance::Summary {
 }
 
 /// `None` where the machine was quiet enough.
-pub(super) fn disturbed(analysis: &Analysis) -> Option<Disturbed> {
+pub(crate) fn disturbed(analysis: &Analysis) -> Option<Disturbed> {
     let summary = summary(analysis);
     summary.is_disturbed().then_some(Disturbed {
         disturbed: summary.disturbed,
