@@ -202,6 +202,20 @@ impl Analysis {
         backends.filter_map(|(name, b)| Some((name.as_str(), b.unavailable.as_deref()?)))
     }
 
+    /// Whether a process failed as its engine declares that it fails on this model of the fixtures, in these words.
+    pub fn is_declared_refusal(&self, observation: &Observation) -> bool {
+        let cell = &observation.cell;
+        let mut models = self.models().iter();
+        let model = models.find(|model| model.name == cell.model);
+        let is_fixture = model.is_some_and(|m| self.workload.is_of_fixtures(m).unwrap_or(false));
+        let known = self.known.get(&cell.backend).filter(|_| is_fixture);
+        let declared = known.and_then(|known| known.refusal(&cell.model, cell.format));
+        declared.is_some_and(|refusal| {
+            let outcome = observation.process.outcome.to_string();
+            outcome.contains(&refusal.words)
+        })
+    }
+
     /// How an engine is called, by what runs.
     pub fn called(&self, backend: &str) -> String {
         let known = self.known.get(backend);

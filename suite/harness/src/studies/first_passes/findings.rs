@@ -82,7 +82,9 @@ impl Analysis {
                 found.push(Finding::new(Harm::NotRepeatable, text));
             }
         }
-        let incidents = self.incidents().filter(|o| !self.is_refused(o));
+        let incidents = self
+            .incidents()
+            .filter(|o| !self.is_refused(o) && !self.is_declared_refusal(o));
         found.extend(incidents.map(|o| {
             let cell = &o.cell;
             let label = label(&cell.backend, &cell.model, cell.format, self);

@@ -67,7 +67,9 @@ pub(crate) fn what_holds(analysis: &Analysis) -> Option<String> {
     if !analysis.findings().is_empty() {
         return None;
     }
-    let rows: Vec<&Row> = analysis.rows.values().flatten().collect();
+    // Whose engine declares that it refuses the model: that is a row too, and no outputs.
+    let all = analysis.rows.values().flatten();
+    let (rows, refused): (Vec<&Row>, Vec<&Row>) = all.partition(|row| row.outputs.is_some());
     let is_declared = |row: &&Row| matches!(row.verdict, Some(ExpectationVerdict::Declared { .. }));
     let is_golden = |model: &ModelDescription| {
         let reference = analysis.references.get(&model.name);
@@ -76,9 +78,13 @@ pub(crate) fn what_holds(analysis: &Analysis) -> Option<String> {
     let all_golden = analysis.models().iter().all(is_golden);
     let is_judged = rows.iter().all(|row| row.verdict.is_some());
     let same_bits = "the same input gave the same bits in every pass of every process";
-    let gave = match rows.len() {
-        1 => "its one row gave outputs".to_owned(),
-        all => format!("all {all} rows gave outputs"),
+    let gave = match (rows.len(), refused.len()) {
+        (1, 0) => "its one row gave outputs".to_owned(),
+        (all, 0) => format!("all {all} rows gave outputs"),
+        (some, refused) => format!(
+            "{some} of {} rows gave outputs, the others refuse the model as is declared",
+            some + refused
+        ),
     };
     if analysis.record.run.duration_s.is_none() {
         return Some(format!(
