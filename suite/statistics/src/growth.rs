@@ -254,7 +254,7 @@ mod tests {
         each(
             4000,
             |pass| {
-                if (pass / 90.0) as u64 % 2 == 0 {
+                if ((pass / 90.0) as u64).is_multiple_of(2) {
                     0.0
                 } else {
                     4096.0
