@@ -89,7 +89,7 @@ impl Known {
     pub fn on_processor(self, base: &str, processor: &str) -> Self {
         let called = self.called.unwrap_or_else(|| base.into());
         Self {
-            called: Some(format!("{called} on {processor}")),
+            called: Some(format!("{called} on an emulated {processor}")),
             ..self
         }
     }

@@ -121,6 +121,8 @@ pub struct Judged {
     pub checks: Vec<Check>,
     /// Cells of the baseline that the record was not asked to measure.
     pub not_asked: Vec<Cell>,
+    /// Cells that their engines declare that they refuse.
+    pub refused: Vec<Cell>,
 }
 
 /// Checks what is selected of a record; against a baseline, what that has must be there.
@@ -137,7 +139,14 @@ pub fn judge(
     let before = baseline.map(latencies).unwrap_or_default();
     let mut judged = Judged::default();
     let missing = missing_engines(record, &before, selection);
-    let failed = failed_cells(record, selection);
+    let mut failed = failed_cells(record, selection);
+    // What ran in the baseline has to run.
+    let refused: Vec<&Cell> = refused_cells(record, selection)
+        .into_iter()
+        .filter(|cell| !before.contains_key(*cell))
+        .collect();
+    failed.retain(|cell, _| !refused.contains(cell));
+    judged.refused = refused.iter().map(|cell| (*cell).clone()).collect();
     judged.checks.extend(missing.iter().map(|(engine, reason)| {
         did_not_run(
             Subject::Engine((*engine).into()),
@@ -156,6 +165,7 @@ pub fn judge(
     for cell in expected {
         let is_judged = now.contains_key(cell)
             || failed.contains_key(cell)
+            || refused.contains(&cell)
             || missing.contains_key(cell.backend.as_str());
         if is_judged || !selection.has(cell) || !limits.concern(cell) {
             continue;
@@ -276,6 +286,22 @@ fn failed_cells<'a>(record: &'a Record, selection: &Selection) -> BTreeMap<&'a C
     let outcomes = outcomes.into_iter();
     outcomes
         .filter_map(|(cell, outcomes)| Some((cell, words(&outcomes)?)))
+        .collect()
+}
+
+/// Cells whose every process failed as its engine declares.
+fn refused_cells<'a>(record: &'a Record, selection: &Selection) -> Vec<&'a Cell> {
+    let of = |cell: &&Cell| {
+        let mut outcomes = record
+            .observations()
+            .filter(|o| o.cell == **cell)
+            .peekable();
+        outcomes.peek().is_some() && outcomes.all(|o| selection.expects(cell, &o.process.outcome))
+    };
+    let cells = record.cells().into_iter();
+    cells
+        .filter(|cell| selection.has(cell))
+        .filter(of)
         .collect()
 }
 
@@ -670,6 +696,67 @@ mod tests {
         };
         assert_eq!(verdict(&asked), GateVerdict::Broken, "y did not run");
         assert_eq!(verdict(&Selection::default()), GateVerdict::Kept);
+    }
+
+    /// One that is named, one with other words and one that has run before are broken all the same.
+    #[test]
+    fn what_an_engine_declares_that_it_refuses_is_not_broken() {
+        let mut refuses = observation(6, &[]);
+        refuses.process.outcome =
+            Outcome::Failed(firstpass_probe::Error::engine("no type i8 here"));
+        refuses.cell.backend = "y".into();
+        let mut all = runs(20.0, 10.0);
+        let with = |observation: firstpass_trial::observation::Observation| BackendRecord {
+            observations: vec![observation],
+            ..BackendRecord::default()
+        };
+        all.backends.insert("y".into(), with(refuses.clone()));
+        let declared = |words: &str| Selection {
+            refusals: vec![(
+                "y".into(),
+                firstpass_trial::known::Refusal {
+                    words: words.into(),
+                    reason: String::new(),
+                    models: vec![refuses.cell.model.clone()],
+                    format: refuses.cell.format,
+                },
+            )],
+            ..Selection::default()
+        };
+        let verdict = |baseline: Option<&Record>, selection: &Selection| {
+            let limits = first_pass(20.0);
+            let judged = judge(&all, baseline, &limits, selection).expect("something to judge");
+            (overall(&judged.checks), judged.refused.len())
+        };
+        assert_eq!(
+            verdict(None, &declared("no type i8")),
+            (GateVerdict::Kept, 1)
+        );
+        assert_eq!(
+            verdict(None, &declared("no operator")),
+            (GateVerdict::Broken, 0)
+        );
+        assert_eq!(
+            verdict(None, &Selection::default()),
+            (GateVerdict::Broken, 0)
+        );
+        let named = Selection {
+            backends: vec!["x".into(), "y".into()],
+            ..declared("no type i8")
+        };
+        assert_eq!(verdict(None, &named), (GateVerdict::Broken, 0));
+        let mut ran = runs(20.0, 10.0);
+        let mut observations = ran.backends["x"].observations.clone();
+        for observation in &mut observations {
+            observation.cell.backend = "y".into();
+        }
+        let before = BackendRecord {
+            observations,
+            ..BackendRecord::default()
+        };
+        ran.backends.insert("y".into(), before);
+        let judged = verdict(Some(&ran), &declared("no type i8"));
+        assert_eq!(judged, (GateVerdict::Broken, 0));
     }
 
     #[test]

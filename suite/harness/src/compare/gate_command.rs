@@ -107,6 +107,13 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             names.join("; ")
         );
     }
+    if !judged.refused.is_empty() {
+        let names: Vec<String> = judged.refused.iter().map(cell_name).collect();
+        println!(
+            "not judged, because the engine declares that it refuses the model: {}",
+            names.join("; ")
+        );
+    }
     let verdict = gate::overall(&judged.checks);
     println!("gate: {verdict}");
     Ok(ExitCode::from(match verdict {
@@ -120,10 +127,16 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 fn selection(workspace: &Workspace, options: &measure::Arguments) -> Result<Selection> {
     let models = options.models.iter();
     let models = models.map(|name| model_name(workspace, name));
+    let mut refusals = Vec::new();
+    for engine in workspace.backends()? {
+        let declared = engine.known()?.refusal.into_iter();
+        refusals.extend(declared.map(|refusal| (engine.name.clone(), refusal)));
+    }
     Ok(Selection {
         backends: options.backends.clone(),
         models: models.collect::<Result<_>>()?,
         threads: options.threads.clone(),
+        refusals,
     })
 }
 

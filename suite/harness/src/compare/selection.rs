@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use firstpass_probe::Knobs;
-use firstpass_trial::observation::Cell;
+use firstpass_trial::{
+    known::Refusal,
+    observation::{Cell, Outcome},
+};
 
 use crate::record::Record;
 
@@ -15,6 +18,8 @@ pub struct Selection {
     /// By name.
     pub models: Vec<String>,
     pub threads: Vec<usize>,
+    /// What engines declare that they refuse, by engine.
+    pub refusals: Vec<(String, Refusal)>,
 }
 
 impl Selection {
@@ -28,6 +33,18 @@ impl Selection {
         self.has_engine(&cell.backend)
             && (self.models.is_empty() || self.models.contains(&cell.model))
             && (any_threads || self.threads.contains(&cell.threads()))
+    }
+
+    /// Whether a process failed as its engine declares that it does. An engine that is named has to run all the same.
+    pub fn expects(&self, cell: &Cell, outcome: &Outcome) -> bool {
+        let mut refusals = self.refusals.iter().filter(|_| self.backends.is_empty());
+        refusals.any(|(engine, refusal)| {
+            *engine == cell.backend
+                && refusal.format == cell.format
+                && refusal.models.contains(&cell.model)
+                && matches!(outcome, Outcome::Failed(_))
+                && outcome.to_string().contains(&refusal.words)
+        })
     }
 
     /// # Errors
