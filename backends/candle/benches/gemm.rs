@@ -8,9 +8,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use criterion::{Criterion, Throughput};
-use firstpass_candle::{
-    Candle, Engine, Isa, Matrix, Output, Range, Requantization, Rows, Settings,
-};
+use firstpass_candle::Candle;
+use firstpass_executor::{Engine, Isa, Matrix, Output, Range, Requantization, Rows, Settings};
 use firstpass_probe::{Backend, EngineResult, Result};
 use rayon::ThreadPoolBuilder;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};

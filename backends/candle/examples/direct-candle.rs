@@ -2,13 +2,14 @@
 //! compares this with the probe.
 //!
 //! candle-core has no executor of ONNX graphs: the engine is this backend's own, so it is set up as
-//! the probe does it, and [`Prepared::pass`] is what is called directly.
+//! the probe does it, and [`Prepared::run`] is what is called directly.
 
 use std::{error, process::ExitCode, time::Instant};
 
 use firstpass_candle::{Candle, Prepared};
 use firstpass_conformance::{Direct, direct};
-use firstpass_probe::{Backend, Result, Tensor, Trial};
+use firstpass_executor::Values;
+use firstpass_probe::{Backend, Tensor, Trial};
 
 fn main() -> ExitCode {
     // As the probe does. SAFETY: nothing has started a thread yet.
@@ -25,16 +26,18 @@ fn run(trial: &Trial, input: &Tensor) -> Result<Direct, Box<dyn error::Error>> {
     let mut passes_ns = Vec::new();
     for _ in 0..trial.passes.at_most {
         let began = Instant::now();
-        let found = prepared.pass(&[input.f32s()?])?;
+        let found = prepared.run(&[Values::F32(input.f32s()?)])?;
+        // The values are copied out, as the probe does.
+        let found: Vec<Vec<f32>> = found
+            .iter()
+            .map(|tensor| tensor.flatten_all()?.to_vec1())
+            .collect::<candle_core::Result<_>>()?;
         passes_ns.push(u64::try_from(began.elapsed().as_nanos())?);
         outputs = found;
     }
     Ok(Direct {
         engine: Candle::describe(&engine)?.version,
         passes_ns,
-        outputs: outputs
-            .iter()
-            .map(|tensor| Ok(tensor.f32s()?.to_vec()))
-            .collect::<Result<_>>()?,
+        outputs,
     })
 }

@@ -3,12 +3,11 @@
 //! `cargo run --release -p firstpass-candle --example settings-candle -- MODEL.onnx INPUT OUTPUT`, with names of
 //! the graph, and then settings such as `buffers=touched`.
 //!
-//! The executor is this backend's library, so its settings are fields of [`Settings`].
+//! The executor is a crate of its own, `firstpass-executor`; its settings are fields of [`Settings`].
 
 use std::env;
 
-use firstpass_candle::{Buffers, Candle, Engine, Isa, Packing, Settings};
-use firstpass_probe::{Backend, Error, Format, Model, OutputSpec, Result, Tensor, TensorSpec};
+use firstpass_executor::{Buffers, Engine, Error, Isa, Packing, Result, Settings, Values};
 
 /// Height and width are those of the models of this workspace.
 const SHAPE: [usize; 4] = [1, 3, 480, 640];
@@ -71,20 +70,11 @@ fn main() -> Result<()> {
     for setting in chosen {
         set(&mut settings, setting)?;
     }
-    let model = Model {
-        name: path.clone(),
-        format: Format::ONNX,
-        path: path.into(),
-        inputs: vec![TensorSpec::f32(input, SHAPE)],
-        outputs: vec![OutputSpec {
-            name: output.clone(),
-            shape: None,
-        }],
-    };
-    let loaded = Candle::load(&Engine::new(settings)?, &model)?;
-    let mut prepared = Candle::prepare(&loaded, &model.input_shapes())?;
-    let image = Tensor::new(&SHAPE, vec![0.5_f32; SHAPE.iter().product()])?;
-    for output in Candle::pass(&mut prepared, &[image])? {
+    let engine = Engine::new(settings)?;
+    let model = engine.load_as(path.as_ref(), &[input], &[output])?;
+    let mut prepared = model.prepare(&[SHAPE.to_vec()])?;
+    let image = vec![0.5_f32; SHAPE.iter().product()];
+    for output in prepared.run(&[Values::F32(&image)])? {
         println!("{:?}", output.shape());
     }
     Ok(())

@@ -1,42 +1,34 @@
 //! The candle backend: an executor of ONNX graphs on candle-core, exact on quantized ones.
 
-mod compilation;
-mod engine;
-mod geometry;
-mod graph;
-mod kernels;
-mod lifetimes;
-mod memory;
-mod observer;
-mod ops;
-mod plan;
-mod prepared;
-mod settings;
-#[cfg(test)]
-mod tests;
+mod clock;
+mod knobs;
+mod tensors;
 
 use std::collections::BTreeMap;
 
-use firstpass_onnx::{Bytes, decode_with_opset, external};
+use firstpass_executor::ConvKind;
+pub use firstpass_executor::{Buffers, Convolution, Engine, Isa, Packing, Prepared, Settings};
 use firstpass_probe::{
-    Arithmetic, Backend, Data, EngineInfo, Error, Format, Knob, Knobs, Model, PassTimes, Profiler,
+    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, PassTimes, Profiler,
     Result, THREADS, Tensor, Tensors,
 };
 
-pub use engine::{Engine, divide_as_requested};
-pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
-use ops::ConvKind;
-use plan::Plan;
-pub use prepared::{Convolution, Prepared, Values};
-pub use settings::{Buffers, Packing, Settings};
+use clock::Clock;
+use tensors::{copies, values};
 
 /// candle, by `candle-core`.
 pub struct Candle;
 
-/// A recognised graph.
-pub struct Loaded {
-    engine: Engine,
-    plan: Plan,
+/// Has candle divide products of matrices into as many tasks as the request in the process's argument
+/// allows threads; without it they are as many as the machine has cores.
+///
+/// # Safety
+/// As [`firstpass_executor::divide_products`]: to be called while the process has one thread.
+pub unsafe fn divide_as_requested() {
+    if let Ok(request) = firstpass_probe::request() {
+        // SAFETY: the caller says that no other thread runs.
+        unsafe { firstpass_executor::divide_products(request.knobs().threads()) };
+    }
 }
 
 impl Backend for Candle {
@@ -44,15 +36,15 @@ impl Backend for Candle {
     const FORMATS: &'static [Format] = &[Format::ONNX];
 
     type Engine = Engine;
-    type Loaded = Loaded;
+    type Loaded = firstpass_executor::Model;
     type Prepared = Prepared;
 
     fn knobs() -> Vec<Knob> {
-        Settings::knobs()
+        knobs::all()
     }
 
     fn start(knobs: &Knobs) -> Result<Engine> {
-        Engine::new(Settings::of(knobs)?)
+        Ok(Engine::new(knobs::settings(knobs)?)?)
     }
 
     fn describe(engine: &Engine) -> Result<EngineInfo> {
@@ -61,7 +53,7 @@ impl Backend for Candle {
             ("cpu features".into(), cpu_features()),
             (
                 "integer kernels".into(),
-                engine.settings.kernels.name().into(),
+                engine.settings().kernels.name().into(),
             ),
             (
                 "float kernels".into(),
@@ -73,41 +65,25 @@ impl Backend for Candle {
                  which have float biases beside int8 weights"
                     .into(),
             ),
-            (THREADS.into(), engine.settings.threads.to_string()),
+            (THREADS.into(), engine.settings().threads.to_string()),
         ]);
         let mut info = EngineInfo::new(version, format!("candle-core {version}"));
         info.details = details;
         Ok(info)
     }
 
-    fn load(engine: &Engine, model: &Model) -> Result<Loaded> {
-        let path = &model.path;
-        let load = || {
-            // Read and not mapped: a map of a file that is cut meanwhile ends the process (SIGBUS).
-            let bytes: Bytes = std::fs::read(path)?.into();
-            let mut graph = decode_with_opset(bytes)?;
-            external::read(&mut graph.0, path)?;
-            let mut outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
-            if outputs.is_empty() {
-                outputs = graph.0.output.iter().map(|o| o.name.as_str()).collect();
-            }
-            let inputs: Vec<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
-            Plan::new(&graph, &inputs, &outputs)
-        };
-        let plan =
-            load().map_err(|e: Error| e.context(format!("cannot load {}", path.display())))?;
-        Ok(Loaded {
-            engine: engine.clone(),
-            plan,
-        })
+    fn load(engine: &Engine, model: &Model) -> Result<Self::Loaded> {
+        let inputs: Vec<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
+        let outputs: Vec<&str> = model.outputs.iter().map(|o| o.name.as_str()).collect();
+        Ok(engine.load_as(&model.path, &inputs, &outputs)?)
     }
 
-    fn prepare(loaded: &Loaded, shapes: &[Vec<usize>]) -> Result<Prepared> {
-        Prepared::new(&loaded.engine, &loaded.plan, shapes)
+    fn prepare(loaded: &Self::Loaded, shapes: &[Vec<usize>]) -> Result<Prepared> {
+        Ok(loaded.prepare(shapes)?)
     }
 
     fn pass(prepared: &mut Prepared, inputs: &[Tensor]) -> Result<Tensors> {
-        prepared.observed_pass(&values(inputs)?, &mut ())
+        copies(&prepared.run(&values(inputs)?)?)
     }
 
     fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
@@ -155,8 +131,10 @@ impl Profiler for Profiled {
     }
 
     fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
-        let times = &mut self.pass.operators;
-        self.prepared.observed_pass(&values(inputs)?, times)
+        let mut clock = Clock(std::mem::take(&mut self.pass.operators));
+        let outputs = self.prepared.observed_run(&values(inputs)?, &mut clock);
+        self.pass.operators = clock.0;
+        copies(&outputs?)
     }
 
     fn end(&mut self) -> Result<()> {
@@ -172,27 +150,6 @@ impl Profiler for Profiled {
     fn finish(self: Box<Self>) -> Result<Vec<PassTimes>> {
         Ok(self.passes)
     }
-}
-
-/// The values of inputs as the executor takes them.
-fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
-    let inputs = inputs.iter().map(|input| match input.data() {
-        Data::F32(values) => Ok(Values::F32(values)),
-        Data::I64(values) => Ok(Values::I64(values)),
-        Data::I32(values) => Ok(Values::I32(values)),
-        Data::U8(values) => Ok(Values::U8(values)),
-        // ONNX keeps truth values in bytes, and so does the executor.
-        Data::Bool(values) => Ok(Values::U8(bytemuck::cast_slice(values))),
-        Data::I8(values) => Ok(Values::I8(values)),
-        Data::F64(values) => Ok(Values::F64(values)),
-        Data::F16(values) => Ok(Values::F16(values)),
-        Data::BF16(values) => Ok(Values::BF16(values)),
-        _ => Err(Error::unsupported(format!(
-            "an input of {}",
-            input.dtype().key()
-        ))),
-    });
-    inputs.collect()
 }
 
 /// What of the processor the integer kernels and gemm look for.

@@ -2,11 +2,10 @@
 
 use std::ops::Deref;
 
-use firstpass_probe::{Error, Result};
 use half::{bf16, f16};
 use prost::bytes::Bytes;
 
-use crate::{TensorProto, data_type, malformed};
+use crate::{Error, Result, TensorProto, data_type, malformed};
 
 /// Numbers of one byte, which stay where they lie in the file: weights are most of it.
 #[derive(Debug, Clone, PartialEq)]

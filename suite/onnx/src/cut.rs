@@ -7,11 +7,11 @@ use std::{
     path::Path,
 };
 
-use firstpass_probe::{EngineResult, Error, Result};
 use prost::{Message, bytes::Bytes};
 
 use crate::{
-    Constant, GraphProto, NodeProto, TensorProto, ValueInfoProto, external, malformed,
+    Constant, EngineResult, Error, GraphProto, NodeProto, Result, TensorProto, ValueInfoProto,
+    external, malformed,
     wire::{Field, fields, push},
 };
 

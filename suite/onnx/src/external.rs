@@ -9,10 +9,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use firstpass_probe::{Error, Result};
 use prost::bytes::Bytes;
 
-use crate::{GraphProto, TensorProto, malformed};
+use crate::{Error, GraphProto, Result, TensorProto, malformed};
 
 impl TensorProto {
     /// `TensorProto.DataLocation.EXTERNAL`.

@@ -2,6 +2,7 @@
 
 mod constant;
 pub mod cut;
+mod error;
 pub mod external;
 mod proto;
 mod weight_files;
@@ -9,7 +10,7 @@ mod wire;
 pub mod write;
 
 pub use constant::{Constant, Int8s, Values};
-use firstpass_probe::{EngineResult, Error, Result};
+pub use error::{EngineResult, Error, ErrorKind, Result};
 use prost::Message;
 pub use prost::bytes::Bytes;
 pub use proto::*;

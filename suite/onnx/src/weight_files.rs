@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use firstpass_probe::{EngineResult, Error, Result};
 use prost::Message;
 
-use crate::TensorProto;
+use crate::{EngineResult, Error, Result, TensorProto};
 
 /// The names that an ONNX file gives to files of weights, relative to its folder, as they stand there.
 ///

@@ -4,10 +4,9 @@
 //! A field is a key (its number and its wire type, as a varint) and a value; see
 //! <https://protobuf.dev/programming-guides/encoding/>.
 
-use firstpass_probe::Result;
 use prost::bytes::Bytes;
 
-use crate::malformed;
+use crate::{Error, Result, malformed};
 
 /// One field of a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +53,7 @@ pub(crate) fn fields(message: &Bytes) -> Result<Vec<Field>> {
     Ok(found)
 }
 
-fn cut_off() -> firstpass_probe::Error {
+fn cut_off() -> Error {
     malformed("a field ends after its message")
 }
 

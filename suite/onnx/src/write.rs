@@ -143,10 +143,8 @@ pub fn constant<T: Element>(name: &str, shape: &[usize], values: &[T]) -> Tensor
 
 #[cfg(test)]
 mod tests {
-    use firstpass_probe::Result;
-
     use super::*;
-    use crate::{Constant, Values, decode_with_opset};
+    use crate::{Constant, Result, Values, decode_with_opset};
 
     #[test]
     fn what_is_written_is_read_again() -> Result<()> {

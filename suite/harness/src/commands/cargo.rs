@@ -1,7 +1,7 @@
 //! `firstpass test` and `firstpass bench`: cargo on every package, with its native library.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -55,7 +55,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             .collect(),
         environment: Vec::new(),
     }];
-    jobs.extend(backend_jobs(workspace, workspace.backends()?));
+    jobs.extend(backend_jobs(workspace, workspace.backends()?)?);
     // A user's crate: it builds and measures in its turn, so it comes after the engines.
     jobs.push(Job {
         name: "examples".into(),
@@ -108,10 +108,14 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCo
     })
 }
 
-/// The packages of the folders of `suite`, but for the fuzz targets, which have no tests.
+/// The packages of the folders of `suite`.
 fn suite_packages(workspace: &Workspace) -> Result<Vec<String>> {
-    let folder = workspace.root().join("suite");
-    let entries = std::fs::read_dir(&folder);
+    packages_in(&workspace.root().join("suite"))
+}
+
+/// The packages of the folders in `folder`, but for fuzz targets, which have no tests.
+fn packages_in(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder);
     let entries = entries.with_context(|| format!("cannot list {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
@@ -125,19 +129,24 @@ fn suite_packages(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 /// The backends, each by itself: cargo unifies features over the packages of one build.
-fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Vec<Job> {
+fn backend_jobs(workspace: &Workspace, backends: Vec<Backend>) -> Result<Vec<Job>> {
     // What cannot be set up fails in its own tests; the others run all the same.
     setup::attempt(workspace, &backends);
     let jobs = backends.into_iter().map(|backend| {
-        let mut selection = vec!["--package".to_owned(), backend.package.clone()];
+        // What a backend is made of may be a crate of its own, which it links.
+        let packages = [vec![backend.package.clone()], packages_in(&backend.dir)?].concat();
+        let packages = packages.into_iter();
+        let mut selection: Vec<String> = packages
+            .flat_map(|name| ["--package".into(), name])
+            .collect();
         // Neither examples nor documentation: clippy compiles the former, and each links the engine.
         selection.push("--tests".into());
         selection.extend(features(workspace, &backend));
-        Job {
+        Ok(Job {
             environment: environment(workspace, &backend),
             name: backend.name,
             selection,
-        }
+        })
     });
     jobs.collect()
 }
@@ -251,6 +260,23 @@ mod tests {
         let chosen = matching(&jobs, "some", tests)?;
         let names: Vec<&str> = chosen.iter().map(|job| job.name.as_str()).collect();
         assert_eq!(names, ["engine", "broken"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_crate_in_the_folder_of_an_engine_is_tested_and_a_fuzz_target_is_not() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        for (name, is_fuzz) in [("own-crate", false), ("fuzz", true)] {
+            let package = folder.path().join(name);
+            std::fs::create_dir(&package)?;
+            let manifest = format!("[package]\nname = \"of-{name}\"\n");
+            std::fs::write(package.join("Cargo.toml"), manifest)?;
+            if is_fuzz {
+                std::fs::create_dir(package.join("fuzz_targets"))?;
+            }
+        }
+        std::fs::create_dir(folder.path().join("src"))?;
+        assert_eq!(packages_in(folder.path())?, ["of-own-crate"]);
         Ok(())
     }
 

@@ -1,0 +1,301 @@
+//! The largest value and the mean of windows over a line, an image or more axes.
+
+use candle_core::{DType, Result as CandleResult, Tensor};
+use firstpass_onnx::{Error, Result};
+
+use super::{
+    access::{check_length, map},
+    operation::{Compiled, Inputs, Operation, Writing, expect_type, first},
+    parallel::for_each_part,
+};
+use crate::{
+    geometry::{Geometry, Span, Window, volume},
+    graph::Node,
+};
+
+/// MaxPool and AveragePool.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    geometry: Geometry,
+    /// By axis.
+    kernel: Vec<usize>,
+    kind: Kind,
+    /// Whether a last window may reach beyond the padding.
+    rounds_up: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Max,
+    Average { counts_padding: bool },
+}
+
+impl Pool {
+    /// # Errors
+    /// Fails where the window is none.
+    pub fn parse(node: &Node<'_>) -> Result<Box<dyn Operation>> {
+        Ok(Box::new(Self::read(node)?))
+    }
+
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(node: &Node<'_>) -> Result<Self> {
+        let kernel = node.list("kernel_shape")?;
+        if kernel.is_empty() || kernel.contains(&0) {
+            return Err(node.malformed("its window is empty"));
+        }
+        let flag = |name: &str| Ok::<_, Error>(node.int(name)?.unwrap_or(0) != 0);
+        Ok(Self {
+            geometry: node.geometry()?,
+            kernel,
+            kind: match node.op_type.as_str() {
+                "MaxPool" => Kind::Max,
+                _ => Kind::Average {
+                    counts_padding: flag("count_include_pad")?,
+                },
+            },
+            rounds_up: flag("ceil_mode")?,
+        })
+    }
+
+    /// The number of axes of the window.
+    pub fn axes(&self) -> usize {
+        self.kernel.len()
+    }
+
+    /// The window along every axis and the shape of the output.
+    fn fit(&self, dims: &[usize]) -> Result<(Vec<Span>, Vec<usize>)> {
+        let [number, channels, ref sizes @ ..] = *dims else {
+            return Err(Error::engine(format!("an input of shape {dims:?}")));
+        };
+        let spans = self.geometry.spans(&self.kernel, sizes)?;
+        let mut output = vec![number, channels];
+        for (span, &size) in spans.iter().zip(sizes) {
+            let positions = match self.rounds_up {
+                true => span.positions_rounded_up(size),
+                false => span.positions(size),
+            };
+            output.push(positions.ok_or_else(|| {
+                Error::unsupported(format!("{span:?} does not fit {size} values"))
+            })?);
+        }
+        volume(&output)?;
+        Ok((spans, output))
+    }
+
+    /// The same of u8 with the channels last.
+    pub fn on_integers(self) -> PoolOfQuantized {
+        PoolOfQuantized(self)
+    }
+}
+
+impl Operation for Pool {
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let input = inputs.dims()?;
+        expect_type(inputs.get(0)?.dtype, DType::F32)?;
+        let (spans, output) = self.fit(input)?;
+        let name = match self.kind {
+            Kind::Max => "max-pool",
+            Kind::Average { .. } => "average-pool",
+        };
+        let (kind, sizes, lengths) = (self.kind, input[2..].to_vec(), output[2..].to_vec());
+        let Some(window) = Window::of(&spans) else {
+            let volumes = Volumes {
+                spans,
+                kind,
+                input: sizes,
+                output: lengths,
+            };
+            let run = move |inputs: &[&Tensor], out: &Tensor| volumes.run(first(inputs)?, out);
+            let operator = Writing { name, run };
+            return Ok(Compiled::written(operator, &output, DType::F32));
+        };
+        let image = |sizes: &[usize]| match *sizes {
+            [rows, columns] => [rows, columns],
+            _ => [1, sizes.iter().product()],
+        };
+        let planes = Planes {
+            window,
+            kind,
+            input: image(&sizes),
+            output: image(&lengths),
+        };
+        let run = move |inputs: &[&Tensor], out: &Tensor| planes.run(first(inputs)?, out);
+        Ok(Compiled::written(
+            Writing { name, run },
+            &output,
+            DType::F32,
+        ))
+    }
+}
+
+/// MaxPool of quantized values, which is that of the real numbers they stand for.
+#[derive(Debug)]
+pub struct PoolOfQuantized(Pool);
+
+impl Operation for PoolOfQuantized {
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let dims = inputs.dims()?;
+        let (spans, output_dims) = self.0.fit(dims)?;
+        // A line of u8 lies as ONNX has it: every channel is an image of one row and one channel.
+        let image = |dims: &[usize]| match *dims {
+            [number, channels, length] => Ok([number * channels, 1, 1, length]),
+            _ => super::operation::image(dims),
+        };
+        let (input, output) = (image(dims)?, image(&output_dims)?);
+        let window = Window::of(&spans)
+            .ok_or_else(|| Error::unsupported("windows over more than an image"))?;
+        let run = move |inputs: &[&Tensor], out: &Tensor| {
+            map(first(inputs)?, out, |values: &[u8], out: &mut [u8]| {
+                check_length("the input", values.len(), input.iter().product())?;
+                let [_, channels, height, width] = input;
+                let [_, _, rows, columns] = output;
+                for_each_part(out, columns * channels, |number, out| {
+                    let (image, row) = (number / rows, number % rows);
+                    out.fill(0);
+                    for tap in 0..window.vertical.kernel {
+                        let Some(row) = window.vertical.source(row, tap, height) else {
+                            continue;
+                        };
+                        let row = &values[(image * height + row) * width * channels..];
+                        let pixels = out.chunks_exact_mut(channels).enumerate();
+                        for (column, out) in pixels {
+                            for tap in 0..window.horizontal.kernel {
+                                let column = window.horizontal.source(column, tap, width);
+                                let Some(column) = column else { continue };
+                                let pixel = &row[column * channels..][..channels];
+                                for (out, &value) in out.iter_mut().zip(pixel) {
+                                    *out = value.max(*out);
+                                }
+                            }
+                        }
+                    }
+                });
+                Ok(())
+            })
+        };
+        let name = "int-max-pool";
+        Ok(Compiled::quantized(Writing { name, run }, &output_dims))
+    }
+}
+
+struct Planes {
+    window: Window,
+    kind: Kind,
+    input: [usize; 2],
+    output: [usize; 2],
+}
+
+impl Planes {
+    fn run(&self, input: &Tensor, out: &Tensor) -> CandleResult<()> {
+        let [height, width] = self.input;
+        let [rows, columns] = self.output;
+        map(input, out, |input: &[f32], out: &mut [f32]| {
+            for_each_part(out, rows * columns, |plane, out| {
+                let input = &input[plane * height * width..][..height * width];
+                for (row, out) in out.chunks_exact_mut(columns).enumerate() {
+                    self.row(input, row, out);
+                }
+            });
+            Ok(())
+        })
+    }
+
+    fn row(&self, plane: &[f32], row: usize, out: &mut [f32]) {
+        let Window {
+            vertical,
+            horizontal,
+        } = self.window;
+        let [height, width] = self.input;
+        let columns = out.len();
+        out.fill(match self.kind {
+            Kind::Max => f32::NEG_INFINITY,
+            Kind::Average { .. } => 0.0,
+        });
+        for tap in 0..vertical.kernel {
+            let Some(row) = vertical.source(row, tap, height) else {
+                continue;
+            };
+            let line = &plane[row * width..][..width];
+            for tap in 0..horizontal.kernel {
+                let valid = horizontal.valid(tap, width, columns);
+                let Some(start) = horizontal.source(valid.start, tap, width) else {
+                    continue;
+                };
+                let values = line[start..].iter().step_by(horizontal.stride);
+                let pairs = out[valid].iter_mut().zip(values);
+                match self.kind {
+                    Kind::Max => pairs.for_each(|(out, &value)| *out = out.max(value)),
+                    Kind::Average { .. } => pairs.for_each(|(out, &value)| *out += value),
+                }
+            }
+        }
+        let Kind::Average { counts_padding } = self.kind else {
+            return;
+        };
+        let rows = taps(vertical, row, height, counts_padding);
+        for (column, out) in out.iter_mut().enumerate() {
+            *out /= (rows * taps(horizontal, column, width, counts_padding)) as f32;
+        }
+    }
+}
+
+/// Windows along more axes than those of an image.
+struct Volumes {
+    spans: Vec<Span>,
+    kind: Kind,
+    input: Vec<usize>,
+    output: Vec<usize>,
+}
+
+impl Volumes {
+    fn run(&self, input: &Tensor, out: &Tensor) -> CandleResult<()> {
+        let [size, length] = [&self.input, &self.output].map(|dims| dims.iter().product());
+        map(input, out, |input: &[f32], out: &mut [f32]| {
+            check_length("the input", input.len(), out.len() / length * size)?;
+            for_each_part(out, length, |plane, out| {
+                let input = &input[plane * size..][..size];
+                for (position, out) in out.iter_mut().enumerate() {
+                    *out = self.at(input, position);
+                }
+            });
+            Ok(())
+        })
+    }
+
+    fn at(&self, plane: &[f32], mut position: usize) -> f32 {
+        // Where each window begins that is read along the axes so far, and by how many taps.
+        let mut begins = vec![0];
+        let mut count = 1;
+        let mut stride = 1;
+        for (axis, span) in self.spans.iter().enumerate().rev() {
+            let (size, at) = (self.input[axis], position % self.output[axis]);
+            position /= self.output[axis];
+            let sources = (0..span.kernel).filter_map(|tap| span.source(at, tap, size));
+            let along = |source| begins.iter().map(move |begin| begin + source * stride);
+            begins = sources.flat_map(along).collect();
+            if let Kind::Average { counts_padding } = self.kind {
+                count *= taps(*span, at, size, counts_padding);
+            }
+            stride *= size;
+        }
+        let values = begins.iter().map(|&at| plane[at]);
+        match self.kind {
+            Kind::Max => values.fold(f32::NEG_INFINITY, f32::max),
+            Kind::Average { .. } => values.sum::<f32>() / count as f32,
+        }
+    }
+}
+
+/// How many taps at a position read the image, or its padding where that counts; at least 1.
+fn taps(span: Span, position: usize, size: usize, counts_padding: bool) -> usize {
+    let reads = |tap: &usize| {
+        if counts_padding {
+            let at = position * span.stride + tap * span.dilation;
+            at < span.before + size + span.after
+        } else {
+            span.source(position, *tap, size).is_some()
+        }
+    };
+    (0..span.kernel).filter(reads).count().max(1)
+}

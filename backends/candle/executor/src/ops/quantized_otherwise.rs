@@ -1,0 +1,126 @@
+//! QuantizeLinear and DequantizeLinear of all that the integer operators do not take: scales along an axis, in
+//! blocks, or known only in a pass, and integers of other widths. They are computed as ONNX defines them.
+
+use candle_core::{DType, Result as CandleResult, Tensor};
+use firstpass_onnx::{Error, Result};
+
+use super::{
+    access::{Written, map, write},
+    operation::{Compiled, Inputs, Operation, Writing, expect_type},
+};
+use crate::graph::{Along, Grid, flat};
+
+/// QuantizeLinear of values, by scales and zero points that are its other inputs.
+#[derive(Debug)]
+pub struct QuantizeOtherwise {
+    pub along: Along,
+    /// The smallest and the largest integer.
+    pub limits: (i32, i32),
+}
+
+impl Operation for QuantizeOtherwise {
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let fact = inputs.get(0)?;
+        expect_type(fact.dtype, DType::F32)?;
+        check(inputs, self.along)?;
+        let dtype = match self.limits {
+            (0, 255 | 15) => DType::U8,
+            (-128, 127) | (-8, 7) => DType::I16,
+            _ => DType::I32,
+        };
+        let Self { along, limits } = *self;
+        let run = move |inputs: &[&Tensor], out: &Tensor| {
+            let grid = grid(inputs, along)?;
+            match dtype {
+                DType::U8 => quantize::<u8>(inputs[0], &grid, limits, out),
+                DType::I16 => quantize::<i16>(inputs[0], &grid, limits, out),
+                _ => quantize::<i32>(inputs[0], &grid, limits, out),
+            }
+        };
+        let name = "quantize";
+        Ok(Compiled::written(Writing { name, run }, &fact.dims, dtype))
+    }
+}
+
+fn quantize<T: Written + TryFrom<i32>>(
+    input: &Tensor,
+    grid: &Grid,
+    limits: (i32, i32),
+    out: &Tensor,
+) -> CandleResult<()> {
+    let dims = input.dims();
+    map(input, out, |values: &[f32], out: &mut [T]| {
+        let integers = grid.quantized(values, dims, limits).map_err(of_candle)?;
+        for (out, integer) in out.iter_mut().zip(integers) {
+            // Within the limits of its type.
+            *out = T::try_from(integer).unwrap_or_else(|_| T::zero());
+        }
+        Ok(())
+    })
+}
+
+/// DequantizeLinear of integers, by scales and zero points that are its other inputs.
+#[derive(Debug)]
+pub struct DequantizeOtherwise {
+    pub along: Along,
+}
+
+impl Operation for DequantizeOtherwise {
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let fact = inputs.get(0)?;
+        if !matches!(fact.dtype, DType::U8 | DType::I16 | DType::I32) {
+            return Err(Error::unsupported(format!(
+                "values of type {:?} are dequantized",
+                fact.dtype
+            )));
+        }
+        check(inputs, self.along)?;
+        let along = self.along;
+        let run = move |inputs: &[&Tensor], out: &Tensor| {
+            let grid = grid(inputs, along)?;
+            let input = inputs[0];
+            let integers = flat::<i32>(input).map_err(of_candle)?;
+            let values = grid.dequantized(&integers, input.dims());
+            let values = values.map_err(of_candle)?;
+            write(out, |out: &mut [f32]| {
+                out.copy_from_slice(&values);
+                Ok(())
+            })
+        };
+        let name = "dequantize";
+        Ok(Compiled::written(
+            Writing { name, run },
+            &fact.dims,
+            DType::F32,
+        ))
+    }
+}
+
+/// Whether scales and zero points fit the values, as far as they are known.
+fn check(inputs: &Inputs<'_>, along: Along) -> Result<()> {
+    expect_type(inputs.get(1)?.dtype, DType::F32)?;
+    let zeros = inputs.optional(2).map(|zeros| &zeros.constant);
+    if let (Some(scales), None | Some(Some(_))) = (&inputs.get(1)?.constant, zeros) {
+        let zeros = zeros.and_then(Option::as_ref).map(flat::<i32>);
+        let zeros = zeros.transpose()?;
+        let dims = scales.dims().to_vec();
+        Grid::new(flat(scales)?, dims, zeros, along)?
+            .of(inputs.dims()?)
+            .map(drop)?;
+    }
+    Ok(())
+}
+
+fn grid(inputs: &[&Tensor], along: Along) -> CandleResult<Grid> {
+    let [_, scales, zeros @ ..] = inputs else {
+        candle_core::bail!("{} inputs", inputs.len());
+    };
+    let zeros = zeros.first().map(|zeros| flat::<i32>(zeros)).transpose();
+    let scales_of = flat::<f32>(scales).map_err(of_candle)?;
+    let dims = scales.dims().to_vec();
+    Grid::new(scales_of, dims, zeros.map_err(of_candle)?, along).map_err(of_candle)
+}
+
+pub fn of_candle(error: Error) -> candle_core::Error {
+    candle_core::Error::Msg(error.to_string())
+}

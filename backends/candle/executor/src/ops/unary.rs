@@ -1,0 +1,208 @@
+//! Functions of one value, on floats.
+
+use std::fmt::Debug;
+
+use candle_core::{DType, Result as CandleResult, Tensor};
+use firstpass_onnx::Result;
+
+use super::{
+    access::{check_length, map},
+    functions::{erf, exp, sigmoid, softplus, tanh},
+    operation::{Compiled, Inputs, Operation, Writing, expect_type, first},
+    parallel::{CHUNK, for_each_part, part},
+};
+use crate::{
+    graph::{Bounds, Node},
+    kernels::Isa,
+};
+
+/// Clamps floats: Relu and Clip.
+#[derive(Debug)]
+pub struct Clamp(pub Bounds);
+
+impl Operation for Clamp {
+    fn absorb(&mut self, bounds: Bounds) -> bool {
+        self.0 = self.0.then(bounds);
+        true
+    }
+
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let Bounds { low, high } = self.0;
+        compile(inputs, "clamp", move |x| clamp(x, low, high))
+    }
+}
+
+/// Unlike [`f32::clamp`] it compiles to two vector instructions; NaN becomes `low`.
+#[inline]
+pub fn clamp(value: f32, low: f32, high: f32) -> f32 {
+    let value = if value > low { value } else { low };
+    if value < high { value } else { high }
+}
+
+/// A function with the numbers that its node gives it.
+#[derive(Debug, Clone, Copy)]
+pub enum Unary {
+    Abs,
+    Ceil,
+    Cos,
+    Elu { alpha: f32 },
+    Erf,
+    Exp,
+    Floor,
+    Gelu { by_tanh: bool },
+    HardSigmoid { alpha: f32, beta: f32 },
+    HardSwish,
+    LeakyRelu { alpha: f32 },
+    Log,
+    Mish,
+    Neg,
+    Reciprocal,
+    Round,
+    Selu { alpha: f32, gamma: f32 },
+    Sigmoid,
+    Sign,
+    Sin,
+    Softplus,
+    Softsign,
+    Sqrt,
+    Tanh,
+}
+
+impl Unary {
+    /// # Errors
+    /// Fails where `node` is no such function.
+    pub fn parse(node: &Node<'_>) -> Result<Box<dyn Operation>> {
+        let alpha = |default: f32| node.float("alpha").unwrap_or(default);
+        Ok(Box::new(match node.op_type.as_str() {
+            "Abs" => Self::Abs,
+            "Ceil" => Self::Ceil,
+            "Cos" => Self::Cos,
+            "Elu" => Self::Elu { alpha: alpha(1.0) },
+            "Erf" => Self::Erf,
+            "Exp" => Self::Exp,
+            "Floor" => Self::Floor,
+            "Gelu" => Self::Gelu {
+                by_tanh: match node.text("approximate").unwrap_or(b"none") {
+                    b"none" => false,
+                    b"tanh" => true,
+                    _ => return Err(node.malformed("its approximation is unknown")),
+                },
+            },
+            "HardSigmoid" => Self::HardSigmoid {
+                alpha: alpha(0.2),
+                beta: node.float("beta").unwrap_or(0.5),
+            },
+            "HardSwish" => Self::HardSwish,
+            "LeakyRelu" => Self::LeakyRelu { alpha: alpha(0.01) },
+            "Log" => Self::Log,
+            "Mish" => Self::Mish,
+            "Neg" => Self::Neg,
+            "Reciprocal" => Self::Reciprocal,
+            "Round" => Self::Round,
+            // Both numbers as the standard has them: those of the paper, as f32.
+            "Selu" => Self::Selu {
+                alpha: alpha(1.673_263_2),
+                gamma: node.float("gamma").unwrap_or(1.050_701),
+            },
+            "Sigmoid" => Self::Sigmoid,
+            "Sign" => Self::Sign,
+            "Sin" => Self::Sin,
+            "Softplus" => Self::Softplus,
+            "Softsign" => Self::Softsign,
+            "Sqrt" => Self::Sqrt,
+            "Tanh" => Self::Tanh,
+            _ => return Err(node.unsupported("it is no function of one value")),
+        }))
+    }
+}
+
+impl Operation for Unary {
+    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        match *self {
+            Self::Abs => compile(inputs, "abs", f32::abs),
+            Self::Ceil => compile(inputs, "ceil", f32::ceil),
+            Self::Cos => compile(inputs, "cos", f32::cos),
+            Self::Elu { alpha } => compile(inputs, "elu", move |x| elu(x, alpha)),
+            Self::Erf => compile(inputs, "erf", erf),
+            Self::Exp => compile(inputs, "exp", exp),
+            Self::Floor => compile(inputs, "floor", f32::floor),
+            Self::Gelu { by_tanh: false } => compile(inputs, "gelu", |x| {
+                0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+            }),
+            Self::Gelu { by_tanh: true } => compile(inputs, "gelu", |x| {
+                let root = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+                0.5 * x * (1.0 + tanh(root * (x + 0.044_715 * x * x * x)))
+            }),
+            Self::HardSigmoid { alpha, beta } => compile(inputs, "hard-sigmoid", move |x| {
+                clamp(alpha * x + beta, 0.0, 1.0)
+            }),
+            Self::HardSwish => {
+                compile(inputs, "hard-swish", |x| x * clamp(x / 6.0 + 0.5, 0.0, 1.0))
+            }
+            Self::LeakyRelu { alpha } => {
+                compile(
+                    inputs,
+                    "leaky-relu",
+                    move |x| {
+                        if x < 0.0 { alpha * x } else { x }
+                    },
+                )
+            }
+            Self::Log => compile(inputs, "log", f32::ln),
+            Self::Mish => compile(inputs, "mish", |x| x * tanh(softplus(x))),
+            Self::Neg => compile(inputs, "neg", |x: f32| -x),
+            Self::Reciprocal => compile(inputs, "reciprocal", f32::recip),
+            Self::Round => compile(inputs, "round", f32::round_ties_even),
+            Self::Selu { alpha, gamma } => compile(inputs, "selu", move |x| gamma * elu(x, alpha)),
+            Self::Sigmoid => compile(inputs, "sigmoid", sigmoid),
+            Self::Sign => compile(inputs, "sign", |x: f32| {
+                f32::from(i8::from(x > 0.0) - i8::from(x < 0.0))
+            }),
+            Self::Sin => compile(inputs, "sin", f32::sin),
+            Self::Softplus => compile(inputs, "softplus", softplus),
+            Self::Softsign => compile(inputs, "softsign", |x: f32| x / (1.0 + x.abs())),
+            Self::Sqrt => compile(inputs, "sqrt", f32::sqrt),
+            Self::Tanh => compile(inputs, "tanh", tanh),
+        }
+    }
+}
+
+fn elu(x: f32, alpha: f32) -> f32 {
+    if x < 0.0 { alpha * x.exp_m1() } else { x }
+}
+
+fn compile(
+    inputs: &Inputs<'_>,
+    name: &'static str,
+    function: impl Fn(f32) -> f32 + Copy + Send + Sync + 'static,
+) -> Result<Compiled> {
+    let fact = inputs.get(0)?;
+    expect_type(fact.dtype, DType::F32)?;
+    let isa = inputs.isa;
+    let run = move |inputs: &[&Tensor], out: &Tensor| each(isa, first(inputs)?, out, function);
+    Ok(Compiled::written(
+        Writing { name, run },
+        &fact.dims,
+        DType::F32,
+    ))
+}
+
+fn each(
+    isa: Isa,
+    input: &Tensor,
+    out: &Tensor,
+    function: impl Fn(f32) -> f32 + Copy + Send + Sync,
+) -> CandleResult<()> {
+    map(input, out, |input: &[f32], out: &mut [f32]| {
+        check_length("the input", input.len(), out.len())?;
+        for_each_part(out, CHUNK, |number, out| {
+            let input = part(input, CHUNK, number);
+            isa.run(|| {
+                for (out, &input) in out.iter_mut().zip(input) {
+                    *out = function(input);
+                }
+            });
+        });
+        Ok(())
+    })
+}
