@@ -36,14 +36,14 @@ const BREAKS: [(&str, &str, &str); 5] = [
         "its outputs are in the file",
     ),
     (
-        "    saved, given = {}, names\n",
-        "    saved, given = {}, names\n    messages.write(\"ready\\n\")\n",
+        "    saved = {}\n",
+        "    saved = {}\n    messages.write(\"ready\\n\")\n",
         "it tells its steps in order",
     ),
     ("passes[\"at_most\"]", "1", "it does as many passes"),
     (
-        "    if unknown:\n",
-        "    if False:\n",
+        "if unknown := (set(knobs) - {\"threads\"}) | set(more):",
+        "if False:",
         "a knob that it does not declare",
     ),
 ];
