@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use firstpass_executor::ConvKind;
 pub use firstpass_executor::{Buffers, Convolution, Engine, Isa, Packing, Prepared, Settings};
 use firstpass_probe::{
-    Arithmetic, Backend, EngineInfo, Error, Format, Knob, Knobs, Model, PassTimes, Profiler,
-    Result, THREADS, Tensor, Tensors,
+    Arithmetic, Backend, EngineInfo, Format, Knob, Knobs, Model, PassTimes, Profiler, Result,
+    THREADS, Tensor, Tensors,
 };
 
 use clock::Clock;

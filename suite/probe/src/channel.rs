@@ -1,6 +1,6 @@
 //! Standard output reserved for messages.
 
-use std::{fs::File, io::Write};
+use std::{borrow::Borrow, fs::File, io::Write};
 
 use nix::unistd;
 
@@ -18,11 +18,27 @@ impl Channel {
         Ok(Self(File::from(messages)))
     }
 
+    #[cfg(test)]
+    pub(crate) fn to(file: File) -> Self {
+        Self(file)
+    }
+
     /// Writes one line and flushes it, so that a crash loses nothing that was observed before it.
     pub(crate) fn send(&mut self, message: &Message) -> Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        self.0.write_all(&line)?;
+        self.send_all([message])
+    }
+
+    /// Writes one line each, all of them at once.
+    pub(crate) fn send_all<M: Borrow<Message>>(
+        &mut self,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Result<()> {
+        let mut lines = Vec::new();
+        for message in messages {
+            serde_json::to_writer(&mut lines, message.borrow())?;
+            lines.push(b'\n');
+        }
+        self.0.write_all(&lines)?;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod knobs;
 mod message;
 mod model;
 mod names;
+mod passes;
 mod private_folder;
 mod process;
 mod profile;

@@ -17,7 +17,9 @@ use crate::{
     beside::Beside,
     channel::Channel,
     clock::{monotonic_ns, observe, own_memory_kib, peak_memory_kib},
-    confinement, process, read_tensors,
+    confinement,
+    passes::Passes,
+    process, read_tensors,
     reference::reference_ns,
     tensor::digest,
     warm_up::{self, WarmUp},
@@ -96,11 +98,18 @@ impl<B: Backend> Session<B> {
     /// engine fails, and where its outputs have other shapes than the model declares.
     pub fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
         check_inputs(&self.model, inputs).map_err(|e| e.in_phase(Phase::Pass))?;
-        Ok(self.timed_pass(inputs)?.0)
+        let (outputs, _) = self.observed_pass(inputs, |work| observe(work))?;
+        Ok(outputs)
     }
 
-    fn timed_pass(&mut self, inputs: &[Tensor]) -> Result<(Tensors, Span)> {
-        let (outputs, span) = step(Phase::Pass, || B::pass(&mut self.prepared, inputs))?;
+    /// One pass on inputs that were checked before.
+    fn observed_pass(
+        &mut self,
+        inputs: &[Tensor],
+        observe: impl FnOnce(&mut dyn FnMut() -> Result<Tensors>) -> Result<(Tensors, Span)>,
+    ) -> Result<(Tensors, Span)> {
+        let mut work = || B::pass(&mut self.prepared, inputs);
+        let (outputs, span) = caught(Phase::Pass, || observe(&mut work))?;
         check_outputs(&self.model, &outputs).map_err(|e| e.in_phase(Phase::Pass))?;
         Ok((outputs, span))
     }
@@ -318,39 +327,20 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
         Some(inputs) => Beside::start::<B>(first, &trial.knobs, inputs, trial.beside)?,
         None => Beside::default(),
     };
-    let budget = Duration::from_millis(trial.passes.budget_ms);
-    let mut saved = Vec::new();
-    for (number, (inputs, model)) in inputs.iter().zip(&models).enumerate() {
-        if let Some(span) = session.reshape(model)? {
-            channel.send(&Message::PreparedAgain { span })?;
+    let may_hold = trial.pauses.is_empty() && !trial.tell_memory;
+    let mut passes = Passes::new(channel, may_hold);
+    let of_inputs = inputs.iter().zip(&models);
+    let ran = run_passes(trial, of_inputs, &mut session, &beside, &mut passes);
+    // What ran before a pass failed is said first.
+    passes.say_held()?;
+    let saved = match ran {
+        Err(error) if !beside.has_lost_one() => return Err(error),
+        ran => {
+            // In its own words, where it has any.
+            beside.end()?;
+            ran?
         }
-        let began = monotonic_ns();
-        for pass in 0..trial.passes.at_most {
-            let spent = Duration::from_nanos(monotonic_ns() - began);
-            if pass >= trial.passes.at_least && spent >= budget {
-                break;
-            }
-            if let Some(pause) = trial.pauses.get(&pass) {
-                thread::sleep(Duration::from_millis(*pause));
-            }
-            let (outputs, span) = session.timed_pass(inputs)?;
-            if beside.has_lost_one() {
-                // In its own words, where it has any.
-                beside.end()?;
-                return Err(Error::engine("a session beside the measured one has ended"));
-            }
-            channel.send(&Message::Pass(Pass {
-                input: number,
-                digest: digest(&outputs),
-                memory_kib: trial.tell_memory.then(own_memory_kib).flatten(),
-                span,
-            }))?;
-            if pass == 0 && trial.outputs.is_some() {
-                saved.push((number, outputs));
-            }
-        }
-    }
-    beside.end()?;
+    };
     if let Some(path) = &trial.outputs {
         let own_names = &session.output_names();
         let named = saved.iter().flat_map(|(number, outputs)| {
@@ -369,6 +359,49 @@ fn run_trial<B: Backend>(channel: &mut Channel, trial: &Trial) -> Result<()> {
         write_tensors_with(path, named, Some(metadata)).map_err(|e| e.in_phase(Phase::Output))?;
     }
     Ok(())
+}
+
+/// Runs the passes of a trial, one input after the other; returns the outputs of the first pass on each, with its
+/// number, where they are to be saved.
+fn run_passes<'a, B: Backend>(
+    trial: &Trial,
+    inputs: impl Iterator<Item = (&'a Tensors, &'a Model)>,
+    session: &mut Session<B>,
+    beside: &Beside,
+    passes: &mut Passes<'_>,
+) -> Result<Vec<(usize, Tensors)>> {
+    let budget = Duration::from_millis(trial.passes.budget_ms);
+    let mut saved = Vec::new();
+    for (number, (inputs, model)) in inputs.enumerate() {
+        let span = session.reshape(model)?;
+        let message = span.map(|span| Message::PreparedAgain { span });
+        passes.new_input(message.as_ref())?;
+        let began = monotonic_ns();
+        for pass in 0..trial.passes.at_most {
+            let spent = Duration::from_nanos(monotonic_ns() - began);
+            if pass >= trial.passes.at_least && spent >= budget {
+                break;
+            }
+            if let Some(pause) = trial.pauses.get(&pass) {
+                thread::sleep(Duration::from_millis(*pause));
+            }
+            let (outputs, span) = session.observed_pass(inputs, |work| passes.observe(work))?;
+            if beside.has_lost_one() {
+                return Err(Error::engine("a session beside the measured one has ended"));
+            }
+            let said = Pass {
+                input: number,
+                digest: String::new(),
+                memory_kib: trial.tell_memory.then(own_memory_kib).flatten(),
+                span,
+            };
+            passes.say(said, digest(&outputs))?;
+            if pass == 0 && trial.outputs.is_some() {
+                saved.push((number, outputs));
+            }
+        }
+    }
+    Ok(saved)
 }
 
 /// The knobs of the engine, and those that every process has.
@@ -403,9 +436,14 @@ fn read_inputs(model: &Model, path: &Path) -> Result<Tensors> {
     Ok(inputs)
 }
 
-/// Runs one step of the backend, timed. A panic of the engine is a failure like any other.
+/// Runs one step of the backend, timed.
 fn step<T>(phase: Phase, work: impl FnOnce() -> Result<T>) -> Result<(T, Span)> {
-    catch_unwind(AssertUnwindSafe(|| observe(work)))
+    caught(phase, || observe(work))
+}
+
+/// Runs a step; a panic of the engine is a failure like any other.
+fn caught<T>(phase: Phase, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|payload| Err(panicked(payload.as_ref())))
         .map_err(|error| error.in_phase(phase))
 }

@@ -71,6 +71,17 @@ pub fn constant_of(tensor: &Tensor) -> Result<Constant> {
     })
 }
 
+/// The i8 that a tensor of i16 holds.
+///
+/// # Errors
+/// Fails where it holds others.
+pub fn bytes(tensor: &Tensor) -> Result<Vec<i8>> {
+    let values = flat::<i16>(tensor)?.into_iter();
+    Ok(values
+        .map(i8::try_from)
+        .collect::<std::result::Result<_, _>>()?)
+}
+
 /// All values of a tensor as those of a type.
 pub fn flat<T: candle_core::WithDType>(tensor: &Tensor) -> Result<Vec<T>> {
     let values = || tensor.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1();

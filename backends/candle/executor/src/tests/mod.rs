@@ -16,8 +16,7 @@ use firstpass_onnx::{
 };
 
 use crate::{
-    Engine, Settings, Values, graph::bytes, kernels::Isa, ops::ConvKind, plan::Plan,
-    prepared::Prepared,
+    Engine, Settings, Values, graph, kernels::Isa, ops::ConvKind, plan::Plan, prepared::Prepared,
 };
 
 /// A copy of an output.
@@ -37,7 +36,7 @@ impl Output {
                 DType::I32 => firstpass_onnx::Values::I32(flat.to_vec1().engine()?),
                 // candle has no i8: the executor holds them in i16.
                 DType::I16 => {
-                    let values = flat::<i16>(tensor)?.into_iter().map(i8::try_from);
+                    let values = graph::flat::<i16>(tensor)?.into_iter().map(i8::try_from);
                     let values: Vec<i8> = values.collect::<std::result::Result<_, _>>()?;
                     firstpass_onnx::Values::I8(values.into())
                 }
