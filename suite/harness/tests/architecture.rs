@@ -184,7 +184,7 @@ fn rendering_runs_no_engine() -> Result<()> {
     for (path, text) in sources(&harness)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_pure = ["judge.rs", "report.rs", "plot.rs", "data.rs"].contains(&&*name)
-            || ["judge", "plots", "page"]
+            || ["judge", "plots", "page", "report"]
                 .iter()
                 .any(|folder| path.iter().any(|part| part == *folder));
         if is_pure {

@@ -30,7 +30,7 @@ pub fn changes_on_terminal(changes: &Changes, all: bool) -> String {
 
 /// For a page or a comment of a code review.
 pub fn changes_as_markdown(changes: &Changes, all: bool) -> String {
-    let body = text(changes, all, Table::markdown);
+    let body = text(changes, all, |table| table.page().to_string());
     format!("## What changed\n\n{body}\n")
 }
 

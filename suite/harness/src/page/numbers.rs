@@ -22,6 +22,39 @@ pub(crate) fn list<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
+/// At most this many names stand in a sentence.
+const NAMES: usize = 4;
+
+/// The same for names of which there may be any number, as of engines: of more than four the first three, and how
+/// many more there are. A table has them all.
+pub(crate) fn names<S: AsRef<str>>(all: &[S]) -> String {
+    if all.len() <= NAMES {
+        return list(all);
+    }
+    let (named, more) = all.split_at(NAMES - 1);
+    let named = named.iter().map(AsRef::as_ref).map(str::to_owned);
+    let named: Vec<String> = named.chain([format!("{} more", more.len())]).collect();
+    list(&named)
+}
+
+/// How much of all each engine has: who has all of it is named together, the others each with what it has.
+pub(crate) fn part_of(what: &str, mut engines: Vec<(String, usize, usize)>) -> String {
+    engines.sort_by_key(|(_, part, all)| all - part);
+    let (whole, partly): (Vec<_>, Vec<_>) =
+        engines.into_iter().partition(|(_, part, all)| part == all);
+    let whole: Vec<String> = whole.into_iter().map(|(engine, ..)| engine).collect();
+    let partly = partly.into_iter().rev();
+    let partly: Vec<String> = partly
+        .map(|(engine, part, all)| format!("{part} of {all} on {engine}"))
+        .collect();
+    match (&whole[..], &partly[..]) {
+        ([], []) => format!("{what}: none was tried."),
+        (whole, []) => format!("{what}: all on {}.", names(whole)),
+        ([], partly) => format!("{what}: {}.", names(partly)),
+        (whole, partly) => format!("{what}: all on {}; {}.", names(whole), names(partly)),
+    }
+}
+
 /// The words of an engine are cut after this many characters.
 const WORDS: usize = 240;
 
@@ -32,6 +65,16 @@ pub(crate) fn brief(words: &str) -> String {
         return line.into();
     }
     line.chars().take(WORDS).chain(['…']).collect()
+}
+
+/// The end of a name that is longer than this, which tells it from others.
+pub(crate) fn end_of(name: &str, length: usize) -> String {
+    let all = name.chars().count();
+    if all <= length {
+        return name.into();
+    }
+    let end: String = name.chars().skip(all + 1 - length).collect();
+    format!("…{end}")
 }
 
 /// `1 process`, `2 processes`.
@@ -113,6 +156,34 @@ pub(crate) fn percent_to_hundredths(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_names_a_few_of_many() {
+        assert_eq!(names(&["a", "b", "c", "d"]), "a, b, c and d");
+        assert_eq!(names(&["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
+        assert_eq!(names::<&str>(&[]), "");
+    }
+
+    #[test]
+    fn who_has_all_is_named_together_and_who_has_least_first() {
+        let engines = |parts: &[usize]| {
+            let named = parts.iter().zip("abcdefgh".chars());
+            named
+                .map(|(&part, name)| (name.to_string(), part, 9))
+                .collect()
+        };
+        let said = |parts: &[usize]| part_of("Exact", engines(parts));
+        assert_eq!(said(&[9, 9]), "Exact: all on a and b.");
+        assert_eq!(
+            said(&[8, 9, 3]),
+            "Exact: all on b; 3 of 9 on c and 8 of 9 on a."
+        );
+        assert_eq!(
+            said(&[1, 2, 3, 4, 5, 6]),
+            "Exact: 1 of 9 on a, 2 of 9 on b, 3 of 9 on c and 3 more."
+        );
+        assert_eq!(said(&[]), "Exact: none was tried.");
+    }
 
     #[test]
     fn words_are_a_line_and_not_too_long() {

@@ -9,10 +9,25 @@ use comfy_table::{
     presets::{ASCII_MARKDOWN, NOTHING, UTF8_HORIZONTAL_ONLY},
 };
 
+/// The widest table that a page shows before anything is unfolded, in characters.
+const SEEN: usize = 100;
+
+/// The widest table that it folds.
+const FOLDED: usize = 160;
+
+/// No words are cut to less than this: figures stay whole.
+const LEAST_WORDS: usize = 48;
+
+/// The same for names of what a row is about.
+const LEAST_NAME: usize = 20;
+
 /// A header and rows of cells. A row that is shorter than the header ends with empty cells.
+#[derive(Clone)]
 pub(crate) struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// How many columns say what a row is about.
+    keys: usize,
 }
 
 impl Table {
@@ -21,7 +36,15 @@ impl Table {
         Self {
             header: header.into_iter().map(Into::into).collect(),
             rows: Vec::new(),
+            keys: 1,
         }
+    }
+
+    /// The table with so many columns that say what a row is about. Where it is too wide for a page, each part has
+    /// them.
+    pub fn keys(mut self, keys: usize) -> Self {
+        self.keys = keys;
+        self
     }
 
     /// Adds one row at the end.
@@ -46,14 +69,109 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// For a page: one line for each row, however long it is.
-    pub fn markdown(&self) -> String {
-        self.drawn(ASCII_MARKDOWN, cell_of_markdown).trim_fmt()
+    /// For a folded part of a page, as a value that a template prints as it is.
+    pub fn page(&self) -> minijinja::Value {
+        template::markdown(self.markdown(FOLDED))
     }
 
-    /// The same as a value that a template prints as it is.
-    pub fn page(&self) -> minijinja::Value {
-        template::markdown(self.markdown())
+    /// The same for what a page shows before anything is unfolded.
+    pub fn seen(&self) -> minijinja::Value {
+        template::markdown(self.markdown(SEEN))
+    }
+
+    /// One line for each row. What is wider than `columns` characters is several tables, one below the other.
+    fn markdown(&self, columns: usize) -> String {
+        let short = self.clone().with_short_words(columns);
+        let parts = short.with_short_names(columns).parts(columns);
+        let drawn = parts
+            .iter()
+            .map(|part| part.drawn(ASCII_MARKDOWN, cell_of_markdown).trim_fmt());
+        drawn.collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The width of each column on a page, in characters.
+    fn widths(&self) -> Vec<usize> {
+        let width = |cell: &str| cell_of_markdown(cell).chars().count();
+        let mut widths: Vec<usize> = self.header.iter().map(|cell| width(cell)).collect();
+        for row in &self.rows {
+            for (widest, cell) in widths.iter_mut().zip(row) {
+                *widest = (*widest).max(width(cell));
+            }
+        }
+        widths
+    }
+
+    /// The same with the longest words of others cut, as far as that makes it no wider than `columns`.
+    fn with_short_words(mut self, columns: usize) -> Self {
+        loop {
+            let widths = self.widths();
+            let excess = drawn_width(&widths).saturating_sub(columns);
+            let widest = widths.iter().enumerate().max_by_key(|(_, width)| **width);
+            let Some((at, &width)) =
+                widest.filter(|(_, width)| excess > 0 && **width > LEAST_WORDS)
+            else {
+                return self;
+            };
+            self.cut_column(at, width.saturating_sub(excess).max(LEAST_WORDS));
+            if self.widths()[at] >= width {
+                // It is the header that is so wide.
+                return self;
+            }
+        }
+    }
+
+    /// The same with short names in the first column, where that is enough to make it no wider than `columns`.
+    fn with_short_names(mut self, columns: usize) -> Self {
+        let widths = self.widths();
+        let excess = drawn_width(&widths).saturating_sub(columns);
+        let to = widths
+            .first()
+            .map_or(0, |width| width.saturating_sub(excess));
+        if excess > 0 && to >= LEAST_NAME {
+            self.cut_column(0, to);
+        }
+        self
+    }
+
+    fn cut_column(&mut self, at: usize, to: usize) {
+        for row in &mut self.rows {
+            if let Some(cell) = row.get_mut(at) {
+                *cell = cut(cell, to);
+            }
+        }
+    }
+
+    /// Tables of some of the columns each, none wider than `columns` where that can be.
+    fn parts(self, columns: usize) -> Vec<Self> {
+        let widths = self.widths();
+        let keys = self.keys.min(widths.len());
+        let mut groups: Vec<Vec<usize>> = vec![(0..keys).collect()];
+        for at in keys..widths.len() {
+            let group = groups.last().map_or(&[][..], Vec::as_slice);
+            let with: Vec<usize> = group
+                .iter()
+                .map(|&column| widths[column])
+                .chain([widths[at]])
+                .collect();
+            if group.len() > keys && drawn_width(&with) > columns {
+                groups.push((0..keys).collect());
+            }
+            if let Some(group) = groups.last_mut() {
+                group.push(at);
+            }
+        }
+        if groups.len() == 1 {
+            return vec![self];
+        }
+        let of = |row: &[String], group: &[usize]| -> Vec<String> {
+            let cells = group.iter().map(|&at| row.get(at).cloned());
+            cells.map(Option::unwrap_or_default).collect()
+        };
+        let part = |group: &Vec<usize>| {
+            let rows = self.rows.iter().map(|row| of(row, group));
+            Self::new(of(&self.header, group)).keys(keys).rows(rows)
+        };
+        groups.iter().map(part).collect()
     }
 
     /// For a terminal: no wider than that, long cells in several lines. Where no person looks, it is plain
@@ -83,6 +201,26 @@ impl Table {
         table.load_style(style).set_header(header).add_rows(rows);
         table
     }
+}
+
+/// The width of a table on a page, with these widths of its columns.
+fn drawn_width(widths: &[usize]) -> usize {
+    // A line before each cell and one at the end, and a space on both sides.
+    widths.iter().map(|width| width + 3).sum::<usize>() + 1
+}
+
+/// The beginning of a cell, no wider than this on a page; code that is cut ends as code.
+fn cut(cell: &str, to: usize) -> String {
+    let width = |cell: &str| cell_of_markdown(cell).chars().count();
+    let mut shown = cell.to_owned();
+    let mut kept = cell.chars().count();
+    while width(&shown) > to && kept > 0 {
+        kept -= 1;
+        shown = cell.chars().take(kept).collect();
+        let is_open = shown.matches('`').count() % 2 == 1;
+        shown = shown.trim_end().to_owned() + if is_open { "…`" } else { "…" };
+    }
+    shown
 }
 
 /// A cell as words that mean only themselves, but for what pages of our own write: code that stands by itself among
@@ -134,10 +272,10 @@ mod tests {
 
     #[test]
     fn a_row_is_one_line_of_markdown_whatever_is_in_its_cells() {
-        let long = "x".repeat(300);
+        let long = "x".repeat(100);
         let mut table = Table::new(["a", "b"]).rows([["1|2", "one\ntwo"]]);
         table.row([long.as_str()]);
-        let text = table.markdown();
+        let text = table.markdown(FOLDED);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert!(
@@ -148,10 +286,90 @@ mod tests {
         assert!(lines[3].contains(&long), "{text}");
     }
 
+    fn widest(text: &str) -> usize {
+        text.lines().map(|l| l.chars().count()).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_wide_table_is_several_with_the_same_rows() {
+        let header = ["engine".to_owned()].into_iter();
+        let header = header.chain((0..12).map(|n| format!("engine number {n}")));
+        let row = |name: &str| {
+            [name.to_owned()]
+                .into_iter()
+                .chain((0..12).map(|n| format!("{name}{n}")))
+        };
+        let table = Table::new(header).rows([row("x").collect::<Vec<_>>(), row("y").collect()]);
+        let text = table.markdown(SEEN);
+        assert!(widest(&text) <= SEEN, "{text}");
+        let parts: Vec<&str> = text.split("\n\n").collect();
+        assert_eq!(parts.len(), 3, "{text}");
+        for n in 0..12 {
+            assert!(text.contains(&format!(" x{n} ")), "{text}");
+        }
+        for part in parts {
+            let rows: Vec<&str> = part.lines().collect();
+            assert_eq!(rows.len(), 4, "{part}");
+            assert!(
+                rows[0].starts_with("| engine ") && rows[3].starts_with("| y "),
+                "{part}"
+            );
+        }
+        let two = Table::new(["a", "b", "c", "d"]).keys(2).rows([[
+            "1",
+            "2",
+            &"x".repeat(45),
+            &"y".repeat(45),
+        ]]);
+        let two = two.markdown(SEEN);
+        assert_eq!(two.matches("| 1 | 2 |").count(), 2, "{two}");
+    }
+
+    #[test]
+    fn long_words_are_cut_before_a_table_is_split() {
+        let table = Table::new(["engine", "what it says"]).rows([["x", &"word ".repeat(60)]]);
+        let text = table.markdown(SEEN);
+        assert!(widest(&text) <= SEEN && text.contains('…'), "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
+        let code = format!("`{}`", "a=b, ".repeat(60));
+        let table = Table::new(["engine", "setting"]).rows([["x", &code]]);
+        let text = table.markdown(SEEN);
+        assert!(text.contains("…` |") && widest(&text) <= SEEN, "{text}");
+        let escaped = Table::new(["engine", "words"]).rows([["x", &"|".repeat(90)]]);
+        assert!(widest(&escaped.markdown(SEEN)) <= SEEN);
+    }
+
+    #[test]
+    fn long_names_are_cut_where_that_is_enough() {
+        let name = "a runtime of others (onnx-qoperator)";
+        let table = |figures: usize| {
+            let header = ["engine".to_owned()].into_iter();
+            let header = header.chain((0..figures).map(|n| format!("pass {n}")));
+            let row = [name.to_owned()]
+                .into_iter()
+                .chain((0..figures).map(|_| "100".to_owned()));
+            let table = Table::new(header).rows([row.collect::<Vec<_>>()]);
+            table.markdown(SEEN)
+        };
+        let text = table(8);
+        assert!(text.contains("(onnx-…") && widest(&text) <= SEEN, "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(
+            table(12).contains(name),
+            "a table that is split anyway has whole names"
+        );
+    }
+
+    #[test]
+    fn a_header_that_is_too_wide_stays() {
+        let text = Table::new(["x".repeat(200)]).rows([["y"]]).markdown(SEEN);
+        assert!(text.contains(&"x".repeat(200)), "{text}");
+    }
+
     #[test]
     fn a_cell_holds_no_html_and_no_orders() {
         let table = Table::new(["a"]).rows([["<b>\u{1b}[1m</b> < 0.01"]]);
-        let text = table.markdown();
+        let text = table.markdown(FOLDED);
         assert!(text.contains(r"&#60;b>\u{1b}[1m&#60;/b> < 0.01"), "{text}");
         let text = table.terminal();
         assert!(text.contains(r"<b>\u{1b}[1m</b> < 0.01"), "{text}");

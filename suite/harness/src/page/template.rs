@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::page::{
     self,
-    numbers::{brief, counted, duration, list, milliseconds, times},
+    numbers::{brief, counted, duration, list, milliseconds, names, times},
 };
 
 static FILES: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates");
@@ -90,6 +90,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("times", times);
     environment.add_filter("percent", |share: f64| format!("{:.0} %", 100.0 * share));
     environment.add_filter("listed", |items: Vec<String>| list(&items));
+    environment.add_filter("named", |items: Vec<String>| names(&items));
     environment.add_filter("counted", |n: usize, one: &str| counted(n, one));
     environment.add_filter("duration", duration);
     environment.add_filter("brief", |words: &str| brief(words));

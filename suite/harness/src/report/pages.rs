@@ -109,7 +109,7 @@ pub fn render(scope: &Scope, folder: &Path) -> Result<Rendered> {
     let behind = behind.collect();
     let block = template::render(
         "first-page.md.j2",
-        context! { plot => plot(analysis, &files), picture => picture(analysis, &files), pages, ..Value::from_serialize(&data) },
+        context! { at => "", plot => plot(analysis, &files), picture => picture(analysis, &files), pages, ..Value::from_serialize(&data) },
     )?;
     Ok(Rendered {
         block,
@@ -215,6 +215,6 @@ pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> Result<String> {
     });
     template::render(
         "excerpt.md.j2",
-        context! { plot, ..Value::from_serialize(first_page(analysis)) },
+        context! { at => format!("{}/", prefix.display()), plot, ..Value::from_serialize(first_page(analysis)) },
     )
 }

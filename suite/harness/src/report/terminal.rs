@@ -17,7 +17,10 @@ use crate::{
 /// Fails where a template cannot be rendered.
 pub fn summary(analysis: &Analysis) -> Result<String> {
     let page = first_page(analysis);
-    let answers = template::render("summary.md.j2", &page)?;
+    let answers = template::render(
+        "summary.md.j2",
+        minijinja::context! { at => "", ..minijinja::Value::from_serialize(&page) },
+    )?;
     let answers = terminal::wrapped(&terminal::plain(&answers), columns());
     let table = page
         .first_table()

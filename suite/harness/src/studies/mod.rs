@@ -25,6 +25,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+pub(crate) use study::{OfFirstPage, OfStudy, other_verdicts};
 pub use study::{OwnPage, Page, Part, Scope, Section, State, Study};
 
 /// Every study beside a record, in the order in which `firstpass record` measures them and in which

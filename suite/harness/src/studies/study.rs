@@ -12,7 +12,7 @@ use firstpass_trial::workspace::Workspace;
 
 use crate::{
     record::{Stale, code::Code},
-    studies::first_passes::analysis::Analysis,
+    studies::first_passes::{analysis::Analysis, judge::first_pass::FirstPassVerdict},
 };
 
 /// What the harness needs to know of a study.
@@ -101,6 +101,14 @@ impl Scope<'_> {
         let known = self.analysis.known.get(backend);
         known.and_then(|k| k.called.as_deref()).unwrap_or(backend)
     }
+
+    /// What the record itself says of pass 1 of an engine on a model, as the first page has it.
+    pub(crate) fn of_first_page(&self, model: &str, backend: &str) -> Option<FirstPassVerdict> {
+        let mut rows = self.analysis.rows.get(model)?.iter();
+        let row = rows.find(|row| row.cell.backend == backend)?;
+        let (_, latency) = row.latency.first_key_value()?;
+        Some(latency.first_over_steady?.verdict())
+    }
 }
 
 /// A page of a report below the first one, with its question.
@@ -179,6 +187,36 @@ pub struct Part {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
+/// What the first page says of pass 1 of an engine on a model, by their names.
+pub(crate) type OfFirstPage<'a> = dyn Fn(&str, &str) -> Option<FirstPassVerdict> + 'a;
+
+/// What a study says of pass 1 of an engine on a model.
+pub(crate) struct OfStudy<'a> {
+    /// The name and the title of the model.
+    pub model: (&'a str, &'a str),
+    /// The name of the backend, and how its rows are called.
+    pub backend: (&'a str, String),
+    pub verdict: FirstPassVerdict,
+}
+
+/// Where a study, which is a run of its own, says something else of pass 1 than the first page: a reader who sees
+/// both is told so.
+pub(crate) fn other_verdicts<'a>(
+    of_first_page: &OfFirstPage,
+    of_study: impl Iterator<Item = OfStudy<'a>>,
+) -> Vec<String> {
+    let other = of_study.filter_map(|one| {
+        let there = of_first_page(one.model.0, one.backend.0)?;
+        (there != one.verdict).then(|| {
+            format!(
+                "{} on {}: {} here, {there} there.",
+                one.backend.1, one.model.1, one.verdict
+            )
+        })
+    });
+    other.collect()
+}
+
 /// The subcommand `name` with the arguments `A`.
 pub(crate) fn subcommand<A: Args>(name: &'static str, about: &'static str) -> Command {
     A::augment_args(Command::new(name).about(about))
@@ -193,6 +231,30 @@ pub(crate) fn parsed<A: FromArgMatches>(arguments: &ArgMatches) -> Result<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_that_the_first_page_has_otherwise_is_said() {
+        use FirstPassVerdict::{NotSlow, Open, Slow};
+        let there = |model: &str, backend: &str| match (model, backend) {
+            ("m", "x") => Some(Open),
+            ("m", "y") => Some(NotSlow),
+            _ => None,
+        };
+        let here = |model, backend: &'static str, verdict| OfStudy {
+            model: (model, "A model"),
+            backend: (backend, format!("Engine {backend}")),
+            verdict,
+        };
+        let all = [
+            here("m", "x", Slow),
+            here("m", "y", NotSlow),
+            here("n", "x", Slow),
+        ];
+        assert_eq!(
+            other_verdicts(&there, all.into_iter()),
+            ["Engine x on A model: slow here, open there."]
+        );
+    }
 
     #[test]
     fn a_state_is_missing_fresh_or_stale() -> Result<()> {

@@ -6,21 +6,21 @@ use std::{
 };
 
 use firstpass_trial::{
-    agreement::Agreement,
-    expectation::{ExpectationVerdict, FLOAT_MAX_ABSOLUTE, FLOAT_MAX_RELATIVE, share_of_scale},
+    expectation::{ExpectationVerdict, FLOAT_MAX_ABSOLUTE, FLOAT_MAX_RELATIVE},
     model::ModelDescription,
 };
 use minijinja::Value;
 use serde::Serialize;
 
 use super::agreement_tables::{
-    arithmetic, declared_of, faces, histogram, outputs, pairwise, repeatability, share,
+    arithmetic, declared_of, faces, histogram, outputs, pairwise, repeatability,
 };
 use crate::{
     page::{markdown::image, table::Table, template::markdown as safe},
     report::picture_path,
     studies::first_passes::{
         analysis::{Analysis, Row},
+        extent::{exact, extent},
         picture::pictured_model,
         verdict,
     },
@@ -118,7 +118,7 @@ pub(crate) fn agreement(
             .map(|model| Shown {
                 title: model.title.clone(),
                 reference: analysis.reference(model),
-                table: summary(analysis, model).page(),
+                table: summary(analysis, model).seen(),
             })
             .collect(),
         verdicts: verdicts
@@ -199,17 +199,6 @@ fn summary(analysis: &Analysis, model: &ModelDescription) -> Table {
 /// What was not measured.
 const NONE: &str = "–";
 
-/// The share of values that are the same quantization step, or for lack of steps the same bits.
-fn exact(row: &Row) -> Option<String> {
-    let agreements = row.agreement.as_deref()?;
-    let counts = agreements.iter().map(|a| match &a.steps {
-        Some(steps) => (steps.histogram[0], steps.histogram.iter().sum::<usize>()),
-        None => (a.same_bits, a.values),
-    });
-    let (same, all) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    (all > 0).then(|| share(same, all))
-}
-
 fn same_faces(row: &Row) -> Option<String> {
     let faces = row.golden_faces.as_ref()?;
     Some(match (faces.missed, faces.extra) {
@@ -246,30 +235,6 @@ fn verdict_of(row: &Row, says_little: bool) -> Option<String> {
     } else {
         verdict.to_string()
     })
-}
-
-/// How far the outputs are off that are off the most; `None` where that is no number.
-fn extent(agreements: &[Agreement]) -> Option<String> {
-    if agreements.iter().any(|a| a.other_shape + a.not_finite > 0) {
-        return None;
-    }
-    // The faults of others than outputs, such as faces, have no extent.
-    if agreements.iter().all(Agreement::bit_equal) {
-        return None;
-    }
-    let steps = agreements.iter().map(|a| Some(a.steps.as_ref()?.max));
-    match steps.collect::<Option<Vec<u64>>>() {
-        Some(steps) => match steps.into_iter().max()? {
-            0 => None,
-            1 => Some("1 step".into()),
-            most => Some(format!("≤ {most} steps")),
-        },
-        None => {
-            let relative = agreements.iter().map(|a| a.max_relative);
-            let most = share_of_scale(relative.fold(0.0, f64::max));
-            Some(format!("≤ {most} of its scale"))
-        }
-    }
 }
 
 /// The causes of declared divergences, each once.
@@ -320,54 +285,4 @@ fn by_threads(analysis: &Analysis) -> BTreeSet<ByThreads> {
         })
     });
     declared.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use firstpass_probe::Tensor;
-
-    use super::*;
-    use crate::report::detail::agreement_tables::error_cells;
-    use firstpass_trial::{
-        agreement::compare,
-        model::{OutputSpec, Precision, StepSpec},
-    };
-
-    /// Of outputs 1 and this, with steps of this scale or none.
-    fn agreement(other: f32, scale: Option<f64>) -> anyhow::Result<Agreement> {
-        let spec = OutputSpec {
-            name: "x".into(),
-            steps: scale
-                .map(|scale| StepSpec { elements: 1, scale })
-                .into_iter()
-                .collect(),
-            ..OutputSpec::default()
-        };
-        let mut model = firstpass_trial::model::ModelDescription::for_tests(Precision::Int8);
-        model.outputs = vec![spec];
-        let tensors = [1.0, other].map(|value| [Tensor::new(&[1], vec![value])]);
-        let [[Ok(reference)], [Ok(other)]] = tensors else {
-            anyhow::bail!("one value has the shape [1]");
-        };
-        let mut agreements = compare(&model, &[(&[reference], &[other])]);
-        Ok(agreements.remove(0))
-    }
-
-    #[test]
-    fn a_difference_says_how_large_it_is() -> anyhow::Result<()> {
-        let one = agreement(1.25, Some(0.25))?;
-        let three = agreement(0.25, Some(0.25))?;
-        let in_floats = agreement(1.5, None)?;
-        let extent = |agreements: &[&Agreement]| {
-            let agreements: Vec<Agreement> = agreements.iter().copied().cloned().collect();
-            extent(&agreements)
-        };
-        assert_eq!(extent(&[&one]).as_deref(), Some("1 step"));
-        assert_eq!(extent(&[&one, &three]).as_deref(), Some("≤ 3 steps"));
-        let relative = Some("≤ 33 % of its scale");
-        assert_eq!(extent(&[&one, &in_floats]).as_deref(), relative);
-        assert_eq!(error_cells(&in_floats, true)[2], "3e-1 rel.");
-        assert_eq!(extent(&[&agreement(f32::NAN, Some(0.25))?]), None);
-        Ok(())
-    }
 }

@@ -9,7 +9,7 @@ use firstpass_trial::{
 
 use crate::{
     page::{
-        numbers::{brief, counted, percent_rounded_down},
+        numbers::{brief, counted, end_of, percent_rounded_down},
         table::Table,
     },
     studies::first_passes::analysis::{Analysis, Row},
@@ -18,8 +18,10 @@ use crate::{
 /// What was not measured.
 const NONE: &str = "–";
 
-/// At most this many kinds of operators are named.
+/// At most this many kinds of operators are named, each with the end of its name where that is long: it says which
+/// kernel it is.
 const OPERATORS: usize = 4;
+const OPERATOR: usize = 24;
 
 /// One row for each output of each engine.
 pub(super) fn outputs(model: &ModelDescription, rows: &[Row]) -> Option<Table> {
@@ -31,7 +33,7 @@ pub(super) fn outputs(model: &ModelDescription, rows: &[Row]) -> Option<Table> {
         header.extend(["largest error", "relative"]);
     }
     header.extend(["SQNR, dB", "cosine"]);
-    let mut table = Table::new(header);
+    let mut table = Table::new(header).keys(2);
     for row in rows {
         for a in row.agreement.iter().flatten() {
             let same = share(a.same_bits, a.values);
@@ -44,7 +46,7 @@ pub(super) fn outputs(model: &ModelDescription, rows: &[Row]) -> Option<Table> {
     (!table.is_empty()).then_some(table)
 }
 
-pub(super) fn error_cells(a: &Agreement, int8: bool) -> Vec<String> {
+fn error_cells(a: &Agreement, int8: bool) -> Vec<String> {
     match (&a.steps, int8) {
         (Some(steps), _) => vec![
             percent_rounded_down(steps.share_within(0)),
@@ -101,7 +103,7 @@ pub(super) fn pairwise(model: &ModelDescription, rows: &[Row]) -> Option<Table> 
         .filter_map(|row| Some((row, row.outputs.as_ref()?)))
         .collect();
     let header = ["engine", "and", "difference", "exact", "SQNR, dB", "cosine"];
-    let mut table = Table::new(header);
+    let mut table = Table::new(header).keys(2);
     for (at, (a, x)) in with_outputs.iter().enumerate() {
         for (b, y) in &with_outputs[at + 1..] {
             let names = [a.label.clone(), b.label.clone()];
@@ -156,15 +158,20 @@ fn decibel(sqnr: f64) -> String {
     }
 }
 
-/// What an engine finds of the known faces of each photograph: a photograph a row.
+/// What each engine finds of the known faces of each photograph: an engine a row.
 pub(super) fn faces(analysis: &Analysis, model: &ModelDescription) -> Table {
-    let rows = analysis.rows(model);
-    let labels = rows.iter().map(|row| row.label.clone());
-    let mut table = Table::new(["photograph".to_owned()].into_iter().chain(labels));
-    for sample in analysis.samples() {
-        let cells =
-            rows.iter().map(
-                |row| match (row.detections.get(&sample.name), &sample.faces) {
+    let samples = analysis.samples();
+    let header = ["engine", "least overlap", "largest score difference"].map(String::from);
+    let header = header.into_iter();
+    let mut table = Table::new(header.chain(samples.iter().map(|sample| sample.name.clone())));
+    for row in analysis.rows(model) {
+        let golden = |cell: fn(&DetectionAgreement) -> Option<f32>| {
+            let value = row.golden_faces.as_ref().and_then(cell);
+            value.map_or_else(|| NONE.into(), |value| format!("{value:.3}"))
+        };
+        let found =
+            samples.iter().map(
+                |sample| match (row.detections.get(&sample.name), &sample.faces) {
                     (None, _) => NONE.into(),
                     (Some(detections), None) => format!("{} found", detections.len()),
                     (Some(detections), Some(known)) => {
@@ -173,24 +180,13 @@ pub(super) fn faces(analysis: &Analysis, model: &ModelDescription) -> Table {
                     }
                 },
             );
-        table.row([sample.name.clone()].into_iter().chain(cells));
+        let compared = [
+            row.label.clone(),
+            golden(|faces| faces.least_iou),
+            golden(|faces| Some(faces.max_score_difference)),
+        ];
+        table.row(compared.into_iter().chain(found));
     }
-    let golden = |name: &str, cell: &dyn Fn(&DetectionAgreement) -> Option<String>| {
-        let cells = rows.iter().map(|row| {
-            let found = row.golden_faces.as_ref().and_then(cell);
-            found.unwrap_or_else(|| NONE.into())
-        });
-        [format!("*{name}*")]
-            .into_iter()
-            .chain(cells)
-            .collect::<Vec<_>>()
-    };
-    table.row(golden("worst overlap with the reference", &|faces| {
-        Some(format!("{:.3}", faces.least_iou?))
-    }));
-    table.row(golden("largest score difference", &|faces| {
-        Some(format!("{:.3}", faces.max_score_difference))
-    }));
     table
 }
 
@@ -204,26 +200,28 @@ pub(super) fn repeatability(analysis: &Analysis) -> Table {
         "between processes",
         "between numbers of threads",
     ];
-    Table::new(header).rows(analysis.repeatability.iter().map(|r| {
-        let threads: Vec<String> = r.threads.iter().map(ToString::to_string).collect();
-        let passes = match r.differs_from_pass {
-            None => format!("equal in {}", counted(r.passes, "pass")),
-            Some(pass) => format!("⚠ different from pass {pass} on"),
-        };
-        let processes = counted(r.processes, "process");
-        let between_threads = match declared_of(analysis, r) {
-            _ if r.threads.len() < 2 => NONE.into(),
-            Some(_) if !r.threads_agree => "different, as declared".into(),
-            _ => format!("{} with {}", yes(r.threads_agree), threads.join(" and ")),
-        };
-        vec![
-            r.model.clone(),
-            format!("{} ({})", r.backend, r.format.key()),
-            passes,
-            format!("{} in {processes}", yes(r.processes_agree)),
-            between_threads,
-        ]
-    }))
+    Table::new(header)
+        .keys(2)
+        .rows(analysis.repeatability.iter().map(|r| {
+            let threads: Vec<String> = r.threads.iter().map(ToString::to_string).collect();
+            let passes = match r.differs_from_pass {
+                None => format!("equal in {}", counted(r.passes, "pass")),
+                Some(pass) => format!("⚠ different from pass {pass} on"),
+            };
+            let processes = counted(r.processes, "process");
+            let between_threads = match declared_of(analysis, r) {
+                _ if r.threads.len() < 2 => NONE.into(),
+                Some(_) if !r.threads_agree => "different, as declared".into(),
+                _ => format!("{} with {}", yes(r.threads_agree), threads.join(" and ")),
+            };
+            vec![
+                r.model.clone(),
+                format!("{} ({})", r.backend, r.format.key()),
+                passes,
+                format!("{} in {processes}", yes(r.processes_agree)),
+                between_threads,
+            ]
+        }))
 }
 
 /// What an engine declares of outputs that depend on the number of threads.
@@ -245,7 +243,7 @@ pub(super) fn arithmetic(analysis: &Analysis, model: &ModelDescription) -> Table
                 let operators: Vec<String> = operators
                     .iter()
                     .take(OPERATORS)
-                    .map(|(name, count)| format!("{count} {name}"))
+                    .map(|(name, count)| format!("{count} {}", end_of(name, OPERATOR)))
                     .collect();
                 [
                     ran.integer.to_string(),

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
+use firstpass_trial::{
+    agreement::Agreement, expectation::ExpectationVerdict, model::ModelDescription,
+};
 use serde::Serialize;
 
 use crate::{
     page::{markdown, template},
     studies::first_passes::{
         analysis::{Analysis, Row},
+        extent::extent,
         verdict,
     },
 };
@@ -38,8 +41,8 @@ pub(super) struct Answer {
 struct Declared {
     labels: Vec<String>,
     cause: String,
-    /// The largest difference, in quantization steps.
-    steps: u64,
+    /// How far the outputs are off that are off the most, in words; `None` where that is no number.
+    extent: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,14 +77,12 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
             .filter(|r| r.verdict.as_ref().is_some_and(wanted));
         found.map(|row| row.label.clone()).collect::<Vec<_>>()
     };
-    let mut declared: BTreeMap<&str, (Vec<String>, u64)> = BTreeMap::new();
+    let mut declared: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     let mut differing = Vec::new();
     for row in rows {
         match &row.verdict {
             Some(ExpectationVerdict::Declared { name, .. }) => {
-                let (labels, most) = declared.entry(name).or_default();
-                labels.push(row.label.clone());
-                *most = (*most).max(steps(row));
+                declared.entry(name).or_default().push(row);
             }
             Some(
                 ExpectationVerdict::Differs(how)
@@ -96,15 +97,19 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
             _ => {}
         }
     }
-    let mut declared: Vec<Declared> = declared
-        .into_iter()
-        .map(|(cause, (labels, steps))| Declared {
-            labels,
+    let mut declared: Vec<(&str, Vec<&Row>)> = declared.into_iter().collect();
+    let farthest = |rows: &[&Row]| rows.iter().map(|row| distance(row)).max();
+    declared.sort_by_key(|(_, rows)| std::cmp::Reverse(farthest(rows)));
+    let declared = declared.into_iter().map(|(cause, rows)| {
+        let of_rows = rows.iter().filter_map(|row| row.agreement.as_deref());
+        let all: Vec<Agreement> = of_rows.flatten().cloned().collect();
+        Declared {
+            labels: rows.iter().map(|row| row.label.clone()).collect(),
             cause: cause.into(),
-            steps,
-        })
-        .collect();
-    declared.sort_by_key(|d| std::cmp::Reverse(d.steps));
+            extent: extent(&all),
+        }
+    });
+    let declared = declared.collect();
     Answer {
         reference: analysis.reference(model),
         explanation: verdict::compared_with(analysis, model)
@@ -123,13 +128,14 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
     }
 }
 
-/// The largest difference of a row, in quantization steps.
-fn steps(row: &Row) -> u64 {
-    let steps = row.agreement.iter().flatten();
-    steps
-        .filter_map(|a| Some(a.steps.as_ref()?.max))
-        .max()
-        .unwrap_or(0)
+/// What rows are sorted by: the largest difference in quantization steps, or for lack of steps in thousandths of the
+/// scale of its output.
+fn distance(row: &Row) -> u64 {
+    let far = row.agreement.iter().flatten().map(|a| match &a.steps {
+        Some(steps) => steps.max,
+        None => (1000.0 * a.max_relative) as u64,
+    });
+    far.max().unwrap_or(0)
 }
 
 fn faces(rows: &[Row]) -> Option<Faces> {

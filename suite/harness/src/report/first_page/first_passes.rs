@@ -105,15 +105,22 @@ fn slow(analysis: &Analysis, row: &Row, latency: &Latency, first: &FirstPass) ->
     })
 }
 
-/// The tuned settings, where they were measured and are claimed to make pass 1 faster.
-fn cure(analysis: &Analysis, row: &Row, default: &Latency) -> Option<Cure> {
+/// The tuned times, where they were measured and are claimed to make pass 1 faster.
+pub(super) fn faster_when_tuned<'a>(
+    analysis: &Analysis,
+    row: &'a Row,
+    default: &Latency,
+) -> Option<&'a Latency> {
     let tuned = row.tuned.get(&default.cell.threads())?;
+    let figure = Figure::FirstPass;
     let compared = analysis
         .comparisons
-        .get(&tuned.cell, &default.cell, Figure::FirstPass)?;
-    if compared.verdict != Verdict::Faster {
-        return None;
-    }
+        .get(&tuned.cell, &default.cell, figure)?;
+    (compared.verdict == Verdict::Faster).then_some(tuned)
+}
+
+fn cure(analysis: &Analysis, row: &Row, default: &Latency) -> Option<Cure> {
+    let tuned = faster_when_tuned(analysis, row, default)?;
     let over_steady = tuned.first_over_steady;
     Some(Cure {
         setting: setting(&tuned.cell.knobs),

@@ -176,8 +176,8 @@ pub(crate) fn shown(analysis: &Analysis) -> Vec<&ModelDescription> {
     of_each.into_iter().flatten().collect()
 }
 
-fn fewest_threads(rows: &[Row]) -> usize {
-    let threads = rows.iter().flat_map(|r| r.latency.keys().copied());
+fn fewest_threads<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
+    let threads = rows.into_iter().flat_map(|r| r.latency.keys().copied());
     threads.min().unwrap_or(1)
 }
 

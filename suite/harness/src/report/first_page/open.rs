@@ -1,9 +1,9 @@
 //! What this run could not decide, and how much longer that would take.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use firstpass_statistics::median;
-use firstpass_trial::observation::Cell;
+use firstpass_trial::{model::ModelDescription, observation::Cell};
 use serde::Serialize;
 
 use crate::studies::first_passes::{
@@ -12,6 +12,7 @@ use crate::studies::first_passes::{
         headlines::{Answer, Question, headlines},
         latency::Latency,
     },
+    untimed::in_words,
 };
 
 /// The questions of a run: who is fastest, whose pass 1 is slow, whether tuned settings help.
@@ -24,6 +25,8 @@ pub(super) struct Open {
     /// Open questions that more measuring would answer, and how many seconds that would take.
     answerable: usize,
     seconds: f64,
+    /// What measures again for as long as that takes.
+    command: String,
 }
 
 /// `None` where nothing was asked.
@@ -68,7 +71,33 @@ pub(super) fn open(analysis: &Analysis) -> Option<Open> {
         open: open.len(),
         answerable: told.len(),
         seconds: told.iter().sum(),
+        command: command(analysis, told.iter().sum()),
     })
+}
+
+/// What a user types to measure again, for so many seconds more.
+fn command(analysis: &Analysis, more: f64) -> String {
+    let settings = &analysis.record.run.settings;
+    let asked = settings.asked_budget_s.unwrap_or(settings.budget_s);
+    // A run may have a share of what was asked for only.
+    let share = asked / settings.budget_s.max(1e-3);
+    let budget = (settings.budget_s + more) * share;
+    let budget = in_words(Duration::from_secs_f64(budget.clamp(1.0, 1e6)));
+    let is_of_fixtures = |model: &ModelDescription| analysis.workload.is_of_fixtures(model);
+    match analysis.models() {
+        [model] if !is_of_fixtures(model).unwrap_or(true) => {
+            let files = model.files();
+            let file = files.first().and_then(|file| file.file_name());
+            // What a shell would take apart is not to be copied.
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            let file = file.and_then(|file| file.to_str());
+            let file = file
+                .filter(|file| file.chars().all(is_plain))
+                .unwrap_or("MODEL");
+            format!("cargo firstpass check {file} --budget {budget}")
+        }
+        _ => format!("cargo firstpass report --budget {budget}"),
+    }
 }
 
 /// The kinds of these questions, in the order in which a reader asks them.

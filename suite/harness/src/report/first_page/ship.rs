@@ -36,6 +36,8 @@ pub(super) struct Ship {
     pub differing: Vec<String>,
     /// Engines whose outputs cannot be used, and why.
     pub unfit: Vec<Unfit>,
+    /// All of these.
+    pub no_choice: Vec<String>,
     /// The fastest engine whose timed code its users get, where the fastest one is this project's own.
     pub published: Option<Engine>,
 }
@@ -60,10 +62,10 @@ pub(super) struct Rival {
     pub outlook: String,
 }
 
-/// An engine that gives no outputs that can be used.
+/// Engines that give no outputs that can be used, for the same reason.
 #[derive(Debug, Serialize)]
 pub(super) struct Unfit {
-    pub label: String,
+    pub labels: Vec<String>,
     pub why: String,
 }
 
@@ -75,17 +77,23 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
         let processors = &analysis.record.run.processors;
         !processors.contains_key(&row.cell.backend)
     });
-    let unfit: Vec<Unfit> = here
-        .filter_map(|row| {
-            Some(Unfit {
-                label: row.label.clone(),
-                why: unfit(row)?,
-            })
-        })
-        .collect();
+    let mut unfit: Vec<Unfit> = Vec::new();
+    for row in here {
+        let Some(why) = self::unfit(row) else {
+            continue;
+        };
+        let label = row.label.clone();
+        match unfit.iter_mut().find(|known| known.why == why) {
+            Some(known) => known.labels.push(label),
+            None => unfit.push(Unfit {
+                labels: vec![label],
+                why,
+            }),
+        }
+    }
     let fit: Vec<(&Row, &Latency)> = timed(rows, threads)
         .filter(|(row, latency)| {
-            let is_fit = unfit.iter().all(|u| u.label != row.label);
+            let is_fit = unfit.iter().all(|u| !u.labels.contains(&row.label));
             is_fit && latency.passes >= LEAST_PASSES
         })
         .collect();
@@ -106,6 +114,7 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
             matches!(&row.verdict, Some(ExpectationVerdict::Undecided(how)) if !how.is_empty())
         }),
         differing: Vec::new(),
+        no_choice: unfit.iter().flat_map(|u| u.labels.clone()).collect(),
         unfit,
         published: None,
     };
@@ -193,7 +202,7 @@ fn is_far(row: &Row) -> bool {
 /// Why the outputs of an engine cannot be used; `None` where they can.
 fn unfit(row: &Row) -> Option<String> {
     if row.outputs.is_none() {
-        return Some("it gave no outputs".into());
+        return Some("no outputs".into());
     }
     if !row.not_finite.is_empty() {
         return Some(row.not_finite.join("; "));

@@ -1,12 +1,15 @@
 //! One row an engine: does it agree, and what does it cost?
 
 use firstpass_statistics::bootstrap::Estimate;
-use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
+use firstpass_trial::{
+    expectation::{ExpectationVerdict, share_of_scale},
+    model::ModelDescription,
+};
 use serde::Serialize;
 
-use super::fewest_threads;
+use super::{fewest_threads, first_passes::faster_when_tuned};
 use crate::{
-    page::{numbers::milliseconds, table::Table, template::markdown},
+    page::{numbers::milliseconds, table::Table},
     studies::first_passes::{
         analysis::{Analysis, Row},
         judge::latency::{LEAST_PASSES, Latency},
@@ -21,7 +24,7 @@ const NONE: &str = "–";
 #[derive(Debug, Serialize)]
 pub(crate) struct EngineTable {
     page: minijinja::Value,
-    /// Whether tuned settings were measured.
+    /// Whether tuned settings make the first pass of any engine faster.
     has_tuned: bool,
     #[serde(skip)]
     terminal: String,
@@ -34,28 +37,54 @@ impl EngineTable {
 }
 
 pub(crate) fn engine_table(analysis: &Analysis, model: &ModelDescription) -> EngineTable {
-    let table = table(analysis, model);
-    let threads = fewest_threads(analysis.rows(model));
-    let mut rows = analysis.rows(model).iter();
+    let rows = analysis.rows(model);
+    let table = table(analysis, rows.iter());
+    let threads = fewest_threads(rows);
+    let mut rows = rows.iter();
     EngineTable {
-        has_tuned: rows.any(|row| row.tuned.contains_key(&threads)),
-        page: markdown(table.markdown()),
-        terminal: table.terminal(),
+        has_tuned: rows.any(|row| cured(analysis, row, threads).is_some()),
+        page: table.seen(),
+        terminal: on_terminal(analysis, model, threads).terminal(),
     }
 }
 
-fn table(analysis: &Analysis, model: &ModelDescription) -> Table {
+/// At most this many engines all have a row on a terminal.
+const ON_TERMINAL: usize = 8;
+
+/// Of more, so many have one.
+const FASTEST: usize = 5;
+
+/// The same for a terminal: the fastest of many.
+fn on_terminal(analysis: &Analysis, model: &ModelDescription, threads: usize) -> Table {
     let rows = analysis.rows(model);
-    let threads = fewest_threads(rows);
-    let with_faces = rows.iter().any(|row| row.golden_faces.is_some());
-    let with_classes = rows.iter().any(|row| row.golden_classes.is_some());
-    let with_tuned = rows.iter().any(|row| row.tuned.contains_key(&threads));
+    if rows.len() <= ON_TERMINAL {
+        return table(analysis, rows.iter());
+    }
+    let steady = |row: &&Row| {
+        let latency = row.latency.get(&threads);
+        let steady = latency.and_then(|latency| latency.steady.as_ref());
+        steady.map_or(f64::INFINITY, |estimate| estimate.median)
+    };
+    let mut fastest: Vec<&Row> = rows.iter().collect();
+    fastest.sort_by(|a, b| steady(a).total_cmp(&steady(b)));
+    let (shown, others) = fastest.split_at(FASTEST);
+    let mut table = table(analysis, shown.iter().copied());
+    table.row([format!("{} more in the report", others.len())]);
+    table
+}
+
+fn table<'a>(analysis: &Analysis, rows: impl Iterator<Item = &'a Row> + Clone) -> Table {
+    let threads = fewest_threads(rows.clone());
+    let any = |is: &dyn Fn(&Row) -> bool| rows.clone().any(is);
+    let with_faces = any(&|row| row.golden_faces.is_some());
+    let with_classes = any(&|row| row.golden_classes.is_some());
+    let with_tuned = any(&|row| cured(analysis, row, threads).is_some());
     let mut header = vec!["engine", "outputs"];
     header.extend(with_faces.then_some("faces"));
     header.extend(with_classes.then_some("class"));
     header.extend(["cold start", "pass 1", "pass 2", "steady"]);
     header.extend(with_tuned.then_some("tuned"));
-    let lines = rows.iter().map(|row| {
+    let lines = rows.map(|row| {
         let latency = row.latency.get(&threads);
         // What was not timed has a first look.
         let look = untimed(analysis, row)
@@ -84,13 +113,19 @@ fn table(analysis: &Analysis, model: &ModelDescription) -> Table {
             ),
         ]);
         if with_tuned {
-            let tuned = row.tuned.get(&threads);
+            let tuned = cured(analysis, row, threads);
             let first = tuned.and_then(|l| l.pass.get(&1));
             line.push(first.map_or_else(|| NONE.into(), |e| milliseconds(e.median)));
         }
         line
     });
     Table::new(header).rows(lines)
+}
+
+/// The times with the recommended settings, where these are claimed to make pass 1 faster: those that are for the
+/// cold start do nothing for it.
+fn cured<'a>(analysis: &Analysis, row: &'a Row, threads: usize) -> Option<&'a Latency> {
+    faster_when_tuned(analysis, row, row.latency.get(&threads)?)
 }
 
 /// How the outputs compare with the reference, in a word or two.
@@ -100,7 +135,17 @@ fn outputs(row: &Row) -> String {
     let within = |otherwise: &str| match steps {
         Some(1) => "≤ 1 step".into(),
         Some(steps) => format!("≤ {steps} steps"),
-        None => otherwise.to_owned(),
+        None => row
+            .agreement
+            .iter()
+            .flatten()
+            .map(|a| a.max_relative)
+            .reduce(f64::max)
+            .filter(|most| most.is_finite())
+            .map_or_else(
+                || otherwise.to_owned(),
+                |most| format!("≤ {}", share_of_scale(most)),
+            ),
     };
     match &row.verdict {
         _ if row.outputs.is_none() => "none".into(),

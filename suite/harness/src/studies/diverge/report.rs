@@ -1,5 +1,8 @@
 //! The part of the report that says in which layer engines begin to differ.
 
+mod rules;
+mod tables;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -7,98 +10,28 @@ use std::{
 
 use anyhow::Result;
 use firstpass_probe::Knobs;
-use firstpass_trial::{difference::Difference, model::ModelDescription};
+use firstpass_trial::model::ModelDescription;
 use minijinja::{Value, context};
 use serde::Serialize;
 
 use crate::{
     page::{
         markdown::image,
-        numbers::{counted, list, percent_to_hundredths, setting as name},
-        table::Table,
+        numbers::{list, part_of, setting as name},
         template,
     },
-    studies::diverge::{Diverge, LayerDifference, Means, plot::draw},
+    studies::diverge::{Diverge, LayerDifference, plot::draw},
 };
+use rules::simplest;
+use tables::{any_order, not_compared, worst};
 
-/// How many of the layers that differ by themselves are named.
-const SHOWN: usize = 8;
-
-/// How many of the layers that need the same rules are named; of more only the first and the last.
-const NAMED: usize = 16;
+pub(crate) use rules::simplest_rules;
+pub(crate) use tables::{places, summary};
 
 /// What was not measured.
 const NONE: &str = "–";
 
 const PLOT: &str = "plots/divergence.svg";
-
-/// Layers of one engine that are exact by themselves under the same rules.
-#[derive(Debug, Serialize)]
-pub(crate) struct Simplest {
-    engine: String,
-    /// `None` where no rule that was tried gives these layers.
-    rules: Option<Value>,
-    layers: usize,
-    /// Their names; of many only the first and the last.
-    which: Vec<String>,
-    is_shortened: bool,
-}
-
-/// For each engine, and each of the simplest rules of its layers: how many layers, and which.
-pub(crate) fn simplest_rules(diverge: &Diverge) -> Vec<Simplest> {
-    let mut all = Vec::new();
-    for (engine, layers) in &diverge.layers {
-        let mut by_rules: BTreeMap<(usize, Option<String>), Vec<String>> = BTreeMap::new();
-        for layer in layers.iter().filter(|layer| layer.isolated.is_some()) {
-            let (settings, rules) = match (&layer.simplest, &layer.isolated) {
-                (Some(rules), _) => {
-                    let settings = rules.settings().count();
-                    (settings, Some(format!("`{}`", name(rules))))
-                }
-                // The input of the graph, which was compared under one set of rules only.
-                (None, Some(isolated)) if isolated.is_none() => continue,
-                (None, Some(_)) if layer.unexplained() == Some(0) => {
-                    (usize::MAX - 1, Some("f32 sums in any order".into()))
-                }
-                _ => (usize::MAX, None),
-            };
-            let labels = by_rules.entry((settings, rules)).or_default();
-            labels.push(label(layer));
-        }
-        for ((_, rules), mut labels) in by_rules {
-            let layers = labels.len();
-            let is_shortened = layers > NAMED;
-            if is_shortened {
-                labels.drain(1..layers - 1);
-            }
-            all.push(Simplest {
-                engine: engine.clone(),
-                rules: rules.map(template::markdown),
-                layers,
-                which: labels,
-                is_shortened,
-            });
-        }
-    }
-    all
-}
-
-/// The same as a table, for a terminal.
-fn simplest(diverge: &Diverge) -> Table {
-    let mut table = Table::new(["engine", "exact under", "layers", "which"]);
-    for simplest in simplest_rules(diverge) {
-        let rules = simplest.rules.as_ref();
-        table.row([
-            simplest.engine,
-            rules.map_or_else(|| "no rule that was tried".into(), Value::to_string),
-            simplest.layers.to_string(),
-            simplest
-                .which
-                .join(if simplest.is_shortened { " … " } else { ", " }),
-        ]);
-    }
-    table
-}
 
 /// How many layers of each engine are exact by themselves.
 pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> String {
@@ -106,14 +39,13 @@ pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> Stri
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
         let compared = isolated.clone().count();
         let exact = isolated.filter(|found| found.is_none()).count();
-        (compared > 0).then(|| format!("{} {exact} of {compared}", called(engine)))
+        (compared > 0).then(|| (called(engine), exact, compared))
     });
-    let engines: Vec<String> = engines.collect();
-    format!(
-        "Layers of {} that are exact by themselves: {}.",
-        diverge.run.model,
-        list(&engines)
-    )
+    let what = format!(
+        "Layers of {} that are exact by themselves",
+        diverge.run.model
+    );
+    part_of(&what, engines.collect())
 }
 
 /// What the page says of one engine.
@@ -151,7 +83,7 @@ pub(crate) fn section(
         sample => diverge.run.sample,
         setting => template::markdown(setting(diverge)),
         observation => observation(diverge),
-        summary => summary(diverge).page(),
+        summary => summary(diverge).seen(),
         places => places(diverge).page(),
         simplest => simplest_rules(diverge),
         plot => plot.then(|| template::markdown(image(Path::new(PLOT), alt))),
@@ -238,177 +170,14 @@ pub fn divergence_on_terminal(diverge: &Diverge) -> String {
     text
 }
 
-/// Which layers were not compared, and why.
-fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
-    let failed = layers.iter().filter(|layer| !layer.is_of_engine());
-    let failed = failed.filter_map(|layer| Some((label(layer), layer.failure.as_ref()?)));
-    let failed: Vec<(String, &String)> = failed.collect();
-    let (_, reason) = failed.first()?;
-    let mut names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
-    names.truncate(SHOWN);
-    let more = match failed.len() - names.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(format!(
-        "Not compared in {engine}: {}{more} ({reason}).",
-        names.join(", ")
-    ))
-}
-
-/// An engine a row: how many layers are exact by themselves, under which rules, and what is explained.
-pub(crate) fn summary(diverge: &Diverge) -> Table {
-    let header = [
-        "engine",
-        "layers exact by themselves",
-        "rules of the referee",
-        "values explained",
-    ];
-    Table::new(header).rows(diverge.layers.iter().map(|(engine, layers)| {
-        let unknown = layers.iter().find(|layer| layer.is_of_engine());
-        if let Some(reason) = unknown.and_then(|layer| layer.failure.as_ref()) {
-            return vec![engine.clone(), reason.clone(), NONE.into(), NONE.into()];
-        }
-        let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
-        let compared = isolated.clone().count();
-        let exact = isolated.clone().filter(|found| found.is_none()).count();
-        let mut counted = format!("{exact} of {compared}");
-        if compared < layers.len() {
-            counted += &format!("; {} unknown", layers.len() - compared);
-        }
-        let values: usize = isolated.map(|difference| difference.values).sum();
-        let unexplained: usize = layers.iter().filter_map(LayerDifference::unexplained).sum();
-        let rules = layers
-            .first()
-            .map(|layer| format!("`{}`", name(&layer.rules)));
-        vec![
-            engine.clone(),
-            counted,
-            rules.unwrap_or_else(|| NONE.into()),
-            percent_to_hundredths((values - unexplained) as f64 / values.max(1) as f64),
-        ]
-    }))
-}
-
-/// An engine a row: where it begins to differ.
-pub(crate) fn places(diverge: &Diverge) -> Table {
-    let header = [
-        "engine",
-        "seen by",
-        "first that is not exact by itself",
-        "first that differs in the whole run",
-        "at the last layer",
-    ];
-    let compared = diverge.layers.iter();
-    let compared = compared.filter(|(_, layers)| !layers.iter().any(LayerDifference::is_of_engine));
-    Table::new(header).rows(compared.map(|(engine, layers)| {
-        let differs = |difference: &Option<Difference>| {
-            difference
-                .as_ref()
-                .is_some_and(|difference| !difference.is_none())
-        };
-        let first = |of: fn(&LayerDifference) -> &Option<Difference>| {
-            let found = layers.iter().position(|layer| differs(of(layer)));
-            found.map_or_else(
-                || "none".into(),
-                |at| format!("{}: {}", at + 1, layers[at].layer),
-            )
-        };
-        let seen = layers.iter().find_map(|layer| layer.observation);
-        let last = layers.last();
-        vec![
-            engine.clone(),
-            seen.map_or_else(|| NONE.into(), |seen| means(seen.by).into()),
-            first(|layer| &layer.isolated),
-            first(|layer| &layer.cumulative),
-            last.map_or_else(|| NONE.into(), |layer| shown(&layer.cumulative)),
-        ]
-    }))
-}
-
-/// What the order of additions in f32 explains of an engine that adds up so, and what it leaves free.
-fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<String> {
-    let judged = layers.iter().filter_map(|layer| {
-        let isolated = layer.isolated.as_ref()?;
-        Some((isolated.values - isolated.same, layer.any_order?))
-    });
-    let (mut differ, mut unexplained, mut free, mut values) = (0, 0, 0, 0);
-    for (differences, any) in judged {
-        differ += differences;
-        unexplained += differences.min(any.outside);
-        free += any.free;
-        values += any.values;
-    }
-    if values == 0 {
-        return None;
-    }
-    let explained = differ - unexplained;
-    let mut text = format!(
-        "{engine} adds up in f32. {differ} values differ by themselves; some order of additions explains \
-         {explained} of them ({}). The order decides little: it can change {} of the {values} values at all.",
-        percent_to_hundredths(explained as f64 / differ.max(1) as f64),
-        percent_to_hundredths(free as f64 / values as f64),
-    );
-    let is_explained = |layer: &LayerDifference| layer.unexplained() == Some(0);
-    if layers.iter().all(is_explained) {
-        text += " Every layer is explained by itself, and so is the whole run.";
-    }
-    Some(text)
-}
-
-/// The layers with the largest share of values that differ by their own doing.
-fn worst(layers: &[LayerDifference]) -> Table {
-    let share = |layer: &LayerDifference| layer.isolated.as_ref().map_or(0.0, Difference::share);
-    let mut worst: Vec<(usize, &LayerDifference)> = layers
-        .iter()
-        .enumerate()
-        .filter(|(_, layer)| share(layer) > 0.0)
-        .collect();
-    worst.sort_by(|(_, a), (_, b)| share(b).total_cmp(&share(a)));
-    worst.truncate(SHOWN);
-    let header = ["layer", "operator", "by itself", "in the whole run"];
-    Table::new(header).rows(worst.into_iter().map(|(place, layer)| {
-        [
-            format!("{}: {}", place + 1, layer.layer),
-            layer.operator.clone(),
-            shown(&layer.isolated),
-            shown(&layer.cumulative),
-        ]
-    }))
-}
-
-fn means(means: Means) -> &'static str {
-    match means {
-        Means::MarkedOutputs => "marked outputs",
-        Means::Recording => "its own hook",
-    }
-}
-
-fn label(layer: &LayerDifference) -> String {
-    format!("{} ({})", layer.layer, layer.operator)
-}
-
-fn shown(difference: &Option<Difference>) -> String {
-    match difference {
-        None => NONE.into(),
-        Some(difference) if difference.is_none() => "exact".into(),
-        Some(difference) => format!(
-            "{} differ, ≤ {}",
-            percent_to_hundredths(difference.share()),
-            counted(
-                usize::try_from(difference.most_steps).unwrap_or(usize::MAX),
-                "step"
-            )
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use firstpass_trial::difference::Difference;
+
     use super::*;
     use crate::{
         record::code::Code,
-        studies::diverge::{AnyOrder, DivergeRun, DivergeSettings, Observation, VERSION},
+        studies::diverge::{AnyOrder, DivergeRun, DivergeSettings, Means, Observation, VERSION},
     };
 
     fn layer(name: &str, cumulative: usize, isolated: usize) -> LayerDifference {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     page::{
-        numbers::{counted, list, ratio},
+        numbers::{counted, names, ratio},
         template,
     },
     studies::{
@@ -41,7 +41,7 @@ pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> Stri
         [] => "No engine saturates on this machine.".into(),
         some => format!(
             "On this machine {} {} where activations use all of 0 to 255.",
-            list(some),
+            names(some),
             if some.len() == 1 {
                 "saturates"
             } else {
@@ -65,9 +65,9 @@ pub(crate) fn section(
         sample => diverge.run.sample,
         setting => template::markdown(setting(diverge)),
         simplest => simplest_rules(diverge),
-        summary => summary(diverge).page(),
+        summary => summary(diverge).seen(),
         places => places(diverge).page(),
-        switches => switches(known, tune),
+        switches => switches(diverge, known, tune),
     };
     template::render("detail/saturation.md.j2", context! { data })
 }
@@ -85,7 +85,11 @@ struct Switch {
 }
 
 /// What makes each engine's sums exact, with its cost where that was measured.
-fn switches(known: &BTreeMap<String, Known>, tune: Option<&Tuning>) -> Vec<Switch> {
+fn switches(
+    diverge: &Diverge,
+    known: &BTreeMap<String, Known>,
+    tune: Option<&Tuning>,
+) -> Vec<Switch> {
     let of = |(engine, known): (&String, &Known)| {
         let exact = known.exact_sums.as_ref()?;
         let setting = exact.setting.as_ref();
@@ -104,5 +108,9 @@ fn switches(known: &BTreeMap<String, Known>, tune: Option<&Tuning>) -> Vec<Switc
             reason: template::markdown(reason.collect::<Vec<_>>().join(" ")),
         })
     };
-    known.iter().filter_map(of).collect()
+    // An engine that was not measured here says nothing here.
+    let measured = known
+        .iter()
+        .filter(|(engine, _)| diverge.layers.contains_key(*engine));
+    measured.filter_map(of).collect()
 }

@@ -81,7 +81,14 @@ impl study::Study for Study {
             section: Some(Section {
                 page: Page::Why,
                 answer: report::answer(&judged, models, &called),
-                text: report::section(&explain, &judged, models, &files, &called)?,
+                text: report::section(
+                    &explain,
+                    &judged,
+                    models,
+                    &files,
+                    &called,
+                    &|model, backend| scope.of_first_page(model, backend),
+                )?,
             }),
             page: None,
             files,

@@ -2,12 +2,16 @@
 
 use firstpass_trial::{expectation::ExpectationVerdict, known::Known, observation::Outcome};
 
+use crate::page::numbers::counted;
 use crate::studies::first_passes::{
     analysis::{Analysis, Row, label},
     reference::Kind,
     untimed::{Untimed, Why, untimed},
     words::{brief, list},
 };
+
+/// How many engines one sentence names, each with its models.
+const NAMED: usize = 3;
 
 /// How much it hurts, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -274,8 +278,13 @@ fn too_short(analysis: &Analysis) -> Vec<Finding> {
             }
         }
         let engines = engines.into_iter();
-        let engines = engines.map(|(label, models)| format!("{label} on {}", list(&models)));
-        let engines: Vec<String> = engines.collect();
+        let engines = engines.map(|(label, models)| match &models[..] {
+            [model] => format!("{label} on {model}"),
+            models => format!("{label} on {}", counted(models.len(), "model")),
+        });
+        let mut engines: Vec<String> = engines.collect();
+        let more = engines.split_off(engines.len().min(NAMED)).len();
+        engines.extend((more > 0).then(|| format!("{more} more")));
         let why = match reason.why {
             Why::Budget(_) => "the budget ended before they had 10 passes".to_owned(),
             Why::Passes(passes) => format!("{passes} passes are too few"),

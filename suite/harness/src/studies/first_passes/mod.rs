@@ -5,6 +5,7 @@ pub mod analysis;
 pub mod arguments;
 pub mod chosen;
 pub mod error_rates;
+pub(crate) mod extent;
 pub mod findings;
 pub mod judge;
 #[cfg(test)]

@@ -132,7 +132,7 @@ fn enough(record: &Record) -> Duration {
 }
 
 /// Rounded up, as one writes it: `40s`, `3m`.
-fn in_words(time: Duration) -> String {
+pub(crate) fn in_words(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if seconds <= 90.0 {
         format!("{:.0}s", 10.0 * (seconds / 10.0).ceil())

@@ -6,17 +6,16 @@ use firstpass_statistics::{
     median,
     steady::Class,
 };
-use firstpass_trial::{
-    agreement::Steps, expectation::ExpectationVerdict, model::ModelDescription, outputs::Outputs,
-};
+use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription, outputs::Outputs};
 
 use crate::{
     page::{
         markdown,
-        numbers::{counted, milliseconds, percent_rounded_down, times},
+        numbers::{counted, milliseconds, times},
     },
     studies::first_passes::{
         analysis::{Analysis, Row},
+        extent::{exact as exact_share, extent},
         judge::{
             comparisons::Comparisons,
             first_pass::{FirstPass, FirstPassVerdict},
@@ -178,16 +177,14 @@ fn agreement(reference: &str, rows: &[Row], says_little: bool) -> Vec<String> {
     for row in rows {
         match &row.verdict {
             Some(ExpectationVerdict::Declared { name, .. }) => {
-                let steps = row.agreement.iter().flatten();
-                let steps: Vec<&Steps> = steps.filter_map(|a| a.steps.as_ref()).collect();
-                let max = steps.iter().map(|s| s.max).max().unwrap_or(0);
-                let exact: usize = steps.iter().map(|s| s.histogram[0]).sum();
-                let all: usize = steps.iter().flat_map(|s| &s.histogram).sum();
+                let far = row.agreement.as_deref().and_then(extent);
+                let far = far.map_or_else(String::new, |far| format!(" by {far}"));
+                let exact = exact_share(row).map_or_else(String::new, |share| {
+                    format!(" ({share} of the values exact)")
+                });
                 sentences.push(format!(
-                    "{} is off by up to {} ({} of the values exact), as declared: {name}.",
-                    row.label,
-                    counted(usize::try_from(max).unwrap_or(usize::MAX), "step"),
-                    percent_rounded_down(exact as f64 / all.max(1) as f64)
+                    "{} differs{far}{exact}, as declared: {name}.",
+                    row.label
                 ));
             }
             Some(verdict @ ExpectationVerdict::Differs(_)) => {

@@ -75,7 +75,7 @@ impl study::Study for Study {
             section: Some(Section {
                 page: Page::Operators,
                 answer: report::answer(&tried, &|backend| scope.called(backend).into()),
-                text: report::section(&tried)?,
+                text: report::section(&tried, &|backend| scope.called(backend).into())?,
             }),
             ..Part::default()
         })

@@ -7,39 +7,121 @@ use firstpass_trial::small_graphs::{CaseVerdict, KINDS, Tried, judge};
 use minijinja::context;
 
 use crate::{
-    page::{markdown::code, numbers::list, table::Table, template},
+    page::{
+        markdown::code,
+        numbers::{part_of, setting},
+        table::Table,
+        template,
+    },
     studies::operators::{Operators, Outcome, StandardTest},
 };
 
-/// How many kinds of graphs each engine computes exactly.
+/// On which engines every kind of graphs is exact, and who has the fewest exact kinds.
 pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> String {
-    let engines = operators.tried.iter().map(|(engine, tried)| {
+    let counted = operators.tried.iter().map(|(engine, tried)| {
         let verdicts = judge(tried);
-        let exact = verdicts
-            .iter()
-            .filter(|(_, v)| matches!(v, CaseVerdict::Exact { .. }))
-            .count();
-        format!("{} {exact} of {}", called(engine), verdicts.len())
+        (called(engine), exact(&verdicts).count(), verdicts.len())
     });
-    let engines: Vec<String> = engines.collect();
-    format!("Kinds of small graphs that are exact: {}.", list(&engines))
+    part_of("Kinds of small graphs that are exact", counted.collect())
 }
 
-/// The details: a kind of graphs a row, an engine a column, and what engines say.
+fn exact<'a>(
+    verdicts: &'a [(&str, CaseVerdict)],
+) -> impl Iterator<Item = &'a firstpass_probe::Knobs> {
+    verdicts.iter().filter_map(|(_, verdict)| match verdict {
+        CaseVerdict::Exact { rules } => Some(rules),
+        _ => None,
+    })
+}
+
+/// The details: how many kinds and tests each engine has right, and behind that every kind and operator.
 ///
 /// # Errors
 /// Fails where the template cannot be rendered.
-pub(crate) fn section(operators: &Operators) -> Result<String> {
+pub(crate) fn section(operators: &Operators, called: &dyn Fn(&str) -> String) -> Result<String> {
     let safe = |lines: Vec<String>| template::markdown(lines.join("\n"));
-    let standard = standard_tests(&operators.standard);
+    let standard = &operators.standard;
+    let has_standard = standard.values().any(|tests| !tests.is_empty());
     let data = context! {
         cases => operators.run.cases,
+        summary => summary(operators, called).seen(),
         kinds => kinds(operators).page(),
         words => safe(words(operators)),
-        standard => (!standard.is_empty()).then(|| standard.page()),
-        standard_words => safe(standard_words(&operators.standard)),
+        standard => has_standard.then(|| standard_summary(standard, called).seen()),
+        standard_tests => standard_tests(standard).page(),
+        standard_words => safe(standard_words(standard)),
     };
     template::render("detail/operators.md.j2", context! { data })
+}
+
+/// An engine a row: how many kinds of graphs are exact, and what the others are.
+fn summary(operators: &Operators, called: &dyn Fn(&str) -> String) -> Table {
+    let header = [
+        "engine",
+        "exact",
+        "by another rule",
+        "≤ 1 step",
+        "wrong",
+        "not run",
+    ];
+    Table::new(header).rows(operators.tried.iter().map(|(engine, tried)| {
+        let verdicts = judge(tried);
+        let count = |is: fn(&CaseVerdict) -> bool| {
+            let found = verdicts.iter().filter(|(_, verdict)| is(verdict)).count();
+            found.to_string()
+        };
+        let rules: Vec<String> = exact(&verdicts)
+            .filter(|rules| rules.settings().count() > 0)
+            .map(setting)
+            .collect();
+        let different: BTreeSet<&String> = rules.iter().collect();
+        let different: Vec<String> = different
+            .into_iter()
+            .map(|rule| format!("`{rule}`"))
+            .collect();
+        [
+            called(engine),
+            format!("{} of {}", exact(&verdicts).count(), verdicts.len()),
+            match rules.len() {
+                0 => "–".into(),
+                some => format!("{some}: {}", different.join(", ")),
+            },
+            count(|verdict| matches!(verdict, CaseVerdict::WithinOneStep { .. })),
+            count(|verdict| matches!(verdict, CaseVerdict::Wrong { .. })),
+            count(|verdict| matches!(verdict, CaseVerdict::Unsupported { .. })),
+        ]
+    }))
+}
+
+/// An engine a row: how many of the standard's tests it passes, and of which operators it does not pass all.
+fn standard_summary(
+    tests: &BTreeMap<String, Vec<StandardTest>>,
+    called: &dyn Fn(&str) -> String,
+) -> Table {
+    let header = [
+        "engine",
+        "passed",
+        "operators with a test that is not passed",
+    ];
+    Table::new(header).rows(tests.iter().map(|(engine, tests)| {
+        let put = || {
+            let tests = tests.iter();
+            tests.filter(|test| !matches!(test.outcome, Outcome::LeftOut(_)))
+        };
+        let passed = put().filter(|test| test.outcome == Outcome::Passed).count();
+        let failing = put().filter(|test| test.outcome != Outcome::Passed);
+        let failing: BTreeSet<&str> = failing.map(|test| test.operator.as_str()).collect();
+        let failing: Vec<&str> = failing.into_iter().collect();
+        [
+            called(engine),
+            format!("{passed} of {}", put().count()),
+            if failing.is_empty() {
+                "–".into()
+            } else {
+                failing.join(", ")
+            },
+        ]
+    }))
 }
 
 /// The same table for the terminal.
@@ -227,7 +309,7 @@ mod tests {
 
     #[test]
     fn every_kind_and_test_is_a_row_and_failures_are_quoted() -> Result<()> {
-        let text = section(&operators())?;
+        let text = section(&operators(), &str::to_owned)?;
         for expected in [
             "| quantize ",
             "| exact ",
@@ -236,6 +318,8 @@ mod tests {
             "- x (relu, clip): `a small case`",
             "| Relu     | 1 of 2 |",
             "- x (test_other): `no`",
+            "| x      | 1 of 2 | –               | 0        | 0     | 1       |",
+            "| x      | 1 of 2 | Relu ",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
@@ -244,7 +328,7 @@ mod tests {
         assert!(terminal.contains("a small case") && terminal.contains("1 of 2"));
         assert_eq!(
             answer(&operators(), &str::to_owned),
-            "Kinds of small graphs that are exact: x 1 of 2."
+            "Kinds of small graphs that are exact: 1 of 2 on x."
         );
         Ok(())
     }

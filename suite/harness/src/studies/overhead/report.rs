@@ -8,7 +8,7 @@ use minijinja::context;
 
 use crate::{
     page::{
-        numbers::{counted, list, milliseconds},
+        numbers::{counted, milliseconds, names as named},
         table::Table,
         template,
     },
@@ -47,7 +47,7 @@ pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> St
     ];
     let parts = kinds.into_iter().filter_map(|(verdict, text)| {
         let names = with(verdict);
-        (!names.is_empty()).then(|| format!("{text} {}", list(&names)))
+        (!names.is_empty()).then(|| format!("{text} {}", named(&names)))
     });
     format!("Measuring {}.", parts.collect::<Vec<_>>().join("; it "))
 }

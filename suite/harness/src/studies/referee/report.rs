@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     page::{
-        numbers::{counted, list, setting as name},
+        numbers::{counted, names, setting as name},
         table::Table,
         template,
     },
@@ -35,11 +35,11 @@ pub(crate) fn answer(referee: &Referee, called: &dyn Fn(&str) -> String) -> Stri
         [] => "The referee gives no engine's outputs exactly.".to_owned(),
         exact => format!(
             "The referee gives the very outputs of {}: how they compute is known.",
-            list(exact)
+            names(exact)
         ),
     };
     if let unknown @ [_, ..] = &with(false)[..] {
-        text += &format!(" No single rule gives all values of {}.", list(unknown));
+        text += &format!(" No single rule gives all values of {}.", names(unknown));
     }
     text
 }
@@ -122,7 +122,7 @@ fn best(engines: &[Engine]) -> Table {
     }))
 }
 
-/// A rule a row, by itself, and an engine a column.
+/// An engine a row, and a rule by itself a column.
 fn every(engines: &[Engine]) -> Table {
     let mut singles: Vec<String> = Vec::new();
     for verdict in engines.iter().flat_map(|engine| &engine.verdicts) {
@@ -132,24 +132,21 @@ fn every(engines: &[Engine]) -> Table {
         }
     }
     singles.sort_by_key(|name| (name != "default", name.clone()));
-    let mut header = vec!["rule by itself".to_owned()];
-    header.extend(engines.iter().map(|engine| {
-        let same = engines
-            .iter()
-            .filter(|other| other.backend == engine.backend);
-        match same.count() {
-            1 => engine.backend.clone(),
-            _ => format!("{} ({})", engine.backend, engine.format.key()),
-        }
-    }));
-    Table::new(header).rows(singles.into_iter().map(|single| {
-        let cells = engines.iter().map(|engine| {
-            let verdict = engine.verdicts.iter().find(|v| name(&v.rules) == single);
-            verdict.map_or_else(|| "–".into(), agreement)
-        });
-        let cells: Vec<String> = cells.collect();
-        [vec![format!("`{single}`")], cells].concat()
-    }))
+    let header = singles.iter().map(|single| format!("`{single}`"));
+    let header = ["engine", "file"]
+        .map(String::from)
+        .into_iter()
+        .chain(header);
+    Table::new(header)
+        .keys(2)
+        .rows(engines.iter().map(|engine| {
+            let cells = singles.iter().map(|single| {
+                let verdict = engine.verdicts.iter().find(|v| name(&v.rules) == *single);
+                verdict.map_or_else(|| "–".into(), agreement)
+            });
+            let keys = [engine.backend.clone(), engine.format.key().to_owned()];
+            keys.into_iter().chain(cells).collect::<Vec<_>>()
+        }))
 }
 
 fn agreement(verdict: &RulesVerdict) -> String {
@@ -202,7 +199,7 @@ mod tests {
             "m, by the judge backend",
             "over 2 photographs",
             "| engine | file | rules that agree best | with them |",
-            "| rule by itself  | x ",
+            "| engine | file | `default` ",
             "**exact**",
             "90.00 %, ≤ 1 step ",
             "does not compute n, so that nothing is said of any engine there: the referee does not implement LSTM",

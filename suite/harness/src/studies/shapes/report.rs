@@ -8,7 +8,7 @@ use minijinja::context;
 use crate::{
     page::{
         markdown,
-        numbers::{list, milliseconds},
+        numbers::{milliseconds, names},
         table::Table,
         template, write_file,
     },
@@ -75,7 +75,7 @@ pub fn write_shapes(
         cores => run.machine.cores,
         date => run.date,
         commit => run.code.commit,
-        table => table(shapes, found).page(),
+        table => table(shapes, found).keys(3).seen(),
         sentences,
     };
     let text = template::render("detail/shapes.md.j2", context! { data })?;
@@ -109,15 +109,15 @@ fn answer(verdicts: &[(&str, FirstPassVerdict)]) -> String {
     let mut sentences = Vec::new();
     if !slow.is_empty() {
         let verb = if slow.len() == 1 { "warms" } else { "warm" };
-        sentences.push(format!("{} {verb} up again at a new shape.", list(&slow)));
+        sentences.push(format!("{} {verb} up again at a new shape.", names(&slow)));
     }
     if !never.is_empty() {
         let verb = if never.len() == 1 { "does" } else { "do" };
-        sentences.push(format!("{} {verb} not.", list(&never)));
+        sentences.push(format!("{} {verb} not.", names(&never)));
     }
     let open: Vec<&str> = open.into_iter().filter(|e| !slow.contains(e)).collect();
     if !open.is_empty() {
-        sentences.push(format!("It is open whether {} would.", list(&open)));
+        sentences.push(format!("It is open whether {} would.", names(&open)));
     }
     if sentences.is_empty() {
         return "No engine came to a second shape.".into();

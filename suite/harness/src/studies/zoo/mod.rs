@@ -84,7 +84,9 @@ impl study::Study for Study {
                 title: report::TITLE,
                 answer: report::answer(&zoo, &called),
             }),
-            files: report::files(&zoo, &called)?,
+            files: report::files(&zoo, &called, &|model, backend| {
+                scope.of_first_page(model, backend)
+            })?,
         })
     }
 }

@@ -175,7 +175,7 @@ fn shown(
     Shown {
         title: model.title.clone(),
         threads,
-        table: (!table.is_empty()).then(|| table.page()),
+        table: (!table.is_empty()).then(|| table.seen()),
         untimed,
         plot: plot(Plot::FirstPasses, model, files).map(safe),
     }
