@@ -8,7 +8,7 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use crate::{
     models,
     place::{Ended, Place},
-    table::{Fault, On, check_of},
+    table::{Fault, On, check_of, example},
 };
 
 /// What is refused before anything runs, in these words.
@@ -135,6 +135,31 @@ pub const FAULTS: &[Fault] = &[
         |place| check_of(place, &models::nested(200)),
         &["more than 30 deep", "not read"],
     ),
+    Fault {
+        what: "names in a record that are commands to a terminal",
+        on: On::Once,
+        done: |place| {
+            let record = example(place)?;
+            let lines = record.join("alpha.jsonl");
+            let text = fs::read_to_string(&lines)?;
+            let other = text.replace("\"model\":\"model\"", r#""model":"x\u001b[31m\u202e""#);
+            ensure!(text != other, "the record has no model of that name");
+            fs::write(&lines, other)?;
+            place.run(
+                place
+                    .firstpass(["compare", "--all"])
+                    .arg(&record)
+                    .arg(&record),
+            )
+        },
+        code: 0,
+        says: &[r"x\u{1b}[31m\u{202e}"],
+        survives: |_, ended| {
+            let orders = ['\u{1b}', '\u{202e}'];
+            ensure!(!ended.said.contains(orders), "an order: {:?}", ended.said);
+            Ok(())
+        },
+    },
     Fault {
         what: "a model file whose graph reads itself",
         on: On::Once,

@@ -565,7 +565,7 @@ fn cut_record(place: &Place) -> Result<Ended> {
 }
 
 /// A copy of a small record.
-fn example(place: &Place) -> Result<PathBuf> {
+pub fn example(place: &Place) -> Result<PathBuf> {
     let source = place.of_project("suite/firstpass/tests/example/record");
     for file in ["run.json", "alpha.jsonl", "beta.jsonl"] {
         place.write(&format!("record/{file}"), fs::read(source.join(file))?)?;
