@@ -17,6 +17,9 @@ use prost::Message;
 /// The operator set of the files that are made here.
 const OPSET: i64 = 13;
 
+/// A layer that reads more channels is not made a file of its own: what picks some of them grows with their square.
+const MOST_CHANNELS: usize = 1 << 14;
+
 /// A graph whose quantized activations are known.
 pub struct Graph {
     graph: GraphProto,
@@ -107,11 +110,15 @@ impl Graph {
                 .unwrap_or(default)
         };
         let size = |size: usize, kernel: i64, axis: usize| -> Option<usize> {
-            let padded =
-                i64::try_from(size).ok()? + ints("pads", 0, axis) + ints("pads", 0, axis + 2);
-            let reach = (kernel - 1) * ints("dilations", 1, axis) + 1;
-            let room = (padded - reach).checked_div(ints("strides", 1, axis))?;
-            usize::try_from(room + 1).ok()
+            let pads = ints("pads", 0, axis).checked_add(ints("pads", 0, axis + 2))?;
+            let padded = i64::try_from(size).ok()?.checked_add(pads)?;
+            let reach = kernel.checked_sub(1)?;
+            let reach = reach
+                .checked_mul(ints("dilations", 1, axis))?
+                .checked_add(1)?;
+            let room = padded.checked_sub(reach)?;
+            let steps = room.checked_div(ints("strides", 1, axis))?;
+            usize::try_from(steps.checked_add(1)?).ok()
         };
         let shape = (|| {
             Some(vec![
@@ -133,9 +140,10 @@ impl Graph {
         let convolutions = self.graph.node.iter().filter(|node| node.op_type == "Conv");
         let counted = convolutions.filter_map(|node| {
             let weights = self.weights(node)?;
-            let taps: i64 = weights.dims.iter().skip(1).product();
-            let outputs: usize = self.shapes.get(node.output.first()?)?.iter().product();
-            let count = u64::try_from(taps).ok()? * u64::try_from(outputs).ok()?;
+            let mut outputs = self.shapes.get(node.output.first()?)?.iter();
+            let outputs = outputs.try_fold(1_u64, |all, &n| all.checked_mul(n as u64))?;
+            let mut taps = weights.dims.iter().skip(1);
+            let count = taps.try_fold(outputs, |all, &n| all.checked_mul(n.try_into().ok()?))?;
             Some((node.name.as_str(), count))
         });
         counted.collect()
@@ -157,14 +165,17 @@ impl Graph {
     pub fn layers(&self) -> Result<Vec<Layer>> {
         let mut layers = Vec::new();
         for (place, node) in self.graph.node.iter().enumerate() {
-            if node.op_type != "QuantizeLinear" || self.constant(&node.input[0]).is_some() {
+            let (Some(read), Some(quantized)) = (node.input.first(), node.output.first()) else {
+                continue;
+            };
+            if node.op_type != "QuantizeLinear" || self.constant(read).is_some() {
                 continue;
             }
-            let quantized = &node.output[0];
             let dequantized = self.graph.node.iter().find(|other| {
                 other.op_type == "DequantizeLinear" && other.input.first() == Some(quantized)
             });
             let shape = self.shapes.get(quantized);
+            let dequantized = dequantized.and_then(|node| node.output.first());
             let (Some(dequantized), Some(shape)) = (dequantized, shape) else {
                 continue;
             };
@@ -177,7 +188,7 @@ impl Graph {
             layers.push(Layer {
                 name: operator.name.clone(),
                 operator: operator.op_type.clone(),
-                output: dequantized.output[0].clone(),
+                output: dequantized.clone(),
                 scale: self.scale(node)?,
                 zero_point: self.zero_point(node)?,
                 shape: shape.clone(),
@@ -224,8 +235,11 @@ impl Graph {
                     continue;
                 };
                 let node = &self.graph.node[producer];
-                let is_constant = self.constant(&node.input[0]).is_some();
-                if node.op_type == "DequantizeLinear" && !is_constant {
+                let activation = node
+                    .input
+                    .first()
+                    .filter(|read| self.constant(read).is_none());
+                if node.op_type == "DequantizeLinear" && activation.is_some() {
                     if !inputs.contains(name) {
                         inputs.push(name.clone());
                     }
@@ -273,7 +287,14 @@ impl Graph {
             "{} reads {shapes:?}",
             layer.name
         );
-        shape[1] = shapes.iter().map(|shape| shape[1]).sum();
+        let channels = shapes.iter().map(|shape| shape[1]);
+        let channels = channels.fold(0, usize::saturating_add);
+        ensure!(
+            channels <= MOST_CHANNELS,
+            "{} reads {channels} channels, and more than {MOST_CHANNELS} are not looked at",
+            layer.name
+        );
+        shape[1] = channels;
         let mut made = GraphProto {
             input: vec![f32_value(input, None)],
             output: vec![f32_value(&layer.output, None)],
@@ -436,6 +457,60 @@ mod tests {
                     .iter()
                     .all(|input| names.contains(&input.as_str()))
             );
+        }
+        Ok(())
+    }
+
+    /// Files that anybody may have made: nothing in them is as it should be.
+    #[test]
+    fn a_graph_of_nonsense_is_no_panic() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("model.onnx");
+        let ints = |name: &str, value: i64| AttributeProto::ints(name, &[value; 4]);
+        let conv = |pads: i64, strides: i64, dilations: i64| {
+            node("Conv", &["x", "w"], "c")
+                .with(ints("pads", pads))
+                .with(ints("strides", strides))
+                .with(ints("dilations", dilations))
+        };
+        let constant_node = node("Constant", &[], "s");
+        let quantize = node("QuantizeLinear", &["x", "s"], "q");
+        let dequantize = node("DequantizeLinear", &["q", "s"], "d");
+        let most = i64::MAX;
+        for nodes in [
+            vec![node("QuantizeLinear", &[], "q")],
+            vec![constant_node, quantize.clone(), dequantize],
+            vec![quantize.clone(), node("DequantizeLinear", &[], "d")],
+            vec![
+                node("DequantizeLinear", &[], "x2"),
+                node("Add", &["x", "x2"], "a"),
+                node("QuantizeLinear", &["a", "s"], "q"),
+                node("DequantizeLinear", &["q", "s"], "d"),
+            ],
+            vec![conv(most, 1, 1)],
+            vec![conv(i64::MIN, 1, 1)],
+            vec![conv(0, 0, 1)],
+            vec![conv(0, -1, most)],
+            vec![conv(most / 2, i64::MIN, i64::MIN)],
+        ] {
+            let mut weights = constant("w", &[2, 3, 3, 3], &[0.0_f32; 54]);
+            for dims in [vec![2, 3, 3, 3], vec![most; 4], vec![-1; 4]] {
+                weights.dims = dims;
+                let graph = GraphProto {
+                    node: nodes.clone(),
+                    initializer: vec![weights.clone()],
+                    ..GraphProto::default()
+                };
+                std::fs::write(&path, encode(graph, OPSET))?;
+                let inputs = [TensorSpec::f32("x", [1, 3, 8, 8])];
+                let Ok(graph) = Graph::read(&path, &inputs) else {
+                    continue;
+                };
+                let _ = graph.multiply_adds();
+                for layer in graph.layers().unwrap_or_default() {
+                    let _ = graph.alone(&layer, "input");
+                }
+            }
         }
         Ok(())
     }

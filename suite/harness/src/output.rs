@@ -2,6 +2,8 @@
 //!
 //! The macros of the standard library panic there. A measurement of an hour is not to end so: these go on,
 //! and the command fails at its end.
+//!
+//! Nothing that is written gives a terminal orders: names in records and files are whatever somebody wrote.
 
 use std::{
     fmt::Arguments,
@@ -11,6 +13,8 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+
+use crate::page::terminal::text as shown;
 
 /// Why standard output could not be written, the first time.
 static FAILED: Mutex<Option<String>> = Mutex::new(None);
@@ -34,6 +38,7 @@ pub fn as_called(text: String) -> String {
 /// Writes to standard output; what fails is told by [`failure`].
 pub fn out(text: Arguments<'_>) {
     let text = as_called(text.to_string());
+    let text = shown(&text);
     let mut output = io::stdout().lock();
     let written = output
         .write_all(text.as_bytes())
@@ -48,6 +53,7 @@ pub fn out(text: Arguments<'_>) {
 /// Writes to standard error. There is nowhere to say that this failed.
 pub fn err(text: Arguments<'_>) {
     let text = as_called(text.to_string());
+    let text = shown(&text);
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -131,9 +131,17 @@ pub fn decode(bytes: Bytes) -> Result<GraphProto> {
 /// # Errors
 /// Fails on bytes that are no ONNX model.
 pub fn decode_with_opset(bytes: Bytes) -> Result<(GraphProto, i64)> {
-    let model = ModelProto::decode(bytes)
-        .engine()
-        .map_err(|e| e.context("the file is not an ONNX model"))?;
+    let model = ModelProto::decode(bytes).map_err(|error| {
+        let is_nested = error.to_string().contains("recursion limit");
+        let error = Error::engine(error.to_string());
+        match is_nested {
+            // A valid file may be so, and is not read here all the same.
+            true => Error::unsupported(
+                "its graphs lie within each other more than 30 deep, and such files are not read",
+            ),
+            false => error.context("the file is not an ONNX model"),
+        }
+    })?;
     let mut imported = model.opset_import.iter();
     let own = imported.find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
     let opset = own.or(model.opset_import.first());
@@ -146,6 +154,39 @@ pub fn decode_with_opset(bytes: Bytes) -> Result<(GraphProto, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A graph within a branch of an If, within a branch of an If, and so on.
+    fn nested(depth: usize) -> Vec<u8> {
+        let mut graph = GraphProto::default().encode_to_vec();
+        for _ in 0..depth {
+            let mut attribute = Vec::new();
+            wire::push(&mut attribute, 1, b"then_branch");
+            wire::push(&mut attribute, 6, &graph);
+            let mut node = Vec::new();
+            wire::push(&mut node, 4, b"If");
+            wire::push(&mut node, 5, &attribute);
+            graph = Vec::new();
+            wire::push(&mut graph, 1, &node);
+        }
+        let mut model = Vec::new();
+        wire::push(&mut model, 7, &graph);
+        wire::push(
+            &mut model,
+            8,
+            &OperatorSetIdProto::default().encode_to_vec(),
+        );
+        model
+    }
+
+    #[test]
+    fn graphs_within_graphs_are_not_called_malformed() {
+        assert!(decode(nested(30).into()).is_ok());
+        for depth in [40, 200, 1000] {
+            let error = decode(nested(depth).into()).expect_err("too deep");
+            assert_eq!(error.kind, ErrorKind::Unsupported);
+            assert!(error.to_string().contains("30 deep"), "{error}");
+        }
+    }
 
     #[test]
     fn refuses_bytes_that_are_no_model() {

@@ -1,7 +1,8 @@
 //! What a probe gives up before an engine is loaded, because a model file may be hostile.
 //!
 //! It is a second line of defence: programs such as TorchScript files are run only where the user trusts
-//! them. It costs a pass nothing: the kernel asks when a file is opened or a connection made.
+//! them. It costs a pass nothing: the kernel asks when a file is opened or a socket made, and knows of all other calls
+//! that the filter lets them through.
 
 use std::{fmt, path::PathBuf};
 
@@ -15,6 +16,8 @@ pub const PARENT: &str = "FIRSTPASS_PARENT";
 /// What the system lets a probe give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confinement {
+    /// It opens no socket but those within this machine: no UDP either, which Landlock leaves out.
+    pub no_network: bool,
     /// No program that it starts gets more rights, not even by `setuid`.
     pub no_new_privileges: bool,
     /// It writes to no file but its outputs, temporary files and prepared files, signals no process
@@ -34,10 +37,17 @@ pub enum Landlock {
 
 impl fmt::Display for Confinement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.landlock {
-            Landlock::All => "files read-only, no TCP connections, no signals to others",
-            Landlock::Partly => "files read-only as far as this older kernel's Landlock can",
-            Landlock::Nothing => "files and network as yours: this system has no Landlock",
+        f.write_str(match (self.landlock, self.no_network) {
+            (Landlock::All, true) => "files read-only, no network, no signals to others",
+            (Landlock::All, false) => "files read-only, no TCP connections, no signals to others",
+            (Landlock::Partly, true) => {
+                "files read-only as far as this older kernel's Landlock can; no network"
+            }
+            (Landlock::Partly, false) => {
+                "files read-only as far as this older kernel's Landlock can"
+            }
+            (Landlock::Nothing, true) => "files as yours: this system has no Landlock; no network",
+            (Landlock::Nothing, false) => "files and network as yours: this system has no Landlock",
         })?;
         f.write_str(if self.no_new_privileges {
             "; no new privileges"
@@ -51,6 +61,7 @@ impl fmt::Display for Confinement {
 pub fn confinement() -> Confinement {
     let tried = std::thread::spawn(|| confine(&[])).join();
     tried.ok().and_then(Result::ok).unwrap_or(Confinement {
+        no_network: false,
         no_new_privileges: false,
         landlock: Landlock::Nothing,
     })
@@ -128,6 +139,7 @@ fn confine(writable: &[PathBuf]) -> Result<Confinement> {
         .engine()
         .map_err(|e| e.context("cannot give up rights"))?;
     Ok(Confinement {
+        no_network: network::leave(),
         no_new_privileges: status.no_new_privs,
         landlock: match status.ruleset {
             RulesetStatus::FullyEnforced => Landlock::All,
@@ -137,9 +149,75 @@ fn confine(writable: &[PathBuf]) -> Result<Confinement> {
     })
 }
 
+/// The network, which a filter of system calls (seccomp) closes.
+#[cfg(target_os = "linux")]
+mod network {
+    use std::env::consts::ARCH;
+
+    use nix::{
+        libc::{AF_UNIX, EACCES, ENOSYS, SYS_io_uring_setup, SYS_socket, SYS_socketpair},
+        sys::utsname::uname,
+    };
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, apply_filter,
+    };
+
+    /// Older kernels run whatever is filtered with slower branches and loads, by default: what is measured would not
+    /// be what a user of the engine gets.
+    const SINCE: (u32, u32) = (5, 16);
+
+    /// From now on this thread, and those that it starts, open no socket but those within this machine, nor the ring
+    /// (`io_uring`) that would do so beside the filter. Returns whether that is so.
+    pub(super) fn leave() -> bool {
+        is_new_enough() && close().is_some()
+    }
+
+    fn close() -> Option<()> {
+        let other_family = SeccompCondition::new(
+            0,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Ne,
+            u64::try_from(AF_UNIX).ok()?,
+        );
+        let sockets = vec![SeccompRule::new(vec![other_family.ok()?]).ok()?];
+        let refused = |error: i32| Some(SeccompAction::Errno(error.try_into().ok()?));
+        for (rules, error) in [
+            (
+                vec![(SYS_socket, sockets.clone()), (SYS_socketpair, sockets)],
+                EACCES,
+            ),
+            (vec![(SYS_io_uring_setup, Vec::new())], ENOSYS),
+        ] {
+            let filter = SeccompFilter::new(
+                rules.into_iter().collect(),
+                SeccompAction::Allow,
+                refused(error)?,
+                ARCH.try_into().ok()?,
+            );
+            let program: seccompiler::BpfProgram = filter.ok()?.try_into().ok()?;
+            apply_filter(&program).ok()?;
+        }
+        Some(())
+    }
+
+    fn is_new_enough() -> bool {
+        let release = uname().ok();
+        let release = release.and_then(|name| version(name.release().to_str()?));
+        release.is_some_and(|version| version >= SINCE)
+    }
+
+    /// The first two numbers of a release such as `6.1.0-13-amd64`.
+    pub(super) fn version(release: &str) -> Option<(u32, u32)> {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+}
+
 #[cfg(not(target_os = "linux"))]
 fn confine(_: &[PathBuf]) -> Result<Confinement> {
     Ok(Confinement {
+        no_network: false,
         no_new_privileges: false,
         landlock: Landlock::Nothing,
     })
@@ -150,6 +228,19 @@ mod tests {
     use std::{fs, io::ErrorKind, net};
 
     use super::*;
+
+    #[test]
+    fn kernels_are_told_apart() {
+        for (release, expected) in [
+            ("6.1.0-13-amd64", Some((6, 1))),
+            ("5.15.0", Some((5, 15))),
+            ("6.18.44-fc-v595", Some((6, 18))),
+            ("unknown", None),
+        ] {
+            assert_eq!(network::version(release), expected);
+        }
+        assert!((5, 15) < (5, 16) && (6, 1) > (5, 16));
+    }
 
     /// In a thread of its own, which alone is confined.
     #[test]
@@ -165,6 +256,10 @@ mod tests {
             let written = fs::write(closed.join("file"), "may not");
             let removed = fs::remove_file(closed.join("there"));
             let connected = net::TcpStream::connect(address);
+            let udp = net::UdpSocket::bind("127.0.0.1:0");
+            let within = std::os::unix::net::UnixDatagram::unbound();
+            within?;
+            assert_eq!(udp.is_err(), confinement.no_network);
             if confinement.landlock == Landlock::All {
                 for refused in [written, removed, connected.map(drop)] {
                     let kind = refused.map_err(|error| error.kind());

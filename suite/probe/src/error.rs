@@ -113,7 +113,9 @@ impl Error {
         self
     }
 
-    pub(crate) fn in_phase(mut self, phase: Phase) -> Self {
+    /// The same failure in this step, where it has none yet.
+    #[must_use]
+    pub fn in_phase(mut self, phase: Phase) -> Self {
         self.phase.get_or_insert(phase);
         self
     }

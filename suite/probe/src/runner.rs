@@ -139,10 +139,15 @@ fn check_outputs(model: &Model, outputs: &[Tensor]) -> Result<()> {
     if outputs.len() == model.outputs.len() && outputs.iter().zip(&model.outputs).all(as_declared) {
         return Ok(());
     }
-    let shapes: Vec<_> = outputs.iter().map(Tensor::shape).collect();
-    let expected: Vec<_> = model.outputs.iter().map(|s| &s.shape).collect();
+    let shapes: Vec<String> = outputs.iter().map(|o| format!("{:?}", o.shape())).collect();
+    let expected = model.outputs.iter().map(|spec| match &spec.shape {
+        Some(shape) => format!("{shape:?}"),
+        None => "any".into(),
+    });
     Err(Error::engine(format!(
-        "the outputs have shapes {shapes:?}, but the model declares {expected:?}"
+        "the outputs have the shapes {}, but the model declares {}: the engine or the file is wrong",
+        shapes.join(", "),
+        expected.collect::<Vec<_>>().join(", ")
     )))
 }
 

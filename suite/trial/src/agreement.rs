@@ -209,13 +209,13 @@ fn in_steps(spec: &OutputSpec, finite: &[Pair], of_integers: bool) -> Option<Ste
         .iter()
         .flat_map(|s| std::iter::repeat_n(s.scale, s.elements))
         .collect();
-    if scales.is_empty() && !of_integers {
+    if scales.is_empty() && spec.step.is_none() && !of_integers {
         return None;
     }
     let mut histogram = vec![0; HISTOGRAM + 1];
     let mut max = 0;
     for pair in finite {
-        let steps = match scales.get(pair.index) {
+        let steps = match scales.get(pair.index).or(spec.step.as_ref()) {
             // Only tensors of f32 have steps.
             Some(scale) => steps_between(
                 pair.reference as f32,
@@ -342,7 +342,24 @@ mod tests {
                     scale: 0.1,
                 },
             ],
+            step: None,
         }
+    }
+
+    #[test]
+    fn an_output_without_a_shape_may_have_one_step() {
+        let open = OutputSpec {
+            name: "y".into(),
+            step: Some(0.5),
+            ..OutputSpec::default()
+        };
+        let (a, b) = (tensor(&[0.5, 1.0, 7.5]), tensor(&[0.5, 2.0, 7.0]));
+        let agreement = compare_output(&open, &[(&a, &b)]);
+        let steps = agreement.steps.expect("it has a step");
+        assert_eq!(
+            (steps.max, steps.histogram[..3].to_vec()),
+            (2, vec![1, 1, 1])
+        );
     }
 
     fn tensor(data: &[f32]) -> Tensor {

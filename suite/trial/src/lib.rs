@@ -29,6 +29,7 @@ mod polling_reader;
 pub mod private_copy;
 pub mod process;
 pub mod processor;
+pub mod regular_file;
 pub mod repeatability;
 pub mod rules;
 pub mod sample;

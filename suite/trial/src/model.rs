@@ -112,6 +112,9 @@ pub struct OutputSpec {
     /// The quantization scale of consecutive runs of elements; empty for a float model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepSpec>,
+    /// The one scale of a whole output whose shape is not known before the model has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
 }
 
 /// A float function between the last quantized tensor and the output.
@@ -191,8 +194,15 @@ impl ModelDescription {
                 output
                     .steps
                     .iter()
-                    .all(|s| s.scale > 0.0 && s.scale.is_finite()),
+                    .map(|s| s.scale)
+                    .chain(output.step)
+                    .all(|scale| scale > 0.0 && scale.is_finite()),
                 "every scale of output {:?} must be positive",
+                output.name
+            );
+            ensure!(
+                output.step.is_none() || output.steps.is_empty(),
+                "output {:?} has both steps and one step of all its elements",
                 output.name
             );
         }

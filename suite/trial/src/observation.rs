@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use firstpass_probe::{Error, ErrorKind, Format, Knobs, Pass, Span, THREADS};
 use serde::{Deserialize, Serialize};
 
-use crate::{page_cache::Eviction, system_counters::SystemCounters};
+use crate::{
+    page_cache::Eviction,
+    process::{LEAST_TIMEOUT, TIMEOUT},
+    system_counters::SystemCounters,
+};
 
 /// What is compared with what: a row of the report is one cell.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -232,7 +236,12 @@ impl fmt::Display for Outcome {
             Self::Failed(error) => write!(f, "failed: {error}"),
             Self::Crashed { how, after } => write!(f, "crashed with {how} {after}"),
             Self::TimedOut { seconds, after } => {
-                write!(f, "killed after {seconds} s without an end, {after}")
+                write!(f, "killed after {seconds} s without an end, {after}")?;
+                let most = TIMEOUT.as_secs();
+                if (LEAST_TIMEOUT.as_secs()..most).contains(seconds) {
+                    write!(f, " (a longer --budget gives it up to {most} s)")?;
+                }
+                Ok(())
             }
             Self::Garbled { line, after } => {
                 write!(

@@ -17,6 +17,8 @@ use firstpass_onnx::weight_files;
 use firstpass_probe::{cache_folder, check_private, private_folder};
 use sha2::{Digest, Sha256};
 
+use crate::regular_file;
+
 /// A copy that was not used for so long is removed, and what an engine has prepared of it.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -85,7 +87,11 @@ impl PrivateCopy {
         copies.find(|copy| copy.is_file() && is(copy, sha256) && of_weights(copy))
     }
 
-    fn below(folder: &Path, original: &Path) -> Result<Self> {
+    /// The same, in this folder.
+    ///
+    /// # Errors
+    /// As [`PrivateCopy::of`].
+    pub fn below(folder: &Path, original: &Path) -> Result<Self> {
         let name = original
             .file_name()
             .with_context(|| format!("{} is no file", original.display()))?;
@@ -102,6 +108,7 @@ impl PrivateCopy {
         let mut files = BTreeMap::from([(PathBuf::from(name), sha256.clone())]);
         for location in locations(&copied)? {
             let from = original.with_file_name(&location);
+            is_beside(&from, original)?;
             let sum = copy(&from, &unfinished.path().join(&location))
                 .with_context(|| format!("{} names a file of weights", original.display()))?;
             key.update(location.as_os_str().as_encoded_bytes());
@@ -131,6 +138,31 @@ impl PrivateCopy {
     }
 }
 
+/// Whether a file of weights is in the folder of its model, wherever links to both of them lead: a link to another
+/// place would give a model what is none of its own. Where there is nothing, copying says so.
+fn is_beside(weights: &Path, model: &Path) -> Result<()> {
+    let Ok(place) = weights.canonicalize() else {
+        return Ok(());
+    };
+    let named = model
+        .parent()
+        .map(|folder| match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        });
+    // Caches of downloaded models keep links to both in one folder, and the files in another.
+    let named = named.and_then(|folder| folder.canonicalize().ok());
+    let real = model.canonicalize().ok();
+    let real = real.as_deref().and_then(Path::parent);
+    let mut folders = named.as_deref().into_iter().chain(real);
+    ensure!(
+        folders.any(|folder| place.starts_with(folder)),
+        "the model names weights in {}, which is a link out of its folder; it is not read",
+        weights.display()
+    );
+    Ok(())
+}
+
 /// The files of weights that a model file names; none where it is not ONNX.
 fn locations(model: &Path) -> Result<Vec<PathBuf>> {
     let bytes = fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
@@ -138,6 +170,10 @@ fn locations(model: &Path) -> Result<Vec<PathBuf>> {
     let names = weight_files(&bytes).unwrap_or_default();
     let names = names.into_iter().map(PathBuf::from).map(|name| {
         let is_below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        ensure!(
+            !name.as_os_str().is_empty(),
+            "the model names a file of weights without a name: the file is damaged"
+        );
         ensure!(
             name.components().all(is_below) && name.file_name().is_some(),
             "the model names weights outside of its folder, {name:?}; it is not read"
@@ -149,6 +185,8 @@ fn locations(model: &Path) -> Result<Vec<PathBuf>> {
 
 /// Copies one file, opened once, and returns the SHA-256 of what was copied.
 fn copy(from: &Path, to: &Path) -> Result<String> {
+    let looked = regular_file::check(from);
+    looked.with_context(|| format!("cannot read {}", from.display()))?;
     let mut source = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     let is_file = source.metadata().is_ok_and(|metadata| metadata.is_file());
     ensure!(is_file, "{} is no file", from.display());
@@ -250,6 +288,8 @@ fn length(path: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use firstpass_onnx::{GraphProto, StringStringEntryProto, TensorProto, write::encode};
+
     use super::*;
 
     #[test]
@@ -278,6 +318,83 @@ mod tests {
         assert_eq!(fs::read_to_string(&copy.path)?, "what was looked at");
         // Nothing half done is left.
         assert_eq!(fs::read_dir(&models)?.count(), 1);
+        Ok(())
+    }
+
+    /// A model whose weights lie in a file of this name.
+    fn with_weights(location: &str) -> Vec<u8> {
+        let entry = StringStringEntryProto {
+            key: "location".into(),
+            value: location.into(),
+        };
+        let weights = TensorProto {
+            name: "w".into(),
+            data_location: 1,
+            external_data: vec![entry],
+            ..TensorProto::default()
+        };
+        let graph = GraphProto {
+            initializer: vec![weights],
+            ..GraphProto::default()
+        };
+        encode(graph, 13)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn weights_behind_a_link_out_of_the_folder_are_not_copied() -> Result<()> {
+        use std::os::unix::fs::symlink;
+
+        let root = tempfile::tempdir()?;
+        let root = root.path();
+        for folder in ["copies", "model/parts", "snapshot", "blobs"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        fs::write(root.join("secret"), "of the user")?;
+        fs::write(root.join("model/parts/w"), "weights")?;
+        symlink("../secret", root.join("model/link"))?;
+        symlink("..", root.join("model/up"))?;
+        symlink("parts/w", root.join("model/within"))?;
+        let copied = |folder: &str, location: &str| {
+            let model = root.join(folder).join("model.onnx");
+            if !model.exists() {
+                fs::write(&model, with_weights(location))?;
+            }
+            PrivateCopy::below(&root.join("copies"), &model)
+        };
+        for (location, is_read) in [
+            ("link", false),
+            ("up/secret", false),
+            ("", false),
+            ("within", true),
+            ("parts/w", true),
+        ] {
+            let copy = copied("model", location);
+            assert_eq!(copy.is_ok(), is_read, "{location:?}: {copy:?}");
+            fs::remove_file(root.join("model/model.onnx"))?;
+        }
+        // As the cache of a hub of models has it: links in one folder, the files in another.
+        fs::write(root.join("blobs/1"), with_weights("model.data"))?;
+        fs::write(root.join("blobs/2"), "weights")?;
+        symlink("../blobs/1", root.join("snapshot/model.onnx"))?;
+        symlink("../blobs/2", root.join("snapshot/model.data"))?;
+        let copy = copied("snapshot", "")?;
+        assert_eq!(
+            fs::read_to_string(copy.path.with_file_name("model.data"))?,
+            "weights"
+        );
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn weights_in_a_pipe_are_not_waited_for() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let model = root.path().join("model.onnx");
+        fs::write(&model, with_weights("pipe"))?;
+        nix::unistd::mkfifo(&root.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU)?;
+        let error = PrivateCopy::below(root.path(), &model).expect_err("no file");
+        assert!(format!("{error:#}").contains("it is a pipe"), "{error:#}");
         Ok(())
     }
 

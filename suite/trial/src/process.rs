@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firstpass_native::{Holder, Lock};
 use firstpass_probe::{
-    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PARENT, PROTOCOL, PassPlan,
+    Arithmetic, Description, Error, Knob, Knobs, Message, Model, PARENT, PROTOCOL, PassPlan, Phase,
     Profile, Quantization, Request, Tensor, Trial, monotonic_ns, read_tensors,
 };
 use nix::sys::signal::Signal;
@@ -136,12 +136,33 @@ fn limit_memory(_: &Child, _: u64) -> Result<()> {
 /// Longer than the slowest model that is known needs for its first two passes.
 pub const TIMEOUT: Duration = Duration::from_secs(180);
 
+/// No process is given less time than this, however short the budget.
+pub const LEAST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// After how long a silent process of a command with this budget is killed, in s.
+pub fn patience(budget_s: f64) -> Duration {
+    let budget = Duration::try_from_secs_f64(budget_s).unwrap_or(TIMEOUT);
+    budget.clamp(LEAST_TIMEOUT, TIMEOUT)
+}
+
 /// No message is longer; what is longer is not a message. The longest is a profile: a thousand
 /// operators in a hundred passes are about 2 MiB.
 const LONGEST_LINE: u64 = 1 << 23;
 
 /// So much of standard error is kept.
 const STDERR_TAIL: u64 = 4096;
+
+/// More messages are not listened to: no study asks for a tenth of as many passes.
+const MOST_MESSAGES: usize = 250_000;
+
+/// More bytes of standard error are not taken: they lie on a disk that is the user's.
+const MOST_STDERR: u64 = 256 << 20;
+
+/// Messages that wait for being looked at; a probe that sends more waits itself.
+const WAITING: usize = 1 << 14;
+
+/// How often it is looked whether a process is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a probe may take to end after its last message.
 pub(crate) const GRACE: Duration = Duration::from_secs(20);
@@ -313,10 +334,22 @@ impl Probe {
 
     fn ask(&self, request: &Request) -> (Process, Answers) {
         let knobs = request.knobs();
-        match Argument::of(request) {
+        let argument = Argument::of(request);
+        let argument = argument.and_then(|argument| {
+            request.outputs().map(clear).transpose()?;
+            Ok(argument)
+        });
+        let (mut process, answers) = match argument {
             Ok(argument) => self.run(std::slice::from_ref(&argument.text), &knobs),
             Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
+        };
+        if process.completed()
+            && let Some(file) = request.outputs()
+            && let Err(why) = check_outputs(file)
+        {
+            process.outcome = Outcome::Failed(why);
         }
+        (process, answers)
     }
 
     /// Starts the probe with these arguments and listens to it until its end.
@@ -365,6 +398,13 @@ impl Probe {
                 self.timeout,
                 &mut process,
                 &mut answers,
+                || {
+                    let written = stderr.metadata().map_or(0, |metadata| metadata.len());
+                    if written > MOST_STDERR {
+                        return Err(too_much("256 MiB to standard error"));
+                    }
+                    Ok(matches!(child.try_wait(), Ok(Some(_))))
+                },
             ),
             None => Ok(None),
         };
@@ -388,6 +428,36 @@ impl Probe {
         };
         process.stderr = tail(&mut stderr)?;
         Ok((process, answers))
+    }
+}
+
+/// Removes what another process has left where outputs are to be: they would be taken for those of the next, if that
+/// writes none.
+fn clear(outputs: &Path) -> Result<()> {
+    let removed = match outputs.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(outputs),
+        Ok(_) => std::fs::remove_file(outputs),
+    };
+    removed.with_context(|| format!("cannot remove {}", outputs.display()))
+}
+
+/// Whether a process that says it is done has written tensors where it was asked to. Only a file is read: a link leads
+/// to what is none of its own.
+fn check_outputs(file: &Path) -> Result<(), Error> {
+    let in_words = |what: String| Error::engine(what).in_phase(Phase::Output);
+    let is_file = file.symlink_metadata().is_ok_and(|at| at.is_file());
+    if !is_file {
+        return Err(in_words("it wrote no file of outputs".into()));
+    }
+    match read_tensors(file) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(in_words(format!(
+            "the outputs that it wrote cannot be read: {}",
+            why.chain
+                .last()
+                .map_or("no reason is known", String::as_str)
+        ))),
     }
 }
 
@@ -426,14 +496,16 @@ impl Argument {
     }
 }
 
-/// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault.
+/// Reads messages until the last one (`Some`), the end of the stream (`None`), or a fault. Now and then `ended` is asked
+/// whether the process has ended: a process that it has started may keep the stream open.
 fn parse(
     mut said: impl BufRead + Send + 'static,
     timeout: Duration,
     process: &mut Process,
     answers: &mut Answers,
+    mut ended: impl FnMut() -> Result<bool, Outcome>,
 ) -> Result<Option<Outcome>, Outcome> {
-    let (sender, lines) = mpsc::channel();
+    let (sender, lines) = mpsc::sync_channel(WAITING);
     std::thread::spawn(move || {
         loop {
             let mut line = Vec::new();
@@ -449,13 +521,30 @@ fn parse(
         }
     });
     let deadline = Instant::now() + timeout;
+    let mut next_look = Instant::now() + LOOK;
+    let mut messages = 0;
+    let mut has_ended = false;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let line = match lines.recv_timeout(left) {
+        let now = Instant::now();
+        if now >= next_look {
+            has_ended = ended()?;
+            next_look = now + LOOK;
+        }
+        let left = deadline.saturating_duration_since(now);
+        let line = match lines.recv_timeout(left.min(LOOK)) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
-            Err(RecvTimeoutError::Timeout) => return Err(timed_out(timeout, process)),
+            Err(RecvTimeoutError::Timeout) if left <= LOOK => {
+                return Err(timed_out(timeout, process));
+            }
+            // It ended a while ago, and what it said has arrived.
+            Err(RecvTimeoutError::Timeout) if has_ended => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => continue,
         };
+        messages += 1;
+        if messages > MOST_MESSAGES {
+            return Err(too_much("250,000 messages"));
+        }
         let Ok(message) = serde_json::from_slice(&line) else {
             return Err(garbled(&line, process));
         };
@@ -466,7 +555,7 @@ fn parse(
                 if protocol != PROTOCOL {
                     return Err(Outcome::Failed(Error::unsupported(format!(
                         "the probe speaks protocol {protocol}, this harness {PROTOCOL}; \
-                         build both from one checkout"
+                         build both from one checkout, or write it after the PROTOCOL.md of this one"
                     ))));
                 }
                 process.main_ns = Some(main_ns);
@@ -491,7 +580,12 @@ fn parse(
                 process.last_reference_ns = Some(reference_ns);
                 return Ok(Some(Outcome::Completed));
             }
-            Message::Failed(error) => return Ok(Some(Outcome::Failed(error))),
+            Message::Failed(mut error) => {
+                if error.chain.is_empty() {
+                    error.chain.push("it gave no reason".into());
+                }
+                return Ok(Some(Outcome::Failed(error)));
+            }
         }
     }
 }
@@ -499,7 +593,8 @@ fn parse(
 /// What a process is known by that said this and then ended.
 pub fn parse_process(said: impl BufRead + Send + 'static) -> Process {
     let mut process = Process::new(0);
-    process.outcome = match parse(said, TIMEOUT, &mut process, &mut Answers::default()) {
+    let answers = &mut Answers::default();
+    process.outcome = match parse(said, TIMEOUT, &mut process, answers, || Ok(false)) {
         Ok(Some(outcome)) | Err(outcome) => outcome,
         Ok(None) => silent_end(ExitStatus::default(), &process),
     };
@@ -637,6 +732,12 @@ fn timed_out(limit: Duration, process: &Process) -> Outcome {
     }
 }
 
+fn too_much(what: &str) -> Outcome {
+    Outcome::Failed(Error::engine(format!(
+        "it wrote more than {what}, and was ended"
+    )))
+}
+
 fn garbled(line: &[u8], process: &Process) -> Outcome {
     let text: String = String::from_utf8_lossy(line).chars().take(200).collect();
     Outcome::Garbled {
@@ -726,6 +827,13 @@ mod tests {
     const HELLO: &str = r#"echo '{"message":"hello","protocol":3,"backend":"x","main_ns":1}'; "#;
     const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7,"reference_ns":8}'; "#;
     const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
+
+    #[test]
+    fn a_short_budget_waits_no_three_minutes() {
+        for (budget_s, seconds) in [(1.0, 60), (90.0, 90), (3600.0, 180), (f64::NAN, 180)] {
+            assert_eq!(patience(budget_s).as_secs(), seconds);
+        }
+    }
 
     #[test]
     fn a_launcher_runs_the_probe_with_its_arguments() {
@@ -832,6 +940,36 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_a_probe_leaves_behind_holds_nothing_up() {
+        // It keeps standard output open.
+        for (end, how) in [
+            ("exit 0", "exit code 0"),
+            ("kill -9 $$", "signal 9 (SIGKILL)"),
+        ] {
+            let process = shell(&format!("{HELLO}{PASS}sleep 15 & {end}"), LONG);
+            let after = Stage::Passes(1);
+            let how = how.into();
+            assert_eq!(process.outcome, Outcome::Crashed { how, after });
+        }
+        let process = shell(&format!("{HELLO}{PASS}{DONE}sleep 15 &"), LONG);
+        assert_eq!(process.outcome, Outcome::Completed);
+    }
+
+    #[test]
+    fn a_probe_that_never_stops_talking_is_ended() {
+        let pass = PASS.trim_start_matches("echo '").trim_end_matches("'; ");
+        let process = shell(&format!("{HELLO}yes '{pass}'"), TIMEOUT);
+        let said = process.outcome.to_string();
+        assert!(said.contains("more than 250,000 messages"), "{said}");
+        let process = shell(&format!("{HELLO}yes >&2"), TIMEOUT);
+        let said = process.outcome.to_string();
+        assert!(
+            said.contains("more than 256 MiB to standard error"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn garbage_is_named() {
         let process = shell(&format!("{HELLO}echo Segmentation fault; {DONE}"), LONG);
         assert_eq!(
@@ -881,6 +1019,53 @@ mod tests {
             assert_eq!(process.stderr.trim(), format!("length {length}"));
         }
         Ok(())
+    }
+
+    #[test]
+    fn outputs_that_are_none_are_the_fault_of_who_wrote_them() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let binary = folder.path().join("probe");
+        let outputs = folder.path().join("outputs.safetensors");
+        for (write, words) in [
+            ("true", "it wrote no file of outputs"),
+            ("mkdir out", "it wrote no file of outputs"),
+            ("mkfifo out", "it wrote no file of outputs"),
+            ("ln -s /etc/passwd out", "it wrote no file of outputs"),
+            ("touch out", "cannot be read"),
+            (
+                "head -c 100 /dev/zero | tr '\\0' '\\377' > out",
+                "cannot be read",
+            ),
+        ] {
+            let write = write.replace("out", &outputs.display().to_string());
+            let script = format!("#!/bin/sh\n{HELLO}{PASS}{write}\n{DONE}\n");
+            std::fs::write(&binary, script)?;
+            std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+            let model = Model {
+                name: "m".into(),
+                format: firstpass_probe::Format::ONNX,
+                path: "m.onnx".into(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            };
+            let passes = PassPlan::exactly(1);
+            let mut trial = Trial::new(model, Knobs::default(), Vec::new(), passes);
+            trial.outputs = Some(outputs.clone());
+            // What lies there is another engine's.
+            clear(&outputs)?;
+            let y = Tensor::new(&[1], vec![1.0_f32])?;
+            firstpass_probe::write_tensors(&outputs, [("0/y".to_owned(), &y)])?;
+            let said = Probe::at(&binary).trial(&trial).outcome.to_string();
+            assert!(said.contains(words), "{write}: {said}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_failure_without_a_word_is_a_sentence() {
+        let failed = r#"echo '{"message":"failed","kind":"engine","phase":null,"chain":[]}'; "#;
+        let process = shell(&format!("{HELLO}{failed}exit 1"), LONG);
+        assert_eq!(process.outcome.to_string(), "failed: it gave no reason");
     }
 
     #[test]

@@ -75,6 +75,8 @@ impl Sample {
     /// Fails on a file that cannot be read or decoded; the message names it.
     pub fn letterboxed(&self, model: &ModelDescription) -> Result<RgbImage> {
         let open = || {
+            crate::regular_file::check(&self.file)
+                .with_context(|| format!("cannot open the image {}", self.file.display()))?;
             let reader = image::ImageReader::open(&self.file)
                 .with_context(|| format!("cannot open the image {}", self.file.display()))?;
             Ok::<_, anyhow::Error>(reader.with_guessed_format()?)

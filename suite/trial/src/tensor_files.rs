@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use crate::regular_file;
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::{Data, Dtype, Tensor, read_tensors};
 use npyz::{DType, Endianness, NpyFile, Order, TypeChar};
@@ -29,15 +30,18 @@ pub fn is_tensors(path: &Path) -> bool {
 /// # Errors
 /// Fails on a file that cannot be read, and on a type that no model takes.
 pub fn read_named(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let read = || match path.extension().and_then(|e| e.to_str()) {
-        Some("npy") => {
-            let array = npy(&read_limited(File::open(path)?, MOST_BYTES)?)?;
-            Ok(BTreeMap::from([(UNNAMED.to_owned(), array)]))
-        }
-        Some("npz") => npz(path),
-        _ => {
-            let (tensors, _) = read_tensors(path)?;
-            Ok(tensors.into_iter().collect())
+    let read = || {
+        regular_file::check(path)?;
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("npy") => {
+                let array = npy(&read_limited(File::open(path)?, MOST_BYTES)?)?;
+                Ok(BTreeMap::from([(UNNAMED.to_owned(), array)]))
+            }
+            Some("npz") => npz(path),
+            _ => {
+                let (tensors, _) = read_tensors(path)?;
+                Ok(tensors.into_iter().collect())
+            }
         }
     };
     read().with_context(|| format!("cannot read the tensors in {}", path.display()))

@@ -110,6 +110,11 @@ impl Workload {
     pub fn find_model(workspace: &Workspace, name: &str) -> Result<ModelDescription> {
         let path = Path::new(name);
         if path.is_dir() {
+            ensure!(
+                path.join("model.toml").is_file(),
+                "{} is a folder without a model.toml; give the model file in it",
+                path.display()
+            );
             return ModelDescription::read(&path.join("model.toml"));
         }
         if own_model::is_model_file(path) {

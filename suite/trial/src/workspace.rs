@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 pub use crate::engine::Backend;
-use crate::engine::Origin;
+use crate::{engine::Origin, own_model::OwnModels};
 
 /// Names the folder of installed engines, in place of the usual one.
 pub const HOME: &str = "FIRSTPASS_HOME";
@@ -15,6 +15,7 @@ pub const HOME: &str = "FIRSTPASS_HOME";
 pub struct Workspace {
     root: PathBuf,
     kind: Kind,
+    own_models: OwnModels,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,7 @@ impl Workspace {
         Ok(Self {
             root,
             kind: Kind::Installed,
+            own_models: OwnModels::default(),
         })
     }
 
@@ -106,6 +108,7 @@ impl Workspace {
         Self {
             root,
             kind: Kind::Checkout,
+            own_models: OwnModels::default(),
         }
     }
 
@@ -154,6 +157,11 @@ impl Workspace {
             Kind::Checkout => self.reports().join("check"),
             Kind::Installed => self.reports(),
         }
+    }
+
+    /// Where the models of the user's own are described that this command was given.
+    pub fn own_models(&self) -> &OwnModels {
+        &self.own_models
     }
 
     /// Where fetched native libraries lie.
@@ -252,6 +260,7 @@ mod tests {
         Ok(Workspace {
             root: root.into(),
             kind: Kind::Installed,
+            own_models: OwnModels::default(),
         })
     }
 

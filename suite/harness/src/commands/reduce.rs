@@ -67,7 +67,7 @@ fn folder(workspace: &Workspace, arguments: &Arguments, workload: &Workload) -> 
     let source = if source.exists() { source } else { &model.file };
     let folder = match &arguments.out {
         Some(folder) => std::path::absolute(folder)?,
-        None => own_model::folder(&workspace.reports().join("reduce"), &model.name, source),
+        None => own_model::claimed(&workspace.reports().join("reduce"), &model.name, source)?,
     };
     own_model::claim(&folder, source)?;
     Ok(folder)

@@ -208,7 +208,7 @@ fn measure(
         seek_reference: false,
         asked_budget_s: None,
     })?;
-    let folder = workspace.reports().join("quick/records");
+    let folder = options.quick(workspace)?.join("records");
     let folder = campaign::new_record(&folder, "-gate");
     let before = baseline.map(latencies).unwrap_or_default();
     let asks = |measured: &[Latency]| gate::ask(measured, &before, limits);

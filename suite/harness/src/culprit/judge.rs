@@ -61,7 +61,7 @@ pub(crate) fn agreements(
         let mut of_file = of_file.filter(|output| output.name == **name);
         let declared = of_file.find(|output| {
             let covered: usize = output.steps.iter().map(|step| step.elements).sum();
-            covered == values
+            covered == values || output.step.is_some()
         });
         declared.cloned().unwrap_or_else(|| OutputSpec {
             name: (*name).clone(),

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// The end of a file that is being written, or was written before files were compressed.
@@ -16,6 +16,14 @@ const PLAIN: &str = ".jsonl";
 
 /// The end of a compressed file.
 const COMPRESSED: &str = ".jsonl.zst";
+
+/// More is not read: a small compressed file may unfold into a large one, and records have some hundred MB and some
+/// hundred thousand lines at most.
+const MOST_BYTES: u64 = 1 << 30;
+const MOST_LINES: usize = 1 << 22;
+
+/// The same of other files of a record, such as outputs.
+const MOST_OF_OTHERS: u64 = 1 << 32;
 
 /// Zstandard's level for what is written once and read often.
 const LEVEL: i32 = 19;
@@ -64,9 +72,11 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
     let mut read = || -> io::Result<()> {
         let file = File::open(path)?;
         let read = if is_compressed(path) {
-            zstd::Decoder::new(file)?.read_to_end(&mut bytes)
+            let unfolded = zstd::Decoder::new(file)?;
+            unfolded.take(MOST_BYTES + 1).read_to_end(&mut bytes)
         } else {
-            BufReader::new(file).read_to_end(&mut bytes)
+            let file = BufReader::new(file);
+            file.take(MOST_BYTES + 1).read_to_end(&mut bytes)
         };
         match read {
             // The compressed form ends in the middle.
@@ -76,6 +86,17 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
     };
     let context = || format!("cannot read {}", path.display());
     read().with_context(context)?;
+    ensure!(
+        bytes.len() as u64 <= MOST_BYTES,
+        "{} holds more than {MOST_BYTES} bytes, which are not read",
+        path.display()
+    );
+    let ends = bytes.iter().filter(|&&b| b == b'\n').count();
+    ensure!(
+        ends <= MOST_LINES,
+        "{} holds more than {MOST_LINES} lines, which are not read",
+        path.display()
+    );
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |n| n + 1);
     let (whole, rest) = bytes.split_at(whole);
     let mut text = std::str::from_utf8(whole).with_context(context)?.to_owned();
@@ -147,7 +168,13 @@ pub fn with_plain<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Resu
     }
     let unpack = || -> Result<tempfile::NamedTempFile> {
         let mut plain = tempfile::NamedTempFile::new()?;
-        zstd::stream::copy_decode(File::open(&compressed)?, plain.as_file_mut())?;
+        let unfolded = zstd::Decoder::new(File::open(&compressed)?)?;
+        let mut unfolded = unfolded.take(MOST_OF_OTHERS + 1);
+        let bytes = io::copy(&mut unfolded, plain.as_file_mut())?;
+        ensure!(
+            bytes <= MOST_OF_OTHERS,
+            "it unfolds to more than {MOST_OF_OTHERS} bytes, which are not read"
+        );
         Ok(plain)
     };
     let plain = unpack().with_context(|| format!("cannot read {}", compressed.display()))?;
@@ -161,6 +188,24 @@ fn is_compressed(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_file_that_unfolds_to_a_large_one_is_refused() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.jsonl.zst");
+        for (byte, count, words) in [
+            (b'\n', MOST_LINES as u64 + 1, "lines"),
+            (b'x', MOST_BYTES + 1, "bytes"),
+        ] {
+            let mut encoder = zstd::Encoder::new(File::create(&path)?, 1)?;
+            io::copy(&mut io::repeat(byte).take(count), &mut encoder)?;
+            encoder.finish()?;
+            assert!(fs::metadata(&path)?.len() < 1 << 20);
+            let error = read_text(&path).expect_err("too much");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn compressed_lines_are_the_same_lines() -> Result<()> {

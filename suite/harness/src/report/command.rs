@@ -55,7 +55,8 @@ pub struct Arguments {
     /// the page cache before each process
     #[arg(long)]
     cold_files: bool,
-    /// Where the report goes [default: reports, or reports/quick for what is not the whole]
+    /// Where the report goes [default: reports, or reports/quick for what is not the whole; of models
+    /// of your own reports/quick/models/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Write the report as one file of HTML as well, report.html
@@ -79,12 +80,12 @@ impl Arguments {
             && measure.samples.is_empty()
     }
 
-    fn folder(&self, workspace: &Workspace) -> PathBuf {
-        match &self.out {
+    fn folder(&self, workspace: &Workspace) -> Result<PathBuf> {
+        Ok(match &self.out {
             Some(folder) => folder.clone(),
             None if self.is_whole() => workspace.reports(),
-            None => workspace.reports().join("quick"),
-        }
+            None => self.measure.quick(workspace)?,
+        })
     }
 
     fn preset(&self) -> RunSettings {
@@ -127,7 +128,7 @@ impl Arguments {
 
 /// Succeeds where the report was written, whatever it says; `--check` where it is what its record gives.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let folder = arguments.folder(workspace);
+    let folder = arguments.folder(workspace)?;
     let folder = std::path::absolute(&folder)?;
     if arguments.check {
         let stale = report::check(workspace, &folder, arguments.strict)?;

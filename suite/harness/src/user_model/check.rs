@@ -339,10 +339,17 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
     };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => own_model::folder(&workspace.checks(), &model.name, &source),
+        None => own_model::claimed(&workspace.checks(), &model.name, &source)?,
     };
     let folder = std::path::absolute(&folder)?;
-    let lock = Lock::try_take(&folder.join(".check.lock"))?.map_err(|holder| {
+    let unwritable = || {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    };
+    let lock = Lock::try_take(&folder.join(".check.lock")).with_context(unwritable)?;
+    let lock = lock.map_err(|holder| {
         anyhow!(
             "{holder} is checking into {} already: wait for its end, or name another folder with --out",
             folder.display()

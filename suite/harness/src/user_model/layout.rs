@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use firstpass_native::Lock;
 use firstpass_probe::{Tensor, TensorSpec, read_tensors, write_tensors, write_tensors_with};
 use firstpass_trial::{
     input_role::Role,
@@ -19,6 +20,7 @@ use firstpass_trial::{
     workload::Workload,
     workspace::Workspace,
 };
+use tempfile::TempDir;
 
 use crate::user_model::{
     golden::{Mismatch, ORIGIN, Origin},
@@ -58,17 +60,7 @@ pub fn lay_out(
     folder: &Path,
     trust: bool,
 ) -> Result<Workload> {
-    let unwritable = || {
-        format!(
-            "cannot write to {}; give a writable folder with --out",
-            folder.display()
-        )
-    };
-    fs::create_dir_all(folder).with_context(unwritable)?;
-    let new = tempfile::Builder::new()
-        .prefix(".unfinished-")
-        .tempdir_in(folder)
-        .with_context(unwritable)?;
+    let new = unfinished(folder)?;
     let given = inputs.files.iter();
     let mut samples: Vec<Sample> = given.map(|file| Sample::from_file(file)).collect();
     if samples.is_empty() && model.picture().is_some() {
@@ -112,13 +104,29 @@ pub fn lay_out(
     Ok(workload)
 }
 
+/// A folder within `folder` for what is not complete yet.
+pub(super) fn unfinished(folder: &Path) -> Result<TempDir> {
+    let unwritable = || {
+        format!(
+            "cannot write to {}; give a writable folder with --out",
+            folder.display()
+        )
+    };
+    fs::create_dir_all(folder).with_context(unwritable)?;
+    let mut new = tempfile::Builder::new();
+    let new = new.prefix(".unfinished-").tempdir_in(folder);
+    new.with_context(unwritable)
+}
+
 /// Moves what was laid out to where it stays, in `folder` or a folder of it, unless the same lies there already.
 /// Returns where that is.
-fn put(new: &Path, folder: &Path) -> Result<PathBuf> {
+pub(super) fn put(new: &Path, folder: &Path) -> Result<PathBuf> {
     let names = [DESCRIPTION, GOLDEN, INPUTS];
     if !names.iter().any(|name| new.join(name).exists()) {
         return Ok(folder.to_owned());
     }
+    // Another command may put something there at the same time; it takes no time.
+    let _lock = Lock::wait(&folder.join(".model.lock"), |_| ())?;
     let further = (2..).map(|number| folder.join(format!("model-{number}")));
     for place in std::iter::once(folder.to_owned()).chain(further) {
         let is_free = names.iter().all(|name| !place.join(name).exists());

@@ -310,25 +310,18 @@ fn output(declared: &Declared) -> OutputSpec {
         let mut lengths = shape.iter();
         lengths.try_fold(1_usize, |count, &length| count.checked_mul(length))
     });
-    let step = declared
-        .step
-        .filter(|_| declared.dtype == Dtype::F32)
-        .zip(elements);
-    let (activation, steps) = match step {
-        Some(((scale, activation), elements)) => (
-            activation,
-            vec![StepSpec {
-                elements,
-                scale: scale.into(),
-            }],
-        ),
-        None => Default::default(),
-    };
+    let step = declared.step.filter(|_| declared.dtype == Dtype::F32);
+    let (scale, activation) = step.unzip();
+    let scale = scale.map(f64::from);
+    let steps = elements.zip(scale);
+    let steps = steps.map(|(elements, scale)| StepSpec { elements, scale });
     OutputSpec {
         name: declared.name.clone(),
+        activation: activation.unwrap_or_default(),
+        steps: Vec::from_iter(steps),
+        // A file that declares no shape tells the scale all the same.
+        step: scale.filter(|_| elements.is_none()),
         shape,
-        activation,
-        steps,
     }
 }
 

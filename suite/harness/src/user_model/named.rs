@@ -20,7 +20,7 @@ use crate::{
     user_model::{
         UserModel,
         arguments::{IMAGENET, asking},
-        layout::make_up_all,
+        layout::{make_up_all, put, unfinished},
         to_toml,
     },
 };
@@ -82,14 +82,12 @@ impl Given {
             preprocess: (!self.images.is_empty()).then_some(IMAGENET),
             trust: self.trust,
         };
-        let mut model = asking(own.describe(workspace))?;
-        let folder = own_model::folder(&own_model::described(workspace), &name, file);
-        own_model::claim(&folder, file)?;
-        let path = folder.join("model.toml");
-        model.move_to(&path);
-        fs::write(&path, to_toml(&model)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        self.make_up(&model, &folder)
+        let model = asking(own.describe(workspace))?;
+        let all = own_model::described(workspace);
+        let folder = own_model::claimed(&all, &name, file)?;
+        let place = self.lay_out(model, &folder, true)?;
+        workspace.own_models().insert(file, place);
+        Ok(())
     }
 
     /// The same for a model that is described already.
@@ -100,21 +98,35 @@ impl Given {
             path.to_owned()
         };
         let model = ModelDescription::read(&file)?;
-        if model.picture().is_some() {
+        if model.picture().is_some() || !self.samples.is_empty() || !self.images.is_empty() {
             return Ok(());
         }
-        let folder = own_model::folder(&own_model::described(workspace), &model.name, &file);
-        if self.samples.is_empty() && self.images.is_empty() {
-            own_model::claim(&folder, &file)?;
-        }
-        self.make_up(&model, &folder)
+        let all = own_model::described(workspace);
+        let folder = own_model::claimed(&all, &model.name, &file)?;
+        let place = self.lay_out(model, &folder, false)?;
+        workspace.own_models().insert(&file, place);
+        Ok(())
     }
 
-    fn make_up(&self, model: &ModelDescription, folder: &Path) -> Result<()> {
-        if self.samples.is_empty() && self.images.is_empty() {
-            make_up_all(model, &folder.join(INPUTS))?;
+    /// Puts the description, where it is `described` here, and made-up inputs into the folder of a model; returns where
+    /// they are. Records read them again: what an earlier command has put there stays as it is.
+    fn lay_out(
+        &self,
+        mut model: ModelDescription,
+        folder: &Path,
+        described: bool,
+    ) -> Result<PathBuf> {
+        let new = unfinished(folder)?;
+        if described {
+            let path = new.path().join("model.toml");
+            model.move_to(&path);
+            fs::write(&path, to_toml(&model)?)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        Ok(())
+        if self.samples.is_empty() && self.images.is_empty() {
+            make_up_all(&model, &new.path().join(INPUTS))?;
+        }
+        put(new.path(), folder)
     }
 
     /// The inputs of a model of this name in the baseline, but for those that were given.
@@ -238,6 +250,66 @@ mod tests {
             Workload::find_model(&workspace, &file)?.inputs[0].shape,
             [3, 3]
         );
+        Ok(())
+    }
+
+    /// Records read descriptions and inputs again, and another command may be at work.
+    #[test]
+    fn what_another_command_has_described_stays_as_it_is() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let command = || Workspace::at(root.path().join("checkout"));
+        let file = written(&root.path().join("a"), None)?;
+        let described = |workspace: &Workspace, shape: &str| -> Result<ModelDescription> {
+            prepared(workspace, &["--model", &file, "--input", shape])?;
+            Workload::find_model(workspace, &file)
+        };
+        let (one, other) = (command(), command());
+        let first = described(&one, "x=2x4")?;
+        let text = fs::read(&first.file)?;
+        let made_up = own_model::made_up(&one, &first);
+        let second = described(&other, "x=3x5")?;
+        assert_ne!(first.file, second.file);
+        assert_eq!(fs::read(&first.file)?, text);
+        assert_eq!(Workload::find_model(&one, &file)?.inputs[0].shape, [2, 4]);
+        for (model, samples) in [
+            (&first, made_up),
+            (&second, own_model::made_up(&other, &second)),
+        ] {
+            assert_eq!(samples.len(), 2);
+            for sample in samples {
+                let inputs = sample.inputs(model)?;
+                assert_eq!(inputs[0].1.shape(), model.inputs[0].shape);
+            }
+        }
+        // The same again is the same.
+        assert_eq!(described(&command(), "x=2x4")?.file, first.file);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_measured_of_a_model_has_a_folder_of_its_own() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let workspace = Workspace::at(root.path().join("checkout"));
+        let mut places = Vec::new();
+        let mut models = Vec::new();
+        for of in ["a", "b"] {
+            let file = written(&root.path().join(of), Some(7))?;
+            prepared(&workspace, &["--model", &file])?;
+            let model = Workload::find_model(&workspace, &file)?;
+            places.push(own_model::place(&workspace, std::slice::from_ref(&model))?);
+            models.push(model);
+        }
+        places.push(own_model::place(&workspace, &models)?);
+        let quick = workspace.reports().join("quick");
+        for place in places.iter().flatten() {
+            assert!(place.starts_with(&quick) && *place != quick, "{place:?}");
+        }
+        places.dedup();
+        assert_eq!(places.iter().flatten().count(), 3);
+        assert_eq!(own_model::place(&workspace, &[])?, None);
+        let fixture = Workspace::find()?;
+        let models = Workload::fixture_models(&fixture)?;
+        assert_eq!(own_model::place(&fixture, &models[..1])?, None);
         Ok(())
     }
 

@@ -7,10 +7,13 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use firstpass_onnx::{Constant, GraphProto, NodeProto, TensorProto, ValueInfoProto, decode};
-use firstpass_probe::{Dtype, Format};
-use firstpass_trial::model::{Activation, Precision};
+use firstpass_probe::{Dtype, ErrorKind, Format};
+use firstpass_trial::{
+    model::{Activation, Precision},
+    regular_file,
+};
 
 use crate::user_model::{
     archive::torchscript,
@@ -66,6 +69,7 @@ impl Signature {
                 !path.is_dir(),
                 "it is a folder; give the model file in it, or the folder of a model.toml"
             );
+            regular_file::check(path)?;
             let file = File::open(path)?;
             let size = file.metadata()?.len();
             ensure!(size > 0, "it is empty");
@@ -83,7 +87,11 @@ impl Signature {
             if bytes.starts_with(b"PK") {
                 return torchscript(bytes);
             }
-            let graph = decode(bytes.into()).context("it is neither ONNX nor TorchScript")?;
+            let graph = decode(bytes.into()).map_err(|error| match error.kind {
+                // It is ONNX, and more than is read.
+                ErrorKind::Unsupported => Error::from(error),
+                _ => Error::from(error).context("it is neither ONNX nor TorchScript"),
+            })?;
             onnx(&graph)
         };
         read().with_context(|| format!("cannot read the model {}", path.display()))
@@ -235,7 +243,9 @@ fn step(values: &Values, output: &str) -> Option<(f32, Activation)> {
     for _ in 0..MOST_STEPS {
         let node = values.producers.get(name)?;
         match node.op_type.as_str() {
-            "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" => {}
+            "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose"
+            | "Slice" | "Gather" | "Split" | "Expand" | "Tile" | "DepthToSpace"
+            | "SpaceToDepth" | "Dropout" => {}
             "Sigmoid" if activation == Activation::None => activation = Activation::Sigmoid,
             "DequantizeLinear" => return Some((scale(values, node)?, activation)),
             _ => return None,

@@ -249,6 +249,41 @@ fn a_quantized_output_has_steps() -> Result<()> {
     Ok(())
 }
 
+/// As exporters write it that infer no shapes.
+#[test]
+fn a_quantized_output_without_a_shape_has_steps_too() -> Result<()> {
+    for shape in [None, Some(vec!["batch", "6"])] {
+        let mut output = f32_value("y", None);
+        if let Some(lengths) = &shape {
+            output = open("y", lengths);
+        }
+        let graph = GraphProto {
+            node: vec![
+                node("QuantizeLinear", &["x", "scale", "zero"], "q"),
+                node("DequantizeLinear", &["q", "scale", "zero"], "d"),
+                node("Slice", &["d", "from", "to"], "s"),
+                node("Transpose", &["s"], "y"),
+            ],
+            initializer: vec![
+                constant("scale", &[], &[0.25_f32]),
+                constant("zero", &[], &[3_u8]),
+            ],
+            input: vec![f32_value("x", Some(&[1, 6]))],
+            output: vec![output],
+            ..GraphProto::default()
+        };
+        let file = written(graph)?;
+        let mut model = describe(&file, &[])?;
+        assert_eq!(model.outputs[0].step, Some(0.25));
+        let path = file.path.with_file_name("model.toml");
+        model.move_to(&path);
+        fs::write(&path, to_toml(&model)?)?;
+        let read = ModelDescription::read(&path)?;
+        assert_eq!(read.outputs[0].step, Some(0.25));
+    }
+    Ok(())
+}
+
 #[test]
 fn what_is_written_as_toml_is_read_again() -> Result<()> {
     let file = written(identities(vec![

@@ -1,10 +1,13 @@
-//! What goes wrong around Firstpass, what must then be said, and what must survive: see [`table`].
+//! What goes wrong around Firstpass, what must then be said, and what must survive: see [`table`], [`inputs`] and
+//! [`programs`].
 //!
 //! Each fault is tried on the command itself, in a folder of its own, with the user's folders and the folder
 //! for temporary files there. Whatever the fault, nothing panics, and no temporary file is left.
 
+mod inputs;
 mod models;
 mod place;
+mod programs;
 mod signals;
 mod table;
 
@@ -53,7 +56,7 @@ fn tests() -> Result<Vec<Test>> {
         .map(|engine| &engine.name)
         .collect();
     let mut tests = Vec::new();
-    for fault in FAULTS {
+    for fault in FAULTS.iter().chain(inputs::FAULTS).chain(programs::FAULTS) {
         let names = match fault.on {
             On::Once => vec![any],
             On::EachEngine => there.clone(),

@@ -1,9 +1,10 @@
 //! Small model files, sound and otherwise.
 
 use firstpass_onnx::{
-    GraphProto,
+    GraphProto, StringStringEntryProto, TensorProto,
     write::{encode, f32_value, node},
 };
+use prost::Message;
 
 /// `y = relu(x)`.
 pub fn sound() -> Vec<u8> {
@@ -63,4 +64,66 @@ pub fn described(name: &str) -> String {
          [[input]]\nname = \"x\"\nshape = [1, 3, 8, 8]\n\
          [[outputs]]\nname = \"y\"\nshape = [1, 3, 8, 8]\n"
     )
+}
+
+/// `y = relu(x)`, with a constant whose data lie in another file.
+pub fn with_weights(location: &str) -> Vec<u8> {
+    let entry = StringStringEntryProto {
+        key: "location".into(),
+        value: location.into(),
+    };
+    let weights = TensorProto {
+        name: "w".into(),
+        // TensorProto.DataLocation.EXTERNAL
+        data_location: 1,
+        external_data: vec![entry],
+        ..TensorProto::default()
+    };
+    let graph = GraphProto {
+        initializer: vec![weights],
+        ..relu()
+    };
+    encode(graph, 13)
+}
+
+/// `a = x + b` and `b = relu(a)`.
+pub fn cyclic() -> Vec<u8> {
+    let graph = GraphProto {
+        node: vec![
+            node("Add", &["x", "b"], "a"),
+            node("Relu", &["a"], "b"),
+            node("Relu", &["b"], "y"),
+        ],
+        ..relu()
+    };
+    encode(graph, 13)
+}
+
+/// A graph in the branch of an If, in the branch of an If, and so on.
+pub fn nested(depth: usize) -> Vec<u8> {
+    let mut graph = relu().encode_to_vec();
+    for _ in 0..depth {
+        let branch = [field(1, b"then_branch"), field(6, &graph)].concat();
+        let node = [field(4, b"If"), field(5, &branch)].concat();
+        graph = field(1, &node);
+    }
+    [field(7, &graph), field(8, &[0x10, 13])].concat()
+}
+
+fn relu() -> GraphProto {
+    let shape = Some(&[1, 3, 8, 8][..]);
+    GraphProto {
+        node: vec![node("Relu", &["x"], "y")],
+        input: vec![f32_value("x", shape)],
+        output: vec![f32_value("y", shape)],
+        ..GraphProto::default()
+    }
+}
+
+/// A field of a message of protobuf that has a length.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    prost::encoding::encode_varint(value.len() as u64, &mut bytes);
+    bytes.extend_from_slice(value);
+    bytes
 }

@@ -565,7 +565,7 @@ fn cut_record(place: &Place) -> Result<Ended> {
 }
 
 /// A copy of a small record.
-fn example(place: &Place) -> Result<PathBuf> {
+pub fn example(place: &Place) -> Result<PathBuf> {
     let source = place.of_project("suite/firstpass/tests/example/record");
     for file in ["run.json", "alpha.jsonl", "beta.jsonl"] {
         place.write(&format!("record/{file}"), fs::read(source.join(file))?)?;
@@ -592,7 +592,7 @@ fn to_full_disk(command: &mut Command) -> Result<Ended> {
     finish(command.stdout(full()?).stderr(Stdio::piped()).spawn()?)
 }
 
-fn check_of(place: &Place, bytes: &[u8]) -> Result<Ended> {
+pub fn check_of(place: &Place, bytes: &[u8]) -> Result<Ended> {
     let model = place.write("model.onnx", bytes)?;
     place.run(&mut place.check(&model))
 }
@@ -614,7 +614,7 @@ fn has_report(place: &Place) -> Result<()> {
 }
 
 /// The text of a file, unpacked where it is compressed.
-fn read(path: &Path) -> Result<String> {
+pub fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("{}", path.display()))?;
     let bytes = if path.extension().is_some_and(|e| e == "zst") {
         zstd::decode_all(&bytes[..])?

@@ -59,6 +59,9 @@ pub struct Arguments {
     /// taken [default: that of reports/README.md]
     #[arg(long, value_name = "RECORD", alias = "from")]
     record: Option<PathBuf>,
+    /// The folder in which the comparisons are kept, in place of that of a record
+    #[arg(long, value_name = "FOLDER", conflicts_with = "record")]
+    out: Option<PathBuf>,
 }
 
 /// Succeeds where the comparison was written, whatever it says.
@@ -110,7 +113,7 @@ fn compare(
     let named = [&arguments.image, &arguments.samples].map(|file| Vec::from_iter(file.clone()));
     let mut workload = on_one_sample(workspace, vec![model], &named[0], &named[1])?;
     workload.trust = arguments.trust;
-    let record = match &arguments.record {
+    let record = match arguments.out.as_ref().or(arguments.record.as_ref()) {
         Some(record) => record.clone(),
         None => record_of(workspace, &workload)?,
     };

@@ -44,6 +44,7 @@ impl study::Study for Study {
         .after_help(examples(&[
             ["firstpass diverge", "All engines, on the first int8 model of the fixtures"],
             ["firstpass diverge --engine NAME --model net.onnx --sample inputs.npz", "One engine, on a model and an input of your own"],
+            ["firstpass diverge --model net.onnx --out layers", "What is found is kept in a folder of your own"],
             ["firstpass diverge --gain 4", "With inputs four times as large, where some kernels saturate"],
         ]))
     }

@@ -68,6 +68,9 @@ pub struct Arguments {
     /// The record beside which the profiles are kept [default: that of reports/README.md]
     #[arg(long, value_name = "RECORD", alias = "from")]
     record: Option<PathBuf>,
+    /// The folder in which the profiles are kept, in place of that of a record
+    #[arg(long, value_name = "FOLDER", conflicts_with = "record")]
+    out: Option<PathBuf>,
 }
 
 /// Succeeds where the profiles were written, whatever they say.
@@ -91,7 +94,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         "--processes must be at least 1, and --passes at least {FEWEST_PASSES}"
     );
     check_threads(&[settings.threads])?;
-    let record = match &arguments.record {
+    let record = match arguments.out.as_ref().or(arguments.record.as_ref()) {
         Some(record) => record.clone(),
         None => record_of(workspace, &workload)?,
     };

@@ -53,6 +53,10 @@ impl study::Study for Study {
                 "firstpass explain --budget 2m",
                 "No longer than two minutes",
             ],
+            [
+                "firstpass explain --model net.onnx --out profiles",
+                "The profiles of a model of your own, kept in a folder of your own",
+            ],
         ]))
     }
 

@@ -276,7 +276,10 @@ impl Analysis {
     /// Where no engine gave outputs, and all inputs were made up: that this may be why, and what to give instead.
     pub fn only_made_up_inputs_failed(&self) -> Option<String> {
         let made_up = self.samples().iter().all(|sample| is_made_up(&sample.file));
-        if self.gave_outputs() || !made_up || self.samples().is_empty() {
+        // Where every engine failed before it was given any, they are not why.
+        let mut observations = self.record.observations();
+        let is_asked = observations.any(|one| one.process.loaded.is_some());
+        if self.gave_outputs() || !made_up || self.samples().is_empty() || !is_asked {
             return None;
         }
         let inputs = self.models().iter().flat_map(|model| &model.inputs);

@@ -13,6 +13,7 @@ use firstpass_trial::{
     engine_spec::chosen_backends,
     machine::all_threads,
     model::ModelDescription,
+    own_model,
     sample::Sample,
     setup,
     shape::NamedShape,
@@ -81,7 +82,7 @@ impl FromStr for Time {
         let time: jiff::SignedDuration = text
             .parse()
             .with_context(|| format!("{text:?} is no length of time, such as 90s, 5m or 1h"))?;
-        let time = time.unsigned_abs();
+        let time = Duration::try_from(time).unwrap_or_default();
         ensure!(time >= Duration::from_secs(1), "{text:?} is less than 1s");
         Ok(Self(time))
     }
@@ -125,14 +126,23 @@ impl Arguments {
         chosen_backends(workspace, &self.backends)
     }
 
+    fn named_models(&self, workspace: &Workspace) -> Result<Vec<ModelDescription>> {
+        let models = self.models.iter();
+        let models = models.map(|name| Workload::find_model(workspace, name));
+        models.collect()
+    }
+
+    /// Where what is measured goes if it is not the whole.
+    pub fn quick(&self, workspace: &Workspace) -> Result<PathBuf> {
+        quick(workspace, &self.named_models(workspace)?)
+    }
+
     /// The models and photographs, at most this many of the fixtures' photographs.
     pub fn chosen_workload(&self, workspace: &Workspace, samples: usize) -> Result<Workload> {
         let models = if self.models.is_empty() {
             Workload::fixture_models(workspace)?
         } else {
-            let models = self.models.iter();
-            let models = models.map(|name| Workload::find_model(workspace, name));
-            models.collect::<Result<_>>()?
+            self.named_models(workspace)?
         };
         let samples = self.chosen_samples(workspace, &models, samples)?;
         let mut workload = Workload::new(workspace, models, samples)?;
@@ -199,12 +209,19 @@ pub fn on_one_sample(
     Ok(workload)
 }
 
+/// Where what is not of the whole goes: `reports/quick`, and for models of the user's own a folder of these alone, so
+/// that what is measured of one model takes no place of what was measured of another.
+pub fn quick(workspace: &Workspace, models: &[ModelDescription]) -> Result<PathBuf> {
+    let own = own_model::place(workspace, models)?;
+    Ok(own.unwrap_or_else(|| workspace.reports().join("quick")))
+}
+
 /// The record beside which a study of these models is kept where none is named: that of the report for models of
 /// the fixtures. What is of other models is no part of that.
 pub fn record_of(workspace: &Workspace, workload: &Workload) -> Result<PathBuf> {
     for model in &workload.models {
         if !workload.is_of_fixtures(model)? {
-            return Ok(workspace.reports().join("quick"));
+            return quick(workspace, &workload.models);
         }
     }
     reported(workspace, "--record")
@@ -309,7 +326,7 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("5m", 300), ("1h", 3600), ("1m30s", 90)] {
             assert_eq!(text.parse::<Time>()?.0, Duration::from_secs(seconds));
         }
-        for wrong in ["", "5", "soon", "0s"] {
+        for wrong in ["", "5", "soon", "0s", "-5m", "999999999999999999999h"] {
             assert!(wrong.parse::<Time>().is_err(), "{wrong}");
         }
         Ok(())

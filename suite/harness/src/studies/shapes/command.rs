@@ -1,16 +1,19 @@
 //! `firstpass shapes`: does a new shape make an engine warm up again?
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use firstpass_trial::{setup, workspace::Workspace};
+use firstpass_trial::{setup, shape::NamedShape, workspace::Workspace};
 
 use crate::page::terminal::text as shown;
 use crate::studies::{
-    first_passes::arguments as measure,
+    first_passes::arguments::{self as measure, Time},
     shapes::{self, SIDECAR, Shape, ShapesSettings, report},
 };
+
+/// The time for all measuring.
+const BUDGET: Duration = Duration::from_secs(600);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -21,14 +24,14 @@ pub struct Arguments {
     /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
-    /// A name of fixtures/models, or the path of a model.toml of your own; may be repeated [default: all
+    /// A name of fixtures/models, or the path of a model file or model.toml of your own; may be repeated [default: all
     /// models of the fixtures]
     #[arg(long = "model", value_name = "NAME|PATH")]
     models: Vec<String>,
     /// Threads that one pass may use
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Fresh processes of each engine on each model
+    /// Most fresh processes of each engine on each model
     #[arg(
         long = "processes",
         alias = "rounds",
@@ -39,10 +42,18 @@ pub struct Arguments {
     /// Passes of each process on each shape
     #[arg(long, value_name = "N", default_value_t = 20)]
     passes: usize,
+    /// The shape of an input where a model file of your own leaves it open, such as image=1x3x224x224
+    #[arg(long = "input", value_name = "NAME=SHAPE:TYPE")]
+    inputs: Vec<NamedShape>,
+    /// The time for all measuring, such as 90s, 5m or 1h; builds and the first process of each engine are not part of
+    /// it [default: 10m]
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Time>,
     /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
     #[arg(long)]
     trust: bool,
-    /// Where the page and the measurements go [default: reports/quick]
+    /// Where the page and the measurements go [default: reports/quick, or
+    /// reports/quick/models/NAME for a model of your own]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -63,7 +74,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         models: arguments.models.clone(),
         images: Vec::new(),
         samples: Vec::new(),
-        inputs: Vec::new(),
+        inputs: arguments.inputs.clone(),
         threads: Vec::new(),
         budget: None,
         processes: None,
@@ -82,14 +93,15 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => workspace.reports().join("quick"),
+        None => named.quick(workspace)?,
     };
+    let budget = arguments.budget.map_or(BUDGET, |Time(time)| time);
     let (run, found) = shapes::measure(
         workspace,
         &backends,
         &workload,
         &arguments.shapes,
-        settings,
+        (settings, budget),
         &folder,
     )?;
     println!(

@@ -1,7 +1,10 @@
 //! Does a new shape make an engine warm up again? Processes that run a model on inputs of one shape, then
 //! of another: what the first passes on each cost.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, file_name, write_tensors};
@@ -36,10 +39,10 @@ pub fn measure(
     backends: &[Backend],
     workload: &Workload,
     shapes: &[Shape],
-    settings: ShapesSettings,
+    (settings, budget): (ShapesSettings, Duration),
     folder: &Path,
 ) -> Result<(ShapesRun, Vec<Found>)> {
-    let run = ShapesRun {
+    let mut run = ShapesRun {
         version: VERSION,
         date: now(),
         machine: Machine::observe(),
@@ -93,8 +96,20 @@ pub fn measure(
         "no engine reads a file of these models"
     );
     let bar = progress("shapes", series.len() * settings.rounds);
-    for round in 0..settings.rounds {
+    let began = Instant::now();
+    'rounds: for round in 0..settings.rounds {
         for one in &mut series {
+            if round > 0 && began.elapsed() >= budget {
+                bar.suspend(|| {
+                    eprintln!(
+                        "the budget is used up after {round} of {} rounds",
+                        settings.rounds
+                    )
+                });
+                run.settings.rounds = round;
+                recorder.write_run(&run)?;
+                break 'rounds;
+            }
             bar.set_message(format!("{} {}", one.backend, one.trial.model.name));
             // What failed once fails again.
             if one.observations.iter().all(|o| o.process.completed()) {

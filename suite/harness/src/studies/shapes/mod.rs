@@ -43,6 +43,10 @@ impl study::Study for Study {
                 "firstpass shapes 1x3x480x640,1x3x96x96 --engine NAME --model net.onnx",
                 "One engine, on a model of your own",
             ],
+            [
+                "firstpass shapes 480x640,240x320 --budget 2m --out shapes",
+                "No longer than two minutes, written to shapes",
+            ],
         ]))
     }
 

@@ -40,7 +40,8 @@ pub struct Arguments {
     /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
     #[arg(long)]
     trust: bool,
-    /// Where the page and the measurements go [default: reports/quick]
+    /// Where the page and the measurements go [default: reports/quick, or
+    /// reports/quick/models/NAME for a model of your own]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -78,7 +79,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let folder = match &arguments.out {
         Some(folder) => folder.clone(),
-        None => workspace.reports().join("quick"),
+        None => named.quick(workspace)?,
     };
     let soaked = soak::measure(workspace, &backends, &workload, settings, &folder)?;
     let found = judge(&soaked.kept);

@@ -33,9 +33,12 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "from")]
     combined_only: bool,
     /// The record beside which the measurements are kept [default: that of reports/README.md, or
-    /// reports/quick for what is not the whole]
+    /// reports/quick for what is not the whole; of models of your own reports/quick/models/NAME]
     #[arg(long, value_name = "RECORD")]
     record: Option<PathBuf>,
+    /// The folder for page and measurements, in place of that of a record
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["record", "from"])]
+    out: Option<PathBuf>,
     #[command(flatten)]
     measure: measure::Arguments,
 }
@@ -51,17 +54,20 @@ impl Arguments {
     }
 
     /// Where the page goes: beside the report, if it belongs to that.
-    fn out(&self, workspace: &Workspace) -> PathBuf {
+    fn place(&self, workspace: &Workspace) -> Result<PathBuf> {
+        if let Some(folder) = &self.out {
+            return Ok(folder.clone());
+        }
         let named = self.from.as_ref().or(self.record.as_ref());
         let own = |record: &PathBuf| match record.parent().and_then(Path::parent) {
             Some(folder) if record.starts_with(workspace.reports()) => folder.into(),
             _ => record.clone(),
         };
-        match named {
+        Ok(match named {
             Some(record) => own(&std::path::absolute(record).unwrap_or_else(|_| record.clone())),
             None if self.is_whole() => workspace.reports(),
-            None => workspace.reports().join("quick"),
-        }
+            None => self.measure.quick(workspace)?,
+        })
     }
 }
 
@@ -74,7 +80,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let tuning = tuning::read(workspace, &folder)?
         .with_context(|| format!("{} holds no measurements of settings", folder.display()))?;
     println!("{}", shown(&report::tuning_summary(&tuning)));
-    let out = arguments.out(workspace);
+    let out = arguments.place(workspace)?;
     let page = report::write(workspace, &tuning, &out)?;
     println!("page: {}", page.display());
     println!("measurements: {}", folder.join(tuning::FOLDER).display());
@@ -92,10 +98,10 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
     let of = &arguments.measure;
     let backends = of.chosen_backends(workspace)?;
     let workload = workload(workspace, arguments)?;
-    let record = match &arguments.record {
+    let record = match arguments.out.as_ref().or(arguments.record.as_ref()) {
         Some(record) => record.clone(),
         None if arguments.is_whole() => reported(workspace, "--record")?,
-        None => workspace.reports().join("quick"),
+        None => of.quick(workspace)?,
     };
     setup::attempt(workspace, &backends);
     try_settings(

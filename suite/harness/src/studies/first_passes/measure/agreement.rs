@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use anyhow::Result;
-use firstpass_probe::{PassPlan, THREADS, Trial};
+use anyhow::{Result, ensure};
+use firstpass_probe::{Error, PassPlan, Phase, THREADS, Trial};
 use firstpass_trial::{
-    observation::{Cell, Process, Purpose},
-    outputs::read_outputs,
+    model::ModelDescription,
+    observation::{Cell, Outcome, Process, Purpose},
+    outputs::{Outputs, read_outputs},
     workload::{InputFiles, Workload},
 };
 
@@ -67,6 +68,30 @@ impl Pace {
         let later = u32::try_from(passes.saturating_sub(2)).unwrap_or(u32::MAX);
         self.start + self.first_two + self.pass.saturating_mul(later)
     }
+}
+
+/// What is said of a process that wrote other outputs than the model has.
+pub(super) fn lacking(why: &anyhow::Error) -> Outcome {
+    Outcome::Failed(Error::engine(format!("{why:#}")).in_phase(Phase::Output))
+}
+
+/// These outputs, where they have the shapes that the model declares: a program of the user's own need not look.
+fn of_declared_shapes(model: &ModelDescription, outputs: Outputs) -> Result<Outputs> {
+    for (tensor, spec) in outputs
+        .values()
+        .flat_map(|of| of.iter().zip(&model.outputs))
+    {
+        ensure!(
+            spec.shape
+                .as_ref()
+                .is_none_or(|shape| *shape == tensor.shape()),
+            "the output {:?} has the shape {:?}, but the model declares {:?}: the engine or the file is wrong",
+            spec.name,
+            tensor.shape(),
+            spec.shape.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(outputs)
 }
 
 /// Observes each file of each model on each backend once.
@@ -131,7 +156,7 @@ pub(crate) fn observe(
         } else {
             settings.agreement_passes
         };
-        let observation = job.observe(Purpose::Agreement, 0, &images, |probe| {
+        let mut observation = job.observe(Purpose::Agreement, 0, &images, |probe| {
             let plan = PassPlan {
                 at_least: 1,
                 at_most: passes,
@@ -151,9 +176,14 @@ pub(crate) fn observe(
         // The same bits as those of the default need no second file.
         if observation.process.completed() && !is_known {
             let names: Vec<String> = job.model.outputs.iter().map(|o| o.name.clone()).collect();
-            let outputs = read_outputs(&saved, &images, &names)?;
-            write_outputs(recorder.folder(), cell, &names, &outputs)?;
-        } else if !observation.process.completed() {
+            let outputs = read_outputs(&saved, &images, &names);
+            match outputs.and_then(|outputs| of_declared_shapes(job.model, outputs)) {
+                Ok(outputs) => write_outputs(recorder.folder(), cell, &names, &outputs)?,
+                // Another engine is measured all the same.
+                Err(why) => observation.process.outcome = lacking(&why),
+            }
+        }
+        if !observation.process.completed() {
             let outcome = observation.process.outcome.to_string();
             bar.suspend(|| eprintln!("{}: {}", label(cell), shown(&outcome)));
         }

@@ -18,7 +18,7 @@ use firstpass_trial::{
     model::ModelDescription,
     observation::{Cell, Observation, Outcome, Process, Purpose},
     page_cache::{Eviction, Files},
-    process::Probe,
+    process::{Probe, patience},
     system_counters::SystemCounters,
     workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
@@ -233,6 +233,9 @@ fn start_backends(
                 eprintln!("{}: version {}", backend.name, description.engine.version);
                 recorder.write(&backend.name, &Line::Description(description.clone()))?;
                 probe.affinity = settings.affinity.clone();
+                // One that hangs may not take many times what was asked for.
+                let asked = settings.asked_budget_s.unwrap_or(settings.budget_s);
+                probe.timeout = patience(asked);
                 probe.knobs.clone_from(&description.knobs);
                 let library = backend.native.as_ref();
                 started.push(Started {

@@ -21,7 +21,7 @@ use firstpass_trial::{
 use crate::{
     progress::progress,
     record::{Line, Recorder, RunSettings, write_outputs},
-    studies::first_passes::measure::{Budget, Job, label},
+    studies::first_passes::measure::{Budget, Job, agreement::lacking, label},
 };
 
 /// When this share of the budget is spent, no engine is asked any more what it gives without its
@@ -180,10 +180,16 @@ impl Subject<'_> {
         let mut trial = Trial::new(self.file.clone(), knobs, files, PassPlan::exactly(1));
         trial.outputs = Some(saved.clone());
         let before = SystemCounters::before();
-        let process = self.probe.trial(&trial);
+        let mut process = self.probe.trial(&trial);
         let images: Vec<String> = samples.iter().map(|sample| sample.name.clone()).collect();
         let outputs = if process.completed() {
-            Some(read_outputs(&saved, &images, &names(self.model))?)
+            match read_outputs(&saved, &images, &names(self.model)) {
+                Ok(outputs) => Some(outputs),
+                Err(why) => {
+                    process.outcome = lacking(&why);
+                    None
+                }
+            }
         } else {
             None
         };

@@ -1,0 +1,183 @@
+//! Files that are none of what they are taken for, one row a fault.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use anyhow::{Result, ensure};
+use nix::{sys::stat::Mode, unistd::mkfifo};
+
+use crate::{
+    models,
+    place::{Ended, Place},
+    table::{Fault, On, check_of, example},
+};
+
+/// What is refused before anything runs, in these words.
+const fn refused(
+    what: &'static str,
+    done: fn(&Place) -> Result<Ended>,
+    says: &'static [&'static str],
+) -> Fault {
+    Fault {
+        what,
+        on: On::Once,
+        done,
+        code: 1,
+        says,
+        survives: |_, _| Ok(()),
+    }
+}
+
+pub const FAULTS: &[Fault] = &[
+    refused(
+        "a pipe in place of a model file",
+        |place| {
+            let model = place.path("model.onnx");
+            pipe(&model)?;
+            place.run(&mut place.check(&model))
+        },
+        &["model.onnx", "it is a pipe", "give a file"],
+    ),
+    refused(
+        "a device in place of a model file",
+        |place| {
+            let model = place.path("model.onnx");
+            symlink("/dev/zero", &model)?;
+            place.run(&mut place.check(&model))
+        },
+        &["model.onnx", "or a device", "give a file"],
+    ),
+    refused(
+        "a report into a folder that cannot be",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let file = place.write("file", "no folder")?;
+            let mut check = place.firstpass(["check", "--quick", "--budget", "1s"]);
+            check.args(["--engine", &place.engine]).arg("--out");
+            place.run(check.arg(file.join("out")).arg(&model))
+        },
+        &["cannot write to", "give a writable folder with --out"],
+    ),
+    refused(
+        "a pipe to describe",
+        |place| {
+            let model = place.path("model.onnx");
+            pipe(&model)?;
+            place.run(place.firstpass(["init"]).arg(&model))
+        },
+        &["model.onnx", "it is a pipe"],
+    ),
+    refused(
+        "a pipe in place of inputs",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let sample = place.path("in.npz");
+            pipe(&sample)?;
+            place.run(place.check(&model).arg("--sample").arg(sample))
+        },
+        &["in.npz", "it is a pipe"],
+    ),
+    refused(
+        "a pipe in place of a picture",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let picture = place.path("in.png");
+            pipe(&picture)?;
+            place.run(place.check(&model).arg("--image").arg(picture))
+        },
+        &["in.png", "it is a pipe"],
+    ),
+    refused(
+        "a folder named like a model, given to a study",
+        |place| {
+            fs::create_dir(place.path("model.onnx"))?;
+            place.run(&mut place.firstpass(["soak", "model.onnx"]))
+        },
+        &["is a folder without a model.toml", "give the model file"],
+    ),
+    refused(
+        "weights in a pipe",
+        |place| {
+            pipe(&place.path("w"))?;
+            check_of(place, &models::with_weights("w"))
+        },
+        &["names a file of weights", "it is a pipe"],
+    ),
+    refused(
+        "weights behind a link out of the folder",
+        |place| {
+            place.write("secret", "of the user")?;
+            symlink(
+                "../secret",
+                place.write("model/w", "")?.with_file_name("link"),
+            )?;
+            let model = place.write("model/model.onnx", models::with_weights("link"))?;
+            place.run(&mut place.check(&model))
+        },
+        &["link out of its folder", "it is not read"],
+    ),
+    refused(
+        "weights in a folder above",
+        |place| check_of(place, &models::with_weights("../w")),
+        &["names weights outside of its folder"],
+    ),
+    refused(
+        "weights in a file without a name",
+        |place| check_of(place, &models::with_weights("")),
+        &["a file of weights without a name"],
+    ),
+    refused(
+        "weights that are not there",
+        |place| check_of(place, &models::with_weights("w")),
+        &["names a file of weights", "No such file"],
+    ),
+    refused(
+        "graphs within graphs, 200 deep",
+        |place| check_of(place, &models::nested(200)),
+        &["more than 30 deep", "not read"],
+    ),
+    Fault {
+        what: "names in a record that are commands to a terminal",
+        on: On::Once,
+        done: |place| {
+            let record = example(place)?;
+            let lines = record.join("alpha.jsonl");
+            let text = fs::read_to_string(&lines)?;
+            let other = text.replace("\"model\":\"model\"", r#""model":"x\u001b[31m\u202e""#);
+            ensure!(text != other, "the record has no model of that name");
+            fs::write(&lines, other)?;
+            place.run(
+                place
+                    .firstpass(["compare", "--all"])
+                    .arg(&record)
+                    .arg(&record),
+            )
+        },
+        code: 0,
+        says: &[r"x\u{1b}[31m\u{202e}"],
+        survives: |_, ended| {
+            let orders = ['\u{1b}', '\u{202e}'];
+            ensure!(!ended.said.contains(orders), "an order: {:?}", ended.said);
+            Ok(())
+        },
+    },
+    Fault {
+        what: "a model file whose graph reads itself",
+        on: On::Once,
+        done: |place| check_of(place, &models::cyclic()),
+        code: 1,
+        says: &["no engine gave outputs"],
+        survives: |place, ended| {
+            ensure!(place.record()?.is_dir(), "what was tried is lost");
+            ensure!(
+                !ended.said.contains("crashed with"),
+                "an engine crashes:\n{}",
+                ended.said
+            );
+            Ok(())
+        },
+    },
+];
+
+fn pipe(path: &Path) -> Result<()> {
+    Ok(mkfifo(path, Mode::S_IRWXU)?)
+}
