@@ -2,6 +2,7 @@
 
 mod compilation;
 mod engine;
+mod fusion;
 mod geometry;
 mod graph;
 mod kernels;

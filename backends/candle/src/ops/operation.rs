@@ -5,7 +5,10 @@ use std::fmt::Debug;
 use candle_core::{DType, Device, Tensor};
 use firstpass_probe::{EngineResult, Error, Result};
 
-use super::{int_conv::IntConv, permuted::contiguous, quantize::Quantize};
+use super::{
+    float_conv::FloatConv, int_conv::IntConv, permuted::contiguous, pointwise::Pointwise,
+    quantize::Quantize,
+};
 use crate::{
     geometry::{axis_of, check_folded, volume},
     graph::{Bounds, flat},
@@ -65,6 +68,16 @@ pub trait Operator: Send + Sync {
     /// The convolution on integers that it is, or that is part of it: its weights are to be packed.
     fn packed(&self) -> Option<&IntConv> {
         self.as_int_conv()
+    }
+
+    /// The function that it is of the values at one place in its inputs, where they are floats.
+    fn as_pointwise(&self) -> Option<Pointwise> {
+        None
+    }
+
+    /// A convolution on floats that can compute such functions of its output as well.
+    fn as_float_conv(&mut self) -> Option<&mut FloatConv> {
+        None
     }
 
     /// An operator that can read the input of the model where the caller has it.
