@@ -112,7 +112,7 @@ impl Group {
         let function = step.operator.as_pointwise()?;
         let result = facts[step.output].as_ref()?;
         let takes = match function {
-            Pointwise::OfOne(_) => 1,
+            Pointwise::OfOne(_) | Pointwise::Scaled(_) => 1,
             Pointwise::OfTwo(_) => 2,
         };
         if result.dims != dims || result.dtype != DType::F32 || step.inputs.len() != takes {

@@ -32,6 +32,7 @@ mod resize;
 mod rows;
 mod shape;
 mod slicing;
+mod strided_softmax;
 mod table;
 mod transposed_conv;
 mod unary;

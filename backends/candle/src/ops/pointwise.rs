@@ -1,10 +1,11 @@
 //! Functions of the values at one place, several one after the other on a few values at a time: what lies in between
 //! stays in the first-level cache, and is never written as a tensor.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use super::{
     binary::{OfTwo, Operand},
+    channels::Scaled,
     unary::OfOne,
 };
 use crate::{kernels::Isa, memory::Room};
@@ -13,10 +14,12 @@ use crate::{kernels::Isa, memory::Room};
 const RUN: usize = 512;
 
 /// A function of the values at one place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Pointwise {
     OfOne(OfOne),
     OfTwo(OfTwo),
+    /// Of one, by channel.
+    Scaled(Arc<Scaled>),
 }
 
 /// Where an operand comes from.
@@ -102,7 +105,7 @@ impl Instruction {
             Source::Channels(ref values) => Operand::Number(values[channel]),
             Source::Number(value) => Operand::Number(value),
         };
-        match (self.function, &self.operands[..]) {
+        match (&self.function, &self.operands[..]) {
             (Pointwise::OfOne(function), [of]) => match operand(of) {
                 Operand::Values(values) => function.apply(isa, values, out),
                 Operand::Number(value) => {
@@ -113,6 +116,11 @@ impl Instruction {
             },
             (Pointwise::OfTwo(function), [left, right]) => {
                 function.apply(isa, operand(left), operand(right), out);
+            }
+            (Pointwise::Scaled(function), [of]) => {
+                if let Operand::Values(values) = operand(of) {
+                    function.apply(isa, channel, values, out);
+                }
             }
             (function, operands) => {
                 unreachable!("{function:?} of {} operands", operands.len())
