@@ -12,7 +12,7 @@ pub const PACKING: &str = "packing";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     pub threads: usize,
-    /// What the integer kernels use.
+    /// What the kernels use.
     pub kernels: Isa,
     pub buffers: Buffers,
     pub packing: Packing,
@@ -56,7 +56,7 @@ impl Settings {
             Knob::choice(
                 KERNELS,
                 &["auto", "reference", "avx2", "avx512-vnni"],
-                "instruction set of the integer kernels; auto takes the best of the machine",
+                "instruction set of the kernels; auto takes the best of the machine",
             ),
             Knob::choice(
                 BUFFERS,

@@ -128,7 +128,7 @@ impl Fact {
 /// What is known of the inputs of a step; those that a node leaves out are `None`.
 pub struct Inputs<'a> {
     pub facts: &'a [Option<&'a Fact>],
-    /// What the integer kernels use.
+    /// What the kernels use.
     pub isa: Isa,
 }
 

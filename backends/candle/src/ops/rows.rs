@@ -333,10 +333,10 @@ impl Operation for Softmax {
                 let block = length * stride;
                 for_each_part(out, block, |number, out| {
                     let input = &input[number * block..][..block];
-                    isa.run(|| match (stride, is_log) {
-                        (2.., false) => strided_softmax(input, stride, out),
-                        _ => softmax(input, stride, is_log, out),
-                    });
+                    match (stride, is_log) {
+                        (2.., false) => strided_softmax(isa, input, stride, out),
+                        _ => isa.run(|| softmax(input, stride, is_log, out)),
+                    }
                 });
                 Ok(())
             })

@@ -1,15 +1,45 @@
 //! Softmax of values that lie apart: many rows side by side, in vectors.
 
 use super::functions::exp;
+use crate::kernels::Isa;
 
 /// Rows that are computed together.
 const ROWS: usize = 16;
 /// Sums that a row is added up in, one after the other, as for a row whose values lie together.
 const SUMS: usize = 8;
 
-/// Softmax of each of `stride` rows, whose values are `stride` apart. To be compiled for an instruction set.
+/// Softmax of each of `stride` rows, whose values are `stride` apart.
+pub fn strided_softmax(isa: Isa, input: &[f32], stride: usize, out: &mut [f32]) {
+    match isa {
+        Isa::Reference => all(input, stride, out),
+        // A closure of this size would not become part of a function with these instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) => {
+            // SAFETY: this instruction set is chosen only where it was detected.
+            unsafe { all_avx2(input, stride, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => {
+            // SAFETY: as above.
+            unsafe { all_avx512(input, stride, out) }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn all_avx2(input: &[f32], stride: usize, out: &mut [f32]) {
+    all(input, stride, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+fn all_avx512(input: &[f32], stride: usize, out: &mut [f32]) {
+    all(input, stride, out);
+}
+
 #[inline(always)]
-pub fn strided_softmax(input: &[f32], stride: usize, out: &mut [f32]) {
+fn all(input: &[f32], stride: usize, out: &mut [f32]) {
     for first in (0..stride).step_by(ROWS) {
         match stride - first {
             ROWS.. => rows::<ROWS>(&input[first..], stride, &mut out[first..]),
@@ -62,7 +92,7 @@ fn rows<const N: usize>(input: &[f32], stride: usize, out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kernels::Isa, ops::rows::softmax_of_row};
+    use crate::ops::rows::softmax_of_row;
 
     #[test]
     fn rows_side_by_side_are_as_rows_one_by_one() {
@@ -82,7 +112,7 @@ mod tests {
             }
             for isa in Isa::available() {
                 let mut out = vec![f32::NAN; count];
-                isa.run(|| strided_softmax(&input, stride, &mut out));
+                strided_softmax(isa, &input, stride, &mut out);
                 assert_eq!(
                     out,
                     expected,

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Blocks, Registers},
+    lines::Lines,
     panels::{Panels, Piece},
-    tile::Tile,
+    tile::{MAX_VECTORS, Place, Places, Steps, Tile},
 };
 use crate::{geometry::Window, kernels::Isa, memory::Room};
 
@@ -15,14 +16,23 @@ use crate::{geometry::Window, kernels::Isa, memory::Room};
 const PANELS: usize = 1 << 16;
 /// Values of a panel at most: windows that are larger have too many products to be kept.
 const LARGEST_PANEL: usize = 1 << 24;
+/// Lines are taken where no more than one column in as many lies between them.
+const MOST_IN_VAIN: usize = 8;
 /// Positions whose panels are made together at most.
 const POSITIONS: usize = 1024;
 /// Tasks for each thread, where there is more than one.
 const TASKS: usize = 4;
 
 thread_local! {
-    /// Panels and their pieces, kept from pass to pass.
-    static MEMORY: Cell<(Room, Vec<Piece>)> = const { Cell::new((Room::EMPTY, Vec::new())) };
+    static MEMORY: Cell<Memory> = Cell::default();
+}
+
+/// What a task writes columns into, kept from pass to pass.
+#[derive(Default)]
+struct Memory {
+    room: Room,
+    pieces: Vec<Piece>,
+    places: Vec<Places>,
 }
 
 /// What is done with each run of values of a channel once they are computed: it is given the number of the
@@ -63,11 +73,47 @@ impl Shape {
     }
 }
 
+/// How columns are laid out to be multiplied.
+enum Layout {
+    /// One after the other, for each product anew.
+    Panels,
+    /// Once for all taps of the window.
+    Lines(Lines),
+}
+
+impl Layout {
+    fn new(registers: &Registers, shape: &Shape) -> Self {
+        let [_, _, height, width] = shape.input;
+        let [_, _, all, columns] = shape.output;
+        let mut lines = Lines {
+            window: shape.window,
+            input: [height, width],
+            columns,
+            channels: shape.group_inputs(),
+            lines: 1,
+        };
+        let (pitch, beyond) = (lines.pitch(), lines.beyond());
+        // What lies between the lines is multiplied in vain.
+        let is_dense = pitch >= registers.lanes && (pitch - columns) * MOST_IN_VAIN <= columns;
+        let line = lines.channels * lines.planes() * pitch;
+        let fitting = (PANELS / line).saturating_sub(beyond).min(all);
+        let is_worth_it = shape.window.taps() > 2 * lines.planes() && fitting > beyond;
+        if !is_dense || !is_worth_it {
+            return Self::Panels;
+        }
+        lines.lines = all.div_ceil(all.div_ceil(fitting));
+        Self::Lines(lines)
+    }
+}
+
 /// A convolution with packed weights.
 pub struct Dense {
     isa: Isa,
     registers: Registers,
     shape: Shape,
+    layout: Layout,
+    /// By product, where its columns begin in lines.
+    offsets: Vec<u32>,
     /// By group.
     blocks: Vec<Blocks>,
     bias: Vec<f32>,
@@ -93,18 +139,29 @@ impl Dense {
         let length = channels * shape.group_inputs() * shape.window.taps();
         assert_eq!(weights.len(), length * shape.groups);
         assert_eq!(bias.len(), shape.output[1]);
-        let positions = shape.output[2] * shape.output[3];
+        let layout = Layout::new(&registers, &shape);
+        let positions = match &layout {
+            Layout::Panels => shape.output[2] * shape.output[3],
+            Layout::Lines(lines) => lines.positions(lines.lines),
+        };
         let groups = weights.chunks_exact(length);
         let blocks = groups.map(|weights| Blocks::pack(&registers, weights, channels, positions));
         let blocks: Vec<Blocks> = blocks.collect();
-        let panel = |blocks: &Blocks| blocks.vectors * registers.lanes * blocks.products;
-        if blocks.iter().any(|blocks| panel(blocks) > LARGEST_PANEL) {
+        let first = blocks.first()?;
+        let width = first.vectors * registers.lanes;
+        if width * first.products > LARGEST_PANEL {
             return None;
         }
+        let offsets = match &layout {
+            Layout::Panels => Vec::new(),
+            Layout::Lines(lines) => lines.offsets(),
+        };
         Some(Self {
             isa,
             registers,
             shape,
+            layout,
+            offsets,
             blocks,
             bias: bias.to_vec(),
             bounds,
@@ -122,7 +179,14 @@ impl Dense {
             return;
         };
         let threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
-        let division = Division::new(&self.shape, first, self.registers.lanes, threads);
+        let [_, _, lines, columns] = self.shape.output;
+        let width = first.vectors * self.registers.lanes;
+        let (unit, most) = match &self.layout {
+            Layout::Panels => (width, (PANELS / first.products).min(POSITIONS) / width),
+            Layout::Lines(lines) => (columns, lines.lines),
+        };
+        let groups = self.shape.input[0] * self.shape.groups;
+        let division = Division::new(lines * columns, unit, most, groups, first.count(), threads);
         let out = Shared::new(out);
         let task = |number: usize| self.task(&division, number, input, &out, finish);
         match threads {
@@ -142,9 +206,8 @@ impl Dense {
         let Shape {
             window,
             groups,
-            input: [_, _, height, width],
+            input: [_, _, height, in_width],
             output: [_, _, lines, columns],
-            ..
         } = self.shape;
         let (part, number) = (number % division.parts, number / division.parts);
         let (tile, group) = (number % division.tiles, number / division.tiles);
@@ -152,51 +215,78 @@ impl Dense {
         let all = lines * columns;
         let start = tile * division.tile;
         let count = division.tile.min(all - start);
-        let panel_width = blocks.vectors * self.registers.lanes;
-        let inputs = self.shape.group_inputs() * height * width;
-        let (mut room, mut pieces) = MEMORY.take();
-        let mut panels = Panels {
-            window,
-            input: [height, width],
-            columns,
-            positions: start..start + count,
-            channels: self.shape.group_inputs(),
-            width: panel_width,
-            pieces: &mut pieces,
+        let lanes = self.registers.lanes;
+        let width = blocks.vectors * lanes;
+        let inputs = self.shape.group_inputs() * height * in_width;
+        let input = &input[group * inputs..][..inputs];
+        let mut memory = MEMORY.take();
+        let Memory {
+            room,
+            pieces,
+            places,
+        } = &mut memory;
+        // Of how many positions there are columns, and from one panel of them to the next.
+        let (values, positions, panel) = match &self.layout {
+            Layout::Panels => {
+                let mut panels = Panels {
+                    window,
+                    input: [height, in_width],
+                    columns,
+                    positions: start..start + count,
+                    channels: self.shape.group_inputs(),
+                    width,
+                    pieces,
+                };
+                let values = room.floats(panels.length());
+                panels.fill(self.isa, input, values);
+                (values, count, width * blocks.products)
+            }
+            Layout::Lines(of) => {
+                let values = room.floats(of.length(width + lanes));
+                let own = count / columns;
+                of.fill(self.isa, start / columns, own, input, values);
+                (values, of.positions(own), width)
+            }
         };
-        let values = room.floats(panels.length());
-        panels.fill(self.isa, &input[group * inputs..][..inputs], values);
+        let steps = match &self.layout {
+            Layout::Panels => Steps::Even(width),
+            Layout::Lines(_) => Steps::Offsets(&self.offsets),
+        };
+        places.clear();
+        places.extend((0..positions).step_by(width).map(|first| {
+            let vectors = width.min(positions - first).div_ceil(lanes);
+            match &self.layout {
+                Layout::Panels => in_a_row(first, count, vectors, lanes),
+                Layout::Lines(of) => of.places(first, vectors, lanes, count / columns),
+            }
+        }));
         let own = blocks.count().div_ceil(division.parts);
         let own = part * own..blocks.count().min((part + 1) * own);
-        let panel = panel_width * blocks.products;
         for block in own {
             let first = block * blocks.rows;
             let rows = blocks.rows.min(blocks.channels - first);
             let plane = group * blocks.channels + first;
             let bias = &self.bias[group % groups * blocks.channels + first..][..rows];
             let weights = blocks.weights(block);
-            for (number, panel) in values.chunks_exact(panel).enumerate() {
-                let column = number * panel_width;
-                let columns = panel_width.min(count - column);
-                let vectors = columns.div_ceil(self.registers.lanes);
-                let kernel = (self.registers.kernel)(rows, vectors);
-                let Some(kernel) = kernel else {
+            for (number, places) in places.iter().enumerate() {
+                let Some(kernel) = (self.registers.kernel)(rows, places.count) else {
                     unreachable!("a block has no more rows and vectors than there are kernels for");
                 };
                 let tile = Tile {
                     products: blocks.products,
                     weights: weights.as_ptr(),
-                    panel: panel.as_ptr(),
-                    width: panel_width,
+                    columns: values[number * panel..].as_ptr(),
+                    steps,
                     bias: bias.as_ptr(),
-                    out: out.rows(plane * all + start + column, rows, all, columns),
+                    out: out.rows(plane * all + start, rows, all, places.end),
                     stride: all,
-                    columns,
+                    places,
                     bounds: self.bounds,
                 };
-                // SAFETY: the instruction set was detected; the weights are those of a block of `rows`, and
-                // as many biases; panels hold whole vectors; the rows lie within the output, and no other
-                // task has this block of this tile.
+                // SAFETY: the instruction set was detected; the weights are those of a block of `rows` and of
+                // all products, the biases as many, and so are the offsets; from the last product on, the
+                // columns hold whole vectors; the places lie within the rows of the output, and no other task
+                // has this block of this tile.
                 unsafe { kernel(&tile) };
             }
             if let Some(finish) = finish {
@@ -207,8 +297,18 @@ impl Dense {
                 }
             }
         }
-        MEMORY.set((room, pieces));
+        MEMORY.set(memory);
     }
+}
+
+/// The places of vectors of a panel whose columns lie one after the other, as those of all panels of `count`.
+fn in_a_row(first: usize, count: usize, vectors: usize, lanes: usize) -> Places {
+    let mut places = [Place::default(); MAX_VECTORS];
+    for (vector, place) in places.iter_mut().enumerate().take(vectors) {
+        place.start = first + vector * lanes;
+        place.count = lanes.min(count.saturating_sub(place.start));
+    }
+    Places::new(places, vectors, lanes)
 }
 
 /// How a convolution is divided: a task is a part of the blocks of a tile of positions of a group of an image.
@@ -223,20 +323,24 @@ struct Division {
 }
 
 impl Division {
-    fn new(shape: &Shape, blocks: &Blocks, lanes: usize, threads: usize) -> Self {
-        let width = blocks.vectors * lanes;
-        let positions = shape.output[2] * shape.output[3];
-        let groups = shape.input[0] * shape.groups;
-        let widths = positions.div_ceil(width);
-        let most = (PANELS / blocks.products).min(POSITIONS) / width;
-        let mut tiles = widths.div_ceil(most.max(1));
+    /// Of `positions`, in tiles of at most `most` units, for as many threads.
+    fn new(
+        positions: usize,
+        unit: usize,
+        most: usize,
+        groups: usize,
+        blocks: usize,
+        threads: usize,
+    ) -> Self {
+        let units = positions.div_ceil(unit);
+        let mut tiles = units.div_ceil(most.max(1));
         let mut parts = 1;
         if threads > 1 {
             let wanted = threads * TASKS;
-            tiles = tiles.max(wanted.div_ceil(groups).min(widths));
-            parts = wanted.div_ceil(groups * tiles).min(blocks.count());
+            tiles = tiles.max(wanted.div_ceil(groups).min(units));
+            parts = wanted.div_ceil(groups * tiles).min(blocks);
         }
-        let tile = widths.div_ceil(tiles) * width;
+        let tile = units.div_ceil(tiles) * unit;
         Self {
             tile,
             tiles: positions.div_ceil(tile),

@@ -6,7 +6,7 @@ use super::{
     blocks::Registers,
     dense::{Finish, Shape},
     lanes::{Lanes, Ymm, Zmm},
-    panels::{inside, whole},
+    panels::{lanes_inside, whole},
 };
 use crate::{geometry::Window, kernels::Isa};
 
@@ -296,21 +296,4 @@ impl Plane<'_> {
             }
         }
     }
-}
-
-/// Values `STRIDE` apart of a row of `width`, of which the first is at `at`, with 0 where there are none.
-///
-/// # Safety
-/// The row can be read.
-#[inline(always)]
-unsafe fn lanes_inside<V: Lanes, const STRIDE: usize>(
-    from: *const f32,
-    at: isize,
-    width: isize,
-) -> V {
-    let stride = STRIDE as isize;
-    let low = (-at + stride - 1).div_euclid(stride);
-    let high = (width - at + stride - 1).div_euclid(stride);
-    // SAFETY: lane `l` reads at `at + l · STRIDE`, which is from 0 to `width`.
-    unsafe { inside::<V, STRIDE>(from, low, high) }
 }

@@ -5,6 +5,7 @@ mod blocks;
 mod dense;
 mod depthwise;
 mod lanes;
+mod lines;
 mod panels;
 #[cfg(test)]
 mod tests;

@@ -235,3 +235,20 @@ pub unsafe fn inside<V: Lanes, const STRIDE: usize>(
         }
     }
 }
+
+/// Values `STRIDE` apart of a row of `width`, of which the first is at `at`, with 0 where there are none.
+///
+/// # Safety
+/// The row can be read.
+#[inline(always)]
+pub unsafe fn lanes_inside<V: Lanes, const STRIDE: usize>(
+    from: *const f32,
+    at: isize,
+    width: isize,
+) -> V {
+    let stride = STRIDE as isize;
+    let low = (-at + stride - 1).div_euclid(stride);
+    let high = (width - at + stride - 1).div_euclid(stride);
+    // SAFETY: lane `l` reads at `at + l · STRIDE`, which is from 0 to `width`.
+    unsafe { inside::<V, STRIDE>(from, low, high) }
+}
