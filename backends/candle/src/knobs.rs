@@ -16,7 +16,7 @@ pub fn all() -> Vec<Knob> {
         Knob::choice(
             KERNELS,
             &["auto", "reference", "avx2", "avx512-vnni"],
-            "instruction set of the integer kernels; auto takes the best of the machine",
+            "instruction set of the kernels; auto takes the best of the machine",
         ),
         Knob::choice(
             BUFFERS,

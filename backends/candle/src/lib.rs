@@ -57,7 +57,7 @@ impl Backend for Candle {
             ),
             (
                 "float kernels".into(),
-                "gemm, own (depthwise)".into(),
+                "own (convolutions), gemm (other products)".into(),
             ),
             (
                 "quantizing".into(),

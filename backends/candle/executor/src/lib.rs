@@ -21,6 +21,7 @@
 
 mod compilation;
 mod engine;
+mod fusion;
 mod geometry;
 mod graph;
 mod kernels;

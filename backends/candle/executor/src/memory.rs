@@ -28,6 +28,13 @@ const LINE: usize = 64;
 pub struct Room(Vec<CacheLine>);
 
 impl Room {
+    pub const EMPTY: Self = Self(Vec::new());
+
+    /// The first `length` floats, with what was written there.
+    pub fn floats(&mut self, length: usize) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(self.at_least(length * size_of::<f32>()))[..length]
+    }
+
     /// The first `length` bytes or more, with what was written there.
     pub fn at_least(&mut self, length: usize) -> &mut [u8] {
         let lines = length.div_ceil(LINE);

@@ -10,6 +10,7 @@ use rayon::ThreadPool;
 use crate::{
     compilation::{Compilation, CompiledStep},
     engine::Engine,
+    fusion,
     lifetimes::Lifetimes,
     memory::{self, Request},
     observer::Observer,
@@ -87,6 +88,7 @@ impl Prepared {
     /// Names the step whose inputs do not have the shapes that it takes.
     pub(crate) fn new(engine: &Engine, plan: &Plan, shapes: &[Vec<usize>]) -> Result<Self> {
         let Compilation { facts, mut steps } = Compilation::new(engine.settings, plan, shapes)?;
+        fusion::fuse(&mut steps, &facts, &plan.outputs);
         let lifetimes = Lifetimes::of(&steps, plan.values, &plan.outputs);
         let groups = groups(&steps, &lifetimes);
         let mut requests = Vec::new();

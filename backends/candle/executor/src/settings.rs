@@ -6,7 +6,7 @@ use crate::kernels::Isa;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     pub threads: usize,
-    /// What the integer kernels use.
+    /// What the kernels use.
     pub kernels: Isa,
     pub buffers: Buffers,
     pub packing: Packing,

@@ -1,6 +1,7 @@
-//! Integer kernels: a safe reference, which is the definition, and faster forms of it.
+//! Kernels. Those on integers have a safe reference, which is the definition, and faster forms of it; those on floats are
+//! in [`float`].
 //!
-//! Every form accumulates the products exactly in 32 bits and shares the arithmetic of the
+//! Every form on integers accumulates the products exactly in 32 bits and shares the arithmetic of the
 //! requantization, so that the instruction set never changes a result.
 
 mod depthwise;
@@ -18,6 +19,8 @@ mod tile;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod float;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 

@@ -9,6 +9,7 @@ use super::{
     access::Written,
     broadcast::{Strides, broadcast, zip},
     operation::{Compiled, Inputs, Operation, Operator, buffer, expect_type},
+    pointwise::Pointwise,
     unary::clamp,
 };
 use crate::{
@@ -150,28 +151,41 @@ impl Operator for Arithmetic {
         }
         Ok(out.clone())
     }
+
+    fn as_pointwise(&self) -> Option<Pointwise> {
+        // A power has an exponent of another type, perhaps.
+        let function = OfTwo {
+            function: self.function,
+            bounds: self.bounds,
+        };
+        (self.function != Function::Pow).then_some(Pointwise::OfTwo(function))
+    }
 }
 
-impl Arithmetic {
-    fn floats(&self, left: &Tensor, right: &Tensor, out: &Tensor) -> CandleResult<()> {
+/// [`Function`] of two values each, and its bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct OfTwo {
+    function: Function,
+    bounds: Bounds,
+}
+
+/// What is done with a function, whichever it is.
+trait Visitor {
+    type Result;
+
+    fn visit(self, function: impl Fn(f32, f32) -> f32 + Sync) -> Self::Result;
+}
+
+impl OfTwo {
+    fn accept<V: Visitor>(self, visitor: V) -> V::Result {
         let Bounds { low, high } = self.bounds;
-        let strides = &self.strides;
-        // The exponent of a power may be of another type.
-        let right = &right.to_dtype(DType::F32)?;
         macro_rules! clamped {
             ($function:expr) => {
                 if self.bounds == Bounds::NONE {
-                    zip(self.isa, strides, left, right, out, $function)
+                    visitor.visit($function)
                 } else {
                     let function = $function;
-                    zip(
-                        self.isa,
-                        strides,
-                        left,
-                        right,
-                        out,
-                        move |a: f32, b: f32| clamp(function(a, b), low, high),
-                    )
+                    visitor.visit(move |a: f32, b: f32| clamp(function(a, b), low, high))
                 }
             };
         }
@@ -188,6 +202,67 @@ impl Arithmetic {
             Function::Max => clamped!(|a: f32, b: f32| if b > a { b } else { a }),
             Function::PRelu => clamped!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
         }
+    }
+
+    /// Writes the function of every pair of values into `out`, on the calling thread.
+    pub fn apply(self, isa: Isa, left: Operand<'_>, right: Operand<'_>, out: &mut [f32]) {
+        struct Apply<'a>(Isa, [Operand<'a>; 2], &'a mut [f32]);
+        impl Visitor for Apply<'_> {
+            type Result = ();
+
+            fn visit(self, function: impl Fn(f32, f32) -> f32 + Sync) {
+                let Self(isa, operands, out) = self;
+                isa.run(|| match operands {
+                    [Operand::Values(left), Operand::Values(right)] => {
+                        for (out, (&left, &right)) in out.iter_mut().zip(left.iter().zip(right)) {
+                            *out = function(left, right);
+                        }
+                    }
+                    [Operand::Values(left), Operand::Number(right)] => {
+                        for (out, &left) in out.iter_mut().zip(left) {
+                            *out = function(left, right);
+                        }
+                    }
+                    [Operand::Number(left), Operand::Values(right)] => {
+                        for (out, &right) in out.iter_mut().zip(right) {
+                            *out = function(left, right);
+                        }
+                    }
+                    [Operand::Number(left), Operand::Number(right)] => {
+                        out.fill(function(left, right));
+                    }
+                });
+            }
+        }
+        self.accept(Apply(isa, [left, right], out));
+    }
+}
+
+/// Values, or one for all.
+#[derive(Debug, Clone, Copy)]
+pub enum Operand<'a> {
+    Values(&'a [f32]),
+    Number(f32),
+}
+
+impl Arithmetic {
+    fn floats(&self, left: &Tensor, right: &Tensor, out: &Tensor) -> CandleResult<()> {
+        struct Zip<'a>(&'a Arithmetic, [&'a Tensor; 3]);
+        impl Visitor for Zip<'_> {
+            type Result = CandleResult<()>;
+
+            fn visit(self, function: impl Fn(f32, f32) -> f32 + Sync) -> CandleResult<()> {
+                let Self(of, [left, right, out]) = self;
+                zip(of.isa, &of.strides, left, right, out, function)
+            }
+        }
+        // The exponent of a power may be of another type.
+        let right = &right.to_dtype(DType::F32)?;
+        let function = OfTwo {
+            function: self.function,
+            bounds: self.bounds,
+        };
+        function.accept(Zip(self, [left, right, out]))
     }
 
     fn numbers<T: Written>(

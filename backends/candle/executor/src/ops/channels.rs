@@ -1,15 +1,21 @@
 //! What is computed for every channel of an image with numbers of its own.
 
-use candle_core::{DType, Tensor};
+use std::sync::Arc;
+
+use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_onnx::{Error, Result};
 
 use super::{
-    access::map,
-    operation::{Compiled, Inputs, Operation, Writing, expect_type, first},
+    access::{check_length, map},
+    operation::{Compiled, Inputs, Operation, Operator, Writing, buffer, expect_type, first},
     parallel::for_each_part,
+    pointwise::Pointwise,
     unary::clamp,
 };
-use crate::graph::{Bounds, Node};
+use crate::{
+    graph::{Bounds, Node},
+    kernels::Isa,
+};
 
 /// BatchNormalization with the statistics of the file.
 #[derive(Debug)]
@@ -70,25 +76,69 @@ impl Operation for BatchNorm {
         let offsets: Vec<f32> = offsets
             .map(|((bias, mean), factor)| bias - mean * factor)
             .collect();
-        let (channels, Bounds { low, high }) = (*channels, self.bounds);
-        let run = move |inputs: &[&Tensor], out: &Tensor| {
-            map(first(inputs)?, out, |input: &[f32], out: &mut [f32]| {
-                for_each_part(out, pixels, |plane, out| {
-                    let (factor, offset) = (factors[plane % channels], offsets[plane % channels]);
-                    let input = &input[plane * pixels..][..pixels];
-                    for (out, &value) in out.iter_mut().zip(input) {
-                        *out = clamp(value * factor + offset, low, high);
-                    }
-                });
-                Ok(())
-            })
+        let operator = Scale {
+            scaled: Arc::new(Scaled {
+                factors,
+                offsets,
+                bounds: self.bounds,
+            }),
+            pixels,
+            isa: inputs.isa,
         };
-        let name = "batch-norm";
-        Ok(Compiled::written(
-            Writing { name, run },
-            &fact.dims,
-            DType::F32,
-        ))
+        Ok(Compiled::written(operator, &fact.dims, DType::F32))
+    }
+}
+
+/// A factor and an offset for every channel, and bounds.
+#[derive(Debug)]
+pub struct Scaled {
+    factors: Vec<f32>,
+    offsets: Vec<f32>,
+    bounds: Bounds,
+}
+
+impl Scaled {
+    /// Writes what becomes of values of `channel` into `out`, on the calling thread.
+    pub fn apply(&self, isa: Isa, channel: usize, input: &[f32], out: &mut [f32]) {
+        let (factor, offset) = (self.factors[channel], self.offsets[channel]);
+        let Bounds { low, high } = self.bounds;
+        isa.run(|| {
+            for (out, &value) in out.iter_mut().zip(input) {
+                *out = clamp(value * factor + offset, low, high);
+            }
+        });
+    }
+}
+
+/// [`Scaled`] of a tensor.
+struct Scale {
+    scaled: Arc<Scaled>,
+    /// Values of a plane.
+    pixels: usize,
+    isa: Isa,
+}
+
+impl Operator for Scale {
+    fn name(&self) -> &'static str {
+        "batch-norm"
+    }
+
+    fn run(&self, inputs: &[&Tensor], out: Option<&Tensor>) -> CandleResult<Tensor> {
+        let out = buffer(out)?;
+        let (pixels, channels) = (self.pixels, self.scaled.factors.len());
+        map(first(inputs)?, out, |input: &[f32], out: &mut [f32]| {
+            check_length("the input", input.len(), out.len())?;
+            for_each_part(out, pixels, |plane, out| {
+                let input = &input[plane * pixels..][..pixels];
+                self.scaled.apply(self.isa, plane % channels, input, out);
+            });
+            Ok(())
+        })?;
+        Ok(out.clone())
+    }
+
+    fn as_pointwise(&self) -> Option<Pointwise> {
+        Some(Pointwise::Scaled(Arc::clone(&self.scaled)))
     }
 }
 

@@ -3,6 +3,8 @@
 use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_onnx::{EngineResult, Error, Result};
 
+#[cfg(target_arch = "x86_64")]
+use super::float_conv::FloatConv;
 use super::{
     access::map,
     direct_conv::DirectConv,
@@ -11,6 +13,8 @@ use super::{
     permuted::contiguous,
     window_conv::{Columns, MAX_AXES, WindowConv},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::float::Shape;
 use crate::{
     geometry::{Geometry, Span, Window, as_image, volume},
     graph::{Bounds, Node, flat},
@@ -73,6 +77,21 @@ impl Operation for Conv {
                 )));
             }
         };
+        let image = |dims: &[usize]| super::operation::image(&as_image(dims));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(window) = window {
+            let shape = Shape {
+                window,
+                groups: self.groups,
+                input: image(input)?,
+                output: image(&output)?,
+            };
+            let weights = flat(weights)?;
+            let operator = FloatConv::new(inputs.isa, shape, &weights, &bias, self.bounds);
+            if let Some(operator) = operator {
+                return Ok(Compiled::written(operator, &output, DType::F32));
+            }
+        }
         let epilogue = |bias: Vec<f32>| BiasClamp {
             bias,
             pixels: output[2..].iter().product(),
@@ -87,7 +106,6 @@ impl Operation for Conv {
                 };
                 Compiled::allocated(operator, &output, DType::F32)
             } else if let (Some(window), 1) = (window, shape.inputs) {
-                let image = |dims: &[usize]| super::operation::image(&as_image(dims));
                 let operator = Direct(DirectConv {
                     window,
                     groups: self.groups,

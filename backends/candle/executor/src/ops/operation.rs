@@ -5,7 +5,10 @@ use std::fmt::Debug;
 use candle_core::{DType, Device, Tensor};
 use firstpass_onnx::{EngineResult, Error, Result};
 
-use super::{int_conv::IntConv, permuted::contiguous, quantize::Quantize};
+use super::{
+    float_conv::FloatConv, int_conv::IntConv, permuted::contiguous, pointwise::Pointwise,
+    quantize::Quantize,
+};
 use crate::{
     geometry::{axis_of, check_folded, volume},
     graph::{Bounds, flat},
@@ -67,6 +70,16 @@ pub trait Operator: Send + Sync {
         self.as_int_conv()
     }
 
+    /// The function that it is of the values at one place in its inputs, where they are floats.
+    fn as_pointwise(&self) -> Option<Pointwise> {
+        None
+    }
+
+    /// A convolution on floats that can compute such functions of its output as well.
+    fn as_float_conv(&mut self) -> Option<&mut FloatConv> {
+        None
+    }
+
     /// An operator that can read the input of the model where the caller has it.
     fn as_quantize(&self) -> Option<&Quantize> {
         None
@@ -115,7 +128,7 @@ impl Fact {
 /// What is known of the inputs of a step; those that a node leaves out are `None`.
 pub struct Inputs<'a> {
     pub facts: &'a [Option<&'a Fact>],
-    /// What the integer kernels use.
+    /// What the kernels use.
     pub isa: Isa,
 }
 

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     geometry::{Geometry, Span, Window, volume},
     graph::Node,
+    kernels::Isa,
 };
 
 /// MaxPool and AveragePool.
@@ -117,6 +118,7 @@ impl Operation for Pool {
         let planes = Planes {
             window,
             kind,
+            isa: inputs.isa,
             input: image(&sizes),
             output: image(&lengths),
         };
@@ -182,6 +184,7 @@ impl Operation for PoolOfQuantized {
 struct Planes {
     window: Window,
     kind: Kind,
+    isa: Isa,
     input: [usize; 2],
     output: [usize; 2],
 }
@@ -193,14 +196,17 @@ impl Planes {
         map(input, out, |input: &[f32], out: &mut [f32]| {
             for_each_part(out, rows * columns, |plane, out| {
                 let input = &input[plane * height * width..][..height * width];
-                for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-                    self.row(input, row, out);
-                }
+                self.isa.run(|| {
+                    for (row, out) in out.chunks_exact_mut(columns).enumerate() {
+                        self.row(input, row, out);
+                    }
+                });
             });
             Ok(())
         })
     }
 
+    #[inline(always)]
     fn row(&self, plane: &[f32], row: usize, out: &mut [f32]) {
         let Window {
             vertical,
@@ -222,11 +228,14 @@ impl Planes {
                 let Some(start) = horizontal.source(valid.start, tap, width) else {
                     continue;
                 };
-                let values = line[start..].iter().step_by(horizontal.stride);
-                let pairs = out[valid].iter_mut().zip(values);
+                let (out, values) = (&mut out[valid], &line[start..]);
                 match self.kind {
-                    Kind::Max => pairs.for_each(|(out, &value)| *out = out.max(value)),
-                    Kind::Average { .. } => pairs.for_each(|(out, &value)| *out += value),
+                    Kind::Max => each(out, values, horizontal.stride, |out, value| {
+                        *out = if value > *out { value } else { *out };
+                    }),
+                    Kind::Average { .. } => {
+                        each(out, values, horizontal.stride, |out, value| *out += value);
+                    }
                 }
             }
         }
@@ -236,6 +245,36 @@ impl Planes {
         let rows = taps(vertical, row, height, counts_padding);
         for (column, out) in out.iter_mut().enumerate() {
             *out /= (rows * taps(horizontal, column, width, counts_padding)) as f32;
+        }
+    }
+}
+
+/// Calls `add` with each place of `out` and its value, which lie `stride` apart.
+#[inline(always)]
+fn each(out: &mut [f32], values: &[f32], stride: usize, add: impl Fn(&mut f32, f32)) {
+    // With the stride as a constant the compiler makes vector code of the common cases.
+    match stride {
+        1 => {
+            for (out, &value) in out.iter_mut().zip(values) {
+                add(out, value);
+            }
+        }
+        2 => {
+            let (pairs, _) = values.as_chunks::<2>();
+            let whole = out.len().min(pairs.len());
+            let (now, last) = out.split_at_mut(whole);
+            for (out, [value, _]) in now.iter_mut().zip(pairs) {
+                add(out, *value);
+            }
+            // The last value may be the first of a pair that is not whole.
+            if let ([out, ..], Some(&value)) = (last, values.get(2 * whole)) {
+                add(out, value);
+            }
+        }
+        _ => {
+            for (out, &value) in out.iter_mut().zip(values.iter().step_by(stride)) {
+                add(out, value);
+            }
         }
     }
 }

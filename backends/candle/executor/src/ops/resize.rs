@@ -4,8 +4,10 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_onnx::{Error, Result};
 
 use super::{
-    access::map,
-    operation::{Compiled, Inputs, Operation, axes_of, by_candle, expect_type, lengths},
+    access::{check_length, map},
+    operation::{
+        Compiled, Inputs, Operation, Writing, axes_of, by_candle, expect_type, first, lengths,
+    },
     parallel::for_each_part,
     slicing::select,
 };
@@ -194,6 +196,11 @@ impl Operation for Resize {
         if !matches!(self.mode, Mode::Nearest(_)) {
             expect_type(fact.dtype, DType::F32)?;
         }
+        if let (Mode::Nearest(_), DType::F32) = (self.mode, fact.dtype) {
+            let nearest = Nearest::new(&fact.dims, &dims, &passes);
+            let run = move |inputs: &[&Tensor], out: &Tensor| nearest.run(first(inputs)?, out);
+            return Ok(Compiled::written(Writing { name, run }, &dims, DType::F32));
+        }
         let run = move |input: &Tensor| {
             passes
                 .iter()
@@ -203,6 +210,73 @@ impl Operation for Resize {
                 })
         };
         Ok(Compiled::view(by_candle(name, run), &dims, fact.dtype))
+    }
+}
+
+/// For each value of the output, the value of the input.
+struct Nearest {
+    /// By axis: its length in the input, and where each value of the output is read.
+    axes: Vec<(usize, Vec<usize>)>,
+}
+
+impl Nearest {
+    fn new(input: &[usize], output: &[usize], passes: &[(usize, Pass)]) -> Self {
+        let axes = input.iter().zip(output).enumerate();
+        let axes = axes.map(|(axis, (&length, &resized))| {
+            let places = passes.iter().find_map(|(of, pass)| match pass {
+                Pass::Places(places) if *of == axis => Some(places),
+                _ => None,
+            });
+            let places = match places {
+                Some(places) => places.iter().map(|&place| place as usize).collect(),
+                None => (0..resized).collect(),
+            };
+            (length, places)
+        });
+        let mut axes: Vec<_> = axes.collect();
+        // At least a plane.
+        while axes.len() < 2 {
+            axes.insert(0, (1, vec![0]));
+        }
+        Self { axes }
+    }
+
+    fn run(&self, input: &Tensor, out: &Tensor) -> CandleResult<()> {
+        let [outer @ .., (height, rows), (width, columns)] = &self.axes[..] else {
+            candle_core::bail!("it has no planes");
+        };
+        let expected = self.axes.iter().map(|(length, _)| length).product();
+        map(input, out, |input: &[f32], out: &mut [f32]| {
+            check_length("the input", input.len(), expected)?;
+            for_each_part(out, rows.len() * columns.len(), |mut number, out| {
+                let (mut plane, mut stride) = (0, 1);
+                for (length, places) in outer.iter().rev() {
+                    plane += places[number % places.len()] * stride;
+                    number /= places.len();
+                    stride *= length;
+                }
+                let plane = &input[plane * height * width..][..height * width];
+                let mut done: Option<(usize, usize)> = None;
+                for (row, &from) in rows.iter().enumerate() {
+                    let begin = row * columns.len();
+                    match done {
+                        // The row before is of the same values.
+                        Some((of, at)) if of == from => {
+                            out.copy_within(at..at + columns.len(), begin);
+                        }
+                        _ => {
+                            let values = &plane[from * width..][..*width];
+                            let out = &mut out[begin..][..columns.len()];
+                            for (out, &column) in out.iter_mut().zip(columns) {
+                                *out = values[column];
+                            }
+                        }
+                    }
+                    done = Some((from, begin));
+                }
+            });
+            Ok(())
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     functions::exp,
     operation::{Compiled, Inputs, Operation, Writing, axes_of, expect_type, first},
     parallel::for_each_part,
+    strided_softmax::strided_softmax,
 };
 use crate::geometry::axis_of;
 use crate::graph::Node;
@@ -332,7 +333,10 @@ impl Operation for Softmax {
                 let block = length * stride;
                 for_each_part(out, block, |number, out| {
                     let input = &input[number * block..][..block];
-                    isa.run(|| softmax(input, stride, is_log, out));
+                    match (stride, is_log) {
+                        (2.., false) => strided_softmax(isa, input, stride, out),
+                        _ => isa.run(|| softmax(input, stride, is_log, out)),
+                    }
                 });
                 Ok(())
             })
@@ -366,7 +370,7 @@ fn softmax(input: &[f32], stride: usize, is_log: bool, out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn softmax_of_row(row: &[f32], is_log: bool, out: &mut [f32]) {
+pub fn softmax_of_row(row: &[f32], is_log: bool, out: &mut [f32]) {
     let largest = largest(row);
     for (out, &value) in out.iter_mut().zip(row) {
         *out = exp(value - largest);

@@ -8,8 +8,9 @@ use firstpass_onnx::Result;
 use super::{
     access::{check_length, map},
     functions::{erf, exp, sigmoid, softplus, tanh},
-    operation::{Compiled, Inputs, Operation, Writing, expect_type, first},
+    operation::{Compiled, Inputs, Operation, Operator, buffer, expect_type, first},
     parallel::{CHUNK, for_each_part, part},
+    pointwise::Pointwise,
 };
 use crate::{
     graph::{Bounds, Node},
@@ -27,8 +28,7 @@ impl Operation for Clamp {
     }
 
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
-        let Bounds { low, high } = self.0;
-        compile(inputs, "clamp", move |x| clamp(x, low, high))
+        OfOne::Clamp(self.0).compile(inputs)
     }
 }
 
@@ -118,51 +118,60 @@ impl Unary {
 
 impl Operation for Unary {
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
-        match *self {
-            Self::Abs => compile(inputs, "abs", f32::abs),
-            Self::Ceil => compile(inputs, "ceil", f32::ceil),
-            Self::Cos => compile(inputs, "cos", f32::cos),
-            Self::Elu { alpha } => compile(inputs, "elu", move |x| elu(x, alpha)),
-            Self::Erf => compile(inputs, "erf", erf),
-            Self::Exp => compile(inputs, "exp", exp),
-            Self::Floor => compile(inputs, "floor", f32::floor),
-            Self::Gelu { by_tanh: false } => compile(inputs, "gelu", |x| {
+        OfOne::Unary(*self).compile(inputs)
+    }
+}
+
+/// What is done with a function, whichever it is.
+trait Visitor {
+    type Result;
+
+    fn visit(
+        self,
+        name: &'static str,
+        function: impl Fn(f32) -> f32 + Copy + Send + Sync,
+    ) -> Self::Result;
+}
+
+impl Unary {
+    fn accept<V: Visitor>(self, visitor: V) -> V::Result {
+        match self {
+            Self::Abs => visitor.visit("abs", f32::abs),
+            Self::Ceil => visitor.visit("ceil", f32::ceil),
+            Self::Cos => visitor.visit("cos", f32::cos),
+            Self::Elu { alpha } => visitor.visit("elu", move |x| elu(x, alpha)),
+            Self::Erf => visitor.visit("erf", erf),
+            Self::Exp => visitor.visit("exp", exp),
+            Self::Floor => visitor.visit("floor", f32::floor),
+            Self::Gelu { by_tanh: false } => visitor.visit("gelu", |x| {
                 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
             }),
-            Self::Gelu { by_tanh: true } => compile(inputs, "gelu", |x| {
+            Self::Gelu { by_tanh: true } => visitor.visit("gelu", |x| {
                 let root = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
                 0.5 * x * (1.0 + tanh(root * (x + 0.044_715 * x * x * x)))
             }),
-            Self::HardSigmoid { alpha, beta } => compile(inputs, "hard-sigmoid", move |x| {
-                clamp(alpha * x + beta, 0.0, 1.0)
-            }),
-            Self::HardSwish => {
-                compile(inputs, "hard-swish", |x| x * clamp(x / 6.0 + 0.5, 0.0, 1.0))
+            Self::HardSigmoid { alpha, beta } => {
+                visitor.visit("hard-sigmoid", move |x| clamp(alpha * x + beta, 0.0, 1.0))
             }
+            Self::HardSwish => visitor.visit("hard-swish", |x| x * clamp(x / 6.0 + 0.5, 0.0, 1.0)),
             Self::LeakyRelu { alpha } => {
-                compile(
-                    inputs,
-                    "leaky-relu",
-                    move |x| {
-                        if x < 0.0 { alpha * x } else { x }
-                    },
-                )
+                visitor.visit("leaky-relu", move |x| if x < 0.0 { alpha * x } else { x })
             }
-            Self::Log => compile(inputs, "log", f32::ln),
-            Self::Mish => compile(inputs, "mish", |x| x * tanh(softplus(x))),
-            Self::Neg => compile(inputs, "neg", |x: f32| -x),
-            Self::Reciprocal => compile(inputs, "reciprocal", f32::recip),
-            Self::Round => compile(inputs, "round", f32::round_ties_even),
-            Self::Selu { alpha, gamma } => compile(inputs, "selu", move |x| gamma * elu(x, alpha)),
-            Self::Sigmoid => compile(inputs, "sigmoid", sigmoid),
-            Self::Sign => compile(inputs, "sign", |x: f32| {
+            Self::Log => visitor.visit("log", f32::ln),
+            Self::Mish => visitor.visit("mish", |x| x * tanh(softplus(x))),
+            Self::Neg => visitor.visit("neg", |x: f32| -x),
+            Self::Reciprocal => visitor.visit("reciprocal", f32::recip),
+            Self::Round => visitor.visit("round", f32::round_ties_even),
+            Self::Selu { alpha, gamma } => visitor.visit("selu", move |x| gamma * elu(x, alpha)),
+            Self::Sigmoid => visitor.visit("sigmoid", sigmoid),
+            Self::Sign => visitor.visit("sign", |x: f32| {
                 f32::from(i8::from(x > 0.0) - i8::from(x < 0.0))
             }),
-            Self::Sin => compile(inputs, "sin", f32::sin),
-            Self::Softplus => compile(inputs, "softplus", softplus),
-            Self::Softsign => compile(inputs, "softsign", |x: f32| x / (1.0 + x.abs())),
-            Self::Sqrt => compile(inputs, "sqrt", f32::sqrt),
-            Self::Tanh => compile(inputs, "tanh", tanh),
+            Self::Sin => visitor.visit("sin", f32::sin),
+            Self::Softplus => visitor.visit("softplus", softplus),
+            Self::Softsign => visitor.visit("softsign", |x: f32| x / (1.0 + x.abs())),
+            Self::Sqrt => visitor.visit("sqrt", f32::sqrt),
+            Self::Tanh => visitor.visit("tanh", tanh),
         }
     }
 }
@@ -171,38 +180,89 @@ fn elu(x: f32, alpha: f32) -> f32 {
     if x < 0.0 { alpha * x.exp_m1() } else { x }
 }
 
-fn compile(
-    inputs: &Inputs<'_>,
-    name: &'static str,
-    function: impl Fn(f32) -> f32 + Copy + Send + Sync + 'static,
-) -> Result<Compiled> {
-    let fact = inputs.get(0)?;
-    expect_type(fact.dtype, DType::F32)?;
-    let isa = inputs.isa;
-    let run = move |inputs: &[&Tensor], out: &Tensor| each(isa, first(inputs)?, out, function);
-    Ok(Compiled::written(
-        Writing { name, run },
-        &fact.dims,
-        DType::F32,
-    ))
+/// A function of each value.
+#[derive(Debug, Clone, Copy)]
+pub enum OfOne {
+    Clamp(Bounds),
+    Unary(Unary),
 }
 
-fn each(
+impl OfOne {
+    fn accept<V: Visitor>(self, visitor: V) -> V::Result {
+        match self {
+            Self::Clamp(Bounds { low, high }) => {
+                visitor.visit("clamp", move |x| clamp(x, low, high))
+            }
+            Self::Unary(unary) => unary.accept(visitor),
+        }
+    }
+
+    fn compile(self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let fact = inputs.get(0)?;
+        expect_type(fact.dtype, DType::F32)?;
+        let operator = Each {
+            isa: inputs.isa,
+            function: self,
+        };
+        Ok(Compiled::written(operator, &fact.dims, DType::F32))
+    }
+
+    /// Writes the function of every value of `input` into `out`, on the calling thread.
+    pub fn apply(self, isa: Isa, input: &[f32], out: &mut [f32]) {
+        struct Apply<'a>(Isa, &'a [f32], &'a mut [f32]);
+        impl Visitor for Apply<'_> {
+            type Result = ();
+
+            fn visit(self, _: &'static str, function: impl Fn(f32) -> f32 + Copy + Send + Sync) {
+                let Self(isa, input, out) = self;
+                isa.run(|| {
+                    for (out, &input) in out.iter_mut().zip(input) {
+                        *out = function(input);
+                    }
+                });
+            }
+        }
+        self.accept(Apply(isa, input, out));
+    }
+}
+
+/// [`OfOne`] of a tensor.
+struct Each {
     isa: Isa,
-    input: &Tensor,
-    out: &Tensor,
-    function: impl Fn(f32) -> f32 + Copy + Send + Sync,
-) -> CandleResult<()> {
-    map(input, out, |input: &[f32], out: &mut [f32]| {
-        check_length("the input", input.len(), out.len())?;
-        for_each_part(out, CHUNK, |number, out| {
-            let input = part(input, CHUNK, number);
-            isa.run(|| {
-                for (out, &input) in out.iter_mut().zip(input) {
-                    *out = function(input);
-                }
+    function: OfOne,
+}
+
+impl Operator for Each {
+    fn name(&self) -> &'static str {
+        struct Name;
+        impl Visitor for Name {
+            type Result = &'static str;
+
+            fn visit(
+                self,
+                name: &'static str,
+                _: impl Fn(f32) -> f32 + Copy + Send + Sync,
+            ) -> &'static str {
+                name
+            }
+        }
+        self.function.accept(Name)
+    }
+
+    fn run(&self, inputs: &[&Tensor], out: Option<&Tensor>) -> CandleResult<Tensor> {
+        let out = buffer(out)?;
+        map(first(inputs)?, out, |input: &[f32], out: &mut [f32]| {
+            check_length("the input", input.len(), out.len())?;
+            for_each_part(out, CHUNK, |number, out| {
+                self.function
+                    .apply(self.isa, part(input, CHUNK, number), out);
             });
-        });
-        Ok(())
-    })
+            Ok(())
+        })?;
+        Ok(out.clone())
+    }
+
+    fn as_pointwise(&self) -> Option<Pointwise> {
+        Some(Pointwise::OfOne(self.function))
+    }
 }

@@ -2,6 +2,8 @@
 
 mod convolutions;
 mod definition;
+#[cfg(target_arch = "x86_64")]
+mod fusion;
 mod graphs;
 mod operators;
 mod qoperators;
