@@ -56,6 +56,9 @@ struct MatrixCase {
     segments: Vec<usize>,
     count: usize,
     stride: usize,
+    /// Rows of a line, and from a line to the next.
+    width: usize,
+    line: usize,
     out_stride: usize,
     weights: Vec<i8>,
     values: Vec<u8>,
@@ -66,15 +69,18 @@ fn matrix_case() -> impl Strategy<Value = MatrixCase> {
     let sizes = (
         1..80_usize,
         1..180_usize,
-        1..40_usize,
+        prop_oneof![1..40_usize, 110..140_usize],
         // Windows overlap where the stride is small.
         0..90_usize,
         0..9_usize,
         vec(0..200_usize, 1..4),
+        (1..50_usize, 0..400_usize),
     );
-    sizes.prop_flat_map(|(k, channels, count, stride, out_gap, segments)| {
+    sizes.prop_flat_map(|(k, channels, count, stride, out_gap, segments, lines)| {
+        let (width, line) = lines;
         let last = segments.iter().max().copied().unwrap_or(0);
-        let length = (count - 1) * stride + last + k.next_multiple_of(4);
+        let starts = (0..count).map(|row| row / width * line + row % width * stride);
+        let length = starts.max().unwrap_or(0) + last + k.next_multiple_of(4);
         let products = segments.len() * k;
         (
             vec(any::<i8>(), channels * products),
@@ -86,6 +92,8 @@ fn matrix_case() -> impl Strategy<Value = MatrixCase> {
                 segments: segments.clone(),
                 count,
                 stride,
+                width,
+                line,
                 out_stride: channels + out_gap,
                 weights,
                 values,
@@ -109,6 +117,8 @@ impl MatrixCase {
                 values: &self.values,
                 stride: self.stride,
                 count: self.count,
+                width: self.width,
+                line: self.line,
                 segments: &self.segments,
             },
             &mut Output {
@@ -312,6 +322,8 @@ fn extreme_sums_are_exact() {
             segments: vec![0],
             count: 1,
             stride: MAX_PRODUCTS.next_multiple_of(4),
+            width: 1,
+            line: 0,
             out_stride: 1,
             weights: vec![weight; MAX_PRODUCTS],
             values: vec![255; MAX_PRODUCTS.next_multiple_of(4)],
@@ -339,6 +351,8 @@ fn rows_that_do_not_fit_are_refused() {
         segments: vec![0],
         count: 3,
         stride,
+        width: usize::MAX,
+        line: 0,
         out_stride: 64,
         weights: vec![1; 64 * 4],
         values: vec![1; 3 * 4],
@@ -350,7 +364,7 @@ fn rows_that_do_not_fit_are_refused() {
             Range::new(0, 0, 255),
         ),
     };
-    let refusal = |isa, stride, out_stride| {
+    let refusal = |isa, stride, [width, line]: [usize; 2], out_stride| {
         let case = case(stride);
         let matrix = Matrix::pack(isa, &case.weights, 1, case.k, &case.requantization);
         let multiply = || {
@@ -358,6 +372,8 @@ fn rows_that_do_not_fit_are_refused() {
                 values: &case.values,
                 stride,
                 count: case.count,
+                width,
+                line,
                 segments: &case.segments,
             };
             let mut values = vec![0; 3 * 64];
@@ -375,12 +391,19 @@ fn rows_that_do_not_fit_are_refused() {
         message.map_or("", |message| *message)
     };
     for isa in Isa::available() {
-        assert_eq!(refusal(isa, 4, 64), "", "{}", isa.name());
+        let one = [usize::MAX, 0];
+        assert_eq!(refusal(isa, 4, one, 64), "", "{}", isa.name());
         for stride in [5, usize::MAX / 2, 1 << (usize::BITS - 1)] {
-            assert_eq!(refusal(isa, stride, 64), "whole segments");
+            assert_eq!(refusal(isa, stride, one, 64), "whole segments");
+            // Lines that lie as far apart, of one row and of two, and a short last line.
+            assert_eq!(refusal(isa, 4, [1, stride], 64), "whole segments");
+            assert_eq!(refusal(isa, 4, [2, stride + 8], 64), "whole segments");
+            assert_eq!(refusal(isa, stride + 4, [2, 0], 64), "whole segments");
         }
+        assert_eq!(refusal(isa, 4, [2, 8], 64), "", "{}", isa.name());
+        assert_eq!(refusal(isa, 4, [0, 0], 64), "whole segments");
         for stride in [65, usize::MAX / 2, 1 << (usize::BITS - 1)] {
-            assert_eq!(refusal(isa, 4, stride), "room for all rows");
+            assert_eq!(refusal(isa, 4, one, stride), "room for all rows");
         }
     }
 }
