@@ -4,6 +4,38 @@
 
 use super::{elementwise::Scaling, isa::Isa, requantization::Range};
 
+/// A function that is compiled once more for each instruction set.
+macro_rules! for_each_isa {
+    ($(#[$docs:meta])* $name:ident($($argument:ident: $type:ty),* $(,)?) by $each:ident) => {
+        $(#[$docs])*
+        pub fn $name(isa: Isa, $($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $type),*) {
+                $each($($argument),*);
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+            fn avx512($($argument: $type),*) {
+                $each($($argument),*);
+            }
+            match isa {
+                Isa::Reference => $each($($argument),*),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2(_) => {
+                    // SAFETY: this instruction set is chosen only where it was detected.
+                    unsafe { avx2($($argument),*) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Vnni(_) => {
+                    // SAFETY: as above.
+                    unsafe { avx512($($argument),*) }
+                }
+            }
+        }
+    };
+}
+
 /// Which real numbers integers stand for.
 #[derive(Debug, Clone, Copy)]
 pub struct Reals {
@@ -40,34 +72,39 @@ impl Integers {
     }
 }
 
-/// Multiplies tensors of one length.
-pub fn multiply(isa: Isa, of: [Reals; 2], to: Integers, [left, right]: [&[u8]; 2], out: &mut [u8]) {
-    let pairs = left.iter().zip(right);
-    isa.run(|| to.write(out, pairs.map(|(&a, &b)| of[0].of(a) * of[1].of(b))));
+for_each_isa! {
+    /// Multiplies tensors of one length.
+    multiply(of: [Reals; 2], to: Integers, both: [&[u8]; 2], out: &mut [u8]) by multiply_each
 }
 
-/// Multiplies every pixel by `factors`, one for each channel.
-pub fn multiply_channels(
-    isa: Isa,
-    of: Reals,
+#[inline(always)]
+fn multiply_each(of: [Reals; 2], to: Integers, [left, right]: [&[u8]; 2], out: &mut [u8]) {
+    let pairs = left.iter().zip(right);
+    to.write(out, pairs.map(|(&a, &b)| of[0].of(a) * of[1].of(b)));
+}
+
+for_each_isa! {
+    /// Multiplies every pixel by `factors`, one for each channel.
+    multiply_channels(of: Reals,
     to: Integers,
     pixels: &[u8],
     factors: &[f32],
-    out: &mut [u8],
-) {
-    isa.run(|| {
-        let outs = out.chunks_exact_mut(factors.len());
-        for (pixel, out) in pixels.chunks_exact(factors.len()).zip(outs) {
-            let pairs = pixel.iter().zip(factors);
-            to.write(out, pairs.map(|(&value, &factor)| of.of(value) * factor));
-        }
-    });
+    out: &mut [u8]) by multiply_each_channel
 }
 
-/// The mean of all pixels, by channel. It is summed in the order in which the mean of a plane of floats is:
-/// in eight sums side by side.
-pub fn mean_of_pixels(isa: Isa, of: Reals, to: Integers, pixels: &[u8], out: &mut [u8]) {
-    isa.run(|| means(of, to, pixels, out));
+#[inline(always)]
+fn multiply_each_channel(of: Reals, to: Integers, pixels: &[u8], factors: &[f32], out: &mut [u8]) {
+    let outs = out.chunks_exact_mut(factors.len());
+    for (pixel, out) in pixels.chunks_exact(factors.len()).zip(outs) {
+        let pairs = pixel.iter().zip(factors);
+        to.write(out, pairs.map(|(&value, &factor)| of.of(value) * factor));
+    }
+}
+
+for_each_isa! {
+    /// The mean of all pixels, by channel. It is summed in the order in which the mean of a plane of floats is:
+    /// in eight sums side by side.
+    mean_of_pixels(of: Reals, to: Integers, pixels: &[u8], out: &mut [u8]) by means
 }
 
 #[inline(always)]
@@ -120,72 +157,75 @@ pub struct Windows<'a> {
     pub divisors: &'a [f32],
 }
 
-/// The means of windows; `sums` has one for each channel, and what is in them does not matter.
-pub fn average(
-    isa: Isa,
-    of: Reals,
+for_each_isa! {
+    /// The means of windows; `sums` has one for each channel, and what is in them does not matter.
+    average(of: Reals,
     to: Integers,
     windows: &Windows<'_>,
     sums: &mut [f32],
-    out: &mut [u8],
-) {
-    isa.run(|| {
-        let channels = sums.len();
-        let outs = out.chunks_exact_mut(channels);
-        let columns = windows.columns.iter().zip(windows.divisors);
-        for ((columns, &divisor), out) in columns.zip(outs) {
-            sums.fill(0.0);
-            for row in windows.rows {
-                for &column in columns {
-                    let pixel = &row[column * channels..][..channels];
-                    for (sum, &value) in sums.iter_mut().zip(pixel) {
-                        *sum += of.of(value);
-                    }
+    out: &mut [u8]) by average_each
+}
+
+#[inline(always)]
+fn average_each(of: Reals, to: Integers, windows: &Windows<'_>, sums: &mut [f32], out: &mut [u8]) {
+    let channels = sums.len();
+    let outs = out.chunks_exact_mut(channels);
+    let columns = windows.columns.iter().zip(windows.divisors);
+    for ((columns, &divisor), out) in columns.zip(outs) {
+        sums.fill(0.0);
+        for row in windows.rows {
+            for &column in columns {
+                let pixel = &row[column * channels..][..channels];
+                for (sum, &value) in sums.iter_mut().zip(pixel) {
+                    *sum += of.of(value);
                 }
             }
-            to.write(out, sums.iter().map(|&sum| sum / divisor));
         }
-    });
+        to.write(out, sums.iter().map(|&sum| sum / divisor));
+    }
 }
 
-/// The larger of two values, at each place.
-pub fn maximum(isa: Isa, values: &[u8], out: &mut [u8]) {
-    isa.run(|| {
-        for (out, &value) in out.iter_mut().zip(values) {
-            *out = value.max(*out);
-        }
-    });
+for_each_isa! {
+    /// The larger of two values, at each place.
+    maximum(values: &[u8], out: &mut [u8]) by maximum_of_each
 }
 
-/// The largest value of each channel in some columns of a row, which are told by output column.
-pub fn largest_of_columns(
-    isa: Isa,
-    row: &[u8],
+#[inline(always)]
+fn maximum_of_each(values: &[u8], out: &mut [u8]) {
+    for (out, &value) in out.iter_mut().zip(values) {
+        *out = value.max(*out);
+    }
+}
+
+for_each_isa! {
+    /// The largest value of each channel in some columns of a row, which are told by output column.
+    largest_of_columns(row: &[u8],
     columns: &[Vec<usize>],
     channels: usize,
-    out: &mut [u8],
-) {
-    isa.run(|| {
-        for (columns, out) in columns.iter().zip(out.chunks_exact_mut(channels)) {
-            let pixel = |column: usize| &row[column * channels..][..channels];
-            match columns[..] {
-                [] => out.fill(0),
-                // Together, which reads and writes what has been computed so far less often.
-                [a, b, c] => {
-                    let values = pixel(a).iter().zip(pixel(b)).zip(pixel(c));
-                    for (out, ((&a, &b), &c)) in out.iter_mut().zip(values) {
-                        *out = a.max(b).max(c);
-                    }
+    out: &mut [u8]) by largest_of_each_column
+}
+
+#[inline(always)]
+fn largest_of_each_column(row: &[u8], columns: &[Vec<usize>], channels: usize, out: &mut [u8]) {
+    for (columns, out) in columns.iter().zip(out.chunks_exact_mut(channels)) {
+        let pixel = |column: usize| &row[column * channels..][..channels];
+        match columns[..] {
+            [] => out.fill(0),
+            // Together, which reads and writes what has been computed so far less often.
+            [a, b, c] => {
+                let values = pixel(a).iter().zip(pixel(b)).zip(pixel(c));
+                for (out, ((&a, &b), &c)) in out.iter_mut().zip(values) {
+                    *out = a.max(b).max(c);
                 }
-                [first, ref others @ ..] => {
-                    out.copy_from_slice(pixel(first));
-                    for &column in others {
-                        for (out, &value) in out.iter_mut().zip(pixel(column)) {
-                            *out = value.max(*out);
-                        }
+            }
+            [first, ref others @ ..] => {
+                out.copy_from_slice(pixel(first));
+                for &column in others {
+                    for (out, &value) in out.iter_mut().zip(pixel(column)) {
+                        *out = value.max(*out);
                     }
                 }
             }
         }
-    });
+    }
 }

@@ -3,8 +3,8 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Addition, Columns, Depthwise, Input, Isa, MAX_PRODUCTS, Matrix, Output, Range, Requantization,
-    Rows, Scaling, add, quantize,
+    Addition, Channels, Columns, Depthwise, Input, Isa, MAX_PRODUCTS, Matrix, Output, Range,
+    Requantization, Rows, Scaling, Source, add, look_up, quantize,
 };
 use crate::geometry::Span;
 
@@ -261,15 +261,11 @@ proptest! {
         scaling in scaling(0.5..20.0_f32),
         range in range(),
     ) {
-        let addition = Addition {
-            scales: scales.into(),
-            zeros: [zeros.0, zeros.1].map(f32::from),
-            scaling,
-            range,
-        };
+        let zeros = [zeros.0, zeros.1].map(f32::from);
         let (left, right): (Vec<u8>, Vec<u8>) = operands.into_iter().unzip();
         let run = |isa| {
             let mut out = vec![0; left.len()];
+            let addition = Addition::new(isa, scales.into(), zeros, scaling, range);
             add(isa, &addition, &left, &right, &mut out);
             out
         };
@@ -291,6 +287,62 @@ proptest! {
         };
         for isa in Isa::available() {
             prop_assert_eq!(run(isa), run(Isa::Reference), "{}", isa.name());
+        }
+    }
+}
+
+/// The channels of some inputs, and those of an output that is made of them.
+fn gathered() -> impl Strategy<Value = (Vec<usize>, Vec<Source>)> {
+    vec(1..150_usize, 1..4).prop_flat_map(|inputs| {
+        let of = inputs.clone();
+        let source = (0..inputs.len(), any::<usize>()).prop_map(move |(input, number)| Source {
+            input,
+            channel: number % of[input],
+        });
+        // Each by itself, and neighbours.
+        let sources = (vec(source, 1..200), 1..80_usize);
+        let of = inputs.clone();
+        let sources = sources.prop_map(move |(sources, run)| {
+            let neighbours = sources.iter().flat_map(|&Source { input, channel }| {
+                let run = channel..of[input].min(channel + run);
+                run.map(move |channel| Source { input, channel })
+            });
+            neighbours.take(300).collect()
+        });
+        (Just(inputs), sources)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn bytes_are_looked_up(bytes in vec(any::<u8>(), 0..300), table in vec(any::<u8>(), 256)) {
+        let table: [u8; 256] = table.try_into().expect("as many");
+        let expected: Vec<u8> = bytes.iter().map(|&byte| table[usize::from(byte)]).collect();
+        for isa in Isa::available() {
+            let mut out = vec![0; bytes.len()];
+            look_up(isa, &table, &bytes, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn channels_are_gathered((widths, sources) in gathered(), pixels in 1..5_usize) {
+        let inputs: Vec<Vec<u8>> = widths
+            .iter()
+            .enumerate()
+            .map(|(input, width)| (0..width * pixels).map(|at| (at * 37 + input * 101) as u8).collect())
+            .collect();
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let value = |pixel: usize, of: &Source| inputs[of.input][pixel * widths[of.input] + of.channel];
+        let pixel = |pixel| sources.iter().map(move |of| value(pixel, of));
+        let expected: Vec<u8> = (0..pixels).flat_map(pixel).collect();
+        let channels = Channels::new(&widths, &sources);
+        for isa in Isa::available() {
+            let mut out = vec![0; expected.len()];
+            channels.gather(isa, &inputs, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", isa.name());
         }
     }
 }

@@ -151,7 +151,7 @@ fn is_by_channel(wide: &[usize], narrow: &[usize]) -> bool {
 }
 
 /// `operation` for floats of the shapes of the inputs, which are integers where they are not parameters.
-fn on_floats(inputs: &Inputs<'_>, operation: &dyn Operation) -> Result<Compiled> {
+pub fn on_floats(inputs: &Inputs<'_>, operation: &dyn Operation) -> Result<Compiled> {
     let facts = inputs.facts.iter().enumerate();
     let facts: Vec<Option<Fact>> = facts
         .map(|(position, fact)| match operation.is_parameter(position) {
@@ -171,7 +171,7 @@ fn on_floats(inputs: &Inputs<'_>, operation: &dyn Operation) -> Result<Compiled>
 }
 
 /// An operator on floats whose inputs are dequantized and whose output is quantized, as the file writes it.
-struct OnFloats {
+pub struct OnFloats {
     operator: Box<dyn Operator>,
     inputs: Vec<Quantization>,
     /// Of the floats.
@@ -180,7 +180,7 @@ struct OnFloats {
 }
 
 impl OnFloats {
-    fn compiled(
+    pub fn compiled(
         floats: Compiled,
         quantizations: Vec<Quantization>,
         bounds: Bounds,

@@ -51,6 +51,15 @@ pub trait Operation: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// How many values it adds before and behind those of each axis, and which, where it does nothing else and
+    /// they are all the same.
+    ///
+    /// # Errors
+    /// Fails where [`Self::compile`] does.
+    fn pads(&self, _inputs: &Inputs<'_>) -> Result<Option<(Vec<[i64; 2]>, f64)>> {
+        Ok(None)
+    }
+
     /// The operator for inputs of these shapes.
     ///
     /// # Errors

@@ -22,8 +22,8 @@ use crate::{
     ops::{
         AddOfQuantized, AverageOfQuantized, Binary, BinaryFunction, Cast, Clamp, ConvOfQuantized,
         DequantizeOtherwise, Held, MaxOfQuantized, MeanOfQuantized, Moving, MultiplyQuantized,
-        Operation, Pool, ProductOfQuantized, QuantizeOtherwise, TableOfQuantized, ToQuantized,
-        is_moving,
+        Operation, PadOfQuantized, Pool, ProductOfQuantized, QuantizeOtherwise, TableOfQuantized,
+        ToQuantized, is_moving,
     },
 };
 
@@ -396,6 +396,15 @@ impl<'a> Walk<'a> {
                 };
                 (Box::new(operation), inputs.clone())
             }
+            PendingOperator::Pad(inputs, of) => {
+                let operation = PadOfQuantized {
+                    operation: parse(node, 0)?,
+                    input: *of,
+                    bounds,
+                    output,
+                };
+                (Box::new(operation), inputs.clone())
+            }
             PendingOperator::MaxPool(input, of, pool) if is_same(*of) => {
                 (Box::new(MaxOfQuantized(pool.clone())), vec![Some(*input)])
             }
@@ -596,6 +605,19 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn mean(&mut self, node: Node<'a>) -> Result<Known<'a>> {
+        self.of_one_value(node, PendingOperator::Mean)
+    }
+
+    pub(super) fn pad(&mut self, node: Node<'a>) -> Result<Known<'a>> {
+        self.of_one_value(node, PendingOperator::Pad)
+    }
+
+    /// An operator whose inputs but the first are constants.
+    fn of_one_value(
+        &mut self,
+        node: Node<'a>,
+        operator: fn(Vec<Option<Value>>, Quantization) -> PendingOperator<'a>,
+    ) -> Result<Known<'a>> {
         let Some(Known::Dequantized(value, of)) = self.settled(&node, 0)? else {
             return self.written(node, 0);
         };
@@ -609,7 +631,7 @@ impl<'a> Walk<'a> {
                 Some(_) => return self.written(node, 0),
             });
         }
-        Ok(pending_at(node, 0, PendingOperator::Mean(inputs, of)))
+        Ok(pending_at(node, 0, operator(inputs, of)))
     }
 
     pub(super) fn multiply(&mut self, node: Node<'a>) -> Result<Known<'a>> {

@@ -62,6 +62,8 @@ pub enum PendingOperator<'a> {
     AveragePool(Value, Quantization, Pool),
     /// Of a value, along axes that may be an input.
     Mean(Vec<Option<Value>>, Quantization),
+    /// Of a value, and parameters.
+    Pad(Vec<Option<Value>>, Quantization),
     /// A function of one value: its real number for each of the 256 integers.
     Function(Value, Quantization, Arc<Constant>),
     /// They move values, all of the same quantization, one after the other.

@@ -296,6 +296,7 @@ impl<'a> Walk<'a> {
             "AveragePool" => self.average_pool(node),
             "GlobalAveragePool" | "ReduceMean" => self.mean(node),
             "Mul" => self.multiply(node),
+            "Pad" => self.pad(node),
             "Min" | "Max" | "Sum" if node.input.len() != 2 => self.chain(node),
             _ if is_function(&node) => self.function_or_written(node),
             _ => self.moving_or_written(node, index),

@@ -3,6 +3,7 @@
 mod convolutions;
 mod definition;
 mod graphs;
+mod on_integers;
 mod operators;
 mod qoperators;
 mod quantized;

@@ -2,7 +2,7 @@
 
 use std::{
     arch::x86_64::{
-        __m512, __m512i, _mm512_adds_epi16, _mm512_cvtepi32_ps, _mm512_cvtps_epi32, _mm512_div_ps,
+        __m512, __m512i, _mm512_adds_epi16, _mm512_cvtepi32_ps, _mm512_cvtps_epi32,
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_epu8, _mm512_min_ps,
         _mm512_mul_ps, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_set1_epi8,
         _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::kernels::{
+    avx512::Divisor,
     panel::PANEL,
     requantization::{Range, Requantization},
 };
@@ -65,7 +66,7 @@ pub(super) struct Finish<const VECTORS: usize, S> {
     bias: [__m512; VECTORS],
     factor: [__m512; VECTORS],
     bias_factor: __m512,
-    divisor: Option<f32>,
+    divisor: Option<Divisor>,
     /// Where there is a divisor, as is [`Requantization::rest`].
     rest: [__m512; VECTORS],
     /// Of the output, less the zero point: whole numbers, so that clamping before rounding and after
@@ -88,7 +89,10 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
             bias: [_mm512_setzero_ps(); VECTORS],
             factor: [_mm512_setzero_ps(); VECTORS],
             bias_factor: _mm512_set1_ps(requantization.bias_factor),
-            divisor: requantization.divisor,
+            divisor: match requantization.divisor {
+                None => None,
+                Some(divisor) => Some(Divisor::new(divisor, requantization.inverse)),
+            },
             rest: [_mm512_setzero_ps(); VECTORS],
             high: _mm512_set1_ps(range.high - range.zero),
             zero: range.zero as i16,
@@ -120,7 +124,30 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn bytes(&self, sums: &[__m512i; 4]) -> __m512i {
-        let rounded = |n: usize| self.rounded(sums[n], n % VECTORS);
+        let real = |n: usize| {
+            let sums = _mm512_cvtepi32_ps(sums[n]);
+            _mm512_fmadd_ps(self.bias[n % VECTORS], self.bias_factor, sums)
+        };
+        // Each by itself: over a loop the compiler would keep all sums in memory.
+        let scaled = match &self.divisor {
+            None => {
+                let scaled = |n: usize| _mm512_mul_ps(real(n), self.factor[n % VECTORS]);
+                [scaled(0), scaled(1), scaled(2), scaled(3)]
+            }
+            Some(divisor) => {
+                let scaled = |n: usize| {
+                    let real = real(n);
+                    let rest = _mm512_mul_ps(real, self.rest[n % VECTORS]);
+                    let product = _mm512_fmadd_ps(real, self.factor[n % VECTORS], rest);
+                    match S::CLAMPS {
+                        true => divisor.divide::<false>(product),
+                        false => divisor.divide::<true>(product),
+                    }
+                };
+                [scaled(0), scaled(1), scaled(2), scaled(3)]
+            }
+        };
+        let rounded = |n: usize| self.rounded(scaled[n]);
         let words = |a: __m512i, b: __m512i| {
             let words = _mm512_packs_epi32(a, b);
             match S::MOVES {
@@ -136,21 +163,11 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
         }
     }
 
-    /// Rounded numbers from sums that began with the correction, without the zero point: perhaps less
-    /// than what the output may be, and more only where saturation makes up for it. NaN is the least.
+    /// Rounded numbers, without the zero point: perhaps less than what the output may be, and more only
+    /// where saturation makes up for it. NaN is the least.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn rounded(&self, sums: __m512i, vector: usize) -> __m512i {
-        let sums = _mm512_cvtepi32_ps(sums);
-        let real = _mm512_fmadd_ps(self.bias[vector], self.bias_factor, sums);
-        let mut scaled = match self.divisor {
-            None => _mm512_mul_ps(real, self.factor[vector]),
-            Some(divisor) => {
-                let rest = _mm512_mul_ps(real, self.rest[vector]);
-                let product = _mm512_fmadd_ps(real, self.factor[vector], rest);
-                _mm512_div_ps(product, _mm512_set1_ps(divisor))
-            }
-        };
+    fn rounded(&self, mut scaled: __m512) -> __m512i {
         if S::CLAMPS {
             // Of a number and NaN it gives the second operand.
             scaled = _mm512_min_ps(self.high, scaled);

@@ -209,6 +209,12 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
         assert_eq!(panel.weights.len(), quads, "all quads");
         assert!(!panel.weights.is_empty(), "something to multiply");
         let blocks = panel.starts.len().div_ceil(rows);
+        // At least as many as there are quads of k, which is how many a block of four vectors fetches.
+        let ahead = panel.next.len().div_ceil(blocks);
+        let ahead = match VECTORS {
+            4 => ahead.max(panel.weights.len() / VECTORS),
+            _ => ahead.max(1),
+        };
         Self {
             panel,
             finish: Finish::new(panel.requantization, panel.channel),
@@ -216,7 +222,7 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
             out: out.as_mut_ptr(),
             stride,
             mask: u64::MAX >> (BYTES - width),
-            ahead: panel.next.chunks(panel.next.len().div_ceil(blocks).max(1)),
+            ahead: panel.next.chunks(ahead),
         }
     }
 
@@ -240,8 +246,16 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
     #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn next<const ROWS: usize>(&mut self) {
-        for quad in self.ahead.next().unwrap_or_default() {
-            _mm_prefetch::<_MM_HINT_T1>(quad.0.as_ptr().cast());
+        let ahead = self.ahead.next().unwrap_or_default();
+        // One with each quad where registers are free for it: all at once they wait for each other.
+        let (mut next, step) = match ahead.first() {
+            Some(first) => (std::ptr::from_ref(first).cast::<u8>(), BYTES),
+            None => (self.panel.weights.as_ptr().cast(), 0),
+        };
+        if VECTORS < 4 {
+            for quad in ahead {
+                _mm_prefetch::<_MM_HINT_T1>(quad.0.as_ptr().cast());
+            }
         }
         let count = self.rest.len().min(ROWS);
         let (starts, rest) = self.rest.split_at(count);
@@ -273,6 +287,10 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
                         *sums = _mm512_dpbusd_epi32(*sums, activations, *vector);
                     }
                 }
+                if VECTORS == 4 {
+                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                    next = next.wrapping_add(step);
+                }
                 at += QUAD;
                 // SAFETY: as above.
                 weights = unsafe { weights.add(1) };
@@ -282,29 +300,49 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
             }
         }
         let together = 4 / VECTORS;
-        let is_whole = count == ROWS && self.mask.count_ones() as usize == VECTORS * PANEL;
-        for (number, sums) in sums.chunks_exact(together).enumerate() {
-            let sums = std::array::from_fn(|n| sums[n / VECTORS % together][n % VECTORS]);
-            let bytes = rows_in_order::<VECTORS>(self.finish.bytes(&sums));
-            let number = number * together;
-            // SAFETY: as asserted, there is as much room in all rows. The masks have as many bits as
-            // bytes may be written.
-            unsafe {
-                if is_whole && VECTORS != 3 {
-                    let to = out.add(number * self.stride);
-                    match VECTORS {
-                        1 => scatter::<4>(bytes, to, self.stride),
-                        2 => scatter::<2>(bytes, to, self.stride),
-                        _ => scatter::<1>(bytes, to, self.stride),
-                    }
-                    continue;
+        // One by one with numbers that the compiler knows: over a loop it would keep all sums in memory,
+        // and write them there with every quad.
+        macro_rules! store {
+            ($($number:literal)*) => {
+                $(if $number < ROWS / together {
+                    let sum = |n: usize| sums[$number * together + n / VECTORS % together][n % VECTORS];
+                    let sums = [sum(0), sum(1), sum(2), sum(3)];
+                    // SAFETY: there is room for `count` rows, of which one is there at least.
+                    unsafe { self.store(&sums, out, $number * together, count) };
+                })*
+            };
+        }
+        store!(0 1 2 3 4 5 6 7);
+    }
+
+    /// Writes what becomes of four vectors of sums: of as many rows of a block as they are, from `number` on. Rows
+    /// beyond `count` are the last one again.
+    ///
+    /// # Safety
+    /// From `out` on there is room for the rows of the block, of which there are `count`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn store(&self, sums: &[__m512i; 4], out: *mut u8, number: usize, count: usize) {
+        let together = 4 / VECTORS;
+        let bytes = rows_in_order::<VECTORS>(self.finish.bytes(sums));
+        let is_whole =
+            number + together <= count && self.mask == u64::MAX >> (BYTES - VECTORS * PANEL);
+        // SAFETY: the caller says that there is room. The masks have as many bits as bytes may be written.
+        unsafe {
+            if is_whole && VECTORS != 3 {
+                let to = out.add(number * self.stride);
+                match VECTORS {
+                    1 => scatter::<4>(bytes, to, self.stride),
+                    2 => scatter::<2>(bytes, to, self.stride),
+                    _ => scatter::<1>(bytes, to, self.stride),
                 }
-                for place in 0..together {
-                    let row = (number + place).min(count - 1);
-                    let before = place * VECTORS * PANEL;
-                    let to = out.add(row * self.stride).wrapping_sub(before);
-                    _mm512_mask_storeu_epi8(to.cast(), self.mask << before, bytes);
-                }
+                return;
+            }
+            for place in 0..together {
+                let row = (number + place).min(count - 1);
+                let before = place * VECTORS * PANEL;
+                let to = out.add(row * self.stride).wrapping_sub(before);
+                _mm512_mask_storeu_epi8(to.cast(), self.mask << before, bytes);
             }
         }
     }
