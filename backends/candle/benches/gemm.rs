@@ -97,12 +97,7 @@ fn bench(criterion: &mut Criterion, shape: Shape) {
         range,
     );
     let matrix = Matrix::pack(Isa::detect(), &weights, 1, k, &requantization);
-    let rows_of = Rows {
-        values: &activations,
-        stride: k,
-        count: rows,
-        segments: &[0],
-    };
+    let rows_of = Rows::in_line(&activations, k, rows);
     let mut out = vec![0; rows * channels];
     let requantized = |out: &mut [u8]| {
         let mut out = Output {

@@ -5,7 +5,7 @@ use crate::geometry::Span;
 
 #[cfg(target_arch = "x86_64")]
 use super::{
-    avx2,
+    avx2, avx512,
     panel::{PANEL, QUAD},
     tile::Tile,
     vnni,
@@ -101,7 +101,13 @@ impl Depthwise {
                     below,
                     blocks,
                 });
-                (packed, requantization.select(&lanes))
+                // SAFETY: this instruction set is chosen only where it was detected.
+                let inverse = |divisor| unsafe { avx512::inverse(divisor) };
+                let requantization = Requantization {
+                    inverse: requantization.divisor.and_then(inverse),
+                    ..requantization.select(&lanes)
+                };
+                (packed, requantization)
             }
             _ => {
                 let taps_first =

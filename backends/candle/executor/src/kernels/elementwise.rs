@@ -1,6 +1,8 @@
 //! Kernels that treat every value alike. Their vector form is the same Rust, compiled once more
 //! for the instruction set: rounding and fused multiply-add are single instructions there.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{isa::Isa, requantization::Range};
 
 /// How real numbers become steps of a scale.
@@ -30,6 +32,35 @@ pub struct Addition {
     /// Of the output: it also says whose arithmetic is followed.
     pub scaling: Scaling,
     pub range: Range,
+    /// What vector kernels may multiply by instead of dividing.
+    pub(super) inverse: Option<[f32; 2]>,
+}
+
+impl Addition {
+    /// For the kernels of `isa`.
+    pub fn new(
+        isa: Isa,
+        scales: [f32; 2],
+        zeros: [f32; 2],
+        scaling: Scaling,
+        range: Range,
+    ) -> Self {
+        let inverse = match (isa, scaling) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Vnni(_), Scaling::Over(scale)) => {
+                // SAFETY: this instruction set is chosen only where it was detected.
+                unsafe { avx512::inverse(scale) }
+            }
+            _ => None,
+        };
+        Self {
+            scales,
+            zeros,
+            scaling,
+            range,
+            inverse,
+        }
+    }
 }
 
 /// Adds tensors of one length.
@@ -44,7 +75,7 @@ pub fn add(isa: Isa, addition: &Addition, left: &[u8], right: &[u8], out: &mut [
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => {
             // SAFETY: as above.
-            unsafe { add_avx512(addition, left, right, out) }
+            unsafe { avx512::add(addition, left, right, out) }
         }
     }
 }
@@ -55,12 +86,6 @@ fn add_avx2(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
     add_each(addition, left, right, out);
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn add_avx512(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
-    add_each(addition, left, right, out);
-}
-
 #[inline(always)]
 fn add_each(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
     let Addition {
@@ -68,6 +93,7 @@ fn add_each(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
         zeros: [c, d],
         scaling,
         range,
+        ..
     } = *addition;
     match scaling {
         Scaling::Over(scale) => pairs(left, right, out, |left, right| {
@@ -102,7 +128,7 @@ pub fn quantize(isa: Isa, scaling: Scaling, range: Range, values: &[f32], out: &
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => {
             // SAFETY: as above.
-            unsafe { quantize_avx512(scaling, range, values, out) }
+            unsafe { avx512::quantize(scaling, range, values, out) }
         }
     }
 }
@@ -110,12 +136,6 @@ pub fn quantize(isa: Isa, scaling: Scaling, range: Range, values: &[f32], out: &
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn quantize_avx2(scaling: Scaling, range: Range, values: &[f32], out: &mut [u8]) {
-    quantize_each(scaling, range, values, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn quantize_avx512(scaling: Scaling, range: Range, values: &[f32], out: &mut [u8]) {
     quantize_each(scaling, range, values, out);
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, panel::PANEL, vnni};
+use super::{avx2, avx512, panel::PANEL, vnni};
 
 enum Packed {
     Reference(Vec<i8>),
@@ -73,7 +73,13 @@ impl Matrix {
                     &lanes,
                     vnni::Quad::new,
                 );
-                (Packed::Vnni(packed), requantization.select(&lanes))
+                // SAFETY: this instruction set is chosen only where it was detected.
+                let inverse = |divisor| unsafe { avx512::inverse(divisor) };
+                let requantization = Requantization {
+                    inverse: requantization.divisor.and_then(inverse),
+                    ..requantization.select(&lanes)
+                };
+                (Packed::Vnni(packed), requantization)
             }
         };
         Self {

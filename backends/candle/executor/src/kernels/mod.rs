@@ -4,12 +4,14 @@
 //! Every form on integers accumulates the products exactly in 32 bits and shares the arithmetic of the
 //! requantization, so that the instruction set never changes a result.
 
+mod bytes;
 mod depthwise;
 mod elementwise;
 mod gemm;
 mod isa;
 mod matrix;
 mod panel;
+mod reals;
 mod reference;
 mod requantization;
 mod rows;
@@ -20,16 +22,25 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 pub mod float;
+#[cfg(target_arch = "x86_64")]
+mod vbmi;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+pub use bytes::{Channels, Source, look_up};
 pub use depthwise::{Depthwise, Input};
 pub use elementwise::{Addition, Scaling, add, channels_last, quantize};
 pub use gemm::{Matrices, gemm};
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use panel::{PANEL, QUAD};
+pub use reals::{
+    Integers, Reals, Windows, average, largest_of_columns, maximum, mean_of_pixels, multiply,
+    multiply_channels,
+};
 pub use requantization::{MAX_PRODUCTS, Range, Requantization};
 pub use rows::{Output, Rows};
 pub use tile::Columns;

@@ -21,6 +21,8 @@ pub struct Requantization {
     /// scales, so that sums become the real numbers that they stand for, rounded once.
     pub rest: Vec<f32>,
     pub range: Range,
+    /// What vector kernels may multiply by instead of dividing.
+    pub(super) inverse: Option<[f32; 2]>,
     /// Whether no sum of the packed weights with u8 can leave what i32 holds once it is scaled, so that
     /// it may be rounded before it is clamped.
     pub(super) bounded: bool,
@@ -42,6 +44,7 @@ impl Requantization {
             divisor: None,
             rest: Vec::new(),
             range,
+            inverse: None,
             bounded: false,
         }
     }

@@ -4,32 +4,79 @@
 use super::panel::QUAD;
 
 /// Rows of activations, each made of segments of one length. So the windows of a convolution are rows
-/// of an image that need not be gathered: a segment is what a window reads of a line.
+/// of an image that need not be gathered: a segment is what a window reads of a line of the image, and
+/// the windows beside each other are a line of rows.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     pub values: &'a [u8],
-    /// Values from the start of a row to that of the next.
+    /// Values from the start of a row to that of the next one of its line.
     pub stride: usize,
     pub count: usize,
+    /// Rows of a line; at least one.
+    pub width: usize,
+    /// Values from the start of the first row of a line to that of the next line.
+    pub line: usize,
     /// Where the segments of a row begin, in values from its start.
     pub segments: &'a [usize],
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// Rows of a single line, each of one segment.
+    pub fn in_line(values: &'a [u8], stride: usize, count: usize) -> Self {
+        Self {
+            values,
+            stride,
+            count,
+            width: usize::MAX,
+            line: 0,
+            segments: &[0],
+        }
+    }
+
+    /// Where a row begins.
+    pub(super) fn start(&self, row: usize) -> usize {
+        row / self.width * self.line + row % self.width * self.stride
+    }
+
+    /// Where rows begin, one after the other from `first` on.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn starts(&self, first: usize, starts: &mut [usize]) {
+        let (mut line, mut column) = (first / self.width, first % self.width);
+        for start in starts {
+            *start = line * self.line + column * self.stride;
+            column += 1;
+            if column == self.width {
+                (line, column) = (line + 1, 0);
+            }
+        }
+    }
+
     pub(super) fn segment(&self, row: usize, segment: usize, length: usize) -> &[u8] {
-        &self.values[row * self.stride + segment..][..length]
+        &self.values[self.start(row) + segment..][..length]
     }
 
     /// Whether all segments of all rows hold `length` values.
-    pub(super) fn hold(&self, length: usize) -> bool {
-        match (self.count.checked_sub(1), self.segments.iter().max()) {
-            (Some(last), Some(segment)) => {
-                let start = last.checked_mul(self.stride);
-                let end = start.and_then(|start| start.checked_add(*segment)?.checked_add(length));
-                end.is_some_and(|end| end <= self.values.len())
-            }
-            _ => true,
-        }
+    pub fn hold(&self, length: usize) -> bool {
+        let Some(last) = self.count.checked_sub(1) else {
+            return true;
+        };
+        let Some(last_line) = last.checked_div(self.width) else {
+            return false;
+        };
+        // The last row of a whole line, and the last of all, which may lie before it.
+        let longest = last.min(self.width - 1);
+        let ends = [
+            (last_line.saturating_sub(1), longest),
+            (last_line, last % self.width),
+        ];
+        let segment = self.segments.iter().max().copied().unwrap_or(0);
+        ends.iter().all(|&(line, column)| {
+            let line = line.checked_mul(self.line);
+            let column = column.checked_mul(self.stride);
+            let start = line.zip(column).and_then(|(a, b)| a.checked_add(b));
+            let end = start.and_then(|start| start.checked_add(segment)?.checked_add(length));
+            end.is_some_and(|end| end <= self.values.len())
+        })
     }
 
     /// `N` rows from `first` on. Beyond `count` of them it is the last once more.
@@ -37,8 +84,8 @@ impl Rows<'_> {
     #[inline(always)]
     pub(super) fn block<const N: usize>(&self, first: usize, count: usize) -> Block<'_, N> {
         Block {
-            values: &self.values[first * self.stride..],
-            starts: std::array::from_fn(|row| row.min(count - 1) * self.stride),
+            values: self.values,
+            starts: std::array::from_fn(|row| self.start(first + row.min(count - 1))),
         }
     }
 }

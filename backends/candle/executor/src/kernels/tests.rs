@@ -3,8 +3,8 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Addition, Columns, Depthwise, Input, Isa, MAX_PRODUCTS, Matrix, Output, Range, Requantization,
-    Rows, Scaling, add, quantize,
+    Addition, Channels, Columns, Depthwise, Input, Isa, MAX_PRODUCTS, Matrix, Output, Range,
+    Requantization, Rows, Scaling, Source, add, look_up, quantize,
 };
 use crate::geometry::Span;
 
@@ -56,6 +56,9 @@ struct MatrixCase {
     segments: Vec<usize>,
     count: usize,
     stride: usize,
+    /// Rows of a line, and from a line to the next.
+    width: usize,
+    line: usize,
     out_stride: usize,
     weights: Vec<i8>,
     values: Vec<u8>,
@@ -66,15 +69,18 @@ fn matrix_case() -> impl Strategy<Value = MatrixCase> {
     let sizes = (
         1..80_usize,
         1..180_usize,
-        1..40_usize,
+        prop_oneof![1..40_usize, 110..140_usize],
         // Windows overlap where the stride is small.
         0..90_usize,
         0..9_usize,
         vec(0..200_usize, 1..4),
+        (1..50_usize, 0..400_usize),
     );
-    sizes.prop_flat_map(|(k, channels, count, stride, out_gap, segments)| {
+    sizes.prop_flat_map(|(k, channels, count, stride, out_gap, segments, lines)| {
+        let (width, line) = lines;
         let last = segments.iter().max().copied().unwrap_or(0);
-        let length = (count - 1) * stride + last + k.next_multiple_of(4);
+        let starts = (0..count).map(|row| row / width * line + row % width * stride);
+        let length = starts.max().unwrap_or(0) + last + k.next_multiple_of(4);
         let products = segments.len() * k;
         (
             vec(any::<i8>(), channels * products),
@@ -86,6 +92,8 @@ fn matrix_case() -> impl Strategy<Value = MatrixCase> {
                 segments: segments.clone(),
                 count,
                 stride,
+                width,
+                line,
                 out_stride: channels + out_gap,
                 weights,
                 values,
@@ -109,6 +117,8 @@ impl MatrixCase {
                 values: &self.values,
                 stride: self.stride,
                 count: self.count,
+                width: self.width,
+                line: self.line,
                 segments: &self.segments,
             },
             &mut Output {
@@ -251,15 +261,11 @@ proptest! {
         scaling in scaling(0.5..20.0_f32),
         range in range(),
     ) {
-        let addition = Addition {
-            scales: scales.into(),
-            zeros: [zeros.0, zeros.1].map(f32::from),
-            scaling,
-            range,
-        };
+        let zeros = [zeros.0, zeros.1].map(f32::from);
         let (left, right): (Vec<u8>, Vec<u8>) = operands.into_iter().unzip();
         let run = |isa| {
             let mut out = vec![0; left.len()];
+            let addition = Addition::new(isa, scales.into(), zeros, scaling, range);
             add(isa, &addition, &left, &right, &mut out);
             out
         };
@@ -281,6 +287,62 @@ proptest! {
         };
         for isa in Isa::available() {
             prop_assert_eq!(run(isa), run(Isa::Reference), "{}", isa.name());
+        }
+    }
+}
+
+/// The channels of some inputs, and those of an output that is made of them.
+fn gathered() -> impl Strategy<Value = (Vec<usize>, Vec<Source>)> {
+    vec(1..150_usize, 1..4).prop_flat_map(|inputs| {
+        let of = inputs.clone();
+        let source = (0..inputs.len(), any::<usize>()).prop_map(move |(input, number)| Source {
+            input,
+            channel: number % of[input],
+        });
+        // Each by itself, and neighbours.
+        let sources = (vec(source, 1..200), 1..80_usize);
+        let of = inputs.clone();
+        let sources = sources.prop_map(move |(sources, run)| {
+            let neighbours = sources.iter().flat_map(|&Source { input, channel }| {
+                let run = channel..of[input].min(channel + run);
+                run.map(move |channel| Source { input, channel })
+            });
+            neighbours.take(300).collect()
+        });
+        (Just(inputs), sources)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn bytes_are_looked_up(bytes in vec(any::<u8>(), 0..300), table in vec(any::<u8>(), 256)) {
+        let table: [u8; 256] = table.try_into().expect("as many");
+        let expected: Vec<u8> = bytes.iter().map(|&byte| table[usize::from(byte)]).collect();
+        for isa in Isa::available() {
+            let mut out = vec![0; bytes.len()];
+            look_up(isa, &table, &bytes, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn channels_are_gathered((widths, sources) in gathered(), pixels in 1..5_usize) {
+        let inputs: Vec<Vec<u8>> = widths
+            .iter()
+            .enumerate()
+            .map(|(input, width)| (0..width * pixels).map(|at| (at * 37 + input * 101) as u8).collect())
+            .collect();
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let value = |pixel: usize, of: &Source| inputs[of.input][pixel * widths[of.input] + of.channel];
+        let pixel = |pixel| sources.iter().map(move |of| value(pixel, of));
+        let expected: Vec<u8> = (0..pixels).flat_map(pixel).collect();
+        let channels = Channels::new(&widths, &sources);
+        for isa in Isa::available() {
+            let mut out = vec![0; expected.len()];
+            channels.gather(isa, &inputs, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", isa.name());
         }
     }
 }
@@ -312,6 +374,8 @@ fn extreme_sums_are_exact() {
             segments: vec![0],
             count: 1,
             stride: MAX_PRODUCTS.next_multiple_of(4),
+            width: 1,
+            line: 0,
             out_stride: 1,
             weights: vec![weight; MAX_PRODUCTS],
             values: vec![255; MAX_PRODUCTS.next_multiple_of(4)],
@@ -339,6 +403,8 @@ fn rows_that_do_not_fit_are_refused() {
         segments: vec![0],
         count: 3,
         stride,
+        width: usize::MAX,
+        line: 0,
         out_stride: 64,
         weights: vec![1; 64 * 4],
         values: vec![1; 3 * 4],
@@ -350,7 +416,7 @@ fn rows_that_do_not_fit_are_refused() {
             Range::new(0, 0, 255),
         ),
     };
-    let refusal = |isa, stride, out_stride| {
+    let refusal = |isa, stride, [width, line]: [usize; 2], out_stride| {
         let case = case(stride);
         let matrix = Matrix::pack(isa, &case.weights, 1, case.k, &case.requantization);
         let multiply = || {
@@ -358,6 +424,8 @@ fn rows_that_do_not_fit_are_refused() {
                 values: &case.values,
                 stride,
                 count: case.count,
+                width,
+                line,
                 segments: &case.segments,
             };
             let mut values = vec![0; 3 * 64];
@@ -375,12 +443,19 @@ fn rows_that_do_not_fit_are_refused() {
         message.map_or("", |message| *message)
     };
     for isa in Isa::available() {
-        assert_eq!(refusal(isa, 4, 64), "", "{}", isa.name());
+        let one = [usize::MAX, 0];
+        assert_eq!(refusal(isa, 4, one, 64), "", "{}", isa.name());
         for stride in [5, usize::MAX / 2, 1 << (usize::BITS - 1)] {
-            assert_eq!(refusal(isa, stride, 64), "whole segments");
+            assert_eq!(refusal(isa, stride, one, 64), "whole segments");
+            // Lines that lie as far apart, of one row and of two, and a short last line.
+            assert_eq!(refusal(isa, 4, [1, stride], 64), "whole segments");
+            assert_eq!(refusal(isa, 4, [2, stride + 8], 64), "whole segments");
+            assert_eq!(refusal(isa, stride + 4, [2, 0], 64), "whole segments");
         }
+        assert_eq!(refusal(isa, 4, [2, 8], 64), "", "{}", isa.name());
+        assert_eq!(refusal(isa, 4, [0, 0], 64), "whole segments");
         for stride in [65, usize::MAX / 2, 1 << (usize::BITS - 1)] {
-            assert_eq!(refusal(isa, 4, stride), "room for all rows");
+            assert_eq!(refusal(isa, 4, one, stride), "room for all rows");
         }
     }
 }

@@ -21,12 +21,13 @@ pub struct IntAdd {
 impl IntAdd {
     /// Of operands with the quantizations `inputs`, with the kernels of `isa`.
     pub fn new(isa: Isa, inputs: [Quantization; 2], bounds: Bounds, output: Target) -> Self {
-        let addition = Addition {
-            scales: inputs.map(|input| input.scale),
-            zeros: inputs.map(|input| input.zero.into()),
-            scaling: scaling(output),
-            range: range(bounds, output),
-        };
+        let addition = Addition::new(
+            isa,
+            inputs.map(|input| input.scale),
+            inputs.map(|input| input.zero.into()),
+            scaling(output),
+            range(bounds, output),
+        );
         Self { isa, addition }
     }
 }

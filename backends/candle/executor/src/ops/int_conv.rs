@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     access::{check_length, values, values_mut},
-    parallel::for_each_part,
+    parallel::{for_each_part, of_a_part},
     quantize::range,
 };
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 
-/// Into how many parts a product of matrices is divided at most, so that threads finish together.
-const PARTS: usize = 32;
-/// Pixels of a part, in steps of the smallest number: a whole number of blocks of every kernel.
-const PIXELS: std::ops::RangeInclusive<usize> = 24..=240;
+/// Pixels of a part of a product of matrices, where it is divided into many: whole blocks of every kernel.
+const PIXELS: usize = 120;
+/// Bytes of an image that are padded together: they stay in the second-level cache with the weights.
+const LINES_BYTES: usize = 1 << 19;
 
 thread_local! {
     /// Lines of an image with their padding, kept from pass to pass.
@@ -176,7 +176,7 @@ impl IntConv {
         } = self.window;
         let is_whole = self.conv.groups == 1 && horizontal.dilation == 1;
         let taps = if is_whole { 1 } else { horizontal.kernel };
-        let lines = (0..vertical.kernel).map(|line| line * self.line());
+        let lines = (0..vertical.kernel).map(|line| line * vertical.dilation * self.line());
         let segments = lines
             .flat_map(|line| (0..taps).map(move |tap| line + tap * horizontal.dilation * channels));
         segments.collect()
@@ -184,16 +184,11 @@ impl IntConv {
 
     fn pointwise(&self, matrix: &Matrix, input: &[u8], out: &mut [u8]) {
         let [in_channels, channels] = [self.input[3], self.output[3]];
-        let pixels = (out.len() / channels / PARTS).clamp(*PIXELS.start(), *PIXELS.end());
-        let pixels = pixels / PIXELS.start() * PIXELS.start();
+        let pixels = of_a_part(out.len() / channels, PIXELS);
         for_each_part(out, pixels * channels, |task, out| {
             let count = out.len() / channels;
-            let rows = Rows {
-                values: &input[task * pixels * in_channels..][..count * in_channels],
-                stride: in_channels,
-                count,
-                segments: &[0],
-            };
+            let values = &input[task * pixels * in_channels..][..count * in_channels];
+            let rows = Rows::in_line(values, in_channels, count);
             let mut out = Output {
                 values: out,
                 stride: channels,
@@ -202,47 +197,87 @@ impl IntConv {
         });
     }
 
-    /// A row of the output from lines of `input` with their padding.
+    /// Lines of the input, from the padding above on, that rows of the output are computed from, those
+    /// between them included.
+    fn lines(&self, rows: &Range<usize>) -> Range<usize> {
+        let vertical = self.window.vertical;
+        let reach = (vertical.kernel - 1) * vertical.dilation + 1;
+        rows.start * vertical.stride..(rows.end - 1) * vertical.stride + reach
+    }
+
+    /// Rows of the output whose padded input fits into the second-level cache with the weights.
+    fn rows_together(&self) -> usize {
+        let reach = self.lines(&(0..1)).len();
+        let lines = LINES_BYTES / self.line();
+        lines.saturating_sub(reach) / self.window.vertical.stride + 1
+    }
+
+    /// Rows of the output from `input`: where it lies, if nothing of it is padding, or from a copy of its
+    /// lines with their padding.
     fn windows(
         &self,
         (matrices, segments): (&[Matrix], &[usize]),
         input: &Strip<'_>,
-        row: usize,
+        rows: Range<usize>,
         out: &mut [u8],
     ) {
-        let [_, in_height, _, in_channels] = self.input;
-        let [_, _, width, channels] = self.output;
-        let Window {
-            vertical,
-            horizontal,
-        } = self.window;
-        let line_length = self.line();
-        LINES.with_borrow_mut(|lines| {
+        let Span { before, .. } = self.window.vertical;
+        let lines = self.lines(&rows);
+        let inside = lines.start >= before && lines.end - before <= self.input[1];
+        if inside && self.line() == self.input[2] * self.input[3] {
+            let start = (lines.start - before - input.first) * self.line();
+            let values = &input.values[start..];
+            if self.multiply((matrices, segments), values, rows.len(), out) {
+                return;
+            }
+        }
+        LINES.with_borrow_mut(|copy| {
             // Kernels read whole quads, the last of which may begin at the very last value.
-            let length = vertical.kernel * line_length + QUAD;
-            lines.resize(lines.len().max(length), 0);
-            let of_tap = lines.chunks_exact_mut(line_length).take(vertical.kernel);
-            for (tap, line) in of_tap.enumerate() {
-                let source = vertical.source(row, tap, in_height);
-                self.copy_line(source.map(|row| self.row_of(input, row)), line);
+            let length = lines.len() * self.line() + QUAD;
+            copy.resize(copy.len().max(length), 0);
+            for (line, copy) in lines.zip(copy.chunks_exact_mut(self.line())) {
+                let row = line.checked_sub(before).filter(|&row| row < self.input[1]);
+                self.copy_line(row.map(|row| self.row_of(input, row)), copy);
             }
-            let inputs = in_channels / matrices.len();
-            let mut channel = 0;
-            for (group, matrix) in matrices.iter().enumerate() {
-                let rows = Rows {
-                    values: &lines[group * inputs..length],
-                    stride: horizontal.stride * in_channels,
-                    count: width,
-                    segments,
-                };
-                let mut out = Output {
-                    values: &mut out[channel..],
-                    stride: channels,
-                };
-                matrix.multiply(&rows, &mut out);
-                channel += matrix.channels();
-            }
+            let is_done = self.multiply((matrices, segments), &copy[..length], rows.len(), out);
+            assert!(is_done, "whole windows");
         });
+    }
+
+    /// Computes rows of the output from lines with their padding; `false`, and nothing, where these end
+    /// before the last quad does that a kernel reads.
+    fn multiply(
+        &self,
+        (matrices, segments): (&[Matrix], &[usize]),
+        lines: &[u8],
+        count: usize,
+        out: &mut [u8],
+    ) -> bool {
+        let [in_channels, channels] = [self.input[3], self.output[3]];
+        let [_, _, width, _] = self.output;
+        let inputs = in_channels / matrices.len();
+        let rows = |group: usize| Rows {
+            values: &lines[group * inputs..],
+            stride: self.window.horizontal.stride * in_channels,
+            count: count * width,
+            width,
+            line: self.window.vertical.stride * self.line(),
+            segments,
+        };
+        let mut last = matrices.last().into_iter();
+        if !last.all(|matrix| rows(matrices.len() - 1).hold(matrix.segment_length())) {
+            return false;
+        }
+        let mut channel = 0;
+        for (group, matrix) in matrices.iter().enumerate() {
+            let mut out = Output {
+                values: &mut out[channel..],
+                stride: channels,
+            };
+            matrix.multiply(&rows(group), &mut out);
+            channel += matrix.channels();
+        }
+        true
     }
 
     /// A row of an image with its padding; `None` is all padding.
@@ -316,12 +351,8 @@ impl IntConv {
                 let [_, _, width, in_channels] = self.input;
                 let from = (rows.start - input.first) * width * in_channels;
                 let count = rows.len() * width;
-                let rows = Rows {
-                    values: &input.values[from..][..count * in_channels],
-                    stride: in_channels,
-                    count,
-                    segments: &[0],
-                };
+                let values = &input.values[from..][..count * in_channels];
+                let rows = Rows::in_line(values, in_channels, count);
                 let mut out = Output {
                     values: out,
                     stride: self.output[3],
@@ -329,8 +360,11 @@ impl IntConv {
                 matrix.multiply(&rows, &mut out);
             }
             Kernel::Windows(matrices, segments) => {
-                for (row, out) in rows.zip(out.chunks_exact_mut(length)) {
-                    self.windows((matrices, segments), input, row, out);
+                let together = self.rows_together();
+                let outs = out.chunks_mut(together * length);
+                for (first, out) in rows.clone().step_by(together).zip(outs) {
+                    let rows = first..rows.end.min(first + together);
+                    self.windows((matrices, segments), input, rows, out);
                 }
             }
             Kernel::Depthwise(kernel) => {
@@ -382,7 +416,11 @@ impl InplaceOp2 for IntConv {
         check_length("the output", out.len(), self.output.iter().product())?;
         match self.kernel() {
             Kernel::Pointwise(matrix) => self.pointwise(matrix, input, out),
-            Kernel::Windows(..) => self.images(input, out, 1),
+            Kernel::Windows(..) => {
+                let [_, height, width, _] = self.output;
+                let rows = of_a_part(height, PIXELS.div_ceil(width));
+                self.images(input, out, rows.min(self.rows_together()));
+            }
             Kernel::Depthwise(kernel) => self.images(input, out, kernel.together()),
         }
         Ok(())

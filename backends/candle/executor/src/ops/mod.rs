@@ -17,6 +17,10 @@ mod float_conv;
 mod functions;
 mod int_add;
 mod int_conv;
+mod int_moving;
+mod int_pad;
+mod int_pool;
+mod int_reals;
 mod integer_products;
 mod matmul;
 mod operation;
@@ -46,13 +50,17 @@ pub use chain::{Chain, Meter};
 pub use convolution::Weights;
 pub use dynamic::DynamicQuantize;
 pub use int_conv::IntConv;
+pub use int_moving::Moving;
+pub use int_pad::PadOfQuantized;
+pub use int_pool::{AverageOfQuantized, MaxOfQuantized};
+pub use int_reals::{MeanOfQuantized, MultiplyQuantized};
 pub use matmul::Gemm;
 pub use operation::{ConvKind, Fact, Inputs, Operation, Operator, Storage};
 pub use pointwise::{Instruction, Pointwise, Program, Source};
 pub use pool::Pool;
 pub use quantize::QuantizeHost;
 pub use quantized::{
-    AddOfQuantized, ConvOfQuantized, Held, Moving, ProductOfQuantized, TableOfQuantized, ToFloats,
+    AddOfQuantized, ConvOfQuantized, Held, ProductOfQuantized, TableOfQuantized, ToFloats,
     ToNumbers, ToQuantized,
 };
 pub use quantized_otherwise::{DequantizeOtherwise, QuantizeOtherwise};

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     geometry::{axis_of, check_folded, volume},
     graph::{Bounds, flat},
-    kernels::Isa,
+    kernels::{Isa, Source},
 };
 
 /// What a node computes, before its inputs have shapes. It has one output.
@@ -38,11 +38,47 @@ pub trait Operation: Debug + Send + Sync {
         false
     }
 
+    /// How it moves values, where it does nothing else and that can be told.
+    ///
+    /// # Errors
+    /// Fails where [`Self::compile`] does.
+    fn moves(&self, _inputs: &Inputs<'_>) -> Result<Option<Moves>> {
+        Ok(None)
+    }
+
+    /// The axes along which it takes means, ascending, where it does nothing else.
+    ///
+    /// # Errors
+    /// Fails where [`Self::compile`] does.
+    fn averages(&self, _inputs: &Inputs<'_>) -> Result<Option<Vec<usize>>> {
+        Ok(None)
+    }
+
+    /// How many values it adds before and behind those of each axis, and which, where it does nothing else and
+    /// they are all the same.
+    ///
+    /// # Errors
+    /// Fails where [`Self::compile`] does.
+    fn pads(&self, _inputs: &Inputs<'_>) -> Result<Option<(Vec<[i64; 2]>, f64)>> {
+        Ok(None)
+    }
+
     /// The operator for inputs of these shapes.
     ///
     /// # Errors
     /// Fails where the inputs are not of shapes and types that it takes.
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled>;
+}
+
+/// How an operation moves values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moves {
+    /// Each channel of the output, of images, is one of an input.
+    Channels(Vec<Source>),
+    /// The values stay one after the other as they are, in another shape.
+    Shape,
+    /// The axes of the output are those of the input in this order.
+    Axes(Vec<usize>),
 }
 
 /// What is computed from the inputs of a step, again and again.

@@ -56,22 +56,23 @@ impl Operation for Pad {
         position > 0
     }
 
+    fn pads(&self, inputs: &Inputs<'_>) -> Result<Option<(Vec<[i64; 2]>, f64)>> {
+        if self.mode != Mode::Constant {
+            return Ok(None);
+        }
+        let rank = inputs.dims()?.len();
+        let (pads, axes, value) = self.read(inputs, rank)?;
+        let mut sides = vec![[0; 2]; rank];
+        for (number, &axis) in axes.iter().enumerate() {
+            sides[axis_of(axis, rank)?] = [pads[number], pads[number + axes.len()]];
+        }
+        Ok(Some((sides, value)))
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let fact = inputs.get(0)?;
         let rank = fact.dims.len();
-        let (pads, value) = match &self.given {
-            Some((pads, value)) => (pads.clone(), f64::from(*value)),
-            None => {
-                let value = inputs.optional_constant(2)?.map(flat::<f64>).transpose()?;
-                let value = value.and_then(|values| values.first().copied());
-                (inputs.integers(1)?, value.unwrap_or(0.0))
-            }
-        };
-        let axes = inputs.optional_integers(3)?;
-        let axes = axes.unwrap_or_else(|| (0..).take(rank).collect());
-        if pads.len() != 2 * axes.len() {
-            return Err(Error::engine(format!("{} pads for {axes:?}", pads.len())));
-        }
+        let (pads, axes, value) = self.read(inputs, rank)?;
         let mut dims = fact.dims.clone();
         let mut sides = Vec::new();
         for (number, &axis) in axes.iter().enumerate() {
@@ -106,6 +107,26 @@ impl Operation for Pad {
                 })
         };
         Ok(Compiled::view(by_candle("pad", run), &dims, fact.dtype))
+    }
+}
+
+impl Pad {
+    /// Pads, for the sides before of all axes and then for those behind, the axes, and the value.
+    fn read(&self, inputs: &Inputs<'_>, rank: usize) -> Result<(Vec<i64>, Vec<i64>, f64)> {
+        let (pads, value) = match &self.given {
+            Some((pads, value)) => (pads.clone(), f64::from(*value)),
+            None => {
+                let value = inputs.optional_constant(2)?.map(flat::<f64>).transpose()?;
+                let value = value.and_then(|values| values.first().copied());
+                (inputs.integers(1)?, value.unwrap_or(0.0))
+            }
+        };
+        let axes = inputs.optional_integers(3)?;
+        let axes = axes.unwrap_or_else(|| (0..).take(rank).collect());
+        if pads.len() != 2 * axes.len() {
+            return Err(Error::engine(format!("{} pads for {axes:?}", pads.len())));
+        }
+        Ok((pads, axes, value))
     }
 }
 

@@ -23,6 +23,22 @@ pub fn for_each_part<T: Send>(
     }
 }
 
+/// How many of `count` things a part has: all of them outside of a pool; in one of threads as many as leave
+/// each some parts, a multiple of `step` where there are enough.
+pub fn of_a_part(count: usize, step: usize) -> usize {
+    /// Parts of a thread at most, so that threads finish together.
+    const PARTS: usize = 4;
+    let threads = match rayon::current_thread_index() {
+        Some(_) => rayon::current_num_threads(),
+        None => return count.max(1),
+    };
+    let parts = (count / (threads * step)).clamp(1, PARTS) * threads;
+    match count.div_ceil(parts) {
+        few if few < step => few.max(1),
+        many => many.next_multiple_of(step),
+    }
+}
+
 /// The values of `input` that belong to a part of `length` values of an output just as long.
 pub fn part<T>(input: &[T], length: usize, number: usize) -> &[T] {
     let start = number * length;

@@ -20,13 +20,13 @@ pub struct Pool {
     geometry: Geometry,
     /// By axis.
     kernel: Vec<usize>,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// Whether a last window may reach beyond the padding.
     rounds_up: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Max,
     Average { counts_padding: bool },
 }
@@ -65,7 +65,7 @@ impl Pool {
     }
 
     /// The window along every axis and the shape of the output.
-    fn fit(&self, dims: &[usize]) -> Result<(Vec<Span>, Vec<usize>)> {
+    pub(super) fn fit(&self, dims: &[usize]) -> Result<(Vec<Span>, Vec<usize>)> {
         let [number, channels, ref sizes @ ..] = *dims else {
             return Err(Error::engine(format!("an input of shape {dims:?}")));
         };
@@ -82,11 +82,6 @@ impl Pool {
         }
         volume(&output)?;
         Ok((spans, output))
-    }
-
-    /// The same of u8 with the channels last.
-    pub fn on_integers(self) -> PoolOfQuantized {
-        PoolOfQuantized(self)
     }
 }
 
@@ -128,56 +123,6 @@ impl Operation for Pool {
             &output,
             DType::F32,
         ))
-    }
-}
-
-/// MaxPool of quantized values, which is that of the real numbers they stand for.
-#[derive(Debug)]
-pub struct PoolOfQuantized(Pool);
-
-impl Operation for PoolOfQuantized {
-    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
-        let dims = inputs.dims()?;
-        let (spans, output_dims) = self.0.fit(dims)?;
-        // A line of u8 lies as ONNX has it: every channel is an image of one row and one channel.
-        let image = |dims: &[usize]| match *dims {
-            [number, channels, length] => Ok([number * channels, 1, 1, length]),
-            _ => super::operation::image(dims),
-        };
-        let (input, output) = (image(dims)?, image(&output_dims)?);
-        let window = Window::of(&spans)
-            .ok_or_else(|| Error::unsupported("windows over more than an image"))?;
-        let run = move |inputs: &[&Tensor], out: &Tensor| {
-            map(first(inputs)?, out, |values: &[u8], out: &mut [u8]| {
-                check_length("the input", values.len(), input.iter().product())?;
-                let [_, channels, height, width] = input;
-                let [_, _, rows, columns] = output;
-                for_each_part(out, columns * channels, |number, out| {
-                    let (image, row) = (number / rows, number % rows);
-                    out.fill(0);
-                    for tap in 0..window.vertical.kernel {
-                        let Some(row) = window.vertical.source(row, tap, height) else {
-                            continue;
-                        };
-                        let row = &values[(image * height + row) * width * channels..];
-                        let pixels = out.chunks_exact_mut(channels).enumerate();
-                        for (column, out) in pixels {
-                            for tap in 0..window.horizontal.kernel {
-                                let column = window.horizontal.source(column, tap, width);
-                                let Some(column) = column else { continue };
-                                let pixel = &row[column * channels..][..channels];
-                                for (out, &value) in out.iter_mut().zip(pixel) {
-                                    *out = value.max(*out);
-                                }
-                            }
-                        }
-                    }
-                });
-                Ok(())
-            })
-        };
-        let name = "int-max-pool";
-        Ok(Compiled::quantized(Writing { name, run }, &output_dims))
     }
 }
 
@@ -327,7 +272,7 @@ impl Volumes {
 }
 
 /// How many taps at a position read the image, or its padding where that counts; at least 1.
-fn taps(span: Span, position: usize, size: usize, counts_padding: bool) -> usize {
+pub(super) fn taps(span: Span, position: usize, size: usize, counts_padding: bool) -> usize {
     let reads = |tap: &usize| {
         if counts_padding {
             let at = position * span.stride + tap * span.dilation;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     graph::{Arithmetic, Bounds, Quantization, Target},
-    kernels::{self, Isa, Range, Scaling},
+    kernels::{self, Integers, Isa, Range, Reals, Scaling},
 };
 use std::cell::RefCell;
 
@@ -32,6 +32,22 @@ pub fn scaling(output: Target) -> Scaling {
     match output.arithmetic {
         Arithmetic::Onnx | Arithmetic::QLinear => Scaling::Over(scale),
         Arithmetic::Fbgemm => Scaling::By(1.0 / scale),
+    }
+}
+
+/// Which real numbers quantized values stand for.
+pub fn reals(of: Quantization) -> Reals {
+    Reals {
+        scale: of.scale,
+        zero: of.zero.into(),
+    }
+}
+
+/// How the real numbers of an output, within bounds, become its integers.
+pub fn integers(bounds: Bounds, output: Target) -> Integers {
+    Integers {
+        scaling: scaling(output),
+        range: range(bounds, output),
     }
 }
 

@@ -92,7 +92,7 @@ impl Operator for Dequantize {
 }
 
 /// A view of u8 in the order of ONNX.
-fn as_in_onnx(tensor: &Tensor) -> CandleResult<Tensor> {
+pub fn as_in_onnx(tensor: &Tensor) -> CandleResult<Tensor> {
     match tensor.rank() {
         4 => tensor.permute((0, 3, 1, 2)),
         _ => Ok(tensor.clone()),
@@ -100,7 +100,7 @@ fn as_in_onnx(tensor: &Tensor) -> CandleResult<Tensor> {
 }
 
 /// A view of u8, in the order of ONNX, as they are to lie.
-fn as_it_lies(tensor: &Tensor) -> CandleResult<Tensor> {
+pub fn as_it_lies(tensor: &Tensor) -> CandleResult<Tensor> {
     match tensor.rank() {
         4 => tensor.permute((0, 2, 3, 1)),
         _ => Ok(tensor.clone()),
@@ -183,8 +183,9 @@ impl Operation for ConvOfQuantized {
         let image = |dims: &[usize]| image(&channels_last(&as_image(dims)));
         let (input, output) = (image(dims)?, image(&output_dims)?);
         // The lines of an image that are padded together.
+        let lines = input[1] + window.vertical.before + window.vertical.after;
         let columns = window.horizontal.before + input[2] + window.horizontal.after;
-        volume(&[window.vertical.kernel, columns, input[3]])?;
+        volume(&[lines, columns, input[3]])?;
         let operator = IntConv::new(
             inputs.isa,
             Arc::clone(conv),
@@ -242,7 +243,7 @@ impl Operator for Reordered {
 }
 
 /// Copies u8 into a buffer.
-fn copy(from: &Tensor, out: &Tensor) -> CandleResult<()> {
+pub fn copy(from: &Tensor, out: &Tensor) -> CandleResult<()> {
     map(from, out, |from: &[u8], out: &mut [u8]| {
         out.copy_from_slice(from);
         Ok(())
@@ -385,49 +386,16 @@ impl TableOfQuantized {
 
 impl Operation for TableOfQuantized {
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
-        let table = Arc::clone(&self.0);
+        let (table, isa) = (Arc::clone(&self.0), inputs.isa);
         let run = move |inputs: &[&Tensor], out: &Tensor| {
             map(first(inputs)?, out, |input: &[u8], out: &mut [u8]| {
                 for_each_part(out, CHUNK, |number, out| {
-                    for (out, &input) in out.iter_mut().zip(part(input, CHUNK, number)) {
-                        *out = table[usize::from(input)];
-                    }
+                    kernels::look_up(isa, &table, part(input, CHUNK, number), out);
                 });
                 Ok(())
             })
         };
         let name = "int-table";
         Ok(Compiled::quantized(Writing { name, run }, inputs.dims()?))
-    }
-}
-
-/// An operation that only moves values, on u8: what it does to them it does to the real numbers that
-/// they stand for.
-#[derive(Debug)]
-pub struct Moving(pub Box<dyn Operation>);
-
-impl Operation for Moving {
-    fn is_parameter(&self, position: usize) -> bool {
-        self.0.is_parameter(position)
-    }
-
-    fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
-        let moved = self.0.compile(inputs)?;
-        let operator = moved.operator;
-        let name = operator.name();
-        let run = move |inputs: &[&Tensor], out: &Tensor| {
-            let inputs = inputs.iter().map(|tensor| match tensor.dtype() {
-                DType::U8 => as_in_onnx(tensor),
-                // Parameters are of other types.
-                _ => Ok((*tensor).clone()),
-            });
-            let inputs: Vec<Tensor> = inputs.collect::<CandleResult<_>>()?;
-            let moved = operator.run(&inputs.iter().collect::<Vec<_>>(), None)?;
-            copy(&as_it_lies(&moved)?, out)
-        };
-        if moved.dtype != DType::U8 || matches!(moved.storage, Storage::Buffer(_)) {
-            return Err(Error::engine("it does not move values of u8"));
-        }
-        Ok(Compiled::quantized(Writing { name, run }, &moved.dims))
     }
 }

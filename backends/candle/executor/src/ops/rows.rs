@@ -80,6 +80,11 @@ impl Reduce {
 struct Global(Function);
 
 impl Operation for Global {
+    fn averages(&self, inputs: &Inputs<'_>) -> Result<Option<Vec<usize>>> {
+        let axes = (2..inputs.dims()?.len()).collect();
+        Ok((self.0 == Function::Mean).then_some(axes))
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let rank = inputs.dims()?.len();
         if rank < 3 {
@@ -94,18 +99,30 @@ impl Operation for Reduce {
         position == 1
     }
 
+    fn averages(&self, inputs: &Inputs<'_>) -> Result<Option<Vec<usize>>> {
+        match self.function {
+            Function::Mean => self.axes(inputs).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        reduce(self.function, inputs, &self.axes(inputs)?, self.keeps_axes)
+    }
+}
+
+impl Reduce {
+    fn axes(&self, inputs: &Inputs<'_>) -> Result<Vec<usize>> {
         let rank = inputs.dims()?.len();
         let axes = match &self.axes {
             Some(axes) => Some(axes.clone()),
             None => inputs.optional_integers(1)?,
         };
-        let axes = match axes {
-            Some(axes) if !axes.is_empty() => axes_of(&axes, rank)?,
-            _ if self.none_is_none => Vec::new(),
-            _ => (0..rank).collect(),
-        };
-        reduce(self.function, inputs, &axes, self.keeps_axes)
+        match axes {
+            Some(axes) if !axes.is_empty() => axes_of(&axes, rank),
+            _ if self.none_is_none => Ok(Vec::new()),
+            _ => Ok((0..rank).collect()),
+        }
     }
 }
 

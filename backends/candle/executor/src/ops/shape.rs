@@ -5,7 +5,7 @@ use firstpass_onnx::{Constant, EngineResult, Error, Result};
 
 use super::{
     broadcast::broadcast,
-    operation::{ByCandle, Compiled, Inputs, Operation, axes_of, by_candle, lengths},
+    operation::{ByCandle, Compiled, Inputs, Moves, Operation, axes_of, by_candle, lengths},
 };
 use crate::{
     geometry::{axis_of, check_folded, volume},
@@ -96,6 +96,17 @@ fn order(node: &Node<'_>, axes: &[i64]) -> Result<Vec<usize>> {
 impl Operation for Shaping {
     fn is_parameter(&self, position: usize) -> bool {
         position > 0
+    }
+
+    fn moves(&self, inputs: &Inputs<'_>) -> Result<Option<Moves>> {
+        Ok(match self {
+            Self::Expand => None,
+            Self::Transpose { order } => {
+                let reversed = || (0..inputs.dims().map_or(0, <[usize]>::len)).rev().collect();
+                Some(Moves::Axes(order.clone().unwrap_or_else(reversed)))
+            }
+            _ => Some(Moves::Shape),
+        })
     }
 
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {

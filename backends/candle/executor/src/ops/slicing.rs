@@ -4,10 +4,11 @@ use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use firstpass_onnx::{Error, Result};
 
 use super::access::{check_length, map};
-use super::operation::{ByCandle, Compiled, Inputs, Operation, Writing, by_candle};
+use super::operation::{ByCandle, Compiled, Inputs, Moves, Operation, Writing, by_candle};
 use super::permuted::contiguous;
 use crate::geometry::axis_of;
 use crate::graph::Node;
+use crate::kernels::Source;
 
 /// Concat.
 #[derive(Debug)]
@@ -27,6 +28,18 @@ impl Concat {
 }
 
 impl Operation for Concat {
+    fn moves(&self, inputs: &Inputs<'_>) -> Result<Option<Moves>> {
+        let facts = inputs.all()?;
+        if !is_of_channels(self.axis, inputs.dims()?) {
+            return Ok(None);
+        }
+        let sources = facts.iter().enumerate().flat_map(|(input, fact)| {
+            let channels = 0..fact.dims.get(1).copied().unwrap_or(0);
+            channels.map(move |channel| Source { input, channel })
+        });
+        Ok(Some(Moves::Channels(sources.collect())))
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let facts = inputs.all()?;
         let first = inputs.get(0)?;
@@ -88,6 +101,11 @@ fn join(inputs: &[&Tensor], lengths: &[usize], whole: usize, out: &Tensor) -> Ca
     Ok(())
 }
 
+/// Whether `axis` is that of the channels of images.
+fn is_of_channels(axis: i64, dims: &[usize]) -> bool {
+    dims.len() == 4 && matches!(axis, 1 | -3)
+}
+
 /// Slice.
 #[derive(Debug)]
 pub struct Slice {
@@ -117,8 +135,42 @@ impl Operation for Slice {
         position > 0
     }
 
+    fn moves(&self, inputs: &Inputs<'_>) -> Result<Option<Moves>> {
+        Ok(match (&self.parts(inputs)?[..], inputs.dims()?.len()) {
+            ([(1, part)], 4) => {
+                let channels: Vec<usize> = match part {
+                    Part::Neighbours { start, length } => (*start..start + length).collect(),
+                    Part::Indices(indices) => indices.iter().map(|&at| at as usize).collect(),
+                };
+                let of = |channel| Source { input: 0, channel };
+                Some(Moves::Channels(channels.into_iter().map(of).collect()))
+            }
+            _ => None,
+        })
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let fact = inputs.get(0)?;
+        let parts = self.parts(inputs)?;
+        let mut dims = fact.dims.clone();
+        for (axis, part) in &parts {
+            dims[*axis] = part.length();
+        }
+        let run = move |input: &Tensor| {
+            parts
+                .iter()
+                .try_fold(input.clone(), |tensor, (axis, part)| {
+                    part.take(&tensor, *axis)
+                })
+        };
+        Ok(Compiled::view(by_candle("slice", run), &dims, fact.dtype))
+    }
+}
+
+impl Slice {
+    /// What is taken of which axes.
+    fn parts(&self, inputs: &Inputs<'_>) -> Result<Vec<(usize, Part)>> {
+        let dims = inputs.dims()?;
         let [starts, ends, axes] = match &self.given {
             Some(given) => given.clone(),
             None => {
@@ -142,25 +194,15 @@ impl Operation for Slice {
                 steps.len()
             )));
         }
-        let mut dims = fact.dims.clone();
         let mut parts = Vec::with_capacity(axes.len());
         for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
             let axis = axis_of(axis, dims.len())?;
             if parts.iter().any(|(other, _)| *other == axis) {
                 return Err(Error::engine(format!("axes {axes:?} name one twice")));
             }
-            let part = Part::of(fact.dims[axis], start, end, step)?;
-            dims[axis] = part.length();
-            parts.push((axis, part));
+            parts.push((axis, Part::of(dims[axis], start, end, step)?));
         }
-        let run = move |input: &Tensor| {
-            parts
-                .iter()
-                .try_fold(input.clone(), |tensor, (axis, part)| {
-                    part.take(&tensor, *axis)
-                })
-        };
-        Ok(Compiled::view(by_candle("slice", run), &dims, fact.dtype))
+        Ok(parts)
     }
 }
 
@@ -269,7 +311,30 @@ impl Operation for Split {
         position > 0
     }
 
+    fn moves(&self, inputs: &Inputs<'_>) -> Result<Option<Moves>> {
+        if !is_of_channels(self.axis, inputs.dims()?) {
+            return Ok(None);
+        }
+        let (_, start, length) = self.part(inputs)?;
+        let of = |channel| Source { input: 0, channel };
+        Ok(Some(Moves::Channels(
+            (start..start + length).map(of).collect(),
+        )))
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
+        let fact = inputs.get(0)?;
+        let (axis, start, length) = self.part(inputs)?;
+        let mut dims = fact.dims.clone();
+        dims[axis] = length;
+        let run = move |input: &Tensor| input.narrow(axis, start, length);
+        Ok(Compiled::view(by_candle("split", run), &dims, fact.dtype))
+    }
+}
+
+impl Split {
+    /// The axis, and what of it is the output: where it begins, and its length.
+    fn part(&self, inputs: &Inputs<'_>) -> Result<(usize, usize, usize)> {
         let fact = inputs.get(0)?;
         let axis = axis_of(self.axis, fact.dims.len())?;
         let size = fact.dims[axis];
@@ -294,11 +359,7 @@ impl Operation for Split {
             )));
         }
         let start = parts[..self.index].iter().sum();
-        let length = parts[self.index];
-        let mut dims = fact.dims.clone();
-        dims[axis] = length;
-        let run = move |input: &Tensor| input.narrow(axis, start, length);
-        Ok(Compiled::view(by_candle("split", run), &dims, fact.dtype))
+        Ok((axis, start, parts[self.index]))
     }
 }
 

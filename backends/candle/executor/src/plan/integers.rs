@@ -10,7 +10,7 @@ use firstpass_onnx::{Constant, Result, Values, data_type};
 
 use super::{
     Value,
-    known::{Known, Pending, PendingOperator},
+    known::{Known, Move, Pending, PendingOperator},
     lowering::ON_INTEGERS,
     quantized::{GivenBias, activations, conv, linear, with_bias},
     quantized_constants::DequantizedConstant,
@@ -19,8 +19,9 @@ use super::{
 use crate::{
     graph::{Along, Arithmetic, Bounds, Grid, Node, Quantization, Target, limits},
     ops::{
-        AddOfQuantized, Binary, BinaryFunction, Cast, Clamp, ConvOfQuantized, DequantizeOtherwise,
-        Held, Moving, Operation, Pool, ProductOfQuantized, QuantizeOtherwise, TableOfQuantized,
+        AddOfQuantized, AverageOfQuantized, Binary, BinaryFunction, Cast, Clamp, ConvOfQuantized,
+        DequantizeOtherwise, Held, MaxOfQuantized, MeanOfQuantized, Moving, MultiplyQuantized,
+        Operation, PadOfQuantized, Pool, ProductOfQuantized, QuantizeOtherwise, TableOfQuantized,
         ToQuantized, is_moving,
     },
 };
@@ -60,22 +61,84 @@ impl<'a> Walk<'a> {
         let numbers = fold(&node, parse(&node, 0)?.as_ref(), &inputs);
         Ok(numbers.ok().flatten().map(|numbers| {
             let operator = PendingOperator::Function(value, of, Arc::new(numbers));
-            pending(node, 0, operator)
+            pending_at(node, 0, operator)
         }))
+    }
+
+    /// An input: what only moves values and is still pending is done, where the integers can be moved.
+    fn settled(&mut self, node: &Node<'a>, position: usize) -> Result<Option<Known<'a>>> {
+        let known = self.optional_input(node, position)?;
+        let Some(Known::Pending(pending)) = &known else {
+            return Ok(known);
+        };
+        let of = match &pending.operator {
+            PendingOperator::Moving(_, of) | PendingOperator::MaxPool(_, of, _) => *of,
+            _ => return Ok(known),
+        };
+        if pending.bounds != Bounds::NONE {
+            return Ok(known);
+        }
+        let output = Target {
+            quantization: of,
+            arithmetic: self.arithmetic,
+        };
+        let Some(value) = self.on_integers(pending, output)? else {
+            return Ok(known);
+        };
+        let known = Known::Dequantized(value, of);
+        let name = node.proto.input[position].as_str();
+        self.known.insert(name, known.clone());
+        Ok(Some(known))
+    }
+
+    /// A node behind others that move the values of its first input.
+    fn moving_on(&mut self, node: Node<'a>, index: usize) -> Result<Option<Known<'a>>> {
+        let Some(Known::Pending(pending)) = self.optional_input(&node, 0)? else {
+            return Ok(None);
+        };
+        let PendingOperator::Moving(moves, of) = &pending.operator else {
+            return Ok(None);
+        };
+        if node.op_type == "Concat" || pending.bounds != Bounds::NONE {
+            return Ok(None);
+        }
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for (position, name) in node.proto.input.iter().enumerate().skip(1) {
+            match self.optional_input(&node, position)? {
+                Some(known @ Known::Constant(_)) => {
+                    inputs.push(Some(self.plain(&known, name, &node.label())?));
+                }
+                None => inputs.push(None),
+                Some(_) => return Ok(None),
+            }
+        }
+        let mut moves = moves.clone();
+        moves.push(Move {
+            node,
+            index,
+            inputs,
+        });
+        let operator = PendingOperator::Moving(moves, *of);
+        Ok(Some(pending_at(node, index, operator)))
     }
 
     /// Where an operator only moves quantized or dequantized values it may do so with integers.
     pub(super) fn moving_or_written(&mut self, node: Node<'a>, index: usize) -> Result<Known<'a>> {
         if is_moving(&node) {
+            if let Some(moved) = self.moving_on(node, index)? {
+                return Ok(moved);
+            }
             let mut moved = None;
             let mut inputs = Vec::with_capacity(node.input.len());
+            let mut dequantized = Vec::with_capacity(node.input.len());
             let mut fits = true;
             for (position, name) in node.proto.input.iter().enumerate() {
-                match self.optional_input(&node, position)? {
+                match self.settled(&node, position)? {
                     Some(Known::Dequantized(value, of)) => {
                         fits &=
                             *moved.get_or_insert(Moved::Dequantized(of)) == Moved::Dequantized(of);
                         inputs.push(Some(value));
+                        dequantized.push((value, of));
                     }
                     Some(Known::Quantized { value, is_signed }) => {
                         let of = Moved::Quantized { is_signed };
@@ -93,18 +156,76 @@ impl<'a> Walk<'a> {
             }
             match (moved, fits) {
                 (Some(Moved::Dequantized(quantization)), true) => {
-                    let operator = PendingOperator::Moving(inputs, quantization);
-                    return Ok(pending(node, index, operator));
+                    let moves = vec![Move {
+                        node,
+                        index,
+                        inputs,
+                    }];
+                    let operator = PendingOperator::Moving(moves, quantization);
+                    return Ok(pending_at(node, index, operator));
                 }
                 (Some(Moved::Quantized { is_signed }), true) => {
-                    let operation = Box::new(Moving(parse(&node, index)?));
+                    let count = inputs.len();
+                    let operation = Box::new(Moving::new(vec![(parse(&node, index)?, count)]));
                     let value = self.step(node.label(), operation, inputs);
                     return Ok(Known::Quantized { value, is_signed });
+                }
+                _ if node.op_type == "Concat" && dequantized.len() == node.input.len() => {
+                    return Ok(pending_at(
+                        node,
+                        index,
+                        PendingOperator::Concat(dequantized),
+                    ));
                 }
                 _ => {}
             }
         }
         self.written(node, index)
+    }
+
+    /// The step of nodes that only move values, one after the other.
+    fn moved(&mut self, moves: &[Move<'a>]) -> Result<Option<Value>> {
+        let Some(last) = moves.last() else {
+            return Ok(None);
+        };
+        let operations = moves
+            .iter()
+            .map(|of| Ok((parse(&of.node, of.index)?, of.inputs.len())));
+        let operation = Box::new(Moving::new(operations.collect::<Result<_>>()?));
+        let inputs = moves.iter().flat_map(|of| of.inputs.iter().copied());
+        Ok(Some(self.step(
+            last.node.label(),
+            operation,
+            inputs.collect(),
+        )))
+    }
+
+    /// Values put together, each on the grid of the output before.
+    fn concatenated(
+        &mut self,
+        pending: &Pending<'a>,
+        values: &[(Value, Quantization)],
+        output: Target,
+    ) -> Result<Option<Value>> {
+        let node = pending.node;
+        let mut inputs = Vec::with_capacity(values.len());
+        for &(value, of) in values {
+            let is_there = pending.bounds == Bounds::NONE && is_same(of, output.quantization);
+            inputs.push(Some(match is_there {
+                true => value,
+                false => {
+                    let Some(table) = table(&numbers(of), pending.bounds, output) else {
+                        return Ok(None);
+                    };
+                    self.step(node.label(), Box::new(table), vec![Some(value)])
+                }
+            }));
+        }
+        self.moved(&[Move {
+            node,
+            index: pending.index,
+            inputs,
+        }])
     }
 
     pub(super) fn quantize(&mut self, node: Node<'a>) -> Result<Known<'a>> {
@@ -246,13 +367,48 @@ impl<'a> Walk<'a> {
                 };
                 (Box::new(operation), vec![Some(*input)])
             }
-            PendingOperator::MaxPool(input, of, pool) if is_same(*of) => {
-                (Box::new(pool.clone().on_integers()), vec![Some(*input)])
+            PendingOperator::Multiply(inputs) => {
+                let operation = MultiplyQuantized {
+                    operation: parse(node, 0)?,
+                    inputs: inputs.map(|(_, quantization)| quantization),
+                    bounds,
+                    output,
+                };
+                let inputs = inputs.iter().map(|&(value, _)| Some(value));
+                (Box::new(operation), inputs.collect())
             }
-            PendingOperator::Moving(inputs, of) if is_same(*of) => (
-                Box::new(Moving(parse(node, pending.index)?)),
-                inputs.clone(),
-            ),
+            PendingOperator::AveragePool(input, of, pool) => {
+                let operation = AverageOfQuantized {
+                    pool: pool.clone(),
+                    input: *of,
+                    bounds,
+                    output,
+                };
+                (Box::new(operation), vec![Some(*input)])
+            }
+            PendingOperator::Mean(inputs, of) => {
+                let operation = MeanOfQuantized {
+                    operation: parse(node, 0)?,
+                    input: *of,
+                    bounds,
+                    output,
+                };
+                (Box::new(operation), inputs.clone())
+            }
+            PendingOperator::Pad(inputs, of) => {
+                let operation = PadOfQuantized {
+                    operation: parse(node, 0)?,
+                    input: *of,
+                    bounds,
+                    output,
+                };
+                (Box::new(operation), inputs.clone())
+            }
+            PendingOperator::MaxPool(input, of, pool) if is_same(*of) => {
+                (Box::new(MaxOfQuantized(pool.clone())), vec![Some(*input)])
+            }
+            PendingOperator::Moving(moves, of) if is_same(*of) => return self.moved(moves),
+            PendingOperator::Concat(values) => return self.concatenated(pending, values, output),
             PendingOperator::MaxPool(..) | PendingOperator::Moving(..) => return Ok(None),
         };
         Ok(Some(self.step(node.label(), operation, inputs)))
@@ -342,7 +498,7 @@ impl<'a> Walk<'a> {
                 of_image,
             ) {
                 let operator = PendingOperator::Conv(*input, Arc::new(conv), node.geometry()?);
-                return Ok(pending(node, 0, operator));
+                return Ok(pending_at(node, 0, operator));
             }
         }
         self.written(node, 0)
@@ -363,7 +519,7 @@ impl<'a> Walk<'a> {
                     is_gemm: node.op_type == "Gemm",
                     has_bias: bias.is_some(),
                 };
-                return Ok(pending(node, 0, operator));
+                return Ok(pending_at(node, 0, operator));
             }
         }
         self.written(node, 0)
@@ -373,7 +529,7 @@ impl<'a> Walk<'a> {
         match (self.input(&node, 0)?, self.input(&node, 1)?) {
             (Known::Dequantized(a, qa), Known::Dequantized(b, qb)) => {
                 let operator = PendingOperator::Add([(a, qa), (b, qb)]);
-                Ok(pending(node, 0, operator))
+                Ok(pending_at(node, 0, operator))
             }
             // The bias of a product.
             (Known::Pending(product), other) | (other, Known::Pending(product))
@@ -393,7 +549,7 @@ impl<'a> Walk<'a> {
                         is_gemm: *is_gemm,
                         has_bias: true,
                     };
-                    return Ok(pending(node, 0, operator));
+                    return Ok(pending_at(node, 0, operator));
                 }
                 self.function_or_written(node)
             }
@@ -413,7 +569,7 @@ impl<'a> Walk<'a> {
         if let Known::Plain(_) = &input
             && let Some((value, is_signed)) = self.held(&node, &input)
         {
-            let operation = Box::new(Pool::read(&node)?.on_integers());
+            let operation = Box::new(MaxOfQuantized(Pool::read(&node)?));
             let value = self.step(node.label(), operation, vec![Some(value)]);
             return Ok(Known::Quantized { value, is_signed });
         }
@@ -421,14 +577,70 @@ impl<'a> Walk<'a> {
             Known::Dequantized(value, of) => match Pool::read(&node)? {
                 pool if pool.axes() <= 2 => {
                     let operator = PendingOperator::MaxPool(value, of, pool);
-                    Ok(pending(node, 0, operator))
+                    Ok(pending_at(node, 0, operator))
                 }
                 _ => self.written(node, 0),
             },
             Known::Quantized { value, is_signed } => {
-                let operation = Box::new(Pool::read(&node)?.on_integers());
+                let operation = Box::new(MaxOfQuantized(Pool::read(&node)?));
                 let value = self.step(node.label(), operation, vec![Some(value)]);
                 Ok(Known::Quantized { value, is_signed })
+            }
+            _ => self.written(node, 0),
+        }
+    }
+
+    pub(super) fn average_pool(&mut self, node: Node<'a>) -> Result<Known<'a>> {
+        match self.settled(&node, 0)? {
+            Some(Known::Dequantized(value, of)) => match Pool::read(&node)? {
+                pool if pool.axes() == 2 => {
+                    let operator = PendingOperator::AveragePool(value, of, pool);
+                    Ok(pending_at(node, 0, operator))
+                }
+                _ => self.written(node, 0),
+            },
+            _ => self.written(node, 0),
+        }
+    }
+
+    pub(super) fn mean(&mut self, node: Node<'a>) -> Result<Known<'a>> {
+        self.of_one_value(node, PendingOperator::Mean)
+    }
+
+    pub(super) fn pad(&mut self, node: Node<'a>) -> Result<Known<'a>> {
+        self.of_one_value(node, PendingOperator::Pad)
+    }
+
+    /// An operator whose inputs but the first are constants.
+    fn of_one_value(
+        &mut self,
+        node: Node<'a>,
+        operator: fn(Vec<Option<Value>>, Quantization) -> PendingOperator<'a>,
+    ) -> Result<Known<'a>> {
+        let Some(Known::Dequantized(value, of)) = self.settled(&node, 0)? else {
+            return self.written(node, 0);
+        };
+        let mut inputs = vec![Some(value)];
+        for (position, name) in node.proto.input.iter().enumerate().skip(1) {
+            inputs.push(match self.optional_input(&node, position)? {
+                Some(known @ Known::Constant(_)) => {
+                    Some(self.plain(&known, name, &node.label())?)
+                }
+                None => None,
+                Some(_) => return self.written(node, 0),
+            });
+        }
+        Ok(pending_at(node, 0, operator(inputs, of)))
+    }
+
+    pub(super) fn multiply(&mut self, node: Node<'a>) -> Result<Known<'a>> {
+        if let Some(function) = self.function(node)? {
+            return Ok(function);
+        }
+        match (self.settled(&node, 0)?, self.settled(&node, 1)?) {
+            (Some(Known::Dequantized(a, qa)), Some(Known::Dequantized(b, qb))) => {
+                let operator = PendingOperator::Multiply([(a, qa), (b, qb)]);
+                Ok(pending_at(node, 0, operator))
             }
             _ => self.written(node, 0),
         }
@@ -552,7 +764,7 @@ fn table(numbers: &Constant, bounds: Bounds, output: Target) -> Option<TableOfQu
     }
 }
 
-fn pending(node: Node<'_>, index: usize, operator: PendingOperator) -> Known<'_> {
+fn pending_at<'a>(node: Node<'a>, index: usize, operator: PendingOperator<'a>) -> Known<'a> {
     Known::Pending(Arc::new(Pending {
         node,
         index,

@@ -42,13 +42,13 @@ pub struct Pending<'a> {
     pub node: Node<'a>,
     /// Of its outputs.
     pub index: usize,
-    pub operator: PendingOperator,
+    pub operator: PendingOperator<'a>,
     pub bounds: Bounds,
 }
 
 /// What such an operator computes, and from what.
 #[derive(Clone)]
-pub enum PendingOperator {
+pub enum PendingOperator<'a> {
     Conv(Value, Arc<QuantizedConv>, Geometry),
     Product {
         input: Value,
@@ -57,14 +57,32 @@ pub enum PendingOperator {
         has_bias: bool,
     },
     Add([(Value, Quantization); 2]),
+    Multiply([(Value, Quantization); 2]),
     MaxPool(Value, Quantization, Pool),
+    AveragePool(Value, Quantization, Pool),
+    /// Of a value, along axes that may be an input.
+    Mean(Vec<Option<Value>>, Quantization),
+    /// Of a value, and parameters.
+    Pad(Vec<Option<Value>>, Quantization),
     /// A function of one value: its real number for each of the 256 integers.
     Function(Value, Quantization, Arc<Constant>),
-    /// It moves values, all of the same quantization; inputs that are no such values are parameters.
-    Moving(Vec<Option<Value>>, Quantization),
+    /// They move values, all of the same quantization, one after the other.
+    Moving(Vec<Move<'a>>, Quantization),
+    /// It puts values of several quantizations together.
+    Concat(Vec<(Value, Quantization)>),
 }
 
-impl PendingOperator {
+/// A node that moves values.
+#[derive(Clone)]
+pub struct Move<'a> {
+    pub node: Node<'a>,
+    /// Of its outputs.
+    pub index: usize,
+    /// Values, where no other node moved them before, and parameters.
+    pub inputs: Vec<Option<Value>>,
+}
+
+impl PendingOperator<'_> {
     /// Whether Relu and Clip behind it can be part of it.
     pub fn has_bounds(&self) -> bool {
         !matches!(self, Self::MaxPool(..) | Self::Moving(..))

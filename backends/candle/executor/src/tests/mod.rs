@@ -5,6 +5,7 @@ mod definition;
 #[cfg(target_arch = "x86_64")]
 mod fusion;
 mod graphs;
+mod on_integers;
 mod operators;
 mod qoperators;
 mod quantized;

@@ -230,7 +230,7 @@ fn what_only_moves_values_moves_integers() -> Result<()> {
         (
             twice,
             &[-2.0, 3.0, 1.0, 0.5, -2.0, 3.0, 1.0, 0.5],
-            &["concat"],
+            &["int-channels"],
         ),
     ];
     for (graph, expected, moving) in cases {
