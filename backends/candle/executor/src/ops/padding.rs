@@ -1,10 +1,11 @@
 //! What enlarges tensors, and what moves values between channels and pixels.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use firstpass_onnx::{EngineResult, Error, Result};
 
 use super::{
-    operation::{Compiled, Inputs, Operation, by_candle, lengths},
+    access::{check_length, map},
+    operation::{Compiled, Inputs, Operation, Writing, by_candle, first, lengths},
     slicing::select,
 };
 use crate::{
@@ -90,6 +91,12 @@ impl Operation for Pad {
             }
         }
         let mode = self.mode;
+        if fact.dtype == DType::F32 && rank > 0 {
+            let padded = Padded::new(&fact.dims, &dims, &sides, value as f32);
+            let run = move |inputs: &[&Tensor], out: &Tensor| padded.run(first(inputs)?, out);
+            let operator = Writing { name: "pad", run };
+            return Ok(Compiled::written(operator, &dims, DType::F32));
+        }
         let fill = Tensor::new(value, &Device::Cpu).and_then(|fill| fill.to_dtype(fact.dtype));
         let fill = fill.engine()?;
         let run = move |input: &Tensor| {
@@ -127,6 +134,77 @@ impl Pad {
             return Err(Error::engine(format!("{} pads for {axes:?}", pads.len())));
         }
         Ok((pads, axes, value))
+    }
+}
+
+/// Floats, padded along any axes.
+struct Padded {
+    /// By axis, its length in the input, and where each value of the output comes from; `None`: the constant.
+    axes: Vec<(usize, Vec<Option<usize>>)>,
+    constant: f32,
+}
+
+impl Padded {
+    fn new(input: &[usize], output: &[usize], sides: &[(usize, Vec<u32>)], constant: f32) -> Self {
+        let axes = input.iter().zip(output).enumerate();
+        let axes = axes.map(|(axis, (&size, &length))| {
+            let places = match sides.iter().find(|(side, _)| *side == axis) {
+                Some((_, places)) => {
+                    let places = places.iter().map(|&place| place as usize);
+                    places
+                        .map(|place| (place < size).then_some(place))
+                        .collect()
+                }
+                None => (0..length).map(Some).collect(),
+            };
+            (size, places)
+        });
+        Self {
+            axes: axes.collect(),
+            constant,
+        }
+    }
+
+    fn run(&self, input: &Tensor, out: &Tensor) -> CandleResult<()> {
+        let Some(((width, columns), outer)) = self.axes.split_last() else {
+            candle_core::bail!("it has no axes");
+        };
+        let expected = self.axes.iter().map(|(size, _)| size).product();
+        // Where values lie that are neighbours in the input as well.
+        let first = columns.iter().position(Option::is_some).unwrap_or(0);
+        let begin = columns.get(first).copied().flatten().unwrap_or(0);
+        let from = begin..*width;
+        let run = columns[first..].iter().zip(from);
+        let run = run.take_while(|(place, at)| **place == Some(*at)).count();
+        map(input, out, |input: &[f32], out: &mut [f32]| {
+            check_length("the input", input.len(), expected)?;
+            for (mut number, out) in out.chunks_exact_mut(columns.len()).enumerate() {
+                let mut line = Some(0);
+                let mut stride = 1;
+                for (size, places) in outer.iter().rev() {
+                    let place = places[number % places.len()];
+                    line = line.zip(place).map(|(line, place)| line + place * stride);
+                    number /= places.len();
+                    stride *= size;
+                }
+                let Some(line) = line else {
+                    out.fill(self.constant);
+                    continue;
+                };
+                let values = &input[line * width..][..*width];
+                let (before, others) = out.split_at_mut(first);
+                let (neighbours, after) = others.split_at_mut(run);
+                neighbours.copy_from_slice(&values[begin..][..run]);
+                let value = |place: Option<usize>| place.map_or(self.constant, |at| values[at]);
+                for (out, &place) in before.iter_mut().zip(columns) {
+                    *out = value(place);
+                }
+                for (out, &place) in after.iter_mut().zip(&columns[first + run..]) {
+                    *out = value(place);
+                }
+            }
+            Ok(())
+        })
     }
 }
 

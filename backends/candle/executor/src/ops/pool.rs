@@ -1,5 +1,7 @@
 //! The largest value and the mean of windows over a line, an image or more axes.
 
+use std::ops::Range;
+
 use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_onnx::{Error, Result};
 
@@ -116,7 +118,10 @@ impl Operation for Pool {
             isa: inputs.isa,
             input: image(&sizes),
             output: image(&lengths),
-        };
+            taps: Vec::new(),
+            counts: Vec::new(),
+        }
+        .with_columns();
         let run = move |inputs: &[&Tensor], out: &Tensor| planes.run(first(inputs)?, out);
         Ok(Compiled::written(
             Writing { name, run },
@@ -132,6 +137,10 @@ struct Planes {
     isa: Isa,
     input: [usize; 2],
     output: [usize; 2],
+    /// Of each tap in a line, the columns of the output that it is for, and where it reads for the first.
+    taps: Vec<(Range<usize>, usize)>,
+    /// By column, how many taps in a line count.
+    counts: Vec<usize>,
 }
 
 impl Planes {
@@ -141,14 +150,57 @@ impl Planes {
         map(input, out, |input: &[f32], out: &mut [f32]| {
             for_each_part(out, rows * columns, |plane, out| {
                 let input = &input[plane * height * width..][..height * width];
-                self.isa.run(|| {
-                    for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-                        self.row(input, row, out);
+                match self.isa {
+                    Isa::Reference => self.plane(input, out),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2(_) => {
+                        // SAFETY: this instruction set is chosen only where it was detected.
+                        unsafe { self.plane_avx2(input, out) }
                     }
-                });
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512Vnni(_) => {
+                        // SAFETY: as above.
+                        unsafe { self.plane_avx512(input, out) }
+                    }
+                }
             });
             Ok(())
         })
+    }
+
+    fn with_columns(mut self) -> Self {
+        let span = self.window.horizontal;
+        let (width, columns) = (self.input[1], self.output[1]);
+        for tap in 0..span.kernel {
+            let valid = span.valid(tap, width, columns);
+            if let Some(start) = span.source(valid.start, tap, width) {
+                self.taps.push((valid, start));
+            }
+        }
+        if let Kind::Average { counts_padding } = self.kind {
+            let counts = (0..columns).map(|column| taps(span, column, width, counts_padding));
+            self.counts = counts.collect();
+        }
+        self
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn plane_avx2(&self, input: &[f32], out: &mut [f32]) {
+        self.plane(input, out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+    fn plane_avx512(&self, input: &[f32], out: &mut [f32]) {
+        self.plane(input, out);
+    }
+
+    #[inline(always)]
+    fn plane(&self, input: &[f32], out: &mut [f32]) {
+        for (row, out) in out.chunks_exact_mut(self.output[1]).enumerate() {
+            self.row(input, row, out);
+        }
     }
 
     #[inline(always)]
@@ -158,7 +210,6 @@ impl Planes {
             horizontal,
         } = self.window;
         let [height, width] = self.input;
-        let columns = out.len();
         out.fill(match self.kind {
             Kind::Max => f32::NEG_INFINITY,
             Kind::Average { .. } => 0.0,
@@ -168,12 +219,8 @@ impl Planes {
                 continue;
             };
             let line = &plane[row * width..][..width];
-            for tap in 0..horizontal.kernel {
-                let valid = horizontal.valid(tap, width, columns);
-                let Some(start) = horizontal.source(valid.start, tap, width) else {
-                    continue;
-                };
-                let (out, values) = (&mut out[valid], &line[start..]);
+            for (valid, start) in &self.taps {
+                let (out, values) = (&mut out[valid.clone()], &line[*start..]);
                 match self.kind {
                     Kind::Max => each(out, values, horizontal.stride, |out, value| {
                         *out = if value > *out { value } else { *out };
@@ -188,8 +235,8 @@ impl Planes {
             return;
         };
         let rows = taps(vertical, row, height, counts_padding);
-        for (column, out) in out.iter_mut().enumerate() {
-            *out /= (rows * taps(horizontal, column, width, counts_padding)) as f32;
+        for (out, &count) in out.iter_mut().zip(&self.counts) {
+            *out /= (rows * count) as f32;
         }
     }
 }

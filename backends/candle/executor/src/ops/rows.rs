@@ -9,8 +9,8 @@ use super::{
     access::{Written, map, read, write},
     functions::exp,
     operation::{Compiled, Inputs, Operation, Writing, axes_of, expect_type, first},
-    parallel::for_each_part,
-    strided_softmax::strided_softmax,
+    parallel::{CHUNK, for_each_part, part},
+    strided_softmax::{Layout, SHORT, softmax_side_by_side},
 };
 use crate::geometry::axis_of;
 use crate::graph::Node;
@@ -348,11 +348,29 @@ impl Operation for Softmax {
         let run = move |inputs: &[&Tensor], out: &Tensor| {
             map(first(inputs)?, out, |input: &[f32], out: &mut [f32]| {
                 let block = length * stride;
+                if stride == 1 && length < SHORT && !is_log {
+                    let of = Layout {
+                        length,
+                        step: 1,
+                        next: length,
+                    };
+                    for_each_part(out, CHUNK / SHORT * length, |number, out| {
+                        let input = part(input, CHUNK / SHORT * length, number);
+                        softmax_side_by_side(isa, of, input.len() / length, input, out);
+                    });
+                    return Ok(());
+                }
                 for_each_part(out, block, |number, out| {
                     let input = &input[number * block..][..block];
-                    match (stride, is_log) {
-                        (2.., false) => strided_softmax(isa, input, stride, out),
-                        _ => isa.run(|| softmax(input, stride, is_log, out)),
+                    if stride > 1 && !is_log {
+                        let of = Layout {
+                            length,
+                            step: stride,
+                            next: 1,
+                        };
+                        softmax_side_by_side(isa, of, stride, input, out);
+                    } else {
+                        isa.run(|| softmax(input, stride, is_log, out));
                     }
                 });
                 Ok(())

@@ -36,30 +36,32 @@ pub struct Ymm(__m256);
 #[derive(Clone, Copy)]
 pub struct Zmm(__m512);
 
-// SAFETY of all blocks below: as the trait asks of the caller.
-
 impl Lanes for Ymm {
     const LANES: usize = 8;
     type Mask = __m256i;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm256_set1_ps(value)) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm256_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as the trait asks of the caller.
         unsafe { _mm256_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn mask(from: isize, to: isize) -> Self::Mask {
         let [from, to] = [from, to].map(|lane| lane.clamp(0, 8) as i32);
+        // SAFETY: as the trait asks of the caller.
         unsafe {
             let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
             _mm256_and_si256(
@@ -71,31 +73,37 @@ impl Lanes for Ymm {
 
     #[inline(always)]
     unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm256_maskload_ps(from, mask)) }
     }
 
     #[inline(always)]
     unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask) {
+        // SAFETY: as the trait asks of the caller.
         unsafe { _mm256_maskstore_ps(to, mask, self.0) }
     }
 
     #[inline(always)]
     unsafe fn times_plus(self, by: Self, to: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm256_fmadd_ps(self.0, by.0, to.0)) }
     }
 
     #[inline(always)]
     unsafe fn at_least(self, other: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm256_max_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn at_most(self, other: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm256_min_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn evens(self, next: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe {
             // Of both halves of both vectors in turn; then in order.
             let mixed = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(self.0, next.0));
@@ -112,16 +120,19 @@ impl Lanes for Zmm {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm512_set1_ps(value)) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm512_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as the trait asks of the caller.
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
@@ -133,31 +144,37 @@ impl Lanes for Zmm {
 
     #[inline(always)]
     unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm512_maskz_loadu_ps(mask, from)) }
     }
 
     #[inline(always)]
     unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask) {
+        // SAFETY: as the trait asks of the caller.
         unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
     }
 
     #[inline(always)]
     unsafe fn times_plus(self, by: Self, to: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm512_fmadd_ps(self.0, by.0, to.0)) }
     }
 
     #[inline(always)]
     unsafe fn at_least(self, other: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm512_max_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn at_most(self, other: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe { Self(_mm512_min_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn evens(self, next: Self) -> Self {
+        // SAFETY: as the trait asks of the caller.
         unsafe {
             let places =
                 _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);

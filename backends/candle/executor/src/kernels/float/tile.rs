@@ -143,6 +143,10 @@ unsafe fn on_ymm<const ROWS: usize, const VECTORS: usize>(tile: &Tile<'_>) {
 /// The weights hold `ROWS` values a product, `VECTORS` vectors can be read from the beginning of the columns of each
 /// product, there are as many biases as rows, and each row of the result has room in its places, which nobody else uses
 /// meanwhile.
+#[allow(
+    clippy::needless_range_loop,
+    reason = "loops over numbers that the compiler knows keep the sums in registers"
+)]
 #[inline(always)]
 unsafe fn multiply<V: Lanes, const ROWS: usize, const VECTORS: usize>(tile: &Tile<'_>) {
     // SAFETY: as the caller says.
@@ -203,6 +207,10 @@ unsafe fn multiply<V: Lanes, const ROWS: usize, const VECTORS: usize>(tile: &Til
 ///
 /// # Safety
 /// There are as many rows and vectors.
+#[allow(
+    clippy::needless_range_loop,
+    reason = "loops over numbers that the compiler knows keep the sums in registers"
+)]
 #[inline(always)]
 unsafe fn add<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
