@@ -147,7 +147,7 @@ fn pages_of_many_engines_keep_their_limits() -> Result<()> {
         let (found, pages) = with_many_engines(&folder, true)?;
         faults.extend(found);
         let is_there = |page: &&str| pages.iter().any(|name| name == page);
-        has_all |= made_up::STUDIES.iter().all(|page| is_there(page));
+        has_all |= made_up::STUDIES.iter().all(is_there);
     }
     ensure!(has_all, "no record has all studies");
     no_faults(&faults)

@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        page::table::Table,
         record::code::Code,
         studies::diverge::{AnyOrder, DivergeRun, DivergeSettings, Means, Observation, VERSION},
     };
@@ -373,7 +374,7 @@ mod tests {
         assert!(divergence_on_terminal(&diverge).contains("2: b "));
         let answer = answer(&diverge, &str::to_owned);
         assert!(
-            answer.starts_with("Layers of m that are exact by themselves: x 2 of 3"),
+            answer.starts_with("Layers of m that are exact by themselves: all on z; 2 of 3 on x"),
             "{answer}"
         );
         Ok(())

@@ -34,7 +34,7 @@ pub(crate) fn extent(agreements: &[Agreement]) -> Option<String> {
         None => {
             let relative = agreements.iter().map(|a| a.max_relative);
             let most = share_of_scale(relative.fold(0.0, f64::max));
-            Some(format!("≤ {most} of its scale"))
+            Some(format!("≤ {most} relative error"))
         }
     }
 }
@@ -80,7 +80,7 @@ mod tests {
         };
         assert_eq!(extent(&[&one]).as_deref(), Some("1 step"));
         assert_eq!(extent(&[&one, &three]).as_deref(), Some("≤ 3 steps"));
-        let relative = Some("≤ 33 % of its scale");
+        let relative = Some("≤ 33 % relative error");
         assert_eq!(extent(&[&one, &in_floats]).as_deref(), relative);
         assert_eq!(extent(&[&agreement(f32::NAN, Some(0.25))?]), None);
         Ok(())
