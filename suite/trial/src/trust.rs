@@ -72,7 +72,11 @@ fn read(list: &Path) -> Result<List> {
     read_toml(list)
 }
 
-fn is_in(list: &Path, sha256: &str) -> Result<bool> {
+/// Whether a list has this SHA-256.
+///
+/// # Errors
+/// As [`is_trusted`].
+pub fn is_in(list: &Path, sha256: &str) -> Result<bool> {
     let files = read(list)?.files;
     Ok(files.keys().any(|known| known.eq_ignore_ascii_case(sha256)))
 }

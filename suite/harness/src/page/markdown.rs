@@ -31,7 +31,7 @@ fn target(path: &Path) -> String {
 /// which markdown takes for nothing but its character.
 ///
 /// Names of models, inputs and operators, and what engines say, come from files that anybody may have made.
-pub(crate) fn text(words: &str) -> String {
+pub fn text(words: &str) -> String {
     let begins = words.chars().next().filter(|c| "#+-=>".contains(*c));
     let rest = words.strip_prefix(|c| begins == Some(c)).unwrap_or(words);
     match begins {
@@ -66,7 +66,7 @@ pub(crate) fn sentence(words: &str) -> String {
 }
 
 /// The same for words that begin no line, as in a cell.
-pub(crate) fn inline(words: &str) -> String {
+pub fn inline(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     let mut before = ' ';
     let mut rest = words.chars().peekable();
@@ -102,7 +102,7 @@ pub(crate) fn inline(words: &str) -> String {
 
 /// Words of others within HTML of a page, such as the line that a folded part shows: a page of markdown is not
 /// read as markdown there.
-pub(crate) fn html(words: &str) -> String {
+pub fn html(words: &str) -> String {
     let mut shown = String::with_capacity(words.len());
     for c in words.chars() {
         match c {

@@ -93,6 +93,10 @@ impl Given {
     /// The same for a model that is described already.
     fn make_up_for(&self, workspace: &Workspace, path: &Path) -> Result<()> {
         let file = if path.is_dir() {
+            // The command itself says what is wrong with a folder of another kind.
+            if !path.join("model.toml").is_file() {
+                return Ok(());
+            }
             path.join("model.toml")
         } else {
             path.to_owned()

@@ -128,7 +128,7 @@ pub const FAULTS: &[Fault] = &[
             measured(
                 place,
                 r#"say "$pass"; header='{"0/y":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"1/y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
-[ -z "$out" ] || { printf "\$(printf %o ${#header})\000\000\000\000\000\000\000%sab" "$header" > "$out"; }
+[ -z "$out" ] || { printf "\\$(printf %o ${#header})\000\000\000\000\000\000\000%sab" "$header" > "$out"; }
 say '{"message":"done"}'"#,
             )
         },
