@@ -4,7 +4,7 @@ use std::arch::x86_64::{
     __m512, __m512i, _mm_loadu_si128, _mm512_add_epi32, _mm512_add_ps, _mm512_adds_epi16,
     _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmpneq_epi32_mask, _mm512_cvtepi32_ps,
     _mm512_cvtepu8_epi32, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
-    _mm512_loadu_ps, _mm512_max_epu8, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_loadu_ps, _mm512_max_epu8, _mm512_max_ps, _mm512_min_epu8, _mm512_min_ps, _mm512_mul_ps,
     _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32, _mm512_set1_epi8,
     _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_storeu_si512,
     _mm512_sub_ps,
@@ -119,16 +119,15 @@ impl Divisor {
 
 /// How real numbers become bytes.
 struct Rounding {
-    scale: Scale,
-    /// The largest byte less the zero point: whole, so that clamping before rounding and after it is the same.
-    high: __m512,
+    /// What they are divided by, or else multiplied by.
+    divisor: Option<Divisor>,
+    inverse: __m512,
+    /// The largest byte; and that less the zero point, which is whole, so that clamping before rounding and after
+    /// it is the same.
+    high: __m512i,
+    most: __m512,
     zero: __m512i,
     low: __m512i,
-}
-
-enum Scale {
-    Over(Divisor),
-    By(__m512),
 }
 
 impl Rounding {
@@ -136,37 +135,45 @@ impl Rounding {
     #[target_feature(enable = "avx512f,avx512bw")]
     fn new(scaling: Scaling, tried: Option<[f32; 2]>, range: Range) -> Self {
         let Range { zero, low, high } = range;
+        let (divisor, inverse) = match scaling {
+            Scaling::Over(scale) => (Some(Divisor::new(scale, tried)), 0.0),
+            Scaling::By(inverse) => (None, inverse),
+        };
+        let byte = |byte: f32| _mm512_set1_epi8((byte as u8).cast_signed());
         Self {
-            scale: match scaling {
-                Scaling::Over(scale) => Scale::Over(Divisor::new(scale, tried)),
-                Scaling::By(inverse) => Scale::By(_mm512_set1_ps(inverse)),
-            },
-            high: _mm512_set1_ps(high - zero),
+            divisor,
+            inverse: _mm512_set1_ps(inverse),
+            high: byte(high),
+            most: _mm512_set1_ps(high - zero),
             zero: _mm512_set1_epi16(zero as i16),
-            low: _mm512_set1_epi8((low as u8).cast_signed()),
+            low: byte(low),
         }
     }
 
-    /// [`Range::round`] of four vectors of numbers, which are scaled before, one after the other.
+    /// [`Range::round`] of four vectors of numbers, which are scaled before, one after the other. `IS_BOUNDED` says
+    /// that i32 holds what they are rounded to.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn bytes(&self, numbers: [__m512; 4]) -> __m512i {
-        let [a, b, c, d] = numbers;
-        let [a, b, c, d] = match &self.scale {
-            Scale::Over(by) => {
-                let scaled = |numbers: __m512| by.divide::<false>(numbers);
+    fn bytes<const IS_BOUNDED: bool>(&self, [a, b, c, d]: [__m512; 4]) -> __m512i {
+        let [a, b, c, d] = match &self.divisor {
+            Some(by) => {
+                let scaled = |numbers: __m512| by.divide::<IS_BOUNDED>(numbers);
                 [scaled(a), scaled(b), scaled(c), scaled(d)]
             }
-            Scale::By(inverse) => {
-                let scaled = |numbers: __m512| _mm512_mul_ps(numbers, *inverse);
+            None => {
+                let scaled = |numbers: __m512| _mm512_mul_ps(numbers, self.inverse);
                 [scaled(a), scaled(b), scaled(c), scaled(d)]
             }
         };
-        // NaN passes, and becomes the least integer, as does what i32 does not hold.
-        let round = |numbers: __m512| _mm512_cvtps_epi32(_mm512_min_ps(self.high, numbers));
+        let round = |numbers: __m512| match IS_BOUNDED {
+            true => _mm512_cvtps_epi32(numbers),
+            // NaN passes, and becomes the least integer, as does what i32 does not hold.
+            false => _mm512_cvtps_epi32(_mm512_min_ps(self.most, numbers)),
+        };
         let words = |a: __m512i, b: __m512i| _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero);
-        let (low, high) = (words(round(a), round(b)), words(round(c), round(d)));
-        let bytes = _mm512_max_epu8(_mm512_packus_epi16(low, high), self.low);
+        let (front, back) = (words(round(a), round(b)), words(round(c), round(d)));
+        let bytes = _mm512_max_epu8(_mm512_packus_epi16(front, back), self.low);
+        let bytes = _mm512_min_epu8(bytes, self.high);
         // Packing is within the parts of vectors: part p has the four numbers p of each of the four.
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, bytes)
@@ -176,16 +183,27 @@ impl Rounding {
 /// See [`super::elementwise::add`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) fn add(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
-    match addition.scaling {
-        Scaling::Over(_) => add_each::<false>(addition, left, right, out),
-        // fbgemm dequantizes with one fused multiply-add.
-        Scaling::By(_) => add_each::<true>(addition, left, right, out),
+    let [a, b] = addition.scales;
+    let most = addition.scaling.apply(256.0 * (a + b));
+    // Not so for NaN.
+    let is_bounded = most < (1_u32 << 30) as f32;
+    // fbgemm dequantizes with one fused multiply-add.
+    match (addition.scaling, is_bounded) {
+        (Scaling::Over(_), false) => add_each::<false, false>(addition, left, right, out),
+        (Scaling::Over(_), true) => add_each::<false, true>(addition, left, right, out),
+        (Scaling::By(_), false) => add_each::<true, false>(addition, left, right, out),
+        (Scaling::By(_), true) => add_each::<true, true>(addition, left, right, out),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn add_each<const IS_FUSED: bool>(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
+fn add_each<const IS_FUSED: bool, const IS_BOUNDED: bool>(
+    addition: &Addition,
+    left: &[u8],
+    right: &[u8],
+    out: &mut [u8],
+) {
     let rounding = Rounding::new(addition.scaling, addition.inverse, addition.range);
     let [a, b] = addition.scales;
     let [c, d] = addition.zeros;
@@ -208,7 +226,7 @@ fn add_each<const IS_FUSED: bool>(addition: &Addition, left: &[u8], right: &[u8]
             let right = _mm512_mul_ps(_mm512_sub_ps(right, zeros[1]), scales[1]);
             _mm512_add_ps(left, right)
         };
-        rounding.bytes([sum(0), sum(1), sum(2), sum(3)])
+        rounding.bytes::<IS_BOUNDED>([sum(0), sum(1), sum(2), sum(3)])
     };
     let ((lefts, left), (rights, right)) = (left.as_chunks(), right.as_chunks());
     let (outs, out) = out.as_chunks_mut();
@@ -227,7 +245,7 @@ pub(super) fn quantize(scaling: Scaling, range: Range, values: &[f32], out: &mut
     let bytes = |values: &[f32; BYTES]| {
         // SAFETY: each quarter of the array has the 16 numbers that are read.
         let load = |vector: usize| unsafe { _mm512_loadu_ps(values.as_ptr().add(vector * LANES)) };
-        rounding.bytes([load(0), load(1), load(2), load(3)])
+        rounding.bytes::<false>([load(0), load(1), load(2), load(3)])
     };
     let (whole, values) = values.as_chunks();
     let (outs, out) = out.as_chunks_mut();

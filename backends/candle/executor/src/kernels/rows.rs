@@ -42,12 +42,16 @@ impl<'a> Rows<'a> {
     #[cfg(target_arch = "x86_64")]
     pub(super) fn starts(&self, first: usize, starts: &mut [usize]) {
         let (mut line, mut column) = (first / self.width, first % self.width);
-        for start in starts {
-            *start = line * self.line + column * self.stride;
-            column += 1;
-            if column == self.width {
-                (line, column) = (line + 1, 0);
+        let mut rest = starts;
+        while !rest.is_empty() {
+            let of_line = rest.len().min(self.width - column);
+            let (starts, others) = rest.split_at_mut(of_line);
+            let begin = line * self.line + column * self.stride;
+            for (number, start) in starts.iter_mut().enumerate() {
+                *start = begin + number * self.stride;
             }
+            (line, column) = (line + 1, 0);
+            rest = others;
         }
     }
 

@@ -89,10 +89,9 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
             bias: [_mm512_setzero_ps(); VECTORS],
             factor: [_mm512_setzero_ps(); VECTORS],
             bias_factor: _mm512_set1_ps(requantization.bias_factor),
-            divisor: match requantization.divisor {
-                None => None,
-                Some(divisor) => Some(Divisor::new(divisor, requantization.inverse)),
-            },
+            divisor: requantization
+                .divisor
+                .map(|divisor| Divisor::new(divisor, requantization.inverse)),
             rest: [_mm512_setzero_ps(); VECTORS],
             high: _mm512_set1_ps(range.high - range.zero),
             zero: range.zero as i16,

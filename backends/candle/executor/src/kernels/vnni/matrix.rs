@@ -130,7 +130,7 @@ impl Panel<'_> {
             match vectors {
                 4 => {
                     let mut blocks = Blocks::<4, S>::new(self, 6, out);
-                    blocks.all::<6>();
+                    blocks.all::<6>(6);
                     match blocks.rest.len() {
                         0 => {}
                         1 => blocks.next::<1>(),
@@ -142,36 +142,33 @@ impl Panel<'_> {
                 }
                 3 => {
                     let mut blocks = Blocks::<3, S>::new(self, 8, out);
-                    blocks.all::<8>();
+                    blocks.all::<8>(7);
                     match blocks.rest.len() {
                         0 => {}
                         1 => blocks.next::<1>(),
                         2 => blocks.next::<2>(),
                         3 | 4 => blocks.next::<4>(),
-                        5 | 6 => blocks.next::<6>(),
-                        _ => blocks.next::<8>(),
+                        _ => blocks.next::<6>(),
                     }
                 }
                 2 => {
                     let mut blocks = Blocks::<2, S>::new(self, 10, out);
-                    blocks.all::<10>();
+                    blocks.all::<10>(9);
                     match blocks.rest.len() {
                         0 => {}
                         1 | 2 => blocks.next::<2>(),
                         3 | 4 => blocks.next::<4>(),
                         5 | 6 => blocks.next::<6>(),
-                        7 | 8 => blocks.next::<8>(),
-                        _ => blocks.next::<10>(),
+                        _ => blocks.next::<8>(),
                     }
                 }
                 _ => {
                     let mut blocks = Blocks::<1, S>::new(self, 12, out);
-                    blocks.all::<12>();
+                    blocks.all::<12>(9);
                     match blocks.rest.len() {
                         0 => {}
                         1..=4 => blocks.next::<4>(),
-                        5..=8 => blocks.next::<8>(),
-                        _ => blocks.next::<12>(),
+                        _ => blocks.next::<8>(),
                     }
                 }
             }
@@ -226,14 +223,14 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
         }
     }
 
-    /// Computes all blocks of `ROWS` rows that are whole.
+    /// Computes blocks of `ROWS` rows as long as at least `least` are left.
     ///
     /// # Safety
     /// All segments of the rows hold as many quads.
-    #[inline]
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn all<const ROWS: usize>(&mut self) {
-        while self.rest.len() >= ROWS {
+    unsafe fn all<const ROWS: usize>(&mut self, least: usize) {
+        while self.rest.len() >= least {
             // SAFETY: the caller says so.
             unsafe { self.next::<ROWS>() };
         }
@@ -243,7 +240,7 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
     ///
     /// # Safety
     /// All segments of the rows hold as many quads.
-    #[inline(never)]
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn next<const ROWS: usize>(&mut self) {
         let ahead = self.ahead.next().unwrap_or_default();
