@@ -12,6 +12,7 @@ mod observer;
 mod ops;
 mod plan;
 mod prepared;
+mod room;
 mod settings;
 #[cfg(test)]
 mod tests;
