@@ -32,6 +32,7 @@ mod observer;
 mod ops;
 mod plan;
 mod prepared;
+mod room;
 mod settings;
 #[cfg(test)]
 mod tests;

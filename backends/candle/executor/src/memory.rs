@@ -3,47 +3,16 @@
 
 use std::ops::RangeInclusive;
 
-use bytemuck::{Pod, Zeroable};
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 use firstpass_onnx::{EngineResult, Error, Result};
 
-use crate::{geometry::volume, settings::Buffers};
+use crate::{geometry::volume, room::LINE, settings::Buffers};
 
 /// The smallest page of the processors that this crate runs on.
 const PAGE: usize = 4096;
 
 /// More is not taken for a model: a damaged file must not exhaust memory.
 const MAX_BYTES: usize = 1 << 34;
-
-/// What a core fetches at once, and as long as the longest vector: vectors that lie in two lines take
-/// twice as long.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct CacheLine([u8; LINE]);
-
-const LINE: usize = 64;
-
-/// Memory that is kept, from the beginning of a cache line on.
-#[derive(Default)]
-pub struct Room(Vec<CacheLine>);
-
-impl Room {
-    pub const EMPTY: Self = Self(Vec::new());
-
-    /// The first `length` floats, with what was written there.
-    pub fn floats(&mut self, length: usize) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(self.at_least(length * size_of::<f32>()))[..length]
-    }
-
-    /// The first `length` bytes or more, with what was written there.
-    pub fn at_least(&mut self, length: usize) -> &mut [u8] {
-        let lines = length.div_ceil(LINE);
-        if self.0.len() < lines {
-            self.0.resize(lines, CacheLine::zeroed());
-        }
-        bytemuck::cast_slice_mut(&mut self.0)
-    }
-}
 
 /// A tensor that needs memory.
 pub struct Request {

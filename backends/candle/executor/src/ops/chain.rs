@@ -14,7 +14,7 @@ use super::{
     int_conv::{IntConv, Strip},
     parallel::for_each_part,
 };
-use crate::memory::Room;
+use crate::room::Room;
 
 /// Bytes that a thread holds between the convolutions of a chain: they stay in the second-level cache
 /// with the weights and with a part of input and output.

@@ -8,7 +8,7 @@ use super::{
     channels::Scaled,
     unary::OfOne,
 };
-use crate::{kernels::Isa, memory::Room};
+use crate::{kernels::Isa, room::Room};
 
 /// Values that are treated at a time.
 const RUN: usize = 512;

@@ -1,7 +1,7 @@
 //! Weights in the order in which kernels read them.
 
 use super::tile::{self, Kernel, MAX_ROWS, MAX_VECTORS};
-use crate::kernels::Isa;
+use crate::kernels::isa::Isa;
 
 /// The registers that a kernel has: by rows of weights and vectors of a panel.
 #[derive(Clone, Copy)]

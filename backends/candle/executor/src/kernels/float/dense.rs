@@ -10,7 +10,7 @@ use super::{
     panels::{Panels, Piece},
     tile::{MAX_VECTORS, Place, Places, Steps, Tile},
 };
-use crate::{geometry::Window, kernels::Isa, memory::Room};
+use crate::{geometry::Window, kernels::isa::Isa, room::Room};
 
 /// Values of the panels that are made together: they stay in the second-level cache.
 const PANELS: usize = 1 << 16;

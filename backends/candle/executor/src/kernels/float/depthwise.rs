@@ -8,7 +8,7 @@ use super::{
     lanes::{Lanes, Ymm, Zmm},
     panels::{lanes_inside, whole},
 };
-use crate::{geometry::Window, kernels::Isa};
+use crate::{geometry::Window, kernels::isa::Isa};
 
 /// Rows of the output that are computed together, so that a row of the input is loaded once for them.
 const ROWS: usize = 4;

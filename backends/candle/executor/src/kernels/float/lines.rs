@@ -6,7 +6,7 @@ use super::{
     panels::{lanes_inside, whole},
     tile::{MAX_VECTORS, Place, Places},
 };
-use crate::{geometry::Window, kernels::Isa};
+use crate::{geometry::Window, kernels::isa::Isa};
 
 /// How lines are kept, for a number of lines of the output at most.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::lanes::{Lanes, Ymm, Zmm};
-use crate::{geometry::Window, kernels::Isa};
+use crate::{geometry::Window, kernels::isa::Isa};
 
 /// Part of a panel: neighbours in a line of the output, for one tap of the window.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use rayon::ThreadPoolBuilder;
 use super::{Dense, Planes, Shape};
 use crate::{
     geometry::{Span, Window},
-    kernels::Isa,
+    kernels::isa::Isa,
 };
 
 #[derive(Debug, Clone)]
