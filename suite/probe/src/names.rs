@@ -39,6 +39,10 @@ pub fn file_name(name: &str) -> String {
     if harmless == name && harmless.len() <= LONGEST && !harmless.is_empty() {
         return harmless;
     }
+    if harmless.is_empty() {
+        // A name that begins with a hyphen is taken for an option.
+        harmless.push('_');
+    }
     harmless.truncate(harmless.floor_char_boundary(LONGEST - DIGITS - 1));
     let digest = Sha256::digest(name.as_bytes());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -130,7 +134,11 @@ mod tests {
     fn is_one_component(name: &str) {
         let components: Vec<Component> = Path::new(name).components().collect();
         assert!(matches!(components[..], [Component::Normal(_)]), "{name:?}");
-        assert!(name.len() <= LONGEST && !name.starts_with('.'), "{name:?}");
+        assert!(
+            name.len() <= LONGEST && !name.starts_with(['.', '-']),
+            "{name:?}"
+        );
+        assert_eq!(file_name(name), name, "what is harmless stays as it is");
         assert!(
             !name.chars().any(|c| c.is_control() || c == '\\'),
             "{name:?}"
