@@ -8,8 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use firstpass_onnx::{Constant, GraphProto, NodeProto, TensorProto, ValueInfoProto, decode};
-use firstpass_probe::{Dtype, ErrorKind, Format};
+use firstpass_onnx::{
+    Constant, ErrorKind, GraphProto, NodeProto, TensorProto, ValueInfoProto, decode,
+};
+use firstpass_probe::{Dtype, Format};
 use firstpass_trial::{
     model::{Activation, Precision},
     regular_file,

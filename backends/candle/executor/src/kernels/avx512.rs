@@ -11,8 +11,8 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    elementwise::{Addition, Scaling},
     requantization::Range,
+    scaling::{Addition, Scaling},
 };
 
 /// Numbers of a vector of floats.

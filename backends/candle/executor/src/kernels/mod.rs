@@ -5,6 +5,7 @@
 //! requantization, so that the instruction set never changes a result.
 
 mod bytes;
+mod channel_blocks;
 mod depthwise;
 mod elementwise;
 mod gemm;
@@ -15,6 +16,7 @@ mod reals;
 mod reference;
 mod requantization;
 mod rows;
+mod scaling;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -30,9 +32,10 @@ mod vbmi;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
-pub use bytes::{Channels, Source, look_up};
+pub use bytes::{Channels, look_up};
+pub use channel_blocks::Source;
 pub use depthwise::{Depthwise, Input};
-pub use elementwise::{Addition, Scaling, add, channels_last, quantize};
+pub use elementwise::{add, channels_last, quantize};
 pub use gemm::{Matrices, gemm};
 pub use isa::Isa;
 pub use matrix::Matrix;
@@ -43,4 +46,5 @@ pub use reals::{
 };
 pub use requantization::{MAX_PRODUCTS, Range, Requantization};
 pub use rows::{Output, Rows};
+pub use scaling::{Addition, Scaling};
 pub use tile::Columns;

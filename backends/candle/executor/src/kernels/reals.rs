@@ -2,7 +2,7 @@
 //! computing on these and quantizing has them, in the same order. Their vector form is the same Rust, compiled
 //! once more for the instruction set.
 
-use super::{elementwise::Scaling, isa::Isa, requantization::Range};
+use super::{isa::Isa, requantization::Range, scaling::Scaling};
 
 /// A function that is compiled once more for each instruction set.
 macro_rules! for_each_isa {

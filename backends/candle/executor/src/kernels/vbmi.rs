@@ -6,9 +6,7 @@ use std::arch::x86_64::{
     _mm512_permutex2var_epi8, _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
-use super::bytes::Block;
-
-const BYTES: usize = 64;
+use super::channel_blocks::{BYTES, Block};
 
 /// See [`super::bytes::look_up`].
 ///
