@@ -37,9 +37,7 @@ fn read(tensor: &TensorProto) -> Result<Value> {
         Numbers::Whole(values) => values.len(),
     };
     if found != count {
-        return Err(malformed(format!(
-            "it has dimensions {dims:?}, but {found} values"
-        )));
+        return Err(malformed(format!("it has dimensions {dims:?}, but {found} values")).into());
     }
     Ok(match values {
         Numbers::Real(values) => Value::Real(Arc::new(Reals {
@@ -104,7 +102,7 @@ fn integers(tensor: &TensorProto, kind: Kind, count: usize) -> Result<Vec<i64>> 
     if values.iter().all(|value| (low..=high).contains(value)) {
         Ok(values)
     } else {
-        Err(malformed("a value is outside the range of its type"))
+        Err(malformed("a value is outside the range of its type").into())
     }
 }
 
@@ -114,7 +112,8 @@ fn little_endian<T, const N: usize>(raw: &[u8], value: impl Fn([u8; N]) -> T) ->
         _ => Err(malformed(format!(
             "{} bytes of raw data are no whole number of values",
             raw.len()
-        ))),
+        ))
+        .into()),
     }
 }
 

@@ -198,7 +198,7 @@ impl Graph {
         for tensor in &proto.initializer {
             let value = constants::value(tensor)?;
             if all.insert(tensor.name.clone(), value).is_some() {
-                return Err(malformed(format!("two constants {:?}", tensor.name)));
+                return Err(malformed(format!("two constants {:?}", tensor.name)).into());
             }
         }
         let names = proto.input.into_iter().map(|value| value.name);
@@ -245,7 +245,9 @@ impl Graph {
         }
         let outputs = self.outputs.iter().map(|name| {
             let value = values.get(name).cloned();
-            value.ok_or_else(|| malformed(format!("nothing computes the output {name:?}")))
+            value.ok_or_else(|| {
+                Error::from(malformed(format!("nothing computes the output {name:?}")))
+            })
         });
         outputs.collect()
     }
@@ -285,9 +287,9 @@ impl Node {
             // An empty name leaves an optional input out.
             let value = values.get(name);
             if value.is_none() && !name.is_empty() {
-                return Err(
-                    node.malformed(format!("it reads {name:?}, which nothing computed yet"))
-                );
+                return Err(node
+                    .malformed(format!("it reads {name:?}, which nothing computed yet"))
+                    .into());
             }
             inputs.push(value.cloned());
         }
@@ -304,11 +306,13 @@ impl Node {
         let found = observe(node, &mut compute)?;
         let wanted = node.output.iter().rposition(|name| !name.is_empty());
         if wanted.is_some_and(|last| last >= found.len()) {
-            return Err(node.unsupported(format!(
-                "it has {} outputs; the referee computes {}",
-                node.output.len(),
-                found.len()
-            )));
+            return Err(node
+                .unsupported(format!(
+                    "it has {} outputs; the referee computes {}",
+                    node.output.len(),
+                    found.len()
+                ))
+                .into());
         }
         Ok(found)
     }

@@ -60,6 +60,8 @@ struct Faces {
     same: Vec<String>,
     /// Engines that find others.
     other: Vec<OtherFaces>,
+    /// Engines that ran on fewer photographs than others, for lack of time: they are compared on these.
+    on_fewer: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -141,12 +143,18 @@ fn distance(row: &Row) -> u64 {
 fn faces(rows: &[Row]) -> Option<Faces> {
     let mut same = Vec::new();
     let mut other: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
+    let photographs = |row: &Row| row.outputs.as_ref().map_or(0, BTreeMap::len);
+    let most = rows.iter().map(photographs).max().unwrap_or(0);
+    let mut on_fewer = Vec::new();
     let mut all = 0;
     for row in rows {
         let Some(found) = &row.golden_faces else {
             continue;
         };
         all = all.max(found.matched + found.missed);
+        if photographs(row) < most {
+            on_fewer.push(row.label.clone());
+        }
         if found.same_faces() {
             same.push(row.label.clone());
         } else {
@@ -166,5 +174,6 @@ fn faces(rows: &[Row]) -> Option<Faces> {
                 extra,
             })
             .collect(),
+        on_fewer,
     })
 }

@@ -133,6 +133,8 @@ fn outputs(row: &Row) -> String {
     let steps = row.agreement.iter().flatten();
     let steps = steps.filter_map(|a| Some(a.steps.as_ref()?.max)).max();
     let within = |otherwise: &str| match steps {
+        // They round to the same steps, and have other bits.
+        Some(0) => "< 1 step".into(),
         Some(1) => "≤ 1 step".into(),
         Some(steps) => format!("≤ {steps} steps"),
         None => row

@@ -56,6 +56,8 @@ struct OfEngine {
     recommendations: Value,
     goals: Vec<Goals>,
     snippets: Vec<Value>,
+    /// A whole program that runs the engine without Firstpass, in this project.
+    program: Option<String>,
     /// What is left of a slow first pass.
     excess: Option<String>,
     plot: Option<Value>,
@@ -85,7 +87,10 @@ pub(crate) fn files(
         for (at, ablation) in of_backend(tuning.decisive(), name).enumerate() {
             let title = title(tuning, ablation);
             let mut snippets = Vec::new();
+            let mut program = None;
             if let (0, Some(backend)) = (at, backend) {
+                let path = format!("examples/ship-{name}/src/main.rs");
+                program = workspace.root().join(&path).is_file().then_some(path);
                 for knobs in knobs_to_show(ablation) {
                     snippets.extend(snippets::lines(workspace, backend, description, &knobs));
                 }
@@ -109,6 +114,7 @@ pub(crate) fn files(
                 recommendations: recommendations(ablation).page(),
                 goals: goals_of(ablation),
                 snippets: snippets.into_iter().map(markdown).collect(),
+                program,
                 excess: excess(ablation, &explained),
                 plot: plot.as_ref().map(|_| markdown(image(&path, &alt))),
                 warm_up: warm_up_table(ablation),
