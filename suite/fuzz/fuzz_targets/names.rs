@@ -16,11 +16,15 @@ fn is_seen(c: char) -> bool {
 
 /// Words in a cell of a table are words: no link, no code, no HTML, no other cell.
 fn is_words(page: &str) -> bool {
-    Parser::new_ext(page, Options::ENABLE_TABLES).all(|event| match event {
-        Event::Start(Tag::Table(_) | Tag::TableHead | Tag::TableRow | Tag::TableCell)
-        | Event::End(TagEnd::Table | TagEnd::TableHead | TagEnd::TableRow | TagEnd::TableCell)
-        | Event::Text(_) => true,
-        _ => false,
+    Parser::new_ext(page, Options::ENABLE_TABLES).all(|event| {
+        matches!(
+            event,
+            Event::Start(Tag::Table(_) | Tag::TableHead | Tag::TableRow | Tag::TableCell)
+                | Event::End(
+                    TagEnd::Table | TagEnd::TableHead | TagEnd::TableRow | TagEnd::TableCell
+                )
+                | Event::Text(_)
+        )
     })
 }
 
