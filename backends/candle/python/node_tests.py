@@ -37,7 +37,7 @@ MORE = {"QLinearConv", "QLinearMatMul"}
 
 def main() -> None:
     probe, checks = Path(sys.argv[1]), "--check" in sys.argv
-    table = (FOLDER / "src/ops/table.rs").read_text()
+    table = (FOLDER / "executor/src/ops/table.rs").read_text()
     operators = set(re.findall(r'^    \("(\w+)", ', table, re.MULTILINE)) | MORE
     with warnings.catch_warnings():
         # Making all tests of the standard overflows here and there, as is intended.
