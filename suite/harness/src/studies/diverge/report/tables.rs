@@ -16,6 +16,10 @@ pub(super) const SHOWN: usize = 8;
 
 /// Which layers were not compared, and why.
 pub(super) fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
+    let of_engine = layers.iter().find(|layer| layer.is_of_engine());
+    if let Some(reason) = of_engine.and_then(|layer| layer.failure.as_ref()) {
+        return Some(format!("Nothing was compared in {engine} ({reason})."));
+    }
     let failed = layers.iter().filter(|layer| !layer.is_of_engine());
     let failed = failed.filter_map(|layer| Some((label(layer), layer.failure.as_ref()?)));
     let failed: Vec<(String, &String)> = failed.collect();
@@ -42,8 +46,10 @@ pub(crate) fn summary(diverge: &Diverge) -> Table {
     ];
     Table::new(header).rows(diverge.layers.iter().map(|(engine, layers)| {
         let unknown = layers.iter().find(|layer| layer.is_of_engine());
-        if let Some(reason) = unknown.and_then(|layer| layer.failure.as_ref()) {
-            return vec![engine.clone(), reason.clone(), NONE.into(), NONE.into()];
+        if unknown.is_some_and(|layer| layer.failure.is_some()) {
+            // Its words stand below the table.
+            let none = "none compared".into();
+            return vec![engine.clone(), none, NONE.into(), NONE.into()];
         }
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
         let compared = isolated.clone().count();
