@@ -23,6 +23,12 @@ use crate::{
 /// Where the measurements go that later ones have replaced, beside these.
 pub const EARLIER: &str = "earlier";
 
+/// How the name of a folder ends whose measurements are being written.
+const PARTIAL: &str = "partial";
+
+/// The same, before a number, of one whose measurements were interrupted.
+const INTERRUPTED: &str = "interrupted";
+
 /// The file that says what a run was; a folder without it holds no complete measurements.
 pub const RUN: &str = "run.json";
 
@@ -55,9 +61,9 @@ impl Recorder {
             ),
             Err(error) => return Err(error.context(unwritable(place))),
         };
-        let partial = with_suffix(place, "partial");
+        let partial = with_suffix(place, PARTIAL);
         if partial.exists() {
-            let aside = unused(|n| with_suffix(place, &format!("interrupted-{n}")));
+            let aside = unused(|n| with_suffix(place, &format!("{INTERRUPTED}-{n}")));
             fs::rename(&partial, &aside)
                 .with_context(|| format!("cannot move {} aside", partial.display()))?;
         }
@@ -77,7 +83,7 @@ impl Recorder {
     /// This place, or one with a number where something lies or is being measured already.
     pub fn unused(place: &Path) -> PathBuf {
         let is_free = |place: &Path| {
-            let partial = with_suffix(place, "partial");
+            let partial = with_suffix(place, PARTIAL);
             !place.exists() && !partial.exists() && !Lock::beside(place).exists()
         };
         if is_free(place) {
@@ -162,7 +168,7 @@ impl Recorder {
             );
             place = other;
         } else if place.join(RUN).is_file() {
-            keep_earlier(&place)?;
+            Self::keep_earlier(&place)?;
         } else if place.is_dir() {
             take_along(&place, &partial)?;
         }
@@ -170,32 +176,41 @@ impl Recorder {
             .with_context(|| format!("cannot rename {}", partial.display()))?;
         Ok(place)
     }
-}
 
-/// Moves complete measurements out of the way of newer ones; returns where they are now.
-fn keep_earlier(place: &Path) -> Result<PathBuf> {
-    #[derive(Deserialize)]
-    struct Head {
-        date: String,
+    /// Whether a folder holds measurements that were interrupted.
+    pub fn is_unfinished(folder: &Path) -> bool {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(&format!(".{PARTIAL}")) || name.contains(&format!(".{INTERRUPTED}-"))
     }
-    let text = fs::read_to_string(place.join(RUN)).unwrap_or_default();
-    let head: Option<Head> = serde_json::from_str(&text).ok();
-    let date = head.map_or_else(
-        || "undated".into(),
-        |head| head.date.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
-    );
-    let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
-        anyhow::bail!("{} is no folder for measurements", place.display());
-    };
-    let folder = parent.join(EARLIER);
-    let name = name.to_string_lossy();
-    let kept = unused(|n| match n {
-        1 => folder.join(format!("{name}-{date}")),
-        n => folder.join(format!("{name}-{date}-{n}")),
-    });
-    let moved = fs::create_dir_all(&folder).and_then(|()| fs::rename(place, &kept));
-    moved.with_context(|| format!("cannot move {} to {}", place.display(), kept.display()))?;
-    Ok(kept)
+
+    /// Moves complete measurements out of the way of newer ones; returns where they are now.
+    ///
+    /// # Errors
+    /// Fails where the folder cannot be moved.
+    pub fn keep_earlier(place: &Path) -> Result<PathBuf> {
+        #[derive(Deserialize)]
+        struct Head {
+            date: String,
+        }
+        let text = fs::read_to_string(place.join(RUN)).unwrap_or_default();
+        let head: Option<Head> = serde_json::from_str(&text).ok();
+        let date = head.map_or_else(
+            || "undated".into(),
+            |head| head.date.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+        );
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
+            anyhow::bail!("{} is no folder for measurements", place.display());
+        };
+        let folder = parent.join(EARLIER);
+        let name = name.to_string_lossy();
+        let kept = unused(|n| match n {
+            1 => folder.join(format!("{name}-{date}")),
+            n => folder.join(format!("{name}-{date}-{n}")),
+        });
+        let moved = fs::create_dir_all(&folder).and_then(|()| fs::rename(place, &kept));
+        moved.with_context(|| format!("cannot move {} to {}", place.display(), kept.display()))?;
+        Ok(kept)
+    }
 }
 
 /// Moves what lies in a folder into another, where that has nothing of the same name.

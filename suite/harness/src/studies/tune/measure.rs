@@ -2,8 +2,8 @@
 //! settings get more rounds that may still be recommended.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -45,6 +45,9 @@ const NEVER: Target = Target {
     first_pass: 0.0,
 };
 
+/// As many rounds as the last look is after.
+const MOST_ROUNDS: usize = LOOKS[LOOKS.len() - 1];
+
 /// How many settings are named while they race.
 const NAMED: usize = 3;
 
@@ -67,48 +70,60 @@ pub fn try_settings(
     if singles.values().all(Vec::is_empty) {
         bail!("no engine that runs here has a setting to try");
     }
-    let race = |title: &'static str, folder: &Path, share: f64, variants: Variants| {
-        let settings = arguments.settings(RunSettings {
-            processes: 64,
-            least_processes: 2,
-            passes: 25,
-            agreement_passes: 1,
-            skip_arithmetic: true,
-            threads: vec![1],
-            budget_s: 1200.0,
-            process_budget_ms: 900,
-            target: NEVER,
-            affinity: Affinity::default(),
-            cold_files: false,
-            entries: 1,
-            variants,
-            first_format_only: true,
-            agreement_only: BTreeSet::new(),
-            seek_reference: false,
-            asked_budget_s: None,
-        })?;
-        let budget_s = settings.budget_s * share;
-        Race {
-            title,
-            workspace,
-            backends,
-            workload,
-            settings: RunSettings {
-                budget_s,
-                ..settings
-            },
-            folder,
-        }
-        .run()
+    let settings = arguments.settings(RunSettings {
+        processes: MOST_ROUNDS,
+        least_processes: 2,
+        passes: 25,
+        agreement_passes: 1,
+        skip_arithmetic: true,
+        threads: vec![1],
+        budget_s: 1200.0,
+        process_budget_ms: 900,
+        target: NEVER,
+        affinity: Affinity::default(),
+        cold_files: false,
+        entries: 1,
+        variants: Variants::new(),
+        first_format_only: true,
+        agreement_only: BTreeSet::new(),
+        seek_reference: false,
+        asked_budget_s: None,
+    })?;
+    let (whole, began) = (settings.budget_s, Instant::now());
+    let races = |title: &'static str, folder: &Path, share: f64, mut variants: Variants| {
+        let races = backends.iter().filter_map(|backend| {
+            let variants = variants.remove(&backend.name)?;
+            let folder = tuning::race(folder, &backend.name);
+            Some(folder.map(|folder| Race {
+                title,
+                workspace,
+                backend,
+                workload: workload.clone(),
+                settings: RunSettings {
+                    variants: Variants::from([(backend.name.clone(), variants)]),
+                    asked_budget_s: settings.asked_budget_s.or(Some(whole)),
+                    ..settings.clone()
+                },
+                folder,
+                looks: looks(settings.processes),
+                rounds: 0,
+                heats: 0,
+                ablations: Vec::new(),
+            }))
+        });
+        let left = Duration::from_secs_f64(whole).saturating_sub(began.elapsed());
+        run(races.collect::<Result<_>>()?, left.mul_f64(share))
     };
     let folder = record.join(tuning::FOLDER);
     let first = folder.join(tuning::ONE_AT_A_TIME);
-    let (ablations, share) = if combined_only {
-        let measured = tuning::with_heats(&first)?;
-        (judge(&measured, &workload.models)?, 1.0)
+    let ablations = if combined_only {
+        let mut judged = Vec::new();
+        for measured in tuning::races(&first)? {
+            judged.extend(judge(&measured, &workload.models)?);
+        }
+        judged
     } else {
-        let judged = race("settings by themselves", &first, SCREENING, singles)?;
-        (judged, 1.0 - SCREENING)
+        races("settings by themselves", &first, SCREENING, singles)?
     };
     let names = ablations.iter().map(|a| a.backend.clone());
     let variants = names.map(|backend| {
@@ -117,60 +132,95 @@ pub fn try_settings(
         (backend, combined)
     });
     let combined = folder.join(tuning::COMBINED);
-    race("settings together", &combined, share, variants.collect())?;
+    races("settings together", &combined, 1.0, variants.collect())?;
     Ok(())
 }
 
-/// Some settings that are measured until it is told which help, or the time is used up.
+/// Runs races side by side, one heat of each after the other. Each may use an even share of the time that
+/// is left, so that a slow engine is not left without any; what one does not use is there for the others.
+/// Returns how the settings stand at the end.
+fn run(mut races: Vec<Race>, budget: Duration) -> Result<Vec<Ablation>> {
+    let began = Instant::now();
+    loop {
+        let mut waiting = races.iter().filter(|race| race.goes_on()).count();
+        if waiting == 0 {
+            break;
+        }
+        for race in races.iter_mut().filter(|race| race.goes_on()) {
+            let left = budget.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Ok(races.into_iter().flat_map(|race| race.ablations).collect());
+            }
+            race.heat(left / u32::try_from(waiting)?)?;
+            waiting -= 1;
+        }
+    }
+    Ok(races.into_iter().flat_map(|race| race.ablations).collect())
+}
+
+/// Some settings of an engine that are measured until it is told which help, or the time is used up.
 struct Race<'a> {
     title: &'static str,
     workspace: &'a Workspace,
-    backends: &'a [Backend],
-    workload: &'a Workload,
+    backend: &'a Backend,
+    workload: Workload,
     settings: RunSettings,
-    folder: &'a Path,
+    folder: PathBuf,
+    /// The rounds, in all, after which is looked; those that are still to come.
+    looks: VecDeque<usize>,
+    /// The rounds that there were.
+    rounds: usize,
+    heats: usize,
+    /// How the settings stand after the last.
+    ablations: Vec<Ablation>,
 }
 
 impl Race<'_> {
-    /// Measures one heat after the other and returns how the settings stand at the end.
-    fn run(self) -> Result<Vec<Ablation>> {
-        let began = Instant::now();
-        let budget = Duration::from_secs_f64(self.settings.budget_s);
-        let mut settings = self.settings.clone();
-        let mut workload = self.workload.clone();
-        let mut backends = self.backends.to_vec();
-        let mut done = 0;
-        let mut ablations = Vec::new();
-        let most = self.settings.processes;
-        let looks = LOOKS.iter().copied().filter(|look| *look < most);
-        for (number, look) in (1..).zip(looks.chain([most])) {
-            let left = budget.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            settings.processes = look - done;
-            settings.budget_s = left.as_secs_f64();
-            let place = match number {
-                1 => self.folder.to_owned(),
-                number => tuning::heat(self.folder, number),
-            };
-            campaign::run(self.workspace, &backends, &workload, &settings, &place)?;
-            done = look;
-            let record = tuning::with_heats(self.folder)?;
-            ablations = judge(&record, &self.workload.models)?;
-            settings.variants = variants(&ablations);
-            for line in standings(&ablations) {
-                eprintln!("{}, {done} rounds: {line}", self.title);
-            }
-            if settings.variants.is_empty() {
-                break;
-            }
-            // Outputs were looked at in the first heat; how fast an engine is one photograph tells.
-            workload.samples.truncate(1);
-            backends.retain(|backend| settings.variants.contains_key(&backend.name));
-        }
-        Ok(ablations)
+    /// Rounds are left, and may change something.
+    fn goes_on(&self) -> bool {
+        !self.looks.is_empty() && self.settings.variants.values().any(|v| !v.is_empty())
     }
+
+    /// Measures until the next look, or until the time is used up.
+    fn heat(&mut self, budget: Duration) -> Result<()> {
+        let Some(look) = self.looks.pop_front() else {
+            return Ok(());
+        };
+        self.heats += 1;
+        let place = match self.heats {
+            1 => self.folder.clone(),
+            number => tuning::heat(&self.folder, number),
+        };
+        let settings = RunSettings {
+            processes: look - self.rounds,
+            budget_s: budget.as_secs_f64(),
+            ..self.settings.clone()
+        };
+        let backends = std::slice::from_ref(self.backend);
+        campaign::run(self.workspace, backends, &self.workload, &settings, &place)?;
+        self.rounds = look;
+        let record = tuning::with_heats(&self.folder)?;
+        self.ablations = judge(&record, &self.workload.models)?;
+        let runs = record.observations().any(|o| o.process.completed());
+        if runs && !self.ablations.iter().any(Ablation::compares) {
+            let name = &self.backend.name;
+            eprintln!("{}: {name} was too slow to be timed yet", self.title);
+        } else {
+            self.settings.variants = variants(&self.ablations);
+        }
+        for line in standings(&self.ablations) {
+            eprintln!("{}, {look} rounds: {line}", self.title);
+        }
+        // Outputs were looked at in the first heat; how fast an engine is one photograph tells.
+        self.workload.samples.truncate(1);
+        Ok(())
+    }
+}
+
+/// The rounds after which is looked where there are at most so many.
+fn looks(most: usize) -> VecDeque<usize> {
+    let looks = LOOKS.into_iter().filter(|look| *look < most);
+    looks.chain([most]).collect()
 }
 
 /// The settings that get more rounds, by backend; nothing of a backend of which everything is told.

@@ -1,6 +1,7 @@
 //! What settings do, as a page of its own: recommendation, trade-offs, and every setting tried.
 
 mod advice;
+mod open;
 mod tables;
 
 use std::{
@@ -17,7 +18,7 @@ use serde::Serialize;
 use crate::{
     page::{
         markdown::image,
-        numbers::{names, setting as name},
+        numbers::{names, setting as name, times},
         table::Table,
         template::{self, markdown},
         write_file,
@@ -39,6 +40,7 @@ use crate::{
     },
 };
 use advice::{Goals, advice, against, goals_of, knobs_to_show};
+use open::{uncertain, untried};
 use tables::{Combined, Singles, WarmUp, combined, recommendations, singles, warm_up_table};
 
 /// The question that the page answers.
@@ -76,15 +78,12 @@ pub(crate) fn files(
     let explained = explained(tuning)?;
     let backends = workspace.backends()?;
     let mut engines = Vec::new();
+    let decisive = tuning.decisive();
+    let singles: Vec<&Ablation> = tuning.one_at_a_time.ablations.iter().collect();
     for name in tuning.backends() {
         let backend = backends.iter().find(|b| b.name == name);
-        let description = tuning
-            .one_at_a_time
-            .record
-            .backends
-            .get(name)
-            .and_then(|b| b.description.as_ref());
-        for (at, ablation) in of_backend(tuning.decisive(), name).enumerate() {
+        let description = tuning.one_at_a_time.description(name);
+        for (at, ablation) in of_backend(&decisive, name).enumerate() {
             let title = title(tuning, ablation);
             let mut snippets = Vec::new();
             let mut program = None;
@@ -95,14 +94,13 @@ pub(crate) fn files(
                     snippets.extend(snippets::lines(workspace, backend, description, &knobs));
                 }
             }
-            let singles = of_backend(&tuning.one_at_a_time.ablations, name)
-                .find(|a| a.model == ablation.model);
+            let singles = of_backend(&singles, name).find(|a| a.model == ablation.model);
             let shown: Vec<&Ablation> = singles.into_iter().chain([ablation]).collect();
             let path = PathBuf::from(format!(
                 "plots/tuned-{name}-{}.svg",
                 file_name(&ablation.model)
             ));
-            let plot = pareto::draw(&format!("{name}, {title}"), &shown)?;
+            let plot = pareto::draw(&format!("{}, {title}", called(name)), &shown)?;
             let alt =
                 format!("cold start against steady time of every setting of {name} on {title}");
             engines.push(OfEngine {
@@ -124,11 +122,13 @@ pub(crate) fn files(
             files.extend(plot.map(|svg| (path, svg.into_bytes())));
         }
     }
-    let threads = tuning.one_at_a_time.record.run.settings.threads.iter();
+    let first = tuning.one_at_a_time.records.first();
+    let threads = first.into_iter().flat_map(|r| &r.run.settings.threads);
     let certain = certain(tuning, called);
     let data = context! {
         certain => certain.as_ref().map(Table::seen),
         uncertain => uncertain(tuning, called),
+        untried => untried(tuning, called),
         engines,
         threads => threads.map(ToString::to_string).collect::<Vec<_>>(),
         allowance => STEADY_ALLOWANCE - 1.0,
@@ -143,24 +143,34 @@ pub(crate) fn files(
 /// Which engines have a setting that helps.
 pub(crate) fn answer(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> String {
     let needs = Need::ALL.map(|need| {
-        let mut engines: Vec<String> = tuning
-            .decisive()
-            .iter()
-            .filter(|ablation| matches!(advise(ablation, need), Advice::Use(_)))
-            .map(|ablation| called(&ablation.backend))
-            .collect();
-        engines.sort_unstable();
-        engines.dedup();
+        let used = tuning.decisive().into_iter().filter_map(|ablation| {
+            let Advice::Use(setting) = advise(ablation, need) else {
+                return None;
+            };
+            let compared = setting.against.get(&figures(need)[0])?;
+            let engine = called(&ablation.backend);
+            let ratio = times(compared.ratio);
+            Some(format!("{engine} ({ratio}, `{}`)", setting.name()))
+        });
+        let used: Vec<String> = used.collect();
         let what = match need {
             Need::Cold => "the cold start",
             Need::Serve => "pass 1 of a service",
         };
-        match &engines[..] {
+        match &used[..] {
             [] => format!("No setting is certain to shorten {what}."),
-            engines => format!("A setting shortens {what} on {}.", names(engines)),
+            used => format!("A setting shortens {what} on {}.", names(used)),
         }
     });
-    needs.join(" ")
+    let untried = untried(tuning, called).map(|untried| {
+        let engines = names(&untried.engines);
+        format!("The time was too short to try settings of {engines}.")
+    });
+    needs
+        .into_iter()
+        .chain(untried)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What is certain to help, a setting a row; `None` where nothing is.
@@ -181,41 +191,6 @@ fn certain(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> Option<Table> {
     (!table.is_empty()).then_some(table)
 }
 
-/// The engines without a setting that is certain to help.
-#[derive(Serialize)]
-struct Uncertain {
-    need: String,
-    engines: Vec<String>,
-    /// The largest gain that is not ruled out, as a share.
-    bound: Option<f64>,
-}
-
-/// Those of each need for which there are any.
-fn uncertain(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> Vec<Uncertain> {
-    let of_need = |need: Need| {
-        let advised = tuning.decisive().iter().map(|a| (a, advise(a, need)));
-        let without: Vec<(&Ablation, Option<f64>)> = advised
-            .filter_map(|(ablation, advice)| match advice {
-                Advice::Use(_) => None,
-                Advice::Open { bound, .. } => Some((ablation, Some(bound))),
-                Advice::Nothing { bound } => Some((ablation, bound)),
-            })
-            .collect();
-        let mut engines: Vec<String> = without.iter().map(|(a, _)| called(&a.backend)).collect();
-        engines.dedup();
-        Uncertain {
-            need: need.to_string(),
-            engines,
-            bound: without
-                .iter()
-                .filter_map(|(_, bound)| *bound)
-                .reduce(f64::max),
-        }
-    };
-    let all = Need::ALL.map(of_need).into_iter();
-    all.filter(|one| !one.engines.is_empty()).collect()
-}
-
 /// The recommendations, for a terminal.
 pub fn tuning_summary(tuning: &Tuning) -> String {
     summary(tuning).terminal()
@@ -228,6 +203,9 @@ fn summary(tuning: &Tuning) -> Table {
         for need in Need::ALL {
             let figure = figures(need)[0];
             let (name, gives) = match advise(ablation, need) {
+                _ if !ablation.compares() => {
+                    ("not timed: give more --budget".into(), String::new())
+                }
                 Advice::Use(setting) => (
                     format!("`{}`", setting.name()),
                     format!("{figure} {}", against(setting, figure)),
@@ -247,15 +225,14 @@ fn summary(tuning: &Tuning) -> Table {
     table
 }
 
-fn of_backend<'a>(
-    ablations: &'a [Ablation],
-    backend: &'a str,
-) -> impl Iterator<Item = &'a Ablation> {
-    ablations.iter().filter(move |a| a.backend == backend)
+fn of_backend<'a>(ablations: &[&'a Ablation], backend: &str) -> impl Iterator<Item = &'a Ablation> {
+    let own = ablations.iter().filter(move |a| a.backend == backend);
+    own.copied()
 }
 
 fn title<'a>(tuning: &'a Tuning, ablation: &'a Ablation) -> &'a str {
-    let mut models = tuning.one_at_a_time.workload.models.iter();
+    let measured = [Some(&tuning.one_at_a_time), tuning.combined.as_ref()];
+    let mut models = measured.into_iter().flatten().flat_map(|m| &m.models);
     models
         .find(|m| m.name == ablation.model)
         .map_or(&ablation.model, |m| &m.title)
@@ -263,10 +240,11 @@ fn title<'a>(tuning: &'a Tuning, ablation: &'a Ablation) -> &'a str {
 
 /// Where passes spend their time, by default and with the tuning; nothing where it was not asked.
 fn explained(tuning: &Tuning) -> Result<Vec<Explanation>> {
-    // <record>/tuning/<which>
-    let record = tuning.one_at_a_time.record.folder.ancestors().nth(2);
+    let folder = tuning.folder();
     // One of another version is no reason to show nothing of settings.
-    let explain = record.and_then(|record| explain::read(record).ok().flatten());
+    let explain = folder
+        .parent()
+        .and_then(|record| explain::read(record).ok().flatten());
     Ok(explain.map_or_else(Vec::new, |explain| judge(&explain).explanations))
 }
 

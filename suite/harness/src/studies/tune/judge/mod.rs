@@ -178,6 +178,11 @@ impl Ablation {
         }
     }
 
+    /// Whether any setting was compared with the default.
+    pub fn compares(&self) -> bool {
+        self.settings.iter().any(|s| !s.against.is_empty())
+    }
+
     /// After how many passes a setting has taken as much time as the default; `None` where it has no figures.
     pub fn break_even(&self, setting: &Setting) -> Option<BreakEven> {
         break_even(setting.latency.as_ref()?, &self.default, &setting.against)
