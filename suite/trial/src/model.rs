@@ -26,6 +26,9 @@ pub struct ModelDescription {
     /// its outputs.
     #[serde(default, skip_serializing_if = "is_false")]
     pub latency_on_request: bool,
+    /// Whether `firstpass explain` profiles it unasked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub explain: bool,
     /// Outputs of the reference run, as written by the fixture generator.
     pub golden: Option<PathBuf>,
     /// Who gave these outputs, for reports.
@@ -395,6 +398,7 @@ impl ModelDescription {
             description: String::new(),
             precision,
             latency_on_request: false,
+            explain: false,
             golden: None,
             golden_from: "PyTorch".into(),
             artifacts: BTreeMap::new(),

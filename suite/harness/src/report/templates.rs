@@ -7,7 +7,11 @@
 //!   and `"default over tuned"` for how many times faster these are;
 //! - `count(NAME, WHEN, PASS, MODEL, ENGINE)`: what the engine counted while it was profiled, such as
 //!   `graph nodes`; WHEN is `"before"` or `"after"` the pass;
-//! - `outside_operators(PASS, MODEL, ENGINE)`: the time of a pass that no operator took;
+//! - `profiled(PASS, MODEL, ENGINE)`: the time of a pass while it was profiled, or `"steady"` of a later one;
+//! - `outside_operators(PASS, MODEL, ENGINE)`: the time of a profiled pass that no operator took;
+//! - `share_outside(PASS, MODEL, ENGINE)`: the share of what the pass takes beyond the steady time that lies
+//!   outside of all operators;
+//! - `is_profiled(MODEL, ENGINE)`: whether there is any of that;
 //! - `setting(ENGINE)`: the tuned settings that were measured;
 //! - `record`: the folder of the record.
 //!
@@ -22,7 +26,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use firstpass_statistics::bootstrap::Estimate;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use crate::{
     page::numbers::{milliseconds, ratio, setting as name, times},
@@ -93,6 +97,21 @@ fn render(path: &Path, text: &str, figures: Figures) -> Result<String> {
             refused(shared.outside_operators(pass, model, engine))
         },
     );
+    let shared = Arc::clone(&figures);
+    environment.add_function("profiled", move |pass: Value, model: &str, engine: &str| {
+        refused(shared.profiled(&pass, model, engine))
+    });
+    let shared = Arc::clone(&figures);
+    environment.add_function(
+        "share_outside",
+        move |pass: usize, model: &str, engine: &str| {
+            refused(shared.share_outside(pass, model, engine))
+        },
+    );
+    let shared = Arc::clone(&figures);
+    environment.add_function("is_profiled", move |model: &str, engine: &str| {
+        shared.explanation(model, engine).is_some()
+    });
     environment.add_function(
         "count",
         move |count: &str, when: &str, pass: usize, model: &str, engine: &str| {
@@ -190,6 +209,28 @@ impl Figures {
         let explanation = self.explanation(model, engine);
         let time = explanation.map(|e| format!("{} ms", milliseconds(e.outside.time(pass))));
         Ok(time.unwrap_or_else(|| DASH.into()))
+    }
+
+    fn profiled(&self, pass: &Value, model: &str, engine: &str) -> Result<String> {
+        let explanation = self.explanation(model, engine);
+        let time = if pass.as_str() == Some("steady") {
+            explanation.map(|e| e.whole.steady())
+        } else {
+            let pass = pass
+                .as_usize()
+                .context("a pass is a number or \"steady\"")?;
+            check_pass(pass)?;
+            explanation.map(|e| e.whole.time(pass))
+        };
+        let time = time.map(|ms| format!("{} ms", milliseconds(ms)));
+        Ok(time.unwrap_or_else(|| DASH.into()))
+    }
+
+    fn share_outside(&self, pass: usize, model: &str, engine: &str) -> Result<String> {
+        check_pass(pass)?;
+        let explanation = self.explanation(model, engine);
+        let share = explanation.and_then(|e| e.share(&e.outside, pass));
+        Ok(share.map_or_else(|| DASH.into(), |share| format!("{:.0} %", 100.0 * share)))
     }
 
     fn count(

@@ -106,7 +106,7 @@ pub struct Arguments {
     /// The time for the whole command, such as 90s, 5m or 1h; builds are not part of it [default: 6m]
     #[arg(long, value_name = "TIME")]
     budget: Option<Time>,
-    /// A look within two minutes: agreement and first passes only, one thread
+    /// A first look, in about a minute: agreement and first passes only, one thread
     #[arg(long)]
     quick: bool,
     /// Keep each process on as many CPUs as it has threads

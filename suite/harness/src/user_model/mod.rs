@@ -141,6 +141,7 @@ impl UserModel {
             description: String::new(),
             precision,
             latency_on_request: false,
+            explain: false,
             golden: None,
             golden_from: "golden".into(),
             artifacts,

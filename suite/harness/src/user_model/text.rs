@@ -40,6 +40,13 @@ pub fn to_toml(model: &ModelDescription) -> Result<String> {
             "# Timed only where the model is asked for by name.\n{key}\n"
         )?;
     }
+    if model.explain {
+        let key = line("explain", true)?;
+        writeln!(
+            out,
+            "# Profiled by `firstpass explain` without being asked for.\n{key}\n"
+        )?;
+    }
     match &model.golden {
         Some(golden) => writeln!(
             out,

@@ -5,12 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
-    engine_spec::chosen_backends,
-    model::{ModelDescription, Precision},
-    setup,
-    shape::NamedShape,
-    workload::Workload,
-    workspace::Workspace,
+    engine_spec::chosen_backends, model::ModelDescription, setup, shape::NamedShape,
+    workload::Workload, workspace::Workspace,
 };
 
 use crate::page::terminal::text as shown;
@@ -31,7 +27,7 @@ pub struct Arguments {
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
     /// A name of fixtures/models, or the path of a model file or model.toml of your own; may be repeated
-    /// [default: the first int8 model of the fixtures]
+    /// [default: those of the fixtures that say `explain = true`]
     #[arg(long = "model", value_name = "NAME|PATH")]
     models: Vec<String>,
     /// A photograph of your own instead of the first of the fixtures
@@ -115,10 +111,11 @@ fn models(workspace: &Workspace, names: &[String]) -> Result<Vec<ModelDescriptio
             .map(|name| Workload::find_model(workspace, name))
             .collect();
     }
-    let fixtures = Workload::fixture_models(workspace)?.into_iter();
-    let first = fixtures
-        .into_iter()
-        .find(|model| model.precision == Precision::Int8)
-        .context("the fixtures have no int8 model; name one with --model")?;
-    Ok(vec![first])
+    let fixtures = Workload::fixture_models(workspace)?;
+    let asked: Vec<ModelDescription> = fixtures.into_iter().filter(|m| m.explain).collect();
+    ensure!(
+        !asked.is_empty(),
+        "no model of the fixtures has `explain = true`; name one with --model"
+    );
+    Ok(asked)
 }

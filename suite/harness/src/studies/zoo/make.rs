@@ -120,6 +120,7 @@ fn taking(input: InputSpec) -> ModelDescription {
         description: String::new(),
         precision: Precision::Int8,
         latency_on_request: false,
+        explain: false,
         golden: None,
         golden_from: String::new(),
         artifacts: BTreeMap::new(),
