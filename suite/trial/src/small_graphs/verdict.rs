@@ -157,7 +157,7 @@ impl fmt::Display for CaseVerdict {
                 cases,
                 of,
                 most_steps,
-            } => write!(f, "**wrong** in {cases} of {of}, ≤ {most_steps} steps"),
+            } => write!(f, "⚠ wrong in {cases} of {of}, ≤ {most_steps} steps"),
             Self::Unsupported { cases, of, .. } if cases == of => f.write_str("unsupported"),
             Self::Unsupported { cases, of, .. } => write!(f, "unsupported in {cases} of {of}"),
         }
@@ -298,7 +298,7 @@ mod tests {
         let wrong = tried(1, 7, &[]);
         assert_eq!(
             verdict(&[tried(10, 0, &[]), wrong.clone()]),
-            "**wrong** in 1 of 2, ≤ 7 steps"
+            "⚠ wrong in 1 of 2, ≤ 7 steps"
         );
         assert_eq!(
             verdict(&[wrong.clone(), failed.clone()]),

@@ -152,7 +152,7 @@ pub(crate) fn agreement(
         by_threads: by_threads(analysis),
         sources: rows()
             .filter_map(|row| match &row.arithmetic {
-                Some(Ok(ran)) => Some((row.cell.backend.clone(), ran.source.clone())),
+                Some(Ok(ran)) => Some((analysis.called(&row.cell.backend), ran.source.clone())),
                 _ => None,
             })
             .collect(),
@@ -280,7 +280,7 @@ fn by_threads(analysis: &Analysis) -> BTreeSet<ByThreads> {
     let declared = all.filter_map(|r| {
         let reason = &declared_of(analysis, r)?.reason;
         Some(ByThreads {
-            engine: r.backend.clone(),
+            engine: analysis.called(&r.backend),
             reason: one_line(reason),
         })
     });

@@ -216,7 +216,7 @@ pub(super) fn repeatability(analysis: &Analysis) -> Table {
             };
             vec![
                 r.model.clone(),
-                format!("{} ({})", r.backend, r.format.key()),
+                format!("{} ({})", analysis.called(&r.backend), r.format.key()),
                 passes,
                 format!("{} in {processes}", yes(r.processes_agree)),
                 between_threads,

@@ -1,6 +1,6 @@
 //! What the page about trust says: noise, what failed, and where the figures come from.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use firstpass_probe::ErrorKind;
 use firstpass_statistics::Spread;
@@ -74,7 +74,7 @@ pub(crate) fn trust(workspace: &Workspace, analysis: &Analysis) -> Page {
 fn incidents(analysis: &Analysis) -> Option<Value> {
     let mut lines: Vec<Vec<String>> = Vec::new();
     for (name, reason) in analysis.unavailable() {
-        lines.push(vec![name.into(), "–".into(), brief(reason)]);
+        lines.push(vec![analysis.called(name), "–".into(), brief(reason)]);
     }
     lines.extend(analysis.incidents().map(|o| {
         let mut what = o.process.outcome.to_string();
@@ -90,7 +90,7 @@ fn incidents(analysis: &Analysis) -> Option<Value> {
             what += &format!(" (last on standard error: {})", last.trim());
         }
         vec![
-            o.cell.backend.clone(),
+            analysis.called(&o.cell.backend),
             format!("{} ({})", o.cell.model, o.cell.format.key()),
             brief(&what),
         ]
@@ -101,6 +101,9 @@ fn incidents(analysis: &Analysis) -> Option<Value> {
             lines.push(vec![name, model.name.clone(), brief(&outcome.to_string())]);
         }
     }
+    // The same of several processes is said once.
+    let mut said = BTreeSet::new();
+    lines.retain(|line| said.insert(line.clone()));
     let table = Table::new(["engine", "model", "what happened"]).rows(lines);
     (!table.is_empty()).then(|| table.page())
 }
@@ -193,7 +196,7 @@ fn provenance(workspace: &Workspace, analysis: &Analysis) -> Provenance {
             format!("library: {file}")
         });
         Some(Engine {
-            name: name.clone(),
+            name: analysis.called(name),
             version: engine.version.clone(),
             binding: engine.binding.clone(),
             details: library

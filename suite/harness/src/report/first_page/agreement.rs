@@ -31,6 +31,12 @@ pub(super) struct Answer {
     nearly: Vec<String>,
     /// Differences of a known cause, the largest first.
     declared: Vec<Declared>,
+    /// All of these engines.
+    with_declared: Vec<String>,
+    /// How far the one of these is off that is off the most, in words.
+    farthest: Option<String>,
+    /// Those that are as far off.
+    farthest_off: Vec<String>,
     /// Engines that differ, and how.
     differing: Vec<Difference>,
     faces: Option<Faces>,
@@ -102,14 +108,29 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
     let mut declared: Vec<(&str, Vec<&Row>)> = declared.into_iter().collect();
     let farthest = |rows: &[&Row]| rows.iter().map(|row| distance(row)).max();
     declared.sort_by_key(|(_, rows)| std::cmp::Reverse(farthest(rows)));
-    let declared = declared.into_iter().map(|(cause, rows)| {
+    let labels = |rows: &[&Row]| -> Vec<String> { rows.iter().map(|r| r.label.clone()).collect() };
+    let extent_of = |rows: &[&Row]| {
         let of_rows = rows.iter().filter_map(|row| row.agreement.as_deref());
-        let all: Vec<Agreement> = of_rows.flatten().cloned().collect();
-        Declared {
-            labels: rows.iter().map(|row| row.label.clone()).collect(),
-            cause: cause.into(),
-            extent: extent(&all),
-        }
+        extent(&of_rows.flatten().cloned().collect::<Vec<Agreement>>())
+    };
+    let all: Vec<&Row> = declared
+        .iter()
+        .flat_map(|(_, rows)| rows)
+        .copied()
+        .collect();
+    let (mut with_declared, farthest) = (labels(&all), extent_of(&all));
+    with_declared.sort_unstable_by_key(|label| rows.iter().position(|row| row.label == *label));
+    let most = all.iter().map(|row| distance(row)).max();
+    let farthest_off: Vec<&Row> = all
+        .iter()
+        .copied()
+        .filter(|row| Some(distance(row)) == most)
+        .collect();
+    let farthest_off = labels(&farthest_off);
+    let declared = declared.into_iter().map(|(cause, rows)| Declared {
+        labels: labels(&rows),
+        cause: cause.into(),
+        extent: extent_of(&rows),
     });
     let declared = declared.collect();
     Answer {
@@ -125,6 +146,9 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
             )
         }),
         declared,
+        with_declared,
+        farthest,
+        farthest_off,
         differing,
         faces: faces(rows),
     }

@@ -1,5 +1,7 @@
 //! Whose first passes are slow, and which setting ends that.
 
+use std::collections::BTreeMap;
+
 use firstpass_statistics::comparison::Verdict;
 use firstpass_trial::model::ModelDescription;
 use serde::Serialize;
@@ -23,7 +25,17 @@ pub(super) struct Answer {
     /// Slow ones, the slowest first.
     pub slow: Vec<Slow>,
     pub not_slow: Vec<String>,
+    /// Engines that are not among the slow ones, and are with more threads.
+    pub with_more_threads: Vec<WithMoreThreads>,
     pub open: Vec<Open>,
+}
+
+/// Engines whose first pass is slow only with more threads than the page shows.
+#[derive(Debug, Serialize)]
+pub(super) struct WithMoreThreads {
+    pub threads: usize,
+    /// The engines, each with pass 1 over the steady time; the slowest first.
+    pub engines: Vec<(String, f64)>,
 }
 
 /// An engine whose first pass is slow.
@@ -67,6 +79,7 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
     let mut answer = Answer {
         slow: Vec::new(),
         not_slow: Vec::new(),
+        with_more_threads: Vec::new(),
         open: Vec::new(),
     };
     for (row, latency) in timed(rows, threads) {
@@ -87,7 +100,32 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
         }
     }
     answer.slow.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
+    let others = rows
+        .iter()
+        .filter(|row| answer.slow.iter().all(|s| s.label != row.label));
+    let mut with_more: BTreeMap<usize, Vec<(String, f64)>> = BTreeMap::new();
+    for row in others {
+        if let Some((more, ratio)) = slow_with_more_threads(row, threads) {
+            let engines = with_more.entry(more).or_default();
+            engines.push((row.label.clone(), ratio));
+        }
+    }
+    let with_more = with_more.into_iter().map(|(threads, mut engines)| {
+        engines.sort_by(|a, b| b.1.total_cmp(&a.1));
+        WithMoreThreads { threads, engines }
+    });
+    answer.with_more_threads = with_more.collect();
     answer
+}
+
+/// The fewest threads above these with which pass 1 is slow, and pass 1 over the steady time.
+fn slow_with_more_threads(row: &Row, threads: usize) -> Option<(usize, f64)> {
+    let mut with_more = row.latency.range(threads + 1..);
+    with_more.find_map(|(more, latency)| {
+        let first = latency.first_over_steady?;
+        let is_slow = first.verdict() == FirstPassVerdict::Slow;
+        is_slow.then(|| (*more, first.ratio()))
+    })
 }
 
 fn slow(analysis: &Analysis, row: &Row, latency: &Latency, first: &FirstPass) -> Option<Slow> {

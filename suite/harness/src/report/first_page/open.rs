@@ -6,14 +6,20 @@ use firstpass_statistics::median;
 use firstpass_trial::{model::ModelDescription, observation::Cell};
 use serde::Serialize;
 
-use crate::studies::first_passes::{
-    analysis::Analysis,
-    judge::{
-        headlines::{Answer, Question, headlines},
-        latency::Latency,
+use crate::{
+    page::numbers::counted,
+    studies::first_passes::{
+        analysis::Analysis,
+        judge::{
+            headlines::{Answer, Question, headlines},
+            latency::{Figure, Latency},
+        },
+        untimed::in_words,
     },
-    untimed::in_words,
 };
+
+/// At most so many open questions are named.
+const NAMED: usize = 3;
 
 /// The questions of a run: who is fastest, whose pass 1 is slow, whether tuned settings help.
 #[derive(Debug, Serialize)]
@@ -22,6 +28,8 @@ pub(super) struct Open {
     /// What was asked, in words.
     asks: Vec<&'static str>,
     open: usize,
+    /// The first of those that are open, in words.
+    questions: Vec<String>,
     /// Open questions that more measuring would answer, and how many seconds that would take.
     answerable: usize,
     seconds: f64,
@@ -64,11 +72,14 @@ pub(super) fn open(analysis: &Analysis) -> Option<Open> {
             _ => None,
         })
         .collect();
+    let is_open = headlines.iter().filter(|(_, answer)| answer.is_open());
+    let questions = is_open.map(|(question, _)| in_full(analysis, question));
     let told: Vec<f64> = open.iter().flatten().copied().collect();
     (!headlines.is_empty()).then(|| Open {
         all: headlines.len(),
         asks: asks(headlines.keys()),
         open: open.len(),
+        questions: questions.take(NAMED).collect(),
         answerable: told.len(),
         seconds: told.iter().sum(),
         command: command(analysis, told.iter().sum()),
@@ -97,6 +108,51 @@ fn command(analysis: &Analysis, more: f64) -> String {
             format!("cargo firstpass check {file} --budget {budget}")
         }
         _ => format!("cargo firstpass report --budget {budget}"),
+    }
+}
+
+/// A question as a reader asks it: engines and models by their titles.
+fn in_full(analysis: &Analysis, question: &Question) -> String {
+    let title = |name: &str| {
+        let model = analysis.models().iter().find(|m| m.name == name);
+        model.map_or_else(|| name.to_owned(), |m| m.title.clone())
+    };
+    let of = |cell: &Cell| {
+        let mut rows = analysis.rows.values().flatten();
+        let row = rows.find(|row| {
+            let of_row = |l: &Latency| l.cell.default_of() == cell.default_of();
+            row.latency.values().any(of_row)
+        });
+        let label = row.map_or(&cell.backend, |row| &row.label);
+        format!(
+            "{label} on {}, {}",
+            title(&cell.model),
+            counted(cell.threads(), "thread")
+        )
+    };
+    let time = |figure: Figure| match figure {
+        Figure::Steady => "steady time".into(),
+        other => other.to_string(),
+    };
+    match question {
+        Question::Fastest {
+            model,
+            threads,
+            figure,
+        } => format!(
+            "which engine has the shortest {} on {}, {}",
+            time(*figure),
+            title(model),
+            counted(*threads, "thread")
+        ),
+        Question::SlowFirst(cell) => format!("whether pass 1 is slow on {}", of(cell)),
+        Question::Tuned { cell, figure } => {
+            format!(
+                "whether settings shorten the {} of {}",
+                time(*figure),
+                of(cell)
+            )
+        }
     }
 }
 

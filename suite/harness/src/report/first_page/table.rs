@@ -153,7 +153,7 @@ fn outputs(row: &Row) -> String {
         _ if row.outputs.is_none() => "none".into(),
         None => NONE.into(),
         Some(ExpectationVerdict::Exact) => "exact".into(),
-        Some(ExpectationVerdict::FloatRounding) => "equal".into(),
+        Some(ExpectationVerdict::FloatRounding) => "≈ equal".into(),
         Some(ExpectationVerdict::InnerRounding(db)) => format!("≈, {db:.0} dB"),
         Some(ExpectationVerdict::StepRounding(share)) => {
             format!("1 step in {:.1} %", 100.0 * share)

@@ -67,11 +67,13 @@ impl study::Study for Study {
         };
         let plots = report::plots(&compared)?.into_iter();
         let files = plots.map(|(path, svg)| (path, svg.into_bytes())).collect();
+        let models = scope.analysis.models();
+        let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
-                answer: report::answer(&compared, &|backend| scope.called(backend).into()),
-                text: report::section(&compared, scope.analysis.models(), &files)?,
+                answer: report::answer(&compared, models, &called),
+                text: report::section(&compared, models, &files, &called)?,
             }),
             files,
             ..Part::default()
@@ -122,11 +124,12 @@ impl study::Study for Saturation {
         };
         let tuned = tune::read(scope.workspace, scope.record())?;
         let known = &scope.analysis.known;
+        let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
-                answer: saturation::answer(&compared, &|backend| scope.called(backend).into()),
-                text: saturation::section(&compared, known, tuned.as_ref())?,
+                answer: saturation::answer(&compared, &called),
+                text: saturation::section(&compared, known, tuned.as_ref(), &called)?,
             }),
             ..Part::default()
         })

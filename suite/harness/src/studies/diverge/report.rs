@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::{
     page::{
         markdown::image,
-        numbers::{list, part_of, setting as name},
+        numbers::{list, names, part_of, setting as name},
         template,
     },
     studies::diverge::{Diverge, LayerDifference, plot::draw},
@@ -34,18 +34,48 @@ const NONE: &str = "–";
 const PLOT: &str = "plots/divergence.svg";
 
 /// How many layers of each engine are exact by themselves.
-pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> String {
+pub(crate) fn answer(
+    diverge: &Diverge,
+    models: &[ModelDescription],
+    called: &dyn Fn(&str) -> String,
+) -> String {
+    let title = title(diverge, models);
     let engines = diverge.layers.iter().filter_map(|(engine, layers)| {
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
         let compared = isolated.clone().count();
         let exact = isolated.filter(|found| found.is_none()).count();
         (compared > 0).then(|| (called(engine), exact, compared))
     });
-    let what = format!(
-        "Layers of {} that are exact by themselves",
-        diverge.run.model
-    );
-    part_of(&what, engines.collect())
+    let what = format!("Layers of {title} that are exact by themselves");
+    let mut answer = part_of(&what, engines.collect());
+    let values = diverge.layers.iter().filter_map(|(engine, layers)| {
+        let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
+        let (mut other, mut all) = (0, 0);
+        for found in isolated {
+            other += found.values - found.same;
+            all += found.values;
+        }
+        (other > 0).then(|| format!("{other} of {all} on {}", called(engine)))
+    });
+    let values: Vec<String> = values.collect();
+    if !values.is_empty() {
+        answer += &format!(
+            " Values that layers compute otherwise by themselves: {}.",
+            names(&values)
+        );
+    }
+    answer
+}
+
+/// The same with the names of engines by which a page calls them.
+pub(crate) fn with_titles(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> Diverge {
+    let layers = diverge.layers.iter();
+    Diverge {
+        run: diverge.run.clone(),
+        layers: layers
+            .map(|(engine, layers)| (called(engine), layers.clone()))
+            .collect(),
+    }
 }
 
 /// What the page says of one engine.
@@ -65,8 +95,9 @@ pub(crate) fn section(
     diverge: &Diverge,
     models: &[ModelDescription],
     files: &BTreeMap<PathBuf, Vec<u8>>,
+    called: &dyn Fn(&str) -> String,
 ) -> Result<String> {
-    let found = models.iter().find(|m| m.name == diverge.run.model);
+    let diverge = &with_titles(diverge, called);
     let engines = diverge.layers.iter().map(|(engine, layers)| {
         let worst = worst(layers);
         OfEngine {
@@ -79,7 +110,7 @@ pub(crate) fn section(
     let alt = "share of values that differ from the referee's, by layer, of every engine";
     let plot = files.contains_key(Path::new(PLOT));
     let data = context! {
-        model => found.map_or(diverge.run.model.as_str(), |m| m.title.as_str()),
+        model => title(diverge, models),
         sample => diverge.run.sample,
         setting => template::markdown(setting(diverge)),
         observation => observation(diverge),
@@ -90,6 +121,11 @@ pub(crate) fn section(
         engines => engines.collect::<Vec<_>>(),
     };
     template::render("detail/layers.md.j2", context! { data })
+}
+
+fn title<'a>(diverge: &'a Diverge, models: &'a [ModelDescription]) -> &'a str {
+    let found = models.iter().find(|m| m.name == diverge.run.model);
+    found.map_or(&diverge.run.model, |m| &m.title)
 }
 
 /// What was not as it is by default.
@@ -351,7 +387,7 @@ mod tests {
         let files = files
             .into_iter()
             .map(|(path, svg)| (path, svg.into_bytes()));
-        let text = section(&diverge, &[], &files.collect())?;
+        let text = section(&diverge, &[], &files.collect(), &str::to_owned)?;
         for expected in [
             "2 of 3",
             "| 2: b ",
@@ -372,7 +408,7 @@ mod tests {
         }
         assert!(!text.contains("The layers of y"), "{text}");
         assert!(divergence_on_terminal(&diverge).contains("2: b "));
-        let answer = answer(&diverge, &str::to_owned);
+        let answer = answer(&diverge, &[], &str::to_owned);
         assert!(
             answer.starts_with("Layers of m that are exact by themselves: all on z; 2 of 3 on x"),
             "{answer}"

@@ -16,7 +16,7 @@ use crate::{
     studies::{
         diverge::{
             Diverge, LayerDifference,
-            report::{places, setting, simplest_rules, summary},
+            report::{places, setting, simplest_rules, summary, with_titles},
         },
         first_passes::judge::latency::Figure,
         tune::Tuning,
@@ -34,19 +34,16 @@ pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> Stri
             rules.is_some_and(|rules| rules.get(SUMS).is_some())
         };
         let layers = layers.iter().filter(of_sums).count();
-        (layers > 0).then(|| format!("{} (in {})", called(engine), counted(layers, "layer")))
+        (layers > 0).then(|| format!("{} in {}", called(engine), counted(layers, "layer")))
     });
     let saturate: Vec<String> = saturate.collect();
     match &saturate[..] {
         [] => "No engine saturates on this machine.".into(),
         some => format!(
-            "On this machine {} {} where activations use all of 0 to 255.",
-            names(some),
-            if some.len() == 1 {
-                "saturates"
-            } else {
-                "saturate"
-            }
+            "On {}, the same model with activations that use all of 0 to 255, sums of 16 bits saturate \
+             on this machine: on {}.",
+            diverge.run.model,
+            names(some)
         ),
     }
 }
@@ -59,7 +56,14 @@ pub(crate) fn section(
     diverge: &Diverge,
     known: &BTreeMap<String, Known>,
     tune: Option<&Tuning>,
+    called: &dyn Fn(&str) -> String,
 ) -> Result<String> {
+    let switches = switches(diverge, known, tune).into_iter();
+    let switches = switches.map(|switch| Switch {
+        engine: called(&switch.engine),
+        ..switch
+    });
+    let diverge = &with_titles(diverge, called);
     let data = context! {
         model => diverge.run.model,
         sample => diverge.run.sample,
@@ -67,7 +71,7 @@ pub(crate) fn section(
         simplest => simplest_rules(diverge),
         summary => summary(diverge).seen(),
         places => places(diverge).page(),
-        switches => switches(diverge, known, tune),
+        switches => switches.collect::<Vec<_>>(),
     };
     template::render("detail/saturation.md.j2", context! { data })
 }

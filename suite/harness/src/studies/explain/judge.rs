@@ -122,12 +122,13 @@ pub struct Profiler {
 }
 
 impl Explanation {
-    /// The backend, and whether its tuned settings were set.
-    pub fn label(&self) -> String {
+    /// The engine as a page calls it, and whether its tuned settings were set.
+    pub fn label(&self, called: &dyn Fn(&str) -> String) -> String {
+        let engine = called(&self.backend);
         if self.is_tuned() {
-            format!("{}, tuned", self.backend)
+            format!("{engine}, tuned")
         } else {
-            self.backend.clone()
+            engine
         }
     }
 

@@ -78,9 +78,9 @@ impl study::Study for Study {
         };
         let models = scope.analysis.models();
         let judged = judge::judge(&explain);
-        let plots = report::plots(&judged, models)?.into_iter();
-        let files = plots.map(|(path, svg)| (path, svg.into_bytes())).collect();
         let called = |backend: &str| scope.called(backend).to_owned();
+        let plots = report::plots(&judged, models, &called)?.into_iter();
+        let files = plots.map(|(path, svg)| (path, svg.into_bytes())).collect();
         Ok(Part {
             section: Some(Section {
                 page: Page::Why,

@@ -59,7 +59,7 @@ struct Kind {
 }
 
 /// Bars of the first passes and of the steady state. `None` where nothing was timed.
-pub fn draw(title: &str, explanation: &Explanation) -> Result<Option<String>> {
+pub fn draw(title: &str, label: &str, explanation: &Explanation) -> Result<Option<String>> {
     let kinds = ranked(explanation);
     let first = (1..=FIRST).map(|pass| {
         let time = move |part: &Part| part.time(pass);
@@ -76,10 +76,8 @@ pub fn draw(title: &str, explanation: &Explanation) -> Result<Option<String>> {
     let bodies: f64 = panels.iter().map(|panel| height(panel)).sum();
     let titles = 2.0 * LINE * (panels.len() - 1) as f64;
     let svg = svg(TOP + bodies + titles + legend.height() + MARGIN, |canvas| {
-        let shown = format!(
-            "{}: where passes spend their time, by operators, and below by layers",
-            explanation.label()
-        );
+        let shown =
+            format!("{label}: where passes spend their time, by operators, and below by layers");
         canvas.title(title, &shown)?;
         let mut top = TOP;
         for (number, panel) in panels.iter().enumerate() {
@@ -305,7 +303,7 @@ mod tests {
 
     fn drawn(profile: impl Fn(u64) -> Profile) -> String {
         let judged = judge(&explain(processes(profile)));
-        let svg = draw("a model", &judged.explanations[0]).expect("it can be drawn");
+        let svg = draw("a model", "x", &judged.explanations[0]).expect("it can be drawn");
         svg.expect("there is something to draw")
     }
 

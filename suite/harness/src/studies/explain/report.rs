@@ -148,11 +148,11 @@ pub(crate) fn section(
             .explanations
             .iter()
             .filter(|e| e.model == name)
-            .map(|e| of_engine(described, e, files))
+            .map(|e| of_engine(described, e, files, called))
             .collect(),
     });
     let of_models: Vec<OfModel> = of_models.collect();
-    let failures: Vec<String> = judged.failures.iter().map(failure).collect();
+    let failures: Vec<String> = judged.failures.iter().map(|f| failure(f, called)).collect();
     let data = context! {
         models => of_models,
         other_verdicts => other_verdicts(of_first_page, verdicts(judged, described, called)),
@@ -185,6 +185,7 @@ fn of_engine(
     described: &[ModelDescription],
     explanation: &Explanation,
     files: &BTreeMap<PathBuf, Vec<u8>>,
+    called: &dyn Fn(&str) -> String,
 ) -> OfEngine {
     let tables = tables(explanation).into_iter();
     let tables = tables.chain(throughput_of(described, explanation));
@@ -192,12 +193,12 @@ fn of_engine(
     let alt = || {
         format!(
             "where {} spends the first passes of {}",
-            explanation.label(),
+            explanation.label(called),
             model_title(described, &explanation.model)
         )
     };
     OfEngine {
-        label: explanation.label(),
+        label: explanation.label(called),
         setting: explanation.is_tuned().then(|| name(&explanation.knobs)),
         remains: remains(explanation),
         sentences: sentences(explanation),
@@ -263,11 +264,12 @@ fn largest_share(explanation: &Explanation) -> Option<(Option<&str>, f64)> {
 pub(crate) fn plots(
     judged: &Judged,
     models: &[ModelDescription],
+    called: &dyn Fn(&str) -> String,
 ) -> Result<Vec<(PathBuf, String)>> {
     let mut plots = Vec::new();
     for explanation in &judged.explanations {
         let title = model_title(models, &explanation.model);
-        if let Some(svg) = draw(title, explanation)? {
+        if let Some(svg) = draw(title, &explanation.label(called), explanation)? {
             plots.push((plot_path(explanation), svg));
         }
     }
@@ -279,7 +281,11 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
     let judged = judge(explain);
     let mut text = String::new();
     for explanation in &judged.explanations {
-        text += &format!("\n{} on {}\n", explanation.label(), explanation.model);
+        text += &format!(
+            "\n{} on {}\n",
+            explanation.label(&str::to_owned),
+            explanation.model
+        );
         for table in tables(explanation) {
             text += &format!("{}\n", table.terminal());
         }
@@ -289,7 +295,7 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
         text += &format!("{}\n", sentence(explanation));
     }
     for failed in &judged.failures {
-        text += &format!("\n{}\n", failure(failed));
+        text += &format!("\n{}\n", failure(failed, &str::to_owned));
     }
     text
 }
@@ -367,7 +373,7 @@ mod tests {
     fn the_section_has_tables_and_plots() -> Result<()> {
         let explain = explain(processes(profile));
         let judged = judge(&explain);
-        let files = plots(&judged, &[])?;
+        let files = plots(&judged, &[], &str::to_owned)?;
         let path = Path::new("plots/explained-x-m.svg");
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].0, path);

@@ -294,10 +294,15 @@ fn unsteady(rows: &[Row]) -> Vec<String> {
             let (label, threads) = (&row.label, counted(*threads, "thread"));
             match &joint.class {
                 CellClass::Mixed(groups) => {
-                    let groups: Vec<String> = groups
+                    let in_groups: usize = groups.iter().map(|(_, n)| n).sum();
+                    let mut groups: Vec<String> = groups
                         .iter()
                         .map(|(class, n)| format!("{n} {class}"))
                         .collect();
+                    match joint.processes.saturating_sub(in_groups) {
+                        0 => {}
+                        rest => groups.push(format!("{rest} that may be either")),
+                    }
                     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
                     sentences.push(format!(
                         "The processes of {label} with {threads} provably differ: {}.",
@@ -328,17 +333,10 @@ fn fastest(comparisons: &Comparisons, rows: &[Row]) -> Vec<String> {
             ("to the first answer", Figure::ColdStart),
             ("in the steady state", Figure::Steady),
         ];
-        let parts: Vec<String> = figures
+        let said = figures
             .into_iter()
-            .filter_map(|(what, figure)| first_of(comparisons, rows, n, what, figure))
-            .collect();
-        if !parts.is_empty() {
-            sentences.push(format!(
-                "With {}, {}.",
-                counted(n, "thread"),
-                parts.join("; ")
-            ));
-        }
+            .filter_map(|(what, figure)| first_of(comparisons, rows, n, what, figure));
+        sentences.extend(said.map(|said| format!("With {}, {said}", counted(n, "thread"))));
     }
     sentences
 }
@@ -390,7 +388,7 @@ fn first_of(
     let open: Vec<String> = with(Verdict::Open)
         .map(|(label, time, c)| {
             format!(
-                "{label} ({} ms) may be as fast: it takes between {} and {} of that time; {}",
+                " {label} ({} ms) may be as fast: it takes between {} and {} of that time, and {}.",
                 milliseconds(*time),
                 times(c.interval.0),
                 times(c.interval.1),
@@ -419,9 +417,8 @@ fn first_of(
             times(c.interval.1)
         );
     }
-    for open in open {
-        text += &format!("; {open}");
-    }
+    text.push('.');
+    text.extend(open);
     (!compared.is_empty()).then_some(text)
 }
 

@@ -9,7 +9,7 @@ use firstpass_statistics::{
 };
 
 use crate::{
-    page::numbers::{times, times_with_interval},
+    page::numbers::{counted, times, times_with_interval},
     studies::first_passes::judge::{first_pass::FirstPass, latency::Latency},
 };
 
@@ -47,9 +47,10 @@ pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a Comparison>) -> Str
 pub(crate) fn perhaps_the_machine(joint: &Joint) -> Option<String> {
     is_in_doubt(joint).then(|| {
         format!(
-            "That may be the machine's doing: {} of {} processes changed their speed midway, each at a pass of \
-             its own. Measure again when nothing else runs, or with `--pin`; what is the engine's comes again.",
-            joint.restless, joint.processes
+            "That may be the machine's doing: {} of {} changed speed midway, each at a pass of its own. \
+             Measure again when nothing else runs, or with `--pin`; what is the engine's comes again.",
+            joint.restless,
+            counted(joint.processes, "process")
         )
     })
 }

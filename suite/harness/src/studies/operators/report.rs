@@ -9,7 +9,7 @@ use minijinja::context;
 use crate::{
     page::{
         markdown::code,
-        numbers::{part_of, setting},
+        numbers::{names, part_of, setting},
         table::Table,
         template,
     },
@@ -18,11 +18,55 @@ use crate::{
 
 /// On which engines every kind of graphs is exact, and who has the fewest exact kinds.
 pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> String {
-    let counted = operators.tried.iter().map(|(engine, tried)| {
-        let verdicts = judge(tried);
-        (called(engine), exact(&verdicts).count(), verdicts.len())
-    });
-    part_of("Kinds of small graphs that are exact", counted.collect())
+    let judged = operators.tried.iter();
+    let judged: Vec<(String, Vec<(&str, CaseVerdict)>)> = judged
+        .map(|(engine, tried)| (called(engine), judge(tried)))
+        .collect();
+    let runs = |verdicts: &[(&str, CaseVerdict)]| {
+        let is_run = |(_, verdict): &(&str, CaseVerdict)| !matches!(verdict, CaseVerdict::Unsupported { cases, of, .. } if cases == of);
+        verdicts.iter().any(is_run)
+    };
+    let (ran, others): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, of)| runs(of));
+    let counted = ran
+        .iter()
+        .map(|(engine, verdicts)| (engine.clone(), exact(verdicts).count(), verdicts.len()));
+    let mut sentences = vec![part_of(
+        "Kinds of small graphs that are exact",
+        counted.collect(),
+    )];
+    for (engine, verdicts) in &ran {
+        let wrong = verdicts
+            .iter()
+            .filter(|(_, v)| matches!(v, CaseVerdict::Wrong { .. }));
+        let wrong: Vec<String> = wrong.map(|(kind, _)| (*kind).to_owned()).collect();
+        if !wrong.is_empty() {
+            sentences.push(format!("⚠ {engine} is wrong on {}.", names(&wrong)));
+        }
+    }
+    let others: Vec<String> = others.into_iter().map(|(engine, _)| engine).collect();
+    if !others.is_empty() {
+        let verb = if others.len() == 1 { "runs" } else { "run" };
+        sentences.push(format!("{} {verb} none of them.", names(&others)));
+    }
+    sentences.join(" ")
+}
+
+/// The same with the names of engines by which a page calls them.
+fn with_titles(operators: &Operators, called: &dyn Fn(&str) -> String) -> Operators {
+    fn titled<T: Clone>(
+        of: &BTreeMap<String, T>,
+        called: &dyn Fn(&str) -> String,
+    ) -> BTreeMap<String, T> {
+        of.iter()
+            .map(|(engine, of)| (called(engine), of.clone()))
+            .collect()
+    }
+    Operators {
+        run: operators.run.clone(),
+        tried: titled(&operators.tried, called),
+        standard: titled(&operators.standard, called),
+        absent: titled(&operators.absent, called),
+    }
 }
 
 fn exact<'a>(
@@ -40,14 +84,15 @@ fn exact<'a>(
 /// Fails where the template cannot be rendered.
 pub(crate) fn section(operators: &Operators, called: &dyn Fn(&str) -> String) -> Result<String> {
     let safe = |lines: Vec<String>| template::markdown(lines.join("\n"));
+    let operators = &with_titles(operators, called);
     let standard = &operators.standard;
     let has_standard = standard.values().any(|tests| !tests.is_empty());
     let data = context! {
         cases => operators.run.cases,
-        summary => summary(operators, called).seen(),
+        summary => summary(operators).seen(),
         kinds => kinds(operators).page(),
         words => safe(words(operators)),
-        standard => has_standard.then(|| standard_summary(standard, called).seen()),
+        standard => has_standard.then(|| standard_summary(standard).seen()),
         standard_tests => standard_tests(standard).page(),
         standard_words => safe(standard_words(standard)),
     };
@@ -55,7 +100,7 @@ pub(crate) fn section(operators: &Operators, called: &dyn Fn(&str) -> String) ->
 }
 
 /// An engine a row: how many kinds of graphs are exact, and what the others are.
-fn summary(operators: &Operators, called: &dyn Fn(&str) -> String) -> Table {
+fn summary(operators: &Operators) -> Table {
     let header = [
         "engine",
         "exact",
@@ -80,7 +125,7 @@ fn summary(operators: &Operators, called: &dyn Fn(&str) -> String) -> Table {
             .map(|rule| format!("`{rule}`"))
             .collect();
         [
-            called(engine),
+            engine.clone(),
             format!("{} of {}", exact(&verdicts).count(), verdicts.len()),
             match rules.len() {
                 0 => "–".into(),
@@ -94,10 +139,7 @@ fn summary(operators: &Operators, called: &dyn Fn(&str) -> String) -> Table {
 }
 
 /// An engine a row: how many of the standard's tests it passes, and of which operators it does not pass all.
-fn standard_summary(
-    tests: &BTreeMap<String, Vec<StandardTest>>,
-    called: &dyn Fn(&str) -> String,
-) -> Table {
+fn standard_summary(tests: &BTreeMap<String, Vec<StandardTest>>) -> Table {
     let header = [
         "engine",
         "passed",
@@ -113,7 +155,7 @@ fn standard_summary(
         let failing: BTreeSet<&str> = failing.map(|test| test.operator.as_str()).collect();
         let failing: Vec<&str> = failing.into_iter().collect();
         [
-            called(engine),
+            engine.clone(),
             format!("{passed} of {}", put().count()),
             if failing.is_empty() {
                 "–".into()

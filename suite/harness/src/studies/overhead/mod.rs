@@ -60,11 +60,12 @@ impl study::Study for Study {
         let Some(overhead) = read(scope.record())? else {
             return Ok(Part::default());
         };
+        let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: Some(Section {
                 page: Page::Trust,
-                answer: report::answer(&overhead, &|backend| scope.called(backend).into()),
-                text: report::section(&overhead)?,
+                answer: report::answer(&overhead, &called),
+                text: report::section(&overhead, &called)?,
             }),
             ..Part::default()
         })

@@ -56,8 +56,11 @@ pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> St
 ///
 /// # Errors
 /// Fails where the template cannot be rendered.
-pub(crate) fn section(overhead: &Overhead) -> Result<String> {
-    let costs = judge(overhead);
+pub(crate) fn section(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> Result<String> {
+    let mut costs = judge(overhead);
+    for cost in &mut costs {
+        cost.backend = called(&cost.backend);
+    }
     let engine = |cost: &Cost| {
         let threads = counted(cost.threads, "thread");
         format!("{} on {}, {threads}", cost.backend, cost.model)

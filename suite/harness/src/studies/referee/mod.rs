@@ -69,11 +69,12 @@ impl study::Study for Study {
         let Some(compared) = read(scope.record())? else {
             return Ok(Part::default());
         };
+        let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: Some(Section {
                 page: Page::Agreement,
-                answer: report::answer(&compared, &|backend| scope.called(backend).into()),
-                text: report::section(&compared, scope.analysis.models())?,
+                answer: report::answer(&compared, &called),
+                text: report::section(&compared, scope.analysis.models(), &called)?,
             }),
             ..Part::default()
         })

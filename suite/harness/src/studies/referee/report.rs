@@ -57,10 +57,17 @@ struct OfModel {
 ///
 /// # Errors
 /// Fails where the template cannot be rendered.
-pub(crate) fn section(referee: &Referee, models: &[ModelDescription]) -> Result<String> {
+pub(crate) fn section(
+    referee: &Referee,
+    models: &[ModelDescription],
+    called: &dyn Fn(&str) -> String,
+) -> Result<String> {
     let mut of_models = Vec::new();
     for (name, comparisons) in &referee.comparisons {
-        for (model, engines) in judge(comparisons) {
+        for (model, mut engines) in judge(comparisons) {
+            for engine in &mut engines {
+                engine.backend = called(&engine.backend);
+            }
             let found = models.iter().find(|m| m.name == model);
             of_models.push(OfModel {
                 title: found.map_or(model, |m| m.title.as_str()).into(),
@@ -194,7 +201,7 @@ mod tests {
                 }],
             )]),
         };
-        let text = section(&referee, &[])?;
+        let text = section(&referee, &[], &str::to_owned)?;
         for expected in [
             "m, by the judge backend",
             "over 2 photographs",

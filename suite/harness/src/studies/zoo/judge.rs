@@ -27,6 +27,8 @@ use crate::{
 pub struct Row<'a> {
     pub model: &'a MeasuredModel,
     pub backend: &'a str,
+    /// How a page calls the engine.
+    pub label: String,
     /// As its users find the engine.
     pub default: Timed,
     /// With the recommended settings; `None` where there are none.
@@ -38,6 +40,19 @@ pub struct Row<'a> {
     /// Whose outputs its own are, and whose not, of a model without golden ones.
     pub others: Others,
     outputs: Option<Outputs>,
+}
+
+impl Row<'_> {
+    /// The same with the names of engines by which a page calls them.
+    #[must_use]
+    pub fn called(mut self, called: &dyn Fn(&str) -> String) -> Self {
+        let Others { alike, unlike } = &mut self.others;
+        for name in alike.iter_mut().chain(unlike) {
+            *name = called(name);
+        }
+        self.label = called(self.backend);
+        self
+    }
 }
 
 /// The other engines on a model, by whether they agree with one: in integers, and in floats up to rounding.
@@ -122,7 +137,8 @@ fn others(row: &Row, rows: &[Row]) -> Others {
 #[derive(Debug, PartialEq, Eq)]
 pub struct LoneFaces {
     pub title: String,
-    pub backend: String,
+    /// The engine as a page calls it.
+    pub label: String,
     pub sample: String,
     pub found: usize,
     pub others: usize,
@@ -147,7 +163,7 @@ pub fn lone_faces(rows: &[Row]) -> Vec<LoneFaces> {
             if agreed && faces.len() != *first {
                 lone.push(LoneFaces {
                     title: row.model.description.title.clone(),
-                    backend: row.backend.into(),
+                    label: row.label.clone(),
                     sample: sample.clone(),
                     found: faces.len(),
                     others: *first,
@@ -182,6 +198,7 @@ fn row<'a>(
     Row {
         model,
         backend,
+        label: backend.to_owned(),
         default: default.unwrap_or_else(|| Timed::Failed(unread(zoo, model, record))),
         tuned: timed(&|cell| of_model(cell) && !cell.is_default()),
         agreement: golden
@@ -243,7 +260,8 @@ fn outputs(zoo: &Zoo, model: &MeasuredModel, record: &BackendRecord) -> Option<O
 /// What is to be said of one engine over all models.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    pub backend: String,
+    /// The engine as a page calls it.
+    pub label: String,
     /// Models that it did not run.
     pub not_run: usize,
     pub first: Verdicts,
@@ -305,16 +323,16 @@ pub fn answers(rows: &[Row]) -> Vec<Answer> {
     for row in rows {
         by_backend.entry(row.backend).or_default().push(row);
     }
-    by_backend
-        .into_iter()
-        .map(|(backend, rows)| answer(backend, &rows))
-        .collect()
+    by_backend.into_values().map(|rows| answer(&rows)).collect()
 }
 
-fn answer(backend: &str, rows: &[&Row]) -> Answer {
+fn answer(rows: &[&Row]) -> Answer {
     let first = Verdicts::of(rows, |row| row.default.first());
     Answer {
-        backend: backend.into(),
+        label: rows
+            .first()
+            .map(|row| row.label.clone())
+            .unwrap_or_default(),
         not_run: rows.len() - first.models(),
         first,
         second: Verdicts::of(rows, |row| row.default.second()),
@@ -448,6 +466,7 @@ pub(crate) mod tests {
             rows.push(Row {
                 model,
                 backend,
+                label: (*backend).to_owned(),
                 default: Timed::Failed("not timed".into()),
                 tuned: None,
                 agreement: None,
@@ -471,10 +490,7 @@ pub(crate) mod tests {
         let [one] = &lone[..] else {
             panic!("one is alone: {lone:?}");
         };
-        assert_eq!(
-            (one.backend.as_str(), one.found, one.others),
-            ("q", 1320, 1)
-        );
+        assert_eq!((one.label.as_str(), one.found, one.others), ("q", 1320, 1));
         assert_eq!(rows[0].others.alike, ["r"]);
         assert_eq!(rows[1].others.unlike, ["p", "r"]);
         // All alike; and of two that differ neither is alone.

@@ -59,7 +59,11 @@ pub(crate) fn draw(rows: &[Row]) -> Result<Option<String>> {
         .map(|engine| {
             let colour = colour(engine);
             let mark: Mark = Box::new(move |canvas, at| canvas.dot(at, 4.5, colour.into()));
-            (mark, (*engine).to_owned())
+            let label = shown.iter().find(|row| row.backend == *engine);
+            (
+                mark,
+                label.map_or_else(String::new, |row| row.label.clone()),
+            )
         })
         .collect();
     if shown.iter().any(|row| points(row)[1].is_some()) {

@@ -33,7 +33,7 @@ use tables::{OUTPUTS, TIMES, faces, outputs_of, summary, table, times_of};
 use words::{nonsense, sentences};
 
 /// The question that the page answers.
-pub(crate) const TITLE: &str = "Do other models do it?";
+pub(crate) const TITLE: &str = "Do other models have slow first passes?";
 
 /// The page, beside the report.
 pub(crate) const PAGE: &str = "zoo.md";
@@ -50,7 +50,10 @@ pub(crate) fn files(
     of_first_page: &OfFirstPage,
 ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
-    let rows = judge(zoo);
+    let rows: Vec<Row> = judge(zoo)
+        .into_iter()
+        .map(|row| row.called(called))
+        .collect();
     let mut plot = None;
     if let Some(svg) = plot::draw(&rows)? {
         let what = "first pass over steady time of every model and engine";
@@ -65,7 +68,7 @@ pub(crate) fn files(
         not_there => not_there(zoo),
         other_verdicts => other_verdicts(of_first_page, verdicts(&rows, called)),
         plot,
-        summary => summary(&rows, called).seen(),
+        summary => summary(&rows).seen(),
         times => table(&TIMES, times_of, &rows, false).page(),
         outputs => table(&OUTPUTS, outputs_of, &rows, true).page(),
         nonsense => nonsense(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
@@ -96,7 +99,10 @@ fn verdicts<'a>(
 
 /// On how many models the first pass of each engine is slow.
 pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
-    let rows = judge(zoo);
+    let rows: Vec<Row> = judge(zoo)
+        .into_iter()
+        .map(|row| row.called(called))
+        .collect();
     let mut engines = answers(&rows);
     engines.retain(|answer| answer.first.models() > 0);
     engines.sort_by_key(|answer| std::cmp::Reverse(answer.first.slow.len()));
@@ -106,23 +112,38 @@ pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
     let some = some.into_iter().map(|answer| {
         let Verdicts { slow, .. } = &answer.first;
         let models = answer.first.models();
-        format!("{} on {} of {models}", called(&answer.backend), slow.len())
+        format!("{} on {} of {models}", answer.label, slow.len())
     });
     let some: Vec<String> = some.collect();
-    let none: Vec<String> = none
-        .into_iter()
-        .map(|answer| called(&answer.backend))
-        .collect();
-    match (&some[..], &none[..]) {
+    // One that ran few models says little by having no slow one.
+    let none = none.into_iter().map(|answer| {
+        let Verdicts { not_slow, open, .. } = &answer.first;
+        match open.len() {
+            0 => answer.label.clone(),
+            open => format!(
+                "{} (open on {open} of {})",
+                answer.label,
+                not_slow.len() + open
+            ),
+        }
+    });
+    let none: Vec<String> = none.collect();
+    let slow = match (&some[..], &none[..]) {
         ([], []) => "No engine ran any of the models.".into(),
         ([], none) => format!("Pass 1 is certainly slow on no model with {}.", names(none)),
         (some, []) => format!("Models whose first pass is slow: {}.", names(some)),
         (some, none) => format!(
-            "Models whose first pass is slow: {}; {} on none.",
+            "Models whose first pass is slow: {}; none on {}.",
             names(some),
             names(none)
         ),
-    }
+    };
+    let nonsense = nonsense(&rows).into_iter().next();
+    nonsense
+        .into_iter()
+        .chain([slow])
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// For a terminal.

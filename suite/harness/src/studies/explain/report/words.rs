@@ -163,7 +163,7 @@ pub(super) fn layers_said(pass: usize, layers: &[(ProfiledOperator, Estimate)]) 
     (!named.is_empty()).then(|| format!("Slower in pass {pass} than later: {}.", list(&named)))
 }
 
-pub(super) fn failure(failure: &Failure) -> String {
+pub(super) fn failure(failure: &Failure, called: &dyn Fn(&str) -> String) -> String {
     let what = match failure.variant {
         Variant::Profiled => "not profiled",
         Variant::Plain => "not run without hooks",
@@ -177,7 +177,8 @@ pub(super) fn failure(failure: &Failure) -> String {
     };
     format!(
         "- {}{on}{with} was {what}: {}",
-        failure.backend, failure.reason
+        called(&failure.backend),
+        failure.reason
     )
 }
 

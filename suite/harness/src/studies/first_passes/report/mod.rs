@@ -115,7 +115,8 @@ struct Flips {
 
 #[derive(Debug, Serialize)]
 struct WithoutFile {
-    engine: String,
+    /// Those that read the same formats.
+    engines: Vec<String>,
     formats: String,
 }
 
@@ -250,16 +251,23 @@ fn of_model(
 /// The engines that have no row because the model has no file that they read.
 fn without_file(analysis: &Analysis, model: &ModelDescription) -> Vec<WithoutFile> {
     let backends = analysis.record.backends.iter();
-    let without = backends.filter_map(|(name, backend)| {
-        let formats = &backend.description.as_ref()?.formats;
+    let mut without: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, backend) in backends {
+        let Some(description) = &backend.description else {
+            continue;
+        };
+        let formats = &description.formats;
         let reads = |format: &Format| model.artifacts.contains_key(format);
-        let keys: Vec<&str> = formats.iter().map(|format| format.key()).collect();
-        (!formats.iter().any(reads)).then(|| WithoutFile {
-            engine: name.clone(),
-            formats: keys.join(" or "),
-        })
-    });
-    without.collect()
+        if !formats.iter().any(reads) {
+            let keys: Vec<&str> = formats.iter().map(|format| format.key()).collect();
+            let engines = without.entry(keys.join(" or ")).or_default();
+            engines.push(analysis.called(name));
+        }
+    }
+    let without = without.into_iter();
+    without
+        .map(|(formats, engines)| WithoutFile { engines, formats })
+        .collect()
 }
 
 /// The rows that have no tuned figures because the engine does not run with these settings.

@@ -32,7 +32,7 @@ pub(super) const TIMES: [&str; 5] = [
 pub(super) const OUTPUTS: [&str; 3] = ["cold start, ms", "class", "outputs"];
 
 /// An engine a row: on how many models an early pass is slow.
-pub(super) fn summary(rows: &[Row], called: &dyn Fn(&str) -> String) -> Table {
+pub(super) fn summary(rows: &[Row]) -> Table {
     let header = [
         "engine",
         "slow",
@@ -51,7 +51,7 @@ pub(super) fn summary(rows: &[Row], called: &dyn Fn(&str) -> String) -> Table {
         let largest = all.max_by(|a, b| a.pass.ratio().total_cmp(&b.pass.ratio()));
         let tuned = &answer.tuned;
         [
-            called(&answer.backend),
+            answer.label,
             slow.len().to_string(),
             not_slow.len().to_string(),
             open.len().to_string(),
@@ -88,12 +88,12 @@ pub(super) fn table<const N: usize>(
             }
             table.row(line);
         };
-        add(row.backend.into(), &row.default);
+        add(row.label.clone(), &row.default);
         // What fails by default fails tuned as well, and for the same reason.
         if let Some(tuned) = &row.tuned
             && (tuned.latency().is_some() || row.default.latency().is_some())
         {
-            add(format!("{}, tuned", row.backend), tuned);
+            add(format!("{}, tuned", row.label), tuned);
         }
     }
     table
@@ -198,7 +198,7 @@ pub(super) fn faces(rows: &[Row]) -> Option<Value> {
     let mut header = vec!["model", "engine"];
     header.extend(&samples);
     let lines = rows.iter().map(|row| {
-        let mut line = vec![row.model.description.title.clone(), row.backend.into()];
+        let mut line = vec![row.model.description.title.clone(), row.label.clone()];
         line.extend(samples.iter().map(|sample| {
             let found = row.faces.get(*sample).map(Vec::len);
             found.map_or_else(|| "–".into(), |count| count.to_string())

@@ -14,7 +14,7 @@ pub(super) fn nonsense(rows: &[Row]) -> Vec<String> {
         format!(
             "⚠ **{}** finds {} of {} on `{}`, where all other engines find {}: its outputs are wrong \
              there, or theirs are.",
-            one.backend,
+            one.label,
             numbers::counted(one.found, "face"),
             one.title,
             one.sample,
@@ -31,7 +31,7 @@ pub(super) fn sentences(rows: &[Row]) -> Vec<String> {
 
 pub(super) fn sentence(answer: &Answer) -> String {
     let Answer {
-        backend,
+        label,
         not_run,
         first,
         second,
@@ -39,7 +39,7 @@ pub(super) fn sentence(answer: &Answer) -> String {
     } = answer;
     let all = first.models();
     if all == 0 {
-        return format!("**{backend}**: open, because it ran none of the models.");
+        return format!("**{label}**: open, because it ran none of the models.");
     }
     let answer = match first.slow.len() {
         0 if first.open.is_empty() => "no",
@@ -49,7 +49,7 @@ pub(super) fn sentence(answer: &Answer) -> String {
         _ => "yes, some of them",
     };
     let mut text = format!(
-        "**{backend}**: {answer}. Pass 1 is {}. Pass 2 is {}.",
+        "**{label}**: {answer}. Pass 1 is {}. Pass 2 is {}.",
         counted(first),
         counted(second)
     );
