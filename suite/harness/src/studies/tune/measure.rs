@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use firstpass_probe::Knobs;
+use firstpass_probe::{Knobs, Need};
 use firstpass_trial::{
     affinity::Affinity,
     process::Probe,
@@ -22,6 +22,7 @@ use crate::{
     studies::{
         first_passes::{
             arguments::{self as measure},
+            chosen::chosen,
             measure as campaign,
         },
         tune::{
@@ -66,7 +67,7 @@ pub fn try_settings(
     record: &Path,
     combined_only: bool,
 ) -> Result<()> {
-    let singles = singles(workspace, backends);
+    let (singles, likely) = candidates(workspace, backends)?;
     if singles.values().all(Vec::is_empty) {
         bail!("no engine that runs here has a setting to try");
     }
@@ -125,11 +126,9 @@ pub fn try_settings(
     } else {
         races("settings by themselves", &first, SCREENING, singles)?
     };
-    let names = ablations.iter().map(|a| a.backend.clone());
-    let variants = names.map(|backend| {
+    let variants = likely.into_iter().map(|(backend, likely)| {
         let own: Vec<_> = ablations.iter().filter(|a| a.backend == backend).collect();
-        let combined = combinations(&own);
-        (backend, combined)
+        (backend, combinations(&own, &likely))
     });
     let combined = folder.join(tuning::COMBINED);
     races("settings together", &combined, 1.0, variants.collect())?;
@@ -258,12 +257,24 @@ fn standings(ablations: &[Ablation]) -> Vec<String> {
     lines.collect()
 }
 
-/// Every setting by itself of each backend whose engine runs.
-fn singles(workspace: &Workspace, backends: &[Backend]) -> Variants {
-    let described = backends.iter().filter_map(|backend| {
+/// Every setting by itself of each backend whose engine runs, and those that helped it elsewhere.
+fn candidates(workspace: &Workspace, backends: &[Backend]) -> Result<(Variants, Variants)> {
+    let tuned = chosen(workspace)?;
+    let (mut singles, mut likely) = (Variants::new(), Variants::new());
+    for backend in backends {
         // Why it does not run is said, and recorded, by the campaign.
-        let description = Probe::build(workspace, backend).ok()?.describe().ok()?;
-        Some((backend.name.clone(), one_at_a_time(&description)))
-    });
-    described.collect()
+        let description = Probe::build(workspace, backend).map(|probe| probe.describe());
+        let Ok(Ok(description)) = description else {
+            continue;
+        };
+        let knobs = &description.knobs;
+        let is_known = |(name, _): (&str, &str)| knobs.iter().any(|knob| knob.name == name);
+        let helped = Need::ALL.map(|need| tuned.for_need(&backend.name, need));
+        let helped = helped
+            .into_iter()
+            .filter(|knobs| *knobs != Knobs::default() && knobs.settings().all(is_known));
+        likely.insert(backend.name.clone(), helped.collect());
+        singles.insert(backend.name.clone(), one_at_a_time(&description));
+    }
+    Ok((singles, likely))
 }

@@ -160,6 +160,10 @@ pub(crate) fn observe(
         let mut due = plans.clone();
         due.retain(|(job, _)| progress_of[&job.cell].stop.is_none());
         due.shuffle(&mut rand::rng());
+        if round == 0 {
+            // Where the time ends early there is something to compare settings with.
+            due.sort_by_key(|(job, _)| !job.cell.is_default());
+        }
         keep_twins_together(&mut due, |(job, _)| &job.cell);
         let mut measured = 0;
         for (job, plan) in due {

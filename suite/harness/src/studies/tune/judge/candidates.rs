@@ -32,7 +32,10 @@ pub fn one_at_a_time(description: &Description) -> Vec<Knobs> {
 /// one, because knobs that mend the same are of no use together; the best all at once, and all but one.
 /// With warm-up passes the default, the best, the best two, and the best all at once: so that a goal which
 /// takes such passes is not reached by many knobs only.
-pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
+///
+/// `likely` are settings that helped on another model. They are tried unless one of them is known to do harm
+/// here, so that there is something to say where the time was too short to try each setting.
+pub fn combinations(ablations: &[&Ablation], likely: &[Knobs]) -> Vec<Knobs> {
     let mut best: BTreeMap<String, (f64, Knobs)> = BTreeMap::new();
     for setting in ablations.iter().flat_map(|a| &a.settings) {
         let harmless = ablations.iter().all(|a| {
@@ -78,6 +81,13 @@ pub fn combinations(ablations: &[&Ablation]) -> Vec<Knobs> {
         combined.extend((0..together.len()).map(|at| all_but(Some(at))));
         to_warm_up.extend([first.clone(), both]);
     }
+    let is_harmful = |knobs: &Knobs| {
+        let settings = ablations.iter().flat_map(|a| &a.settings);
+        let mut parts =
+            settings.filter(|s| s.knobs.settings().all(|(k, v)| knobs.get(k) == Some(v)));
+        parts.any(|s| s.failure.is_some() || !s.against.is_empty() && !s.is_harmless())
+    };
+    combined.extend(likely.iter().filter(|knobs| !is_harmful(knobs)).cloned());
     for knobs in to_warm_up {
         combined.extend(WARM_UPS.map(|word| knobs.clone().with(WARM_UP, word)));
     }
@@ -100,7 +110,7 @@ mod tests {
             ("b=good", 50.0, 10.0, "same"),
             ("c=wrong", 20.0, 10.0, "other"),
         ]);
-        let names: Vec<String> = combinations(&[&judged]).iter().map(setting).collect();
+        let names: Vec<String> = combinations(&[&judged], &[]).iter().map(setting).collect();
         assert_eq!(
             names,
             [
@@ -123,8 +133,28 @@ mod tests {
     #[test]
     fn where_nothing_is_promising_warm_up_passes_are_tried_all_the_same() {
         let judged = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 100.0, 10.0, "same")]);
-        let names: Vec<String> = combinations(&[&judged]).iter().map(setting).collect();
+        let names: Vec<String> = combinations(&[&judged], &[]).iter().map(setting).collect();
         assert_eq!(names, ["warm-up=full", "warm-up=full-2", "warm-up=full-3"]);
+    }
+
+    #[test]
+    fn what_helped_elsewhere_is_tried_unless_it_does_harm_here() {
+        let judged = ablation(&[
+            ("", 100.0, 10.0, "same"),
+            ("a=slower", 100.0, 15.0, "same"),
+            ("b=wrong", 20.0, 10.0, "other"),
+        ]);
+        let likely = ["a=slower,c=x", "b=wrong,c=x", "c=x,d=y"].map(|pairs| {
+            let pairs = pairs.split(',').filter_map(|pair| pair.split_once('='));
+            pairs.fold(Knobs::default(), |all, (k, v)| all.with(k, v))
+        });
+        let names = |ablations: &[&Ablation]| -> Vec<String> {
+            let combined = combinations(ablations, &likely);
+            combined.iter().map(setting).collect()
+        };
+        let warm_ups = ["warm-up=full", "warm-up=full-2", "warm-up=full-3"];
+        assert_eq!(names(&[&judged]), [&["c=x, d=y"][..], &warm_ups].concat());
+        assert_eq!(names(&[]).len(), likely.len() + warm_ups.len());
     }
 
     #[test]
