@@ -100,11 +100,7 @@ fn bench(criterion: &mut Criterion, shape: Shape) {
     let rows_of = Rows::in_line(&activations, k, rows);
     let mut out = vec![0; rows * channels];
     let requantized = |out: &mut [u8]| {
-        let mut out = Output {
-            values: out,
-            stride: channels,
-        };
-        matrix.multiply(&rows_of, &mut out);
+        matrix.multiply(&rows_of, &mut Output::new(out, channels));
     };
 
     multiply(&mut sums).expect("the shapes agree");

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use firstpass_onnx::{EngineResult, Result};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::settings::Settings;
+use crate::{pool::Pool, settings::Settings};
 
 /// The environment variable that candle asks into how many tasks it divides a product of matrices.
 const TASKS: &str = "RAYON_NUM_THREADS";
@@ -25,7 +24,7 @@ pub unsafe fn divide_products(tasks: usize) {
 #[derive(Clone)]
 pub struct Engine {
     /// `None` where every pass runs on the calling thread.
-    pub(crate) pool: Option<Arc<ThreadPool>>,
+    pub(crate) pool: Option<Arc<Pool>>,
     pub(crate) settings: Settings,
 }
 
@@ -41,12 +40,7 @@ impl Engine {
         // A pool of the engine's own instead of rayon's global one: several engines may live in
         // one process, one after the other or side by side.
         let pool = if threads > 1 || !is_undivided {
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|number| format!("candle-{number}"))
-                .build()
-                .engine()?;
-            Some(Arc::new(pool))
+            Some(Arc::new(Pool::new(threads).engine()?))
         } else {
             None
         };

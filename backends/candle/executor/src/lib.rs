@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod additions;
 mod compilation;
 mod engine;
 mod fusion;
@@ -31,9 +32,11 @@ mod model;
 mod observer;
 mod ops;
 mod plan;
+mod pool;
 mod prepared;
 mod room;
 mod settings;
+mod store;
 #[cfg(test)]
 mod tests;
 

@@ -5,9 +5,9 @@ use std::{ops::Range, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use firstpass_onnx::{EngineResult, Error, Result};
 use half::{bf16, f16};
-use rayon::ThreadPool;
 
 use crate::{
+    additions,
     compilation::{Compilation, CompiledStep},
     engine::Engine,
     fusion,
@@ -16,13 +16,14 @@ use crate::{
     observer::Observer,
     ops::{self, Chain, ConvKind, IntConv, Operator, Storage},
     plan::{Plan, Value},
+    pool::Pool,
     settings::Buffers,
 };
 
 /// A model that is ready to run, with every buffer that its own operators write into.
 pub struct Prepared {
     /// `None` for one thread.
-    pool: Option<Arc<ThreadPool>>,
+    pool: Option<Arc<Pool>>,
     inputs: Vec<Input>,
     steps: Vec<CompiledStep>,
     /// All steps, by those that run together.
@@ -89,6 +90,7 @@ impl Prepared {
     pub(crate) fn new(engine: &Engine, plan: &Plan, shapes: &[Vec<usize>]) -> Result<Self> {
         let Compilation { facts, mut steps } = Compilation::new(engine.settings, plan, shapes)?;
         fusion::fuse(&mut steps, &facts, &plan.outputs);
+        additions::fuse(&mut steps, &plan.outputs);
         let lifetimes = Lifetimes::of(&steps, plan.values, &plan.outputs);
         let groups = groups(&steps, &lifetimes);
         let mut requests = Vec::new();
@@ -121,7 +123,7 @@ impl Prepared {
                 }
             };
             match &engine.pool {
-                Some(pool) => drop(pool.broadcast(|_| reserve())),
+                Some(pool) => pool.on_each(reserve),
                 None => reserve(),
             }
         }
@@ -173,7 +175,7 @@ impl Prepared {
         observer: &mut (impl Observer + Send),
     ) -> Result<Vec<Tensor>> {
         let outputs = match self.pool.clone() {
-            Some(pool) => pool.install(|| self.compute(inputs, observer)),
+            Some(pool) => pool.run(|| self.compute(inputs, observer)),
             None => self.compute(inputs, observer),
         };
         // What a failed pass has left must not be taken for results of the next.
@@ -257,12 +259,14 @@ impl Prepared {
         };
         let mut run = || {
             let input = self.computed(first.inputs[0])?;
+            let others = last.inputs.get(1).map(|&value| self.computed(value));
+            let others = others.transpose()?;
             let out = last.out.as_ref();
             let out = out.ok_or_else(|| Error::engine("a chain without a buffer"))?;
             let convolutions: Vec<&IntConv> = convolutions_of(steps).collect();
             observer
                 .chain(steps.iter().map(CompiledStep::name), |meter| {
-                    chain.run(&convolutions, input, out, meter)
+                    chain.run(&convolutions, input, others, out, meter)
                 })
                 .engine()?;
             Ok(out.clone())
@@ -327,7 +331,9 @@ fn groups(steps: &[(CompiledStep, Storage)], lifetimes: &Lifetimes) -> Vec<Group
         else {
             return false;
         };
-        step.inputs == [before.output]
+        // What it is added to is read as a whole.
+        step.inputs.first() == Some(&before.output)
+            && !step.inputs[1..].contains(&before.output)
             && lifetimes.last_read_of_buffer[before.output] == *number
             && Chain::joins(first, second)
     };

@@ -12,6 +12,8 @@ use std::arch::x86_64::{
     _mm256_store_si256, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 
+use bytemuck::{Pod, Zeroable};
+
 use super::{
     panel::{PANEL, QUAD},
     requantization::Requantization,
@@ -32,6 +34,7 @@ const SMALL: u8 = 127;
 
 /// The weights of four k for the channels of a panel, `[channel][k]`.
 #[repr(C, align(32))]
+#[derive(Clone, Copy, Pod, Zeroable)]
 pub struct Quad([[i8; QUAD]; PANEL]);
 
 impl Quad {
@@ -54,7 +57,7 @@ impl Quad {
     }
 }
 
-/// See [`super::Matrix::multiply`]; `quads` are those of a segment.
+/// See [`super::Matrix::multiply`]; `quads` are those of a segment. `part` are channels that whole panels have.
 ///
 /// # Safety
 /// All segments of the rows hold as many quads.
@@ -62,17 +65,18 @@ impl Quad {
 pub unsafe fn matrix(
     packed: &[Quad],
     quads: usize,
-    channels: usize,
+    (channels, part): (usize, &std::ops::Range<usize>),
     requantization: &Requantization,
     rows: &Rows<'_>,
     out: &mut Output<'_>,
 ) {
+    let of_part = part.start / PANEL..part.end.div_ceil(PANEL);
     for first in (0..rows.count).step_by(ROWS) {
         let count = ROWS.min(rows.count - first);
         let block = rows.block::<ROWS>(first, count);
         let are_small = largest_bits(rows, first..first + count, quads * QUAD) <= SMALL;
         let panels = packed.chunks_exact(quads * rows.segments.len());
-        for (panel, weights) in panels.enumerate() {
+        for (panel, weights) in panels.enumerate().take(of_part.end).skip(of_part.start) {
             let channel = panel * PANEL;
             let finish = [
                 Finish::new(requantization, channel),
@@ -90,7 +94,7 @@ pub unsafe fn matrix(
             for (row, sums) in sums.iter().enumerate().take(count) {
                 store(
                     bytes(&finish, *sums),
-                    &mut out.row(first + row, channels)[channel..],
+                    out.row(first + row, channel..channels.min(channel + PANEL)),
                 );
             }
         }

@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm_loadu_si128, _mm512_add_epi32, _mm512_add_ps, _mm512_adds_epi16,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmpneq_epi32_mask, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
-    _mm512_loadu_ps, _mm512_max_epu8, _mm512_max_ps, _mm512_min_epu8, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32, _mm512_set1_epi8,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_storeu_si512,
-    _mm512_sub_ps,
+    _mm512_broadcast_i32x4, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmpneq_epi32_mask,
+    _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_shuffle_epi8, _mm512_max_epu8, _mm512_max_ps, _mm512_min_epu8, _mm512_min_ps,
+    _mm512_mul_ps, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32,
+    _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
+    _mm512_storeu_si512, _mm512_sub_ps,
 };
 
 use super::{
@@ -97,15 +97,13 @@ impl Divisor {
         if !self.is_ordinary {
             return _mm512_div_ps(numbers, self.divisor);
         }
-        let clamped = || {
-            // Of a number and NaN these give the second operand.
-            let numbers = _mm512_min_ps(self.most, numbers);
-            _mm512_max_ps(_mm512_sub_ps(_mm512_set1_ps(0.0), self.most), numbers)
-        };
-        let numbers = if IS_BOUNDED { numbers } else { clamped() };
         if self.is_tried {
-            return times(numbers, self.inverse);
+            return self.by_inverse::<IS_BOUNDED>(numbers);
         }
+        let numbers = match IS_BOUNDED {
+            true => numbers,
+            false => self.clamped(numbers),
+        };
         // After Markstein: a quotient within one unit of its last place is rounded as by a division by one step
         // with the inverse, which is rounded correctly itself. The first step makes it one.
         let inverse = self.inverse[0];
@@ -114,6 +112,26 @@ impl Divisor {
         let quotient = _mm512_fmadd_ps(rest, inverse, quotient);
         let rest = _mm512_fnmadd_ps(quotient, self.divisor, numbers);
         _mm512_fmadd_ps(rest, inverse, quotient)
+    }
+
+    /// [`Self::divide`] by a divisor whose inverse was tried.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn by_inverse<const IS_BOUNDED: bool>(&self, numbers: __m512) -> __m512 {
+        let numbers = match IS_BOUNDED {
+            true => numbers,
+            false => self.clamped(numbers),
+        };
+        times(numbers, self.inverse)
+    }
+
+    /// Numbers whose quotients are beyond all bytes, as numbers whose quotients are so by little.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn clamped(&self, numbers: __m512) -> __m512 {
+        // Of a number and NaN these give the second operand.
+        let numbers = _mm512_min_ps(self.most, numbers);
+        _mm512_max_ps(_mm512_sub_ps(_mm512_set1_ps(0.0), self.most), numbers)
     }
 }
 
@@ -182,7 +200,7 @@ impl Rounding {
 
 /// See [`super::elementwise::add`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn add(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
+pub(super) fn add(addition: &Addition, left: Option<&[u8]>, right: &[u8], out: &mut [u8]) {
     let [a, b] = addition.scales;
     let most = addition.scaling.apply(256.0 * (a + b));
     // Not so for NaN.
@@ -196,11 +214,16 @@ pub(super) fn add(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]
     }
 }
 
+/// 2^23 as a float.
+const BASE: i32 = 0x4b00_0000;
+/// Of each lane of 32 bits.
+const LAST_BYTES: u64 = 0x1111_1111_1111_1111;
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn add_each<const IS_FUSED: bool, const IS_BOUNDED: bool>(
     addition: &Addition,
-    left: &[u8],
+    left: Option<&[u8]>,
     right: &[u8],
     out: &mut [u8],
 ) {
@@ -208,33 +231,52 @@ fn add_each<const IS_FUSED: bool, const IS_BOUNDED: bool>(
     let [a, b] = addition.scales;
     let [c, d] = addition.zeros;
     let scales = [_mm512_set1_ps(a), _mm512_set1_ps(b)];
-    let zeros = [_mm512_set1_ps(c), _mm512_set1_ps(d)];
     let offsets = [_mm512_set1_ps(a * -c), _mm512_set1_ps(b * -d)];
+    // A float whose last bits are a byte is as much more than 2^23: taking that away, and a zero point with it, is exact.
+    let base = f32::from_bits(BASE.cast_unsigned());
+    let [c, d] = match IS_FUSED {
+        true => [base; 2],
+        false => [base + c, base + d],
+    };
+    let bases = [_mm512_set1_ps(c), _mm512_set1_ps(d)];
+    let order = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let sums = |left: &[u8; BYTES], right: &[u8; BYTES]| {
         let load = |values: &[u8; BYTES], vector: usize| {
             // SAFETY: each quarter of the array has the 16 bytes that are read.
             let bytes = unsafe { _mm_loadu_si128(values.as_ptr().add(vector * LANES).cast()) };
-            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+            let bytes = _mm512_broadcast_i32x4(bytes);
+            let base = _mm512_set1_epi32(BASE);
+            _mm512_castsi512_ps(_mm512_mask_shuffle_epi8(base, LAST_BYTES, bytes, order))
         };
-        let sum = |vector: usize| {
-            let (left, right) = (load(left, vector), load(right, vector));
-            if IS_FUSED {
-                let left = _mm512_fmadd_ps(left, scales[0], offsets[0]);
-                return _mm512_add_ps(left, _mm512_fmadd_ps(right, scales[1], offsets[1]));
+        let number = |values, vector, operand: usize| {
+            let number = _mm512_sub_ps(load(values, vector), bases[operand]);
+            match IS_FUSED {
+                true => _mm512_fmadd_ps(number, scales[operand], offsets[operand]),
+                false => _mm512_mul_ps(number, scales[operand]),
             }
-            let left = _mm512_mul_ps(_mm512_sub_ps(left, zeros[0]), scales[0]);
-            let right = _mm512_mul_ps(_mm512_sub_ps(right, zeros[1]), scales[1]);
-            _mm512_add_ps(left, right)
         };
+        let sum = |vector| _mm512_add_ps(number(left, vector, 0), number(right, vector, 1));
         rounding.bytes::<IS_BOUNDED>([sum(0), sum(1), sum(2), sum(3)])
     };
-    let ((lefts, left), (rights, right)) = (left.as_chunks(), right.as_chunks());
+    let (rights, right) = right.as_chunks();
     let (outs, out) = out.as_chunks_mut();
-    for (out, (left, right)) in outs.iter_mut().zip(lefts.iter().zip(rights)) {
-        store(sums(left, right), out);
-    }
+    let left = match left {
+        Some(left) => {
+            let (lefts, left) = left.as_chunks();
+            for (out, (left, right)) in outs.iter_mut().zip(lefts.iter().zip(rights)) {
+                store(sums(left, right), out);
+            }
+            padded(left)
+        }
+        None => {
+            for (out, right) in outs.iter_mut().zip(rights) {
+                store(sums(out, right), out);
+            }
+            padded(out)
+        }
+    };
     let mut last = [0; BYTES];
-    store(sums(&padded(left), &padded(right)), &mut last);
+    store(sums(&left, &padded(right)), &mut last);
     out.copy_from_slice(&last[..out.len()]);
 }
 

@@ -36,8 +36,20 @@ impl Addition {
     }
 }
 
-/// Adds tensors of one length.
-pub fn add(isa: Isa, addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
+impl Addition {
+    /// The same sums, of operands in the other order.
+    pub fn swapped(self) -> Self {
+        let ([a, b], [c, d]) = (self.scales, self.zeros);
+        Self {
+            scales: [b, a],
+            zeros: [d, c],
+            ..self
+        }
+    }
+}
+
+/// Adds tensors of one length. Without a left operand that is what `out` holds.
+pub fn add(isa: Isa, addition: &Addition, left: Option<&[u8]>, right: &[u8], out: &mut [u8]) {
     match isa {
         Isa::Reference => add_each(addition, left, right, out),
         #[cfg(target_arch = "x86_64")]
@@ -55,12 +67,12 @@ pub fn add(isa: Isa, addition: &Addition, left: &[u8], right: &[u8], out: &mut [
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn add_avx2(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
+fn add_avx2(addition: &Addition, left: Option<&[u8]>, right: &[u8], out: &mut [u8]) {
     add_each(addition, left, right, out);
 }
 
 #[inline(always)]
-fn add_each(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
+fn add_each(addition: &Addition, left: Option<&[u8]>, right: &[u8], out: &mut [u8]) {
     let Addition {
         scales: [a, b],
         zeros: [c, d],
@@ -83,9 +95,18 @@ fn add_each(addition: &Addition, left: &[u8], right: &[u8], out: &mut [u8]) {
 }
 
 #[inline(always)]
-fn pairs(left: &[u8], right: &[u8], out: &mut [u8], function: impl Fn(f32, f32) -> u8) {
-    for ((out, &left), &right) in out.iter_mut().zip(left).zip(right) {
-        *out = function(left.into(), right.into());
+fn pairs(left: Option<&[u8]>, right: &[u8], out: &mut [u8], function: impl Fn(f32, f32) -> u8) {
+    match left {
+        Some(left) => {
+            for ((out, &left), &right) in out.iter_mut().zip(left).zip(right) {
+                *out = function(left.into(), right.into());
+            }
+        }
+        None => {
+            for (out, &right) in out.iter_mut().zip(right) {
+                *out = function((*out).into(), right.into());
+            }
+        }
     }
 }
 

@@ -1,5 +1,9 @@
 //! Rows of u8 activations times a matrix of i8 weights, requantized to u8.
 
+use std::ops::Range;
+
+use crate::pool::share;
+
 use super::{
     isa::Isa,
     panel::QUAD,
@@ -10,13 +14,20 @@ use super::{
 
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, panel::PANEL, vnni};
+#[cfg(target_arch = "x86_64")]
+use crate::store::Stored;
+#[cfg(target_arch = "x86_64")]
+use bytemuck::Pod;
+
+/// Channels of the largest panel of any instruction set.
+const CHANNELS_OF_BLOCK: usize = 64;
 
 enum Packed {
     Reference(Vec<i8>),
     #[cfg(target_arch = "x86_64")]
-    Avx2(Vec<avx2::Quad>),
+    Avx2(Stored<avx2::Quad>),
     #[cfg(target_arch = "x86_64")]
-    Vnni(Vec<vnni::Quad>),
+    Vnni(Stored<vnni::Quad>),
 }
 
 /// Weights packed for an instruction set.
@@ -106,13 +117,42 @@ impl Matrix {
     /// Where the values or the room for results end before the last row does, or its segments are others
     /// than those packed.
     pub fn multiply(&self, rows: &Rows<'_>, out: &mut Output<'_>) {
+        self.multiply_channels(rows, out, &(0..self.channels));
+    }
+
+    /// [`Self::multiply`] on the threads of the pool that calls, each of which computes some of the channels.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn multiply_by_channels(&self, rows: &Rows<'_>, out: &mut Output<'_>) {
+        assert!(self.channels <= out.stride(), "rows beside each other");
+        let parts = self.parts(rayon::current_num_threads());
+        let out = &*out;
+        share(parts.len(), &|number| {
+            // SAFETY: the parts have other channels each, and rows do not overlap, as was asserted.
+            let mut out = unsafe { out.again() };
+            self.multiply_channels(rows, &mut out, &parts[number]);
+        });
+    }
+
+    /// As many parts of the channels at most, of about equal size, each of whole panels for every instruction set.
+    pub fn parts(&self, most: usize) -> Vec<Range<usize>> {
+        let blocks = self.channels.div_ceil(CHANNELS_OF_BLOCK);
+        let count = most.clamp(1, blocks.max(1));
+        let start = |part: usize| self.channels.min(blocks * part / count * CHANNELS_OF_BLOCK);
+        (0..count)
+            .map(|part| start(part)..start(part + 1))
+            .collect()
+    }
+
+    fn multiply_channels(&self, rows: &Rows<'_>, out: &mut Output<'_>, part: &Range<usize>) {
         assert_eq!(rows.segments.len(), self.segments, "all segments");
         assert!(rows.hold(self.segment_length()), "whole segments");
         assert!(out.holds(rows.count, self.channels), "room for all rows");
-        let (channels, requantization) = (self.channels, &self.requantization);
+        let (channels, requantization) = ((self.channels, part), &self.requantization);
         match &self.packed {
             Packed::Reference(weights) => {
-                reference::matrix(weights, self.segment, requantization, rows, out);
+                reference::matrix(weights, self.segment, part, requantization, rows, out);
             }
             #[cfg(target_arch = "x86_64")]
             Packed::Avx2(weights) => {
@@ -135,36 +175,41 @@ impl Matrix {
 /// vectors of each, `lanes` the channel of every lane, and `quad` packs the weights of a vector. k that
 /// fill up a segment, and lanes without channel, are zero.
 #[cfg(target_arch = "x86_64")]
-fn pack<Q>(
+fn pack<Q: Pod>(
     weights: &[i8],
     [segments, segment]: [usize; 2],
     panels: &[usize],
     lanes: &[Option<usize>],
     quad: impl Fn(&[[i8; QUAD]; PANEL]) -> Q,
-) -> Vec<Q> {
+) -> Stored<Q> {
     let k = segments * segment;
-    let mut packed = Vec::with_capacity(lanes.len() / PANEL * segments * segment.div_ceil(QUAD));
+    let count = lanes.len() / PANEL * segments * segment.div_ceil(QUAD);
     let mut lanes = lanes.as_chunks::<PANEL>().0;
-    for &vectors in panels {
-        let (panel, others) = lanes.split_at(vectors);
-        lanes = others;
-        for segment in (0..k).step_by(segment).map(|start| start..start + segment) {
-            for first in segment.clone().step_by(QUAD) {
-                for lanes in panel {
-                    packed.push(quad(&lanes.map(|channel| {
-                        let Some(channel) = channel else {
-                            return [0; QUAD];
-                        };
-                        let rest = &weights[channel * k..][first..segment.end];
-                        rest.first_chunk().copied().unwrap_or_else(|| {
-                            let mut last = [0; QUAD];
-                            last[..rest.len()].copy_from_slice(rest);
-                            last
-                        })
-                    })));
+    Stored::new(count, |packed| {
+        let mut packed = packed.iter_mut();
+        for &vectors in panels {
+            let (panel, others) = lanes.split_at(vectors);
+            lanes = others;
+            for segment in (0..k).step_by(segment).map(|start| start..start + segment) {
+                for first in segment.clone().step_by(QUAD) {
+                    for lanes in panel {
+                        let quad = quad(&lanes.map(|channel| {
+                            let Some(channel) = channel else {
+                                return [0; QUAD];
+                            };
+                            let rest = &weights[channel * k..][first..segment.end];
+                            rest.first_chunk().copied().unwrap_or_else(|| {
+                                let mut last = [0; QUAD];
+                                last[..rest.len()].copy_from_slice(rest);
+                                last
+                            })
+                        }));
+                        if let Some(packed) = packed.next() {
+                            *packed = quad;
+                        }
+                    }
                 }
             }
         }
-    }
-    packed
+    })
 }

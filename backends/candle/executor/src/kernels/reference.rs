@@ -1,21 +1,24 @@
 //! The definition of every integer kernel, in safe scalar Rust.
 
+use std::ops::Range;
+
 use super::{
     requantization::Requantization,
     rows::{Output, Rows},
 };
 
-/// Rows of segments of `segment` activations times weights `[channel][segment][k]`.
+/// Rows of segments of `segment` activations times weights `[channel][segment][k]`, for the channels of `part`.
 pub fn matrix(
     weights: &[i8],
     segment: usize,
+    part: &Range<usize>,
     requantization: &Requantization,
     rows: &Rows<'_>,
     out: &mut Output<'_>,
 ) {
     let k = rows.segments.len() * segment;
-    let channels = weights.len() / k;
-    let mut accumulators = vec![0; channels];
+    let weights = &weights[part.start * k..part.end * k];
+    let mut accumulators = vec![0; part.len()];
     for row in 0..rows.count {
         for (accumulator, weights) in accumulators.iter_mut().zip(weights.chunks_exact(k)) {
             let segments = rows.segments.iter().zip(weights.chunks_exact(segment));
@@ -26,7 +29,7 @@ pub fn matrix(
             });
             *accumulator = products.sum();
         }
-        requantization.apply(0, &accumulators, out.row(row, channels));
+        requantization.apply(part.start, &accumulators, out.row(row, part.clone()));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Rows of activations, and rows of what a matrix makes of them.
 
+use std::{marker::PhantomData, ops::Range};
+
 #[cfg(target_arch = "x86_64")]
 use super::panel::QUAD;
 
@@ -116,13 +118,44 @@ impl<const N: usize> Block<'_, N> {
     }
 }
 
-/// Rows of results, each `stride` after the one before.
+/// Rows of results, each `stride` after the one before. Of a row nothing is written but the values of the channels that
+/// are computed: others can compute its other channels meanwhile.
 pub struct Output<'a> {
-    pub values: &'a mut [u8],
-    pub stride: usize,
+    values: *mut u8,
+    length: usize,
+    stride: usize,
+    memory: PhantomData<&'a mut [u8]>,
 }
 
-impl Output<'_> {
+// SAFETY: it stands for a slice that is borrowed exclusively, which can be sent.
+unsafe impl Send for Output<'_> {}
+
+// SAFETY: through a shared reference nothing is read or written, but by what [`Output::again`] asks for.
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> Output<'a> {
+    pub fn new(values: &'a mut [u8], stride: usize) -> Self {
+        Self {
+            values: values.as_mut_ptr(),
+            length: values.len(),
+            stride,
+            memory: PhantomData,
+        }
+    }
+
+    /// The same rows once more.
+    ///
+    /// # Safety
+    /// While both are used, what is computed with one are other channels than what is computed with the other, and rows
+    /// do not overlap.
+    pub(super) unsafe fn again(&self) -> Output<'a> {
+        Output { ..*self }
+    }
+
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Whether there is room for as many rows of `length` values.
     pub(super) fn holds(&self, rows: usize, length: usize) -> bool {
         let Some(last) = rows.checked_sub(1) else {
@@ -130,10 +163,36 @@ impl Output<'_> {
         };
         let end = last.checked_mul(self.stride);
         let end = end.and_then(|start| start.checked_add(length));
-        end.is_some_and(|end| end <= self.values.len())
+        end.is_some_and(|end| end <= self.length)
     }
 
-    pub(super) fn row(&mut self, row: usize, length: usize) -> &mut [u8] {
-        &mut self.values[row * self.stride..][..length]
+    /// The channels `channels` of a row.
+    ///
+    /// # Panics
+    /// Where there is no room for them.
+    pub(super) fn row(&mut self, row: usize, channels: Range<usize>) -> &mut [u8] {
+        let first = self.rows(row, 1, channels.start, channels.len());
+        // SAFETY: there is room for as many values, which nobody else uses: they belong to the slice that is borrowed, or
+        // to the part of it that [`Self::again`] leaves to this one.
+        unsafe { std::slice::from_raw_parts_mut(first, channels.len()) }
+    }
+
+    /// Where `width` channels from `channel` on begin of the first of `count` rows from `first` on.
+    ///
+    /// # Panics
+    /// Where there is no room for them in all of these rows.
+    pub(super) fn rows(
+        &mut self,
+        first: usize,
+        count: usize,
+        channel: usize,
+        width: usize,
+    ) -> *mut u8 {
+        let rows = first.checked_add(count);
+        let end = channel.checked_add(width).zip(rows);
+        let is_there = end.is_some_and(|(end, rows)| self.holds(rows, end));
+        assert!(is_there && count > 0, "room for all rows");
+        // It lies before the end that was just looked at.
+        self.values.wrapping_add(first * self.stride + channel)
     }
 }

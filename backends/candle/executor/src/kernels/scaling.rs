@@ -23,7 +23,7 @@ impl Scaling {
 /// How the sum of two u8 tensors becomes u8.
 #[derive(Debug, Clone, Copy)]
 pub struct Addition {
-    /// Of the operands, as are the zero points.
+    /// Of the operands, as are the zero points, which are bytes.
     pub scales: [f32; 2],
     pub zeros: [f32; 2],
     /// Of the output: it also says whose arithmetic is followed.

@@ -1,6 +1,7 @@
 //! Every instruction set of this machine against the reference.
 
 use proptest::{collection::vec, prelude::*};
+use rayon::ThreadPool;
 
 use super::{
     Addition, Channels, Columns, Depthwise, Input, Isa, MAX_PRODUCTS, Matrix, Output, Range,
@@ -103,7 +104,8 @@ fn matrix_case() -> impl Strategy<Value = MatrixCase> {
 }
 
 impl MatrixCase {
-    fn run(&self, isa: Isa) -> Vec<u8> {
+    /// Where there are threads, these share the channels.
+    fn run(&self, isa: Isa, pool: Option<&ThreadPool>) -> Vec<u8> {
         let matrix = Matrix::pack(
             isa,
             &self.weights,
@@ -111,21 +113,20 @@ impl MatrixCase {
             self.k,
             &self.requantization,
         );
+        let rows = Rows {
+            values: &self.values,
+            stride: self.stride,
+            count: self.count,
+            width: self.width,
+            line: self.line,
+            segments: &self.segments,
+        };
         let mut out = vec![7; self.count * self.out_stride];
-        matrix.multiply(
-            &Rows {
-                values: &self.values,
-                stride: self.stride,
-                count: self.count,
-                width: self.width,
-                line: self.line,
-                segments: &self.segments,
-            },
-            &mut Output {
-                values: &mut out,
-                stride: self.out_stride,
-            },
-        );
+        let mut output = Output::new(&mut out, self.out_stride);
+        match pool {
+            None => matrix.multiply(&rows, &mut output),
+            Some(pool) => pool.install(|| matrix.multiply_by_channels(&rows, &mut output)),
+        }
         out
     }
 }
@@ -237,9 +238,18 @@ proptest! {
 
     #[test]
     fn matrices_agree(case in matrix_case()) {
-        let expected = case.run(Isa::Reference);
+        let expected = case.run(Isa::Reference, None);
         for isa in Isa::available() {
-            prop_assert_eq!(&case.run(isa), &expected, "{}", isa.name());
+            prop_assert_eq!(&case.run(isa, None), &expected, "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn matrices_agree_where_threads_share_the_channels(case in matrix_case()) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads start");
+        let expected = case.run(Isa::Reference, None);
+        for isa in Isa::available() {
+            prop_assert_eq!(&case.run(isa, Some(&pool)), &expected, "{}", isa.name());
         }
     }
 
@@ -266,7 +276,14 @@ proptest! {
         let run = |isa| {
             let mut out = vec![0; left.len()];
             let addition = Addition::new(isa, scales.into(), zeros, scaling, range);
-            add(isa, &addition, &left, &right, &mut out);
+            add(isa, &addition, Some(&left), &right, &mut out);
+            // The same in place, and of operands in the other order.
+            let mut sums = left.clone();
+            add(isa, &addition, None, &right, &mut sums);
+            assert_eq!(sums, out, "{}", isa.name());
+            let mut sums = right.clone();
+            add(isa, &addition.swapped(), None, &left, &mut sums);
+            assert_eq!(sums, out, "{}", isa.name());
             out
         };
         for isa in Isa::available() {
@@ -389,7 +406,7 @@ fn extreme_sums_are_exact() {
         };
         let expected = if weight < 0 { 128 - 100 } else { 128 + 99 };
         for isa in Isa::available() {
-            assert_eq!(case.run(isa), [expected], "{}", isa.name());
+            assert_eq!(case.run(isa, None), [expected], "{}", isa.name());
         }
     }
 }
@@ -430,13 +447,7 @@ fn rows_that_do_not_fit_are_refused() {
             };
             let mut values = vec![0; 3 * 64];
             let values = &mut values;
-            matrix.multiply(
-                &rows,
-                &mut Output {
-                    values,
-                    stride: out_stride,
-                },
-            );
+            matrix.multiply(&rows, &mut Output::new(values, out_stride));
         };
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(multiply));
         let message = panic.err().and_then(|panic| panic.downcast::<&str>().ok());

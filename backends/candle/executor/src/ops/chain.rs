@@ -10,9 +10,9 @@ use std::{cell::RefCell, ops::Range};
 use candle_core::{Result, Tensor};
 
 use super::{
-    access::{check_length, map},
+    access::{check_length, map, read},
     int_conv::{IntConv, Strip},
-    parallel::for_each_part,
+    parallel::{for_each_part, part, threads},
 };
 use crate::room::Room;
 
@@ -120,7 +120,9 @@ impl Chain {
     pub fn joins(first: &IntConv, second: &IntConv) -> bool {
         let [_, output] = first.shapes();
         let [input, _] = second.shapes();
-        output == input && output[1..].iter().product::<usize>() >= LEAST_BYTES
+        !first.is_followed()
+            && output == input
+            && output[1..].iter().product::<usize>() >= LEAST_BYTES
     }
 
     /// For convolutions each of which reads the output of the one before.
@@ -157,7 +159,7 @@ impl Chain {
         &mut held[..self.held.len()]
     }
 
-    /// Computes the output of the last convolution from the input of the first.
+    /// Computes the output of the last convolution from the input of the first, and adds it to `others` where that follows.
     ///
     /// # Errors
     /// Fails on tensors of other shapes than theirs.
@@ -165,6 +167,7 @@ impl Chain {
         &self,
         convolutions: &[&IntConv],
         input: &Tensor,
+        others: Option<&Tensor>,
         out: &Tensor,
         meter: &impl Meter,
     ) -> Result<()> {
@@ -172,53 +175,71 @@ impl Chain {
             return Ok(());
         };
         let ([input_shape, _], [_, output_shape]) = (first.shapes(), last.shapes());
-        map(input, out, |input: &[u8], out: &mut [u8]| {
-            check_length("the input", input.len(), input_shape.iter().product())?;
-            check_length("the output", out.len(), output_shape.iter().product())?;
-            let images = input.chunks_exact(input_shape[1..].iter().product());
-            let outs = out.chunks_exact_mut(output_shape[1..].iter().product());
-            for (input, out) in images.zip(outs) {
-                self.image(convolutions, input, out, meter);
-            }
-            Ok(())
-        })
+        let length = output_shape[1..].iter().product();
+        let compute = |others: Option<&[u8]>| {
+            map(input, out, |input: &[u8], out: &mut [u8]| {
+                check_length("the input", input.len(), input_shape.iter().product())?;
+                check_length("the output", out.len(), output_shape.iter().product())?;
+                if let Some(others) = others {
+                    check_length("what is added", others.len(), out.len())?;
+                }
+                let images = input.chunks_exact(input_shape[1..].iter().product());
+                let outs = out.chunks_exact_mut(length).enumerate();
+                for (input, (number, out)) in images.zip(outs) {
+                    let others = others.map(|others| part(others, length, number));
+                    self.image(convolutions, input, others, out, meter);
+                }
+                Ok(())
+            })
+        };
+        match others {
+            Some(others) => read(others, |others: &[u8]| compute(Some(others))),
+            None => compute(None),
+        }
     }
 
     /// Gives every thread a band of the image.
-    fn image(&self, convolutions: &[&IntConv], input: &[u8], out: &mut [u8], meter: &impl Meter) {
+    fn image(
+        &self,
+        convolutions: &[&IntConv],
+        input: &[u8],
+        others: Option<&[u8]>,
+        out: &mut [u8],
+        meter: &impl Meter,
+    ) {
         let last = convolutions[convolutions.len() - 1];
         let length = last.row_length();
         let height = out.len() / length;
-        let threads = match rayon::current_thread_index() {
-            Some(_) => rayon::current_num_threads(),
-            None => 1,
-        };
-        let band = height.div_ceil(threads);
+        let band = height.div_ceil(threads());
         for_each_part(out, band * length, |number, out| {
             let rows = number * band..number * band + out.len() / length;
+            let others = others.map(|others| part(others, band * length, number));
             HELD.with_borrow_mut(|held| {
-                self.band(convolutions, input, rows, out, self.take(held), meter);
+                let ends = (input, others);
+                self.band(convolutions, ends, rows, out, self.take(held), meter);
             });
         });
     }
 
-    /// Computes `rows` of the last output.
+    /// Computes `rows` of the last output, which are added to `others`.
     fn band(
         &self,
         convolutions: &[&IntConv],
-        input: &[u8],
+        (input, others): (&[u8], Option<&[u8]>),
         rows: Range<usize>,
         out: &mut [u8],
         held: &mut [Room],
         meter: &impl Meter,
     ) {
-        let (last, others) = (
+        let (last, earlier) = (
             convolutions.len() - 1,
             &convolutions[..convolutions.len() - 1],
         );
         let mut progress = Progress::new(convolutions);
-        let outs = out.chunks_mut(self.rows * convolutions[last].row_length());
-        for (first, out) in rows.clone().step_by(self.rows).zip(outs) {
+        let length = self.rows * convolutions[last].row_length();
+        let outs = out.chunks_mut(length).enumerate();
+        for (first, (number, out)) in rows.clone().step_by(self.rows).zip(outs) {
+            let others = others.map(|others| part(others, length, number));
             let before = progress.held.clone();
             let rows = first..rows.end.min(first + self.rows);
             let parts = progress.advance(rows.clone());
@@ -226,7 +247,7 @@ impl Chain {
                 values: input,
                 first: 0,
             };
-            let stages = others
+            let stages = earlier
                 .iter()
                 .zip(held.iter_mut())
                 .zip(before.iter().zip(&parts));
@@ -244,14 +265,18 @@ impl Chain {
                 if !part.computed.is_empty() {
                     let at = kept.len() * length;
                     let new = &mut held[at..at + part.computed.len() * length];
-                    meter.measure(number, || conv.compute(&input, part.computed.clone(), new));
+                    meter.measure(number, || {
+                        conv.compute(&input, part.computed.clone(), None, new)
+                    });
                 }
                 input = Strip {
                     values: held,
                     first: part.held.start,
                 };
             }
-            meter.measure(last, || convolutions[last].compute(&input, rows, out));
+            meter.measure(last, || {
+                convolutions[last].compute(&input, rows, others, out);
+            });
         }
     }
 }
@@ -267,7 +292,7 @@ mod tests {
     use crate::{
         geometry::{Geometry, Padding},
         graph::{Arithmetic, Bias, Bounds, Quantization, QuantizedConv, Target, WeightScales},
-        kernels::Isa,
+        kernels::{self, Addition, Isa, Range, Scaling},
     };
 
     #[derive(Debug, Clone)]
@@ -278,6 +303,8 @@ mod tests {
         /// Of the input, then of the output of every convolution.
         channels: Vec<usize>,
         convolutions: Vec<Convolution>,
+        /// Whether the last output is added to another tensor.
+        adds: bool,
         /// Of the last output, at a time.
         rows: usize,
         threads: usize,
@@ -327,13 +354,15 @@ mod tests {
                 1..6_usize,
                 1..4_usize,
                 any::<usize>(),
+                any::<bool>(),
             )
                 .prop_map(
-                    |(images, size, channels, convolutions, rows, threads, seed)| Case {
+                    |(images, size, channels, convolutions, rows, threads, seed, adds)| Case {
                         images,
                         size,
                         channels,
                         convolutions,
+                        adds,
                         rows,
                         threads,
                         seed,
@@ -398,13 +427,23 @@ mod tests {
         }
     }
 
+    fn addition() -> Addition {
+        let (scales, zeros) = ([0.02, 0.03], [97.0, 120.0]);
+        let range = Range::new(100, 100, 255);
+        Addition::new(Isa::detect(), scales, zeros, Scaling::By(1.0 / 0.04), range)
+    }
+
     fn zeros(shape: [usize; 4]) -> Tensor {
         Tensor::zeros(&shape, DType::U8, &Device::Cpu).expect("it is small")
     }
 
     /// The output of the chain, and that of its convolutions one by one. `None` where a window does not fit.
     fn outputs(case: &Case) -> Option<[Vec<u8>; 2]> {
-        let operators = case.operators()?;
+        let mut operators = case.operators()?;
+        let addition = addition();
+        if let Some(last) = operators.last_mut().filter(|_| case.adds) {
+            last.follow_with(addition);
+        }
         let operators: Vec<&IntConv> = operators.iter().collect();
         let [shape, _] = operators[0].shapes();
         let values = (0..shape.iter().product()).map(|at: usize| (at * 89 + case.seed % 255) as u8);
@@ -416,16 +455,24 @@ mod tests {
             out.inplace_op2(&expected, *operator).expect("it fits");
             expected = out;
         }
+        let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<u8>();
+        let mut expected = flat(&expected).expect("u8");
+        let shape = operators[operators.len() - 1].shapes()[1];
+        let others: Vec<u8> = (0..expected.len()).map(|at| (at * 57) as u8).collect();
+        if case.adds {
+            kernels::add(Isa::Reference, &addition, None, &others, &mut expected);
+        }
+        let others = Tensor::from_vec(others, &shape, &Device::Cpu).expect("as many values");
+        let others = case.adds.then_some(&others);
         let mut chain = Chain::new(&operators).expect("a chain");
         chain.rows = case.rows;
-        let out = zeros(operators[operators.len() - 1].shapes()[1]);
+        let out = zeros(shape);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(case.threads)
             .build();
-        let run = || chain.run(&operators, &input, &out, &());
+        let run = || chain.run(&operators, &input, others, &out, &());
         pool.expect("threads start").install(run).expect("it runs");
-        let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<u8>();
-        Some([flat(&out).expect("u8"), flat(&expected).expect("u8")])
+        Some([flat(&out).expect("u8"), expected])
     }
 
     proptest! {
@@ -458,6 +505,7 @@ mod tests {
             size: [22, 3],
             channels: vec![28, 1, 1, 1],
             convolutions: vec![halves(true), pointwise, halves(false)],
+            adds: true,
             rows: 1,
             threads: 1,
             seed: 0,

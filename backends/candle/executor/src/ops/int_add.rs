@@ -30,6 +30,11 @@ impl IntAdd {
         );
         Self { isa, addition }
     }
+
+    /// How it adds.
+    pub fn addition(&self) -> &Addition {
+        &self.addition
+    }
 }
 
 impl InplaceOp3 for IntAdd {
@@ -53,7 +58,7 @@ impl InplaceOp3 for IntAdd {
         check_length("the right operand", right.len(), out.len())?;
         for_each_part(out, CHUNK, |number, out| {
             let (left, right) = (part(left, CHUNK, number), part(right, CHUNK, number));
-            kernels::add(self.isa, &self.addition, left, right, out);
+            kernels::add(self.isa, &self.addition, Some(left), right, out);
         });
         Ok(())
     }

@@ -9,17 +9,21 @@ use std::{
 
 use super::{
     access::{check_length, values, values_mut},
-    parallel::{for_each_part, of_a_part},
+    parallel::{CHUNK, for_each_part, of_a_part, part, threads},
     quantize::range,
 };
 use crate::{
     geometry::{Span, Window},
     graph::{Arithmetic, Bias, Bounds, QuantizedConv, Target},
-    kernels::{Columns, Depthwise, Input, Isa, Matrix, Output, PANEL, QUAD, Requantization, Rows},
+    kernels::{
+        self, Addition, Columns, Depthwise, Input, Isa, Matrix, Output, PANEL, QUAD,
+        Requantization, Rows,
+    },
 };
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result};
 
-/// Pixels of a part of a product of matrices, where it is divided into many: whole blocks of every kernel.
+/// Pixels of a part of a product of matrices at least, where it is divided into many; and those whose results are
+/// added to others together: whole blocks of every kernel.
 const PIXELS: usize = 120;
 /// Bytes of an image that are padded together: they stay in the second-level cache with the weights.
 const LINES_BYTES: usize = 1 << 19;
@@ -62,6 +66,15 @@ pub struct IntConv {
     /// Number, height, width and channels.
     input: [usize; 4],
     output: [usize; 4],
+    /// How its results are added to another tensor of their shape, where that follows.
+    addition: Option<Addition>,
+}
+
+/// How the work on an image is divided among the threads of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Division {
+    Pixels,
+    Channels,
 }
 
 impl IntConv {
@@ -84,7 +97,18 @@ impl IntConv {
             conv,
             input,
             output,
+            addition: None,
         }
+    }
+
+    /// Adds the results to another tensor of their shape, which is the right operand.
+    pub fn follow_with(&mut self, addition: Addition) {
+        self.addition = Some(addition);
+    }
+
+    /// Whether its results are added to others: then it has another input.
+    pub fn is_followed(&self) -> bool {
+        self.addition.is_some()
     }
 
     /// Packs the weights, unless that is done.
@@ -182,19 +206,76 @@ impl IntConv {
         segments.collect()
     }
 
-    fn pointwise(&self, matrix: &Matrix, input: &[u8], out: &mut [u8]) {
+    /// All pixels of all images.
+    fn pointwise(&self, matrix: &Matrix, input: &[u8], others: Option<&[u8]>, out: &mut [u8]) {
         let [in_channels, channels] = [self.input[3], self.output[3]];
-        let pixels = of_a_part(out.len() / channels, PIXELS);
-        for_each_part(out, pixels * channels, |task, out| {
-            let count = out.len() / channels;
-            let values = &input[task * pixels * in_channels..][..count * in_channels];
-            let rows = Rows::in_line(values, in_channels, count);
-            let mut out = Output {
-                values: out,
-                stride: channels,
-            };
-            matrix.multiply(&rows, &mut out);
+        let pixels = out.len() / channels;
+        if self.division(matrix, pixels, pixels.div_ceil(threads())) == Division::Channels {
+            let rows = Rows::in_line(input, in_channels, pixels);
+            matrix.multiply_by_channels(&rows, &mut Output::new(out, channels));
+            self.add_in_parts(others, out);
+            return;
+        }
+        let pixels = of_a_part(pixels, PIXELS);
+        for_each_part(out, pixels * channels, |number, out| {
+            let values = part(input, pixels * in_channels, number);
+            let others = others.map(|others| part(others, pixels * channels, number));
+            self.pixels(matrix, values, others, out);
         });
+    }
+
+    /// Some pixels beside each other, on the calling thread.
+    fn pixels(&self, matrix: &Matrix, input: &[u8], others: Option<&[u8]>, out: &mut [u8]) {
+        let [in_channels, channels] = [self.input[3], self.output[3]];
+        // So few that they are still in the first-level cache, or nearly so, when they are added to others.
+        let together = match others {
+            Some(_) => PIXELS,
+            None => out.len() / channels,
+        };
+        let length = together.max(1) * channels;
+        for (number, out) in out.chunks_mut(length).enumerate() {
+            let count = out.len() / channels;
+            let values = &input[number * together * in_channels..][..count * in_channels];
+            let rows = Rows::in_line(values, in_channels, count);
+            matrix.multiply(&rows, &mut Output::new(out, channels));
+            self.add(others.map(|others| part(others, length, number)), out);
+        }
+    }
+
+    /// Adds results to others, where that follows.
+    fn add(&self, others: Option<&[u8]>, out: &mut [u8]) {
+        if let Some((addition, others)) = self.addition.as_ref().zip(others) {
+            kernels::add(self.isa, addition, None, others, out);
+        }
+    }
+
+    /// [`Self::add`] on all threads.
+    fn add_in_parts(&self, others: Option<&[u8]>, out: &mut [u8]) {
+        if let Some(others) = others.filter(|_| self.is_followed()) {
+            let length = of_a_part(out.len(), CHUNK);
+            for_each_part(out, length, |number, out| {
+                self.add(Some(part(others, length, number)), out);
+            });
+        }
+    }
+
+    /// How the threads share an image of as many pixels, of which one computes at most `of_thread` if they share these.
+    /// Where they share the channels, each reads some of the weights, and all activations.
+    fn division(&self, matrix: &Matrix, pixels: usize, of_thread: usize) -> Division {
+        let threads = threads();
+        if threads == 1 {
+            return Division::Pixels;
+        }
+        let channels = matrix.channels();
+        let parts = matrix.parts(threads).into_iter();
+        let largest = parts.map(|part| part.len()).max().unwrap_or(channels);
+        // As fractions of all.
+        let are_as_even = largest * pixels <= of_thread * channels;
+        let activations = self.input[1..].iter().product::<usize>();
+        match are_as_even && self.conv.weights.len() > activations {
+            true => Division::Channels,
+            false => Division::Pixels,
+        }
     }
 
     /// Lines of the input, from the padding above on, that rows of the output are computed from, those
@@ -217,6 +298,7 @@ impl IntConv {
     fn windows(
         &self,
         (matrices, segments): (&[Matrix], &[usize]),
+        division: Division,
         input: &Strip<'_>,
         rows: Range<usize>,
         out: &mut [u8],
@@ -227,21 +309,23 @@ impl IntConv {
         if inside && self.line() == self.input[2] * self.input[3] {
             let start = (lines.start - before - input.first) * self.line();
             let values = &input.values[start..];
-            if self.multiply((matrices, segments), values, rows.len(), out) {
+            if self.multiply((matrices, segments), division, values, rows.len(), out) {
                 return;
             }
         }
-        LINES.with_borrow_mut(|copy| {
-            // Kernels read whole quads, the last of which may begin at the very last value.
-            let length = lines.len() * self.line() + QUAD;
-            copy.resize(copy.len().max(length), 0);
-            for (line, copy) in lines.zip(copy.chunks_exact_mut(self.line())) {
-                let row = line.checked_sub(before).filter(|&row| row < self.input[1]);
-                self.copy_line(row.map(|row| self.row_of(input, row)), copy);
-            }
-            let is_done = self.multiply((matrices, segments), &copy[..length], rows.len(), out);
-            assert!(is_done, "whole windows");
-        });
+        // Not borrowed: while the threads of a pool share the channels, this one may begin other work.
+        let mut copy = LINES.take();
+        // Kernels read whole quads, the last of which may begin at the very last value.
+        let length = lines.len() * self.line() + QUAD;
+        copy.resize(copy.len().max(length), 0);
+        for (line, copy) in lines.zip(copy.chunks_exact_mut(self.line())) {
+            let row = line.checked_sub(before).filter(|&row| row < self.input[1]);
+            self.copy_line(row.map(|row| self.row_of(input, row)), copy);
+        }
+        let values = &copy[..length];
+        let is_done = self.multiply((matrices, segments), division, values, rows.len(), out);
+        assert!(is_done, "whole windows");
+        LINES.set(copy);
     }
 
     /// Computes rows of the output from lines with their padding; `false`, and nothing, where these end
@@ -249,6 +333,7 @@ impl IntConv {
     fn multiply(
         &self,
         (matrices, segments): (&[Matrix], &[usize]),
+        division: Division,
         lines: &[u8],
         count: usize,
         out: &mut [u8],
@@ -270,11 +355,11 @@ impl IntConv {
         }
         let mut channel = 0;
         for (group, matrix) in matrices.iter().enumerate() {
-            let mut out = Output {
-                values: &mut out[channel..],
-                stride: channels,
-            };
-            matrix.multiply(&rows(group), &mut out);
+            let mut out = Output::new(&mut out[channel..], channels);
+            match division {
+                Division::Pixels => matrix.multiply(&rows(group), &mut out),
+                Division::Channels => matrix.multiply_by_channels(&rows(group), &mut out),
+            }
             channel += matrix.channels();
         }
         true
@@ -343,28 +428,32 @@ impl IntConv {
     }
 
     /// Computes rows of the output of one image on the calling thread. `input` holds those that
-    /// [`Self::reads`] tells.
-    pub fn compute(&self, input: &Strip<'_>, rows: Range<usize>, out: &mut [u8]) {
+    /// [`Self::reads`] tells, `others` the same rows of what the results are added to.
+    pub fn compute(
+        &self,
+        input: &Strip<'_>,
+        rows: Range<usize>,
+        others: Option<&[u8]>,
+        out: &mut [u8],
+    ) {
         let length = self.row_length();
         match self.kernel() {
             Kernel::Pointwise(matrix) => {
                 let [_, _, width, in_channels] = self.input;
                 let from = (rows.start - input.first) * width * in_channels;
-                let count = rows.len() * width;
-                let values = &input.values[from..][..count * in_channels];
-                let rows = Rows::in_line(values, in_channels, count);
-                let mut out = Output {
-                    values: out,
-                    stride: self.output[3],
-                };
-                matrix.multiply(&rows, &mut out);
+                let values = &input.values[from..][..rows.len() * width * in_channels];
+                self.pixels(matrix, values, others, out);
             }
             Kernel::Windows(matrices, segments) => {
                 let together = self.rows_together();
-                let outs = out.chunks_mut(together * length);
-                for (first, out) in rows.clone().step_by(together).zip(outs) {
+                let outs = out.chunks_mut(together * length).enumerate();
+                for ((number, out), first) in outs.zip(rows.clone().step_by(together)) {
                     let rows = first..rows.end.min(first + together);
-                    self.windows((matrices, segments), input, rows, out);
+                    self.windows((matrices, segments), Division::Pixels, input, rows, out);
+                    self.add(
+                        others.map(|others| part(others, together * length, number)),
+                        out,
+                    );
                 }
             }
             Kernel::Depthwise(kernel) => {
@@ -374,21 +463,73 @@ impl IntConv {
                     let rows = first..rows.end.min(first + together);
                     self.depthwise(kernel, input, rows, out);
                 }
+                self.add(others, out);
             }
         }
     }
 
     /// Computes the output of whole images, `rows` rows of it at a time.
-    fn images(&self, input: &[u8], out: &mut [u8], rows: usize) {
-        let images = input.chunks_exact(self.input[1..].iter().product());
-        let outs = out.chunks_exact_mut(self.output[1..].iter().product());
-        for (values, out) in images.zip(outs) {
-            for_each_part(out, rows * self.row_length(), |number, out| {
+    fn images(&self, input: &[u8], others: Option<&[u8]>, out: &mut [u8], rows: usize) {
+        self.for_each_image(input, others, out, |values, others, out| {
+            let length = rows * self.row_length();
+            for_each_part(out, length, |number, out| {
                 let first = number * rows;
                 let rows = first..first + out.len() / self.row_length();
-                self.compute(&Strip { values, first: 0 }, rows, out);
+                let others = others.map(|others| part(others, length, number));
+                self.compute(&Strip { values, first: 0 }, rows, others, out);
             });
+        });
+    }
+
+    fn for_each_image(
+        &self,
+        input: &[u8],
+        others: Option<&[u8]>,
+        out: &mut [u8],
+        work: impl Fn(&[u8], Option<&[u8]>, &mut [u8]),
+    ) {
+        let length = self.output[1..].iter().product();
+        let images = input.chunks_exact(self.input[1..].iter().product());
+        let outs = out.chunks_exact_mut(length).enumerate();
+        for (values, (number, out)) in images.zip(outs) {
+            let others = others.map(|others| part(others, length, number));
+            work(values, others, out);
         }
+    }
+
+    fn forward(&self, input: &[u8], others: Option<&[u8]>, out: &mut [u8]) -> Result<()> {
+        check_length("the input", input.len(), self.input.iter().product())?;
+        check_length("the output", out.len(), self.output.iter().product())?;
+        if let Some(others) = others {
+            check_length("what is added", others.len(), out.len())?;
+        }
+        let [_, height, width, _] = self.output;
+        match self.kernel() {
+            Kernel::Pointwise(matrix) => self.pointwise(matrix, input, others, out),
+            Kernel::Windows(matrices, segments) => {
+                let together = self.rows_together();
+                let of_thread = height.div_ceil(threads()) * width;
+                if let [matrix] = &matrices[..]
+                    && height <= together
+                    && self.division(matrix, height * width, of_thread) == Division::Channels
+                {
+                    let kernel = (&matrices[..], &segments[..]);
+                    self.for_each_image(input, others, out, |values, others, out| {
+                        let input = Strip { values, first: 0 };
+                        self.windows(kernel, Division::Channels, &input, 0..height, out);
+                        self.add_in_parts(others, out);
+                    });
+                    return Ok(());
+                }
+                let rows = of_a_part(height, PIXELS.div_ceil(width));
+                self.images(input, others, out, rows.min(together));
+            }
+            Kernel::Depthwise(kernel) => {
+                let together = kernel.together();
+                self.images(input, others, out, together);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -411,19 +552,28 @@ impl InplaceOp2 for IntConv {
         input_layout: &Layout,
     ) -> Result<()> {
         let out = values_mut::<u8>(out, out_layout)?;
-        let input = values::<u8>(input, input_layout)?;
-        check_length("the input", input.len(), self.input.iter().product())?;
-        check_length("the output", out.len(), self.output.iter().product())?;
-        match self.kernel() {
-            Kernel::Pointwise(matrix) => self.pointwise(matrix, input, out),
-            Kernel::Windows(..) => {
-                let [_, height, width, _] = self.output;
-                let rows = of_a_part(height, PIXELS.div_ceil(width));
-                self.images(input, out, rows.min(self.rows_together()));
-            }
-            Kernel::Depthwise(kernel) => self.images(input, out, kernel.together()),
-        }
-        Ok(())
+        self.forward(values::<u8>(input, input_layout)?, None, out)
+    }
+}
+
+/// The results are added to the third tensor.
+impl InplaceOp3 for IntConv {
+    fn name(&self) -> &'static str {
+        InplaceOp2::name(self)
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        out_layout: &Layout,
+        input: &CpuStorage,
+        input_layout: &Layout,
+        others: &CpuStorage,
+        others_layout: &Layout,
+    ) -> Result<()> {
+        let out = values_mut::<u8>(out, out_layout)?;
+        let others = values::<u8>(others, others_layout)?;
+        self.forward(values::<u8>(input, input_layout)?, Some(others), out)
     }
 }
 

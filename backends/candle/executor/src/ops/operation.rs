@@ -12,7 +12,7 @@ use super::{
 use crate::{
     geometry::{axis_of, check_folded, volume},
     graph::{Bounds, flat},
-    kernels::{Isa, Source},
+    kernels::{Addition, Isa, Source},
 };
 
 /// What a node computes, before its inputs have shapes. It has one output.
@@ -98,6 +98,16 @@ pub trait Operator: Send + Sync {
 
     /// A convolution on integers that can be joined with others.
     fn as_int_conv(&self) -> Option<&IntConv> {
+        None
+    }
+
+    /// Likewise, to be told what follows it.
+    fn as_int_conv_mut(&mut self) -> Option<&mut IntConv> {
+        None
+    }
+
+    /// How it adds two tensors of integers, where these are of one shape and it does nothing else.
+    fn as_addition(&self) -> Option<&Addition> {
         None
     }
 

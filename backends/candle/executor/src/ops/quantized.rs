@@ -261,11 +261,19 @@ impl Operator for IntConv {
 
     fn run(&self, inputs: &[&Tensor], out: Option<&Tensor>) -> CandleResult<Tensor> {
         let out = buffer(out)?;
-        out.inplace_op2(first(inputs)?, self)?;
+        match (self.is_followed(), inputs) {
+            (false, [input]) => out.inplace_op2(input, self)?,
+            (true, [input, others]) => out.inplace_op3(input, others, self)?,
+            _ => candle_core::bail!("{} inputs", inputs.len()),
+        }
         Ok(out.clone())
     }
 
     fn as_int_conv(&self) -> Option<&IntConv> {
+        Some(self)
+    }
+
+    fn as_int_conv_mut(&mut self) -> Option<&mut IntConv> {
         Some(self)
     }
 }
@@ -358,6 +366,10 @@ impl Operator for Addition {
             }
         }
         Ok(out.clone())
+    }
+
+    fn as_addition(&self) -> Option<&kernels::Addition> {
+        self.wide.is_none().then(|| self.add.addition())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Graphs, made here.
 
+mod additions;
 mod convolutions;
 mod definition;
 #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! Weights in the order in which kernels read them.
 
 use super::tile::{self, Kernel, MAX_ROWS, MAX_VECTORS};
-use crate::kernels::isa::Isa;
+use crate::{kernels::isa::Isa, store::Stored};
 
 /// The registers that a kernel has: by rows of weights and vectors of a panel.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ pub struct Blocks {
     /// Of a panel of columns.
     pub vectors: usize,
     /// `[block][product][row]`.
-    values: Vec<f32>,
+    values: Stored<f32>,
 }
 
 impl Blocks {
@@ -45,14 +45,13 @@ impl Blocks {
     pub fn pack(registers: &Registers, weights: &[f32], channels: usize, columns: usize) -> Self {
         let products = weights.len() / channels;
         let [rows, vectors] = shape(registers, channels, columns);
-        let mut values = Vec::with_capacity(weights.len());
-        for first in (0..channels).step_by(rows) {
-            let block = first..channels.min(first + rows);
-            for product in 0..products {
-                let column = block.clone().map(|row| weights[row * products + product]);
-                values.extend(column);
+        let values = Stored::new(weights.len(), |values| {
+            let length = (rows * products).max(1);
+            let blocks = values.chunks_mut(length);
+            for (block, weights) in blocks.zip(weights.chunks(length)) {
+                transpose(weights, products, block);
             }
-        }
+        });
         Self {
             rows,
             channels,
@@ -71,6 +70,22 @@ impl Blocks {
         let length = self.rows * self.products;
         let start = number * length;
         &self.values[start..self.values.len().min(start + length)]
+    }
+}
+
+/// Rows of `products` values as columns.
+fn transpose(rows: &[f32], products: usize, out: &mut [f32]) {
+    /// Products whose columns stay in the first-level cache while all rows write to them.
+    const TOGETHER: usize = 256;
+    let count = rows.len() / products;
+    for (number, out) in out.chunks_mut(TOGETHER * count).enumerate() {
+        let length = out.len() / count;
+        for (at, row) in rows.chunks_exact(products).enumerate() {
+            let row = &row[number * TOGETHER..][..length];
+            for (column, &value) in out.chunks_exact_mut(count).zip(row) {
+                column[at] = value;
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 
 use super::{
     BYTES, Quad,
-    finish::{ByPacking, Clamped, Finish, Needed, Saturation, WithZero, needed},
+    finish::{Ending, Finish, with_ending},
     gather, position, scatter,
 };
 use crate::{
@@ -41,16 +41,14 @@ pub fn depthwise(
     out: &mut [u8],
     below: Option<&mut [u8]>,
 ) {
-    match needed(requantization) {
-        Needed::Nothing => weights.rows::<ByPacking>(requantization, tile, columns, out, below),
-        Needed::Zero => weights.rows::<WithZero>(requantization, tile, columns, out, below),
-        Needed::Clamping => weights.rows::<Clamped>(requantization, tile, columns, out, below),
-    }
+    with_ending!(requantization, Needed => {
+        weights.rows::<Needed>(requantization, tile, columns, out, below);
+    });
 }
 
 impl Blocks {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn rows<S: Saturation>(
+    fn rows<E: Ending>(
         &self,
         requantization: &Requantization,
         tile: &Tile<'_>,
@@ -59,14 +57,14 @@ impl Blocks {
         below: Option<&mut [u8]>,
     ) {
         match below {
-            None => self.multiply::<1, S>(requantization, tile, columns, [out]),
-            Some(below) => self.multiply::<2, S>(requantization, tile, columns, [out, below]),
+            None => self.multiply::<1, E>(requantization, tile, columns, [out]),
+            Some(below) => self.multiply::<2, E>(requantization, tile, columns, [out, below]),
         }
     }
 
     /// Computes `ROWS` rows of outputs.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn multiply<const ROWS: usize, S: Saturation>(
+    fn multiply<const ROWS: usize, E: Ending>(
         &self,
         requantization: &Requantization,
         tile: &Tile<'_>,
@@ -76,7 +74,7 @@ impl Blocks {
         let taps = tile.rows.len().div_ceil(QUAD) * tile.horizontal.kernel;
         let in_registers = in_registers(tile.rows.len(), &tile.horizontal);
         for (number, &(channel, width)) in self.blocks.iter().enumerate() {
-            let finish = Finish::<4, S>::new(requantization, number * BYTES);
+            let finish = Finish::<4, E>::new(requantization, number * BYTES);
             let block = DepthwiseBlock {
                 finish,
                 channel,
@@ -107,14 +105,14 @@ impl Blocks {
 
 /// Channels of a tile that are computed together, for as many pixels at a time as fill a vector with
 /// them.
-struct DepthwiseBlock<'a, S> {
-    finish: Finish<4, S>,
+struct DepthwiseBlock<'a, E> {
+    finish: Finish<4, E>,
     /// The first one.
     channel: usize,
     tile: &'a Tile<'a>,
 }
 
-impl<S: Saturation> DepthwiseBlock<'_, S> {
+impl<E: Ending> DepthwiseBlock<'_, E> {
     /// The columns of the tile are rearranged first, those apart by the stride beside each other, because
     /// they are read by neighbouring pixels: such a *phase* has four planes of quads, one for each vector
     /// of sums. In a plane the columns follow each other without a gap, so that the vector that a tap of

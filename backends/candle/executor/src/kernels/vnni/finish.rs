@@ -16,51 +16,113 @@ use crate::kernels::{
     requantization::{Range, Requantization},
 };
 
-/// What has to be done besides for a rounded number to become a value of the output. Packing numbers to
-/// bytes saturates them anyway.
-pub(super) trait Saturation {
+/// How sums scaled to real numbers become values of the output: known when kernels are compiled, so that nothing is
+/// decided for each vector, and what there is to do is little enough to become part of the loops that do it.
+pub(super) trait Ending {
+    const SCALING: Scaling;
     /// The zero point is to be added.
     const MOVES: bool;
-    /// The output may not be as little as 0 or as much as 255, or i32 does not hold all numbers.
+    /// Packing numbers to bytes saturates them, and that is not enough: the output may not be as little as 0 or as
+    /// much as 255, or i32 does not hold all numbers.
     const CLAMPS: bool;
 }
 
-pub(super) struct ByPacking;
-impl Saturation for ByPacking {
-    const MOVES: bool = false;
-    const CLAMPS: bool = false;
+/// What sums are scaled by besides the factors of their channels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scaling {
+    /// Nothing.
+    Factors,
+    /// One over the scale of the output, which is as good as dividing.
+    Inverse,
+    /// The scale of the output, which divides them.
+    Divisor,
 }
 
-pub(super) struct WithZero;
-impl Saturation for WithZero {
-    const MOVES: bool = true;
-    const CLAMPS: bool = false;
+macro_rules! endings {
+    ($($(#[$doc:meta])* $name:ident: $scaling:ident, $moves:literal, $clamps:literal;)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) struct $name;
+            impl Ending for $name {
+                const SCALING: Scaling = Scaling::$scaling;
+                const MOVES: bool = $moves;
+                const CLAMPS: bool = $clamps;
+            }
+        )*
+    };
 }
 
-pub(super) struct Clamped;
-impl Saturation for Clamped {
-    const MOVES: bool = true;
-    const CLAMPS: bool = true;
+endings! {
+    Packed: Factors, false, false;
+    Moved: Factors, true, false;
+    Clamped: Factors, true, true;
+    MovedInverse: Inverse, true, false;
+    ClampedInverse: Inverse, true, true;
+    Divided: Divisor, true, true;
 }
 
-/// Which [`Saturation`] a requantization needs.
-pub(super) enum Needed {
-    Nothing,
+/// Evaluates an expression in which `$ending` is the type of the [`Ending`] that a requantization needs.
+macro_rules! with_ending {
+    ($requantization:expr, $ending:ident => $expression:expr) => {{
+        use crate::kernels::vnni::finish;
+        match finish::needed($requantization) {
+            (finish::Scaling::Factors, finish::Saturation::Packing) => {
+                type $ending = finish::Packed;
+                $expression
+            }
+            (finish::Scaling::Factors, finish::Saturation::Zero) => {
+                type $ending = finish::Moved;
+                $expression
+            }
+            (finish::Scaling::Factors, finish::Saturation::Clamping) => {
+                type $ending = finish::Clamped;
+                $expression
+            }
+            (finish::Scaling::Inverse, finish::Saturation::Clamping) => {
+                type $ending = finish::ClampedInverse;
+                $expression
+            }
+            (finish::Scaling::Inverse, _) => {
+                type $ending = finish::MovedInverse;
+                $expression
+            }
+            (finish::Scaling::Divisor, _) => {
+                type $ending = finish::Divided;
+                $expression
+            }
+        }
+    }};
+}
+pub(super) use with_ending;
+
+/// What has to be done for a rounded number to become a byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Saturation {
+    /// Packing saturates.
+    Packing,
+    /// The same behind adding the zero point.
     Zero,
+    /// See [`Ending::CLAMPS`].
     Clamping,
 }
 
-pub(super) fn needed(requantization: &Requantization) -> Needed {
+pub(super) fn needed(requantization: &Requantization) -> (Scaling, Saturation) {
     let Range { zero, low, high } = requantization.range;
-    match (requantization.bounded && (low, high) == (0.0, 255.0), zero) {
-        (true, 0.0) => Needed::Nothing,
-        (true, _) => Needed::Zero,
-        (false, _) => Needed::Clamping,
-    }
+    let saturation = match (requantization.bounded && (low, high) == (0.0, 255.0), zero) {
+        (true, 0.0) => Saturation::Packing,
+        (true, _) => Saturation::Zero,
+        (false, _) => Saturation::Clamping,
+    };
+    let scaling = match (requantization.divisor, requantization.inverse) {
+        (None, _) => Scaling::Factors,
+        (Some(_), Some(_)) => Scaling::Inverse,
+        (Some(_), None) => Scaling::Divisor,
+    };
+    (scaling, saturation)
 }
 
 /// The requantization of the channels of a panel; see [`Requantization`].
-pub(super) struct Finish<const VECTORS: usize, S> {
+pub(super) struct Finish<const VECTORS: usize, E> {
     /// What sums of products begin with.
     pub(super) correction: [__m512i; VECTORS],
     bias: [__m512; VECTORS],
@@ -75,10 +137,10 @@ pub(super) struct Finish<const VECTORS: usize, S> {
     /// At most 255, as are the values of the output.
     zero: i16,
     low: u8,
-    saturation: PhantomData<S>,
+    ending: PhantomData<E>,
 }
 
-impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
+impl<const VECTORS: usize, E: Ending> Finish<VECTORS, E> {
     /// For the lanes from `first` on.
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -89,14 +151,15 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
             bias: [_mm512_setzero_ps(); VECTORS],
             factor: [_mm512_setzero_ps(); VECTORS],
             bias_factor: _mm512_set1_ps(requantization.bias_factor),
-            divisor: requantization
-                .divisor
-                .map(|divisor| Divisor::new(divisor, requantization.inverse)),
+            divisor: match (E::SCALING, requantization.divisor) {
+                (Scaling::Factors, _) | (_, None) => None,
+                (_, Some(divisor)) => Some(Divisor::new(divisor, requantization.inverse)),
+            },
             rest: [_mm512_setzero_ps(); VECTORS],
             high: _mm512_set1_ps(range.high - range.zero),
             zero: range.zero as i16,
             low: range.low as u8,
-            saturation: PhantomData,
+            ending: PhantomData,
         };
         for vector in 0..VECTORS {
             let first = first + vector * PANEL;
@@ -127,36 +190,37 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
             let sums = _mm512_cvtepi32_ps(sums[n]);
             _mm512_fmadd_ps(self.bias[n % VECTORS], self.bias_factor, sums)
         };
+        let product = |n: usize| {
+            let real = real(n);
+            let rest = _mm512_mul_ps(real, self.rest[n % VECTORS]);
+            _mm512_fmadd_ps(real, self.factor[n % VECTORS], rest)
+        };
         // Each by itself: over a loop the compiler would keep all sums in memory.
         let scaled = match &self.divisor {
-            None => {
-                let scaled = |n: usize| _mm512_mul_ps(real(n), self.factor[n % VECTORS]);
+            Some(divisor) if E::SCALING != Scaling::Factors => {
+                let scaled = |n: usize| match (E::SCALING, E::CLAMPS) {
+                    (Scaling::Inverse, false) => divisor.by_inverse::<true>(product(n)),
+                    (Scaling::Inverse, true) => divisor.by_inverse::<false>(product(n)),
+                    _ => divisor.divide::<false>(product(n)),
+                };
                 [scaled(0), scaled(1), scaled(2), scaled(3)]
             }
-            Some(divisor) => {
-                let scaled = |n: usize| {
-                    let real = real(n);
-                    let rest = _mm512_mul_ps(real, self.rest[n % VECTORS]);
-                    let product = _mm512_fmadd_ps(real, self.factor[n % VECTORS], rest);
-                    match S::CLAMPS {
-                        true => divisor.divide::<false>(product),
-                        false => divisor.divide::<true>(product),
-                    }
-                };
+            _ => {
+                let scaled = |n: usize| _mm512_mul_ps(real(n), self.factor[n % VECTORS]);
                 [scaled(0), scaled(1), scaled(2), scaled(3)]
             }
         };
         let rounded = |n: usize| self.rounded(scaled[n]);
         let words = |a: __m512i, b: __m512i| {
             let words = _mm512_packs_epi32(a, b);
-            match S::MOVES {
+            match E::MOVES {
                 true => _mm512_adds_epi16(words, _mm512_set1_epi16(self.zero)),
                 false => words,
             }
         };
         let (low, high) = (words(rounded(0), rounded(1)), words(rounded(2), rounded(3)));
         let bytes = _mm512_packus_epi16(low, high);
-        match S::CLAMPS {
+        match E::CLAMPS {
             true => _mm512_max_epu8(bytes, _mm512_set1_epi8(self.low.cast_signed())),
             false => bytes,
         }
@@ -167,7 +231,7 @@ impl<const VECTORS: usize, S: Saturation> Finish<VECTORS, S> {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn rounded(&self, mut scaled: __m512) -> __m512i {
-        if S::CLAMPS {
+        if E::CLAMPS {
             // Of a number and NaN it gives the second operand.
             scaled = _mm512_min_ps(self.high, scaled);
         }

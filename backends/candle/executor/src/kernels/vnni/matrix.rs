@@ -6,12 +6,13 @@ use std::{
         _mm512_permutexvar_epi32, _mm512_permutexvar_epi64, _mm512_set1_epi32, _mm512_setr_epi32,
         _mm512_setr_epi64, _mm512_setzero_si512,
     },
+    ops::Range,
     slice,
 };
 
 use super::{
     BYTES, Quad,
-    finish::{ByPacking, Clamped, Finish, Needed, Saturation, WithZero, needed},
+    finish::{Ending, Finish, with_ending},
     position, scatter,
 };
 use crate::kernels::{
@@ -48,7 +49,7 @@ fn vectors_for(channels: usize) -> usize {
     channels.div_ceil(PANEL).min(4)
 }
 
-/// See [`crate::kernels::Matrix::multiply`]; `quads` are those of a segment.
+/// See [`crate::kernels::Matrix::multiply`]; `quads` are those of a segment. `part` are channels that whole panels have.
 ///
 /// # Safety
 /// All segments of the rows hold as many quads.
@@ -56,20 +57,22 @@ fn vectors_for(channels: usize) -> usize {
 pub unsafe fn matrix(
     packed: &[Quad],
     quads: usize,
-    channels: usize,
+    (channels, part): (usize, &Range<usize>),
     requantization: &Requantization,
     rows: &Rows<'_>,
     out: &mut Output<'_>,
 ) {
+    let of_vector = quads * rows.segments.len();
+    let packed = &packed[part.start / PANEL * of_vector..part.end.div_ceil(PANEL) * of_vector];
     let mut starts = [0; TILE];
     for first in (0..rows.count).step_by(TILE) {
         let starts = &mut starts[..TILE.min(rows.count - first)];
         rows.starts(first, starts);
         let mut packed = packed;
-        let mut channel = 0;
-        while channel < channels {
+        let mut channel = part.start;
+        while channel < part.end {
             let vectors = vectors_for(channels - channel);
-            let (weights, others) = packed.split_at(vectors * quads * rows.segments.len());
+            let (weights, others) = packed.split_at(vectors * of_vector);
             // Further rows find them in the second-level cache; of few rows they are read at once.
             let is_first_of_many = first == 0 && starts.len() > 12;
             let next = if is_first_of_many { others } else { &[] };
@@ -86,11 +89,7 @@ pub unsafe fn matrix(
             };
             // SAFETY: the caller says that the rows hold the quads.
             unsafe {
-                match needed(requantization) {
-                    Needed::Nothing => panel.vectors::<ByPacking>(vectors, out),
-                    Needed::Zero => panel.vectors::<WithZero>(vectors, out),
-                    Needed::Clamping => panel.vectors::<Clamped>(vectors, out),
-                }
+                with_ending!(requantization, Needed => panel.vectors::<Needed>(vectors, out));
             }
             packed = others;
             channel += vectors * PANEL;
@@ -124,24 +123,29 @@ impl Panel<'_> {
     /// # Safety
     /// All segments of the rows hold as many quads.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn vectors<S: Saturation>(&self, vectors: usize, out: &mut Output<'_>) {
+    unsafe fn vectors<E: Ending>(&self, vectors: usize, out: &mut Output<'_>) {
         // SAFETY: the caller says so.
         unsafe {
             match vectors {
                 4 => {
-                    let mut blocks = Blocks::<4, S>::new(self, 6, out);
-                    blocks.all::<6>(6);
+                    let mut blocks = Blocks::<4, E>::new(self, 6, out);
+                    blocks.all::<6>(9);
+                    // One or two rows alone would wait for their own sums.
+                    if let 7.. = blocks.rest.len() {
+                        blocks.next::<4>();
+                    }
                     match blocks.rest.len() {
                         0 => {}
                         1 => blocks.next::<1>(),
                         2 => blocks.next::<2>(),
                         3 => blocks.next::<3>(),
                         4 => blocks.next::<4>(),
-                        _ => blocks.next::<5>(),
+                        5 => blocks.next::<5>(),
+                        _ => blocks.next::<6>(),
                     }
                 }
                 3 => {
-                    let mut blocks = Blocks::<3, S>::new(self, 8, out);
+                    let mut blocks = Blocks::<3, E>::new(self, 8, out);
                     blocks.all::<8>(7);
                     match blocks.rest.len() {
                         0 => {}
@@ -152,7 +156,7 @@ impl Panel<'_> {
                     }
                 }
                 2 => {
-                    let mut blocks = Blocks::<2, S>::new(self, 10, out);
+                    let mut blocks = Blocks::<2, E>::new(self, 10, out);
                     blocks.all::<10>(9);
                     match blocks.rest.len() {
                         0 => {}
@@ -163,7 +167,7 @@ impl Panel<'_> {
                     }
                 }
                 _ => {
-                    let mut blocks = Blocks::<1, S>::new(self, 12, out);
+                    let mut blocks = Blocks::<1, E>::new(self, 12, out);
                     blocks.all::<12>(9);
                     match blocks.rest.len() {
                         0 => {}
@@ -177,9 +181,9 @@ impl Panel<'_> {
 }
 
 /// The rows of a panel, some at a time.
-struct Blocks<'a, const VECTORS: usize, S> {
+struct Blocks<'a, const VECTORS: usize, E> {
     panel: &'a Panel<'a>,
-    finish: Finish<VECTORS, S>,
+    finish: Finish<VECTORS, E>,
     /// Where the rows begin that are still to be computed.
     rest: &'a [usize],
     /// Where the first of them goes, of which there is room for all.
@@ -191,17 +195,16 @@ struct Blocks<'a, const VECTORS: usize, S> {
     ahead: slice::Chunks<'a, Quad>,
 }
 
-impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
+impl<'a, const VECTORS: usize, E: Ending> Blocks<'a, VECTORS, E> {
     /// For blocks of about `rows` rows.
     #[target_feature(enable = "avx512f")]
     fn new(panel: &'a Panel<'a>, rows: usize, out: &'a mut Output<'_>) -> Self {
         let width = (VECTORS * PANEL).min(panel.channels - panel.channel);
-        let stride = out.stride;
         // Once for all rows: what is checked for each costs as much as it stores.
-        let out = &mut out.values[panel.first * stride + panel.channel..];
-        let end = (panel.starts.len() - 1).checked_mul(stride);
-        let end = end.and_then(|end| end.checked_add(width));
-        assert!(end.is_some_and(|end| end <= out.len()), "room for all rows");
+        let (stride, out) = (
+            out.stride(),
+            out.rows(panel.first, panel.starts.len(), panel.channel, width),
+        );
         let quads = VECTORS * panel.quads * panel.rows.segments.len();
         assert_eq!(panel.weights.len(), quads, "all quads");
         assert!(!panel.weights.is_empty(), "something to multiply");
@@ -216,7 +219,7 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
             panel,
             finish: Finish::new(panel.requantization, panel.channel),
             rest: panel.starts,
-            out: out.as_mut_ptr(),
+            out,
             stride,
             mask: u64::MAX >> (BYTES - width),
             ahead: panel.next.chunks(ahead),
@@ -296,52 +299,48 @@ impl<'a, const VECTORS: usize, S: Saturation> Blocks<'a, VECTORS, S> {
                 }
             }
         }
+        let (finish, stride, mask) = (&self.finish, self.stride, self.mask);
         let together = 4 / VECTORS;
-        // One by one with numbers that the compiler knows: over a loop it would keep all sums in memory,
-        // and write them there with every quad.
+        let has_all_channels = mask == u64::MAX >> (BYTES - VECTORS * PANEL);
+        // One by one with numbers that the compiler knows, and written out here: over a loop, or in a function that it
+        // takes for too long, it would keep all sums in memory, and write them there with every quad.
         macro_rules! store {
             ($($number:literal)*) => {
                 $(if $number < ROWS / together {
                     let sum = |n: usize| sums[$number * together + n / VECTORS % together][n % VECTORS];
-                    let sums = [sum(0), sum(1), sum(2), sum(3)];
-                    // SAFETY: there is room for `count` rows, of which one is there at least.
-                    unsafe { self.store(&sums, out, $number * together, count) };
+                    let bytes = finish.bytes(&[sum(0), sum(1), sum(2), sum(3)]);
+                    let bytes = rows_in_order::<VECTORS>(bytes);
+                    // Rows beyond `count` are the last one again.
+                    let row = $number * together;
+                    // SAFETY: there is room for `count` rows, of which one is there at least. The masks have as many
+                    // bits as bytes may be written.
+                    unsafe {
+                        match VECTORS {
+                            3 | 4 => {
+                                let to = out.add(row.min(count - 1) * stride);
+                                _mm512_mask_storeu_epi8(to.cast(), mask, bytes);
+                            }
+                            _ if has_all_channels && row + together <= count => {
+                                let to = out.add(row * stride);
+                                match VECTORS {
+                                    1 => scatter::<4>(bytes, to, stride),
+                                    _ => scatter::<2>(bytes, to, stride),
+                                }
+                            }
+                            _ => {
+                                for place in 0..together {
+                                    let row = (row + place).min(count - 1);
+                                    let before = place * VECTORS * PANEL;
+                                    let to = out.add(row * stride).wrapping_sub(before);
+                                    _mm512_mask_storeu_epi8(to.cast(), mask << before, bytes);
+                                }
+                            }
+                        }
+                    }
                 })*
             };
         }
         store!(0 1 2 3 4 5 6 7);
-    }
-
-    /// Writes what becomes of four vectors of sums: of as many rows of a block as they are, from `number` on. Rows
-    /// beyond `count` are the last one again.
-    ///
-    /// # Safety
-    /// From `out` on there is room for the rows of the block, of which there are `count`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn store(&self, sums: &[__m512i; 4], out: *mut u8, number: usize, count: usize) {
-        let together = 4 / VECTORS;
-        let bytes = rows_in_order::<VECTORS>(self.finish.bytes(sums));
-        let is_whole =
-            number + together <= count && self.mask == u64::MAX >> (BYTES - VECTORS * PANEL);
-        // SAFETY: the caller says that there is room. The masks have as many bits as bytes may be written.
-        unsafe {
-            if is_whole && VECTORS != 3 {
-                let to = out.add(number * self.stride);
-                match VECTORS {
-                    1 => scatter::<4>(bytes, to, self.stride),
-                    2 => scatter::<2>(bytes, to, self.stride),
-                    _ => scatter::<1>(bytes, to, self.stride),
-                }
-                return;
-            }
-            for place in 0..together {
-                let row = (number + place).min(count - 1);
-                let before = place * VECTORS * PANEL;
-                let to = out.add(row * self.stride).wrapping_sub(before);
-                _mm512_mask_storeu_epi8(to.cast(), self.mask << before, bytes);
-            }
-        }
     }
 }
 

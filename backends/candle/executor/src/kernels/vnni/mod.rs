@@ -15,6 +15,8 @@ use std::arch::x86_64::{
     _mm512_load_si512, _mm512_loadu_si512, _mm512_storeu_si512,
 };
 
+use bytemuck::{Pod, Zeroable};
+
 pub use depthwise::{Blocks, blocks, depthwise, in_pairs, in_registers};
 pub use matrix::{matrix, panels};
 
@@ -25,7 +27,7 @@ const BYTES: usize = 64;
 
 /// A vector of bytes.
 #[repr(C, align(64))]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 pub struct Quad([[i8; QUAD]; PANEL]);
 
 impl Quad {
