@@ -230,7 +230,11 @@ pub fn share(count: usize, work: &(dyn Fn(usize) + Sync)) {
     // Taken, so that a part which is divided once more asks rayon.
     match TEAM.take() {
         Some(team) => {
-            team.share(count, work);
+            match team.running.load(SeqCst) {
+                1 => team.share(count, work),
+                // Another pass has begun: nobody waits for work any more.
+                _ => (0..count).into_par_iter().for_each(work),
+            }
             TEAM.set(Some(team));
         }
         None if rayon::current_thread_index().is_some() => {

@@ -76,11 +76,11 @@ fn run(
     Ok((out, prepared.operators().map(|(name, _)| name).collect()))
 }
 
-/// Whether the addition is part of a convolution where only the sum is wanted, and no bit differs from where the value
-/// `between` is wanted as well.
-fn check(graph: &Graph, shape: &[usize], between: &str) -> Result<()> {
+/// Whether the addition is part of a convolution where only the sum is wanted, and no bit differs from where the values
+/// `between` are wanted as well.
+fn check(graph: &Graph, shape: &[usize], between: &[&str]) -> Result<()> {
     let reference = (Isa::Reference, 1);
-    let (expected, names) = run(graph, reference, shape, &["y", between])?;
+    let (expected, names) = run(graph, reference, shape, &[&["y"][..], between].concat())?;
     assert!(names.contains(&"int-add"), "{names:?}");
     for isa in Isa::available() {
         for threads in 1..=3 {
@@ -125,7 +125,7 @@ fn convolutions_add_what_follows_them() -> Result<()> {
             };
             let [height, width] = size;
             // Two images.
-            check(&graph, &[2, 72, height, width], "c")?;
+            check(&graph, &[2, 72, height, width], &["c"])?;
         }
     }
     Ok(())
@@ -160,7 +160,7 @@ fn the_last_convolution_of_a_chain_adds_too() -> Result<()> {
     let graph = graph
         .node("Add", &["x.d", "c"], "sum")
         .quantized("sum", "y", 1.9, 100);
-    check(&graph, &shape, "c")
+    check(&graph, &shape, &["c"])
 }
 
 #[test]
@@ -178,7 +178,14 @@ fn the_later_of_two_convolutions_adds() -> Result<()> {
     let graph = graph
         .node("Add", &["c", "other"], "sum")
         .quantized("sum", "y", 1.9, 100);
-    check(&graph, &[1, 32, 13, 17], "other")
+    let shape = [1, 32, 13, 17];
+    check(&graph, &shape, &["c", "other"])?;
+    // Where the later one is wanted, the earlier one adds, behind it.
+    let (expected, _) = run(&graph, (Isa::Reference, 1), &shape, &["y"])?;
+    let (found, names) = run(&graph, (Isa::detect(), 2), &shape, &["y", "other"])?;
+    assert_eq!(found, expected);
+    assert!(!names.contains(&"int-add"), "{names:?}");
+    Ok(())
 }
 
 #[test]
