@@ -83,7 +83,8 @@ impl Backend for Candle {
     }
 
     fn pass(prepared: &mut Prepared, inputs: &[Tensor]) -> Result<Tensors> {
-        copies(&prepared.run(&values(inputs)?)?)
+        let outputs = prepared.run(&values(inputs)?)?;
+        copies(&outputs, prepared.truths())
     }
 
     fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
@@ -134,7 +135,7 @@ impl Profiler for Profiled {
         let mut clock = Clock(std::mem::take(&mut self.pass.operators));
         let outputs = self.prepared.observed_run(&values(inputs)?, &mut clock);
         self.pass.operators = clock.0;
-        copies(&outputs?)
+        copies(&outputs?, self.prepared.truths())
     }
 
     fn end(&mut self) -> Result<()> {

@@ -29,15 +29,20 @@ pub fn values(inputs: &[Tensor]) -> Result<Vec<Values<'_>>> {
     inputs.collect()
 }
 
-/// Copies of outputs, which lie in the buffers of the model until its next pass.
+/// Copies of outputs, which lie in the buffers of the model until its next pass; of `truths` those that are held in
+/// bytes are truth values.
 ///
 /// # Errors
 /// Fails on types that a probe does not say.
-pub fn copies(outputs: &[candle_core::Tensor]) -> Result<Tensors> {
-    outputs.iter().map(copy).collect()
+pub fn copies(outputs: &[candle_core::Tensor], truths: &[bool]) -> Result<Tensors> {
+    let truths = truths.iter().chain(std::iter::repeat(&false));
+    let outputs = outputs.iter().zip(truths);
+    outputs
+        .map(|(output, is_truth)| copy(output, *is_truth))
+        .collect()
 }
 
-fn copy(tensor: &candle_core::Tensor) -> Result<Tensor> {
+fn copy(tensor: &candle_core::Tensor, is_truth: bool) -> Result<Tensor> {
     let flat = tensor.flatten_all().engine()?;
     let data: Data = match flat.dtype() {
         DType::F32 => flat.to_vec1::<f32>().engine()?.into(),
@@ -46,6 +51,10 @@ fn copy(tensor: &candle_core::Tensor) -> Result<Tensor> {
         DType::BF16 => flat.to_vec1::<bf16>().engine()?.into(),
         DType::I64 => flat.to_vec1::<i64>().engine()?.into(),
         DType::I32 => flat.to_vec1::<i32>().engine()?.into(),
+        DType::U8 if is_truth => {
+            let values = flat.to_vec1::<u8>().engine()?.into_iter();
+            values.map(|value| value != 0).collect::<Vec<bool>>().into()
+        }
         DType::U8 => flat.to_vec1::<u8>().engine()?.into(),
         // candle has no i8: the executor holds them in i16.
         DType::I16 => {

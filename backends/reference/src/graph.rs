@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use firstpass_onnx::{GraphProto, NodeProto, decode_with_opset, external, malformed};
+use firstpass_onnx::{GraphProto, NodeProto, decode_flat, external, malformed};
 use firstpass_probe::{Error, Result};
 
 use crate::{
@@ -112,7 +112,7 @@ impl Model {
     /// Fails on a file that is no ONNX model, has other inputs and outputs, or uses operators that are not
     /// implemented; the message names all of these.
     pub fn read(path: &Path, inputs: &[&str], outputs: &[&str]) -> Result<Self> {
-        let (mut graph, opset) = decode_with_opset(std::fs::read(path)?.into())?;
+        let (mut graph, opset) = decode_flat(std::fs::read(path)?.into())?;
         external::read(&mut graph, path)?;
         Self::new(graph, opset, inputs, outputs)
     }

@@ -123,13 +123,14 @@ fn typed(
     model: &Model,
     shapes: &[Vec<usize>],
 ) -> TractResult<TypedModel> {
-    for (input, (spec, shape)) in model.inputs.iter().zip(shapes).enumerate() {
-        let fact = datum_type(spec)?.fact(shape.as_slice());
-        graph.set_input_fact(input, fact.into())?;
-    }
     for output in 0..graph.outputs.len() {
         // Inferred from the inputs; what the file says of its outputs may be less exact.
         graph.set_output_fact(output, InferenceFact::default())?;
+    }
+    // After these: an input may be an output as well.
+    for (input, (spec, shape)) in model.inputs.iter().zip(shapes).enumerate() {
+        let fact = datum_type(spec)?.fact(shape.as_slice());
+        graph.set_input_fact(input, fact.into())?;
     }
     graph.into_typed()
 }

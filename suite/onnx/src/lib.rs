@@ -4,6 +4,7 @@ mod constant;
 pub mod cut;
 mod error;
 pub mod external;
+mod flat;
 mod proto;
 mod weight_files;
 mod wire;
@@ -131,7 +132,25 @@ pub fn decode(bytes: Bytes) -> Result<GraphProto> {
 /// # Errors
 /// Fails on bytes that are no ONNX model.
 pub fn decode_with_opset(bytes: Bytes) -> Result<(GraphProto, i64)> {
-    let model = ModelProto::decode(bytes).map_err(|error| {
+    let model = decode_model(bytes)?;
+    let opset = own_opset(&model)?;
+    let graph = model.graph.ok_or_else(|| malformed("it holds no graph"))?;
+    Ok((graph, opset))
+}
+
+/// The same for whoever computes what it means: functions of the file's own are unfolded, and every node stands behind
+/// those that it reads.
+///
+/// # Errors
+/// Fails on bytes that are no ONNX model, and on functions that cannot be unfolded.
+pub fn decode_flat(bytes: Bytes) -> Result<(GraphProto, i64)> {
+    let model = decode_model(bytes)?;
+    let opset = own_opset(&model)?;
+    Ok((flat::flat(model)?, opset))
+}
+
+fn decode_model(bytes: Bytes) -> Result<ModelProto> {
+    ModelProto::decode(bytes).map_err(|error| {
         let is_nested = error.to_string().contains("recursion limit");
         let error = Error::engine(error.to_string());
         match is_nested {
@@ -141,14 +160,16 @@ pub fn decode_with_opset(bytes: Bytes) -> Result<(GraphProto, i64)> {
             ),
             false => error.context("the file is not an ONNX model"),
         }
-    })?;
+    })
+}
+
+/// The version of ONNX's own operator set.
+pub(crate) fn own_opset(model: &ModelProto) -> Result<i64> {
     let mut imported = model.opset_import.iter();
     let own = imported.find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
     let opset = own.or(model.opset_import.first());
     let opset = opset.ok_or_else(|| malformed("it names no operator set"))?;
-    let version = opset.version;
-    let graph = model.graph.ok_or_else(|| malformed("it holds no graph"))?;
-    Ok((graph, version))
+    Ok(opset.version)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub fn encode(graph: GraphProto, opset: i64) -> Vec<u8> {
             domain: String::new(),
             version: opset,
         }],
+        functions: Vec::new(),
     };
     model.encode_to_vec()
 }

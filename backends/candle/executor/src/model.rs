@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::DType;
-use firstpass_onnx::{Bytes, Error, Result, decode_with_opset, external};
+use firstpass_onnx::{Bytes, Error, Result, decode_flat, external};
 
 use crate::{engine::Engine, plan::Plan, prepared::Prepared};
 
@@ -32,7 +32,7 @@ impl Engine {
         let load = || {
             // Read and not mapped: a map of a file that is cut meanwhile ends the process (SIGBUS).
             let bytes: Bytes = std::fs::read(path)?.into();
-            let mut graph = decode_with_opset(bytes)?;
+            let mut graph = decode_flat(bytes)?;
             external::read(&mut graph.0, path)?;
             let named = |chosen: &[&str], declared: Vec<&str>| -> Vec<String> {
                 let names = if chosen.is_empty() {

@@ -33,6 +33,7 @@ pub struct Prepared {
     /// What is computed so far; empty between passes.
     values: Vec<Option<Tensor>>,
     outputs: Vec<Value>,
+    truths: Vec<bool>,
     memory_bytes: usize,
 }
 
@@ -152,6 +153,7 @@ impl Prepared {
             groups,
             values: vec![None; plan.values],
             outputs: plan.outputs.clone(),
+            truths: plan.truths.clone(),
             memory_bytes,
         })
     }
@@ -303,6 +305,11 @@ impl Prepared {
             }))
         });
         convolutions.collect::<candle_core::Result<_>>().engine()
+    }
+
+    /// Of each output, whether the file declares that it holds truth values, which are bytes here.
+    pub fn truths(&self) -> &[bool] {
+        &self.truths
     }
 
     /// Bytes of the buffers that the operators of this backend write into.

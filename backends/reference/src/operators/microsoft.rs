@@ -14,6 +14,7 @@ use crate::{
         axis, binary, find,
         matmul::{self, product},
         movement::concatenated,
+        on_bytes::{self, Output},
         pool,
         quantize::{bias_in_steps, dequantized, requantized},
     },
@@ -31,6 +32,11 @@ pub const TABLE: Table = &[
     ("QGemm", qgemm),
     ("QLinearAdd", |call| {
         let [a, b] = operands(call)?;
+        if let Some(output) = Output::of(call, &a, [6, 7])?
+            && let Some(sum) = on_bytes::sum(call, [&a, &b], &output)?
+        {
+            return Ok(vec![sum]);
+        }
         let sum = match binary::exact_sum(call, &a, &b)? {
             Some(sum) => sum,
             None => of_two(&a, &b, |a, b| a + b)?,
@@ -43,6 +49,9 @@ pub const TABLE: Table = &[
         }
         let x = dequantized(call, 0, [1, 2], 1)?;
         let mean = pool::average(call, &Value::Dequantized(Arc::clone(&x)))?;
+        if let Some(output) = Output::of(call, &x, [3, 4])? {
+            return Ok(vec![on_bytes::means(call, &mean.reals()?.array, &output)]);
+        }
         Ok(vec![requantized(call, &mean, [3, 4], x.integers.kind)?])
     }),
     ("QLinearConcat", qlinear_concat),
@@ -53,6 +62,11 @@ pub const TABLE: Table = &[
     }),
     ("QLinearMul", |call| {
         let [a, b] = operands(call)?;
+        if let Some(output) = Output::of(call, &a, [6, 7])?
+            && let Some(product) = on_bytes::product(call, [&a, &b], &output)?
+        {
+            return Ok(vec![product]);
+        }
         let product = of_two(&a, &b, |a, b| a * b)?;
         Ok(vec![requantized(call, &product, [6, 7], a.integers.kind)?])
     }),
@@ -142,14 +156,19 @@ fn qlinear_concat(call: &Call<'_>) -> Result<Vec<Value>> {
 fn global_average(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = dequantized(call, 0, [1, 2], 1)?;
     let kind = x.integers.kind;
-    let reals = Value::Dequantized(x).reals()?;
-    let rank = reals.array.dims.len();
+    let rank = x.integers.array.dims.len();
     let channels_last = call.is_set("channels_last")?;
     let along: Vec<usize> = if channels_last {
         (1..rank.saturating_sub(1)).collect()
     } else {
         (2..rank).collect()
     };
+    if let Some(output) = Output::of(call, &x, [3, 4])?
+        && let Some(mean) = on_bytes::mean(call, &x, &along, &output)?
+    {
+        return Ok(vec![mean]);
+    }
+    let reals = Value::Dequantized(x).reals()?;
     let (dims, groups) = super::reduce::groups(&reals.array, &along);
     let means = groups
         .iter()

@@ -11,6 +11,7 @@ mod matmul;
 mod microsoft;
 mod movement;
 mod normalization;
+mod on_bytes;
 mod pool;
 mod quantize;
 mod reduce;

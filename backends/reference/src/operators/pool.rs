@@ -90,13 +90,23 @@ pub fn average(call: &Call<'_>, value: &Value) -> Result<Value> {
         });
         within.iter().filter(|within| **within).count()
     });
+    let is_f32 = value.kind() == Kind::F32;
     pooled(call, value, |all, position| {
         let count = if counts_padding {
             padded[position]
         } else {
             all.len()
         };
-        all.iter().sum::<f64>() / count as f64
+        // In f32 one value after the other, as the standard's evaluator and engines do: a mean of few quantized values
+        // often lies halfway between two steps, and the last bit of the sum says to which it is rounded.
+        let sum: f64 = match is_f32 {
+            true => all
+                .iter()
+                .fold(0.0_f32, |sum, &value| sum + value as f32)
+                .into(),
+            false => all.iter().sum(),
+        };
+        sum / count as f64
     })
 }
 

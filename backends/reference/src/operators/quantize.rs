@@ -226,6 +226,16 @@ fn rounded(exact: &Exact, rule: &Requantizer) -> Result<Array<i64>> {
     })
 }
 
+/// The scale and the zero point at these inputs, where there is one of each and `kind` is a byte.
+pub fn one(
+    call: &Call<'_>,
+    dims: &[usize],
+    scales: [usize; 2],
+    kind: Kind,
+) -> Result<Option<Quantization>> {
+    Ok(Scales::along(call, dims, scales, 1)?.one(kind))
+}
+
 /// Quantized by scale and zero point at these inputs, each one number; the type is that of the zero point or
 /// `default`.
 pub fn requantized(

@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use firstpass_onnx::{
-    Constant, ErrorKind, GraphProto, NodeProto, TensorProto, ValueInfoProto, decode,
+    Bytes, Constant, ErrorKind, GraphProto, NodeProto, TensorProto, ValueInfoProto, decode,
+    decode_flat,
 };
 use firstpass_probe::{Dtype, Format};
 use firstpass_trial::{
@@ -89,7 +90,11 @@ impl Signature {
             if bytes.starts_with(b"PK") {
                 return torchscript(bytes);
             }
-            let graph = decode(bytes.into()).map_err(|error| match error.kind {
+            let bytes = Bytes::from(bytes);
+            // Functions that cannot be unfolded are for the engines to say.
+            let flat = decode_flat(bytes.clone()).map(|(graph, _)| graph);
+            let graph = flat.or_else(|_| decode(bytes));
+            let graph = graph.map_err(|error| match error.kind {
                 // It is ONNX, and more than is read.
                 ErrorKind::Unsupported => Error::from(error),
                 _ => Error::from(error).context("it is neither ONNX nor TorchScript"),
@@ -106,22 +111,8 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
         "it has {} operators, and more than {MOST_OPERATORS} are not looked at",
         graph.node.len()
     );
-    let is_there = |operators: &[&str]| {
-        let mut nodes = graph.node.iter();
-        nodes.any(|node| operators.contains(&node.op_type.as_str()))
-    };
     // Any of the forms in which a file may be quantized, which are all ONNX.
-    let quantized = is_there(&[
-        "QuantizeLinear",
-        "DynamicQuantizeLinear",
-        "QLinearConv",
-        "QLinearMatMul",
-        "ConvInteger",
-        "MatMulInteger",
-        "QGemm",
-        "DynamicQuantizeMatMul",
-        "MatMulIntegerToFloat",
-    ]);
+    let quantized = is_quantized(graph, 0);
     // Files of the first IR versions list the constants among the inputs.
     let values = Values::of(graph);
     let is_constant = |name: &str| values.constants.contains_key(name);
@@ -150,6 +141,34 @@ fn onnx(graph: &GraphProto) -> Result<Signature> {
         },
         inputs,
         outputs,
+    })
+}
+
+/// Graphs within graphs deeper than this are not looked into.
+const DEEPEST: usize = 64;
+
+/// Whether an operator of a graph, or of one within it, gives integers for real numbers or computes with such.
+fn is_quantized(graph: &GraphProto, depth: usize) -> bool {
+    let quantizes = |node: &NodeProto| {
+        let name = node.op_type.as_str();
+        let is_known = matches!(
+            name,
+            "QuantizeLinear"
+                | "DynamicQuantizeLinear"
+                | "ConvInteger"
+                | "MatMulInteger"
+                | "MatMulIntegerToFloat"
+                | "DynamicQuantizeMatMul"
+                | "DynamicQuantizeLSTM"
+                | "QGemm"
+                | "QAttention"
+        );
+        is_known || name.starts_with("QLinear")
+    };
+    let mut nodes = graph.node.iter();
+    nodes.any(|node| {
+        quantizes(node)
+            || depth < DEEPEST && node.graphs().any(|graph| is_quantized(graph, depth + 1))
     })
 }
 
@@ -266,5 +285,34 @@ fn scale(values: &Values, node: &NodeProto) -> Option<f32> {
             Some(scales[0])
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_onnx::{AttributeProto, write::node};
+
+    use super::*;
+
+    #[test]
+    fn quantized_is_what_computes_with_quantized_values_wherever_it_stands() {
+        let graph = |node: NodeProto| GraphProto {
+            node: vec![node],
+            ..GraphProto::default()
+        };
+        for name in ["QuantizeLinear", "QLinearAdd", "QAttention", "ConvInteger"] {
+            assert!(is_quantized(&graph(node(name, &["x"], "y")), 0), "{name}");
+        }
+        // Weights alone are dequantized to floats.
+        for name in ["Conv", "DequantizeLinear", "MatMulNBits"] {
+            assert!(!is_quantized(&graph(node(name, &["x"], "y")), 0), "{name}");
+        }
+        let branch = AttributeProto {
+            name: "then_branch".into(),
+            g: Some(graph(node("QuantizeLinear", &["x", "s"], "q"))),
+            ..AttributeProto::default()
+        };
+        let choice = node("If", &["c"], "y").with(branch);
+        assert!(is_quantized(&graph(choice), 0));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use firstpass_onnx::{Constant, GraphProto, NodeProto, TensorProto, Values, decode};
+use firstpass_onnx::{Constant, GraphProto, NodeProto, TensorProto, Values, decode_flat};
 
 /// Steps from one input; a graph may be of any length.
 const MOST_STEPS: usize = 10_000;
@@ -17,7 +17,7 @@ const MOST_OFFSETS: i64 = 4096;
 
 /// The smallest table that each input of the graph in a file indexes; inputs that index none are left out.
 pub(super) fn read(file: &Path) -> Result<BTreeMap<String, u64>> {
-    let graph = decode(std::fs::read(file)?.into())?;
+    let (graph, _) = decode_flat(std::fs::read(file)?.into())?;
     Ok(Tables::new(&graph).of_inputs())
 }
 

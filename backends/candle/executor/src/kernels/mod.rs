@@ -41,8 +41,8 @@ pub use isa::Isa;
 pub use matrix::Matrix;
 pub use panel::{PANEL, QUAD};
 pub use reals::{
-    Integers, Reals, Windows, average, largest_of_columns, maximum, mean_of_pixels, multiply,
-    multiply_channels,
+    Integers, Mixture, Reals, Windows, average, largest_of_columns, maximum, mean_of_pixels, mix,
+    multiply, multiply_channels,
 };
 pub use requantization::{MAX_PRODUCTS, Range, Requantization};
 pub use rows::{Output, Rows};

@@ -83,6 +83,46 @@ fn multiply_each(of: [Reals; 2], to: Integers, [left, right]: [&[u8]; 2], out: &
     to.write(out, pairs.map(|(&a, &b)| of[0].of(a) * of[1].of(b)));
 }
 
+/// How ONNX Runtime's QLinearAdd adds integers: each times a factor, from `fixed` on, which holds all zero points.
+#[derive(Debug, Clone, Copy)]
+pub struct Mixture {
+    factors: [f32; 2],
+    fixed: f32,
+    /// That of the output is none: it is in the sum before that is rounded.
+    range: Range,
+}
+
+impl Mixture {
+    /// Of operands that stand for these numbers, into steps of `scale` from `zero` on.
+    pub fn new(of: [Reals; 2], scale: f32, zero: u8) -> Self {
+        let factors = of.map(|of| of.scale / scale);
+        let zeros = factors[0].mul_add(of[0].zero, factors[1] * of[1].zero);
+        Self {
+            factors,
+            fixed: f32::from(zero) - zeros,
+            range: Range::new(0, u8::MIN, u8::MAX),
+        }
+    }
+}
+
+for_each_isa! {
+    /// Adds tensors of one length in this way.
+    mix(mixture: Mixture, both: [&[u8]; 2], out: &mut [u8]) by mix_each
+}
+
+#[inline(always)]
+fn mix_each(mixture: Mixture, [left, right]: [&[u8]; 2], out: &mut [u8]) {
+    let Mixture {
+        factors: [a, b],
+        fixed,
+        range,
+    } = mixture;
+    for ((out, &left), &right) in out.iter_mut().zip(left).zip(right) {
+        let sum = f32::from(right).mul_add(b, fixed);
+        *out = range.round(f32::from(left).mul_add(a, sum));
+    }
+}
+
 for_each_isa! {
     /// Multiplies every pixel by `factors`, one for each channel.
     multiply_channels(of: Reals,

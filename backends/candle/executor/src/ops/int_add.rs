@@ -3,37 +3,54 @@
 use super::{
     access::{check_length, values, values_mut},
     parallel::{CHUNK, for_each_part, part},
-    quantize::{range, scaling},
+    quantize::{range, reals, scaling},
     unary::clamp,
 };
 use crate::{
-    graph::{Bounds, Quantization, Target},
-    kernels::{self, Addition, Isa},
+    graph::{Arithmetic, Bounds, Quantization, Target},
+    kernels::{self, Addition, Isa, Mixture},
 };
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp3, Layout, Result};
 
 /// Adds quantized tensors.
 pub struct IntAdd {
     isa: Isa,
-    addition: Addition,
+    way: Way,
+}
+
+/// In whose arithmetic.
+enum Way {
+    /// That of the float operator between DequantizeLinear and QuantizeLinear.
+    Addition(Addition),
+    /// That of ONNX Runtime's QLinearAdd.
+    Mixture(Mixture),
 }
 
 impl IntAdd {
     /// Of operands with the quantizations `inputs`, with the kernels of `isa`.
     pub fn new(isa: Isa, inputs: [Quantization; 2], bounds: Bounds, output: Target) -> Self {
-        let addition = Addition::new(
-            isa,
-            inputs.map(|input| input.scale),
-            inputs.map(|input| input.zero.into()),
-            scaling(output),
-            range(bounds, output),
-        );
-        Self { isa, addition }
+        let way = if output.arithmetic == Arithmetic::QLinear && bounds == Bounds::NONE {
+            let of = inputs.map(reals);
+            let Quantization { scale, zero } = output.quantization;
+            Way::Mixture(Mixture::new(of, scale, zero))
+        } else {
+            Way::Addition(Addition::new(
+                isa,
+                inputs.map(|input| input.scale),
+                inputs.map(|input| input.zero.into()),
+                scaling(output),
+                range(bounds, output),
+            ))
+        };
+        Self { isa, way }
     }
 
-    /// How it adds.
-    pub fn addition(&self) -> &Addition {
-        &self.addition
+    /// How it adds, where that may become part of a convolution: ONNX Runtime's own addition rounds otherwise.
+    pub fn addition(&self) -> Option<&Addition> {
+        match &self.way {
+            Way::Addition(addition) => Some(addition),
+            Way::Mixture(_) => None,
+        }
     }
 }
 
@@ -58,7 +75,12 @@ impl InplaceOp3 for IntAdd {
         check_length("the right operand", right.len(), out.len())?;
         for_each_part(out, CHUNK, |number, out| {
             let (left, right) = (part(left, CHUNK, number), part(right, CHUNK, number));
-            kernels::add(self.isa, &self.addition, Some(left), right, out);
+            match &self.way {
+                Way::Addition(addition) => {
+                    kernels::add(self.isa, addition, Some(left), right, out);
+                }
+                Way::Mixture(mixture) => kernels::mix(self.isa, *mixture, [left, right], out),
+            }
         });
         Ok(())
     }

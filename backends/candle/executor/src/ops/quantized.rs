@@ -369,7 +369,7 @@ impl Operator for Addition {
     }
 
     fn as_addition(&self) -> Option<&kernels::Addition> {
-        self.wide.is_none().then(|| self.add.addition())
+        self.add.addition().filter(|_| self.wide.is_none())
     }
 }
 

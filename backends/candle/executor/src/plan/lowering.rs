@@ -106,6 +106,22 @@ fn is_lowered(node: &NodeProto) -> bool {
     }
 }
 
+/// A constant zero point.
+struct Zero {
+    number: f32,
+    is_signed: bool,
+}
+
+/// Integers times a factor and something added, which is in steps from the zero point on.
+struct Shift {
+    /// The position of the integers among the inputs.
+    value: usize,
+    factor: f32,
+    shape: Vec<usize>,
+    added: Vec<f32>,
+    zero: Zero,
+}
+
 struct Lowering<'a> {
     /// ONNX's own operator set of the file.
     opset: i64,
@@ -161,6 +177,8 @@ impl Lowering<'_> {
                 }
                 self.operator(of, "Gemm", inputs, [7, 8])?;
             }
+            "QLinearAveragePool" if let Some(zero) = self.zero(of, 4) => self.mean(of, zero)?,
+            "QLinearAdd" if let Some(shift) = self.shift(of) => self.shifted(of, shift)?,
             // Scale and zero point of the output come first.
             "QLinearConcat" => {
                 let parts = (2..of.input.len()).step_by(3);
@@ -235,6 +253,120 @@ impl Lowering<'_> {
         Ok(output)
     }
 
+    /// A constant input.
+    fn constant(&self, of: &NodeProto, position: usize) -> Option<Constant> {
+        let name = of.input.get(position)?;
+        let tensor = self.initializers.iter().find(|t| t.name == *name)?;
+        Constant::read(tensor).ok()
+    }
+
+    /// The same, where it is one number.
+    fn number(&self, of: &NodeProto, position: usize) -> Option<f32> {
+        let constant = self.constant(of, position)?;
+        match (&constant.values, constant.values.integers()) {
+            (Values::F32(values), _) if values.len() == 1 => values.first().copied(),
+            (_, Some(values)) if values.len() == 1 => Some(*values.first()? as f32),
+            _ => None,
+        }
+    }
+
+    /// The zero point at this position, where it is a constant of one byte.
+    fn zero(&self, of: &NodeProto, position: usize) -> Option<Zero> {
+        let number = self.number(of, position)?;
+        let is_signed = match self.constant(of, position)?.values {
+            Values::U8(_) => false,
+            Values::I8(_) => true,
+            _ => return None,
+        };
+        Some(Zero { number, is_signed })
+    }
+
+    /// QuantizeLinear of steps to which the zero point has been added.
+    fn rounded(&mut self, of: &NodeProto, sum: &str, zero: Zero, result: &str) {
+        let [one, none] = ["one", "none"].map(|what| format!("{}/{what}", of.label()));
+        self.constants.push(constant(&one, &[], &[1.0_f32]));
+        self.constants.push(match zero.is_signed {
+            true => constant(&none, &[], &[0_i8]),
+            false => constant(&none, &[], &[0_u8]),
+        });
+        self.nodes.push(NodeProto {
+            name: of.name.clone(),
+            ..node("QuantizeLinear", &[sum, &one, &none], result)
+        });
+    }
+
+    /// AveragePool of dequantized values as ONNX Runtime quantizes it again: over the scale, and the zero point is
+    /// added before it is rounded. A mean of few values often lies halfway between two steps.
+    fn mean(&mut self, of: &NodeProto, zero: Zero) -> Result<()> {
+        let [result] = &of.output[..] else {
+            return Err(of.malformed("it has other outputs than one"));
+        };
+        let named = |what: &str| format!("{}/{what}", of.label());
+        let [mean, steps, sum, added] = ["mean", "steps", "sum", "zero"].map(named);
+        let input = self.dequantized(of, [0, 1, 2], None)?;
+        self.nodes.push(NodeProto {
+            op_type: "AveragePool".into(),
+            domain: String::new(),
+            input: vec![input],
+            output: vec![mean.clone()],
+            ..of.clone()
+        });
+        let scale = inputs(of, &[3])?[0];
+        self.nodes.push(node("Div", &[&mean, scale], &steps));
+        self.nodes.push(node("Add", &[&steps, &added], &sum));
+        self.constants.push(constant(&added, &[], &[zero.number]));
+        self.rounded(of, &sum, zero, result);
+        Ok(())
+    }
+
+    /// What QLinearAdd adds, where that is constant; with all scales and zero points one each.
+    fn shift(&self, of: &NodeProto) -> Option<Shift> {
+        let [sa, za, sb, zb, sy] = [1, 2, 4, 5, 6].map(|position| self.number(of, position));
+        let (sa, za, sb, zb, sy) = (sa?, za?, sb?, zb?, sy?);
+        let zero = self.zero(of, 7)?;
+        let position = [3, 0]
+            .into_iter()
+            .find(|&at| self.constant(of, at).is_some())?;
+        let other = self.constant(of, position)?;
+        let (to_a, to_b) = (sa / sy, sb / sy);
+        // In the order of ONNX Runtime's kernels; see `kernels::Mixture`.
+        let fixed = zero.number - to_a.mul_add(za, to_b * zb);
+        let (value, factor, own) = match position {
+            3 => (0, to_a, to_b),
+            _ => (3, to_b, to_a),
+        };
+        let others = other.values.integers()?.into_iter();
+        Some(Shift {
+            value,
+            factor,
+            shape: other.dims,
+            added: others
+                .map(|other| (other as f32).mul_add(own, fixed))
+                .collect(),
+            zero,
+        })
+    }
+
+    fn shifted(&mut self, of: &NodeProto, shift: Shift) -> Result<()> {
+        let [result] = &of.output[..] else {
+            return Err(of.malformed("it has other outputs than one"));
+        };
+        let named = |what: &str| format!("{}/{what}", of.label());
+        let [unit, number, by, steps, added, sum] =
+            ["unit", "number", "by", "steps", "added", "sum"].map(named);
+        let value = inputs(of, &[shift.value])?[0];
+        self.constants.push(constant(&unit, &[], &[1.0_f32]));
+        self.constants.push(constant(&by, &[], &[shift.factor]));
+        self.constants
+            .push(constant(&added, &shift.shape, &shift.added));
+        self.nodes
+            .push(node("DequantizeLinear", &[value, &unit], &number));
+        self.nodes.push(node("Mul", &[&number, &by], &steps));
+        self.nodes.push(node("Add", &[&steps, &added], &sum));
+        self.rounded(of, &sum, shift.zero, result);
+        Ok(())
+    }
+
     /// The float operator with the attributes of `of`, and QuantizeLinear behind it by the scale and zero
     /// point at these positions.
     fn operator(
@@ -255,6 +387,14 @@ impl Lowering<'_> {
             output: vec![real.clone()],
             ..of.clone()
         });
+        // Its output may stay as it is.
+        let is_given = |at: usize| of.input.get(at).is_some_and(|name| !name.is_empty());
+        if of.op_type == "QGemm" && !is_given(output[0]) {
+            if let Some(operator) = self.nodes.last_mut() {
+                operator.output = vec![result.clone()];
+            }
+            return Ok(());
+        }
         let [scale, zero] = inputs(of, &output)?[..] else {
             return Err(of.malformed("its output has no scale"));
         };

@@ -35,4 +35,6 @@ pub struct Plan {
     pub inputs: Vec<(String, DType)>,
     pub constants: Vec<(Value, Tensor)>,
     pub outputs: Vec<Value>,
+    /// Of each output, whether the file declares that it holds truth values: candle has no type for these.
+    pub truths: Vec<bool>,
 }

@@ -41,6 +41,12 @@ impl Plan {
         let graph = lowered.as_ref().unwrap_or(graph);
         let mut walk = Walk::new(graph, inputs)?;
         walk.visit_all(graph, *opset)?;
+        let is_truth = |name: &&str| {
+            let mut declared = graph.output.iter();
+            declared
+                .any(|output| output.name == *name && output.elements() == Some(data_type::BOOL))
+        };
+        let truths = outputs.iter().map(is_truth).collect();
         let outputs: Result<Vec<Value>> = outputs
             .iter()
             .map(|&name| {
@@ -60,6 +66,7 @@ impl Plan {
             values: walk.made_by.len(),
             inputs: walk.inputs,
             constants: walk.constants,
+            truths,
         })
     }
 }
@@ -202,6 +209,10 @@ impl<'a> Walk<'a> {
         }
         if node.op_type == "If" {
             return self.choose(node);
+        }
+        let mut operators = OPERATORS.iter();
+        if !operators.any(|(name, _)| *name == node.op_type) {
+            return Err(node.unsupported("this operator is not implemented"));
         }
         let [_, others @ ..] = &node.proto.output[..] else {
             return Err(node.malformed("it has no output"));

@@ -2,7 +2,7 @@
 
 use firstpass_onnx::{
     AttributeProto, Result, Values,
-    data_type::{INT8, INT32, UINT8},
+    data_type::{INT8, INT32, INT64, UINT8},
     write::node,
 };
 
@@ -80,6 +80,103 @@ fn what_onnx_runtime_adds_is_what_it_stands_for() -> Result<()> {
     let unknown = of("QAttention", &both).expect_err("it is not implemented");
     assert!(unknown.to_string().contains("com.microsoft"), "{unknown}");
     Ok(())
+}
+
+/// What ONNX Runtime 1.32 gives for these bytes.
+#[test]
+fn results_at_halves_are_those_of_onnx_runtime() -> Result<()> {
+    let graph = |scales: [f32; 3], zeros: [u8; 3]| {
+        // Integers as they are.
+        let mut graph = Graph::new()
+            .floats("one", &[], &[1.0])
+            .constant("none", &[], UINT8, vec![0])
+            .node("QuantizeLinear", &["x", "one", "none"], "q");
+        for (name, (scale, zero)) in ["a", "b", "y"].iter().zip(scales.iter().zip(zeros)) {
+            graph = graph.floats(&format!("s{name}"), &[], &[*scale]).constant(
+                &format!("z{name}"),
+                &[],
+                UINT8,
+                vec![zero],
+            );
+        }
+        graph
+    };
+    let own = |operator: &str, inputs: &[&str]| {
+        let mut made = node(operator, inputs, "r");
+        made.domain = "com.microsoft".into();
+        made
+    };
+    let as_floats = || node("DequantizeLinear", &["r", "one"], "y");
+    let (left, right) = ([210, 108, 69, 121, 131], [66, 198, 24, 66, 72]);
+    let expected = [118.0, 194.0, 36.0, 88.0, 96.0];
+    let inputs = ["q", "sa", "za", "other", "sb", "zb", "sy", "zy"];
+    let sum = graph([0.02, 0.05, 0.06], [3, 9, 1])
+        .constant("other", &[5], UINT8, right.to_vec())
+        .with(own("QLinearAdd", &inputs))
+        .with(as_floats());
+    // Two that are computed, out of one input.
+    let slice = |graph: Graph, output: &str, [from, to]: [i64; 2]| {
+        let [from_name, to_name] = ["from", "to"].map(|end| format!("{output}/{end}"));
+        let bytes = |of: i64| of.to_le_bytes().to_vec();
+        graph
+            .constant(&from_name, &[1], INT64, bytes(from))
+            .constant(&to_name, &[1], INT64, bytes(to))
+            .node("Slice", &["q", &from_name, &to_name], output)
+    };
+    let both = graph([0.02, 0.05, 0.06], [3, 9, 1]);
+    let both = slice(slice(both, "left", [0, 5]), "right", [5, 10])
+        .with(own(
+            "QLinearAdd",
+            &["left", "sa", "za", "right", "sb", "zb", "sy", "zy"],
+        ))
+        .with(as_floats());
+    let floats = |all: &[u8]| all.iter().map(|&v| v.into()).collect::<Vec<f32>>();
+    for isa in Isa::available() {
+        let found = sum.prepare(isa, &[5])?.pass(&[&floats(&left)])?;
+        assert_eq!(found[0].f32s()?, expected);
+        let all = floats(&[left, right].concat());
+        let found = both.prepare(isa, &[10])?.pass(&[&all])?;
+        assert_eq!(found[0].f32s()?, expected);
+    }
+    let inputs = ["q", "sa", "za", "sy", "zy"];
+    let mean = own("QLinearAveragePool", &inputs);
+    let mean = graph([0.03, 1.0, 0.03], [100, 0, 101])
+        .with(mean.with(AttributeProto::ints("kernel_shape", &[2, 2])))
+        .with(as_floats());
+    let rows = [
+        204, 176, 150, 136, 241, 190, 29, 229, 59, 117, 8, 8, 79, 196, 148, 117, 52, 200,
+    ];
+    let rows = rows.map(|value: u8| f32::from(value));
+    // The second lies at 86.5 with its zero point, and at -14.5 without.
+    let expected = [127.0, 86.0, 94.0, 164.0, 195.0, 122.0, 108.0, 136.0];
+    assert_eq!(mean.run(&[1, 1, 2, 9], &rows)?.0, expected);
+    Ok(())
+}
+
+#[test]
+fn a_product_may_stay_as_it_is() -> Result<()> {
+    let graph = on_integers(quantized()).bytes("w", &[2, 2], &[4, 6, 8, -2]);
+    let mut gemm = node("QGemm", &["q", "xs", "xz", "w", "ws", "wz", "b"], "y");
+    gemm.domain = "com.microsoft".into();
+    let (found, _) = graph.with(gemm).run(&[2, 2], &VALUES)?;
+    assert_eq!(found, [5.0, -10.0, 3.0, 1.5]);
+    Ok(())
+}
+
+#[test]
+fn an_unknown_operator_is_said_to_be_one() {
+    let mut several = node("LSTM", &["x"], "y");
+    several.output.push("h".into());
+    let graph = Graph::new()
+        .with(several)
+        .with(node("Add", &["y", "h"], "z"));
+    let error = graph.run(&[1], &[1.0]).expect_err("it is not implemented");
+    assert!(
+        error
+            .to_string()
+            .contains("this operator is not implemented"),
+        "{error}"
+    );
 }
 
 #[test]
