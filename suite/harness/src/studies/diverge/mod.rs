@@ -21,7 +21,6 @@ use crate::{
     studies::{
         referee::other_referees,
         study::{self, Page, Part, Scope, Section, State},
-        tune,
     },
 };
 
@@ -120,13 +119,13 @@ impl study::Study for Saturation {
         let Some(compared) = read(SATURATION, scope.record())? else {
             return Ok(Part::default());
         };
-        let tuned = tune::read(scope.workspace, scope.record())?;
+        let tuned = scope.tuning()?;
         let known = &scope.analysis.known;
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
                 answer: saturation::answer(&compared, &|backend| scope.called(backend).into()),
-                text: saturation::section(&compared, known, tuned.as_ref())?,
+                text: saturation::section(&compared, known, tuned)?,
             }),
             ..Part::default()
         })

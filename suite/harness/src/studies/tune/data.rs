@@ -18,7 +18,7 @@ use firstpass_trial::{
 };
 
 use crate::{
-    record::{RUN, Record, code::Code},
+    record::{RUN, Record, Run, code::Code},
     studies::tune::judge::{Ablation, judge, recommend::recommended},
 };
 
@@ -157,8 +157,8 @@ fn append(record: &mut Record, heat: Record) {
 
 /// By which code the settings beside a record were measured; `None` where none were.
 pub fn code(record: &Path) -> Option<Code> {
-    let measured = Record::read(&record.join(FOLDER).join(ONE_AT_A_TIME)).ok()?;
-    Some(measured.run.code)
+    let measured = Run::read(&record.join(FOLDER).join(ONE_AT_A_TIME)).ok()?;
+    Some(measured.code)
 }
 
 /// Writes the recommended setting of each backend that has one. Backends that were not tried keep

@@ -77,14 +77,15 @@ impl study::Study for Study {
             return Ok(Part::default());
         };
         let called = |backend: &str| scope.called(backend).to_owned();
+        let rows = judge::judge(&zoo);
         Ok(Part {
             section: None,
             page: Some(OwnPage {
                 file: report::PAGE,
                 title: report::TITLE,
-                answer: report::answer(&zoo, &called),
+                answer: report::answer(&rows, &called),
             }),
-            files: report::files(&zoo, &called, &|model, backend| {
+            files: report::files(&zoo, &rows, &called, &|model, backend| {
                 scope.of_first_page(model, backend)
             })?,
         })

@@ -43,16 +43,16 @@ const PLOT: &str = "plots/zoo.svg";
 /// What was not measured.
 const NONE: &str = "–";
 
-/// The page and its plot, by path.
+/// The page and its plot, by path, from what was judged.
 pub(crate) fn files(
     zoo: &Zoo,
+    rows: &[Row],
     called: &dyn Fn(&str) -> String,
     of_first_page: &OfFirstPage,
 ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
-    let rows = judge(zoo);
     let mut plot = None;
-    if let Some(svg) = plot::draw(&rows)? {
+    if let Some(svg) = plot::draw(rows)? {
         let what = "first pass over steady time of every model and engine";
         plot = Some(markdown(image(Path::new(PLOT), what)));
         files.insert(PLOT.into(), svg.into_bytes());
@@ -63,17 +63,17 @@ pub(crate) fn files(
         processor => run.machine.cpu,
         cores => run.machine.cores,
         not_there => not_there(zoo),
-        other_verdicts => other_verdicts(of_first_page, verdicts(&rows, called)),
+        other_verdicts => other_verdicts(of_first_page, verdicts(rows, called)),
         plot,
-        summary => summary(&rows, called).seen(),
-        times => table(&TIMES, times_of, &rows, false).page(),
-        outputs => table(&OUTPUTS, outputs_of, &rows, true).page(),
-        nonsense => nonsense(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
-        faces => faces(&rows),
-        sentences => sentences(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
+        summary => summary(rows, called).seen(),
+        times => table(&TIMES, times_of, rows, false).page(),
+        outputs => table(&OUTPUTS, outputs_of, rows, true).page(),
+        nonsense => nonsense(rows).into_iter().map(markdown).collect::<Vec<_>>(),
+        faces => faces(rows),
+        sentences => sentences(rows).into_iter().map(markdown).collect::<Vec<_>>(),
     };
     let text = template::render("detail/zoo.md.j2", context! { data })?;
-    let answer = answer(zoo, called);
+    let answer = answer(rows, called);
     let page = template::page(TITLE, [answer.as_str()], &text)?;
     files.insert(PAGE.into(), page.into_bytes());
     Ok(files)
@@ -95,9 +95,8 @@ fn verdicts<'a>(
 }
 
 /// On how many models the first pass of each engine is slow.
-pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
-    let rows = judge(zoo);
-    let mut engines = answers(&rows);
+pub(crate) fn answer(rows: &[Row], called: &dyn Fn(&str) -> String) -> String {
+    let mut engines = answers(rows);
     engines.retain(|answer| answer.first.models() > 0);
     engines.sort_by_key(|answer| std::cmp::Reverse(answer.first.slow.len()));
     let (some, none): (Vec<_>, Vec<_>) = engines
@@ -153,7 +152,7 @@ fn not_there(zoo: &Zoo) -> Vec<String> {
 /// # Errors
 /// Fails where the folder cannot be written.
 pub fn write(zoo: &Zoo, folder: &Path) -> Result<PathBuf> {
-    for (path, bytes) in files(zoo, &str::to_owned, &|_, _| None)? {
+    for (path, bytes) in files(zoo, &judge(zoo), &str::to_owned, &|_, _| None)? {
         write_file(&folder.join(path), &bytes)?;
     }
     Ok(folder.join(PAGE))
@@ -166,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_page_begins_with_the_answer_and_has_a_row_for_what_failed() -> Result<()> {
-        let files = files(&zoo()?, &str::to_owned, &|_, _| None)?;
+        let zoo = zoo()?;
+        let files = files(&zoo, &judge(&zoo), &str::to_owned, &|_, _| None)?;
         let page = String::from_utf8(files[Path::new(PAGE)].clone())?;
         assert!(files.contains_key(Path::new(PLOT)) && page.contains(PLOT));
         let row = |model: &str| page.lines().find(|l| l.contains(model)).unwrap_or_default();
