@@ -1,12 +1,17 @@
 //! What is said and done when a command is ended before its time: by the user (Ctrl-C), by the system
 //! (`SIGTERM`), or by a terminal that closes (`SIGHUP`).
 
-use std::{process::exit, sync::Mutex, thread};
+use std::{
+    process::exit,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    thread,
+};
 
 use anyhow::{Context, Result};
 use firstpass_trial::scratch;
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
+    flag,
     iterator::Signals,
 };
 
@@ -44,6 +49,10 @@ pub fn watch() -> Result<()> {
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter();
     let wanted = wanted.filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    // Where the user limits the size of files, a write fails with words and does not end the command without any. What
+    // this command starts is ended by it as ever.
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
+        .context("cannot watch for signals")?;
     let mut signals = Signals::new(wanted).context("cannot watch for signals")?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {

@@ -1,12 +1,12 @@
 //! Hashes of files, taken while they are read or written.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Write},
     path::Path,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,7 +23,15 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn of_file(path: &Path, bar: &ProgressBar) -> Result<Fingerprint> {
-    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let cannot = || format!("cannot read {}", path.display());
+    // A pipe may have nobody who writes, and a device no end.
+    let metadata = fs::metadata(path).with_context(cannot)?;
+    ensure!(
+        metadata.is_file(),
+        "{}: it is no file; give a file",
+        cannot()
+    );
+    let mut file = File::open(path).with_context(cannot)?;
     copy(&mut file, path, &mut io::sink(), path, bar)
 }
 

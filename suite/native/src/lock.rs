@@ -85,7 +85,8 @@ impl Lock {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with('.') && name.ends_with(SUFFIX)
         });
-        locks.into_iter().find_map(|path| {
+        let mut locks = locks.filter(|path| path.symlink_metadata().is_ok_and(|at| at.is_file()));
+        locks.find_map(|path| {
             let mut file = File::options().read(true).open(path).ok()?;
             matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
                 .then(|| holder(&mut file))
@@ -123,6 +124,13 @@ impl Drop for Lock {
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
+    }
+    // What another has put there may lead to a file of the user's, which would be written to, or be a pipe.
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a link, a folder or a pipe, and no lock of this program; remove it",
+        ));
     }
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);

@@ -141,11 +141,9 @@ fn compare_output(spec: &OutputSpec, tensors: &[(&Tensor, &Tensor)]) -> Agreemen
         }
         of_integers &= is_integer(reference.dtype());
         let equal = equal_bits(reference.data(), other.data());
-        let both = reference
-            .data()
-            .to_f64s()
-            .into_iter()
-            .zip(other.data().to_f64s());
+        let (a, b) = (reference.data().to_f64s(), other.data().to_f64s());
+        finite.reserve(a.len());
+        let both = a.into_iter().zip(b);
         for (index, ((reference, other), same)) in both.zip(equal).enumerate() {
             values += 1;
             same_bits += usize::from(same);

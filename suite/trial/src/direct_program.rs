@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     io::Read,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
@@ -13,7 +13,10 @@ use anyhow::{Context, Result, bail};
 use firstpass_probe::{Request, Trial};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{GRACE, ended, reap, tail, wait};
+use crate::{
+    process::{GRACE, ended, reap, wait},
+    standard_error::StandardError,
+};
 
 /// What an example or a script prints as its last line: one process, one plain loop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,26 +71,27 @@ impl Program {
     /// Fails where the process cannot be started, does not end in time or well, and where its last
     /// line is no answer; the message ends with what it wrote to standard error.
     pub fn ask(&self, request: &Request) -> Result<Answer> {
-        let mut stderr = tempfile::tempfile().context("cannot make a temporary file")?;
-        let answer = self.run(request, stderr.try_clone()?.into());
-        answer.map_err(|error| match tail(&mut stderr) {
-            Ok(text) if !text.trim().is_empty() => {
-                anyhow::anyhow!("{error:#}; it wrote: {}", text.trim())
-            }
-            _ => error,
-        })
-    }
-
-    fn run(&self, request: &Request, stderr: Stdio) -> Result<Answer> {
         let mut child = Command::new(&self.binary)
             .args(&self.arguments)
             .arg(serde_json::to_string(request)?)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(stderr)
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
+        let stderr = StandardError::of(child.stderr.take());
+        self.hear(&mut child).map_err(|error| {
+            let text = stderr.tail();
+            match text.trim() {
+                "" => error,
+                text => anyhow::anyhow!("{error:#}; it wrote: {text}"),
+            }
+        })
+    }
+
+    /// The answer of a process that was started.
+    fn hear(&self, child: &mut Child) -> Result<Answer> {
         let stdout = child.stdout.take();
         let (sender, all) = mpsc::channel();
         // The program writes one line, after its last pass: reading it disturbs none.
@@ -100,15 +104,15 @@ impl Program {
         let bytes = match all.recv_timeout(self.timeout) {
             Ok(read) => read.context("cannot read its standard output")?,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                reap(&mut child);
+                reap(child);
                 bail!("killed after {} s without an end", self.timeout.as_secs());
             }
         };
-        match wait(&mut child, GRACE)? {
+        match wait(child, GRACE)? {
             Some(status) if status.success() => {}
             Some(status) => bail!("it ended with {}", ended(status)),
             None => {
-                reap(&mut child);
+                reap(child);
                 bail!("killed: it did not end after its last line");
             }
         }

@@ -67,12 +67,17 @@ impl FromStr for EngineSpec {
     }
 }
 
+/// The longest name of an engine, in bytes: names of files have more parts.
+const LONGEST_NAME: usize = 64;
+
 /// Names are names of files, and parts of tables.
 fn check_name(name: &str) -> Result<()> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     ensure!(
-        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(is_plain),
-        "{name:?} is no name of an engine: use letters, digits, dots, hyphens and underscores"
+        name.len() <= LONGEST_NAME
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(is_plain),
+        "{name:?} is no name of an engine: use letters, digits, dots, hyphens and underscores, {LONGEST_NAME} at most"
     );
     Ok(())
 }

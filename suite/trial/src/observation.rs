@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     page_cache::Eviction,
-    process::{LEAST_TIMEOUT, TIMEOUT},
+    patience::{LEAST_TIMEOUT, TIMEOUT},
     system_counters::SystemCounters,
 };
 
@@ -81,6 +81,16 @@ pub struct Observation {
     pub eviction: Option<Eviction>,
     #[serde(flatten)]
     pub process: Process,
+}
+
+impl Observation {
+    /// One that was written as JSON; what else is said there is not read.
+    ///
+    /// # Errors
+    /// Fails on what is none.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
 }
 
 /// What a probe process said and how it ended.

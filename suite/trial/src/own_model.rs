@@ -12,7 +12,7 @@ use firstpass_native::Lock;
 use firstpass_probe::file_name;
 use sha2::{Digest, Sha256};
 
-use crate::{model::ModelDescription, sample::Sample, workspace::Workspace};
+use crate::{model::ModelDescription, regular_file, sample::Sample, workspace::Workspace};
 
 /// The file in such a folder that says whose it is.
 const SOURCE: &str = "source.txt";
@@ -73,7 +73,7 @@ pub fn claimed(all: &Path, name: &str, source: &Path) -> Result<PathBuf> {
 
 /// Whether what lies in a folder belongs to the model from this file; of one that holds nothing it does.
 pub fn belongs_to(folder: &Path, source: &Path) -> bool {
-    match std::fs::read_to_string(folder.join(SOURCE)) {
+    match regular_file::read_text(&folder.join(SOURCE)) {
         Ok(text) => Path::new(text.trim_end_matches('\n')) == absolute(source),
         Err(_) => std::fs::read_dir(folder).is_ok_and(|mut all| all.next().is_none()),
     }
@@ -92,7 +92,7 @@ pub fn claim(folder: &Path, source: &Path) -> Result<()> {
     };
     std::fs::create_dir_all(folder).with_context(unwritable)?;
     let path = folder.join(SOURCE);
-    if let Ok(other) = std::fs::read_to_string(&path)
+    if let Ok(other) = regular_file::read_text(&path)
         && !belongs_to(folder, source)
     {
         bail!(

@@ -6,7 +6,7 @@
 
 use std::{
     io::{BufReader, Read, Result},
-    process::ChildStdout,
+    os::fd::AsFd,
     time::Duration,
 };
 
@@ -14,18 +14,18 @@ use std::{
 const REST: Duration = Duration::from_millis(20);
 
 /// What a pipe is to hold, in bytes: thousands of messages. This much any user may ask for.
-const CAPACITY: usize = 1 << 20;
+pub(crate) const CAPACITY: usize = 1 << 20;
 
-/// The standard output of a process, read some milliseconds after it was written.
+/// What a process writes to a pipe, read some milliseconds after it was written.
 pub(crate) struct PollingReader<R>(R);
 
-impl PollingReader<ChildStdout> {
-    pub(crate) fn new(stdout: ChildStdout) -> Self {
+impl<R: AsFd> PollingReader<R> {
+    pub(crate) fn new(pipe: R) -> Self {
         // A system that gives no more makes a process that passes thousands of times a second wait
         // for its reader between two passes.
         #[cfg(target_os = "linux")]
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, CAPACITY);
-        Self(stdout)
+        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, CAPACITY);
+        Self(pipe)
     }
 }
 

@@ -165,7 +165,8 @@ fn is_beside(weights: &Path, model: &Path) -> Result<()> {
 
 /// The files of weights that a model file names; none where it is not ONNX.
 fn locations(model: &Path) -> Result<Vec<PathBuf>> {
-    let bytes = fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
+    let read = regular_file::check(model).and_then(|()| Ok(fs::read(model)?));
+    let bytes = read.with_context(|| format!("cannot read {}", model.display()))?;
     // What is no ONNX file says so itself, in the words of its engine.
     let names = weight_files(&bytes).unwrap_or_default();
     let names = names.into_iter().map(PathBuf::from).map(|name| {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{self, BufRead, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, Read, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -26,18 +26,17 @@ use tempfile::NamedTempFile;
 
 use crate::{
     affinity::Affinity,
+    engine::Origin,
     observation::{Outcome, Process},
+    patience::{self, Patience, TIMEOUT},
     polling_reader::PollingReader,
+    process_limits,
     processor::Processor,
     scratch::{self, Scratch},
+    standard_error::StandardError,
     workspace::{Backend, Workspace},
 };
 
-#[cfg(target_os = "linux")]
-use rustix::{
-    io::Errno,
-    process::{Pid, Resource, Rlimit, prlimit},
-};
 /// The probes that this command holds, by checkout and by package with its features.
 static HELD: Mutex<BTreeMap<(PathBuf, String), Held>> = Mutex::new(BTreeMap::new());
 
@@ -52,8 +51,12 @@ pub struct Probe {
     pub environment: Vec<(String, PathBuf)>,
     /// What the backend declares; those that the environment carries out are set in it.
     pub knobs: Vec<Knob>,
-    /// After this a silent process is killed.
+    /// After this a process without an end is killed.
     pub timeout: Duration,
+    /// What the command's budget leaves of that, where it has one.
+    pub patience: Option<Patience>,
+    /// Whether it is a program of the user's own, which knows nothing of Firstpass.
+    pub is_own: bool,
     /// A process that wants more memory of its own fails to get it. Memory that is only mapped, such as
     /// a library or a model file, does not count.
     pub memory_bytes: u64,
@@ -113,49 +116,14 @@ pub fn most_memory() -> u64 {
     system.total_memory() / 10 * 9
 }
 
-#[cfg(target_os = "linux")]
-fn limit_memory(child: &Child, bytes: u64) -> Result<()> {
-    let limit = Rlimit {
-        current: Some(bytes),
-        maximum: Some(bytes),
-    };
-    let set = prlimit(Some(Pid::from_child(child)), Resource::Data, limit);
-    match set {
-        // It has ended already.
-        Ok(_) | Err(Errno::SRCH) => Ok(()),
-        Err(error) => Err(error).context("cannot limit the memory of a process"),
-    }
-}
-
-/// Only Linux sets limits of another process.
-#[cfg(not(target_os = "linux"))]
-fn limit_memory(_: &Child, _: u64) -> Result<()> {
-    Ok(())
-}
-
-/// Longer than the slowest model that is known needs for its first two passes.
-pub const TIMEOUT: Duration = Duration::from_secs(180);
-
-/// No process is given less time than this, however short the budget.
-pub const LEAST_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// After how long a silent process of a command with this budget is killed, in s.
-pub fn patience(budget_s: f64) -> Duration {
-    let budget = Duration::try_from_secs_f64(budget_s).unwrap_or(TIMEOUT);
-    budget.clamp(LEAST_TIMEOUT, TIMEOUT)
-}
-
 /// No message is longer; what is longer is not a message. The longest is a profile: a thousand
 /// operators in a hundred passes are about 2 MiB.
 const LONGEST_LINE: u64 = 1 << 23;
 
-/// So much of standard error is kept.
-const STDERR_TAIL: u64 = 4096;
-
 /// More messages are not listened to: no study asks for a tenth of as many passes.
 const MOST_MESSAGES: usize = 250_000;
 
-/// More bytes of standard error are not taken: they lie on a disk that is the user's.
+/// More bytes of standard error are not taken: reading them takes time that is measured.
 const MOST_STDERR: u64 = 256 << 20;
 
 /// Messages that wait for being looked at; a probe that sends more waits itself.
@@ -197,6 +165,7 @@ impl Probe {
             return Ok(Self {
                 environment: environment(workspace, backend),
                 launcher: launcher(backend),
+                is_own: matches!(backend.origin, Origin::Program(_)),
                 ..Self::at(&binary)
             });
         }
@@ -237,6 +206,8 @@ impl Probe {
             launcher: Vec::new(),
             knobs: Vec::new(),
             timeout: TIMEOUT,
+            patience: None,
+            is_own: false,
             memory_bytes: most_memory(),
             affinity: Affinity::default(),
             folder: None,
@@ -259,7 +230,7 @@ impl Probe {
     pub fn describe_by(&self, request: &Path) -> Result<Description, Outcome> {
         let mut argument = OsString::from(IN_FILE);
         argument.push(request);
-        let (process, answers) = self.run(&[argument], &Knobs::default());
+        let (process, answers) = self.run(&[argument], &Knobs::default(), self.timeout);
         answer(process, answers.description)
     }
 
@@ -329,7 +300,8 @@ impl Probe {
 
     /// The same by a request in JSON, whatever it says.
     pub fn trial_by(&self, request: &str) -> Process {
-        self.run(&[request.into()], &Knobs::default()).0
+        self.run(&[request.into()], &Knobs::default(), self.timeout)
+            .0
     }
 
     fn ask(&self, request: &Request) -> (Process, Answers) {
@@ -339,8 +311,9 @@ impl Probe {
             request.outputs().map(clear).transpose()?;
             Ok(argument)
         });
+        let timeout = self.waits(request);
         let (mut process, answers) = match argument {
-            Ok(argument) => self.run(std::slice::from_ref(&argument.text), &knobs),
+            Ok(argument) => self.run(std::slice::from_ref(&argument.text), &knobs, timeout),
             Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
         };
         if process.completed()
@@ -349,19 +322,44 @@ impl Probe {
         {
             process.outcome = Outcome::Failed(why);
         }
+        self.note(request, &process);
         (process, answers)
     }
 
-    /// Starts the probe with these arguments and listens to it until its end.
-    fn run(&self, arguments: &[OsString], knobs: &Knobs) -> (Process, Answers) {
-        match self.listen(arguments, knobs) {
+    /// How long an answer to this request is waited for.
+    fn waits(&self, request: &Request) -> Duration {
+        match (self.patience, model_of(request)) {
+            (Some(patience), Some(model)) => patience.of(&self.binary, &model.path, self.timeout),
+            _ => self.timeout,
+        }
+    }
+
+    /// Remembers whether it is worth while to wait for this program on this model.
+    fn note(&self, request: &Request, process: &Process) {
+        let (Some(_), Some(model)) = (self.patience, model_of(request)) else {
+            return;
+        };
+        match (&process.outcome, request) {
+            (Outcome::Completed, Request::Trial(_)) => patience::ran(&self.binary, &model.path),
+            (Outcome::TimedOut { .. }, _) => patience::hung(&self.binary, &model.path),
+            _ => {}
+        }
+    }
+
+    /// Starts the probe with these arguments and listens to it until its end, or for so long.
+    fn run(&self, arguments: &[OsString], knobs: &Knobs, timeout: Duration) -> (Process, Answers) {
+        match self.listen(arguments, knobs, timeout) {
             Ok(observed) => observed,
             Err(error) => (not_started(&format!("{error:#}")), Answers::default()),
         }
     }
 
-    fn listen(&self, arguments: &[OsString], knobs: &Knobs) -> Result<(Process, Answers)> {
-        let mut stderr = tempfile::tempfile().context("cannot make a temporary file")?;
+    fn listen(
+        &self,
+        arguments: &[OsString],
+        knobs: &Knobs,
+        timeout: Duration,
+    ) -> Result<(Process, Answers)> {
         let mut command = match self.launcher.split_first() {
             Some((program, before)) => {
                 let mut command = Command::new(program);
@@ -378,13 +376,16 @@ impl Probe {
             .envs(scratch::temporary().map(|folder| ("TMPDIR", folder)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(stderr.try_clone()?);
+            .stderr(Stdio::piped());
+        if self.is_own {
+            process_limits::die_with_this_process(&mut command);
+        }
         // Stamped by the thread that spawns: making that thread is no part of a cold start.
         let spawn = move || (monotonic_ns(), command.spawn());
         let ((spawned_ns, child), _parent) = self.affinity.spawning(knobs.threads(), spawn)?;
         let mut process = Process::new(spawned_ns);
         let mut child = child.with_context(|| format!("cannot start {}", self.binary.display()))?;
-        if let Err(error) = limit_memory(&child, self.memory_bytes) {
+        if let Err(error) = process_limits::limit(&child, self.memory_bytes) {
             return Err(match child.kill().and_then(|()| child.wait()) {
                 Ok(_) => error,
                 Err(other) => error.context(other),
@@ -392,15 +393,15 @@ impl Probe {
         }
 
         let mut answers = Answers::default();
+        let stderr = StandardError::of(child.stderr.take());
         let ended = match child.stdout.take() {
             Some(stdout) => parse(
                 PollingReader::new(stdout).buffered(),
-                self.timeout,
+                timeout,
                 &mut process,
                 &mut answers,
                 || {
-                    let written = stderr.metadata().map_or(0, |metadata| metadata.len());
-                    if written > MOST_STDERR {
+                    if stderr.written() > MOST_STDERR {
                         return Err(too_much("256 MiB to standard error"));
                     }
                     Ok(matches!(child.try_wait(), Ok(Some(_))))
@@ -426,8 +427,19 @@ impl Probe {
             },
             Err(outcome) => kill(&mut child, outcome),
         };
-        process.stderr = tail(&mut stderr)?;
+        process.stderr = stderr.tail();
         Ok((process, answers))
+    }
+}
+
+/// The model that a request is about, if any.
+fn model_of(request: &Request) -> Option<&Model> {
+    match request {
+        Request::Inspect { model, .. }
+        | Request::Profile { model, .. }
+        | Request::Activations { model, .. } => Some(model),
+        Request::Trial(trial) => Some(&trial.model),
+        _ => None,
     }
 }
 
@@ -791,15 +803,6 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStat
     }
 }
 
-/// The end of what a process wrote.
-pub(crate) fn tail(file: &mut std::fs::File) -> Result<String> {
-    let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(STDERR_TAIL)))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -819,7 +822,7 @@ mod tests {
             ..Probe::at(Path::new("/bin/sh"))
         };
         probe
-            .run(&["-c".into(), script.into()], &Knobs::default())
+            .run(&["-c".into(), script.into()], &Knobs::default(), timeout)
             .0
     }
 
@@ -829,26 +832,19 @@ mod tests {
     const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
 
     #[test]
-    fn a_short_budget_waits_no_three_minutes() {
-        for (budget_s, seconds) in [(1.0, 60), (90.0, 90), (3600.0, 180), (f64::NAN, 180)] {
-            assert_eq!(patience(budget_s).as_secs(), seconds);
-        }
-    }
-
-    #[test]
     fn a_launcher_runs_the_probe_with_its_arguments() {
         let probe = Probe {
             launcher: ["env", "FROM_THE_LAUNCHER=x"].map(OsString::from).to_vec(),
             ..Probe::at(Path::new("/bin/sh"))
         };
         let script = format!("[ $FROM_THE_LAUNCHER = x ] && {HELLO}{DONE}");
-        let (process, _) = probe.run(&["-c".into(), script.into()], &Knobs::default());
+        let (process, _) = probe.run(&["-c".into(), script.into()], &Knobs::default(), LONG);
         assert_eq!(process.outcome, Outcome::Completed);
         let missing = Probe {
             launcher: vec!["/nonexistent/launcher".into()],
             ..Probe::at(Path::new("/bin/sh"))
         };
-        let (process, _) = missing.run(&["-c".into(), "true".into()], &Knobs::default());
+        let (process, _) = missing.run(&["-c".into(), "true".into()], &Knobs::default(), LONG);
         assert!(
             matches!(process.outcome, Outcome::NotStarted(_)),
             "{process:?}"
@@ -1077,7 +1073,7 @@ mod tests {
     #[test]
     fn a_missing_binary_is_an_outcome() {
         let process = Probe::at(Path::new("/nonexistent/probe"))
-            .run(&[], &Knobs::default())
+            .run(&[], &Knobs::default(), LONG)
             .0;
         assert!(matches!(process.outcome, Outcome::NotStarted(_)));
         assert!(process.outcome.to_string().contains("/nonexistent/probe"));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::Tensor;
-use image::imageops;
+use image::{codecs::jpeg::JpegEncoder, imageops};
 use serde::Deserialize;
 
 use crate::{
@@ -161,6 +161,16 @@ impl Sample {
         });
         inputs.collect()
     }
+}
+
+/// A picture as a JPEG file, of a quality in per cent.
+///
+/// # Errors
+/// Fails on a picture that is larger than such files can be.
+pub fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality))?;
+    Ok(bytes)
 }
 
 /// Scales `picture` to fit, keeping its aspect, and centres it on a border of grey `pad`. A

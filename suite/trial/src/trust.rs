@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_native::sha256_of_file;
+use firstpass_native::{Lock, sha256_of_file};
 use firstpass_probe::{check_own, config_folder, private_folder};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub fn trust(file: &Path) -> Result<(String, PathBuf)> {
     if let Some(folder) = list.parent() {
         private_folder(folder)?;
     }
+    // Two commands that add to one list would lose what the first of them has added.
+    let _lock = Lock::wait(&Lock::beside(&list), |_| {})?;
     Ok((add(&list, file)?, list))
 }
 

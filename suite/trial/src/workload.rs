@@ -33,6 +33,8 @@ pub struct Workload {
     pub replaced: BTreeMap<PathBuf, String>,
     /// What engines read in place of files outside the fixtures, by the path of the file.
     copies: Arc<Mutex<BTreeMap<PathBuf, PrivateCopy>>>,
+    /// The SHA-256 of inputs that were computed, by sample and by what the model makes of it.
+    sums: Arc<Mutex<BTreeMap<(PathBuf, String), Vec<String>>>>,
     manifest: Manifest,
     fixtures: PathBuf,
 }
@@ -62,6 +64,7 @@ impl Workload {
             trust: false,
             replaced: BTreeMap::new(),
             copies: Arc::default(),
+            sums: Arc::default(),
             manifest: Manifest::read(&workspace.fixtures())?,
             fixtures: workspace.fixtures(),
         };
@@ -257,8 +260,7 @@ impl Workload {
             let Some(expected) = metadata.get(&format!("input.{}", sample.name)) else {
                 continue;
             };
-            let inputs = sample.inputs(model)?;
-            let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
+            let sums = self.input_sums(sample, model)?;
             if &sums.join(" ") != expected {
                 if !self.is_fixture(&sample.file)? {
                     // A photograph of the user's own that happens to have the same name.
@@ -281,6 +283,20 @@ impl Workload {
             golden.insert(sample.name.clone(), outputs);
         }
         Ok(Some(golden).filter(|golden| !golden.is_empty()))
+    }
+
+    /// The SHA-256 of each input of a model. Models that differ in their arithmetic only have the same inputs, which
+    /// take time to compute.
+    fn input_sums(&self, sample: &Sample, model: &ModelDescription) -> Result<Vec<String>> {
+        let key = (sample.file.clone(), format!("{:?}", model.inputs));
+        let known = || self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sums) = known().get(&key) {
+            return Ok(sums.clone());
+        }
+        let inputs = sample.inputs(model)?;
+        let sums: Vec<String> = inputs.iter().map(|(_, input)| input.sha256()).collect();
+        known().insert(key, sums.clone());
+        Ok(sums)
     }
 
     /// Reads every input of a model once, so that what is wrong with one is said before anything is

@@ -81,6 +81,11 @@ impl Workspace {
             Some(home) => std::path::absolute(home).context("FIRSTPASS_HOME is no path")?,
             None => firstpass_probe::data_folder()?,
         };
+        ensure!(
+            root.is_dir() || !root.exists(),
+            "{} is no folder: name one for installed engines in {HOME}",
+            root.display()
+        );
         Ok(Self {
             root,
             kind: Kind::Installed,
@@ -240,8 +245,8 @@ fn is_of_cargo(folder: &Path) -> bool {
 
 /// Reads a TOML file; the error names the file, and the line where it is malformed.
 pub fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = crate::regular_file::read_text(path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not as expected", path.display()))
 }
 

@@ -51,6 +51,8 @@ impl fmt::Display for GateVerdict {
 /// What a check is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
+    /// All that was measured.
+    Record,
     /// All of an engine.
     Engine(String),
     Cell(Cell),
@@ -59,6 +61,7 @@ pub enum Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Record => f.write_str("the record"),
             Self::Engine(name) => f.write_str(name),
             Self::Cell(cell) => f.write_str(&cell_name(cell)),
         }
@@ -194,6 +197,14 @@ pub fn judge(
         record.folder.display(),
         names(record.cells())
     );
+    if record.run.duration_s.is_none() {
+        judged.checks.push(Check {
+            subject: Subject::Record,
+            what: "is whole".into(),
+            finding: Finding::Nothing("it was interrupted: what it lacks is not known".into()),
+            verdict: GateVerdict::Undecided,
+        });
+    }
     Ok(judged)
 }
 
@@ -262,8 +273,12 @@ fn missing_engines<'a>(
         .filter(|engine| !record.backends.contains_key(*engine))
         .map(|engine| (engine.as_str(), "nothing: it did not run".to_owned()));
     let unavailable = record.backends.iter().filter_map(|(engine, backend)| {
-        let reason = backend.unavailable.as_ref()?;
-        Some((engine.as_str(), format!("unavailable: {reason}")))
+        let reason = match &backend.unavailable {
+            Some(reason) => format!("unavailable: {reason}"),
+            None if backend.is_empty() => "nothing: its file in the record is empty".into(),
+            None => return None,
+        };
+        Some((engine.as_str(), reason))
     });
     absent
         .chain(unavailable.filter(|(engine, _)| selection.has_engine(engine)))

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use firstpass_trial::regular_file;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// The end of a file that is being written, or was written before files were compressed.
@@ -43,7 +44,17 @@ pub fn files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     for entry in entries {
         let path = entry?.path();
-        let Some(file) = path.file_name().and_then(|name| name.to_str()) else {
+        let name = path.file_name().unwrap_or_default();
+        let Some(file) = name.to_str() else {
+            // What is not measurements may be called anything.
+            let is_ours = [COMPRESSED, PLAIN]
+                .iter()
+                .any(|end| name.as_encoded_bytes().ends_with(end.as_bytes()));
+            ensure!(
+                !is_ours,
+                "the name of {} is not UTF-8: no engine is called so; remove the file or give it its name",
+                path.display()
+            );
             continue;
         };
         let backend = [COMPRESSED, PLAIN]
@@ -70,7 +81,7 @@ pub fn files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
 pub fn read_text(path: &Path) -> Result<Vec<String>> {
     let mut bytes = Vec::new();
     let mut read = || -> io::Result<()> {
-        let file = File::open(path)?;
+        let file = regular_file::open(path)?;
         let read = if is_compressed(path) {
             let unfolded = zstd::Decoder::new(file)?;
             unfolded.take(MOST_BYTES + 1).read_to_end(&mut bytes)
@@ -91,12 +102,6 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
         "{} holds more than {MOST_BYTES} bytes, which are not read",
         path.display()
     );
-    let ends = bytes.iter().filter(|&&b| b == b'\n').count();
-    ensure!(
-        ends <= MOST_LINES,
-        "{} holds more than {MOST_LINES} lines, which are not read",
-        path.display()
-    );
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |n| n + 1);
     let (whole, rest) = bytes.split_at(whole);
     let mut text = std::str::from_utf8(whole).with_context(context)?.to_owned();
@@ -115,7 +120,17 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
             text.lines().count() + 1
         ),
     }
-    Ok(text.lines().map(str::to_owned).collect())
+    let lines: Vec<String> = text
+        .lines()
+        .take(MOST_LINES + 1)
+        .map(str::to_owned)
+        .collect();
+    ensure!(
+        lines.len() <= MOST_LINES,
+        "{} holds more than {MOST_LINES} lines, which are not read",
+        path.display()
+    );
+    Ok(lines)
 }
 
 /// The lines of a file, parsed.
@@ -143,7 +158,7 @@ pub fn compress(path: &Path) -> Result<()> {
     let write = || -> io::Result<()> {
         let mut encoder = zstd::Encoder::new(File::create(&unfinished)?, LEVEL)?;
         encoder.include_checksum(true)?;
-        io::copy(&mut File::open(path)?, &mut encoder)?;
+        io::copy(&mut regular_file::open(path)?, &mut encoder)?;
         encoder.finish()?.sync_all()?;
         fs::rename(&unfinished, &compressed)?;
         fs::remove_file(path)
@@ -168,7 +183,7 @@ pub fn with_plain<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Resu
     }
     let unpack = || -> Result<tempfile::NamedTempFile> {
         let mut plain = tempfile::NamedTempFile::new()?;
-        let unfolded = zstd::Decoder::new(File::open(&compressed)?)?;
+        let unfolded = zstd::Decoder::new(regular_file::open(&compressed)?)?;
         let mut unfolded = unfolded.take(MOST_OF_OTHERS + 1);
         let bytes = io::copy(&mut unfolded, plain.as_file_mut())?;
         ensure!(

@@ -29,6 +29,7 @@ use firstpass_trial::{
     observation::{Cell, Observation, Purpose},
     outputs::Outputs,
     private_copy::PrivateCopy,
+    regular_file,
     sample::Sample,
     workload::Workload,
     workspace::Workspace,
@@ -138,6 +139,9 @@ pub enum Stop {
     Failed,
 }
 
+/// How a line begins that is an observation.
+const OBSERVATION: &str = "{\"record\":\"observation\",";
+
 /// One line of a backend's file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
@@ -212,16 +216,17 @@ pub fn write_outputs(
     lines::compress(&path)
 }
 
-impl Record {
+impl Run {
+    /// What a record says of itself, without its measurements.
+    ///
     /// # Errors
-    /// Fails where `run.json` or a line is malformed; a last line that was cut off by an
-    /// interruption is left out.
+    /// Fails where it is no record, or one of another version.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("run.json");
-        let text = std::fs::read_to_string(&path).with_context(|| {
+        let text = regular_file::read_text(&path).with_context(|| {
             format!("{} is not a record: cannot read run.json", folder.display())
         })?;
-        let run: Run = serde_json::from_str(&text)
+        let run: Self = serde_json::from_str(&text)
             .with_context(|| format!("{} is not as expected", path.display()))?;
         anyhow::ensure!(
             run.version == VERSION,
@@ -229,8 +234,23 @@ impl Record {
             path.display(),
             run.version
         );
+        Ok(run)
+    }
+}
+
+impl Record {
+    /// # Errors
+    /// Fails where `run.json` or a line is malformed; a last line that was cut off by an
+    /// interruption is left out.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let run = Run::read(folder)?;
         let files = lines::files(folder)?.into_iter();
-        let backends = files.map(|(name, path)| Ok((name, BackendRecord::read(&path)?)));
+        let backends = files.map(|(name, path)| {
+            let read = BackendRecord::read(&path)?;
+            read.check(&name)
+                .with_context(|| format!("{} is not as expected", path.display()))?;
+            Ok((name, read))
+        });
         let backends = backends.collect::<Result<_>>()?;
         Ok(Self {
             folder: folder.into(),
@@ -246,7 +266,10 @@ impl Record {
     /// Fails where the file is there and cannot be read.
     pub fn outputs(&self, cell: &Cell, names: &[String]) -> Result<Option<Outputs>> {
         let path = self.folder.join(outputs_file(cell));
-        let read = |path: &Path| Ok(read_tensors(path).map_err(|e| anyhow::anyhow!("{e}"))?.0);
+        let read = |path: &Path| {
+            regular_file::check(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(read_tensors(path).map_err(|e| anyhow::anyhow!("{e}"))?.0)
+        };
         let Some(mut tensors) = lines::with_plain(&path, read)? else {
             return Ok(None);
         };
@@ -351,11 +374,47 @@ impl Record {
 }
 
 impl BackendRecord {
+    /// Whether nothing was recorded of the engine, not even that it did not start.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            description,
+            unavailable,
+            arithmetic,
+            observations,
+            stops,
+        } = self;
+        description.is_none()
+            && unavailable.is_none()
+            && arithmetic.is_empty()
+            && observations.is_empty()
+            && stops.is_empty()
+    }
+
+    /// Whether all of it is of the engine of this name: what two files say of one engine would count twice.
+    fn check(&self, name: &str) -> Result<()> {
+        let observed = self.observations.iter().map(|o| &o.cell);
+        let arithmetic = self.arithmetic.iter().map(|(cell, _)| cell);
+        let stopped = self.stops.iter().map(|(cell, _)| cell);
+        let mut cells = observed.chain(arithmetic).chain(stopped);
+        if let Some(other) = cells.find(|cell| cell.backend != name) {
+            bail!(
+                "it has lines of the engine {:?}, and is named after {name:?}",
+                other.backend
+            );
+        }
+        Ok(())
+    }
+
     fn read(path: &Path) -> Result<Self> {
         let lines = lines::read_text(path)?;
         let mut record = Self::default();
         for (number, text) in lines.iter().enumerate() {
-            match serde_json::from_str(text) {
+            // Nearly all lines, read at once.
+            let line = match text.starts_with(OBSERVATION) {
+                true => Observation::from_json(text).map(|o| Line::Observation(Box::new(o))),
+                false => serde_json::from_str(text),
+            };
+            match line {
                 Ok(Line::Description(description)) => record.description = Some(description),
                 Ok(Line::Unavailable { reason }) => record.unavailable = Some(reason),
                 Ok(Line::Arithmetic { cell, arithmetic }) => {
@@ -445,7 +504,7 @@ pub(crate) mod tests {
             files: BTreeMap::new(),
             engines: BTreeMap::new(),
             processors: BTreeMap::new(),
-            duration_s: None,
+            duration_s: Some(1.0),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_trial::{workload::relative, workspace::Workspace};
+use firstpass_trial::{regular_file, workload::relative, workspace::Workspace};
 
 /// In a record's folder: where on this machine the files lie that it names `outside/…`. It is not committed.
 const FILE: &str = "places.json";
@@ -79,7 +79,7 @@ impl Places {
     /// Fails where the file is damaged.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
-        let Ok(text) = fs::read_to_string(&path) else {
+        let Ok(text) = regular_file::read_text(&path) else {
             return Ok(Self::default());
         };
         let places = serde_json::from_str(&text)

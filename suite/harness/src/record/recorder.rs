@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use firstpass_native::Lock;
+use firstpass_trial::regular_file;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -192,7 +193,7 @@ impl Recorder {
         struct Head {
             date: String,
         }
-        let text = fs::read_to_string(place.join(RUN)).unwrap_or_default();
+        let text = regular_file::read_text(&place.join(RUN)).unwrap_or_default();
         let head: Option<Head> = serde_json::from_str(&text).ok();
         let date = head.map_or_else(
             || "undated".into(),

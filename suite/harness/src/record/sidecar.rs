@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
+use firstpass_trial::regular_file;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::record::{Recorder, code::Code, lines};
@@ -74,8 +74,8 @@ impl Sidecar {
             return Ok(None);
         }
         let path = folder.join("run.json");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = regular_file::read_text(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let head: Head = serde_json::from_str(&text)
             .with_context(|| format!("{} is not as expected", path.display()))?;
         ensure!(

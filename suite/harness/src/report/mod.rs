@@ -9,13 +9,14 @@ mod templates;
 pub mod terminal;
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
 use firstpass_native::{Holder, Lock};
-use firstpass_trial::workspace::Workspace;
+use firstpass_trial::{regular_file, workspace::Workspace};
 
 use crate::{
     output::as_called,
@@ -71,9 +72,11 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
     for model in analysis.models() {
         of_fixtures |= analysis.workload.is_of_fixtures(model)?;
     }
+    let tuning = OnceCell::new();
     let scope = Scope {
         workspace,
         analysis,
+        tuning: &tuning,
         of_fixtures,
     };
     let mut rendered = pages::render(&scope, folder)?;
@@ -127,7 +130,7 @@ fn pages(
 
 fn page(folder: &Path, record: &Path, template: &str, text: &str) -> Result<Page> {
     let path = folder.join("README.md");
-    let current = match std::fs::read_to_string(&path) {
+    let current = match regular_file::read_text(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -229,7 +232,7 @@ fn as_html(analysis: &Analysis, rendered: &Rendered) -> Result<String> {
 /// Names every page that differs, and says where a run was interrupted.
 pub fn check(workspace: &Workspace, folder: &Path, strict: bool) -> Result<Vec<StaleStudy>> {
     let readme = folder.join("README.md");
-    let text = std::fs::read_to_string(&readme)
+    let text = regular_file::read_text(&readme)
         .with_context(|| format!("there is no report: cannot read {}", readme.display()))?;
     let source = Block::source_of(&text)
         .with_context(|| format!("{} has no generated part", readme.display()))?;

@@ -71,7 +71,7 @@ pub fn stale(workspace: &Workspace, analysis: &Analysis) -> Result<Vec<StaleStud
 
 /// Says on each page what is stale of all that it shows.
 pub(crate) fn mark(rendered: &mut Rendered, stale: &[StaleStudy]) {
-    rendered.block = header(stale, true) + &rendered.block;
+    rendered.block = header(stale, None) + &rendered.block;
     let of_nothing = BTreeSet::new();
     let shown_on = |path: &Path| rendered.studies.get(path).unwrap_or(&of_nothing);
     for (path, bytes) in &mut rendered.files {
@@ -84,7 +84,7 @@ pub(crate) fn mark(rendered: &mut Rendered, stale: &[StaleStudy]) {
             && !shown.is_empty()
         {
             let title = text.find("\n\n").map_or(0, |at| at + 2);
-            let header = header(&shown, false);
+            let header = header(&shown, Some(shown_on(path)));
             *bytes = [&text[..title], &header, &text[title..]].concat().into();
         }
     }
@@ -101,9 +101,9 @@ pub(crate) fn unmarked(page: &str) -> String {
     }
 }
 
-/// The block that a page has at its top; empty where nothing is stale. A page of one study need not
-/// name it.
-fn header(stale: &[StaleStudy], of_all_studies: bool) -> String {
+/// The block that a page has at its top; empty where nothing is stale. The first page is of all studies, another one
+/// `of` some: it names those that are stale, unless all are.
+fn header(stale: &[StaleStudy], of: Option<&BTreeSet<&'static str>>) -> String {
     if stale.is_empty() {
         return String::new();
     }
@@ -121,10 +121,14 @@ fn header(stale: &[StaleStudy], of_all_studies: bool) -> String {
                 [] => String::new(),
                 named => format!(": {} {has} changed since", and(named)),
             };
-            if of_all_studies && !studies.contains(&WHOLE) {
-                format!("> {} {reason}{since}.", subject(&studies))
-            } else {
-                format!("> {}{since}.", capitalized(reason))
+            let is_all = match of {
+                Some(of) => of.iter().all(|study| studies.contains(study)),
+                None => studies.contains(&WHOLE),
+            };
+            match of {
+                _ if is_all => format!("> {}{since}.", capitalized(reason)),
+                Some(_) => format!("> Of this page, {} {reason}{since}.", given(&studies)),
+                None => format!("> {} {reason}{since}.", subject(&studies)),
             }
         })
         .collect();
@@ -172,6 +176,18 @@ fn subject(studies: &[&str]) -> String {
     let folders: Vec<String> = studies.iter().map(|study| format!("`{study}/`")).collect();
     let verb = if folders.len() == 1 { "was" } else { "were" };
     format!("{} {verb}", and(&folders))
+}
+
+/// What commands gave that a page shows, with its verb.
+fn given(studies: &[&str]) -> String {
+    let commands: Vec<String> = studies
+        .iter()
+        .map(|study| match *study {
+            WHOLE => "`firstpass report`".into(),
+            study => format!("`firstpass {study}`"),
+        })
+        .collect();
+    format!("what {} gave was", and(&commands))
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -331,6 +347,39 @@ mod tests {
         for other in [tune::report::PAGE, "plot.svg"] {
             assert_eq!(text(other), "# Title\n\nText\n");
         }
+    }
+
+    #[test]
+    fn a_page_of_several_studies_names_those_that_are_stale() {
+        let page = PathBuf::from("layers.md");
+        let marked = |stale: &[&'static str]| {
+            let studies = [WHOLE, "diverge", "saturation"];
+            let mut rendered = Rendered {
+                block: String::new(),
+                files: BTreeMap::from([(page.clone(), b"# Title\n\nText\n".to_vec())]),
+                pages: Vec::new(),
+                studies: BTreeMap::from([(page.clone(), studies.into())]),
+            };
+            let older = |study: &&'static str| stale_study(study, "measured by older code", &[]);
+            let stale: Vec<StaleStudy> = stale.iter().map(older).collect();
+            mark(&mut rendered, &stale);
+            let text = String::from_utf8_lossy(&rendered.files[&page]).into_owned();
+            text.lines().nth(3).unwrap_or_default().to_owned()
+        };
+        let page_has =
+            |words: &str| format!("> Of this page, what {words} was measured by older code.");
+        assert_eq!(
+            marked(&["saturation"]),
+            page_has("`firstpass saturation` gave")
+        );
+        assert_eq!(
+            marked(&[WHOLE, "saturation"]),
+            page_has("`firstpass report` and `firstpass saturation` gave")
+        );
+        assert_eq!(
+            marked(&[WHOLE, "diverge", "saturation"]),
+            "> Measured by older code."
+        );
     }
 
     proptest! {

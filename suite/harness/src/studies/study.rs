@@ -1,6 +1,7 @@
 //! What the rest of the harness needs to know of a study.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,7 +13,10 @@ use firstpass_trial::workspace::Workspace;
 
 use crate::{
     record::{Stale, code::Code},
-    studies::first_passes::{analysis::Analysis, judge::first_pass::FirstPassVerdict},
+    studies::{
+        first_passes::{analysis::Analysis, judge::first_pass::FirstPassVerdict},
+        tune::{self, Tuning},
+    },
 };
 
 /// What the harness needs to know of a study.
@@ -85,6 +89,9 @@ pub struct Scope<'a> {
     pub workspace: &'a Workspace,
     /// The record beside which the study was made, judged.
     pub analysis: &'a Analysis,
+    /// What was measured of settings beside the record: read when the first study asks for it, because judging it
+    /// takes time.
+    pub tuning: &'a OnceCell<Option<Tuning>>,
     /// Whether the record is one of the fixtures: studies that were made for these say then what is
     /// missing, and are not asked of a user's model.
     pub of_fixtures: bool,
@@ -94,6 +101,18 @@ impl Scope<'_> {
     /// The folder of the record.
     pub fn record(&self) -> &Path {
         &self.analysis.record.folder
+    }
+
+    /// What was measured of settings beside the record; `None` where nothing was.
+    ///
+    /// # Errors
+    /// Fails where it is there and cannot be read.
+    pub fn tuning(&self) -> Result<Option<&Tuning>> {
+        if let Some(tuning) = self.tuning.get() {
+            return Ok(tuning.as_ref());
+        }
+        let read = tune::read(self.workspace, self.record())?;
+        Ok(self.tuning.get_or_init(|| read).as_ref())
     }
 
     /// How the rows of a backend are called.

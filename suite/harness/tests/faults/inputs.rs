@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is refused before anything runs, in these words.
-const fn refused(
+pub const fn refused(
     what: &'static str,
     done: fn(&Place) -> Result<Ended>,
     says: &'static [&'static str],
@@ -178,6 +178,6 @@ pub const FAULTS: &[Fault] = &[
     },
 ];
 
-fn pipe(path: &Path) -> Result<()> {
+pub fn pipe(path: &Path) -> Result<()> {
     Ok(mkfifo(path, Mode::S_IRWXU)?)
 }

@@ -1,5 +1,5 @@
-//! What goes wrong around Firstpass, what must then be said, and what must survive: see [`table`], [`inputs`] and
-//! [`programs`].
+//! What goes wrong around Firstpass, what must then be said, and what must survive: see [`table`], [`inputs`],
+//! [`programs`], [`records`], [`samples`] and [`surroundings`].
 //!
 //! Each fault is tried on the command itself, in a folder of its own, with the user's folders and the folder
 //! for temporary files there. Whatever the fault, nothing panics, and no temporary file is left.
@@ -8,7 +8,10 @@ mod inputs;
 mod models;
 mod place;
 mod programs;
+mod records;
+mod samples;
 mod signals;
+mod surroundings;
 mod table;
 
 use std::{process::ExitCode, sync::Arc};
@@ -56,7 +59,15 @@ fn tests() -> Result<Vec<Test>> {
         .map(|engine| &engine.name)
         .collect();
     let mut tests = Vec::new();
-    for fault in FAULTS.iter().chain(inputs::FAULTS).chain(programs::FAULTS) {
+    let all = [
+        FAULTS,
+        inputs::FAULTS,
+        programs::FAULTS,
+        records::FAULTS,
+        samples::FAULTS,
+        surroundings::FAULTS,
+    ];
+    for fault in all.into_iter().flatten() {
         let names = match fault.on {
             On::Once => vec![any],
             On::EachEngine => there.clone(),

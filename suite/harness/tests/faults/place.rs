@@ -88,6 +88,13 @@ impl Place {
         command
     }
 
+    /// A script of a shell, whose `$0` is the command.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = self.command("/bin/sh".as_ref());
+        command.args(["-c", script, FIRSTPASS]);
+        command
+    }
+
     fn command(&self, program: &OsStr) -> Command {
         let mut command = Command::new(program);
         command

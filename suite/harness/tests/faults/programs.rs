@@ -1,13 +1,18 @@
 //! Programs that are to be engines and are not as they should be, one row a fault. Each is measured as a user's own,
 //! beside an engine that is well: that one has its row whatever the other does.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 
 use crate::{
     models,
-    place::{Ended, Place},
+    place::{Ended, Place, finish},
+    signals,
     table::{Fault, On, read},
 };
 
@@ -50,6 +55,46 @@ const fn beside(
 }
 
 pub const FAULTS: &[Fault] = &[
+    Fault {
+        what: "a program that floods standard error and outlives a firstpass that was killed",
+        on: On::Once,
+        done: |place| outlived(place, "exec yes >&2", "yes"),
+        code: 0,
+        says: &["report: "],
+        survives: |_, _| Ok(()),
+    },
+    Fault {
+        what: "a program that does nothing and outlives a firstpass that was killed",
+        on: On::Once,
+        done: |place| outlived(place, "exec sleep 300", "sleep 300"),
+        code: 0,
+        says: &["report: "],
+        survives: |_, _| Ok(()),
+    },
+    beside(
+        "a program that fills the disk",
+        // A byte behind a hole takes no room.
+        |place| {
+            measured(
+                place,
+                "exec dd if=/dev/zero of=\"$TMPDIR/all\" bs=1 count=1 conv=notrunc seek=17179869184 2>/dev/null",
+            )
+        },
+        &["odd", "crashed with signal 25 (SIGXFSZ)"],
+    ),
+    beside(
+        "a program that floods standard error",
+        |place| measured(place, "exec yes >&2"),
+        &["odd", "it wrote more than 256 MiB to standard error"],
+    ),
+    Fault {
+        what: "a program that says what it is and then hangs, with a budget of a second",
+        on: On::Once,
+        done: hanging,
+        code: 0,
+        says: &["odd", "killed after 10 s without an end"],
+        survives: has_both_rows,
+    },
     beside(
         "a program that ends and leaves another behind, which holds its output open",
         |place| measured(place, "sleep 300 & exit 0"),
@@ -138,6 +183,45 @@ say '{"message":"done"}'"#,
         ],
     ),
 ];
+
+/// A check that is killed while this program runs, which must end; then the same check with a sound program.
+fn outlived(place: &Place, trial: &str, command: &str) -> Result<Ended> {
+    let model = place.write("model.onnx", models::sound())?;
+    let program = place.write("odd", format!("{HEAD}{trial}\n"))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let mut check = place.firstpass(["check", "--quick", "--threads", "1", "--budget", "100s"]);
+    check
+        .arg("--engine")
+        .arg(format!("odd={}", program.display()));
+    let child = check.arg("--out").arg(place.out()).arg(&model).spawn()?;
+    let running = signals::child_that_runs(child.id(), command)?;
+    signals::kill(child.id())?;
+    let killed = finish(child)?;
+    ensure!(killed.code.is_none(), "it was not killed:\n{}", killed.said);
+    signals::gone(running)?;
+    fs::remove_dir_all(place.out())?;
+    place.run(&mut place.check(&model))
+}
+
+/// A check of a second with a program that answers what it is and nothing else. The first wait is a minute, which a
+/// slow model may need.
+fn hanging(place: &Place) -> Result<Ended> {
+    let began = Instant::now();
+    let model = place.write("model.onnx", models::sound())?;
+    let head = HEAD.replace("'{\"trial\"'*) ;;", "*) exec sleep 300;;");
+    ensure!(head != HEAD, "the head of programs has changed");
+    let program = place.write("odd", head)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let mut check = place.check(&model);
+    let ended = place.run(
+        check
+            .arg("--engine")
+            .arg(format!("odd={}", program.display())),
+    )?;
+    let took = began.elapsed();
+    ensure!(took < Duration::from_secs(110), "it took {took:?}");
+    Ok(ended)
+}
 
 /// A look at a model on an engine that is well and on this program.
 fn measured(place: &Place, trial: &str) -> Result<Ended> {

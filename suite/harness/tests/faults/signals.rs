@@ -70,6 +70,25 @@ pub fn child(parent: u32) -> Result<u32> {
     }
 }
 
+/// Waits for a process that this one has started and that runs this command line.
+pub fn child_that_runs(parent: u32, command: &str) -> Result<u32> {
+    let began = Instant::now();
+    loop {
+        for child in children(parent)? {
+            let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&line).replace('\0', " ");
+            if words.trim() == command {
+                return Ok(child);
+            }
+        }
+        ensure!(
+            began.elapsed() < Duration::from_secs(60),
+            "it does not run {command:?}"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Waits until a process has ended.
 pub fn gone(pid: u32) -> Result<()> {
     let began = Instant::now();

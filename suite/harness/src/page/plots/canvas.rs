@@ -9,7 +9,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::page::terminal;
+use crate::page::{plots::look::pieces, terminal};
 
 /// The colour of text: a grey that is readable on white and on black. A picture in a page cannot
 /// know the theme of the page, only that of the system, and the two may differ.
@@ -87,6 +87,21 @@ impl Canvas<'_> {
         self.area
             .draw(&PathElement::new(points, style))
             .map_err(drawing)
+    }
+
+    /// A line that is broken where it is to be told from others of its colour.
+    pub(crate) fn broken_line(
+        &self,
+        points: &[Point],
+        colour: RGBAColor,
+        width: f64,
+        dash: Option<(f64, f64)>,
+    ) -> Result<()> {
+        let Some(dash) = dash else {
+            return self.line(points, colour, width);
+        };
+        let mut pieces = pieces(points, dash).into_iter();
+        pieces.try_for_each(|piece| self.line(&piece, colour, width))
     }
 
     pub(crate) fn rectangle(&self, from: Point, to: Point, colour: RGBAColor) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod axis;
 pub mod canvas;
+pub mod look;
 
 use anyhow::Result;
 use plotters::prelude::*;

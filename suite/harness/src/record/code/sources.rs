@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
     Attribute, Block, File, ItemImpl, ItemMod, ItemTrait, Meta, Token,
-    parse::{ParseStream, Parser},
+    parse::Parser,
     punctuated::Punctuated,
     visit_mut::{self, VisitMut},
 };
@@ -34,7 +35,7 @@ fn add(file: &Path, folder: &Path, hashes: &mut BTreeMap<PathBuf, String>) -> Re
         return Ok(());
     }
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let Some((meaning, modules)) = read(&bytes, file, folder) else {
+    let Some((meaning, modules)) = read_once(&bytes, file, folder) else {
         hashes.insert(file.into(), short_hash(&bytes));
         // It does not say which modules it has, so every file that may be one of them counts.
         for other in files_below(folder)? {
@@ -44,12 +45,32 @@ fn add(file: &Path, folder: &Path, hashes: &mut BTreeMap<PathBuf, String>) -> Re
         }
         return Ok(());
     };
-    hashes.insert(file.into(), short_hash(meaning.as_bytes()));
+    hashes.insert(file.into(), meaning);
     for module in modules {
         add(&module.file, &module.folder, hashes)?;
     }
     Ok(())
 }
+
+/// The hash of what a source means, and its modules, as [`read`] gives them. Several studies ask for the same sources,
+/// and parsing takes time: what these bytes mean is remembered.
+fn read_once(bytes: &[u8], file: &Path, folder: &Path) -> Option<Meaning> {
+    static KNOWN: Mutex<BTreeMap<(PathBuf, PathBuf, String), Option<Meaning>>> =
+        Mutex::new(BTreeMap::new());
+    let key = (file.to_owned(), folder.to_owned(), short_hash(bytes));
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let there = |(_, modules): &Meaning| modules.iter().all(|module| module.file.is_file());
+    if let Some(meaning) = known().get(&key).filter(|m| m.as_ref().is_none_or(there)) {
+        return meaning.clone();
+    }
+    let meaning = read(bytes, file, folder);
+    let meaning = meaning.map(|(text, modules)| (short_hash(text.as_bytes()), modules));
+    known().insert(key, meaning.clone());
+    meaning
+}
+
+/// The hash of a source, and the modules that it declares.
+type Meaning = (String, Vec<Module>);
 
 /// What a source means, and the modules that it declares and that are there; `None` where it is no
 /// Rust that is understood here.
@@ -67,6 +88,7 @@ fn read(bytes: &[u8], file: &Path, folder: &Path) -> Option<(String, Vec<Module>
 }
 
 /// A module in a file of its own.
+#[derive(Clone)]
 struct Module {
     file: PathBuf,
     /// Where the files of its own modules lie.
@@ -145,12 +167,17 @@ fn path_of(attributes: &[Attribute]) -> Option<String> {
 /// Whether something is there where no test is built. Its tokens begin with its attributes, which the
 /// types of items have no common accessor for.
 fn is_built(part: &impl ToTokens) -> bool {
-    let attributes = |input: ParseStream| {
-        let attributes = Attribute::parse_outer(input)?;
-        input.parse::<TokenStream>()?;
-        Ok(attributes)
-    };
-    let attributes = attributes.parse2(part.to_token_stream());
+    let mut tokens = part.to_token_stream().into_iter().peekable();
+    let mut first = TokenStream::new();
+    while let Some(hash) =
+        tokens.next_if(|t| matches!(t, TokenTree::Punct(p) if p.as_char() == '#'))
+    {
+        first.extend([hash].into_iter().chain(tokens.next()));
+    }
+    if first.is_empty() {
+        return true;
+    }
+    let attributes = Attribute::parse_outer.parse2(first);
     !attributes.is_ok_and(|attributes| {
         attributes.iter().any(|attribute| {
             let is = |name| attribute.path().is_ident(name);

@@ -21,7 +21,6 @@ use crate::{
     studies::{
         referee::other_referees,
         study::{self, Page, Part, Scope, Section, State},
-        tune,
     },
 };
 
@@ -122,14 +121,14 @@ impl study::Study for Saturation {
         let Some(compared) = read(SATURATION, scope.record())? else {
             return Ok(Part::default());
         };
-        let tuned = tune::read(scope.workspace, scope.record())?;
+        let tuned = scope.tuning()?;
         let known = &scope.analysis.known;
         let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
                 answer: saturation::answer(&compared, &called),
-                text: saturation::section(&compared, known, tuned.as_ref(), &called)?,
+                text: saturation::section(&compared, known, tuned, &called)?,
             }),
             ..Part::default()
         })

@@ -10,6 +10,7 @@ use crate::{
         axis::Axis,
         canvas::{Anchor, LINE, Point, TOP, WIDTH, svg},
         grid,
+        look::Look,
     },
     studies::diverge::LayerDifference,
 };
@@ -41,11 +42,11 @@ pub(crate) fn draw(title: &str, engines: &[(&str, &[LayerDifference])]) -> Resul
     let bottom = TOP + HEIGHT;
     let x = Axis::linear(layers as f64, (LEFT, WIDTH - MARGIN - 12.0));
     let y = Axis::linear(most * 1.05, (bottom, TOP + 6.0));
-    let colour = |number: usize| COLOURS[number % COLOURS.len()];
     let legend = engines.iter().enumerate().map(|(number, (name, _))| {
-        let colour = colour(number);
-        let mark: Mark =
-            Box::new(move |c, (x, y)| c.line(&[(x - 10.0, y), (x + 10.0, y)], colour.into(), 2.0));
+        let Look { colour, dash } = Look::of(number);
+        let mark: Mark = Box::new(move |c, (x, y)| {
+            c.broken_line(&[(x - 10.0, y), (x + 10.0, y)], colour.into(), 2.0, dash)
+        });
         (mark, (*name).to_owned())
     });
     let alone: Mark = Box::new(|c, at| c.dot(at, 3.0, COLOURS[6].mix(0.8)));
@@ -83,12 +84,13 @@ pub(crate) fn draw(title: &str, engines: &[(&str, &[LayerDifference])]) -> Resul
             let cumulative =
                 cumulative.filter_map(|(place, layer)| Some((place, share(&layer.cumulative)?)));
             let line: Vec<Point> = cumulative.map(at).collect();
-            canvas.line(&line, colour(number).into(), 2.0)?;
+            let Look { colour, dash } = Look::of(number);
+            canvas.broken_line(&line, colour.into(), 2.0, dash)?;
             for (place, layer) in layers.iter().enumerate() {
                 if let Some(alone) = share(&layer.isolated)
                     && alone > 0.0
                 {
-                    canvas.dot(at((place, alone)), 3.0, colour(number).mix(0.6))?;
+                    canvas.dot(at((place, alone)), 3.0, colour.mix(0.6))?;
                 }
             }
         }

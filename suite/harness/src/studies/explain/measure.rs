@@ -10,6 +10,7 @@ use firstpass_probe::{Description, Knobs, Model, PassPlan, Profile, Span, THREAD
 use firstpass_trial::{
     machine::{Machine, load_average, now},
     model::ModelDescription,
+    patience::{Patience, patience},
     process::{Probe, start},
     workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
@@ -84,7 +85,7 @@ pub fn measure(
     recorder.announce_interruption(sidecar::what_next);
     let mut tasks = Vec::new();
     for backend in backends {
-        let (probe, description) = match start(workspace, backend) {
+        let (mut probe, description) = match start(workspace, backend) {
             Ok(started) => started,
             Err(reason) => {
                 let line = failure(settings, None, &reason);
@@ -92,6 +93,9 @@ pub fn measure(
                 continue;
             }
         };
+        // One that hangs may not take many times what was asked for.
+        probe.timeout = probe.timeout.min(patience(settings.budget_s));
+        probe.patience = Some(Patience::within(settings.budget_s));
         for (model, input) in &files {
             match choose(workload, &description, model) {
                 Ok(chosen) => {

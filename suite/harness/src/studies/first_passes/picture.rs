@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    io::Cursor,
     path::{Path, PathBuf},
 };
 
@@ -20,14 +19,15 @@ use firstpass_probe::file_name;
 use firstpass_trial::{
     detection::{BBox, Detection},
     model::{ModelDescription, Precision},
+    sample::jpeg,
 };
-use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
+use image::{Rgb, RgbImage};
 
 use crate::{
     page::numbers::counted,
     studies::first_passes::{
         analysis::{Analysis, Row},
-        plots::colour,
+        plots::look,
     },
 };
 
@@ -89,7 +89,7 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
                     }
                 }
             };
-            let colour = rgb(colour(analysis, row));
+            let colour = rgb(look(analysis, row).colour);
             legend.push((format!("{}: {text}", row.label), colour));
         }
         let height = picture.height();
@@ -105,7 +105,7 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
         }
         for boxed in &boxes {
             let colour = match boxed.rows.first() {
-                Some(first) if !is_of_all(&boxed) => rgb(colour(analysis, found[*first].0)),
+                Some(first) if !is_of_all(&boxed) => rgb(look(analysis, found[*first].0).colour),
                 _ => ALL,
             };
             canvas.draw_box(&boxed.bbox, 2, colour);
@@ -116,11 +116,7 @@ pub(crate) fn pictures(analysis: &Analysis) -> Result<BTreeMap<String, Vec<u8>>>
             let Ok(_) = Text::new(&text, Point::new(8, baseline), style).draw(&mut canvas);
             baseline += i32::try_from(LINE)?;
         }
-        let mut bytes = Cursor::new(Vec::new());
-        canvas
-            .0
-            .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))?;
-        pictures.insert(sample.name.clone(), bytes.into_inner());
+        pictures.insert(sample.name.clone(), jpeg(&canvas.0, QUALITY)?);
     }
     Ok(pictures)
 }

@@ -15,7 +15,8 @@ use firstpass_trial::{
     machine::{Machine, now},
     model::ModelDescription,
     observation::{Outcome, Process},
-    process::{Probe, TIMEOUT, start},
+    patience::TIMEOUT,
+    process::{Probe, start},
     workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
 };

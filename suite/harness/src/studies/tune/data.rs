@@ -19,7 +19,7 @@ use firstpass_trial::{
 };
 
 use crate::{
-    record::{RUN, Record, Recorder, code::Code},
+    record::{RUN, Record, Recorder, Run, code::Code},
     studies::tune::judge::{Ablation, judge, recommend::recommended},
 };
 
@@ -170,8 +170,13 @@ pub(crate) fn race(folder: &Path, backend: &str) -> Result<PathBuf> {
 /// # Errors
 /// Fails where a record is there and cannot be read.
 pub(crate) fn races(folder: &Path) -> Result<Vec<Record>> {
+    let folders = race_folders(folder)?.into_iter();
+    folders.map(|folder| with_heats(&folder)).collect()
+}
+
+fn race_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     if folder.join(RUN).is_file() {
-        return Ok(vec![with_heats(folder)?]);
+        return Ok(vec![folder.to_owned()]);
     }
     if !folder.is_dir() {
         return Ok(Vec::new());
@@ -181,7 +186,7 @@ pub(crate) fn races(folder: &Path) -> Result<Vec<Record>> {
         .with_context(|| format!("cannot read {}", folder.display()))?;
     folders.retain(|folder| folder.join(RUN).is_file() && !Recorder::is_unfinished(folder));
     folders.sort();
-    folders.iter().map(|folder| with_heats(folder)).collect()
+    Ok(folders)
 }
 
 /// The folder of a later heat, in that of the first.
@@ -221,8 +226,8 @@ fn append(record: &mut Record, heat: Record) {
 
 /// By which code the settings beside a record were measured; `None` where none were.
 pub fn code(record: &Path) -> Option<Code> {
-    let measured = races(&record.join(FOLDER).join(ONE_AT_A_TIME)).ok()?;
-    Some(measured.into_iter().next()?.run.code)
+    let races = race_folders(&record.join(FOLDER).join(ONE_AT_A_TIME)).ok()?;
+    Some(Run::read(races.first()?).ok()?.code)
 }
 
 /// Writes the recommended setting of each backend that has one. Backends that were not tried keep

@@ -66,7 +66,7 @@ impl study::Study for Study {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let Some(tuned) = read(scope.workspace, scope.record())? else {
+        let Some(tuned) = scope.tuning()? else {
             return Ok(Part::default());
         };
         let called = |backend: &str| scope.called(backend).to_owned();
@@ -75,9 +75,9 @@ impl study::Study for Study {
             page: Some(OwnPage {
                 file: report::PAGE,
                 title: report::TITLE,
-                answer: report::answer(&tuned, &called),
+                answer: report::answer(tuned, &called),
             }),
-            files: report::files(scope.workspace, &tuned, &called)?,
+            files: report::files(scope.workspace, tuned, &called)?,
         })
     }
 }

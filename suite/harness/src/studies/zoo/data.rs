@@ -7,7 +7,9 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use firstpass_probe::{read_tensors, write_tensors};
-use firstpass_trial::{model::ModelDescription, outputs::Outputs, workload::Workload};
+use firstpass_trial::{
+    model::ModelDescription, outputs::Outputs, regular_file, workload::Workload,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::record::Record;
@@ -146,7 +148,7 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        regular_file::read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not as expected", path.display()))
 }
 

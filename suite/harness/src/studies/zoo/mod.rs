@@ -77,14 +77,16 @@ impl study::Study for Study {
             return Ok(Part::default());
         };
         let called = |backend: &str| scope.called(backend).to_owned();
+        let rows = judge::judge(&zoo).into_iter();
+        let rows: Vec<judge::Row> = rows.map(|row| row.called(&called)).collect();
         Ok(Part {
             section: None,
             page: Some(OwnPage {
                 file: report::PAGE,
                 title: report::TITLE,
-                answer: report::answer(&zoo, &called),
+                answer: report::answer(&rows),
             }),
-            files: report::files(&zoo, &called, &|model, backend| {
+            files: report::files(&zoo, &rows, &|model, backend| {
                 scope.of_first_page(model, backend)
             })?,
         })

@@ -7,10 +7,11 @@ use plotters::prelude::*;
 
 use crate::{
     page::plots::{
-        COLOURS, Legend, MARGIN, Mark,
+        Legend, MARGIN, Mark,
         axis::Axis,
         canvas::{Anchor, Canvas, INK, LINE, TOP, WIDTH, svg},
         grid,
+        look::Look,
     },
     studies::{
         first_passes::judge::latency::Latency,
@@ -42,7 +43,7 @@ pub(crate) fn draw(rows: &[Row]) -> Result<Option<String>> {
     let engines: BTreeSet<&str> = rows.iter().map(|row| row.backend).collect();
     let colour = |backend: &str| {
         let position = engines.iter().position(|engine| *engine == backend);
-        COLOURS[position.unwrap_or(0) % COLOURS.len()]
+        Look::of(position.unwrap_or(0)).colour
     };
     let mut models: Vec<(&str, Vec<&Row>)> = Vec::new();
     for row in &shown {

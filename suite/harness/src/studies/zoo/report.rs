@@ -43,19 +43,15 @@ const PLOT: &str = "plots/zoo.svg";
 /// What was not measured.
 const NONE: &str = "–";
 
-/// The page and its plot, by path.
+/// The page and its plot, by path, from what was judged.
 pub(crate) fn files(
     zoo: &Zoo,
-    called: &dyn Fn(&str) -> String,
+    rows: &[Row],
     of_first_page: &OfFirstPage,
 ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
-    let rows: Vec<Row> = judge(zoo)
-        .into_iter()
-        .map(|row| row.called(called))
-        .collect();
     let mut plot = None;
-    if let Some(svg) = plot::draw(&rows)? {
+    if let Some(svg) = plot::draw(rows)? {
         let what = "first pass over steady time of every model and engine";
         plot = Some(markdown(image(Path::new(PLOT), what)));
         files.insert(PLOT.into(), svg.into_bytes());
@@ -66,44 +62,37 @@ pub(crate) fn files(
         processor => run.machine.cpu,
         cores => run.machine.cores,
         not_there => not_there(zoo),
-        other_verdicts => other_verdicts(of_first_page, verdicts(&rows, called)),
+        other_verdicts => other_verdicts(of_first_page, verdicts(rows)),
         plot,
-        summary => summary(&rows).seen(),
-        times => table(&TIMES, times_of, &rows, false).page(),
-        outputs => table(&OUTPUTS, outputs_of, &rows, true).page(),
-        nonsense => nonsense(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
-        faces => faces(&rows),
-        sentences => sentences(&rows).into_iter().map(markdown).collect::<Vec<_>>(),
+        summary => summary(rows).seen(),
+        times => table(&TIMES, times_of, rows, false).page(),
+        outputs => table(&OUTPUTS, outputs_of, rows, true).page(),
+        nonsense => nonsense(rows).into_iter().map(markdown).collect::<Vec<_>>(),
+        faces => faces(rows),
+        sentences => sentences(rows).into_iter().map(markdown).collect::<Vec<_>>(),
     };
     let text = template::render("detail/zoo.md.j2", context! { data })?;
-    let answer = answer(zoo, called);
+    let answer = answer(rows);
     let page = template::page(TITLE, [answer.as_str()], &text)?;
     files.insert(PAGE.into(), page.into_bytes());
     Ok(files)
 }
 
 /// What is said of pass 1 of every engine and model, by default.
-fn verdicts<'a>(
-    rows: &'a [Row],
-    called: &'a dyn Fn(&str) -> String,
-) -> impl Iterator<Item = OfStudy<'a>> {
+fn verdicts<'a>(rows: &'a [Row]) -> impl Iterator<Item = OfStudy<'a>> {
     rows.iter().filter_map(|row| {
         let described = &row.model.description;
         Some(OfStudy {
             model: (&described.name, &described.title),
-            backend: (row.backend, called(row.backend)),
+            backend: (row.backend, row.label.clone()),
             verdict: row.default.latency()?.first_over_steady?.verdict(),
         })
     })
 }
 
 /// On how many models the first pass of each engine is slow.
-pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
-    let rows: Vec<Row> = judge(zoo)
-        .into_iter()
-        .map(|row| row.called(called))
-        .collect();
-    let mut engines = answers(&rows);
+pub(crate) fn answer(rows: &[Row]) -> String {
+    let mut engines = answers(rows);
     engines.retain(|answer| answer.first.models() > 0);
     engines.sort_by_key(|answer| std::cmp::Reverse(answer.first.slow.len()));
     let (some, none): (Vec<_>, Vec<_>) = engines
@@ -138,7 +127,7 @@ pub(crate) fn answer(zoo: &Zoo, called: &dyn Fn(&str) -> String) -> String {
             names(none)
         ),
     };
-    let nonsense = nonsense(&rows).into_iter().next();
+    let nonsense = nonsense(rows).into_iter().next();
     nonsense
         .into_iter()
         .chain([slow])
@@ -174,7 +163,7 @@ fn not_there(zoo: &Zoo) -> Vec<String> {
 /// # Errors
 /// Fails where the folder cannot be written.
 pub fn write(zoo: &Zoo, folder: &Path) -> Result<PathBuf> {
-    for (path, bytes) in files(zoo, &str::to_owned, &|_, _| None)? {
+    for (path, bytes) in files(zoo, &judge(zoo), &|_, _| None)? {
         write_file(&folder.join(path), &bytes)?;
     }
     Ok(folder.join(PAGE))
@@ -187,7 +176,8 @@ mod tests {
 
     #[test]
     fn the_page_begins_with_the_answer_and_has_a_row_for_what_failed() -> Result<()> {
-        let files = files(&zoo()?, &str::to_owned, &|_, _| None)?;
+        let zoo = zoo()?;
+        let files = files(&zoo, &judge(&zoo), &|_, _| None)?;
         let page = String::from_utf8(files[Path::new(PAGE)].clone())?;
         assert!(files.contains_key(Path::new(PLOT)) && page.contains(PLOT));
         let row = |model: &str| page.lines().find(|l| l.contains(model)).unwrap_or_default();

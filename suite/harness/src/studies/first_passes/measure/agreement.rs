@@ -49,8 +49,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// `None` where the process gave no outputs.
+    /// `None` where the process gave no outputs. One that hung is expected to hang again.
     fn of(process: &Process) -> Option<Self> {
+        if let Outcome::TimedOut { seconds, .. } = process.outcome {
+            return Some(Self {
+                start: Duration::from_secs(seconds),
+                ..Self::default()
+            });
+        }
         let passes: Vec<Duration> = process
             .passes
             .iter()

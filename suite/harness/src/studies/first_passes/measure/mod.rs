@@ -18,7 +18,8 @@ use firstpass_trial::{
     model::ModelDescription,
     observation::{Cell, Observation, Outcome, Process, Purpose},
     page_cache::{Eviction, Files},
-    process::{Probe, patience},
+    patience::{Patience, patience},
+    process::Probe,
     system_counters::SystemCounters,
     workload::{InputFiles, Workload},
     workspace::{Backend, Workspace},
@@ -145,7 +146,11 @@ pub fn run_asking(
         format!("`cargo firstpass report --from {folder}` shows it")
     });
 
-    let started = start_backends(workspace, backends, settings, &mut recorder)?;
+    let mut started = start_backends(workspace, backends, settings, &mut recorder)?;
+    for backend in &mut started {
+        let asked = settings.asked_budget_s.unwrap_or(settings.budget_s);
+        backend.probe.patience = Some(Patience::within(asked));
+    }
     let jobs = jobs(&started, workload, settings, &mut recorder)?;
     let referees = reference::start_referees(workspace, workload, settings)?;
     let budget = Budget {
@@ -224,18 +229,20 @@ fn start_backends(
         }
         let described = Probe::build(workspace, backend)
             .map_err(|error| format!("{error:#}"))
-            .and_then(|probe| match probe.describe() {
-                Ok(description) => Ok((probe, description)),
-                Err(outcome) => Err(outcome.to_string()),
+            .and_then(|mut probe| {
+                // One that hangs may not take many times what was asked for.
+                let asked = settings.asked_budget_s.unwrap_or(settings.budget_s);
+                probe.timeout = patience(asked);
+                match probe.describe() {
+                    Ok(description) => Ok((probe, description)),
+                    Err(outcome) => Err(outcome.to_string()),
+                }
             });
         match described {
             Ok((mut probe, description)) => {
                 eprintln!("{}: version {}", backend.name, description.engine.version);
                 recorder.write(&backend.name, &Line::Description(description.clone()))?;
                 probe.affinity = settings.affinity.clone();
-                // One that hangs may not take many times what was asked for.
-                let asked = settings.asked_budget_s.unwrap_or(settings.budget_s);
-                probe.timeout = patience(asked);
                 probe.knobs.clone_from(&description.knobs);
                 let library = backend.native.as_ref();
                 started.push(Started {

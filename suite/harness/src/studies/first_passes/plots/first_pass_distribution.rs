@@ -96,7 +96,7 @@ pub(crate) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
             for (threads, latency) in &engine.row.latency {
                 let label = (LEFT - 8.0, top + LANE);
                 canvas.text(&with_threads(*threads), label, Anchor::Right)?;
-                strip(canvas, &x, top, engine.colour, latency)?;
+                strip(canvas, &x, top, engine.look.colour, latency)?;
                 top += STRIP;
             }
         }

@@ -201,7 +201,7 @@ impl Panel<'_> {
     fn draw(&self, canvas: &Canvas, place: &Place, labelled: bool) -> Result<()> {
         self.draw_frame(canvas, place, labelled)?;
         self.draw_change_points(canvas, place)?;
-        let colour = self.engine.colour;
+        let colour = self.engine.look.colour;
         for process in spread(&self.latency.processes, LINES) {
             let line = place.line(&process.times);
             canvas.line(&line, colour.mix(0.25), 1.0)?;

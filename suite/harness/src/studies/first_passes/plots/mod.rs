@@ -14,10 +14,9 @@ use std::{
 use anyhow::Result;
 use firstpass_probe::file_name;
 use firstpass_trial::model::ModelDescription;
-use plotters::prelude::*;
 
 use crate::{
-    page::{markdown::image, plots::COLOURS},
+    page::{markdown::image, plots::look::Look},
     studies::first_passes::analysis::{Analysis, Row},
 };
 
@@ -70,7 +69,7 @@ impl Plot {
             .iter()
             .map(|row| Engine {
                 row,
-                colour: colour(analysis, row),
+                look: look(analysis, row),
             })
             .collect();
         match self {
@@ -82,14 +81,14 @@ impl Plot {
     }
 }
 
-/// A row and its colour.
+/// A row and how it looks.
 pub(crate) struct Engine<'a> {
     pub(crate) row: &'a Row,
-    pub(crate) colour: RGBColor,
+    pub(crate) look: Look,
 }
 
-/// The colour of a row, the same in plots and pictures.
-pub(crate) fn colour(analysis: &Analysis, row: &Row) -> RGBColor {
+/// How a row looks, the same in plots and pictures.
+pub(crate) fn look(analysis: &Analysis, row: &Row) -> Look {
     let mut labels: Vec<&str> = analysis
         .rows
         .values()
@@ -99,7 +98,7 @@ pub(crate) fn colour(analysis: &Analysis, row: &Row) -> RGBColor {
     labels.sort_unstable();
     labels.dedup();
     let position = labels.iter().position(|l| *l == row.label).unwrap_or(0);
-    COLOURS[position % COLOURS.len()]
+    Look::of(position)
 }
 
 /// Where the plot of a model lies, below the folder of the report.
@@ -163,10 +162,9 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn engines(rows: &[Row]) -> Vec<Engine<'_>> {
-        let coloured = rows.iter().zip(COLOURS);
-        coloured
-            .map(|(row, colour)| Engine { row, colour })
-            .collect()
+        let looks = (0..).map(Look::of);
+        let rows = rows.iter().zip(looks);
+        rows.map(|(row, look)| Engine { row, look }).collect()
     }
 
     pub(crate) type Draw = fn(&str, &[Engine]) -> Result<Option<String>>;

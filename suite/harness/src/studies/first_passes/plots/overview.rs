@@ -72,13 +72,13 @@ pub(crate) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
         canvas.title(title, &shown)?;
         frame(canvas, &x, &y, longest, right)?;
         for (((engine, _, times), label), place) in timed.iter().zip(&labels).zip(places) {
-            let colour = engine.colour.to_rgba();
+            let colour = engine.look.colour.to_rgba();
             let points: Vec<(f64, f64)> = times
                 .iter()
                 .enumerate()
                 .map(|(n, time)| (x.at(n as f64 + 1.0), y.at(*time)))
                 .collect();
-            canvas.line(&points, colour, 2.5)?;
+            canvas.broken_line(&points, colour, 2.5, engine.look.dash)?;
             for (n, (point, time)) in points.iter().zip(times).enumerate() {
                 canvas.dot(*point, 4.0, colour)?;
                 let value = format!(
@@ -91,7 +91,7 @@ pub(crate) fn draw(title: &str, engines: &[Engine]) -> Result<Option<String>> {
             }
             if let Some(end) = points.last() {
                 let at = right + GAP;
-                canvas.line(&[*end, (at - 3.0, place)], engine.colour.mix(0.5), 1.0)?;
+                canvas.line(&[*end, (at - 3.0, place)], engine.look.colour.mix(0.5), 1.0)?;
                 canvas.text(label, (at, place), Anchor::Left)?;
             }
         }
