@@ -113,8 +113,10 @@ impl ExpectationVerdict {
                 let noise = agreements
                     .iter()
                     .filter(|a| is_inner_rounding(precision, a));
+                let of_floats = agreements.iter().filter(|a| undeclared(a).is_some());
                 match noise.map(|a| a.sqnr_db).reduce(f64::min) {
                     Some(sqnr) => Self::InnerRounding(sqnr),
+                    None if of_floats.clone().all(has_fine_steps) => Self::FloatRounding,
                     None => Self::StepRounding(off.fold(0.0, f64::max)),
                 }
             }
@@ -163,12 +165,22 @@ fn is_inner_rounding(precision: Precision, agreement: &Agreement) -> bool {
     is_quantized && agreement.sqnr_db >= INNER_ROUNDING_DB && undeclared(agreement).is_some()
 }
 
+/// Whether an output of floats is quantized to steps so fine, those of 16 bits, that the rounding of f32 is some of
+/// them. Steps of 8 bits are far larger.
+fn has_fine_steps(agreement: &Agreement) -> bool {
+    agreement.steps.is_some()
+        && agreement.dtype == Dtype::F32
+        && agreement.max_relative > 0.0
+        && agreement.max_relative <= FLOAT_MAX_RELATIVE
+}
+
 /// The same of two computations of which neither is golden: they may also be off by as much as rounding at halves
-/// explains.
+/// explains, and by what the rounding of f32 explains where that is more than a step.
 pub fn apart(precision: Precision, agreements: &[Agreement]) -> Vec<String> {
     let rounds = |agreement: &&Agreement| {
         let steps = agreement.steps.as_ref();
         steps.is_some_and(|s| s.max <= 1 && 1.0 - s.share_within(0) <= STEP_ROUNDING)
+            || has_fine_steps(agreement)
     };
     let mut found = unlike(agreements);
     let others = agreements.iter();
@@ -449,6 +461,29 @@ mod tests {
             1,
             "golden outputs are exact"
         );
+    }
+
+    #[test]
+    fn steps_of_16_bits_are_within_the_rounding_of_floats() {
+        let off = |max_relative: f64, dtype: Dtype| Agreement {
+            max_relative,
+            max_abs: max_relative,
+            dtype,
+            ..agreement(3, 95, 100)
+        };
+        let judged = |agreement: &Agreement| {
+            let unexpected = ExpectationVerdict::Unexpected(vec!["y: differs".into()]);
+            unexpected.without_golden(Precision::Int8, std::slice::from_ref(agreement))
+        };
+        // Three steps of 16 bits.
+        let fine = off(4.6e-5, Dtype::F32);
+        assert_eq!(judged(&fine), ExpectationVerdict::FloatRounding);
+        assert!(apart(Precision::Int8, std::slice::from_ref(&fine)).is_empty());
+        assert!(!differences(&[fine]).is_empty(), "golden outputs are exact");
+        // One of 8 bits; and integers, each of which counts.
+        for other in [off(3.9e-3, Dtype::F32), off(4.6e-5, Dtype::I64)] {
+            assert!(matches!(judged(&other), ExpectationVerdict::Differs(_)));
+        }
     }
 
     #[test]

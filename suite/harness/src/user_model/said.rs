@@ -332,6 +332,40 @@ fn outputs_on_another_processor_are_compared_with_those_here() -> Result<()> {
     Ok(())
 }
 
+/// What a model draws at random is no engine's fault, and one engine alone whose passes differ is.
+#[test]
+fn a_model_that_draws_random_numbers_accuses_nobody() -> Result<()> {
+    let drawing = |engines: &'static [&'static str]| {
+        move |workload: &Workload, recorder: &mut Recorder| {
+            for (number, engine) in engines.iter().enumerate() {
+                let cell = cell(workload, engine, Knobs::default());
+                let weight = 2.0 + number as f32;
+                let (mut seen, outputs) = observed(workload, &cell, Purpose::Agreement, weight)?;
+                for pass in &mut seen.process.passes {
+                    pass.input = 0;
+                }
+                let mut again = seen.process.passes[0].clone();
+                again.digest += "other";
+                seen.process.passes.push(again);
+                recorder.write(engine, &Line::Observation(Box::new(seen)))?;
+                write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
+            }
+            Ok(())
+        }
+    };
+    let all = said(&[], drawing(&["a", "b"]))?;
+    assert_eq!(harms(&all), [Harm::SaysLittle], "{:#?}", all.findings());
+    let text = summary(&all)?;
+    assert!(text.contains("it seems to draw random numbers"), "{text}");
+    let one = said(&[engine("a", 2.0)], drawing(&["b"]))?;
+    assert!(
+        harms(&one).contains(&Harm::NotRepeatable),
+        "{:#?}",
+        one.findings()
+    );
+    Ok(())
+}
+
 #[test]
 fn nobody_running_is_no_success() -> Result<()> {
     let analysis = plain(&[])?;

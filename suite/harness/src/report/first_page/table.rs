@@ -2,6 +2,7 @@
 
 use firstpass_statistics::bootstrap::Estimate;
 use firstpass_trial::{
+    agreement::Agreement,
     expectation::{ExpectationVerdict, share_of_scale},
     model::ModelDescription,
 };
@@ -130,24 +131,9 @@ fn cured<'a>(analysis: &Analysis, row: &'a Row, threads: usize) -> Option<&'a La
 
 /// How the outputs compare with the reference, in a word or two.
 fn outputs(row: &Row) -> String {
-    let steps = row.agreement.iter().flatten();
-    let steps = steps.filter_map(|a| Some(a.steps.as_ref()?.max)).max();
-    let within = |otherwise: &str| match steps {
-        // They round to the same steps, and have other bits.
-        Some(0) => "< 1 step".into(),
-        Some(1) => "≤ 1 step".into(),
-        Some(steps) => format!("≤ {steps} steps"),
-        None => row
-            .agreement
-            .iter()
-            .flatten()
-            .map(|a| a.max_relative)
-            .reduce(f64::max)
-            .filter(|most| most.is_finite())
-            .map_or_else(
-                || otherwise.to_owned(),
-                |most| format!("≤ {}", share_of_scale(most)),
-            ),
+    let within = |otherwise: &str| {
+        let found = row.agreement.as_deref().and_then(distance);
+        found.unwrap_or_else(|| otherwise.to_owned())
     };
     match &row.verdict {
         _ if row.outputs.is_none() => "none".into(),
@@ -165,6 +151,27 @@ fn outputs(row: &Row) -> String {
             format!("⚠ {}", within("differs"))
         }
         Some(ExpectationVerdict::Unexpected(_)) => format!("⚠ {}", within("differs")),
+    }
+}
+
+/// How far outputs are off, in steps where one with steps is off by any; `None` where no distance can be told.
+fn distance(agreements: &[Agreement]) -> Option<String> {
+    if agreements.iter().any(|a| a.other_shape > 0) {
+        return Some("other shape or type".into());
+    }
+    let steps = agreements
+        .iter()
+        .filter_map(|a| Some(a.steps.as_ref()?.max));
+    let floats = agreements.iter().filter(|a| a.steps.is_none());
+    let relative = floats.map(|a| a.max_relative).reduce(f64::max);
+    let relative = relative.filter(|most| most.is_finite() && *most > 0.0);
+    match (steps.max(), relative) {
+        (None | Some(0), Some(most)) => Some(format!("≤ {}", share_of_scale(most))),
+        // They round to the same steps, and have other bits.
+        (Some(0), None) => Some("< 1 step".into()),
+        (Some(1), _) => Some("≤ 1 step".into()),
+        (Some(steps), _) => Some(format!("≤ {steps} steps")),
+        (None, None) => None,
     }
 }
 
@@ -187,4 +194,50 @@ fn classes(row: &Row) -> String {
         || NONE.into(),
         |c| format!("{} of {}", c.same_best, c.classifications),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::{Data, Tensor};
+    use firstpass_trial::{
+        agreement::compare,
+        model::{ModelDescription, OutputSpec, Precision},
+    };
+
+    use super::*;
+
+    /// How far these outputs are off: what is right, and what was given.
+    fn off(outputs: &[(Data, Data)]) -> anyhow::Result<Option<String>> {
+        let named = |number: usize| OutputSpec {
+            name: format!("y{number}"),
+            ..OutputSpec::default()
+        };
+        let model = ModelDescription {
+            outputs: (0..outputs.len()).map(named).collect(),
+            ..ModelDescription::for_tests(Precision::Int8)
+        };
+        let tensor = |data: &Data| Ok(Tensor::new(&[data.len()], data.clone())?);
+        let right = outputs.iter().map(|(right, _)| tensor(right));
+        let given = outputs.iter().map(|(_, given)| tensor(given));
+        let right: Vec<Tensor> = right.collect::<anyhow::Result<_>>()?;
+        let given: Vec<Tensor> = given.collect::<anyhow::Result<_>>()?;
+        Ok(distance(&compare(&model, &[(&right, &given)])))
+    }
+
+    /// Integers that are right once hid floats that were twice as large: "< 1 step".
+    #[test]
+    fn the_distance_is_that_of_the_output_that_is_off() -> anyhow::Result<()> {
+        let same = || (Data::from(vec![1_u8, 2]), Data::from(vec![1_u8, 2]));
+        let step = (Data::from(vec![1_u8, 2]), Data::from(vec![1_u8, 4]));
+        let double = || (Data::from(vec![1.0_f32]), Data::from(vec![2.0_f32]));
+        assert_eq!(off(&[same()])?.as_deref(), Some("< 1 step"));
+        assert_eq!(off(&[same(), double()])?.as_deref(), Some("≤ 50 %"));
+        assert_eq!(off(&[step, double()])?.as_deref(), Some("≤ 2 steps"));
+        let other = (Data::from(vec![true]), Data::from(vec![1_u8]));
+        assert_eq!(
+            off(&[same(), other])?.as_deref(),
+            Some("other shape or type")
+        );
+        Ok(())
+    }
 }

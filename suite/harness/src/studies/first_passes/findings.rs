@@ -53,6 +53,14 @@ impl Finding {
     }
 }
 
+/// Whether several engines, and all that gave outputs, give others in the next pass over the same input: that is
+/// then the model's own doing.
+fn draws_numbers(analysis: &Analysis, model: &str) -> bool {
+    let mut of_model = analysis.repeatability.iter().filter(|r| r.model == model);
+    let count = of_model.clone().count();
+    count > 1 && of_model.all(|r| r.differs_from_pass.is_some())
+}
+
 impl Analysis {
     /// All that is wrong, the worst first, each once.
     pub fn findings(&self) -> Vec<Finding> {
@@ -65,14 +73,28 @@ impl Analysis {
         for model in self.models() {
             let rows = self.rows(model);
             found.extend(of_model(self, &model.name, rows));
+            let is_random = draws_numbers(self, &model.name);
             for row in rows {
-                found.extend(of_row(self, row));
+                let of_row = of_row(self, row).into_iter();
+                found.extend(of_row.filter(|finding| !is_random || finding.harm != Harm::Wrong));
+            }
+            if is_random {
+                let text = format!(
+                    "{} gives other outputs for the same input, on every engine alike: it seems to draw random \
+                     numbers, so that no agreement can be told",
+                    model.name
+                );
+                found.push(Finding::new(Harm::SaysLittle, text));
+                continue;
             }
             found.extend(undecided(&model.name, rows));
             found.extend(contested(self, &model.name));
         }
         found.extend(too_short(self));
         for r in &self.repeatability {
+            if draws_numbers(self, &r.model) {
+                continue;
+            }
             let known = self.known.get(&r.backend);
             if let Some(fault) = r.fault(known.unwrap_or(&Known::default())) {
                 let label = label(&r.backend, &r.model, r.format, self);
