@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -193,7 +194,11 @@ fn outlived(place: &Place, trial: &str, command: &str) -> Result<Ended> {
     check
         .arg("--engine")
         .arg(format!("odd={}", program.display()));
-    let child = check.arg("--out").arg(place.out()).arg(&model).spawn()?;
+    check.arg("--out").arg(place.out()).arg(&model);
+    let child = check
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let running = signals::child_that_runs(child.id(), command)?;
     signals::kill(child.id())?;
     let killed = finish(child)?;
