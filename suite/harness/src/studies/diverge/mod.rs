@@ -21,6 +21,7 @@ use crate::{
     studies::{
         referee::other_referees,
         study::{self, Page, Part, Scope, Section, State},
+        tune,
     },
 };
 
@@ -119,13 +120,13 @@ impl study::Study for Saturation {
         let Some(compared) = read(SATURATION, scope.record())? else {
             return Ok(Part::default());
         };
-        let tuned = scope.tuning()?;
+        let tuned = tune::of(scope)?;
         let known = &scope.analysis.known;
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
                 answer: saturation::answer(&compared, &|backend| scope.called(backend).into()),
-                text: saturation::section(&compared, known, tuned)?,
+                text: saturation::section(&compared, known, tuned.as_ref().as_ref())?,
             }),
             ..Part::default()
         })

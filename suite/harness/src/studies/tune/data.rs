@@ -7,6 +7,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use anyhow::{Context, Result};
@@ -19,7 +20,10 @@ use firstpass_trial::{
 
 use crate::{
     record::{RUN, Record, Run, code::Code},
-    studies::tune::judge::{Ablation, judge, recommend::recommended},
+    studies::{
+        study::Scope,
+        tune::judge::{Ablation, judge, recommend::recommended},
+    },
 };
 
 /// The folder inside of a record.
@@ -118,6 +122,14 @@ pub fn read(workspace: &Workspace, record: &Path) -> Result<Option<Tuning>> {
         one_at_a_time,
         combined: measured(COMBINED)?,
     }))
+}
+
+/// What was measured beside the record of a report, as [`read`] gives it.
+///
+/// # Errors
+/// As [`read`].
+pub fn of(scope: &Scope) -> Result<Rc<Option<Tuning>>> {
+    scope.kept.get(|| read(scope.workspace, scope.record()))
 }
 
 /// The folder of a later heat, in that of the first.
