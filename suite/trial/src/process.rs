@@ -410,20 +410,19 @@ impl Probe {
             None => Ok(None),
         };
         process.outcome = match ended {
-            Ok(None) => {
-                let status = wait(&mut child, GRACE)?;
-                match status {
-                    Some(status) => silent_end(status, &process),
-                    None => kill(&mut child, timed_out(GRACE, &process)),
-                }
-            }
-            Ok(Some(said)) => match (wait(&mut child, GRACE)?, said) {
+            Ok(None) => match end(&mut child, &stderr)? {
+                Ok(Some(status)) => silent_end(status, &process),
+                Ok(None) => kill(&mut child, timed_out(GRACE, &process)),
+                Err(flooded) => kill(&mut child, flooded),
+            },
+            Ok(Some(said)) => match (end(&mut child, &stderr)?, said) {
                 // A probe that says it is done and then dies has not ended well.
-                (Some(status), Outcome::Completed) if !status.success() => {
+                (Ok(Some(status)), Outcome::Completed) if !status.success() => {
                     silent_end(status, &process)
                 }
-                (Some(_), said) => said,
-                (None, _) => kill(&mut child, timed_out(GRACE, &process)),
+                (Ok(Some(_)), said) => said,
+                (Ok(None), _) => kill(&mut child, timed_out(GRACE, &process)),
+                (Err(flooded), _) => kill(&mut child, flooded),
             },
             Err(outcome) => kill(&mut child, outcome),
         };
@@ -782,6 +781,23 @@ fn kill(child: &mut Child, outcome: Outcome) -> Outcome {
     outcome
 }
 
+/// Waits for the end of a process that says no more: its status, `None` where it does not come in time, or an outcome
+/// where it floods standard error meanwhile.
+fn end(child: &mut Child, stderr: &StandardError) -> Result<Result<Option<ExitStatus>, Outcome>> {
+    let deadline = Instant::now() + GRACE;
+    loop {
+        if let Some(status) = wait(child, LOOK)? {
+            return Ok(Ok(Some(status)));
+        }
+        if stderr.written() > MOST_STDERR {
+            return Ok(Err(too_much("256 MiB to standard error")));
+        }
+        if Instant::now() >= deadline {
+            return Ok(Ok(None));
+        }
+    }
+}
+
 /// Kills a process.
 pub(crate) fn reap(child: &mut Child) {
     // The child may be gone already; either way it is reaped.
@@ -957,12 +973,15 @@ mod tests {
         let process = shell(&format!("{HELLO}yes '{pass}'"), TIMEOUT);
         let said = process.outcome.to_string();
         assert!(said.contains("more than 250,000 messages"), "{said}");
-        let process = shell(&format!("{HELLO}yes >&2"), TIMEOUT);
-        let said = process.outcome.to_string();
-        assert!(
-            said.contains("more than 256 MiB to standard error"),
-            "{said}"
-        );
+        // Either way; the second has closed standard output as well.
+        for flood in ["yes >&2", "exec yes >&2"] {
+            let process = shell(&format!("{HELLO}{flood}"), TIMEOUT);
+            let said = process.outcome.to_string();
+            assert!(
+                said.contains("more than 256 MiB to standard error"),
+                "{flood}: {said}"
+            );
+        }
     }
 
     #[test]

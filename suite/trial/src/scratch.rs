@@ -40,9 +40,16 @@ impl Scratch {
         remove_abandoned(prefix, below);
         let folder =
             make(prefix, below).with_context(|| format!("cannot write to {}", below.display()))?;
-        let lock = Lock::try_take(&folder.path().join(LOCK))?.map_err(|holder| {
-            anyhow::anyhow!("{} belongs to {holder} already", folder.path().display())
-        })?;
+        let lock = Lock::try_take(&folder.path().join(LOCK)).and_then(|lock| {
+            lock.map_err(|holder| {
+                anyhow::anyhow!("{} belongs to {holder} already", folder.path().display())
+            })
+        });
+        if lock.is_err() {
+            // Where no file can be opened any more, only an empty folder can be removed.
+            let _ = fs::remove_dir(folder.path());
+        }
+        let lock = lock?;
         all().push(folder.path().to_owned());
         Ok(Self {
             _lock: lock,

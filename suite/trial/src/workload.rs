@@ -22,6 +22,9 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The SHA-256 of each input, by the file of a sample and by what a model makes of it.
+type InputSums = BTreeMap<(PathBuf, String), Vec<String>>;
+
 /// The models and photographs of one run.
 #[derive(Debug, Clone)]
 pub struct Workload {
@@ -34,7 +37,7 @@ pub struct Workload {
     /// What engines read in place of files outside the fixtures, by the path of the file.
     copies: Arc<Mutex<BTreeMap<PathBuf, PrivateCopy>>>,
     /// The SHA-256 of inputs that were computed, by sample and by what the model makes of it.
-    sums: Arc<Mutex<BTreeMap<(PathBuf, String), Vec<String>>>>,
+    sums: Arc<Mutex<InputSums>>,
     manifest: Manifest,
     fixtures: PathBuf,
 }

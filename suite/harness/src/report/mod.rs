@@ -9,7 +9,6 @@ mod templates;
 pub mod terminal;
 
 use std::{
-    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
@@ -24,7 +23,7 @@ use crate::{
     record::Record,
     report::staleness::{REMEDY, StaleStudy, listed, mark, stale, unmarked},
     studies::{
-        Scope,
+        Kept, Scope,
         first_passes::{analysis::Analysis, picture::picture_path, plots::plot_path},
     },
 };
@@ -72,11 +71,11 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
     for model in analysis.models() {
         of_fixtures |= analysis.workload.is_of_fixtures(model)?;
     }
-    let tuning = OnceCell::new();
+    let kept = Kept::default();
     let scope = Scope {
         workspace,
         analysis,
-        tuning: &tuning,
+        kept: &kept,
         of_fixtures,
     };
     let mut rendered = pages::render(&scope, folder)?;

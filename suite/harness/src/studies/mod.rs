@@ -25,8 +25,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+pub use study::{Kept, OwnPage, Page, Part, Scope, Section, State, Study};
 pub(crate) use study::{OfFirstPage, OfStudy, other_verdicts};
-pub use study::{OwnPage, Page, Part, Scope, Section, State, Study};
 
 /// Every study beside a record, in the order in which `firstpass record` measures them and in which
 /// their parts stand in a report. What one needs of another comes after it.

@@ -1,10 +1,12 @@
 //! What the rest of the harness needs to know of a study.
 
 use std::{
-    cell::OnceCell,
+    any::{Any, TypeId},
+    cell::RefCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
+    rc::Rc,
 };
 
 use anyhow::{Context, Result};
@@ -13,10 +15,7 @@ use firstpass_trial::workspace::Workspace;
 
 use crate::{
     record::{Stale, code::Code},
-    studies::{
-        first_passes::{analysis::Analysis, judge::first_pass::FirstPassVerdict},
-        tune::{self, Tuning},
-    },
+    studies::first_passes::{analysis::Analysis, judge::first_pass::FirstPassVerdict},
 };
 
 /// What the harness needs to know of a study.
@@ -83,15 +82,37 @@ impl State {
     }
 }
 
+/// Values that are read once for a report, one of each type: judging what was measured takes time.
+#[derive(Debug, Default)]
+pub struct Kept(RefCell<BTreeMap<TypeId, Rc<dyn Any>>>);
+
+impl Kept {
+    /// The value of this type, which the first who asks for it reads.
+    ///
+    /// # Errors
+    /// Fails where reading does.
+    pub fn get<T: 'static>(&self, read: impl FnOnce() -> Result<T>) -> Result<Rc<T>> {
+        let key = TypeId::of::<T>();
+        let known = self.0.borrow().get(&key).cloned();
+        if let Some(Ok(value)) = known.map(Rc::downcast::<T>) {
+            return Ok(value);
+        }
+        let value = Rc::new(read()?);
+        self.0
+            .borrow_mut()
+            .insert(key, Rc::clone(&value) as Rc<dyn Any>);
+        Ok(value)
+    }
+}
+
 /// What the part of a report is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     pub workspace: &'a Workspace,
     /// The record beside which the study was made, judged.
     pub analysis: &'a Analysis,
-    /// What was measured of settings beside the record: read when the first study asks for it, because judging it
-    /// takes time.
-    pub tuning: &'a OnceCell<Option<Tuning>>,
+    /// What one study reads that another one needs as well.
+    pub kept: &'a Kept,
     /// Whether the record is one of the fixtures: studies that were made for these say then what is
     /// missing, and are not asked of a user's model.
     pub of_fixtures: bool,
@@ -101,18 +122,6 @@ impl Scope<'_> {
     /// The folder of the record.
     pub fn record(&self) -> &Path {
         &self.analysis.record.folder
-    }
-
-    /// What was measured of settings beside the record; `None` where nothing was.
-    ///
-    /// # Errors
-    /// Fails where it is there and cannot be read.
-    pub fn tuning(&self) -> Result<Option<&Tuning>> {
-        if let Some(tuning) = self.tuning.get() {
-            return Ok(tuning.as_ref());
-        }
-        let read = tune::read(self.workspace, self.record())?;
-        Ok(self.tuning.get_or_init(|| read).as_ref())
     }
 
     /// How the rows of a backend are called.

@@ -151,7 +151,10 @@ pub const FAULTS: &[Fault] = &[
         "a line of brackets, 100,000 deep",
         |place| {
             compared(place, |record| {
-                let line = format!("{{\"record\":{}\n", "[".repeat(100_000));
+                let line = format!(
+                    "{{\"record\":\"observation\",\"more\":{}\n",
+                    "[".repeat(100_000)
+                );
                 prefixed(record, &line)
             })
         },

@@ -55,8 +55,7 @@ fn add(file: &Path, folder: &Path, hashes: &mut BTreeMap<PathBuf, String>) -> Re
 /// The hash of what a source means, and its modules, as [`read`] gives them. Several studies ask for the same sources,
 /// and parsing takes time: what these bytes mean is remembered.
 fn read_once(bytes: &[u8], file: &Path, folder: &Path) -> Option<Meaning> {
-    static KNOWN: Mutex<BTreeMap<(PathBuf, PathBuf, String), Option<Meaning>>> =
-        Mutex::new(BTreeMap::new());
+    static KNOWN: Mutex<Meanings> = Mutex::new(BTreeMap::new());
     let key = (file.to_owned(), folder.to_owned(), short_hash(bytes));
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let there = |(_, modules): &Meaning| modules.iter().all(|module| module.file.is_file());
@@ -68,6 +67,9 @@ fn read_once(bytes: &[u8], file: &Path, folder: &Path) -> Option<Meaning> {
     known().insert(key, meaning.clone());
     meaning
 }
+
+/// What sources mean, by their file, the folder of their modules, and the hash of their bytes.
+type Meanings = BTreeMap<(PathBuf, PathBuf, String), Option<Meaning>>;
 
 /// The hash of a source, and the modules that it declares.
 type Meaning = (String, Vec<Module>);

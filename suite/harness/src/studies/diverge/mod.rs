@@ -21,6 +21,7 @@ use crate::{
     studies::{
         referee::other_referees,
         study::{self, Page, Part, Scope, Section, State},
+        tune,
     },
 };
 
@@ -121,14 +122,14 @@ impl study::Study for Saturation {
         let Some(compared) = read(SATURATION, scope.record())? else {
             return Ok(Part::default());
         };
-        let tuned = scope.tuning()?;
+        let tuned = tune::of(scope)?;
         let known = &scope.analysis.known;
         let called = |backend: &str| scope.called(backend).to_owned();
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
                 answer: saturation::answer(&compared, &called),
-                text: saturation::section(&compared, known, tuned, &called)?,
+                text: saturation::section(&compared, known, tuned.as_ref().as_ref(), &called)?,
             }),
             ..Part::default()
         })

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use anyhow::{Context, Result};
@@ -20,7 +21,10 @@ use firstpass_trial::{
 
 use crate::{
     record::{RUN, Record, Recorder, Run, code::Code},
-    studies::tune::judge::{Ablation, judge, recommend::recommended},
+    studies::{
+        study::Scope,
+        tune::judge::{Ablation, judge, recommend::recommended},
+    },
 };
 
 /// The folder inside of a record.
@@ -187,6 +191,14 @@ fn race_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     folders.retain(|folder| folder.join(RUN).is_file() && !Recorder::is_unfinished(folder));
     folders.sort();
     Ok(folders)
+}
+
+/// What was measured beside the record of a report, as [`read`] gives it.
+///
+/// # Errors
+/// As [`read`].
+pub fn of(scope: &Scope) -> Result<Rc<Option<Tuning>>> {
+    scope.kept.get(|| read(scope.workspace, scope.record()))
 }
 
 /// The folder of a later heat, in that of the first.

@@ -66,7 +66,8 @@ impl study::Study for Study {
     }
 
     fn part(&self, scope: &Scope) -> Result<Part> {
-        let Some(tuned) = scope.tuning()? else {
+        let kept = of(scope)?;
+        let Some(tuned) = kept.as_ref() else {
             return Ok(Part::default());
         };
         let called = |backend: &str| scope.called(backend).to_owned();

@@ -83,8 +83,28 @@ struct TakenShares {
 impl TakenShares {
     /// While the process at this place ran, and its neighbours where it was too short to tell. The processes
     /// are in the order in which they ran; `None` where all of them together are too short.
-    fn around(in_order: &[&Observation], at: usize) -> Option<Self> {
-        let (mut first, mut last) = (at, at);
+    ///
+    /// `before` holds how long all processes before each took together, in ms: with many short ones, adding that up
+    /// anew for each would take the square of their number.
+    fn around(in_order: &[&Observation], before: &[f64], at: usize) -> Option<Self> {
+        let end = in_order.len().checked_sub(1)?;
+        if before[end + 1] < SHORTEST_MS {
+            return None;
+        }
+        let reach = |by: usize| (at.saturating_sub(by), (at + by).min(end));
+        let is_long_enough = |by: usize| {
+            let (first, last) = reach(by);
+            before[last + 1] - before[first] >= SHORTEST_MS
+        };
+        let (mut short, mut long) = (0, end);
+        while short < long {
+            let middle = usize::midpoint(short, long);
+            match is_long_enough(middle) {
+                true => long = middle,
+                false => short = middle + 1,
+            }
+        }
+        let (mut first, mut last) = reach(short.saturating_sub(1));
         let sum = |first: usize, last: usize, counter: fn(&SystemCounters) -> Option<f64>| -> f64 {
             let counters = in_order[first..=last].iter().map(|o| &o.system_counters);
             counters.filter_map(counter).sum()
@@ -103,6 +123,17 @@ impl TakenShares {
             shared: sum(first, last, |counters| counters.others_cpu_ms) / wall,
         })
     }
+}
+
+/// How long all processes before each took together, and at the end all of them, in ms.
+fn wall_before(in_order: &[&Observation]) -> Vec<f64> {
+    let mut before = vec![0.0];
+    let mut sum = 0.0;
+    for observation in in_order {
+        sum += observation.system_counters.wall_ms;
+        before.push(sum);
+    }
+    before
 }
 
 /// What disturbed the process of an observation; empty where nothing is known to have.
@@ -174,6 +205,7 @@ pub fn summarise<'a>(
     // Those that were started for agreement are neighbours too.
     let mut in_order = observations;
     in_order.sort_by_key(|o| o.process.spawned_ns);
+    let before = wall_before(&in_order);
     let mut summary = Summary::default();
     for (at, observation) in in_order.iter().enumerate() {
         if observation.purpose != Purpose::Latency {
@@ -183,7 +215,11 @@ pub fn summarise<'a>(
         let slowdown = speed.slowdown(observation);
         summary.passes += slowdown.len();
         summary.slowed_passes += slowdown.iter().filter(|factor| **factor > 1.0).count();
-        let found = disturbances(observation, TakenShares::around(&in_order, at), cores);
+        let found = disturbances(
+            observation,
+            TakenShares::around(&in_order, &before, at),
+            cores,
+        );
         summary.disturbed += usize::from(!found.is_empty());
         for disturbance in found {
             let same =
@@ -219,9 +255,48 @@ mod tests {
     use crate::studies::first_passes::judge::latency::tests::{observation, times};
 
     #[test]
+    fn many_short_processes_are_judged_at_once() {
+        let short = |wall_ms: f64| {
+            let mut observation = observation(0, &[1.0]);
+            observation.system_counters.wall_ms = wall_ms;
+            observation
+        };
+        // The definition: the neighbourhood grows until it is long enough.
+        let grown = |in_order: &[&Observation], at: usize| {
+            let wall = |by: usize| -> f64 {
+                let (first, last) = (at.saturating_sub(by), (at + by).min(in_order.len() - 1));
+                in_order[first..=last]
+                    .iter()
+                    .map(|o| o.system_counters.wall_ms)
+                    .sum()
+            };
+            (0..in_order.len())
+                .map(wall)
+                .find(|wall| *wall >= SHORTEST_MS)
+        };
+        for walls in [
+            vec![0.0; 5000],
+            (0..300).map(|n| f64::from(n % 7)).collect(),
+            vec![1e6, 0.0, 0.0, SHORTEST_MS],
+        ] {
+            let all: Vec<Observation> = walls.iter().map(|wall| short(*wall)).collect();
+            let in_order: Vec<&Observation> = all.iter().collect();
+            let before = wall_before(&in_order);
+            for at in (0..in_order.len()).step_by(1 + in_order.len() / 20) {
+                let found = TakenShares::around(&in_order, &before, at);
+                assert_eq!(found.is_some(), grown(&in_order, at).is_some(), "{at}");
+            }
+        }
+        assert_eq!(
+            summarise(&(0..5000).map(|_| short(0.0)).collect::<Vec<_>>(), 2).processes,
+            5000
+        );
+    }
+
+    #[test]
     fn a_quiet_process_is_not_disturbed() {
         let quiet = observation(0, &times(&[90.0], 10.0));
-        let taken = TakenShares::around(&[&quiet], 0);
+        let taken = TakenShares::around(&[&quiet], &wall_before(&[&quiet]), 0);
         assert_eq!(disturbances(&quiet, taken, 2), []);
     }
 
@@ -236,7 +311,11 @@ mod tests {
         }
         disturbed.process.passes[7].span.major_faults = 3;
         assert_eq!(
-            disturbances(&disturbed, TakenShares::around(&[&disturbed], 0), 2),
+            disturbances(
+                &disturbed,
+                TakenShares::around(&[&disturbed], &wall_before(&[&disturbed]), 0),
+                2
+            ),
             [
                 Disturbance::Stolen(0.05),
                 Disturbance::Shared(0.4),
