@@ -330,7 +330,8 @@ pub(crate) mod tests {
         let folder = dir.path().join(ONE_AT_A_TIME);
         let measure = |place: &Path, backend: &str| -> Result<()> {
             let mut recorder = Recorder::begin(place, dir.path(), &run())?;
-            let observed = Box::new(observation(0, &[1.0]));
+            let mut observed = Box::new(observation(0, &[1.0]));
+            backend.clone_into(&mut observed.cell.backend);
             recorder.write(backend, &Line::Observation(observed))?;
             recorder.finish().map(drop)
         };
