@@ -309,6 +309,6 @@ mod tests {
             shrunk: true,
             ..failed
         };
-        assert_eq!(verdict(&[wrong, shrunk]), "**wrong** in 1 of 1, ≤ 7 steps");
+        assert_eq!(verdict(&[wrong, shrunk]), "⚠ wrong in 1 of 1, ≤ 7 steps");
     }
 }
