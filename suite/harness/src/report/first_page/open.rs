@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// At most so many open questions are named.
+/// So many open questions are named; of more only their kinds.
 const NAMED: usize = 3;
 
 /// The questions of a run: who is fastest, whose pass 1 is slow, whether tuned settings help.
@@ -28,7 +28,7 @@ pub(super) struct Open {
     /// What was asked, in words.
     asks: Vec<&'static str>,
     open: usize,
-    /// The first of those that are open, in words.
+    /// Those that are open, in words; of many only the first.
     questions: Vec<String>,
     /// Open questions that more measuring would answer, and how many seconds that would take.
     answerable: usize,
