@@ -43,7 +43,7 @@ impl study::Study for Study {
         .after_help(examples(&[
             [
                 "firstpass explain",
-                "All engines, on the first int8 model of the fixtures",
+                "All engines, on the models of the fixtures that ask for it",
             ],
             [
                 "firstpass explain --engine NAME --model net.onnx --threads 2",
