@@ -8,12 +8,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial};
 use firstpass_trial::{
+    engine::Backend,
     known::Known,
     model::{ModelDescription, Precision},
     process::Probe,
     small_graphs::fixed,
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 /// The backend, the fixtures, and a place for files.

@@ -24,16 +24,10 @@ use firstpass_harness::{
 };
 use firstpass_statistics::bootstrap;
 use firstpass_trial::{
-    affinity::Affinity,
-    engine_spec::chosen_backends,
-    expectation::ExpectationVerdict,
-    machine,
-    observation::Observation,
-    repeatability::Repeatability,
-    shape::NamedShape,
-    trust::is_listed,
-    workload::Workload,
-    workspace::{Backend, Workspace},
+    affinity::Affinity, engine::Backend, engine_spec::chosen_backends,
+    expectation::ExpectationVerdict, machine, observation::Observation,
+    repeatability::Repeatability, shape::NamedShape, trust::is_listed, workload::Workload,
+    workspace::Workspace,
 };
 
 use crate::{

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use firstpass_conformance::imports::{circles, imports, read};
 use firstpass_harness::studies;
-use firstpass_trial::workspace::{Backend, Workspace};
+use firstpass_trial::{engine::Backend, workspace::Workspace};
 
 /// The Rust and C++ sources below a folder.
 fn sources(folder: &Path) -> Result<Vec<(PathBuf, String)>> {

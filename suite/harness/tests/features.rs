@@ -6,10 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use firstpass_trial::{
-    process::cargo,
-    workspace::{Backend, Workspace},
-};
+use firstpass_trial::{engine::Backend, process::cargo, workspace::Workspace};
 
 /// The packages of a dependency tree by name and version, each with every set of features that it
 /// is compiled with: macros and build scripts choose theirs apart from the program.

@@ -14,10 +14,11 @@ use anyhow::{Context, Result, ensure};
 use firstpass_probe::{Knobs, Tensor, write_tensors};
 use firstpass_trial::{
     detection::{BBox, Detection, match_boxes},
+    engine::Backend,
     model::ModelDescription,
     process::{build_program, environment, once, start},
     sample::Sample,
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 

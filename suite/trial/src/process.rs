@@ -26,6 +26,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     affinity::Affinity,
+    engine::Backend,
     engine::Origin,
     observation::{Outcome, Process},
     patience::{self, Patience, TIMEOUT},
@@ -34,7 +35,7 @@ use crate::{
     processor::Processor,
     scratch::{self, Scratch},
     standard_error::StandardError,
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 /// The probes that this command holds, by checkout and by package with its features.

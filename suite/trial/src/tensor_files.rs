@@ -117,7 +117,12 @@ fn npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
             npy(&bytes)
         });
         let tensor = tensor.with_context(|| name.clone())?;
-        tensors.insert(name.trim_end_matches(".npy").to_owned(), tensor);
+        let array = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
+        ensure!(
+            !tensors.contains_key(&array),
+            "it holds two arrays of the name {array:?}; keep one of them"
+        );
+        tensors.insert(array, tensor);
     }
     Ok(tensors)
 }
@@ -324,6 +329,21 @@ mod tests {
         assert!(std::fs::metadata(&path)?.len() < 8 << 20);
         let error = format!("{:#}", read_named(&path).expect_err("must fail"));
         assert!(error.contains("unfold to 2516582400 bytes"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn two_arrays_of_one_name_are_refused() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.npz");
+        let mut archive = ZipWriter::new(File::create(&path)?);
+        for name in ["x", "x.npy"] {
+            archive.start_file(name, SimpleFileOptions::default())?;
+            archive.write_all(&array("<f4", false, "(1,)", &[0; 4]))?;
+        }
+        archive.finish()?;
+        let error = format!("{:#}", read_named(&path).expect_err("must fail"));
+        assert!(error.contains("two arrays of the name \"x\""), "{error}");
         Ok(())
     }
 

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use crate::engine::Backend;
-use crate::{engine::Origin, own_model::OwnModels};
+use crate::{
+    engine::{Backend, Origin},
+    own_model::OwnModels,
+};
 
 /// Names the folder of installed engines, in place of the usual one.
 pub const HOME: &str = "FIRSTPASS_HOME";

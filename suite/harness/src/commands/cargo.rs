@@ -8,9 +8,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
+    engine::Backend,
     process::{cargo, environment, features},
     setup,
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::studies::operators::command::check_standard;

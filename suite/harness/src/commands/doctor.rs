@@ -14,11 +14,12 @@ use clap::Args;
 use firstpass_native::Status;
 use firstpass_probe::{Description, confinement};
 use firstpass_trial::{
+    engine::Backend,
     engine::Origin,
     observation::Outcome,
     process::{Probe, environment},
     workload::relative,
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::page::{

@@ -8,11 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use firstpass_probe::Knobs;
-use firstpass_trial::{
-    setup,
-    workload::Workload,
-    workspace::{Backend, Workspace},
-};
+use firstpass_trial::{engine::Backend, setup, workload::Workload, workspace::Workspace};
 use tempfile::TempDir;
 
 use crate::{

@@ -5,9 +5,10 @@ use std::{path::Path, time::Duration};
 use anyhow::Result;
 use firstpass_probe::{Description, ErrorKind, Knobs, Model, PassPlan, Trial, read_tensors};
 use firstpass_trial::{
+    engine::Backend,
     observation::Outcome,
     process::{Probe, start},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::culprit::Tensors;

@@ -15,8 +15,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use firstpass_trial::{
+    engine::Backend,
     machine::first_line,
-    workspace::{Backend, Workspace, read_toml},
+    workspace::{Workspace, read_toml},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -12,17 +12,10 @@ use clap::Args;
 use firstpass_native::Lock;
 use firstpass_probe::{Knobs, Tuned};
 use firstpass_trial::{
-    affinity::Affinity,
-    engine_spec::chosen_backends,
-    expectation::ExpectationVerdict,
-    machine::all_threads,
-    own_model,
-    process::Probe,
-    processor::Processor,
-    setup,
-    tensor_files::is_tensors,
-    workload::Workload,
-    workspace::{Backend, Workspace},
+    affinity::Affinity, engine::Backend, engine_spec::chosen_backends,
+    expectation::ExpectationVerdict, machine::all_threads, own_model, process::Probe,
+    processor::Processor, setup, tensor_files::is_tensors, workload::Workload,
+    workspace::Workspace,
 };
 
 use crate::{

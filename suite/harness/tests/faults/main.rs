@@ -18,10 +18,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use firstpass_probe::Format;
-use firstpass_trial::{
-    process::Probe,
-    workspace::{Backend, Workspace},
-};
+use firstpass_trial::{engine::Backend, process::Probe, workspace::Workspace};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
 use crate::{
@@ -31,8 +28,8 @@ use crate::{
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Each measures, and a kill is waited for.
-    arguments.test_threads = Some(1);
+    // Most of a fault is waiting, and none is judged by its times; more at once would only be slower.
+    arguments.test_threads = Some(2);
     match signals::as_from_a_terminal().and_then(|()| tests()) {
         Ok(tests) => libtest_mimic::run(&arguments, tests).exit_code(),
         Err(error) => {

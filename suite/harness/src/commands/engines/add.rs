@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::{Lock, Progress};
 use firstpass_trial::{
+    engine::Backend,
     process::{Probe, cargo, environment, features},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 /// What folders of work in progress begin with.

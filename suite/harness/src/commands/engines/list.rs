@@ -3,10 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
-use firstpass_trial::{
-    engine::Origin,
-    workspace::{Backend, Workspace},
-};
+use firstpass_trial::{engine::Backend, engine::Origin, workspace::Workspace};
 use indicatif::HumanBytes;
 
 use crate::{

@@ -11,11 +11,12 @@ use firstpass_probe::{
 };
 use firstpass_trial::{
     difference::Difference,
+    engine::Backend,
     model::ModelDescription,
     process::start,
     rules::{self, F32_SUMS},
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::{

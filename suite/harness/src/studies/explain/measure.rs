@@ -8,12 +8,13 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use firstpass_probe::{Description, Knobs, Model, PassPlan, Profile, Span, THREADS, Trial, Tuned};
 use firstpass_trial::{
+    engine::Backend,
     machine::{Machine, load_average, now},
     model::ModelDescription,
     patience::{Patience, patience},
     process::{Probe, start},
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 use rand::seq::SliceRandom;
 

@@ -9,17 +9,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
-    affinity::Affinity,
-    engine_spec::chosen_backends,
-    machine::all_threads,
-    model::ModelDescription,
-    own_model,
-    sample::Sample,
-    setup,
-    shape::NamedShape,
-    tensor_files::is_tensors,
-    workload::Workload,
-    workspace::{Backend, Workspace},
+    affinity::Affinity, engine::Backend, engine_spec::chosen_backends, machine::all_threads,
+    model::ModelDescription, own_model, sample::Sample, setup, shape::NamedShape,
+    tensor_files::is_tensors, workload::Workload, workspace::Workspace,
 };
 
 use crate::{

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use firstpass_probe::{Knob, Knobs, Tuned};
-use firstpass_trial::{
-    process::Probe,
-    workspace::{Backend, Workspace},
-};
+use firstpass_trial::{engine::Backend, process::Probe, workspace::Workspace};
 
 use crate::record::{Record, Stale};
 

@@ -5,11 +5,12 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
+    engine::Backend,
     engine_spec::chosen_backends,
     machine::Machine,
     setup,
     small_graphs::{ENOUGH, Findings, fixed::FOLDER},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::page::terminal::text as shown;

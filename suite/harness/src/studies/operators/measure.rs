@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use firstpass_probe::{Format, Knobs, Model, Tensor, write_tensors};
 use firstpass_trial::{
+    engine::Backend,
     process::{Probe, once, start},
     rules::rules,
     small_graphs::{
@@ -16,7 +17,7 @@ use firstpass_trial::{
         fixed::{FOLDER, Kept, kept},
         frozen::{self, Frozen},
     },
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::{

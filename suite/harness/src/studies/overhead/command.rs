@@ -19,15 +19,11 @@ pub struct Arguments {
     /// Only this engine: a name that `firstpass engines` lists, NAME@VERSION, or NAME=PROGRAM; may be repeated
     #[arg(long = "engine", alias = "backend", value_name = "NAME")]
     backends: Vec<String>,
-    /// Fresh processes of each variant, at least
-    #[arg(
-        long = "processes",
-        alias = "rounds",
-        value_name = "N",
-        default_value_t = 20
-    )]
-    rounds: usize,
-    /// Time for further rounds of the engines whose figures are not precise yet: 90s, 10m
+    /// Fresh processes of each variant, at least [default: 20; 2 with --budget]
+    #[arg(long = "processes", alias = "rounds", value_name = "N")]
+    rounds: Option<usize>,
+    /// Time for all rounds: 90s, 10m. After the least number of rounds, engines whose figures are not precise
+    /// yet have more
     #[arg(long, value_name = "TIME")]
     budget: Option<Time>,
     /// Passes of each process; the second half of them counts as steady
@@ -48,6 +44,12 @@ pub struct Arguments {
     record: Option<PathBuf>,
 }
 
+/// Processes of each variant where nobody says how many: enough to know most engines well.
+const PROCESSES: usize = 20;
+
+/// The same where a budget decides; one process would show no spread.
+const LEAST_PROCESSES: usize = 2;
+
 /// Succeeds where the measurements were written, whatever they say.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     // What the user named is checked before anything that takes time.
@@ -58,7 +60,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         .map(|name| Workload::find_model(workspace, name))
         .transpose()?;
     let settings = OverheadSettings {
-        rounds: arguments.rounds,
+        rounds: (arguments.rounds).unwrap_or(match arguments.budget {
+            Some(_) => LEAST_PROCESSES,
+            None => PROCESSES,
+        }),
         budget_s: (arguments.budget).map_or(0.0, |Time(time)| time.as_secs_f64()),
         passes: arguments.passes,
         threads: arguments.threads,

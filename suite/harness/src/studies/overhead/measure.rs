@@ -12,13 +12,14 @@ use firstpass_probe::{
 };
 use firstpass_trial::{
     direct_program::Program,
+    engine::Backend,
     machine::{Machine, load_average, now},
     model::{ModelDescription, Precision},
     patience::TIMEOUT,
     process::{Probe, build_example},
     sample::Sample,
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 use indicatif::ProgressBar;
 use rand::seq::SliceRandom;
@@ -274,7 +275,7 @@ fn run_rounds(
     let began = Instant::now();
     while let Some(contest) = next(contests, settings.rounds) {
         if contest.rounds >= settings.rounds {
-            if began.elapsed() >= budget {
+            if began.elapsed() + contest.usual_round() > budget {
                 break;
             }
             bar.inc_length(contest.contestants.len() as u64);
@@ -306,6 +307,11 @@ fn next<'a, 'b>(contests: &'a mut [Contest<'b>], rounds: usize) -> Option<&'a mu
 }
 
 impl Contest<'_> {
+    /// The time that one more round takes, by those that it had.
+    fn usual_round(&self) -> Duration {
+        self.used / u32::try_from(self.rounds.max(1)).unwrap_or(u32::MAX)
+    }
+
     fn run_round(
         &mut self,
         settings: OverheadSettings,

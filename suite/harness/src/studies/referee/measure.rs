@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use firstpass_probe::{ErrorKind, Format, Knobs, PassPlan, THREADS, Trial};
 use firstpass_trial::{
     agreement::{Agreement, compare, pairs},
+    engine::Backend,
     machine::all_threads,
     model::{ModelDescription, Precision},
     observation::{Cell, Outcome, Purpose},
@@ -13,7 +14,7 @@ use firstpass_trial::{
     process::{Probe, start},
     rules::rules,
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::{

@@ -9,13 +9,14 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_probe::{Knobs, Model, PassPlan, THREADS, Trial, file_name, write_tensors};
 use firstpass_trial::{
+    engine::Backend,
     machine::{Machine, now},
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
     process::{Probe, start},
     system_counters::SystemCounters,
     workload::Workload,
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::{

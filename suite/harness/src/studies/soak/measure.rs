@@ -12,13 +12,14 @@ use firstpass_probe::{
     DENORMALS, DENORMALS_AS_ZERO, Knobs, Model, PassPlan, THREADS, Trial, read_tensors,
 };
 use firstpass_trial::{
+    engine::Backend,
     machine::{Machine, now},
     model::ModelDescription,
     observation::{Outcome, Process},
     patience::TIMEOUT,
     process::{Probe, start},
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::{

@@ -10,10 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 use firstpass_probe::{Knobs, Need};
 use firstpass_trial::{
-    affinity::Affinity,
-    process::Probe,
-    workload::Workload,
-    workspace::{Backend, Workspace},
+    affinity::Affinity, engine::Backend, process::Probe, workload::Workload, workspace::Workspace,
 };
 
 use crate::{

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use firstpass_probe::{Description, Knobs, WARM_UP, warm_up_passes};
-use firstpass_trial::workspace::{Backend, Workspace};
+use firstpass_trial::{engine::Backend, workspace::Workspace};
 
 /// The lines that apply all settings of a backend, as markdown; what the environment carries out is
 /// said in words.

@@ -14,6 +14,7 @@ use anyhow::Result;
 use firstpass_native::Status;
 use firstpass_probe::{Description, Error, Knobs, Model, THREADS};
 use firstpass_trial::{
+    engine::Backend,
     machine::{Machine, now},
     model::ModelDescription,
     observation::{Cell, Observation, Outcome, Process, Purpose},
@@ -22,7 +23,7 @@ use firstpass_trial::{
     process::Probe,
     system_counters::SystemCounters,
     workload::{InputFiles, Workload},
-    workspace::{Backend, Workspace},
+    workspace::Workspace,
 };
 
 use crate::{
