@@ -129,8 +129,8 @@ impl Profiled {
         );
         for (operator, _) in self.counters()? {
             match multiplies_in(&operator.kind) {
-                Some(Kind::Integer) => counted.integer += 1,
-                Some(Kind::Float) => counted.float += 1,
+                Some(Kind::Integer) => counted.integer += layers_in(&operator.kind),
+                Some(Kind::Float) => counted.float += layers_in(&operator.kind),
                 None => {}
             }
             *counted.operators.entry(operator.kind).or_default() += 1;
@@ -284,6 +284,12 @@ fn multiplies_in(kind: &str) -> Option<Kind> {
     Some(if integer { Kind::Integer } else { Kind::Float })
 }
 
+/// How many layers of the file an operator that multiplies computes. Without AVX-512 a depthwise convolution may be
+/// part of the pointwise one before it: it is no operator of its own then, and the kernel of both has both names.
+fn layers_in(kind: &str) -> usize {
+    if kind.contains("_dw_1x1") { 2 } else { 1 }
+}
+
 impl Profiler for Profiled {
     fn source(&self) -> &str {
         "OpenVINO's performance counters (PERF_COUNT), in steps of 1 µs"
@@ -346,9 +352,17 @@ mod tests {
             ("FullyConnected brgemm_avx512_f32", Some(false)),
             ("MatMul gemm_any_I8", Some(true)),
             ("Subgraph jit_avx512_I8", None),
+            ("Convolution jit_avx2_dw_1x1_f32", Some(false)),
         ] {
             let found = multiplies_in(kind).map(|kind| matches!(kind, Kind::Integer));
             assert_eq!(found, is_integer, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_fused_depthwise_convolution_counts() {
+        assert_eq!(layers_in("Convolution jit_avx2_dw_1x1_f32"), 2);
+        assert_eq!(layers_in("GroupConvolution brgconv_avx2_dw_f32"), 1);
+        assert_eq!(layers_in("Convolution brgconv_avx2_1x1_f32"), 1);
     }
 }
