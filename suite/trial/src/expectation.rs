@@ -8,7 +8,7 @@ use std::fmt;
 use firstpass_probe::{Arithmetic, Dtype, Format};
 
 use crate::{
-    agreement::{Agreement, DetectionAgreement},
+    agreement::{Agreement, DetectionAgreement, Steps},
     known::{Bounds, Divergence, FloatBounds, Known},
     model::{ModelDescription, Precision},
 };
@@ -60,6 +60,14 @@ pub const STEP_ROUNDING: f64 = 0.02;
 /// engine that computes something else does not.
 pub const INNER_ROUNDING_DB: f64 = 30.0;
 
+/// How much farther than rules of rounding are from each other an engine may be for the same reason.
+///
+/// Rules are few, and an engine that rounds in two ways of its own (it adds in f32, and multiplies by an inverse) is
+/// off by the square root of two, in the mean of squares, where rules differ in one. The largest of many values varies
+/// by itself. Twice leaves room for both. A kernel that saturates, or an operator that was dropped, is off by many
+/// times as much in all models but those that amplify a single step to the size of their outputs.
+const OF_ROUNDING: f64 = 2.0;
+
 /// Whether a backend's outputs are as expected.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExpectationVerdict {
@@ -72,6 +80,9 @@ pub enum ExpectationVerdict {
     /// Float outputs of a quantized model whose difference is no more than single steps of rounding within give:
     /// the signal to noise ratio, in dB.
     InnerRounding(f64),
+    /// No farther from the referee than rules of rounding that published engines follow are from each other on
+    /// this model: each difference in words.
+    OtherRounding(Vec<String>),
     /// As declared in `known.toml`: the name of the cause and the cause.
     Declared { name: String, reason: String },
     /// Not as expected: each fault in words.
@@ -97,6 +108,7 @@ impl ExpectationVerdict {
             | Self::FloatRounding
             | Self::StepRounding(_)
             | Self::InnerRounding(_)
+            | Self::OtherRounding(_)
             | Self::Declared { .. } => false,
         }
     }
@@ -126,6 +138,48 @@ impl ExpectationVerdict {
     }
 }
 
+impl ExpectationVerdict {
+    /// The same where a referee says how far outputs move by rounding alone: `rules` is how those by each of its
+    /// rules are off from those that `agreements` are with.
+    #[must_use]
+    pub fn within_rules(self, agreements: &[Agreement], rules: &[Vec<Agreement>]) -> Self {
+        match self {
+            Self::Differs(faults)
+                if faults.len() <= agreements.len() && is_rounding(agreements, rules) =>
+            {
+                Self::OtherRounding(faults)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether every output is off by no more than [`OF_ROUNDING`] times what it is by one of the rules, or by
+/// nothing.
+fn is_rounding(agreements: &[Agreement], rules: &[Vec<Agreement>]) -> bool {
+    unlike(agreements).is_empty()
+        && agreements.iter().all(|agreement| {
+            let mut by_rules = rules.iter().flatten();
+            undeclared(agreement).is_none()
+                || by_rules
+                    .any(|rule| rule.output == agreement.output && is_as_near(agreement, rule))
+        })
+}
+
+/// Whether an output is off by about as much as by a rule of rounding: in its largest value, in the mean of squares,
+/// and in how many values.
+fn is_as_near(agreement: &Agreement, rule: &Agreement) -> bool {
+    let off = |steps: &Option<Steps>| steps.as_ref().map(|s| 1.0 - s.share_within(0));
+    let largest = match (&agreement.steps, &rule.steps) {
+        (Some(own), Some(rule)) => own.max as f64 <= OF_ROUNDING * rule.max as f64,
+        _ => agreement.max_abs <= OF_ROUNDING * rule.max_abs,
+    };
+    let many = off(&agreement.steps)
+        .zip(off(&rule.steps))
+        .is_none_or(|(own, rule)| own <= OF_ROUNDING * rule);
+    largest && many && agreement.sqnr_db >= rule.sqnr_db - 20.0 * OF_ROUNDING.log10()
+}
+
 impl fmt::Display for ExpectationVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,6 +196,11 @@ impl fmt::Display for ExpectationVerdict {
                     "equal up to single steps of rounding within ({db:.0} dB)"
                 )
             }
+            Self::OtherRounding(differences) => write!(
+                f,
+                "differs by no more than rules of rounding do: {}",
+                differences.join("; ")
+            ),
             Self::Declared { name, .. } => write!(f, "differs as declared ({name})"),
             Self::Differs(faults) => write!(f, "differs: {}", faults.join("; ")),
             Self::Undecided(how) if how.is_empty() => f.write_str("agrees with the others"),
@@ -508,6 +567,56 @@ mod tests {
                 "{sqnr_db} dB"
             );
         }
+    }
+
+    #[test]
+    fn what_rules_of_rounding_do_is_no_fault() {
+        let off = |max: u64, exact: usize, sqnr_db: f64| Agreement {
+            sqnr_db,
+            ..agreement(max, exact, 100)
+        };
+        let judged = |own: Agreement, rules: &[Agreement]| {
+            let rules: Vec<Vec<Agreement>> = rules.iter().map(|rule| vec![rule.clone()]).collect();
+            let differs = ExpectationVerdict::Differs(vec!["y: differs".into()]);
+            differs.within_rules(&[own], &rules)
+        };
+        let rules = [off(1, 99, 40.0), off(4, 62, 25.0)];
+        for near in [off(4, 62, 25.0), off(8, 30, 20.0)] {
+            let found = judged(near, &rules);
+            assert!(matches!(found, ExpectationVerdict::OtherRounding(_)));
+            assert!(!found.is_difference());
+        }
+        // Farther in one value, in more values, or in all together; and what no distance is told of.
+        let shapeless = Agreement {
+            other_shape: 1,
+            ..off(4, 62, 25.0)
+        };
+        for far in [
+            off(9, 62, 25.0),
+            off(4, 20, 25.0),
+            off(4, 62, 15.0),
+            shapeless,
+        ] {
+            let found = judged(far, &rules);
+            assert!(matches!(found, ExpectationVerdict::Differs(_)), "{found:?}");
+        }
+        // Where no rule moves anything, nothing is rounding.
+        for rules in [&[][..], &[off(0, 100, f64::INFINITY)][..]] {
+            let found = judged(off(1, 97, 30.0), rules);
+            assert!(matches!(found, ExpectationVerdict::Differs(_)), "{found:?}");
+        }
+        let floats = |max_abs: f64, sqnr_db: f64| Agreement {
+            steps: None,
+            max_abs,
+            max_relative: max_abs,
+            sqnr_db,
+            ..agreement(0, 0, 100)
+        };
+        let rules = [floats(0.2, 22.0)];
+        let near = judged(floats(0.3, 18.0), &rules);
+        assert!(matches!(near, ExpectationVerdict::OtherRounding(_)));
+        let far = judged(floats(0.5, 18.0), &rules);
+        assert!(matches!(far, ExpectationVerdict::Differs(_)));
     }
 
     fn declared() -> Known {

@@ -32,6 +32,9 @@ pub struct Known {
     pub exact_floats: Option<ExactFloats>,
     /// What makes the engine compute the graph as the file has it.
     pub without_optimizations: Option<WithoutOptimizations>,
+    /// Of a referee: the ways in which published engines round what the file leaves to them.
+    #[serde(default)]
+    pub rounding_rule: Vec<RoundingRule>,
     #[serde(default)]
     pub operator: Vec<DeclaredOperator>,
     #[serde(default)]
@@ -123,6 +126,16 @@ pub struct WithoutOptimizations {
     /// Knobs with their values.
     pub settings: Knobs,
     /// What these switch off.
+    pub reason: String,
+}
+
+/// A way to round that is as good as any: how far outputs move by it is no fault of an engine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RoundingRule {
+    /// Knobs of the referee with their values.
+    pub settings: Knobs,
+    /// Who rounds so.
     pub reason: String,
 }
 

@@ -317,6 +317,8 @@ impl<'a> Investigation<'a> {
         };
         let of_referee = referee.as_ref().and_then(|outputs| self.ordered(outputs));
         let stand_ins = StandIns {
+            // What a rule of rounding does is looked into by itself.
+            by_rules: Vec::new(),
             referee: of_referee.clone().map(|outputs| {
                 let referee = self.engines.referee.as_ref();
                 (

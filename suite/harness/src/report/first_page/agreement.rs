@@ -29,6 +29,8 @@ pub(super) struct Answer {
     rounded: Vec<String>,
     /// Engines that are off by no more than rounding at halves gives.
     nearly: Vec<String>,
+    /// Engines that are off by about as much as rules of rounding are from each other on this model.
+    by_rule: Vec<String>,
     /// Differences of a known cause, the largest first.
     declared: Vec<Declared>,
     /// All of these engines.
@@ -145,6 +147,7 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
                 ExpectationVerdict::StepRounding(_) | ExpectationVerdict::InnerRounding(_)
             )
         }),
+        by_rule: with(|v| matches!(v, ExpectationVerdict::OtherRounding(_))),
         declared,
         with_declared,
         farthest,

@@ -151,6 +151,7 @@ impl Analysis {
             record,
             model,
             reference: &reference,
+            moved_by_rules: reference.moved_by_rules(model),
             latencies,
             is_complete,
             is_fixture: self.workload.is_of_fixtures(model)?,

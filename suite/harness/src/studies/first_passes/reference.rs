@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use firstpass_trial::{
-    agreement::{compare, pairs},
+    agreement::{Agreement, compare, pairs},
     expectation::apart,
     model::ModelDescription,
     observation::{Cell, Observation, Outcome},
@@ -37,6 +37,8 @@ pub enum Kind {
 pub struct Reference {
     pub kind: Kind,
     pub outputs: Option<Outputs>,
+    /// What these are by other rules of rounding, where a referee gave both.
+    pub by_rules: Vec<Outputs>,
 }
 
 /// What stands in for golden outputs in a record.
@@ -44,6 +46,8 @@ pub struct Reference {
 pub struct StandIns {
     /// The referee's name and its outputs.
     pub referee: Option<(String, Outputs)>,
+    /// Its outputs by each of its rules of rounding.
+    pub by_rules: Vec<Outputs>,
     /// Each engine without its optimizations, by its label.
     pub plain: Vec<(String, Outputs)>,
 }
@@ -53,6 +57,7 @@ impl Reference {
         Self {
             kind: Kind::Golden(from.into()),
             outputs: Some(outputs),
+            by_rules: Vec::new(),
         }
     }
 
@@ -70,6 +75,7 @@ impl Reference {
                 return Self {
                     kind: Kind::Referee(name),
                     outputs: Some(outputs),
+                    by_rules: found.by_rules,
                 };
             }
             let of_engines = &found.plain[agreeing[0]].1;
@@ -86,6 +92,7 @@ impl Reference {
                     referee_differs,
                 },
                 outputs: Some(found.plain[first].1.clone()),
+                by_rules: Vec::new(),
             };
         }
         Self {
@@ -95,7 +102,18 @@ impl Reference {
                 Kind::Nothing
             },
             outputs: None,
+            by_rules: Vec::new(),
         }
+    }
+
+    /// How far rules of rounding move the outputs of a model.
+    pub fn moved_by_rules(&self, model: &ModelDescription) -> Vec<Vec<Agreement>> {
+        let Some(outputs) = &self.outputs else {
+            return Vec::new();
+        };
+        let by_rules = self.by_rules.iter();
+        let moved = by_rules.map(|by_rule| compare(model, &pairs(outputs, by_rule)));
+        moved.collect()
     }
 
     /// Whose outputs they are; `None` where there are none.
@@ -114,9 +132,16 @@ impl Reference {
         Some(match &self.kind {
             Kind::Golden(_) => return None,
             Kind::Referee(_) => {
-                "Outputs are compared with those of the referee, which computes what \
-                                 the file defines, exactly and not fast."
-                    .into()
+                let rounding = if self.by_rules.is_empty() {
+                    ""
+                } else {
+                    " Engines round in ways of their own: a difference of about the size that such \
+                     rules make on this model is called rounding."
+                };
+                format!(
+                    "Outputs are compared with those of the referee, which computes what \
+                     the file defines, exactly and not fast.{rounding}"
+                )
             }
             Kind::Agreed { engines, .. } => format!(
                 "Outputs are compared with those that {} give without their optimizations: these agree with \
@@ -193,7 +218,9 @@ pub fn stand_ins(
         let Some(outputs) = record.outputs(cell, &names)? else {
             continue;
         };
-        if referees.contains(&cell.backend) {
+        if referees.contains(&cell.backend) && !cell.is_default() {
+            found.by_rules.push(outputs);
+        } else if referees.contains(&cell.backend) {
             found.referee = Some((cell.backend.clone(), outputs));
         } else {
             found.plain.push((label(cell), outputs));
@@ -250,6 +277,7 @@ mod tests {
                 .iter()
                 .map(|(label, values)| ((*label).to_owned(), outputs(values)))
                 .collect(),
+            by_rules: Vec::new(),
         };
         Reference::of(&model(), found, 2).kind
     }
@@ -328,6 +356,7 @@ mod tests {
         let said = |kind: Kind| Reference {
             kind,
             outputs: None,
+            by_rules: Vec::new(),
         };
         let agreed = said(agreed(&["a", "b"]));
         assert_eq!(

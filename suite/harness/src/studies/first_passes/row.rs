@@ -153,6 +153,8 @@ pub(crate) struct Judging<'a> {
     pub record: &'a Record,
     pub model: &'a ModelDescription,
     pub reference: &'a Reference,
+    /// How far rules of rounding move the outputs of the reference.
+    pub moved_by_rules: Vec<Vec<Agreement>>,
     pub latencies: &'a [Latency],
     /// Whether all photographs of the fixtures were looked at.
     pub is_complete: bool,
@@ -193,7 +195,9 @@ impl Judging<'_> {
                 expectation::judge(model, cell.format, agreement, faces.as_ref(), standard);
             match self.reference.kind {
                 Kind::Golden(_) => verdict,
-                _ => verdict.without_golden(model.precision, agreement),
+                _ => verdict
+                    .without_golden(model.precision, agreement)
+                    .within_rules(agreement, &self.moved_by_rules),
             }
         });
         let arithmetic = record.backends.get(&cell.backend).and_then(|backend| {

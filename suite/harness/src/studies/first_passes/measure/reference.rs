@@ -8,7 +8,7 @@ use firstpass_probe::{Description, Error, Format, Knobs, PassPlan, THREADS, Tria
 use firstpass_trial::{
     engine::base,
     machine::all_threads,
-    model::ModelDescription,
+    model::{ModelDescription, Precision},
     observation::{Cell, Observation, Outcome, Process, Purpose},
     outputs::{Outputs, read_outputs},
     process::{Probe, start},
@@ -31,6 +31,9 @@ const LAST_START: f64 = 0.5;
 /// The referee may take this share of the budget for all inputs of a model: it is exact and not fast.
 const REFEREE_SHARE: f64 = 0.25;
 
+/// And this share by its rules of rounding, where the model is quantized.
+const RULES_SHARE: f64 = 0.1;
+
 /// What all of this has in common.
 pub(crate) struct Seeking<'a> {
     pub workspace: &'a Workspace,
@@ -43,6 +46,8 @@ pub(crate) struct Seeking<'a> {
 pub(crate) struct Referee {
     name: String,
     started: Result<(Probe, Description)>,
+    /// How published engines round, as its knobs say it.
+    rules: Vec<Knobs>,
 }
 
 /// The models without golden outputs, where something is to stand in for these.
@@ -73,11 +78,15 @@ pub(crate) fn start_referees(
     }
     let backends = workspace.backends()?.into_iter();
     let referees = backends.filter(|backend| backend.is_referee);
-    let started = referees.map(|backend| Referee {
-        started: start(workspace, &backend),
-        name: backend.name,
+    let started = referees.map(|backend| {
+        let rules = backend.known()?.rounding_rule.into_iter();
+        Ok(Referee {
+            started: start(workspace, &backend),
+            rules: rules.map(|rule| rule.settings).collect(),
+            name: backend.name,
+        })
     });
-    Ok(started.collect())
+    started.collect()
 }
 
 /// Asks the referee and each engine, for every model without golden outputs.
@@ -159,6 +168,7 @@ fn without_optimizations(
 }
 
 /// A file of a model in a program, under the settings of a cell.
+#[derive(Clone, Copy)]
 struct Subject<'a> {
     model: &'a ModelDescription,
     probe: &'a Probe,
@@ -216,8 +226,7 @@ fn observation(cell: Cell, process: Process) -> Observation {
     }
 }
 
-/// Each input in a process of its own, until one fails or the time is used up: what was interpreted until
-/// then is kept.
+/// What the file defines; and of a quantized model, what it is by each rule of rounding.
 fn ask_referee(
     seeking: &Seeking,
     models: &[&ModelDescription],
@@ -241,7 +250,7 @@ fn ask_referee(
             cold_files: false,
             entry: 0,
         };
-        let (mut probe, file) = match (&referee.started, file) {
+        let (probe, file) = match (&referee.started, file) {
             (Ok((probe, _)), Some(file)) => (probe.clone(), file),
             (Err(error), _) => {
                 let outcome = Outcome::NotStarted(format!("{error:#}"));
@@ -263,34 +272,69 @@ fn ask_referee(
                 continue;
             }
         };
-        let end = seeking.budget.spent() + seeking.budget.all.mul_f64(REFEREE_SHARE);
-        let mut all = Outputs::new();
-        let bar = progress("referee", seeking.workload.samples.len());
-        for sample in &seeking.workload.samples {
-            bar.set_message(model.name.clone());
-            let left = end.saturating_sub(seeking.budget.spent());
-            if left.is_zero() && !all.is_empty() {
-                break;
-            }
-            probe.timeout = probe.timeout.min(left.max(Duration::from_secs(1)));
-            let subject = Subject {
-                model,
-                probe: &probe,
-                file: &file,
-                cell: &cell,
-            };
-            let (observation, outputs) = subject.run(&[sample], inputs)?;
-            recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
-            let Some(outputs) = outputs else { break };
-            all.extend(outputs);
-            bar.inc(1);
+        let subject = Subject {
+            model,
+            probe: &probe,
+            file: &file,
+            cell: &cell,
+        };
+        let found = interpret(seeking, &subject, REFEREE_SHARE, inputs, recorder)?;
+        if !found || model.precision != Precision::Int8 {
+            continue;
         }
-        bar.finish_and_clear();
-        if !all.is_empty() {
-            write_outputs(recorder.folder(), &cell, &names(model), &all)?;
+        for rule in &referee.rules {
+            let cell = Cell {
+                knobs: rule.clone().with(THREADS, all_threads()),
+                ..cell.clone()
+            };
+            let subject = Subject {
+                cell: &cell,
+                ..subject
+            };
+            let share = RULES_SHARE / referee.rules.len() as f64;
+            interpret(seeking, &subject, share, inputs, recorder)?;
         }
     }
     Ok(())
+}
+
+/// Each input in a process of its own, until one fails or this share of the budget is used up: what was interpreted
+/// until then is kept. Returns whether that is anything.
+fn interpret(
+    seeking: &Seeking,
+    subject: &Subject,
+    share: f64,
+    inputs: &mut InputFiles,
+    recorder: &mut Recorder,
+) -> Result<bool> {
+    let Subject { model, cell, .. } = *subject;
+    let end = seeking.budget.spent() + seeking.budget.all.mul_f64(share);
+    let mut all = Outputs::new();
+    let bar = progress("referee", seeking.workload.samples.len());
+    for sample in &seeking.workload.samples {
+        bar.set_message(model.name.clone());
+        let left = end.saturating_sub(seeking.budget.spent());
+        if left.is_zero() && !all.is_empty() {
+            break;
+        }
+        let mut probe = subject.probe.clone();
+        probe.timeout = probe.timeout.min(left.max(Duration::from_secs(1)));
+        let subject = Subject {
+            probe: &probe,
+            ..*subject
+        };
+        let (observation, outputs) = subject.run(&[sample], inputs)?;
+        recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
+        let Some(outputs) = outputs else { break };
+        all.extend(outputs);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if all.is_empty() {
+        return Ok(false);
+    }
+    write_outputs(recorder.folder(), cell, &names(model), &all)?;
+    Ok(true)
 }
 
 fn refused(recorder: &mut Recorder, cell: Cell, outcome: Outcome) -> Result<()> {
