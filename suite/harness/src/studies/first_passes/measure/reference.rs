@@ -31,8 +31,8 @@ const LAST_START: f64 = 0.5;
 /// The referee may take this share of the budget for all inputs of a model: it is exact and not fast.
 const REFEREE_SHARE: f64 = 0.25;
 
-/// And this share by its rules of rounding, where the model is quantized.
-const RULES_SHARE: f64 = 0.1;
+/// And this share by all of its rules of rounding, where the model is quantized.
+const RULES_SHARE: f64 = 0.15;
 
 /// What all of this has in common.
 pub(crate) struct Seeking<'a> {
@@ -278,11 +278,14 @@ fn ask_referee(
             file: &file,
             cell: &cell,
         };
-        let found = interpret(seeking, &subject, REFEREE_SHARE, inputs, recorder)?;
+        let all = seeking.budget.all;
+        let time = all.mul_f64(REFEREE_SHARE);
+        let found = interpret(seeking, &subject, time, inputs, recorder)?;
         if !found || model.precision != Precision::Int8 {
             continue;
         }
-        for rule in &referee.rules {
+        let end = seeking.budget.spent() + all.mul_f64(RULES_SHARE);
+        for (rule, left) in referee.rules.iter().zip((1..=referee.rules.len()).rev()) {
             let cell = Cell {
                 knobs: rule.clone().with(THREADS, all_threads()),
                 ..cell.clone()
@@ -291,32 +294,34 @@ fn ask_referee(
                 cell: &cell,
                 ..subject
             };
-            let share = RULES_SHARE / referee.rules.len() as f64;
-            interpret(seeking, &subject, share, inputs, recorder)?;
+            let time = end.saturating_sub(seeking.budget.spent()) / left as u32;
+            interpret(seeking, &subject, time, inputs, recorder)?;
         }
     }
     Ok(())
 }
 
-/// Each input in a process of its own, until one fails or this share of the budget is used up: what was interpreted
-/// until then is kept. Returns whether that is anything.
+/// Each input in a process of its own, until one fails or the next would not end within this time: what was
+/// interpreted until then is kept. Returns whether that is anything.
 fn interpret(
     seeking: &Seeking,
     subject: &Subject,
-    share: f64,
+    time: Duration,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
 ) -> Result<bool> {
     let Subject { model, cell, .. } = *subject;
-    let end = seeking.budget.spent() + seeking.budget.all.mul_f64(share);
+    let end = seeking.budget.spent() + time;
     let mut all = Outputs::new();
+    let mut last = Duration::ZERO;
     let bar = progress("referee", seeking.workload.samples.len());
     for sample in &seeking.workload.samples {
         bar.set_message(model.name.clone());
         let left = end.saturating_sub(seeking.budget.spent());
-        if left.is_zero() && !all.is_empty() {
+        if !all.is_empty() && left <= last {
             break;
         }
+        let began = seeking.budget.spent();
         let mut probe = subject.probe.clone();
         probe.timeout = probe.timeout.min(left.max(Duration::from_secs(1)));
         let subject = Subject {
@@ -327,6 +332,7 @@ fn interpret(
         recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
         let Some(outputs) = outputs else { break };
         all.extend(outputs);
+        last = seeking.budget.spent() - began;
         bar.inc(1);
     }
     bar.finish_and_clear();
