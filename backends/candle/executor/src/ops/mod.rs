@@ -15,6 +15,7 @@ mod direct_conv;
 mod dynamic;
 mod float_conv;
 mod functions;
+mod halves;
 mod int_add;
 mod int_conv;
 mod int_moving;
@@ -42,7 +43,7 @@ mod transposed_conv;
 mod unary;
 mod window_conv;
 
-pub use access::fill;
+pub use access::{Written, fill};
 pub use at_run_time::AtRunTime;
 pub use binary::{Binary, Function as BinaryFunction};
 pub use cast::Cast;
