@@ -87,7 +87,7 @@ impl Operation for Binary {
         if !matches!(
             left.dtype,
             DType::F32 | DType::F64 | DType::I32 | DType::I64 | DType::I16 | DType::U8
-        ) || (left.dtype != DType::F32 && self.bounds != Bounds::NONE)
+        ) || !(left.dtype == DType::F32 || self.bounds == Bounds::NONE || self.bounds.is_relu())
         {
             expect_type(left.dtype, DType::F32)?;
         }
@@ -279,14 +279,19 @@ impl Arithmetic {
         function: fn(T, T) -> Option<T>,
     ) -> CandleResult<()> {
         let right = right.to_dtype(T::DTYPE)?;
+        let is_relu = self.bounds.is_relu();
         let failed = std::sync::atomic::AtomicBool::new(false);
         zip(self.isa, &self.strides, left, &right, out, |a: T, b: T| {
             let result =
                 function(a, b).filter(|result| self.narrow.is_none_or(|of| result.is_of(of)));
-            result.unwrap_or_else(|| {
-                failed.store(true, std::sync::atomic::Ordering::Relaxed);
-                T::zero()
-            })
+            match result {
+                Some(result) if is_relu && result < T::zero() => T::zero(),
+                Some(result) => result,
+                None => {
+                    failed.store(true, std::sync::atomic::Ordering::Relaxed);
+                    T::zero()
+                }
+            }
         })?;
         if failed.into_inner() {
             match self.narrow {

@@ -41,6 +41,7 @@ mod strided_softmax;
 mod table;
 mod transposed_conv;
 mod unary;
+mod whole;
 mod window_conv;
 
 pub use access::{Written, fill};

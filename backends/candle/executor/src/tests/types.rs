@@ -371,6 +371,34 @@ fn integers_are_reduced_and_searched() -> Result<()> {
 }
 
 #[test]
+fn functions_that_integers_have_take_them() -> Result<()> {
+    let of = data_type::INT32;
+    let input = Values::I32(&[-7, 0, 5]);
+    for (operator, expected) in [
+        ("Abs", [7, 0, 5]),
+        ("Neg", [7, 0, -5]),
+        ("Sign", [-1, 0, 1]),
+        ("Relu", [0, 0, 5]),
+    ] {
+        let found = run(
+            &graph(vec![node(operator, &["x"], "y")], vec![], [of; 2]),
+            &[3],
+            input,
+        )?;
+        assert_eq!(flat::<i32>(&found)?, expected, "{operator}");
+    }
+    // Relu becomes part of the operator before it.
+    let nodes = vec![node("Add", &["x", "x"], "a"), node("Relu", &["a"], "y")];
+    let found = run(&graph(nodes, vec![], [of; 2]), &[3], input)?;
+    assert_eq!(flat::<i32>(&found)?, [0, 0, 10]);
+    // The negative of the smallest i8 is none.
+    let of = data_type::INT8;
+    let neg = graph(vec![node("Neg", &["x"], "y")], vec![], [of; 2]);
+    assert!(run(&neg, &[1], Values::I8(&[-128])).is_err());
+    Ok(())
+}
+
+#[test]
 fn products_of_floats_are_counted_like_convolutions() -> Result<()> {
     let weights = constant("w", &[2, 2], &[1.0_f32, 2.0, 3.0, 4.0]);
     for operator in ["MatMul", "Gemm"] {
