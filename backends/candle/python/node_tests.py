@@ -28,6 +28,8 @@ from onnx.backend.test.case.node import collect_testcases
 FOLDER = Path(__file__).resolve().parent.parent
 TYPES = {"float32": ("F32", "f32"), "float64": ("F64", "f64"), "int64": ("I64", "i64")}
 TYPES |= {"int32": ("I32", "i32"), "uint8": ("U8", "u8"), "int8": ("I8", "i8"), "bool": ("BOOL", "bool")}
+TYPES |= {"uint16": ("U16", "u16"), "int16": ("I16", "i16"), "uint32": ("U32", "u32"), "uint64": ("U64", "u64")}
+TYPES |= {"float16": ("F16", "f16")}
 NUMPY = {file: np.dtype(name) for name, (file, _) in TYPES.items()}
 # The newest operator set that the executor claims.
 OPSET, IR_VERSION = 21, 10
@@ -123,6 +125,8 @@ def once(model: object, inputs: list, expected: list, case: object, probe: Path)
         got = found[f"0/{output.name}"]
         if got.shape != value.shape:
             return f"its output has shape {got.shape}, not {value.shape}"
+        if got.dtype != value.dtype:
+            return f"its output is of {got.dtype}, not of {value.dtype}"
         if value.dtype.kind == "f":
             is_close = np.allclose(got, value, case.rtol, case.atol, equal_nan=True)
         else:

@@ -83,8 +83,8 @@ impl Backend for Candle {
     }
 
     fn pass(prepared: &mut Prepared, inputs: &[Tensor]) -> Result<Tensors> {
-        let outputs = prepared.run(&values(inputs)?)?;
-        copies(&outputs, prepared.truths())
+        let outputs = prepared.run(&values(inputs))?;
+        copies(&outputs, prepared.types())
     }
 
     fn inspect(engine: &Engine, model: &Model, inputs: &[Tensor]) -> Result<Arithmetic> {
@@ -133,9 +133,9 @@ impl Profiler for Profiled {
 
     fn pass(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
         let mut clock = Clock(std::mem::take(&mut self.pass.operators));
-        let outputs = self.prepared.observed_run(&values(inputs)?, &mut clock);
+        let outputs = self.prepared.observed_run(&values(inputs), &mut clock);
         self.pass.operators = clock.0;
-        copies(&outputs?, self.prepared.truths())
+        copies(&outputs?, self.prepared.types())
     }
 
     fn end(&mut self) -> Result<()> {

@@ -51,19 +51,24 @@ impl Loaded {
         let mut model = self.model.borrow_mut();
         let shapes = sizes(shapes)?;
         if !has_shapes(&model, &self.inputs, &shapes)? {
-            let partial = shapes
-                .iter()
-                .map(|shape| PartialShape::new_static(i64::try_from(shape.len())?, shape).engine())
-                .collect::<Result<Vec<_>>>()?;
-            let named: Vec<(&str, &PartialShape)> = self
-                .inputs
-                .iter()
-                .map(String::as_str)
-                .zip(&partial)
-                .collect();
-            model.reshape(&named).engine().map_err(|error| {
-                error.context(format!("the model cannot be prepared for {shapes:?}"))
-            })?;
+            let mut named = Vec::with_capacity(shapes.len());
+            for (name, shape) in self.inputs.iter().zip(&shapes) {
+                // The C API takes a shape without sizes for one that is not known: such an input stays as it is.
+                if shape.is_empty() {
+                    check_scalar(&model, name)?;
+                    continue;
+                }
+                let rank = i64::try_from(shape.len())?;
+                let partial = PartialShape::new_static(rank, shape).engine()?;
+                named.push((name.as_str(), partial));
+            }
+            let named: Vec<(&str, &PartialShape)> =
+                named.iter().map(|(name, shape)| (*name, shape)).collect();
+            if !named.is_empty() {
+                model.reshape(&named).engine().map_err(|error| {
+                    error.context(format!("the model cannot be prepared for {shapes:?}"))
+                })?;
+            }
         }
         let compiled = self
             .core
@@ -114,6 +119,28 @@ fn has_shapes(model: &openvino::Model, names: &[String], shapes: &[Vec<i64>]) ->
         }
     }
     Ok(true)
+}
+
+/// That the file itself says that an input is a single number without axes.
+fn check_scalar(model: &openvino::Model, name: &str) -> Result<()> {
+    for at in 0..model.get_inputs_len().engine()? {
+        let input = model.get_input_by_index(at).engine()?;
+        if input.get_name().engine()? != name {
+            continue;
+        }
+        // Of an input whose shape the file leaves open it cannot be told.
+        let is_scalar = values::sizes(input.get_shape()).is_ok_and(|sizes| sizes.is_empty());
+        return match is_scalar {
+            true => Ok(()),
+            false => Err(Error::unsupported(format!(
+                "the input {name:?} is given as a single number without axes, and the model file does not say that \
+                 it is one; OpenVINO's C API has no way to say so in its place"
+            ))),
+        };
+    }
+    Err(Error::input(format!(
+        "the model file has no input {name:?}"
+    )))
 }
 
 /// A request that is run again and again, with its tensors.

@@ -11,7 +11,7 @@ use firstpass_probe::{
     Arithmetic, EngineResult, Error, Model, OperatorTime, PassTimes, ProfiledOperator, Profiler,
     Result, Tensor, Tensors,
 };
-use openvino::{ElementType, InferenceError, RwPropertyKey, Shape};
+use openvino::{ElementType, InferenceError, RwPropertyKey};
 use openvino_sys::{self as sys, ov_profiling_info_t, ov_profiling_info_t_Status, ov_status_e};
 
 use crate::{Engine, model, values};
@@ -55,7 +55,8 @@ fn text(name: &str) -> Result<CString> {
 /// A request of a model that was compiled with performance counters.
 pub(crate) struct Profiled {
     request: Owned<sys::ov_infer_request_t>,
-    inputs: Vec<(String, openvino::Tensor)>,
+    /// The tensors of the request.
+    inputs: Vec<(String, Owned<sys::ov_tensor_t>)>,
     outputs: Vec<CString>,
     /// Behind the request, and in this order: each is used by what stands before it.
     _compiled: Owned<sys::ov_compiled_model_t>,
@@ -97,15 +98,11 @@ impl Profiled {
                 sys::ov_compiled_model_create_infer_request(compiled.pointer, at)
             })?;
             let mut inputs = Vec::new();
-            for ((spec, name), shape) in of.inputs.iter().zip(&names).zip(&shapes) {
-                let shape = Shape::new(shape).engine()?;
-                let tensor = openvino::Tensor::new(values::of(spec.dtype), &shape).engine()?;
-                let at = tensor.as_c_ptr();
-                check(sys::ov_infer_request_set_tensor(
-                    request.pointer,
-                    name.as_ptr(),
-                    at,
-                ))?;
+            for (spec, name) in of.inputs.iter().zip(&names) {
+                // Not a tensor of our own: the C API makes no shape of a single number without axes.
+                let tensor = Owned::new(sys::ov_tensor_free, |at| {
+                    sys::ov_infer_request_get_tensor(request.pointer, name.as_ptr(), at)
+                })?;
                 inputs.push((spec.name.clone(), tensor));
             }
             let outputs = of.outputs.iter().map(|spec| text(&spec.name));
@@ -143,7 +140,16 @@ impl Profiled {
 
     fn run(&mut self, inputs: &[Tensor]) -> Result<Tensors> {
         for ((name, tensor), input) in self.inputs.iter_mut().zip(inputs) {
-            values::write(name, input, tensor.get_raw_data_mut().engine()?)?;
+            // SAFETY: the tensor lives, is borrowed alone, and holds as many bytes as it says, or none.
+            unsafe {
+                values::check_type(name, input, element_type(tensor)?)?;
+                let (data, bytes) = memory(tensor)?;
+                let to: &mut [u8] = match bytes {
+                    0 => &mut [],
+                    _ => slice::from_raw_parts_mut(data, bytes),
+                };
+                values::write(name, input, to)?;
+            }
         }
         // SAFETY: the request lives as long as this.
         check(unsafe { sys::ov_infer_request_infer(self.request.pointer) })?;
@@ -157,8 +163,7 @@ impl Profiled {
             let tensor = Owned::new(sys::ov_tensor_free, |at| {
                 sys::ov_infer_request_get_tensor(self.request.pointer, name.as_ptr(), at)
             })?;
-            let mut of = sys::ov_element_type_e::DYNAMIC;
-            check(sys::ov_tensor_get_element_type(tensor.pointer, &mut of))?;
+            let of = element_type(&tensor)?;
             let mut shape = sys::ov_shape_t {
                 rank: 0,
                 dims: ptr::null_mut(),
@@ -171,10 +176,8 @@ impl Profiled {
                 sizes = many(shape.dims, usize::try_from(shape.rank)?).to_vec();
                 check(sys::ov_shape_free(&mut shape))?;
             }
-            let (mut bytes, mut data) = (0, ptr::null_mut::<c_void>());
-            check(sys::ov_tensor_get_byte_size(tensor.pointer, &mut bytes))?;
-            check(sys::ov_tensor_data(tensor.pointer, &mut data))?;
-            values::read(ElementType::from(of), &sizes, many(data.cast(), bytes))
+            let (data, bytes) = memory(&tensor)?;
+            values::read(of, &sizes, many(data, bytes))
         }
     }
 
@@ -200,6 +203,29 @@ impl Profiled {
             Ok(found)
         }
     }
+}
+
+/// # Safety
+/// `tensor` is one of the library.
+unsafe fn element_type(tensor: &Owned<sys::ov_tensor_t>) -> Result<ElementType> {
+    let mut of = sys::ov_element_type_e::DYNAMIC;
+    // SAFETY: as the caller says.
+    check(unsafe { sys::ov_tensor_get_element_type(tensor.pointer, &mut of) })?;
+    Ok(of.into())
+}
+
+/// Where the values of a tensor lie, and how many bytes they are.
+///
+/// # Safety
+/// `tensor` is one of the library.
+unsafe fn memory(tensor: &Owned<sys::ov_tensor_t>) -> Result<(*mut u8, usize)> {
+    let (mut bytes, mut data) = (0, ptr::null_mut::<c_void>());
+    // SAFETY: as the caller says.
+    unsafe {
+        check(sys::ov_tensor_get_byte_size(tensor.pointer, &mut bytes))?;
+        check(sys::ov_tensor_data(tensor.pointer, &mut data))?;
+    }
+    Ok((data.cast(), bytes))
 }
 
 /// # Safety
@@ -236,8 +262,12 @@ unsafe fn reshape(
         if !sys::ov_model_is_dynamic(read.pointer) {
             return Ok(());
         }
-        let mut partial = Vec::new();
-        for sizes in shapes {
+        let (mut partial, mut names_of) = (Vec::new(), Vec::new());
+        for (name, sizes) in names.iter().zip(shapes) {
+            // As in `Loaded::prepare`, which has been through the same file.
+            if sizes.is_empty() {
+                continue;
+            }
             let mut shape = sys::ov_partial_shape_t {
                 rank: sys::ov_rank_t { min: 0, max: 0 },
                 dims: ptr::null_mut(),
@@ -249,14 +279,14 @@ unsafe fn reshape(
                 &mut shape,
             ))?;
             partial.push(shape);
+            names_of.push(name.as_ptr());
         }
-        let mut names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        let status = sys::ov_model_reshape(
-            read.pointer,
-            names.as_mut_ptr(),
-            partial.as_ptr(),
-            partial.len(),
-        );
+        let status = match partial.len() {
+            0 => ov_status_e::OK,
+            count => {
+                sys::ov_model_reshape(read.pointer, names_of.as_mut_ptr(), partial.as_ptr(), count)
+            }
+        };
         for shape in &mut partial {
             sys::ov_partial_shape_free(shape);
         }

@@ -36,7 +36,9 @@ pub enum Values {
     I8(Int8s),
     U16(Vec<u16>),
     I16(Vec<i16>),
+    U32(Vec<u32>),
     I32(Vec<i32>),
+    U64(Vec<u64>),
     I64(Vec<i64>),
 }
 
@@ -52,7 +54,9 @@ macro_rules! with_values {
             Values::I8($values) => $work,
             Values::U16($values) => $work,
             Values::I16($values) => $work,
+            Values::U32($values) => $work,
             Values::I32($values) => $work,
+            Values::U64($values) => $work,
             Values::I64($values) => $work,
         }
     };
@@ -146,7 +150,7 @@ impl TensorProto {
             data_type::UINT8 | data_type::BOOL if is_raw => Values::U8(raw.to_vec()),
             data_type::UINT8 | data_type::BOOL => Values::U8(narrow(&self.int32_data)?),
             data_type::INT8 if is_raw => Values::I8(Int8s(raw.clone())),
-            data_type::INT8 => Values::I8(narrow::<i8>(&self.int32_data)?.into()),
+            data_type::INT8 => Values::I8(narrow::<_, i8>(&self.int32_data)?.into()),
             data_type::UINT4 => Values::U8(nibbles(&self.bytes()?).collect()),
             data_type::INT4 => {
                 let nibbles: Vec<i8> = nibbles(&self.bytes()?).map(sign_extended).collect();
@@ -157,6 +161,11 @@ impl TensorProto {
             data_type::INT16 => Values::I16(narrow(&self.int32_data)?),
             data_type::INT32 if is_raw => Values::I32(little_endian(raw, i32::from_le_bytes)?),
             data_type::INT32 => Values::I32(self.int32_data.clone()),
+            // Both are written as u64 where they are not raw.
+            data_type::UINT32 if is_raw => Values::U32(little_endian(raw, u32::from_le_bytes)?),
+            data_type::UINT32 => Values::U32(narrow(&self.uint64_data)?),
+            data_type::UINT64 if is_raw => Values::U64(little_endian(raw, u64::from_le_bytes)?),
+            data_type::UINT64 => Values::U64(self.uint64_data.clone()),
             data_type::INT64 if is_raw => Values::I64(little_endian(raw, i64::from_le_bytes)?),
             data_type::INT64 => Values::I64(self.int64_data.clone()),
             other => {
@@ -221,7 +230,7 @@ fn little_endian<T, const N: usize>(raw: &[u8], value: fn([u8; N]) -> T) -> Resu
     }
 }
 
-fn narrow<T: TryFrom<i32>>(values: &[i32]) -> Result<Vec<T>> {
+fn narrow<W: Copy, T: TryFrom<W>>(values: &[W]) -> Result<Vec<T>> {
     let narrowed: Option<Vec<T>> = values
         .iter()
         .map(|&value| T::try_from(value).ok())
@@ -264,13 +273,48 @@ mod tests {
     }
 
     #[test]
+    fn reads_integers_without_a_sign_in_both_encodings() -> Result<()> {
+        for (data_type, raw, expected) in [
+            (
+                data_type::UINT32,
+                &u32::MAX.to_le_bytes()[..],
+                Values::U32(vec![u32::MAX]),
+            ),
+            (
+                data_type::UINT64,
+                &u64::MAX.to_le_bytes()[..],
+                Values::U64(vec![u64::MAX]),
+            ),
+        ] {
+            let read = Constant::read(&tensor(&[1], data_type, raw))?;
+            assert_eq!(read.values, expected);
+            let typed = TensorProto {
+                uint64_data: vec![7],
+                ..tensor(&[1], data_type, &[])
+            };
+            let expected = match expected {
+                Values::U32(_) => Values::U32(vec![7]),
+                _ => Values::U64(vec![7]),
+            };
+            assert_eq!(Constant::read(&typed)?.values, expected);
+        }
+        let too_large = TensorProto {
+            uint64_data: vec![1 << 32],
+            ..tensor(&[1], data_type::UINT32, &[])
+        };
+        assert!(Constant::read(&too_large).is_err());
+        Ok(())
+    }
+
+    #[test]
     fn refuses_constants_that_contradict_themselves() {
         for bad in [
             tensor(&[3], data_type::INT8, &[0; 2]),
             tensor(&[-1], data_type::INT8, &[0; 2]),
             tensor(&[1], data_type::FLOAT, &[0; 3]),
             tensor(&[i64::MAX, i64::MAX], data_type::INT8, &[0; 2]),
-            tensor(&[2], data_type::UINT64, &[0; 16]),
+            tensor(&[2], data_type::UINT64, &[0; 12]),
+            tensor(&[1], 14, &[0; 8]),
             tensor(&[3], data_type::INT4, &[0; 3]),
             TensorProto {
                 int32_data: vec![300],

@@ -51,20 +51,22 @@ impl Compilation {
             )));
         }
         let mut facts = vec![None; plan.values];
-        for (value, (shape, (name, dtype))) in shapes.iter().zip(&plan.inputs).enumerate() {
+        for (value, (shape, input)) in shapes.iter().zip(&plan.inputs).enumerate() {
             if volume(shape)? == 0 {
                 return Err(Error::input(format!(
-                    "the input {name:?} of shape {shape:?} is empty"
+                    "the input {:?} of shape {shape:?} is empty",
+                    input.name
                 )));
             }
             facts[value] = Some(Fact {
                 dims: shape.clone(),
-                dtype: *dtype,
+                dtype: input.dtype,
+                narrow: input.narrow(),
                 constant: None,
             });
         }
-        for (value, tensor) in &plan.constants {
-            facts[*value] = Some(Fact::of_constant(tensor.clone()));
+        for (value, fact) in &plan.constants {
+            facts[*value] = Some(fact.clone());
         }
         let mut this = Self {
             facts,
@@ -92,7 +94,8 @@ impl Compilation {
             isa: settings.kernels,
         };
         let operation = step.operation.as_ref();
-        let compiled = operation.compile(&inputs)?;
+        let compiled = inputs.compile(operation)?;
+        let narrow = operation.narrow(&inputs, compiled.dtype);
         let values = volume(&compiled.dims)?;
         let is_constant = |fact: &&Fact| fact.constant.is_some();
         let constant = if operation.is_of_shapes() || facts.iter().flatten().all(is_constant) {
@@ -127,6 +130,7 @@ impl Compilation {
         self.facts[step.output] = Some(Fact {
             dims: compiled.dims,
             dtype: compiled.dtype,
+            narrow,
             constant,
         });
         Ok(())

@@ -41,7 +41,7 @@ mod store;
 mod tests;
 
 pub use engine::{Engine, divide_products};
-pub use firstpass_onnx::{Error, ErrorKind, Result};
+pub use firstpass_onnx::{Error, ErrorKind, Result, data_type};
 pub use kernels::{Isa, Matrix, Output, Range, Requantization, Rows};
 pub use model::Model;
 pub use observer::{Observer, StepName};

@@ -65,10 +65,10 @@ fn borrowed(names: &[String]) -> Vec<&str> {
 }
 
 impl Model {
-    /// The inputs, in the order in which shapes and values are given.
+    /// The inputs, in the order in which shapes and values are given, with the types of the tensors that hold them.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, DType)> {
         let inputs = self.plan.inputs.iter();
-        inputs.map(|(name, dtype)| (name.as_str(), *dtype))
+        inputs.map(|input| (input.name.as_str(), input.dtype))
     }
 
     /// The outputs, in the order of those of [`Prepared::run`].

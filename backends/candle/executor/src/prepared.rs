@@ -3,18 +3,18 @@
 use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
-use firstpass_onnx::{EngineResult, Error, Result};
+use firstpass_onnx::{EngineResult, Error, Result, data_type};
 use half::{bf16, f16};
 
 use crate::{
     additions,
     compilation::{Compilation, CompiledStep},
     engine::Engine,
-    fusion,
+    fusion, graph,
     lifetimes::Lifetimes,
     memory::{self, Request},
     observer::Observer,
-    ops::{self, Chain, ConvKind, IntConv, Operator, Storage},
+    ops::{self, Chain, ConvKind, IntConv, Operator, Storage, Written},
     plan::{Plan, Value},
     pool::Pool,
     settings::Buffers,
@@ -33,13 +33,15 @@ pub struct Prepared {
     /// What is computed so far; empty between passes.
     values: Vec<Option<Tensor>>,
     outputs: Vec<Value>,
-    truths: Vec<bool>,
+    types: Vec<i32>,
     memory_bytes: usize,
 }
 
 /// An input of the graph.
 struct Input {
     shape: Vec<usize>,
+    /// Its ONNX type.
+    onnx: i32,
     /// `None` where it is only quantized, which needs no copy of it, or not read at all.
     tensor: Option<Tensor>,
 }
@@ -55,12 +57,46 @@ pub enum Values<'a> {
     I32(&'a [i32]),
     U8(&'a [u8]),
     I8(&'a [i8]),
+    U16(&'a [u16]),
+    I16(&'a [i16]),
+    U32(&'a [u32]),
+    U64(&'a [u64]),
+    Bool(&'a [bool]),
 }
 
 impl Values<'_> {
-    /// Copies them into a tensor of their type.
-    fn fill(self, tensor: &Tensor) -> candle_core::Result<()> {
+    /// Their ONNX type.
+    fn onnx(self) -> i32 {
         match self {
+            Self::F32(_) => data_type::FLOAT,
+            Self::F64(_) => data_type::DOUBLE,
+            Self::F16(_) => data_type::FLOAT16,
+            Self::BF16(_) => data_type::BFLOAT16,
+            Self::I64(_) => data_type::INT64,
+            Self::I32(_) => data_type::INT32,
+            Self::U8(_) => data_type::UINT8,
+            Self::I8(_) => data_type::INT8,
+            Self::U16(_) => data_type::UINT16,
+            Self::I16(_) => data_type::INT16,
+            Self::U32(_) => data_type::UINT32,
+            Self::U64(_) => data_type::UINT64,
+            Self::Bool(_) => data_type::BOOL,
+        }
+    }
+
+    /// Copies them into a tensor of the type that holds them.
+    ///
+    /// # Errors
+    /// Fails where there are not as many as it holds, and on a u64 for which there is no room.
+    fn fill(self, tensor: &Tensor) -> Result<()> {
+        fn widened<T: Copy + Into<W>, W: Written>(
+            tensor: &Tensor,
+            values: &[T],
+        ) -> candle_core::Result<()> {
+            let values: Vec<W> = values.iter().map(|&value| value.into()).collect();
+            ops::fill(tensor, &values)
+        }
+        let filled = match self {
             Self::F32(values) => ops::fill(tensor, values),
             Self::F64(values) => ops::fill(tensor, values),
             Self::F16(values) => ops::fill(tensor, values),
@@ -68,11 +104,14 @@ impl Values<'_> {
             Self::I64(values) => ops::fill(tensor, values),
             Self::I32(values) => ops::fill(tensor, values),
             Self::U8(values) => ops::fill(tensor, values),
-            Self::I8(values) => {
-                let values: Vec<i16> = values.iter().map(|&value| value.into()).collect();
-                ops::fill(tensor, &values)
-            }
-        }
+            Self::I8(values) => widened::<i8, i16>(tensor, values),
+            Self::U16(values) => widened::<u16, i32>(tensor, values),
+            Self::I16(values) => widened::<i16, i32>(tensor, values),
+            Self::U32(values) => widened::<u32, i64>(tensor, values),
+            Self::U64(values) => ops::fill(tensor, &graph::whole(values)?),
+            Self::Bool(values) => widened::<bool, u8>(tensor, values),
+        };
+        filled.engine()
     }
 }
 
@@ -133,10 +172,12 @@ impl Prepared {
             steps.iter().any(reads) || plan.outputs.contains(value)
         };
         let inputs = shapes.iter().zip(&plan.inputs).enumerate();
-        let inputs = inputs.map(|(value, (shape, (_, dtype)))| {
-            let tensor = is_read(&value).then(|| Tensor::zeros(&shape[..], *dtype, &Device::Cpu));
+        let inputs = inputs.map(|(value, (shape, input))| {
+            let zeros = || Tensor::zeros(&shape[..], input.dtype, &Device::Cpu);
+            let tensor = is_read(&value).then(zeros);
             Ok(Input {
                 shape: shape.clone(),
+                onnx: input.onnx,
                 tensor: tensor.transpose().engine()?,
             })
         });
@@ -153,7 +194,7 @@ impl Prepared {
             groups,
             values: vec![None; plan.values],
             outputs: plan.outputs.clone(),
-            truths: plan.truths.clone(),
+            types: plan.types.clone(),
             memory_bytes,
         })
     }
@@ -198,8 +239,17 @@ impl Prepared {
             )));
         }
         for (value, (data, input)) in inputs.iter().zip(&self.inputs).enumerate() {
+            // Bytes may be truth values: ONNX writes these as such.
+            let is_bytes = data.onnx() == data_type::UINT8 && input.onnx == data_type::BOOL;
+            if data.onnx() != input.onnx && !is_bytes {
+                return Err(Error::input(format!(
+                    "input {value} is {}, and values of {} are given",
+                    data_type::name(input.onnx),
+                    data_type::name(data.onnx())
+                )));
+            }
             if let Some(tensor) = &input.tensor {
-                data.fill(tensor).engine()?;
+                data.fill(tensor)?;
                 self.values[value] = Some(tensor.clone());
             }
         }
@@ -307,9 +357,10 @@ impl Prepared {
         convolutions.collect::<candle_core::Result<_>>().engine()
     }
 
-    /// Of each output, whether the file declares that it holds truth values, which are bytes here.
-    pub fn truths(&self) -> &[bool] {
-        &self.truths
+    /// Of each output the ONNX type that the file declares, by its number; 0 where it declares none. Truth values
+    /// are bytes here, and integers of the types that candle has not are held in a wider one.
+    pub fn types(&self) -> &[i32] {
+        &self.types
     }
 
     /// Bytes of the buffers that the operators of this backend write into.

@@ -13,6 +13,11 @@ impl Bounds {
         high: f32::INFINITY,
     };
 
+    /// Whether Relu leaves them, and nothing else.
+    pub fn is_relu(self) -> bool {
+        self.low == 0.0 && self.high == f32::INFINITY
+    }
+
     /// The bounds after `next` is applied to values within these.
     pub fn then(self, next: Self) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use candle_core::{Device, Result as CandleResult, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use firstpass_onnx::{EngineResult, Result};
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     permuted::contiguous,
     quantized_otherwise::of_candle,
 };
-use crate::kernels::Isa;
+use crate::{graph::Narrow, kernels::Isa};
 
 /// An operation some of whose parameters are computed from the inputs of the model, such as the indices of
 /// Gather: it is made anew in every pass. Only for parameters on which no shape depends.
@@ -35,6 +35,18 @@ impl AtRunTime {
 impl Operation for AtRunTime {
     fn is_parameter(&self, position: usize) -> bool {
         self.operation.is_parameter(position) && !self.varying.contains(&position)
+    }
+
+    fn takes_halves(&self) -> bool {
+        self.operation.takes_halves()
+    }
+
+    fn floats_of_output(&self, first: DType) -> DType {
+        self.operation.floats_of_output(first)
+    }
+
+    fn narrow(&self, inputs: &Inputs<'_>, dtype: DType) -> Option<Narrow> {
+        self.operation.narrow(inputs, dtype)
     }
 
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
@@ -98,7 +110,9 @@ impl Operator for Rebuilt {
         let mut values = Vec::with_capacity(inputs.len());
         for (&position, &tensor) in self.read.iter().zip(inputs) {
             if self.varying.contains(&position) {
-                facts[position] = Some(Fact::of_constant(contiguous(tensor)?));
+                let tensor = contiguous(tensor)?;
+                let known = facts[position].as_ref();
+                facts[position] = known.map(|fact| fact.with_value(tensor.clone()));
             } else {
                 values.push(tensor);
             }

@@ -13,7 +13,7 @@ use super::{
     unary::clamp,
 };
 use crate::{
-    graph::{Bounds, Node},
+    graph::{Bounds, Narrow, Node},
     kernels::Isa,
 };
 
@@ -87,7 +87,7 @@ impl Operation for Binary {
         if !matches!(
             left.dtype,
             DType::F32 | DType::F64 | DType::I32 | DType::I64 | DType::I16 | DType::U8
-        ) || (left.dtype != DType::F32 && self.bounds != Bounds::NONE)
+        ) || !(left.dtype == DType::F32 || self.bounds == Bounds::NONE || self.bounds.is_relu())
         {
             expect_type(left.dtype, DType::F32)?;
         }
@@ -96,6 +96,9 @@ impl Operation for Binary {
             function: self.function,
             bounds: self.bounds,
             strides: Strides::of(&left.dims, &right.dims, &dims),
+            narrow: left
+                .narrow
+                .or((left.dtype == DType::I16).then_some(Narrow::I8)),
         };
         Ok(Compiled::written(operator, &dims, left.dtype))
     }
@@ -107,6 +110,8 @@ pub struct Arithmetic {
     function: Function,
     bounds: Bounds,
     strides: Strides,
+    /// The type of the integers, where a wider one holds them.
+    narrow: Option<Narrow>,
 }
 
 impl Arithmetic {
@@ -117,6 +122,7 @@ impl Arithmetic {
             function,
             bounds: Bounds::NONE,
             strides: Strides::of(left, right, out),
+            narrow: None,
         }
     }
 }
@@ -265,7 +271,7 @@ impl Arithmetic {
         function.accept(Zip(self, [left, right, out]))
     }
 
-    fn numbers<T: Written>(
+    fn numbers<T: Written + Number>(
         &self,
         left: &Tensor,
         right: &Tensor,
@@ -273,15 +279,25 @@ impl Arithmetic {
         function: fn(T, T) -> Option<T>,
     ) -> CandleResult<()> {
         let right = right.to_dtype(T::DTYPE)?;
+        let is_relu = self.bounds.is_relu();
         let failed = std::sync::atomic::AtomicBool::new(false);
         zip(self.isa, &self.strides, left, &right, out, |a: T, b: T| {
-            function(a, b).unwrap_or_else(|| {
-                failed.store(true, std::sync::atomic::Ordering::Relaxed);
-                T::zero()
-            })
+            let result =
+                function(a, b).filter(|result| self.narrow.is_none_or(|of| result.is_of(of)));
+            match result {
+                Some(result) if is_relu && result < T::zero() => T::zero(),
+                Some(result) => result,
+                None => {
+                    failed.store(true, std::sync::atomic::Ordering::Relaxed);
+                    T::zero()
+                }
+            }
         })?;
         if failed.into_inner() {
-            candle_core::bail!("the result is no number of type {:?}", T::DTYPE);
+            match self.narrow {
+                Some(narrow) => candle_core::bail!("a result does not fit {}", narrow.name()),
+                None => candle_core::bail!("the result is no number of type {:?}", T::DTYPE),
+            }
         }
         Ok(())
     }
@@ -290,11 +306,18 @@ impl Arithmetic {
 /// The functions on numbers of other types: integers overflow and cannot be divided by 0.
 trait Number: Sized {
     fn of(function: Function) -> fn(Self, Self) -> Option<Self>;
+
+    /// Whether it is one of a narrower type.
+    fn is_of(&self, narrow: Narrow) -> bool;
 }
 
 macro_rules! whole {
     ($($type:ty),*) => {
         $(impl Number for $type {
+            fn is_of(&self, narrow: Narrow) -> bool {
+                narrow.range().contains(&i64::from(*self))
+            }
+
             fn of(function: Function) -> fn(Self, Self) -> Option<Self> {
                 match function {
                     Function::Add => |a, b| a.checked_add(b),
@@ -317,6 +340,10 @@ macro_rules! whole {
 whole!(u8, i16, i32, i64);
 
 impl Number for f64 {
+    fn is_of(&self, _: Narrow) -> bool {
+        true
+    }
+
     fn of(function: Function) -> fn(Self, Self) -> Option<Self> {
         match function {
             Function::Add => |a, b| Some(a + b),

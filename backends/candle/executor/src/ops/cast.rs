@@ -1,13 +1,13 @@
 //! Conversion of types.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_onnx::{
     Result,
-    data_type::{self, BOOL, INT8},
+    data_type::{self, BOOL},
 };
 
 use super::operation::{Compiled, Inputs, Operation, by_candle};
-use crate::graph::{Node, dtype_of};
+use crate::graph::{Narrow, Node, dtype_of};
 
 /// Cast to another type.
 #[derive(Debug)]
@@ -39,20 +39,39 @@ impl Cast {
 }
 
 impl Operation for Cast {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
+    fn narrow(&self, _: &Inputs<'_>, _: DType) -> Option<Narrow> {
+        Narrow::of(self.to)
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let fact = inputs.get(0)?;
         let (to, dtype) = (self.to, self.dtype);
-        let run = move |input: &Tensor| match to {
-            BOOL => input.ne(&input.zeros_like()?),
-            // As bytes; then with the sign that their highest bit is.
-            INT8 => {
-                let bits = input.to_dtype(DType::I64)?.to_dtype(DType::U8)?;
-                let numbers = bits.to_dtype(DType::I16)?;
-                let is_negative = bits.ge(128_u8)?.to_dtype(DType::I16)?;
-                numbers - (is_negative * 256.0)?
-            }
+        let run = move |input: &Tensor| match (to, Narrow::of(to)) {
+            (BOOL, _) => input.ne(&input.zeros_like()?),
+            (_, Some(narrow)) => wrapped(input, narrow),
             _ => input.to_dtype(dtype),
         };
         Ok(Compiled::view(by_candle("cast", run), &fact.dims, dtype))
     }
+}
+
+/// Integers in as many bits as their type has, held in the type that has room for them.
+fn wrapped(input: &Tensor, narrow: Narrow) -> CandleResult<Tensor> {
+    let integers = input
+        .to_dtype(DType::I64)?
+        .flatten_all()?
+        .to_vec1::<i64>()?;
+    let of = |integer: i64| match narrow.wrapped(integer) {
+        Some(integer) => Ok(integer),
+        None => candle_core::bail!("{integer} has no room among {}", narrow.name()),
+    };
+    let integers = integers
+        .into_iter()
+        .map(of)
+        .collect::<CandleResult<Vec<i64>>>()?;
+    Tensor::from_vec(integers, input.dims(), input.device())?.to_dtype(narrow.held_as())
 }

@@ -105,8 +105,9 @@ fn quantization(values: &[f32]) -> (f32, u8) {
         });
     let scale = (high - low) / 255.0;
     if scale == 0.0 {
-        // All values are 0, which every scale has; that of ONNX Runtime.
-        return (1.0, 0);
+        // All values are 0, which every scale has. The standard's formula has none for them; this is that of its
+        // reference evaluator. ONNX Runtime says 1.
+        return (1.0 / 255.0, 0);
     }
     let zero = (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even();
     (scale, zero as u8)

@@ -63,6 +63,7 @@ impl Operation for Moving {
             result = Some(Fact {
                 dims: compiled.dims,
                 dtype: compiled.dtype,
+                narrow: None,
                 constant: None,
             });
         }
@@ -343,6 +344,7 @@ mod tests {
             let fact = Fact {
                 dims: expected.dims().to_vec(),
                 dtype: DType::U8,
+                narrow: None,
                 constant: None,
             };
             let inputs = Inputs {
@@ -361,6 +363,7 @@ mod tests {
         let fact = Fact {
             dims: shape.to_vec(),
             dtype: DType::U8,
+            narrow: None,
             constant: None,
         };
         let moving = Moving::new(counted).compile(&Inputs {

@@ -158,6 +158,7 @@ pub fn on_floats(inputs: &Inputs<'_>, operation: &dyn Operation) -> Result<Compi
             true => fact.cloned(),
             false => fact.map(|fact| Fact {
                 dtype: DType::F32,
+                narrow: None,
                 constant: None,
                 dims: fact.dims.clone(),
             }),

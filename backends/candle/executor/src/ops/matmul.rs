@@ -6,7 +6,7 @@ use firstpass_onnx::{Error, Result};
 use super::{
     binary::{Arithmetic, Function},
     broadcast::broadcast,
-    operation::{ByCandle, Compiled, Inputs, Operation, Operator, expect_type},
+    operation::{Compiled, ConvKind, Inputs, Operation, Operator, expect_type},
     permuted::contiguous,
 };
 use crate::graph::Node;
@@ -82,6 +82,10 @@ impl Operator for Product {
         "gemm"
     }
 
+    fn kind(&self) -> Option<ConvKind> {
+        Some(ConvKind::Float)
+    }
+
     fn run(&self, inputs: &[&Tensor], out: Option<&Tensor>) -> CandleResult<Tensor> {
         let [left, right, added @ ..] = inputs else {
             candle_core::bail!("{} operands", inputs.len());
@@ -135,29 +139,43 @@ impl Operation for MatMul {
         expect_type(left.dtype, DType::F32)?;
         expect_type(right.dtype, DType::F32)?;
         let dims = product_dims(&left.dims, &right.dims)?;
-        let shape = dims.clone();
-        let run = move |inputs: &[&Tensor]| {
-            let [left, right] = inputs else {
-                candle_core::bail!("{} operands", inputs.len());
-            };
-            // A vector is a row on the left and a column on the right.
-            let left = match left.rank() {
-                1 => left.unsqueeze(0)?,
-                _ => contiguous(left)?,
-            };
-            let right = match right.rank() {
-                1 => right.unsqueeze(1)?,
-                2 => (*right).clone(),
-                _ => contiguous(right)?,
-            };
-            left.broadcast_matmul(&right)?.reshape(&shape[..])
+        let operator = ProductOfMany {
+            shape: dims.clone(),
         };
-        let name = "matmul";
-        Ok(Compiled::allocated(
-            ByCandle { name, run },
-            &dims,
-            DType::F32,
-        ))
+        Ok(Compiled::allocated(operator, &dims, DType::F32))
+    }
+}
+
+/// [`MatMul`] of certain shapes.
+struct ProductOfMany {
+    /// Of the output.
+    shape: Vec<usize>,
+}
+
+impl Operator for ProductOfMany {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn kind(&self) -> Option<ConvKind> {
+        Some(ConvKind::Float)
+    }
+
+    fn run(&self, inputs: &[&Tensor], _: Option<&Tensor>) -> CandleResult<Tensor> {
+        let [left, right] = inputs else {
+            candle_core::bail!("{} operands", inputs.len());
+        };
+        // A vector is a row on the left and a column on the right.
+        let left = match left.rank() {
+            1 => left.unsqueeze(0)?,
+            _ => contiguous(left)?,
+        };
+        let right = match right.rank() {
+            1 => right.unsqueeze(1)?,
+            2 => (*right).clone(),
+            _ => contiguous(right)?,
+        };
+        left.broadcast_matmul(&right)?.reshape(&self.shape[..])
     }
 }
 

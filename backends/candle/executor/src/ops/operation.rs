@@ -3,15 +3,15 @@
 use std::fmt::Debug;
 
 use candle_core::{DType, Device, Tensor};
-use firstpass_onnx::{EngineResult, Error, Result};
+use firstpass_onnx::{Constant, EngineResult, Error, Result};
 
 use super::{
-    float_conv::FloatConv, int_conv::IntConv, permuted::contiguous, pointwise::Pointwise,
+    float_conv::FloatConv, halves, int_conv::IntConv, permuted::contiguous, pointwise::Pointwise,
     quantize::Quantize,
 };
 use crate::{
     geometry::{axis_of, check_folded, volume},
-    graph::{Bounds, flat},
+    graph::{Bounds, Narrow, flat, narrow_of, tensor_of},
     kernels::{Addition, Isa, Source},
 };
 
@@ -63,6 +63,23 @@ pub trait Operation: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether it takes f16 and bf16 as they are. All others compute in f32: see [`super::halves`].
+    fn takes_halves(&self) -> bool {
+        false
+    }
+
+    /// The type of floats of its output where `first` is that of the first input of floats.
+    fn floats_of_output(&self, first: DType) -> DType {
+        first
+    }
+
+    /// The type of the integers of its output, which is of `dtype`, where a wider type holds them: that of the
+    /// first input that is held in the same.
+    fn narrow(&self, inputs: &Inputs<'_>, dtype: DType) -> Option<Narrow> {
+        let mut facts = inputs.facts.iter().copied().flatten();
+        facts.find(|fact| fact.dtype == dtype)?.narrow
+    }
+
     /// The operator for inputs of these shapes.
     ///
     /// # Errors
@@ -85,7 +102,7 @@ pub enum Moves {
 pub trait Operator: Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// For convolutions, and for products of matrices that run as such.
+    /// For convolutions and products of matrices.
     fn kind(&self) -> Option<ConvKind> {
         None
     }
@@ -145,15 +162,31 @@ pub struct Fact {
     /// In the order of ONNX.
     pub dims: Vec<usize>,
     pub dtype: DType,
+    /// The type of its integers, where `dtype` is wider.
+    pub narrow: Option<Narrow>,
     /// The value, where it does not depend on the inputs of the model.
     pub constant: Option<Tensor>,
 }
 
 impl Fact {
-    pub fn of_constant(tensor: Tensor) -> Self {
+    /// # Errors
+    /// Fails where the constant cannot be held.
+    pub fn of(constant: &Constant) -> Result<Self> {
+        let tensor = tensor_of(constant)?;
+        Ok(Self {
+            dims: tensor.dims().to_vec(),
+            dtype: tensor.dtype(),
+            narrow: narrow_of(constant),
+            constant: Some(tensor),
+        })
+    }
+
+    /// The same with a value that is known by now.
+    pub fn with_value(&self, tensor: Tensor) -> Self {
         Self {
             dims: tensor.dims().to_vec(),
             dtype: tensor.dtype(),
+            narrow: self.narrow,
             constant: Some(tensor),
         }
     }
@@ -179,6 +212,29 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
+    /// The operator of `operation` for these, whatever floats they are.
+    ///
+    /// # Errors
+    /// As [`Operation::compile`].
+    pub fn compile(&self, operation: &dyn Operation) -> Result<Compiled> {
+        let compiled = match halves::first_floats(self) {
+            Some(first) if !operation.takes_halves() => halves::compile(operation, self, first),
+            _ => operation.compile(self),
+        };
+        // What is refused is said in the types of the tensors.
+        compiled.map_err(|error| {
+            let narrow = self.facts.iter().flatten().find_map(|fact| fact.narrow);
+            match narrow {
+                Some(narrow) => error.context(format!(
+                    "with integers of {}, which are held as {:?}",
+                    narrow.name(),
+                    narrow.held_as()
+                )),
+                None => error,
+            }
+        })
+    }
+
     /// Runs `operation` once, whose inputs are constants.
     ///
     /// # Errors
@@ -285,7 +341,12 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    fn new(operator: impl Operator + 'static, dims: &[usize], dtype: DType, at: Storage) -> Self {
+    pub fn new(
+        operator: impl Operator + 'static,
+        dims: &[usize],
+        dtype: DType,
+        at: Storage,
+    ) -> Self {
         Self {
             operator: Box::new(operator),
             dims: dims.to_vec(),

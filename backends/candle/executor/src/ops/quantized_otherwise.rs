@@ -8,7 +8,7 @@ use super::{
     access::{Written, map, write},
     operation::{Compiled, Inputs, Operation, Writing, expect_type},
 };
-use crate::graph::{Along, Grid, flat};
+use crate::graph::{Along, Grid, Narrow, flat};
 
 /// QuantizeLinear of values, by scales and zero points that are its other inputs.
 #[derive(Debug)]
@@ -19,6 +19,15 @@ pub struct QuantizeOtherwise {
 }
 
 impl Operation for QuantizeOtherwise {
+    fn narrow(&self, _: &Inputs<'_>, _: DType) -> Option<Narrow> {
+        match self.limits {
+            (-128, 127) | (-8, 7) => Some(Narrow::I8),
+            (0, 65_535) => Some(Narrow::U16),
+            (-32_768, 32_767) => Some(Narrow::I16),
+            _ => None,
+        }
+    }
+
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let fact = inputs.get(0)?;
         expect_type(fact.dtype, DType::F32)?;

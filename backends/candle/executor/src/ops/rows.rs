@@ -126,6 +126,13 @@ impl Reduce {
     }
 }
 
+/// The integer of a type that is nearest to one of 64 bits.
+macro_rules! clamped {
+    ($integer:expr, $type:ty) => {
+        $integer.clamp(<$type>::MIN.into(), <$type>::MAX.into()) as $type
+    };
+}
+
 fn reduce(
     function: Function,
     inputs: &Inputs<'_>,
@@ -142,19 +149,24 @@ fn reduce(
                 isa.run(|| of_floats(function, row))
             }),
             DType::F64 => rows(&input, out, length, |row: &[f64]| of_doubles(function, row)),
-            _ => rows(&input, out, length, |row: &[i64]| {
-                of_integers(function, row)
+            DType::I64 => rows(&input, out, length, |row: &[i64]| {
+                of_integers(function, row.iter().copied())
             }),
+            DType::I32 => narrow(function, &input, out, length, |all| clamped!(all, i32)),
+            // They hold i8.
+            DType::I16 => narrow(function, &input, out, length, |all| {
+                i16::from(clamped!(all, i8))
+            }),
+            _ => narrow(function, &input, out, length, |all| clamped!(all, u8)),
         }
     };
-    if !matches!(fact.dtype, DType::F32 | DType::F64) {
-        expect_type(fact.dtype, DType::I64)?;
-        if !matches!(
+    if !fact.dtype.is_float()
+        && !matches!(
             function,
             Function::Sum | Function::Prod | Function::Max | Function::Min
-        ) {
-            expect_type(fact.dtype, DType::F32)?;
-        }
+        )
+    {
+        expect_type(fact.dtype, DType::F32)?;
     }
     let dims = reduced(&fact.dims, axes, keeps_axes);
     let name = "reduce";
@@ -246,9 +258,21 @@ fn of_doubles(function: Function, row: &[f64]) -> f64 {
     }
 }
 
+/// Of integers of fewer bits, added up in 64.
+fn narrow<T: Written + Into<i64>>(
+    function: Function,
+    input: &Tensor,
+    out: &Tensor,
+    length: usize,
+    of: fn(i64) -> T,
+) -> CandleResult<()> {
+    rows(input, out, length, |row: &[T]| {
+        of(of_integers(function, row.iter().map(|&value| value.into())))
+    })
+}
+
 /// Shapes are integers: beyond their range nothing is meant.
-fn of_integers(function: Function, row: &[i64]) -> i64 {
-    let row = row.iter().copied();
+fn of_integers(function: Function, row: impl Iterator<Item = i64>) -> i64 {
     match function {
         Function::Max => row.max().unwrap_or(i64::MIN),
         Function::Min => row.min().unwrap_or(i64::MAX),
@@ -286,26 +310,45 @@ impl Arg {
 impl Operation for Arg {
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let fact = inputs.get(0)?;
-        expect_type(fact.dtype, DType::F32)?;
         let axes = [axis_of(self.axis, fact.dims.len())?];
         let (order, length) = last(&fact.dims, &axes);
         let (wanted, takes_last) = (self.wanted, self.takes_last);
         let run = move |inputs: &[&Tensor], out: &Tensor| {
             let input = first(inputs)?.permute(&order[..])?;
-            rows(&input, out, length, |row: &[f32]| {
-                let mut best = 0;
-                for (index, value) in row.iter().enumerate() {
-                    let order = value.partial_cmp(&row[best]);
-                    if order == Some(wanted) || (takes_last && order == Some(Ordering::Equal)) {
-                        best = index;
-                    }
-                }
-                best as i64
-            })
+            let find = Find { wanted, takes_last };
+            match input.dtype() {
+                DType::F32 => rows(&input, out, length, |row: &[f32]| find.of(row)),
+                DType::F64 => rows(&input, out, length, |row: &[f64]| find.of(row)),
+                DType::I64 => rows(&input, out, length, |row: &[i64]| find.of(row)),
+                DType::I32 => rows(&input, out, length, |row: &[i32]| find.of(row)),
+                DType::I16 => rows(&input, out, length, |row: &[i16]| find.of(row)),
+                DType::U8 => rows(&input, out, length, |row: &[u8]| find.of(row)),
+                other => candle_core::bail!("values of type {other:?}"),
+            }
         };
         let dims = reduced(&fact.dims, &axes, self.keeps_axis);
         let name = "arg";
         Ok(Compiled::written(Writing { name, run }, &dims, DType::I64))
+    }
+}
+
+/// What is looked for in a row.
+#[derive(Clone, Copy)]
+struct Find {
+    wanted: Ordering,
+    takes_last: bool,
+}
+
+impl Find {
+    fn of<T: PartialOrd>(self, row: &[T]) -> i64 {
+        let mut best = 0;
+        for (index, value) in row.iter().enumerate() {
+            let order = value.partial_cmp(&row[best]);
+            if order == Some(self.wanted) || (self.takes_last && order == Some(Ordering::Equal)) {
+                best = index;
+            }
+        }
+        best as i64
     }
 }
 
@@ -498,6 +541,14 @@ impl Norm {
 }
 
 impl Operation for Norm {
+    /// Mean and deviation are told as they were computed.
+    fn floats_of_output(&self, first: DType) -> DType {
+        match self {
+            Self::Statistic { .. } => DType::F32,
+            _ => first,
+        }
+    }
+
     fn is_parameter(&self, position: usize) -> bool {
         position > 0
     }

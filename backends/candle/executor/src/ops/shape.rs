@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     geometry::{axis_of, check_folded, volume},
-    graph::{Node, flat, tensor_of},
+    graph::{Narrow, Node, flat, narrow_of, tensor_of},
 };
 
 /// The operators of this file that take what they need from the attributes or a constant input.
@@ -94,6 +94,10 @@ fn order(node: &Node<'_>, axes: &[i64]) -> Result<Vec<usize>> {
 }
 
 impl Operation for Shaping {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
     fn is_parameter(&self, position: usize) -> bool {
         position > 0
     }
@@ -227,8 +231,11 @@ pub enum OfShapes {
         end: Option<i64>,
     },
     Size,
-    /// Of one value.
-    ConstantOfShape(Tensor),
+    /// Of one value, and of which type it is where a wider one holds it.
+    ConstantOfShape {
+        value: Tensor,
+        narrow: Option<Narrow>,
+    },
     Range,
 }
 
@@ -243,24 +250,47 @@ impl OfShapes {
             },
             "Size" => Self::Size,
             "Range" => Self::Range,
-            "ConstantOfShape" => Self::ConstantOfShape(match node.tensor("value") {
-                None => Tensor::zeros(1, DType::F32, &Device::Cpu).engine()?,
+            "ConstantOfShape" => match node.tensor("value") {
+                None => Self::ConstantOfShape {
+                    value: Tensor::zeros(1, DType::F32, &Device::Cpu).engine()?,
+                    narrow: None,
+                },
                 Some(value) => {
-                    let value = tensor_of(&Constant::read(value)?)?;
+                    let constant = Constant::read(value)?;
+                    let value = tensor_of(&constant)?;
                     if value.elem_count() != 1 {
                         return Err(node.malformed("its value is not one"));
                     }
-                    value.reshape(1).engine()?
+                    Self::ConstantOfShape {
+                        value: value.reshape(1).engine()?,
+                        narrow: narrow_of(&constant),
+                    }
                 }
-            }),
+            },
             _ => return Err(node.unsupported("it is not made of a shape")),
         }))
     }
 }
 
 impl Operation for OfShapes {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
+    fn narrow(&self, inputs: &Inputs<'_>, dtype: DType) -> Option<Narrow> {
+        match self {
+            // They tell numbers of their own, whatever type they are the shape of.
+            Self::Shape { .. } | Self::Size => None,
+            Self::ConstantOfShape { narrow, .. } => *narrow,
+            Self::Range => inputs
+                .optional(0)
+                .filter(|start| start.dtype == dtype)
+                .and_then(|start| start.narrow),
+        }
+    }
+
     fn is_parameter(&self, _: usize) -> bool {
-        matches!(self, Self::ConstantOfShape(_) | Self::Range)
+        matches!(self, Self::ConstantOfShape { .. } | Self::Range)
     }
 
     fn is_of_shapes(&self) -> bool {
@@ -284,7 +314,7 @@ impl Operation for OfShapes {
                 whole(dims.get(start..end).unwrap_or_default())?
             }
             Self::Size => whole(&[volume(inputs.dims()?)?])?.reshape(()).engine()?,
-            Self::ConstantOfShape(value) => {
+            Self::ConstantOfShape { value, .. } => {
                 let dims = lengths(&inputs.integers(0)?)?;
                 check_folded(&dims)?;
                 let values = value.broadcast_as((volume(&dims)?,));

@@ -28,6 +28,10 @@ impl Concat {
 }
 
 impl Operation for Concat {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
     fn moves(&self, inputs: &Inputs<'_>) -> Result<Option<Moves>> {
         let facts = inputs.all()?;
         if !is_of_channels(self.axis, inputs.dims()?) {
@@ -131,6 +135,10 @@ impl Slice {
 }
 
 impl Operation for Slice {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
     fn is_parameter(&self, position: usize) -> bool {
         position > 0
     }
@@ -307,6 +315,10 @@ impl Split {
 }
 
 impl Operation for Split {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
     fn is_parameter(&self, position: usize) -> bool {
         position > 0
     }
@@ -385,6 +397,10 @@ impl Gather {
 }
 
 impl Operation for Gather {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
     fn is_parameter(&self, position: usize) -> bool {
         position == 1
     }

@@ -11,6 +11,7 @@ use super::{
     operation::{Compiled, Inputs, Operation, Operator, buffer, expect_type, first},
     parallel::{CHUNK, for_each_part, part},
     pointwise::Pointwise,
+    whole::Whole,
 };
 use crate::{
     graph::{Bounds, Node},
@@ -197,8 +198,22 @@ impl OfOne {
         }
     }
 
+    /// The same function of integers.
+    fn of_integers(self) -> Option<Whole> {
+        Some(match self {
+            Self::Unary(Unary::Abs) => Whole::Abs,
+            Self::Unary(Unary::Neg) => Whole::Neg,
+            Self::Unary(Unary::Sign) => Whole::Sign,
+            Self::Clamp(bounds) if bounds.is_relu() => Whole::Relu,
+            _ => return None,
+        })
+    }
+
     fn compile(self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let fact = inputs.get(0)?;
+        if let (Some(whole), true) = (self.of_integers(), fact.dtype.is_int()) {
+            return whole.compile(fact);
+        }
         expect_type(fact.dtype, DType::F32)?;
         let operator = Each {
             isa: inputs.isa,

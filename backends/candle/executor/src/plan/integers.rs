@@ -242,7 +242,9 @@ impl<'a> Walk<'a> {
             (&scale, &zero, is_of_bytes)
         {
             let zero = zero.as_ref().and_then(Known::as_constant);
-            if let Known::Constant(constant) = &input {
+            if let Known::Constant(constant) = &input
+                && let (Values::F32(_), Values::F32(_)) = (&constant.values, &scale.values)
+            {
                 let constant = quantized(&node, constant, scale, zero, onnx)?;
                 return Ok(Known::Constant(Arc::new(constant)));
             }
@@ -290,7 +292,8 @@ impl<'a> Walk<'a> {
             Known::Quantized {
                 is_signed: true, ..
             } => data_type::INT8,
-            // What DynamicQuantizeLinear computes, for one.
+            // What DynamicQuantizeLinear computes, for one, where it is no input of the model.
+            Known::Plain(value) => self.type_of_input(*value).unwrap_or(data_type::UINT8),
             _ => data_type::UINT8,
         })
     }
@@ -421,7 +424,9 @@ impl<'a> Walk<'a> {
         let scale = scale.ok_or_else(|| node.malformed("it has no scale"))?;
         if let (Known::Constant(scale), None | Some(Known::Constant(_))) = (&scale, &zero) {
             let zero = zero.as_ref().and_then(Known::as_constant);
-            if let Known::Constant(constant) = &input {
+            if let Known::Constant(constant) = &input
+                && let Values::F32(_) = &scale.values
+            {
                 return Ok(Known::DequantizedConstant(Arc::new(DequantizedConstant {
                     constant: Arc::clone(constant),
                     grid: Grid::read(&node, scale, zero)?,

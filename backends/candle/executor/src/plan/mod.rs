@@ -7,9 +7,12 @@ mod quantized;
 mod quantized_constants;
 mod walk;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
-use crate::ops::Operation;
+use crate::{
+    graph::Narrow,
+    ops::{Fact, Operation},
+};
 
 /// A run-time tensor.
 pub type Value = usize;
@@ -31,10 +34,27 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The number of values.
     pub values: usize,
-    /// The inputs of the graph, which are the first values, with their types.
-    pub inputs: Vec<(String, DType)>,
-    pub constants: Vec<(Value, Tensor)>,
+    /// The inputs of the graph, which are the first values.
+    pub inputs: Vec<Input>,
+    pub constants: Vec<(Value, Fact)>,
     pub outputs: Vec<Value>,
-    /// Of each output, whether the file declares that it holds truth values: candle has no type for these.
-    pub truths: Vec<bool>,
+    /// Of each output the ONNX type that the file declares; 0 where it declares none.
+    pub types: Vec<i32>,
+}
+
+/// An input of the graph.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub name: String,
+    /// Its ONNX type.
+    pub onnx: i32,
+    /// That of the tensor that holds it.
+    pub dtype: DType,
+}
+
+impl Input {
+    /// The type of its integers, where that of the tensor is wider.
+    pub fn narrow(&self) -> Option<Narrow> {
+        Narrow::of(self.onnx)
+    }
 }

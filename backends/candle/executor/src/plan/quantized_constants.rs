@@ -77,7 +77,7 @@ impl DequantizedConstant {
             .t()
             .and_then(|rows| rows.contiguous());
         Ok(Self {
-            constant: Arc::new(constant_of(&rows.engine()?)?),
+            constant: Arc::new(constant_of(&rows.engine()?, None)?),
             grid: self.grid.transposed()?,
         })
     }

@@ -6,18 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use candle_core::{DType, Tensor};
 use firstpass_onnx::{
     Constant, Error, GraphProto, Result, ValueInfoProto, Values, data_type, malformed,
 };
 
 use super::{
-    Plan, Step, Value,
+    Input, Plan, Step, Value,
     known::Known,
     lowering::{arithmetic_of, lowered},
 };
 use crate::{
-    graph::{Arithmetic, Bounds, Node, constant_of, dtype_of, tensor_of},
+    graph::{Arithmetic, Bounds, Node, constant_of, dtype_of},
     kernels::Isa,
     ops::{
         AtRunTime, Binary, BinaryFunction, Clamp, DynamicQuantize, Fact, Inputs, Norm, OPERATORS,
@@ -41,12 +40,11 @@ impl Plan {
         let graph = lowered.as_ref().unwrap_or(graph);
         let mut walk = Walk::new(graph, inputs)?;
         walk.visit_all(graph, *opset)?;
-        let is_truth = |name: &&str| {
-            let mut declared = graph.output.iter();
-            declared
-                .any(|output| output.name == *name && output.elements() == Some(data_type::BOOL))
+        let declared = |name: &&str| {
+            let output = graph.output.iter().find(|output| output.name == *name);
+            output.and_then(ValueInfoProto::elements).unwrap_or(0)
         };
-        let truths = outputs.iter().map(is_truth).collect();
+        let types = outputs.iter().map(declared).collect();
         let outputs: Result<Vec<Value>> = outputs
             .iter()
             .map(|&name| {
@@ -66,7 +64,7 @@ impl Plan {
             values: walk.made_by.len(),
             inputs: walk.inputs,
             constants: walk.constants,
-            truths,
+            types,
         })
     }
 }
@@ -84,12 +82,10 @@ pub(super) struct Walk<'a> {
     pub(super) made_by: Vec<Option<usize>>,
     /// By value, whether it is the same for all inputs of one shape.
     is_constant: Vec<bool>,
-    inputs: Vec<(String, DType)>,
-    /// By input of the model, its ONNX type.
-    types: Vec<i32>,
+    inputs: Vec<Input>,
     /// Constants of four bits, which are held as bytes, with their ONNX type.
     pub(super) nibbles: HashMap<&'a str, i32>,
-    constants: Vec<(Value, Tensor)>,
+    constants: Vec<(Value, Fact)>,
     pub(super) arithmetic: Arithmetic,
 }
 
@@ -104,7 +100,6 @@ impl<'a> Walk<'a> {
             made_by: Vec::new(),
             is_constant: Vec::new(),
             inputs: Vec::new(),
-            types: Vec::new(),
             nibbles: HashMap::new(),
             constants: Vec::new(),
             arithmetic: arithmetic_of(graph),
@@ -133,8 +128,11 @@ impl<'a> Walk<'a> {
                 ))
             })?;
             let value = walk.value(None, false);
-            walk.inputs.push((input.name.clone(), dtype));
-            walk.types.push(onnx);
+            walk.inputs.push(Input {
+                name: input.name.clone(),
+                onnx,
+                dtype,
+            });
             if walk
                 .known
                 .insert(&input.name, Known::Plain(value))
@@ -186,7 +184,7 @@ impl<'a> Walk<'a> {
 
     /// The ONNX type of a value that is an input of the model.
     pub(super) fn type_of_input(&self, value: Value) -> Option<i32> {
-        self.types.get(value).copied()
+        self.inputs.get(value).map(|input| input.onnx)
     }
 
     fn visit_all(&mut self, graph: &'a GraphProto, opset: i64) -> Result<()> {
@@ -429,9 +427,9 @@ impl<'a> Walk<'a> {
     }
 
     fn constant(&mut self, constant: &Constant) -> Result<Value> {
-        let tensor = tensor_of(constant)?;
+        let fact = Fact::of(constant)?;
         let value = self.value(None, true);
-        self.constants.push((value, tensor));
+        self.constants.push((value, fact));
         Ok(value)
     }
 
@@ -539,10 +537,8 @@ pub(super) fn fold(
     for known in known {
         facts.push(match known {
             None => None,
-            Some(Known::Constant(constant)) => Some(Fact::of_constant(tensor_of(constant)?)),
-            Some(Known::DequantizedConstant(constant)) => {
-                Some(Fact::of_constant(tensor_of(&constant.floats()?)?))
-            }
+            Some(Known::Constant(constant)) => Some(Fact::of(constant)?),
+            Some(Known::DequantizedConstant(constant)) => Some(Fact::of(&constant.floats()?)?),
             Some(_) => return Ok(None),
         });
     }
@@ -552,8 +548,9 @@ pub(super) fn fold(
             facts: &facts,
             isa: Isa::detect(),
         };
-        let folded = inputs.fold(operation, &operation.compile(&inputs)?)?;
-        constant_of(&folded)
+        let compiled = inputs.compile(operation)?;
+        let folded = inputs.fold(operation, &compiled)?;
+        constant_of(&folded, operation.narrow(&inputs, compiled.dtype))
     };
     fold().map(Some).map_err(|e: Error| e.context(node.label()))
 }

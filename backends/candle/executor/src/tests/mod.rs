@@ -10,6 +10,7 @@ mod on_integers;
 mod operators;
 mod qoperators;
 mod quantized;
+mod types;
 
 use candle_core::{DType, Tensor};
 use firstpass_onnx::{
