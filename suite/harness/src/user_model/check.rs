@@ -204,7 +204,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     println!("record: {}", record.display());
     // A look is too short for it.
     let budget = (!arguments.quick).then(|| Duration::from_secs_f64(BLAMING * whole));
-    blame_it(workspace, &backends, &workload, &analysis, budget);
+    blame_it(
+        workspace, &backends, &workload, &analysis, budget, arguments,
+    );
     Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS
     } else {
@@ -273,9 +275,16 @@ fn longer() -> Vec<String> {
 }
 
 /// A command about the same model and its first input.
-fn about_the_same(subcommand: &str) -> String {
+fn about_the_same(subcommand: &str, arguments: &Arguments) -> String {
     let flags = ["--open", "--quick", "--pin"];
-    let valued = ["--budget", "--out", "--threads", "--cpu"];
+    let mut valued = vec!["--budget", "--out", "--threads", "--cpu"];
+    // These commands take one input, and golden outputs of several are told apart by their names.
+    if !arguments.samples.is_empty() && !arguments.images.is_empty() {
+        valued.push("--image");
+    }
+    if arguments.samples.len() + arguments.images.len() > 1 {
+        valued.push("--golden");
+    }
     let given = Given::now().instead_of("check", subcommand);
     let given = given.without(&flags, &valued);
     shell::command(given.with_first_of(&["--sample", "--image"]).words())
@@ -305,6 +314,7 @@ fn blame_it(
     workload: &Workload,
     analysis: &Analysis,
     budget: Option<Duration>,
+    arguments: &Arguments,
 ) {
     let rows = analysis.rows.values().flatten();
     let mut verdicts = rows.filter_map(|row| row.verdict.as_ref());
@@ -328,8 +338,8 @@ fn blame_it(
     }
     println!(
         "`{}` says why an engine differs, and `{}` cuts the model down to what shows it",
-        shown(&about_the_same("blame")),
-        shown(&about_the_same("reduce"))
+        shown(&about_the_same("blame", arguments)),
+        shown(&about_the_same("reduce", arguments))
     );
 }
 

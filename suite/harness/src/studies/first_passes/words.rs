@@ -38,7 +38,7 @@ pub(crate) fn missing<'a>(open: impl IntoIterator<Item = &'a Comparison>) -> Opt
 #[derive(Debug, Serialize)]
 pub(crate) struct EarlyPass {
     /// `slow`, `not slow` or `open`.
-    verdict: String,
+    pub(crate) verdict: String,
     ratio: f64,
     low: f64,
     high: f64,

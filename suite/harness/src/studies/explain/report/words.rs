@@ -353,6 +353,27 @@ mod tests {
         assert!(!outside.contains("page fault"), "{outside}");
         let open = of(|why| why.most = None)?;
         assert!(!open.contains("takes 70.0 ms longer"), "{open}");
+        let of_verdict = |change: fn(&mut Why)| -> Result<String> {
+            let said = of(change)?;
+            assert!(!said.contains("takes 70.0 ms longer"), "{said}");
+            Ok(said)
+        };
+        let open = of_verdict(|why| {
+            why.most = None;
+            why.first.verdict = "open".into();
+        })?;
+        assert!(
+            open.contains("leave open whether") && open.contains("certainly takes 35.0 ms more"),
+            "{open}"
+        );
+        let quick = of_verdict(|why| {
+            why.most = None;
+            why.first.verdict = "not slow".into();
+        })?;
+        assert_eq!(
+            quick.trim(),
+            "- Pass 1 is not slow on x (m): nothing there needs an explanation."
+        );
         Ok(())
     }
 
