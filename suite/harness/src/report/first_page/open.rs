@@ -225,6 +225,26 @@ mod tests {
     }
 
     #[test]
+    fn a_long_command_has_a_line_of_its_own_on_a_terminal() -> Result<()> {
+        let said = |command: &str, is_terminal: bool| {
+            let open = context! {
+                all => 1, asks => ["a"], open => 1, questions => ["q"], answerable => 1, seconds => 9.0, command,
+            };
+            let data = context! { open, too_short => [""; 0] };
+            let data = match is_terminal {
+                true => context! { at_terminal => true, ..data },
+                false => data,
+            };
+            template::on_terminal("answer/open.md.j2", data)
+        };
+        let long = format!("cargo firstpass check {}", "m".repeat(60));
+        assert!(said(&long, true)?.ends_with(&format!("answer it:\n{long}\n")));
+        assert!(said(&long, false)?.ends_with(&format!("answer it: {long}.\n")));
+        assert!(said("short", true)?.ends_with("answer it: short.\n"));
+        Ok(())
+    }
+
+    #[test]
     fn a_longer_run_is_asked_for_only_where_it_would_answer_anything() -> Result<()> {
         let one = said(1, 1)?;
         assert!(
