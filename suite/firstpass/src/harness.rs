@@ -218,6 +218,7 @@ fn run(
         agreement_only: BTreeSet::new(),
         seek_reference: true,
         asked_budget_s: None,
+        command: Vec::new(),
     };
     let record = folder.path.join("record");
     campaign::run(workspace, engines, workload, &settings, &record).map_err(failed)

@@ -207,6 +207,7 @@ fn measure(
         agreement_only,
         seek_reference: false,
         asked_budget_s: None,
+        command: Vec::new(),
     })?;
     let folder = options.quick(workspace)?.join("records");
     let folder = campaign::new_record(&folder, "-gate");

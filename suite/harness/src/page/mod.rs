@@ -5,6 +5,7 @@ pub mod html;
 pub mod markdown;
 pub mod numbers;
 pub mod plots;
+pub(crate) mod shell;
 mod splice;
 pub(crate) mod table;
 pub(crate) mod template;

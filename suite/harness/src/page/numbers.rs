@@ -2,6 +2,7 @@
 
 use firstpass_statistics::comparison::Comparison;
 pub use firstpass_trial::setting::setting;
+use serde::Serialize;
 
 /// `1.24×`, `12×`.
 pub(crate) fn times(ratio: f64) -> String {
@@ -37,21 +38,36 @@ pub(crate) fn names<S: AsRef<str>>(all: &[S]) -> String {
     list(&named)
 }
 
-/// How much of all each engine has: who has all of it is named together, the others each with what it has.
-pub(crate) fn part_of(what: &str, mut engines: Vec<(String, usize, usize)>) -> String {
-    engines.sort_by_key(|(_, part, all)| all - part);
-    let (whole, partly): (Vec<_>, Vec<_>) =
-        engines.into_iter().partition(|(_, part, all)| part == all);
-    let whole: Vec<String> = whole.into_iter().map(|(engine, ..)| engine).collect();
-    let partly = partly.into_iter().rev();
-    let partly: Vec<String> = partly
-        .map(|(engine, part, all)| format!("{part} of {all} on {engine}"))
-        .collect();
-    match (&whole[..], &partly[..]) {
-        ([], []) => format!("{what}: none was tried."),
-        (whole, []) => format!("{what}: all on {}.", names(whole)),
-        ([], partly) => format!("{what}: {}.", names(partly)),
-        (whole, partly) => format!("{what}: all on {}; {}.", names(whole), names(partly)),
+/// How much of all each engine has: `part_of` of `templates/said/words.md.j2` says it.
+#[derive(Debug, Serialize)]
+pub(crate) struct PartOf {
+    /// Engines that have all of it.
+    whole: Vec<String>,
+    /// The others, those that lack the most first.
+    partly: Vec<Part>,
+}
+
+/// How much of all one engine has.
+#[derive(Debug, Serialize)]
+struct Part {
+    engine: String,
+    part: usize,
+    all: usize,
+}
+
+impl PartOf {
+    /// Of engines with what each has, and of how much.
+    pub(crate) fn new(engines: Vec<(String, usize, usize)>) -> Self {
+        let parts = engines.into_iter();
+        let parts = parts.map(|(engine, part, all)| Part { engine, part, all });
+        let (whole, mut partly): (Vec<Part>, Vec<Part>) = parts.partition(|of| of.part == of.all);
+        // Engines that lack as much stay in the reverse of their order.
+        partly.reverse();
+        partly.sort_by_key(|of| std::cmp::Reverse(of.all.saturating_sub(of.part)));
+        Self {
+            whole: whole.into_iter().map(|of| of.engine).collect(),
+            partly,
+        }
     }
 }
 
@@ -165,24 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn who_has_all_is_named_together_and_who_has_least_first() {
-        let engines = |parts: &[usize]| {
-            let named = parts.iter().zip("abcdefgh".chars());
-            named
-                .map(|(&part, name)| (name.to_string(), part, 9))
-                .collect()
-        };
-        let said = |parts: &[usize]| part_of("Exact", engines(parts));
-        assert_eq!(said(&[9, 9]), "Exact: all on a and b.");
-        assert_eq!(
-            said(&[8, 9, 3]),
-            "Exact: all on b; 3 of 9 on c and 8 of 9 on a."
-        );
-        assert_eq!(
-            said(&[1, 2, 3, 4, 5, 6]),
-            "Exact: 1 of 9 on a, 2 of 9 on b, 3 of 9 on c and 3 more."
-        );
-        assert_eq!(said(&[]), "Exact: none was tried.");
+    fn long_names_keep_their_end() {
+        assert_eq!(end_of("short", 8), "short");
+        assert_eq!(end_of("a long name", 8), "…ng name");
     }
 
     #[test]

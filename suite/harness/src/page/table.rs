@@ -1,5 +1,7 @@
 //! A table, for a page of markdown and for a terminal.
 
+use std::collections::BTreeSet;
+
 use crate::page::{
     markdown, template,
     terminal::{self, is_hidden},
@@ -69,9 +71,19 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// For a folded part of a page, as a value that a template prints as it is.
+    /// For a folded part of a page, as a value that a template prints as it is. Cells that are too long for it stand
+    /// in full below it.
     pub fn page(&self) -> minijinja::Value {
-        template::markdown(self.markdown(FOLDED))
+        let table = self.markdown(FOLDED);
+        let cut = self.in_full(FOLDED);
+        if cut.is_empty() {
+            return template::markdown(table);
+        }
+        let cut = cut
+            .iter()
+            .map(|cell| format!("- {}", cell_of_markdown(cell)));
+        let cut = cut.collect::<Vec<_>>().join("\n");
+        template::markdown(format!("{table}\n\nIn full:\n\n{cut}"))
     }
 
     /// The same for what a page shows before anything is unfolded.
@@ -79,10 +91,25 @@ impl Table {
         template::markdown(self.markdown(SEEN))
     }
 
+    /// The same in the width of a page, with cells cut where it must be.
+    fn fitted(&self, columns: usize) -> Self {
+        let short = self.clone().with_short_words(columns);
+        short.with_short_names(columns)
+    }
+
+    /// The cells that are cut to fit, as they are, each once.
+    fn in_full(&self, columns: usize) -> BTreeSet<&str> {
+        let rows = self.rows.iter().zip(self.fitted(columns).rows);
+        let cut = rows.flat_map(|(cells, fitted)| {
+            let cells = cells.iter().zip(fitted);
+            cells.filter(|(cell, fitted)| *cell != fitted)
+        });
+        cut.map(|(cell, _)| cell.as_str()).collect()
+    }
+
     /// One line for each row. What is wider than `columns` characters is several tables, one below the other.
     fn markdown(&self, columns: usize) -> String {
-        let short = self.clone().with_short_words(columns);
-        let parts = short.with_short_names(columns).parts(columns);
+        let parts = self.fitted(columns).parts(columns);
         let drawn = parts
             .iter()
             .map(|part| part.drawn(ASCII_MARKDOWN, cell_of_markdown).trim_fmt());
@@ -284,6 +311,19 @@ mod tests {
         );
         assert_eq!(lines[3].matches(" | ").count(), 1, "{text}");
         assert!(lines[3].contains(&long), "{text}");
+    }
+
+    #[test]
+    fn what_is_cut_stands_in_full_below_a_folded_table() {
+        let long = format!("{}end", "x ".repeat(100));
+        let mut table = Table::new(["a", "b"]).rows([["1", long.as_str()], ["2", &long]]);
+        let text = table.page().to_string();
+        assert_eq!(text.matches("end").count(), 1, "{text}");
+        let below = format!("\n\nIn full:\n\n- {long}");
+        assert!(text.ends_with(&below), "{text}");
+        assert!(!table.seen().to_string().contains("end"));
+        table = Table::new(["a", "b"]).rows([["1", "2"]]);
+        assert!(!table.page().to_string().contains("In full"));
     }
 
     fn widest(text: &str) -> usize {

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use crate::page::{
     self,
-    numbers::{brief, counted, duration, list, milliseconds, names, times},
+    numbers::{brief, counted, duration, list, milliseconds, names, times, times_with_interval},
+    terminal,
 };
 
 static FILES: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates");
@@ -39,6 +40,23 @@ pub(crate) fn render(name: &str, data: impl Serialize) -> Result<String> {
 /// A piece of markdown that a template prints as it is.
 pub(crate) fn markdown(text: impl Into<String>) -> Value {
     Value::from_safe_string(text.into())
+}
+
+/// The answer with which a page begins, `templates/page/NAME`: a paragraph of markdown.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn answer(name: &str, data: impl Serialize) -> Result<String> {
+    let answer = render(&format!("page/{name}"), data)?;
+    Ok(answer.trim().replace('\n', ""))
+}
+
+/// The words of a template as a terminal shows them.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn on_terminal(name: &str, data: impl Serialize) -> Result<String> {
+    Ok(terminal::plain(&render(name, data)?))
 }
 
 /// A page behind the first one: its question, the answers, each a paragraph of markdown, and the details.
@@ -89,6 +107,9 @@ fn environment() -> Environment<'static> {
     environment.add_filter("ms", milliseconds);
     environment.add_filter("times", times);
     environment.add_filter("percent", |share: f64| format!("{:.0} %", 100.0 * share));
+    environment.add_filter("with_interval", |ratio: f64, low: f64, high: f64| {
+        times_with_interval(ratio, (low, high))
+    });
     environment.add_filter("listed", |items: Vec<String>| list(&items));
     environment.add_filter("named", |items: Vec<String>| names(&items));
     environment.add_filter("counted", |n: usize, one: &str| counted(n, one));
@@ -142,6 +163,42 @@ mod tests {
             page,
             "10.7 2.14× a, b and c 1 process 2 processes 2 passes 2 threads"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_sentence_names_a_few_of_many_each_with_its_figure() -> Result<(), Error> {
+        let said = |n: usize| {
+            let all: Vec<String> = (1..=n).map(|n| format!("<{n}>")).collect();
+            let text = "{% from 'said/words.md.j2' import few, every %}\
+                        {% call(one) few(all) %}{{ one }}{% endcall %}; \
+                        {% call(one) every(all) %}{{ one }}{% endcall %}";
+            rendered("x.txt.j2", text, minijinja::context! { all })
+        };
+        assert_eq!(said(0)?, "; ");
+        assert_eq!(said(1)?, "<1>; <1>");
+        assert_eq!(said(4)?, "<1>, <2>, <3> and <4>; <1>, <2>, <3> and <4>");
+        let (few, every) = ("<1>, <2>, <3> and 2 more", "<1>, <2>, <3>, <4> and <5>");
+        assert_eq!(said(5)?, format!("{few}; {every}"));
+        Ok(())
+    }
+
+    #[test]
+    fn who_has_all_is_named_together_and_the_others_with_what_they_have() -> Result<()> {
+        let said = |parts: &[usize]| {
+            let named = parts.iter().zip("abcdefgh".chars());
+            let engines = named.map(|(&part, name)| (name.to_string(), part, 9));
+            let of = page::numbers::PartOf::new(engines.collect());
+            let text = "{% from 'said/words.md.j2' import part_of %}{{ part_of(of) }}";
+            Ok::<_, Error>(rendered("x.md.j2", text, minijinja::context! { of })?)
+        };
+        assert_eq!(said(&[9, 9])?, "all on a and b");
+        assert_eq!(said(&[8, 9, 3])?, "all on b; 3 of 9 on c and 8 of 9 on a");
+        assert_eq!(
+            said(&[1, 2, 3, 4, 5, 6])?,
+            "1 of 9 on a, 2 of 9 on b, 3 of 9 on c and 3 more"
+        );
+        assert_eq!(said(&[])?, "none was tried");
         Ok(())
     }
 

@@ -41,9 +41,16 @@ pub(crate) fn plain(page: &str) -> String {
     plain
 }
 
-/// Lines that are no wider than this; what continues an entry of a list is indented.
+/// How a line begins that is a command.
+const COMMAND: &str = "cargo firstpass ";
+
+/// Lines that are no wider than this; what continues an entry of a list is indented. A line that is a command stays
+/// as it is: it is copied into a shell.
 pub(crate) fn wrapped(lines: &str, width: usize) -> String {
     let wrapped = lines.lines().map(|line| {
+        if line.starts_with(COMMAND) {
+            return line.to_owned();
+        }
         let indent = if line.starts_with("- ") { "  " } else { "" };
         textwrap::fill(
             line,
@@ -88,6 +95,8 @@ mod tests {
         assert_eq!(plain(page), "- Ship a with b. It is | fast\n- two <b>\n");
         let text = wrapped("- one two three\nfour five", 9);
         assert_eq!(text, "- one two\n  three\nfour five");
+        let command = "cargo firstpass check m.onnx --budget 7m";
+        assert_eq!(wrapped(command, 9), command);
     }
 
     #[test]

@@ -112,6 +112,10 @@ pub struct RunSettings {
     /// The time that the user gave where this run had a share of it only, in s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_budget_s: Option<f64>,
+    /// The words of the command that measured a model of the user's own, but for its time: what asks for a longer
+    /// run. Empty where another command does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
 }
 
 /// Half widths of 95 % intervals, as shares of their figures.
@@ -498,6 +502,7 @@ pub(crate) mod tests {
                 agreement_only: BTreeSet::new(),
                 seek_reference: false,
                 asked_budget_s: None,
+                command: Vec::new(),
             },
             models: Vec::new(),
             samples: Vec::new(),

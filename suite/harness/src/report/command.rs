@@ -17,7 +17,7 @@ use firstpass_trial::{
 
 use crate::{
     compare::hosts::hosts,
-    page::Block,
+    page::{Block, shell::Given},
     record::{Record, RunSettings, Target},
     report::{self, staleness, terminal},
     studies::{
@@ -108,6 +108,12 @@ impl Arguments {
             agreement_only: BTreeSet::new(),
             seek_reference: true,
             asked_budget_s: None,
+            // The report of all fixtures is asked for as it is.
+            command: if self.is_whole() {
+                Vec::new()
+            } else {
+                Given::now().without(&["--open"], &["--budget"]).words()
+            },
         };
         if self.quick {
             return RunSettings {

@@ -25,6 +25,7 @@ use crate::{
     studies::{
         Kept, Scope,
         first_passes::{analysis::Analysis, picture::picture_path, plots::plot_path},
+        to_root,
     },
 };
 
@@ -72,11 +73,13 @@ pub fn render(workspace: &Workspace, folder: &Path, analysis: &Analysis) -> Resu
         of_fixtures |= analysis.workload.is_of_fixtures(model)?;
     }
     let kept = Kept::default();
+    let to_root = to_root(workspace, folder);
     let scope = Scope {
         workspace,
         analysis,
         kept: &kept,
         of_fixtures,
+        to_root: to_root.as_deref(),
     };
     let mut rendered = pages::render(&scope, folder)?;
     rendered.name_commands_as_called();

@@ -109,7 +109,7 @@ pub fn render(scope: &Scope, folder: &Path) -> Result<Rendered> {
     let behind = behind.collect();
     let block = template::render(
         "first-page.md.j2",
-        context! { at => "", plot => plot(analysis, &files), picture => picture(analysis, &files), pages, ..Value::from_serialize(&data) },
+        context! { at => "", root => scope.to_root, plot => plot(analysis, &files), picture => picture(analysis, &files), pages, ..Value::from_serialize(&data) },
     )?;
     Ok(Rendered {
         block,
@@ -166,10 +166,9 @@ fn section(
     answer: &impl Serialize,
     data: &impl Serialize,
 ) -> Result<Section> {
-    let answer = template::render(&format!("page/{name}"), answer)?;
     Ok(Section {
         page,
-        answer: answer.trim().replace('\n', ""),
+        answer: template::answer(name, answer)?,
         text: template::render(&format!("detail/{name}"), context! { data })?,
     })
 }
@@ -215,6 +214,6 @@ pub(crate) fn excerpt(analysis: &Analysis, prefix: &Path) -> Result<String> {
     });
     template::render(
         "excerpt.md.j2",
-        context! { at => format!("{}/", prefix.display()), plot, ..Value::from_serialize(first_page(analysis)) },
+        context! { at => format!("{}/", prefix.display()), root => "", plot, ..Value::from_serialize(first_page(analysis)) },
     )
 }

@@ -19,7 +19,7 @@ pub fn summary(analysis: &Analysis) -> Result<String> {
     let page = first_page(analysis);
     let answers = template::render(
         "summary.md.j2",
-        minijinja::context! { at => "", ..minijinja::Value::from_serialize(&page) },
+        minijinja::context! { at => "", at_terminal => true, ..minijinja::Value::from_serialize(&page) },
     )?;
     let answers = terminal::wrapped(&terminal::plain(&answers), columns());
     let table = page

@@ -26,7 +26,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use study::{Kept, OwnPage, Page, Part, Scope, Section, State, Study};
-pub(crate) use study::{OfFirstPage, OfStudy, other_verdicts};
+pub(crate) use study::{OfFirstPage, OfStudy, other_verdicts, to_root};
 
 /// Every study beside a record, in the order in which `firstpass record` measures them and in which
 /// their parts stand in a report. What one needs of another comes after it.

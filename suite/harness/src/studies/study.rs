@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use firstpass_trial::workspace::Workspace;
+use firstpass_trial::{workload::relative, workspace::Workspace};
 
 use crate::{
     record::{Stale, code::Code},
@@ -116,6 +116,8 @@ pub struct Scope<'a> {
     /// Whether the record is one of the fixtures: studies that were made for these say then what is
     /// missing, and are not asked of a user's model.
     pub of_fixtures: bool,
+    /// How a page of the report reaches the root of the workspace, such as `../`; `None` from outside of it.
+    pub to_root: Option<&'a str>,
 }
 
 impl Scope<'_> {
@@ -213,6 +215,13 @@ pub struct Part {
     pub page: Option<OwnPage>,
     /// Its pages and plots, by path in the folder of the report.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+/// How a page in this folder reaches the root of the workspace, such as `../`; `None` from outside of it.
+pub(crate) fn to_root(workspace: &Workspace, folder: &Path) -> Option<String> {
+    let way = relative(workspace, folder);
+    way.is_relative()
+        .then(|| "../".repeat(way.components().count()))
 }
 
 /// What the first page says of pass 1 of an engine on a model, by their names.

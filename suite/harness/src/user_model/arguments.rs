@@ -12,7 +12,10 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
-use crate::user_model::{OpenShape, UserModel};
+use crate::{
+    page::shell::{self, Given},
+    user_model::{OpenShape, UserModel},
+};
 use firstpass_trial::shape::NamedShape;
 
 /// Mean and deviation of ImageNet, which most models of pictures are normalised by.
@@ -74,21 +77,8 @@ pub(super) fn asking<T>(described: Result<T>) -> Result<T> {
 
 /// The command that was given, with what it lacks.
 fn again(open: &OpenShape) -> String {
-    let given = std::env::args_os().skip(1);
-    let given = given.map(|word| word.to_string_lossy().into_owned());
-    let words = given.chain(open.options()).map(|word| quoted(&word));
-    let words: Vec<String> = words.collect();
-    format!("cargo firstpass {}", words.join(" "))
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "_-+./=:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    let given = Given::now().words().into_iter();
+    shell::command(given.chain(open.options()))
 }
 
 impl Arguments {
@@ -161,18 +151,5 @@ mod tests {
             assert!(format!("{error:#}").contains("R,G,B"), "{error:#}");
         }
         Ok(())
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, shell) in [
-            ("image=1x3x224x224", "image=1x3x224x224"),
-            ("modèle.onnx", "modèle.onnx"),
-            ("my model.onnx", "'my model.onnx'"),
-            ("a'b;$c", r"'a'\''b;$c'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), shell);
-        }
     }
 }

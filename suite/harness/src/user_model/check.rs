@@ -20,7 +20,10 @@ use firstpass_trial::{
 
 use crate::{
     culprit::{Investigation, engines::Engines, verdict},
-    page::terminal::text as shown,
+    page::{
+        shell::{self, Given},
+        terminal::text as shown,
+    },
     record::{RunSettings, Target},
     report::{self, terminal},
     studies::{
@@ -195,12 +198,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     // A look is too short for it.
     let budget = (!arguments.quick).then(|| Duration::from_secs_f64(BLAMING * whole));
     blame_it(
-        workspace,
-        &backends,
-        &workload,
-        &analysis,
-        budget,
-        &arguments.model,
+        workspace, &backends, &workload, &analysis, budget, arguments,
     );
     Ok(if analysis.gave_outputs() {
         ExitCode::SUCCESS
@@ -224,6 +222,7 @@ impl Arguments {
             passes: None,
             pin: self.pin,
             priority: None,
+            command: longer(),
             trust: self.model.trust,
         }
     }
@@ -258,8 +257,30 @@ impl Arguments {
             agreement_only: BTreeSet::new(),
             seek_reference: true,
             asked_budget_s: None,
+            command: Vec::new(),
         })
     }
+}
+
+/// The words of the command but for its time: what a longer run is asked for with.
+fn longer() -> Vec<String> {
+    Given::now().without(&["--open"], &["--budget"]).words()
+}
+
+/// A command about the same model and its first input.
+fn about_the_same(subcommand: &str, arguments: &Arguments) -> String {
+    let flags = ["--open", "--quick", "--pin"];
+    let mut valued = vec!["--budget", "--out", "--threads", "--cpu"];
+    // These commands take one input, and golden outputs of several are told apart by their names.
+    if !arguments.samples.is_empty() && !arguments.images.is_empty() {
+        valued.push("--image");
+    }
+    if arguments.samples.len() + arguments.images.len() > 1 {
+        valued.push("--golden");
+    }
+    let given = Given::now().instead_of("check", subcommand);
+    let given = given.without(&flags, &valued);
+    shell::command(given.with_first_of(&["--sample", "--image"]).words())
 }
 
 fn explain_it(
@@ -286,7 +307,7 @@ fn blame_it(
     workload: &Workload,
     analysis: &Analysis,
     budget: Option<Duration>,
-    model: &named::Arguments,
+    arguments: &Arguments,
 ) {
     let rows = analysis.rows.values().flatten();
     let mut verdicts = rows.filter_map(|row| row.verdict.as_ref());
@@ -308,13 +329,11 @@ fn blame_it(
         ),
         None => {}
     }
-    if let Some(file) = model.first() {
-        println!(
-            "`cargo firstpass blame {0}` says why an engine differs, and `cargo firstpass reduce {0}` cuts the model down to \
-             what shows it",
-            shown(&file.to_string_lossy())
-        );
-    }
+    println!(
+        "`{}` says why an engine differs, and `{}` cuts the model down to what shows it",
+        shown(&about_the_same("blame", arguments)),
+        shown(&about_the_same("reduce", arguments))
+    );
 }
 
 /// The folder of the report, and the model with its inputs, which are kept there.

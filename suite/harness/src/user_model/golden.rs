@@ -128,6 +128,7 @@ fn settings() -> RunSettings {
         agreement_only: BTreeSet::new(),
         seek_reference: true,
         asked_budget_s: None,
+        command: Vec::new(),
     }
 }
 

@@ -465,7 +465,7 @@ fn one_engine_alone_is_compared_with_nothing() -> Result<()> {
         text.contains("There is nothing to compare the outputs with"),
         "{text}"
     );
-    assert!(text.contains("not everything had something"), "{text}");
+    assert!(text.contains("Not everything had something"), "{text}");
     Ok(())
 }
 

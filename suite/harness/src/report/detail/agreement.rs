@@ -34,7 +34,7 @@ pub(crate) struct Page {
     /// The models that the page shows before anything is unfolded.
     shown: Vec<Shown>,
     /// Who agrees, in sentences, by model.
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<verdict::Agreement>,
     causes: Vec<Cause>,
     models: Vec<OfModel>,
     pictures: Vec<Picture>,
@@ -60,12 +60,6 @@ struct Shown {
     title: String,
     reference: Option<String>,
     table: Value,
-}
-
-#[derive(Debug, Serialize)]
-struct Verdict {
-    title: String,
-    sentences: Vec<Value>,
 }
 
 /// A declared divergence, and the engines that show it.
@@ -109,7 +103,6 @@ pub(crate) fn agreement(
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> Page {
     let page = |table: Option<Table>| table.map(|table| table.page());
-    let verdicts = verdict::of_agreement(analysis).into_iter();
     let rows = || analysis.rows.values().flatten();
     Page {
         of_fixtures,
@@ -121,12 +114,7 @@ pub(crate) fn agreement(
                 table: summary(analysis, model).seen(),
             })
             .collect(),
-        verdicts: verdicts
-            .map(|(title, sentences)| Verdict {
-                title,
-                sentences: sentences.into_iter().map(safe).collect(),
-            })
-            .collect(),
+        verdicts: verdict::of_agreement(analysis),
         causes: causes(rows()),
         models: analysis
             .models()

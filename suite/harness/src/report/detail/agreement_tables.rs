@@ -9,7 +9,7 @@ use firstpass_trial::{
 
 use crate::{
     page::{
-        numbers::{brief, counted, end_of, percent_rounded_down},
+        numbers::{brief, counted, percent_rounded_down},
         table::Table,
     },
     studies::first_passes::analysis::{Analysis, Row},
@@ -21,8 +21,6 @@ const NONE: &str = "–";
 /// At most this many kinds of operators are named, each with the end of its name where that is long: it says which
 /// kernel it is.
 const OPERATORS: usize = 4;
-const OPERATOR: usize = 24;
-
 /// One row for each output of each engine.
 pub(super) fn outputs(model: &ModelDescription, rows: &[Row]) -> Option<Table> {
     let int8 = model.precision == Precision::Int8;
@@ -243,7 +241,7 @@ pub(super) fn arithmetic(analysis: &Analysis, model: &ModelDescription) -> Table
                 let operators: Vec<String> = operators
                     .iter()
                     .take(OPERATORS)
-                    .map(|(name, count)| format!("{count} {}", end_of(name, OPERATOR)))
+                    .map(|(name, count)| format!("{count} {name}"))
                     .collect();
                 [
                     ran.integer.to_string(),

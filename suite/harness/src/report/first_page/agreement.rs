@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use firstpass_trial::{
-    agreement::Agreement, expectation::ExpectationVerdict, model::ModelDescription,
+    agreement::{Agreement, against_known_faces, compare_detections},
+    expectation::ExpectationVerdict,
+    model::ModelDescription,
 };
 use serde::Serialize;
 
-use crate::{
-    page::{markdown, template},
-    studies::first_passes::{
-        analysis::{Analysis, Row},
-        extent::extent,
-        verdict,
-    },
+use crate::studies::first_passes::{
+    analysis::{Analysis, Row},
+    extent::extent,
+    verdict,
 };
 
 /// Whether the engines agree with the reference, and with each other in what they find.
@@ -22,7 +21,7 @@ pub(super) struct Answer {
     /// Whose outputs the engines are compared with; `None` where there are none.
     pub reference: Option<String>,
     /// What stands in for golden outputs, and how sure that is.
-    explanation: Option<minijinja::Value>,
+    compared_with: Option<verdict::ComparedWith>,
     /// Engines that give the very integers of the reference.
     exact: Vec<String>,
     /// Engines that agree up to the rounding of f32.
@@ -77,6 +76,8 @@ struct OtherFaces {
     labels: Vec<String>,
     missed: usize,
     extra: usize,
+    /// How many of the extra ones are known faces of the photographs; `None` where nothing says that.
+    real: Option<usize>,
 }
 
 pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
@@ -137,8 +138,7 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
     let declared = declared.collect();
     Answer {
         reference: analysis.reference(model),
-        explanation: verdict::compared_with(analysis, model)
-            .map(|words| template::markdown(markdown::sentence(&words))),
+        compared_with: verdict::compared_with(analysis, model),
         exact: with(|v| *v == ExpectationVerdict::Exact),
         rounded: with(|v| *v == ExpectationVerdict::FloatRounding),
         nearly: with(|v| {
@@ -153,7 +153,7 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
         farthest,
         farthest_off,
         differing,
-        faces: faces(rows),
+        faces: faces(analysis, model),
     }
 }
 
@@ -167,9 +167,36 @@ fn distance(row: &Row) -> u64 {
     far.max().unwrap_or(0)
 }
 
-fn faces(rows: &[Row]) -> Option<Faces> {
+/// How many of the faces that only this engine finds are known ones; `None` where nothing says where faces are, and
+/// where it misses others as well.
+fn real_faces(analysis: &Analysis, model: &ModelDescription, row: &Row) -> Option<usize> {
+    let found = row.golden_faces.as_ref()?;
+    let reference = analysis.references.get(&model.name)?.outputs.as_ref()?;
+    let detector = model.detection.as_ref()?;
+    let (mut real, mut none) = (0, 0);
+    for sample in analysis.samples() {
+        let own = row.detections.get(&sample.name);
+        let Some((own, tensors)) = own.zip(reference.get(&sample.name)) else {
+            continue;
+        };
+        let there = detector.detect(model, tensors);
+        if compare_detections(&there, own).same_faces() {
+            continue;
+        }
+        let known = sample.faces.as_ref()?;
+        let [(hit, _, no_face), (hit_there, _, no_face_there)] =
+            [own, &there].map(|found| against_known_faces(known, found));
+        real += hit.checked_sub(hit_there)?;
+        none += no_face.checked_sub(no_face_there)?;
+    }
+    (found.missed == 0 && real + none == found.extra).then_some(real)
+}
+
+fn faces(analysis: &Analysis, model: &ModelDescription) -> Option<Faces> {
+    type Other = (usize, usize, Option<usize>);
+    let rows = analysis.rows(model);
     let mut same = Vec::new();
-    let mut other: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
+    let mut other: BTreeMap<Other, Vec<String>> = BTreeMap::new();
     let photographs = |row: &Row| row.outputs.as_ref().map_or(0, BTreeMap::len);
     let most = rows.iter().map(photographs).max().unwrap_or(0);
     let mut on_fewer = Vec::new();
@@ -185,7 +212,8 @@ fn faces(rows: &[Row]) -> Option<Faces> {
         if found.same_faces() {
             same.push(row.label.clone());
         } else {
-            let labels = other.entry((found.missed, found.extra)).or_default();
+            let real = real_faces(analysis, model, row);
+            let labels = other.entry((found.missed, found.extra, real)).or_default();
             labels.push(row.label.clone());
         }
     }
@@ -195,10 +223,11 @@ fn faces(rows: &[Row]) -> Option<Faces> {
         same,
         other: other
             .into_iter()
-            .map(|((missed, extra), labels)| OtherFaces {
+            .map(|((missed, extra, real), labels)| OtherFaces {
                 labels,
                 missed,
                 extra,
+                real,
             })
             .collect(),
         on_fewer,

@@ -15,7 +15,6 @@ use crate::{
             first_pass::{FirstPass, FirstPassVerdict},
             latency::{Figure, Latency},
         },
-        words,
     },
 };
 
@@ -70,7 +69,6 @@ pub(super) struct Open {
     pub label: String,
     pub low: f64,
     pub high: f64,
-    pub outlook: String,
 }
 
 pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
@@ -92,7 +90,6 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
                 label: row.label.clone(),
                 low: first.interval().0,
                 high: first.interval().1,
-                outlook: words::outlook([&first.0]),
             }),
             FirstPassVerdict::Slow => {
                 answer.slow.extend(slow(analysis, row, latency, &first));
@@ -166,4 +163,71 @@ fn cure(analysis: &Analysis, row: &Row, default: &Latency) -> Option<Cure> {
         over_steady: over_steady.map(|first| first.ratio()),
         still_slow: over_steady.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+    use minijinja::context;
+
+    use super::*;
+    use crate::{
+        page::template,
+        studies::first_passes::judge::latency::{
+            summarise,
+            tests::{observation, times},
+        },
+    };
+
+    /// An engine whose pass 1 takes so many times the steady time with one thread and with two.
+    fn row(with_one: f64, with_two: f64) -> Row {
+        let latencies = [(1, with_one), (2, with_two)].map(|(threads, ratio)| {
+            let processes = (0..8).map(|round| observation(round, &times(&[10.0 * ratio], 10.0)));
+            (threads, summarise(&processes.collect::<Vec<_>>()).remove(0))
+        });
+        Row {
+            latency: latencies.into(),
+            ..Row::without_outputs(observation(0, &[]).cell)
+        }
+    }
+
+    #[test]
+    fn an_engine_may_be_slow_with_more_threads_only() {
+        let (threads, ratio) = slow_with_more_threads(&row(1.0, 3.0), 1).expect("slow with two");
+        assert_eq!(threads, 2);
+        assert!((ratio - 3.0).abs() < 0.1, "{ratio}");
+        assert_eq!(slow_with_more_threads(&row(1.0, 1.0), 1), None);
+        // That it is slow with as many is said elsewhere.
+        assert_eq!(slow_with_more_threads(&row(3.0, 1.0), 1), None);
+    }
+
+    fn said(first: &Answer) -> Result<String> {
+        let models = [context! { called => "m", threads => 1, first_passes => first }];
+        template::on_terminal("answer/first-passes.md.j2", context! { at => "", models })
+    }
+
+    #[test]
+    fn that_it_is_slow_with_more_threads_only_is_said_where_it_is() -> Result<()> {
+        let mut answer = Answer {
+            slow: Vec::new(),
+            not_slow: vec!["x".into()],
+            with_more_threads: Vec::new(),
+            open: Vec::new(),
+        };
+        let without = said(&answer)?;
+        assert_eq!(
+            without,
+            "- m: are the first passes slow? Pass 1 is not slow on x.\n"
+        );
+        answer.with_more_threads = vec![WithMoreThreads {
+            threads: 2,
+            engines: vec![("x".into(), 1.7), ("y".into(), 1.3)],
+        }];
+        assert_eq!(
+            said(&answer)?,
+            "- m: are the first passes slow? Pass 1 is not slow on x with 1 thread. With 2 threads it is slow on \
+             x (1.70×) and y (1.30×).\n"
+        );
+        Ok(())
+    }
 }

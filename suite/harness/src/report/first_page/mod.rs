@@ -46,7 +46,7 @@ pub(crate) struct FirstPage {
     /// What has no verdict because too little was measured.
     too_short: Vec<minijinja::Value>,
     /// What holds, where nothing is wrong.
-    holds: Option<String>,
+    holds: Option<verdict::Holds>,
     models: Vec<ModelAnswers>,
     open: Option<open::Open>,
 }

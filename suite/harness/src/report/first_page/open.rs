@@ -7,7 +7,7 @@ use firstpass_trial::{model::ModelDescription, observation::Cell};
 use serde::Serialize;
 
 use crate::{
-    page::numbers::counted,
+    page::{numbers::counted, shell},
     studies::first_passes::{
         analysis::Analysis,
         judge::{
@@ -94,6 +94,10 @@ fn command(analysis: &Analysis, more: f64) -> String {
     let share = asked / settings.budget_s.max(1e-3);
     let budget = (settings.budget_s + more) * share;
     let budget = in_words(Duration::from_secs_f64(budget.clamp(1.0, 1e6)));
+    if !settings.command.is_empty() {
+        let time = ["--budget", &budget].map(str::to_owned);
+        return shell::command(settings.command.iter().chain(&time));
+    }
     let is_of_fixtures = |model: &ModelDescription| analysis.workload.is_of_fixtures(model);
     match analysis.models() {
         [model] if !is_of_fixtures(model).unwrap_or(true) => {
@@ -172,4 +176,88 @@ fn asks<'a>(questions: impl Iterator<Item = &'a Question> + Clone) -> Vec<&'stat
         .into_iter()
         .filter(|(_, is)| questions.clone().any(is));
     asked.map(|(words, _)| words).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+    use minijinja::context;
+
+    use super::*;
+    use crate::page::template;
+
+    /// What the first page says where so many of five questions are open, and so many of these can be answered.
+    fn said(open: usize, answerable: usize) -> Result<String> {
+        let questions = (1..=open).map(|n| format!("whether pass 1 is slow on x{n}"));
+        let open = Open {
+            all: 5,
+            asks: vec!["who is fastest", "whose pass 1 is slow"],
+            open,
+            questions: questions.take(NAMED).collect(),
+            answerable,
+            seconds: 60.0,
+            command: "cargo firstpass check m.onnx --budget 7m".into(),
+        };
+        template::on_terminal("answer/open.md.j2", context! { open, too_short => [""; 0] })
+    }
+
+    #[test]
+    fn a_few_open_questions_are_named_and_of_many_only_their_kinds() -> Result<()> {
+        let few = said(2, 2)?;
+        assert!(
+            few.contains(
+                "Still open: 2 of 5 questions: whether pass 1 is slow on x1; whether pass 1 is slow on x2."
+            ),
+            "{few}"
+        );
+        let many = said(4, 3)?;
+        assert!(
+            many.contains("Still open: 4 of 5 questions (who is fastest, whose pass 1 is slow)."),
+            "{many}"
+        );
+        assert!(!many.contains("x1"), "{many}");
+        let none = said(0, 0)?;
+        assert!(
+            none.contains("is answered") && !none.contains("Still open"),
+            "{none}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_long_command_has_a_line_of_its_own_on_a_terminal() -> Result<()> {
+        let said = |command: &str, is_terminal: bool| {
+            let open = context! {
+                all => 1, asks => ["a"], open => 1, questions => ["q"], answerable => 1, seconds => 9.0, command,
+            };
+            let data = context! { open, too_short => [""; 0] };
+            let data = match is_terminal {
+                true => context! { at_terminal => true, ..data },
+                false => data,
+            };
+            template::on_terminal("answer/open.md.j2", data)
+        };
+        let long = format!("cargo firstpass check {}", "m".repeat(60));
+        assert!(said(&long, true)?.ends_with(&format!("answer it:\n{long}\n")));
+        assert!(said(&long, false)?.ends_with(&format!("answer it: {long}.\n")));
+        assert!(said("short", true)?.ends_with("answer it: short.\n"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_longer_run_is_asked_for_only_where_it_would_answer_anything() -> Result<()> {
+        let one = said(1, 1)?;
+        assert!(
+            one.contains("would answer it: cargo firstpass check m.onnx --budget 7m"),
+            "{one}"
+        );
+        assert!(said(2, 2)?.contains("would answer them: "));
+        assert!(said(3, 2)?.contains("would answer 2 of them: "));
+        let hopeless = said(2, 0)?;
+        assert!(
+            hopeless.contains("More time would hardly answer them") && !hopeless.contains("cargo"),
+            "{hopeless}"
+        );
+        Ok(())
+    }
 }

@@ -11,7 +11,6 @@ use crate::studies::first_passes::{
         headlines::{Answer, fastest},
         latency::{Figure, LEAST_PASSES, Latency},
     },
-    words,
 };
 
 /// Outputs whose difference from the reference is above a tenth of them are not those of the model.
@@ -38,8 +37,17 @@ pub(super) struct Ship {
     pub unfit: Vec<Unfit>,
     /// All of these.
     pub no_choice: Vec<String>,
+    /// Programs that run the fastest without Firstpass, from the root of the workspace.
+    pub programs: Vec<Program>,
     /// The fastest engine whose timed code its users get, where the fastest one is this project's own.
     pub published: Option<Engine>,
+}
+
+/// A program that runs an engine.
+#[derive(Debug, Serialize)]
+pub(super) struct Program {
+    pub label: String,
+    pub path: String,
 }
 
 /// An engine with the figure that it is judged by.
@@ -58,8 +66,6 @@ pub(super) struct Rival {
     pub ratio: f64,
     pub low: f64,
     pub high: f64,
-    /// What it would take to decide.
-    pub outlook: String,
 }
 
 /// Engines that give no outputs that can be used, for the same reason.
@@ -116,6 +122,7 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
         differing: Vec::new(),
         no_choice: unfit.iter().flat_map(|u| u.labels.clone()).collect(),
         unfit,
+        programs: Vec::new(),
         published: None,
     };
     for &(row, latency, ms) in &ranked[1..] {
@@ -129,7 +136,6 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
             ratio: compared.ratio,
             low: compared.interval.0,
             high: compared.interval.1,
-            outlook: words::outlook([&compared]),
         };
         match compared.verdict {
             Verdict::NoDifference => ship.fastest.push(engine(&(row, latency, ms))),
@@ -147,10 +153,18 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
     let labels: Vec<&str> = ship.fastest.iter().map(|e| e.label.as_str()).collect();
     let fastest = fit.iter().map(|(row, _)| row);
     let fastest = fastest.filter(|row| labels.contains(&row.label.as_str()));
+    let programs = fastest.clone().filter_map(|row| {
+        Some(Program {
+            label: row.label.clone(),
+            path: analysis.programs.get(&row.cell.backend)?.clone(),
+        })
+    });
+    let programs = programs.collect();
     ship.differing = fastest
         .filter(differs)
         .map(|row| row.label.clone())
         .collect();
+    ship.programs = programs;
     let is_own = |row: &Row| {
         let known = analysis.known.get(&row.cell.backend);
         known.is_some_and(|known| known.of_this_project)

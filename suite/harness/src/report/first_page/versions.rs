@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::studies::first_passes::{
     analysis::{Analysis, Row},
     judge::latency::Figure,
-    words,
 };
 
 /// From a version to the next one that was measured.
@@ -44,8 +43,6 @@ pub(super) struct Time {
     pub high: f64,
     /// `faster`, `slower` or `same`; `open` where it is not decided.
     pub verdict: &'static str,
-    /// What it would take to decide.
-    pub outlook: String,
 }
 
 /// Every step from a version to the next one, engine by engine.
@@ -162,7 +159,6 @@ fn time(of: &'static str, compared: &Comparison) -> Time {
             Verdict::NoDifference => "same",
             Verdict::Open => "open",
         },
-        outlook: words::outlook([compared]),
     }
 }
 

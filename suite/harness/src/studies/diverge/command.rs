@@ -121,7 +121,7 @@ fn compare(
     let folder = diverge::measure(workspace, &engines, &workload, settings, beside, &record)?;
     let compared =
         diverge::read(beside, &record)?.context("the comparison was removed meanwhile")?;
-    println!("{}", shown(&divergence_on_terminal(&compared)));
+    println!("{}", shown(&divergence_on_terminal(&compared)?));
     println!("comparisons: {}", folder.display());
     say_what_next(&record);
     Ok(ExitCode::SUCCESS)

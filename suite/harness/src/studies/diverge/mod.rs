@@ -65,14 +65,14 @@ impl study::Study for Study {
         let Some(compared) = read(SIDECAR, scope.record())? else {
             return Ok(Part::default());
         };
-        let plots = report::plots(&compared)?.into_iter();
-        let files = plots.map(|(path, svg)| (path, svg.into_bytes())).collect();
         let models = scope.analysis.models();
         let called = |backend: &str| scope.called(backend).to_owned();
+        let plots = report::plots(&report::with_titles(&compared, &called))?.into_iter();
+        let files = plots.map(|(path, svg)| (path, svg.into_bytes())).collect();
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
-                answer: report::answer(&compared, models, &called),
+                answer: report::answer(&compared, models, &called)?,
                 text: report::section(&compared, models, &files, &called)?,
             }),
             files,
@@ -128,7 +128,7 @@ impl study::Study for Saturation {
         Ok(Part {
             section: Some(Section {
                 page: Page::Layers,
-                answer: saturation::answer(&compared, &called),
+                answer: saturation::answer(&compared, &called)?,
                 text: saturation::section(&compared, known, tuned.as_ref().as_ref(), &called)?,
             }),
             ..Part::default()

@@ -17,13 +17,13 @@ use serde::Serialize;
 use crate::{
     page::{
         markdown::image,
-        numbers::{list, names, part_of, setting as name},
+        numbers::{PartOf, setting as name},
         template,
     },
     studies::diverge::{Diverge, LayerDifference, plot::draw},
 };
 use rules::simplest;
-use tables::{any_order, not_compared, worst};
+use tables::{AnyOrder, NotCompared, any_order, not_compared, worst};
 
 pub(crate) use rules::simplest_rules;
 pub(crate) use tables::{places, summary};
@@ -33,38 +33,48 @@ const NONE: &str = "–";
 
 const PLOT: &str = "plots/divergence.svg";
 
+/// Values that the layers of an engine compute otherwise by themselves.
+#[derive(Serialize)]
+struct Otherwise {
+    engine: String,
+    values: usize,
+    all: usize,
+}
+
 /// How many layers of each engine are exact by themselves.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
 pub(crate) fn answer(
     diverge: &Diverge,
     models: &[ModelDescription],
     called: &dyn Fn(&str) -> String,
-) -> String {
-    let title = title(diverge, models);
+) -> Result<String> {
     let engines = diverge.layers.iter().filter_map(|(engine, layers)| {
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
         let compared = isolated.clone().count();
         let exact = isolated.filter(|found| found.is_none()).count();
         (compared > 0).then(|| (called(engine), exact, compared))
     });
-    let what = format!("Layers of {title} that are exact by themselves");
-    let mut answer = part_of(&what, engines.collect());
-    let values = diverge.layers.iter().filter_map(|(engine, layers)| {
+    let otherwise = diverge.layers.iter().filter_map(|(engine, layers)| {
         let isolated = layers.iter().filter_map(|layer| layer.isolated.as_ref());
-        let (mut other, mut all) = (0, 0);
+        let (mut values, mut all) = (0, 0);
         for found in isolated {
-            other += found.values - found.same;
+            values += found.values - found.same;
             all += found.values;
         }
-        (other > 0).then(|| format!("{other} of {all} on {}", called(engine)))
+        (values > 0).then(|| Otherwise {
+            engine: called(engine),
+            values,
+            all,
+        })
     });
-    let values: Vec<String> = values.collect();
-    if !values.is_empty() {
-        answer += &format!(
-            " Values that layers compute otherwise by themselves: {}.",
-            names(&values)
-        );
-    }
-    answer
+    let data = context! {
+        model => title(diverge, models),
+        exact => PartOf::new(engines.collect()),
+        otherwise => otherwise.collect::<Vec<_>>(),
+    };
+    template::answer("layers.md.j2", data)
 }
 
 /// The same with the names of engines by which a page calls them.
@@ -82,8 +92,8 @@ pub(crate) fn with_titles(diverge: &Diverge, called: &dyn Fn(&str) -> String) ->
 #[derive(Serialize)]
 struct OfEngine {
     name: String,
-    any_order: Option<String>,
-    not_compared: Option<String>,
+    any_order: Option<AnyOrder>,
+    not_compared: Option<NotCompared>,
     worst: Option<Value>,
 }
 
@@ -98,29 +108,33 @@ pub(crate) fn section(
     called: &dyn Fn(&str) -> String,
 ) -> Result<String> {
     let diverge = &with_titles(diverge, called);
-    let engines = diverge.layers.iter().map(|(engine, layers)| {
-        let worst = worst(layers);
-        OfEngine {
-            name: engine.clone(),
-            any_order: any_order(engine, layers),
-            not_compared: not_compared(engine, layers),
-            worst: (!worst.is_empty()).then(|| worst.page()),
-        }
-    });
     let alt = "share of values that differ from the referee's, by layer, of every engine";
     let plot = files.contains_key(Path::new(PLOT));
     let data = context! {
         model => title(diverge, models),
         sample => diverge.run.sample,
-        setting => template::markdown(setting(diverge)),
+        setting => Setting::of(diverge),
         observation => observation(diverge),
         summary => summary(diverge).seen(),
         places => places(diverge).page(),
         simplest => simplest_rules(diverge),
         plot => plot.then(|| template::markdown(image(Path::new(PLOT), alt))),
-        engines => engines.collect::<Vec<_>>(),
+        engines => of_engines(diverge),
     };
     template::render("detail/layers.md.j2", context! { data })
+}
+
+fn of_engines(diverge: &Diverge) -> Vec<OfEngine> {
+    let engines = diverge.layers.iter().map(|(engine, layers)| {
+        let worst = worst(layers);
+        OfEngine {
+            name: engine.clone(),
+            any_order: any_order(layers),
+            not_compared: not_compared(layers),
+            worst: (!worst.is_empty()).then(|| worst.page()),
+        }
+    });
+    engines.collect()
 }
 
 fn title<'a>(diverge: &'a Diverge, models: &'a [ModelDescription]) -> &'a str {
@@ -129,19 +143,23 @@ fn title<'a>(diverge: &'a Diverge, models: &'a [ModelDescription]) -> &'a str {
 }
 
 /// What was not as it is by default.
-pub(crate) fn setting(diverge: &Diverge) -> String {
-    let settings = &diverge.run.settings;
-    let mut text = String::new();
-    if settings.gain != 1.0 {
-        text += &format!(
-            " Every value of the input was multiplied by {}.",
-            settings.gain
-        );
+#[derive(Debug, Serialize)]
+pub(crate) struct Setting {
+    /// By what every value of the input was multiplied; `None` where it stayed as it is.
+    gain: Option<String>,
+    /// With what the engines ran.
+    knobs: Option<String>,
+}
+
+impl Setting {
+    /// That of what was compared.
+    pub(crate) fn of(diverge: &Diverge) -> Self {
+        let settings = &diverge.run.settings;
+        Self {
+            gain: (settings.gain != 1.0).then(|| settings.gain.to_string()),
+            knobs: (settings.knobs != Knobs::default()).then(|| name(&settings.knobs)),
+        }
     }
-    if settings.knobs != Knobs::default() {
-        text += &format!(" The engines ran with `{}`.", name(&settings.knobs));
-    }
-    text
 }
 
 /// Whether observing activations changed the model's own outputs.
@@ -177,20 +195,12 @@ pub(crate) fn plots(diverge: &Diverge) -> Result<Vec<(PathBuf, String)>> {
 }
 
 /// The same for the terminal.
-pub fn divergence_on_terminal(diverge: &Diverge) -> String {
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn divergence_on_terminal(diverge: &Diverge) -> Result<String> {
+    let engines: Vec<OfEngine> = of_engines(diverge);
     let mut text = summary(diverge).terminal() + "\n\n" + &places(diverge).terminal();
-    let seen = observation(diverge);
-    if !seen.changed.is_empty() {
-        text += &format!(
-            "\n\nObserving layers changed the outputs of {}: what is compared there is no plain pass.",
-            list(&seen.changed)
-        );
-    }
-    for (engine, layers) in &diverge.layers {
-        if let Some(sentences) = any_order(engine, layers) {
-            text += &format!("\n\n{sentences}");
-        }
-    }
     text += "\n\n";
     text += &simplest(diverge).terminal();
     for (engine, layers) in &diverge.layers {
@@ -199,25 +209,32 @@ pub fn divergence_on_terminal(diverge: &Diverge) -> String {
             text += &format!("\n\n{engine}, layers that differ most by themselves\n");
             text += &worst.terminal();
         }
-        if let Some(sentence) = not_compared(engine, layers) {
-            text += &format!("\n\n{sentence}");
-        }
     }
-    text
+    let seen = observation(diverge);
+    let data = context! { changed => seen.changed, engines };
+    let said = template::on_terminal("said/layers.md.j2", data)?;
+    if !said.is_empty() {
+        text += &format!("\n\n{}", said.trim_end());
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use firstpass_trial::difference::Difference;
 
     use super::*;
     use crate::{
         page::table::Table,
         record::code::Code,
-        studies::diverge::{AnyOrder, DivergeRun, DivergeSettings, Means, Observation, VERSION},
+        studies::diverge::{self, DivergeRun, DivergeSettings, Means, Observation, VERSION},
     };
 
-    fn layer(name: &str, cumulative: usize, isolated: usize) -> LayerDifference {
+    pub(in crate::studies::diverge) fn layer(
+        name: &str,
+        cumulative: usize,
+        isolated: usize,
+    ) -> LayerDifference {
         let difference = |same| {
             Some(Difference {
                 values: 1000,
@@ -330,19 +347,27 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_additions_explains_what_lies_within() {
+    fn the_order_of_additions_explains_what_lies_within() -> Result<()> {
         let judged = |name, isolated, outside| LayerDifference {
-            any_order: Some(AnyOrder {
+            any_order: Some(diverge::AnyOrder {
                 values: 1000,
                 outside,
                 free: 2,
             }),
             ..layer(name, 900, isolated)
         };
+        let said = |layers: &[LayerDifference]| {
+            let diverge = Diverge {
+                layers: BTreeMap::from([("x".into(), layers.to_vec())]),
+                ..diverge()
+            };
+            let data = context! { changed => [""; 0], engines => of_engines(&diverge) };
+            template::on_terminal("said/layers.md.j2", data)
+        };
         let explained = [judged("a", 1000, 0), judged("b", 999, 0)];
-        let text = any_order("x", &explained).expect("it adds up in floats");
+        let text = said(&explained)?;
         for expected in [
-            "1 values differ by themselves; some order of additions explains 1 of them (100 %)",
+            "1 value differs by itself, and some order of additions explains 1 of 1 (100 %).",
             "0.20 % of the 2000 values",
             "and so is the whole run",
         ] {
@@ -365,9 +390,9 @@ mod tests {
         assert_eq!(share, "100 %");
         assert_eq!(causes, ["`default`", "f32 sums in any order"]);
         let not = [judged("a", 990, 4)];
-        let text = any_order("x", &not).expect("it adds up in floats");
+        let text = said(&not)?;
         assert!(
-            text.contains("10 values differ by themselves; some order of additions explains 6"),
+            text.contains("10 values differ by themselves, and some order of additions explains 6"),
             "{text}"
         );
         assert!(!text.contains("so is the whole run"), "{text}");
@@ -376,7 +401,8 @@ mod tests {
             (&share[..], &causes[0][..]),
             ("99.60 %", "no rule that was tried")
         );
-        assert_eq!(any_order("x", &[layer("a", 900, 999)]), None);
+        assert_eq!(said(&[layer("a", 900, 999)])?, "");
+        Ok(())
     }
 
     #[test]
@@ -407,8 +433,8 @@ mod tests {
             assert!(text.contains(expected), "{expected} in {text}");
         }
         assert!(!text.contains("The layers of y"), "{text}");
-        assert!(divergence_on_terminal(&diverge).contains("2: b "));
-        let answer = answer(&diverge, &[], &str::to_owned);
+        assert!(divergence_on_terminal(&diverge)?.contains("2: b "));
+        let answer = answer(&diverge, &[], &str::to_owned)?;
         assert!(
             answer.starts_with("Layers of m that are exact by themselves: all on z; 2 of 3 on x"),
             "{answer}"

@@ -9,14 +9,11 @@ use minijinja::{Value, context};
 use serde::Serialize;
 
 use crate::{
-    page::{
-        numbers::{counted, names, ratio},
-        template,
-    },
+    page::{numbers::ratio, template},
     studies::{
         diverge::{
             Diverge, LayerDifference,
-            report::{places, setting, simplest_rules, summary, with_titles},
+            report::{Setting, places, simplest_rules, summary, with_titles},
         },
         first_passes::judge::latency::Figure,
         tune::Tuning,
@@ -26,26 +23,32 @@ use crate::{
 /// The setting of the referee under which sums saturate.
 const SUMS: &str = "sums";
 
+/// An engine that saturates.
+#[derive(Serialize)]
+struct Saturates {
+    engine: String,
+    layers: usize,
+}
+
 /// Which engines saturate, in how many layers.
-pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> String {
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn answer(diverge: &Diverge, called: &dyn Fn(&str) -> String) -> Result<String> {
     let saturate = diverge.layers.iter().filter_map(|(engine, layers)| {
         let of_sums = |layer: &&LayerDifference| {
             let rules = layer.simplest.as_ref();
             rules.is_some_and(|rules| rules.get(SUMS).is_some())
         };
         let layers = layers.iter().filter(of_sums).count();
-        (layers > 0).then(|| format!("{} in {}", called(engine), counted(layers, "layer")))
+        (layers > 0).then(|| Saturates {
+            engine: called(engine),
+            layers,
+        })
     });
-    let saturate: Vec<String> = saturate.collect();
-    match &saturate[..] {
-        [] => "No engine saturates on this machine.".into(),
-        some => format!(
-            "On {}, the same model with activations that use all of 0 to 255, sums of 16 bits saturate \
-             on this machine: on {}.",
-            diverge.run.model,
-            names(some)
-        ),
-    }
+    let saturate: Vec<Saturates> = saturate.collect();
+    let data = context! { saturate, model => diverge.run.model };
+    template::answer("saturation.md.j2", data)
 }
 
 /// The section on the fixture whose activations use all of their range.
@@ -67,7 +70,7 @@ pub(crate) fn section(
     let data = context! {
         model => diverge.run.model,
         sample => diverge.run.sample,
-        setting => template::markdown(setting(diverge)),
+        setting => Setting::of(diverge),
         simplest => simplest_rules(diverge),
         summary => summary(diverge).seen(),
         places => places(diverge).page(),

@@ -98,7 +98,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let tuned = chosen::checked(workspace, &backends)?;
     let folder = explain::measure(workspace, &backends, &workload, settings, &tuned, &record)?;
     let explained = explain::read(&record)?.context("the profiles were removed meanwhile")?;
-    println!("{}", shown(&explanations_on_terminal(&explained)));
+    println!("{}", shown(&explanations_on_terminal(&explained)?));
     println!("profiles: {}", folder.display());
     say_what_next(&record);
     Ok(ExitCode::SUCCESS)

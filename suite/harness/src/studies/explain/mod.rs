@@ -84,7 +84,7 @@ impl study::Study for Study {
         Ok(Part {
             section: Some(Section {
                 page: Page::Why,
-                answer: report::answer(&judged, models, &called),
+                answer: report::answer(&judged, models, &called)?,
                 text: report::section(
                     &explain,
                     &judged,

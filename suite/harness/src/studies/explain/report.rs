@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use crate::{
     page::{
-        markdown::{self, image},
-        numbers::{end_of, milliseconds, names, setting as name},
+        markdown::image,
+        numbers::{end_of, milliseconds, setting as name},
         table::Table,
         template,
     },
@@ -28,76 +28,63 @@ use crate::{
             judge::{Explanation, Judged, judge},
             plot::draw,
         },
-        first_passes::{judge::first_pass::FirstPassVerdict, words::with_verdict},
+        first_passes::words::with_verdict,
         other_verdicts,
     },
 };
 use tables::{tables, throughput_of};
-use words::{failure, sentence, sentences};
+use words::{NotProfiled, Said, Why, largest_share, not_profiled, said, why};
 
-pub(crate) use words::remains;
+pub(crate) use words::{Remains, remains};
 
 /// Models whose summary the page shows before anything is unfolded.
 const SHOWN: usize = 1;
 
-/// How many engines have a sentence of their own in the answer.
-const NAMED_ENGINES: usize = 3;
-
 /// The name of a kind is shortened to so many characters where a page shows it first.
 const KIND: usize = 24;
 
-/// Where the slow first passes of each engine spend their time, in a sentence an engine: on the first model of
-/// [`models`] on which its pass 1 is slow.
+/// An engine whose first pass is slow beyond doubt while it is profiled, and where most of the excess lies.
+#[derive(Serialize)]
+struct Slow {
+    engine: String,
+    excess_ms: f64,
+    model: String,
+    /// `None` where it lies outside of all operators.
+    kind: Option<String>,
+    share: f64,
+}
+
+/// Where the slow first passes of each engine spend their time: on the first model of [`models`] on which its pass 1
+/// is slow.
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
 pub(crate) fn answer(
     judged: &Judged,
     described: &[ModelDescription],
     called: &dyn Fn(&str) -> String,
-) -> String {
-    let slow = |e: &&Explanation| {
-        let first = e.passes_over_steady.first().and_then(Option::as_ref);
-        !e.is_tuned() && first.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow)
-    };
-    let mut sentences: BTreeMap<&str, (f64, String)> = BTreeMap::new();
+) -> Result<String> {
+    let mut slow: BTreeMap<&str, Slow> = BTreeMap::new();
     for model in models(described, judged) {
-        let of_model = judged.explanations.iter().filter(|e| e.model == model);
-        for explanation in of_model.filter(slow) {
+        let of_model = judged.explanations.iter();
+        for explanation in of_model.filter(|e| e.model == model && !e.is_tuned()) {
+            // There is a share only where pass 1 is slow beyond doubt.
             let Some((kind, share)) = largest_share(explanation) else {
                 continue;
             };
-            let place = kind.map_or_else(
-                || "outside of all operators".into(),
-                |kind| format!("in `{kind}`"),
-            );
-            let excess = explanation.excess(&explanation.whole, 1).mean;
-            let sentence = format!(
-                "{} takes {} ms longer in pass 1 than later ({}), {:.0} % of that {place}.",
-                called(&explanation.backend),
-                milliseconds(excess),
-                markdown::text(&short(model_title(described, model))),
-                100.0 * share,
-            );
-            let of_engine = sentences.entry(&explanation.backend);
-            of_engine.or_insert((excess, sentence));
+            let of_engine = slow.entry(&explanation.backend);
+            of_engine.or_insert_with(|| Slow {
+                engine: called(&explanation.backend),
+                excess_ms: explanation.excess(&explanation.whole, 1).mean,
+                model: short(model_title(described, model)),
+                kind: kind.map(Into::into),
+                share,
+            });
         }
     }
-    if sentences.is_empty() {
-        return "No engine's first pass is slow beyond doubt while it is profiled.".into();
-    }
-    let mut sentences: Vec<(&str, (f64, String))> = sentences.into_iter().collect();
-    sentences.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
-    let others = sentences.split_off(sentences.len().min(NAMED_ENGINES));
-    let mut said: Vec<String> = sentences.into_iter().map(|(_, (_, text))| text).collect();
-    if !others.is_empty() {
-        let others: Vec<String> = others
-            .into_iter()
-            .map(|(engine, _)| called(engine))
-            .collect();
-        said.push(format!(
-            "Pass 1 is slow on {} as well, for less time.",
-            names(&others)
-        ));
-    }
-    said.join(" ")
+    let mut slow: Vec<Slow> = slow.into_values().collect();
+    slow.sort_by(|a, b| b.excess_ms.total_cmp(&a.excess_ms));
+    template::answer("why.md.j2", context! { slow })
 }
 
 /// What the page says of one model.
@@ -107,6 +94,8 @@ struct OfModel {
     /// Whether the page shows its summary before anything is unfolded.
     is_shown: bool,
     summary: Value,
+    /// Why pass 1 of each engine is slow: of the first model of each precision.
+    why: Vec<Why>,
     engines: Vec<OfEngine>,
 }
 
@@ -117,8 +106,8 @@ struct OfEngine {
     /// The tuned settings; `None` by default.
     setting: Option<String>,
     /// What remains with them.
-    remains: String,
-    sentences: Vec<String>,
+    remains: Remains,
+    said: Said,
     tables: Vec<Value>,
     plot: Option<Value>,
 }
@@ -144,6 +133,13 @@ pub(crate) fn section(
             called,
         )
         .seen(),
+        why: if is_first_of_its_precision(described, name) {
+            let by_default = judged.explanations.iter().filter(|e| !e.is_tuned());
+            let of_model = by_default.filter(|e| e.model == name);
+            of_model.filter_map(|e| why(e, called)).collect()
+        } else {
+            Vec::new()
+        },
         engines: judged
             .explanations
             .iter()
@@ -152,11 +148,16 @@ pub(crate) fn section(
             .collect(),
     });
     let of_models: Vec<OfModel> = of_models.collect();
-    let failures: Vec<String> = judged.failures.iter().map(|f| failure(f, called)).collect();
+    let failures = judged.failures.iter().map(|f| not_profiled(f, called));
+    let without = described
+        .iter()
+        .filter(|model| is_first_of_its_precision(described, &model.name))
+        .filter(|model| !names.contains(&model.name.as_str()));
     let data = context! {
         models => of_models,
         other_verdicts => other_verdicts(of_first_page, verdicts(judged, described, called)),
-        failures => template::markdown(markdown::lines(&failures.join("\n"))),
+        failures => failures.collect::<Vec<_>>(),
+        without => without.map(|model| model.title.as_str()).collect::<Vec<_>>(),
         rounds => explain.run.settings.rounds,
         passes => explain.run.settings.passes,
         image => explain.run.image,
@@ -201,7 +202,7 @@ fn of_engine(
         label: explanation.label(called),
         setting: explanation.is_tuned().then(|| name(&explanation.knobs)),
         remains: remains(explanation),
-        sentences: sentences(explanation),
+        said: said(explanation),
         tables: tables.map(|table| table.page()).collect(),
         plot: files
             .contains_key(&path)
@@ -250,16 +251,6 @@ fn short(title: &str) -> String {
         .into()
 }
 
-/// The kind of operators with the largest share of the excess of pass 1, or `None` for what lies outside of all
-/// operators; nothing where pass 1 is not told to be slow.
-fn largest_share(explanation: &Explanation) -> Option<(Option<&str>, f64)> {
-    let kinds = explanation.kinds.iter();
-    let kinds = kinds.map(|(kind, part)| (Some(kind.as_str()), part));
-    let shares = kinds.chain([(None, &explanation.outside)]);
-    let shares = shares.filter_map(|(kind, part)| Some((kind, explanation.share(part, 1)?)));
-    shares.max_by(|a, b| a.1.total_cmp(&b.1))
-}
-
 /// The plots of the section.
 pub(crate) fn plots(
     judged: &Judged,
@@ -277,7 +268,10 @@ pub(crate) fn plots(
 }
 
 /// The same tables and sentences for the terminal.
-pub fn explanations_on_terminal(explain: &Explain) -> String {
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn explanations_on_terminal(explain: &Explain) -> Result<String> {
     let judged = judge(explain);
     let mut text = String::new();
     for explanation in &judged.explanations {
@@ -292,12 +286,16 @@ pub fn explanations_on_terminal(explain: &Explain) -> String {
         if explanation.is_tuned() {
             text += &format!("{}\n", name(&explanation.knobs));
         }
-        text += &format!("{}\n", sentence(explanation));
+        let said = said(explanation);
+        text += &template::on_terminal("said/explained.md.j2", context! { said })?;
     }
-    for failed in &judged.failures {
-        text += &format!("\n{}\n", failure(failed, &str::to_owned));
+    let failures = judged.failures.iter();
+    let failures: Vec<NotProfiled> = failures.map(|f| not_profiled(f, &str::to_owned)).collect();
+    if !failures.is_empty() {
+        let failures = template::on_terminal("said/not-profiled.md.j2", context! { failures })?;
+        text += &format!("\n{failures}");
     }
-    text
+    Ok(text)
 }
 
 /// The models that were profiled. The first of each precision come first, as on the first page, and integers before
@@ -308,15 +306,27 @@ fn models<'a>(described: &[ModelDescription], judged: &'a Judged) -> Vec<&'a str
     names.sort_unstable();
     names.dedup();
     let place = |name: &&str| {
-        let model = described.iter().find(|model| model.name == **name)?;
-        let before = described
+        let precision = described
             .iter()
-            .take_while(|other| other.name != model.name);
-        let same = before.filter(|other| other.precision == model.precision);
-        Some((same.count(), model.precision != Precision::Int8))
+            .find(|model| model.name == **name)?
+            .precision;
+        Some((before(described, name)?, precision != Precision::Int8))
     };
     names.sort_by_key(|name| place(name));
     names
+}
+
+/// How many models of the same precision come before this one; `None` of one that is not of the record.
+fn before(described: &[ModelDescription], name: &str) -> Option<usize> {
+    let at = described.iter().position(|model| model.name == name)?;
+    let (before, rest) = described.split_at(at);
+    let precision = rest.first()?.precision;
+    Some(before.iter().filter(|m| m.precision == precision).count())
+}
+
+/// Whether a model is one of those that a reader asks for first; one that no record describes is.
+fn is_first_of_its_precision(described: &[ModelDescription], name: &str) -> bool {
+    before(described, name).is_none_or(|before| before == 0)
 }
 
 /// The title of a model of the record; the name of any other.
@@ -344,19 +354,19 @@ mod tests {
     };
 
     #[test]
-    fn the_terminal_shows_shares_counts_and_failures() {
+    fn the_terminal_shows_shares_counts_and_failures() -> Result<()> {
         let mut all = processes(profile);
         let mut failed = process(Variant::Profiled, 0);
         failed.model = Some("other".into());
         failed.failure = Some("it has no profile".into());
         all.push(failed);
-        let text = explanations_on_terminal(&explain(all));
+        let text = explanations_on_terminal(&explain(all))?;
         for expected in [
             "x on m",
             "*outside all operators*",
             "Pass 1 takes 3.33× (3.",
             "the steady time; 93 (8",
-            "% of its excess is explained. Slower in pass 1 than later: last by 35.0 (3",
+            "% of its excess is explained.\n- Slower in pass 1 than later: last by 35.0 (3",
             "Pass 2 takes 2.00× (1.9",
             "the steady time; 100 % of its excess is explained.",
             "Pass 3 is not slow: 1.00× (0.9",
@@ -367,6 +377,7 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
+        Ok(())
     }
 
     #[test]

@@ -90,6 +90,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         agreement_only: BTreeSet::new(),
         seek_reference: false,
         asked_budget_s: None,
+        command: Vec::new(),
     })?;
     let folder = workspace.reports().join("quick/records");
     let folder = campaign::new_record(&folder, "-aa");

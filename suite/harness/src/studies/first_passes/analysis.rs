@@ -52,6 +52,14 @@ pub struct Analysis {
     pub comparisons: Comparisons,
     /// What each backend declares.
     pub known: BTreeMap<String, Known>,
+    /// A whole program that runs a backend's engine without Firstpass, from the root of the workspace; by backend.
+    pub programs: BTreeMap<String, String>,
+}
+
+/// The program that shows how to run an engine without Firstpass, from the root of the workspace.
+pub(crate) fn program(workspace: &Workspace, backend: &str) -> Option<String> {
+    let path = format!("examples/ship-{backend}/src/main.rs");
+    workspace.root().join(&path).is_file().then_some(path)
 }
 
 /// What is to be known of a model itself.
@@ -80,6 +88,11 @@ impl Analysis {
     /// As [`Analysis::new`].
     pub fn with(workspace: &Workspace, record: Record, workload: Workload) -> Result<Self> {
         let backends = workspace.backends()?;
+        let programs = backends.iter().filter_map(|backend| {
+            let program = program(workspace, &backend.name)?;
+            Some((backend.name.clone(), program))
+        });
+        let programs = programs.collect();
         let referees = backends.iter().filter(|b| b.is_referee);
         let referees: Vec<String> = referees.map(|b| b.name.clone()).collect();
         let mut known: BTreeMap<String, Known> = backends
@@ -109,6 +122,7 @@ impl Analysis {
             repeatability: repeatability::judge(record.observations()),
             comparisons: Comparisons::of_run(&latencies),
             known,
+            programs,
             record,
             workload,
         };

@@ -61,6 +61,9 @@ pub struct Arguments {
     /// Run TorchScript files outside the fixtures, which are programs: I know where they come from
     #[arg(long)]
     pub trust: bool,
+    /// The words of the command that measures, but for its time, where that is to be kept.
+    #[arg(skip)]
+    pub command: Vec<String>,
 }
 
 /// A length of time as people write it.
@@ -101,6 +104,11 @@ impl Arguments {
             affinity: Affinity {
                 pin: self.pin,
                 nice: self.priority,
+            },
+            command: if self.command.is_empty() {
+                preset.command.clone()
+            } else {
+                self.command.clone()
             },
             ..preset
         };

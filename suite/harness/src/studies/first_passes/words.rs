@@ -7,9 +7,10 @@ use firstpass_statistics::{
     joint::{CellClass, Joint},
     steady::Class,
 };
+use serde::Serialize;
 
 use crate::{
-    page::numbers::{counted, times, times_with_interval},
+    page::numbers::times_with_interval,
     studies::first_passes::judge::{first_pass::FirstPass, latency::Latency},
 };
 
@@ -23,40 +24,46 @@ pub(crate) fn with_verdict(pass: &FirstPass) -> String {
     format!("{}, {}", ratio(pass), pass.verdict())
 }
 
-/// `between 0.90× and 1.40×`
-pub(crate) fn bounds(pass: &FirstPass) -> String {
-    let (low, high) = pass.interval();
-    format!("between {} and {}", times(low), times(high))
-}
-
-/// What it would take to tell what is open.
-pub(crate) fn outlook<'a>(open: impl IntoIterator<Item = &'a Comparison>) -> String {
+/// How many more processes it would take to tell what is open; `None` where a thousand would hardly tell.
+pub(crate) fn missing<'a>(open: impl IntoIterator<Item = &'a Comparison>) -> Option<usize> {
     let more = open.into_iter().map(|comparison| {
         let needed = comparison.rounds_needed()?;
         Some(needed.saturating_sub(comparison.samples).max(1))
     });
     let most = more.collect::<Option<Vec<usize>>>();
-    match most.and_then(|more| more.into_iter().max()) {
-        Some(1) => "one more process would probably tell".into(),
-        Some(more) => format!("about {more} more processes would tell"),
-        None => "a thousand processes would hardly tell".into(),
+    most.and_then(|more| more.into_iter().max())
+}
+
+/// An early pass in units of the steady time, as templates say it: `templates/said/words.md.j2`.
+#[derive(Debug, Serialize)]
+pub(crate) struct EarlyPass {
+    /// `slow`, `not slow` or `open`.
+    pub(crate) verdict: String,
+    ratio: f64,
+    low: f64,
+    high: f64,
+    /// How many processes more would tell what is open.
+    more: Option<usize>,
+    /// How often it was measured.
+    samples: usize,
+}
+
+impl From<&FirstPass> for EarlyPass {
+    fn from(pass: &FirstPass) -> Self {
+        let (low, high) = pass.interval();
+        Self {
+            verdict: pass.verdict().to_string(),
+            ratio: pass.ratio(),
+            low,
+            high,
+            more: missing([&pass.0]),
+            samples: pass.0.samples,
+        }
     }
 }
 
-/// Where processes were restless, that this may be the machine's doing, and how to tell.
-pub(crate) fn perhaps_the_machine(joint: &Joint) -> Option<String> {
-    is_in_doubt(joint).then(|| {
-        format!(
-            "That may be the machine's doing: {} of {} changed speed midway, each at a pass of its own. \
-             Measure again when nothing else runs, or with `--pin`; what is the engine's comes again.",
-            joint.restless,
-            counted(joint.processes, "process")
-        )
-    })
-}
-
 /// Whether something else on the machine may have made a class of what is flat by itself.
-fn is_in_doubt(joint: &Joint) -> bool {
+pub(crate) fn is_in_doubt(joint: &Joint) -> bool {
     let class = &joint.class;
     let is_unsteady = matches!(class, CellClass::Mixed(_)) || class.is(Class::NoSteadyState);
     is_unsteady && joint.restless > 0
@@ -90,28 +97,17 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_has_its_figure_and_what_is_open_its_bounds() {
+    fn a_verdict_has_its_figure_and_what_is_open_says_what_would_tell() {
         let slow = with_verdict(&judged(&[40.0; 5]));
         assert!(
             slow.starts_with("4.00× (3.") && slow.ends_with(", slow"),
             "{slow}"
         );
         let open = judged(&[10.0, 14.0, 11.0]);
-        assert!(bounds(&open).starts_with("between 0."), "{}", bounds(&open));
-        assert!(
-            outlook([&open.0]).contains("more process"),
-            "{}",
-            outlook([&open.0])
-        );
+        assert!(missing([&open.0]).is_some());
         // ln 1.3 is 0.262. With 19 processes a claim takes 3.5 × 0.3 / √19 = 0.24, with fewer more than 0.262.
-        assert_eq!(
-            outlook([&slow_to_tell(0.3).0]),
-            "about 16 more processes would tell"
-        );
-        assert_eq!(
-            outlook([&slow_to_tell(0.3).0, &slow_to_tell(9.0).0]),
-            "a thousand processes would hardly tell"
-        );
+        assert_eq!(missing([&slow_to_tell(0.3).0]), Some(16));
+        assert_eq!(missing([&slow_to_tell(0.3).0, &slow_to_tell(9.0).0]), None);
     }
 
     fn joint(class: CellClass, restless: usize) -> Joint {
@@ -130,18 +126,14 @@ mod tests {
     #[test]
     fn what_single_processes_did_may_be_the_machines_doing() {
         let mixed = || CellClass::Mixed(vec![(Class::Flat, 5), (Class::NoSteadyState, 2)]);
-        let said = perhaps_the_machine(&joint(mixed(), 2)).unwrap_or_default();
-        assert!(
-            said.contains("2 of 7 processes") && said.contains("--pin"),
-            "{said}"
-        );
+        assert!(is_in_doubt(&joint(mixed(), 2)));
         let none = CellClass::Of(Class::NoSteadyState);
-        assert!(perhaps_the_machine(&joint(none.clone(), 4)).is_some());
+        assert!(is_in_doubt(&joint(none.clone(), 4)));
         // What all have in common is the engine's.
-        assert_eq!(perhaps_the_machine(&joint(none, 0)), None);
-        assert_eq!(perhaps_the_machine(&joint(mixed(), 0)), None);
+        assert!(!is_in_doubt(&joint(none, 0)));
+        assert!(!is_in_doubt(&joint(mixed(), 0)));
         let flat = CellClass::Of(Class::Flat);
-        assert_eq!(perhaps_the_machine(&joint(flat, 1)), None);
+        assert!(!is_in_doubt(&joint(flat, 1)));
     }
 
     /// A ratio of 1.3 of three processes whose logarithms have this standard deviation.

@@ -65,7 +65,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     setup::attempt(workspace, &engines);
     let folder = operators::measure(workspace, &engines, arguments.cases, &record)?;
     let tried = operators::read(&record)?.context("the result was removed meanwhile")?;
-    println!("{}", shown(&operators_on_terminal(&tried)));
+    println!("{}", shown(&operators_on_terminal(&tried)?));
     if arguments.keep {
         let count = operators::keep(&workspace.fixtures().join(FOLDER), &tried.tried)?;
         println!("{count} cases were written into fixtures/operators: now freeze with --freeze");
@@ -86,7 +86,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
 /// small graphs in its own suite.
 pub fn check_standard(workspace: &Workspace, engines: &[Backend]) -> Result<ExitCode> {
     let tests = operators::measure_standard(workspace, engines)?;
-    println!("{}", standard_on_terminal(&tests));
+    println!("{}", standard_on_terminal(&tests)?);
     let mut faults = Vec::new();
     for engine in engines {
         if let Some(tests) = tests.get(&engine.name) {

@@ -74,7 +74,7 @@ impl study::Study for Study {
         Ok(Part {
             section: Some(Section {
                 page: Page::Operators,
-                answer: report::answer(&tried, &|backend| scope.called(backend).into()),
+                answer: report::answer(&tried, &|backend| scope.called(backend).into())?,
                 text: report::section(&tried, &|backend| scope.called(backend).into())?,
             }),
             ..Part::default()

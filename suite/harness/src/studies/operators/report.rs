@@ -1,23 +1,36 @@
 //! The part of the report that goes operator by operator.
 
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use firstpass_trial::small_graphs::{CaseVerdict, KINDS, Tried, judge};
+use firstpass_trial::small_graphs::{CaseVerdict, KINDS, judge};
 use minijinja::context;
+use serde::Serialize;
 
 use crate::{
     page::{
-        markdown::code,
-        numbers::{names, part_of, setting},
+        numbers::{PartOf, setting},
         table::Table,
         template,
     },
     studies::operators::{Operators, Outcome, StandardTest},
 };
+use words::{Words, standard_words, words};
+
+/// An engine that computes some kinds of graphs wrongly.
+#[derive(Serialize)]
+struct Wrong<'a> {
+    engine: &'a str,
+    kinds: Vec<&'a str>,
+}
 
 /// On which engines every kind of graphs is exact, and who has the fewest exact kinds.
-pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> String {
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> Result<String> {
     let judged = operators.tried.iter();
     let judged: Vec<(String, Vec<(&str, CaseVerdict)>)> = judged
         .map(|(engine, tried)| (called(engine), judge(tried)))
@@ -30,25 +43,20 @@ pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> 
     let counted = ran
         .iter()
         .map(|(engine, verdicts)| (engine.clone(), exact(verdicts).count(), verdicts.len()));
-    let mut sentences = vec![part_of(
-        "Kinds of small graphs that are exact",
-        counted.collect(),
-    )];
-    for (engine, verdicts) in &ran {
-        let wrong = verdicts
-            .iter()
-            .filter(|(_, v)| matches!(v, CaseVerdict::Wrong { .. }));
-        let wrong: Vec<String> = wrong.map(|(kind, _)| (*kind).to_owned()).collect();
-        if !wrong.is_empty() {
-            sentences.push(format!("⚠ {engine} is wrong on {}.", names(&wrong)));
+    let wrong = ran.iter().map(|(engine, verdicts)| {
+        let wrong = verdicts.iter();
+        let wrong = wrong.filter(|(_, v)| matches!(v, CaseVerdict::Wrong { .. }));
+        Wrong {
+            engine,
+            kinds: wrong.map(|(kind, _)| *kind).collect(),
         }
-    }
-    let others: Vec<String> = others.into_iter().map(|(engine, _)| engine).collect();
-    if !others.is_empty() {
-        let verb = if others.len() == 1 { "runs" } else { "run" };
-        sentences.push(format!("{} {verb} none of them.", names(&others)));
-    }
-    sentences.join(" ")
+    });
+    let data = context! {
+        exact => PartOf::new(counted.collect()),
+        wrong => wrong.filter(|of| !of.kinds.is_empty()).collect::<Vec<_>>(),
+        idle => others.iter().map(|(engine, _)| engine).collect::<Vec<_>>(),
+    };
+    template::answer("operators.md.j2", data)
 }
 
 /// The same with the names of engines by which a page calls them.
@@ -83,7 +91,6 @@ fn exact<'a>(
 /// # Errors
 /// Fails where the template cannot be rendered.
 pub(crate) fn section(operators: &Operators, called: &dyn Fn(&str) -> String) -> Result<String> {
-    let safe = |lines: Vec<String>| template::markdown(lines.join("\n"));
     let operators = &with_titles(operators, called);
     let standard = &operators.standard;
     let has_standard = standard.values().any(|tests| !tests.is_empty());
@@ -91,10 +98,10 @@ pub(crate) fn section(operators: &Operators, called: &dyn Fn(&str) -> String) ->
         cases => operators.run.cases,
         summary => summary(operators).seen(),
         kinds => kinds(operators).page(),
-        words => safe(words(operators)),
+        words => words(operators),
         standard => has_standard.then(|| standard_summary(standard).seen()),
         standard_tests => standard_tests(standard).page(),
-        standard_words => safe(standard_words(standard)),
+        standard_words => standard_words(standard),
     };
     template::render("detail/operators.md.j2", context! { data })
 }
@@ -167,22 +174,32 @@ fn standard_summary(tests: &BTreeMap<String, Vec<StandardTest>>) -> Table {
 }
 
 /// The same table for the terminal.
-pub fn operators_on_terminal(operators: &Operators) -> String {
-    [
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn operators_on_terminal(operators: &Operators) -> Result<String> {
+    Ok([
         kinds(operators).terminal(),
-        words(operators).join("\n"),
-        standard_on_terminal(&operators.standard),
+        on_terminal(words(operators))?,
+        standard_on_terminal(&operators.standard)?,
     ]
-    .join("\n")
+    .join("\n"))
 }
 
 /// The standard's tests alone.
-pub fn standard_on_terminal(tests: &BTreeMap<String, Vec<StandardTest>>) -> String {
-    [
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn standard_on_terminal(tests: &BTreeMap<String, Vec<StandardTest>>) -> Result<String> {
+    Ok([
         standard_tests(tests).terminal(),
-        standard_words(tests).join("\n"),
+        on_terminal(standard_words(tests))?,
     ]
-    .join("\n")
+    .join("\n"))
+}
+
+fn on_terminal(words: Vec<Words>) -> Result<String> {
+    template::on_terminal("said/operators.md.j2", context! { words })
 }
 
 /// An operator a row, an engine a column.
@@ -206,30 +223,6 @@ fn standard_tests(tests: &BTreeMap<String, Vec<StandardTest>>) -> Table {
     Table::new(header).rows(rows)
 }
 
-/// What engines say of the tests that they do not pass; those that say the same are named together.
-fn standard_words(tests: &BTreeMap<String, Vec<StandardTest>>) -> Vec<String> {
-    let mut words = Vec::new();
-    for (engine, tests) in tests {
-        let mut by_words: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for test in tests {
-            if matches!(test.outcome, Outcome::Failed(_) | Outcome::Differs { .. }) {
-                let said = test.outcome.to_string();
-                let said = said.lines().next().unwrap_or_default().to_owned();
-                by_words.entry(said).or_default().push(&test.name);
-            }
-        }
-        for (said, names) in by_words {
-            let names = if names.len() > 12 {
-                format!("{} tests", names.len())
-            } else {
-                names.join(", ")
-            };
-            words.push(format!("- {engine} ({names}): {}", code(&said)));
-        }
-    }
-    words
-}
-
 /// A kind a row, an engine a column.
 fn kinds(operators: &Operators) -> Table {
     let verdicts: Vec<(&String, BTreeMap<&str, CaseVerdict>)> = operators
@@ -250,37 +243,9 @@ fn kinds(operators: &Operators) -> Table {
     Table::new(header).rows(rows)
 }
 
-/// What engines say, of the smallest case where there is one.
-fn words(operators: &Operators) -> Vec<String> {
-    let absent = operators.absent.iter();
-    let mut words: Vec<String> = absent
-        .map(|(engine, absence)| format!("- {engine}: {}", absence.reason))
-        .collect();
-    for (engine, tried) in &operators.tried {
-        let mut by_words: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for kind in &KINDS {
-            let of_kind = || tried.iter().filter(|t| t.kind == kind.name);
-            let failed =
-                |shrunk: bool| of_kind().find(|t| t.shrunk == shrunk && t.failure.is_some());
-            let said = failed(true)
-                .or_else(|| failed(false))
-                .and_then(|t: &Tried| t.failure.as_deref());
-            if let Some(said) = said {
-                by_words.entry(said).or_default().push(kind.name);
-            }
-        }
-        for (said, kinds) in by_words {
-            let kinds = kinds.join("; ");
-            let said = said.lines().next().unwrap_or_default();
-            words.push(format!("- {engine} ({kinds}): {}", code(said)));
-        }
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
-    use firstpass_trial::difference::Difference;
+    use firstpass_trial::{difference::Difference, small_graphs::Tried};
 
     use super::*;
     use crate::{
@@ -366,12 +331,50 @@ mod tests {
             assert!(text.contains(expected), "{expected} in {text}");
         }
         assert!(!text.contains("a large case"), "{text}");
-        let terminal = operators_on_terminal(&operators());
+        let terminal = operators_on_terminal(&operators())?;
         assert!(terminal.contains("a small case") && terminal.contains("1 of 2"));
         assert_eq!(
-            answer(&operators(), &str::to_owned),
+            answer(&operators(), &str::to_owned)?,
             "Kinds of small graphs that are exact: 1 of 2 on x."
         );
+        Ok(())
+    }
+
+    /// Only an engine that runs not a single case runs none.
+    #[test]
+    fn an_engine_that_runs_nothing_is_said_to_run_none() -> Result<()> {
+        let said = |engines: &[&str]| {
+            let mut operators = operators();
+            let failed = operators.tried["x"].iter().filter(|t| t.failure.is_some());
+            let failed: Vec<Tried> = failed.cloned().collect();
+            for engine in engines {
+                let tried = operators.tried.entry((*engine).to_owned());
+                tried.or_insert_with(|| failed.clone());
+            }
+            answer(&operators, &str::to_uppercase)
+        };
+        let exact = "Kinds of small graphs that are exact: 1 of 2 on X.";
+        assert_eq!(said(&[])?, exact);
+        assert_eq!(said(&["y"])?, format!("{exact} Y runs none of them."));
+        assert_eq!(
+            said(&["y", "z"])?,
+            format!("{exact} Y and Z run none of them.")
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_kinds_are_named() -> Result<()> {
+        let mut operators = operators();
+        let tried = operators.tried.get_mut("x").expect("x was tried");
+        tried[0].difference = Some(Difference {
+            values: 4,
+            same: 0,
+            most_steps: 9,
+        });
+        tried[0].exact_under = Vec::new();
+        let said = answer(&operators, &str::to_owned)?;
+        assert!(said.contains("⚠ x is wrong on quantize"), "{said}");
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Building what is compared, and running it in rounds.
 
+mod runner;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -7,16 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use firstpass_probe::{
-    Format, Knobs, Model, PassPlan, Request, THREADS, Tensor, Trial, monotonic_ns, read_tensors,
-};
+use firstpass_probe::{Format, Knobs, Model, PassPlan, THREADS, Trial, monotonic_ns};
 use firstpass_trial::{
-    direct_program::Program,
     engine::Backend,
     machine::{Machine, load_average, now},
     model::{ModelDescription, Precision},
-    patience::TIMEOUT,
-    process::{Probe, build_example},
+    process::Probe,
     sample::Sample,
     workload::{InputFiles, Workload},
     workspace::Workspace,
@@ -26,13 +24,13 @@ use rand::seq::SliceRandom;
 
 use crate::{
     progress::progress,
-    python,
     record::{Record, Recorder, code::Code, sidecar},
     studies::overhead::{
         OverheadProcess, OverheadRun, OverheadSettings, SIDECAR, VERSION, Variant,
         judge::judge_backends,
     },
 };
+use runner::{MeasuredProcess, Runner, direct, python};
 
 /// A process of a slow engine does as many passes as fit into this: its processes differ more than their
 /// passes, and more of them tell more.
@@ -59,20 +57,6 @@ struct Contest<'a> {
     lines: Vec<OverheadProcess>,
     /// Whether more would tell no more.
     is_precise: bool,
-}
-
-/// How one variant is run.
-enum Runner {
-    Probe { probe: Probe, engine: String },
-    Program(Program),
-}
-
-/// What a process measured.
-struct MeasuredProcess {
-    engine: String,
-    passes_ns: Vec<u64>,
-    gaps_ns: Vec<u64>,
-    outputs_sha256: String,
 }
 
 /// Measures the variants of each backend and writes what was measured beside the record in the
@@ -230,37 +214,6 @@ fn choose(models: &[ModelDescription], format: Format) -> Option<(&ModelDescript
         .find_map(|model| Some((model, model.artifact(format)?)))
 }
 
-/// The example that calls the engine directly; `None` where the backend has none.
-fn direct(workspace: &Workspace, backend: &Backend) -> Option<Result<Runner>> {
-    // Executables of all packages lie in one folder, so that each needs a name of its own.
-    let name = format!("direct-{}", backend.name);
-    let source = backend.dir.join("examples").join(format!("{name}.rs"));
-    source.is_file().then(|| {
-        Ok(Runner::Program(Program {
-            binary: build_example(workspace, backend, &name)?,
-            arguments: Vec::new(),
-            environment: firstpass_trial::process::environment(workspace, backend),
-            timeout: TIMEOUT,
-        }))
-    })
-}
-
-/// The script that runs the engine's Python package; `None` where the backend has none.
-fn python(workspace: &Workspace, backend: &Backend) -> Option<Result<Runner>> {
-    let script = backend.dir.join("python").join("direct.py");
-    script.is_file().then(|| {
-        let folder = workspace.native().join(format!("python-{}", backend.name));
-        let requirements = backend.dir.join("python").join("requirements.txt");
-        Ok(Runner::Program(Program {
-            binary: python::set_up(&python::interpreter(), &folder, &requirements)?,
-            // Isolated: neither variables nor packages of the user change what is measured.
-            arguments: vec!["-I".into(), script.into()],
-            environment: Vec::new(),
-            timeout: TIMEOUT,
-        }))
-    })
-}
-
 /// In every round the variants of a backend run one right after the other, in a new order, so that
 /// what disturbs the machine disturbs them alike. What the budget leaves goes to the backends whose
 /// figures are not precise yet.
@@ -354,71 +307,6 @@ impl Contest<'_> {
             .retain(|(variant, _)| !failed.contains(variant));
         Ok(())
     }
-}
-
-impl Runner {
-    fn run(&self, trial: &Trial) -> Result<MeasuredProcess> {
-        let measured = match self {
-            Self::Probe { probe, engine } => run_probe(probe, engine, trial)?,
-            Self::Program(program) => {
-                let answer = program.ask(&Request::Trial(trial.clone()))?;
-                MeasuredProcess {
-                    engine: answer.engine,
-                    passes_ns: answer.passes_ns,
-                    gaps_ns: Vec::new(),
-                    outputs_sha256: answer.outputs_sha256,
-                }
-            }
-        };
-        let (found, wanted) = (measured.passes_ns.len(), trial.passes.at_least);
-        anyhow::ensure!(found == wanted, "it ran {found} passes instead of {wanted}");
-        Ok(measured)
-    }
-}
-
-fn run_probe(probe: &Probe, engine: &str, trial: &Trial) -> Result<MeasuredProcess> {
-    // Written after the last pass.
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let saved = folder.path().join("outputs.safetensors");
-    let mut trial = trial.clone();
-    trial.outputs = Some(saved.clone());
-    let process = probe.trial(&trial);
-    if !process.completed() {
-        let wrote = process.stderr.trim();
-        return Err(match wrote {
-            "" => anyhow!("{}", process.outcome),
-            _ => anyhow!("{}; it wrote: {wrote}", process.outcome),
-        });
-    }
-    // The probe keeps the outputs of the first pass; the last gave the same bits.
-    let mut pairs = process.passes.windows(2);
-    anyhow::ensure!(
-        pairs.all(|pair| pair[0].digest == pair[1].digest),
-        "its passes gave different outputs for the same input"
-    );
-    let spans: Vec<_> = process.passes.iter().map(|pass| pass.span).collect();
-    let gaps = spans
-        .windows(2)
-        .map(|pair| pair[1].start_ns.saturating_sub(pair[0].end_ns()));
-    Ok(MeasuredProcess {
-        engine: engine.into(),
-        passes_ns: spans.iter().map(|span| span.wall_ns).collect(),
-        gaps_ns: gaps.collect(),
-        outputs_sha256: sha256_of_outputs(&saved, &trial)?,
-    })
-}
-
-fn sha256_of_outputs(saved: &Path, trial: &Trial) -> Result<String> {
-    let (tensors, _) = read_tensors(saved)?;
-    let mut values = Vec::new();
-    for output in &trial.model.outputs {
-        let tensor = tensors
-            .get(&format!("0/{}", output.name))
-            .with_context(|| format!("the probe gave no output {:?}", output.name))?;
-        values.extend_from_slice(tensor.f32s()?);
-    }
-    let all = Tensor::new(&[values.len()], values)?;
-    Ok(all.sha256())
 }
 
 fn line(

@@ -64,7 +64,7 @@ impl study::Study for Study {
         Ok(Part {
             section: Some(Section {
                 page: Page::Trust,
-                answer: report::answer(&overhead, &called),
+                answer: report::answer(&overhead, &called)?,
                 text: report::section(&overhead, &called)?,
             }),
             ..Part::default()

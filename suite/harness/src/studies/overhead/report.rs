@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use firstpass_statistics::comparison::Comparison;
 use minijinja::context;
+use serde::Serialize;
 
 use crate::{
     page::{
-        numbers::{counted, milliseconds, names as named},
+        numbers::{counted, milliseconds},
         table::Table,
         template,
     },
@@ -19,7 +20,10 @@ use crate::{
 };
 
 /// Whether measuring through a probe makes passes slower.
-pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> String {
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> Result<String> {
     let costs = judge(overhead);
     let with = |wanted: OverheadVerdict| {
         let against = costs.iter().flat_map(|cost| {
@@ -30,26 +34,13 @@ pub(crate) fn answer(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> St
         let names: BTreeSet<String> = found.map(|(cost, _)| called(&cost.backend)).collect();
         names.into_iter().collect::<Vec<_>>()
     };
-    let allowed = format!("{:.0} %", 100.0 * ALLOWED);
-    let kinds = [
-        (
-            OverheadVerdict::Within,
-            format!("costs at most {allowed} of a pass on"),
-        ),
-        (
-            OverheadVerdict::Open,
-            format!("may cost more than {allowed} (open) on"),
-        ),
-        (
-            OverheadVerdict::Beyond,
-            format!("⚠ costs more than {allowed} on"),
-        ),
-    ];
-    let parts = kinds.into_iter().filter_map(|(verdict, text)| {
-        let names = with(verdict);
-        (!names.is_empty()).then(|| format!("{text} {}", named(&names)))
-    });
-    format!("Measuring {}.", parts.collect::<Vec<_>>().join("; it "))
+    let data = context! {
+        allowed => ALLOWED,
+        within => with(OverheadVerdict::Within),
+        open => with(OverheadVerdict::Open),
+        beyond => with(OverheadVerdict::Beyond),
+    };
+    template::answer("overhead.md.j2", data)
 }
 
 /// The details: what a probe costs each engine.
@@ -90,20 +81,22 @@ pub(crate) fn section(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> R
             same(cost),
         ]
     }));
-    let of_cost = |cost: &Cost| {
-        cost.against
-            .iter()
-            .map(|a| sentence(cost, a))
-            .collect::<Vec<_>>()
-    };
+    let compared = costs.iter().flat_map(|cost| {
+        let against = cost.against.iter();
+        against.map(|against| Compared::of(cost, against))
+    });
     let failures = costs.iter().flat_map(|cost| {
         let failures = cost.failures.iter();
-        failures.map(|(variant, why)| format!("{} ({variant:?}): {why}", cost.backend))
+        failures.map(|(variant, why)| Failed {
+            engine: cost.backend.clone(),
+            by: by(*variant),
+            why: why.clone(),
+        })
     });
     let data = context! {
         ratios => ratios.page(),
         measured => measured.page(),
-        sentences => costs.iter().flat_map(of_cost).collect::<Vec<_>>(),
+        compared => compared.collect::<Vec<_>>(),
         failures => failures.collect::<Vec<_>>(),
         allowed => ALLOWED,
         allowed_beside => format!("{:.1} %", 100.0 * ALLOWED_BESIDE),
@@ -145,46 +138,52 @@ fn against(cost: &Cost, variant: Variant) -> String {
     format!("{ratio:.3}× ({low:.3}–{high:.3}), {verdict}")
 }
 
-/// What the trait costs at most or at least, and what it would take to tell where that is open.
-fn sentence(cost: &Cost, against: &Against) -> String {
-    let (low, high) = against.comparison.interval;
-    let percent = |ratio: f64| format!("{:.1} %", 100.0 * (ratio - 1.0));
-    let backend = &cost.backend;
-    let than = match against.variant {
-        Variant::Python => "the Python package",
-        Variant::Direct | Variant::Probe => "the engine called directly",
-    };
-    let allowed = format!("{:.0} %", 100.0 * ALLOWED);
-    match against.verdict() {
-        OverheadVerdict::Within if high <= 1.0 => {
-            format!("{backend}: through the trait a pass takes no longer than by {than}.")
+/// A pass through the probe against the same pass without it: `templates/said/overhead.md.j2` says it.
+#[derive(Debug, Serialize)]
+struct Compared {
+    engine: String,
+    /// `direct`, `python` or `probe`.
+    by: &'static str,
+    /// `within`, `beyond` or `open`.
+    verdict: &'static str,
+    /// The interval of what the probe costs, as shares of a pass.
+    low: f64,
+    high: f64,
+    /// How many more rounds would tell what is open.
+    more: Option<usize>,
+}
+
+/// What did not run.
+#[derive(Debug, Serialize)]
+struct Failed {
+    engine: String,
+    by: &'static str,
+    why: String,
+}
+
+impl Compared {
+    fn of(cost: &Cost, against: &Against) -> Self {
+        let (low, high) = against.comparison.interval;
+        Self {
+            engine: cost.backend.clone(),
+            by: by(against.variant),
+            verdict: match against.verdict() {
+                OverheadVerdict::Within => "within",
+                OverheadVerdict::Beyond => "beyond",
+                OverheadVerdict::Open => "open",
+            },
+            low: low - 1.0,
+            high: high - 1.0,
+            more: against.rounds_missing(),
         }
-        OverheadVerdict::Within => {
-            format!(
-                "{backend}: the trait costs at most {} against {than}.",
-                percent(high)
-            )
-        }
-        OverheadVerdict::Beyond => {
-            format!(
-                "{backend}: ⚠ the trait costs at least {} against {than}.",
-                percent(low)
-            )
-        }
-        OverheadVerdict::Open => {
-            let outlook = against.rounds_missing().map_or_else(
-                || "more rounds would hardly tell".to_owned(),
-                |rounds| match rounds {
-                    1 => "one more round would tell".into(),
-                    _ => format!("about {rounds} more rounds would tell"),
-                },
-            );
-            format!(
-                "{backend}: whether the trait costs less than {allowed} against {than} is open; it costs at most {}, \
-                 and {outlook}.",
-                percent(high)
-            )
-        }
+    }
+}
+
+fn by(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Python => "python",
+        Variant::Direct => "direct",
+        Variant::Probe => "probe",
     }
 }
 
@@ -205,35 +204,36 @@ mod tests {
     use crate::studies::overhead::judge::{judge_backends, tests::processes};
 
     #[test]
-    fn a_verdict_has_its_bound_in_words() {
+    fn a_verdict_has_its_bound_in_words() -> Result<()> {
         let said = |share: f64| {
             let processes = processes(share, 20);
             let cost = judge_backends([("x", &processes[..])]).remove(0);
-            (
-                against(&cost, Variant::Direct),
-                sentence(&cost, &cost.against[0]),
-            )
+            let compared = [Compared::of(&cost, &cost.against[0])];
+            let data = context! { compared, failures => [""; 0], allowed => ALLOWED };
+            let text = template::on_terminal("said/overhead.md.j2", context! { data })?;
+            Ok::<_, anyhow::Error>((against(&cost, Variant::Direct), text.trim_end().to_owned()))
         };
-        let (cell, within) = said(0.005);
+        let (cell, within) = said(0.005)?;
         assert!(cell.ends_with("), within"), "{cell}");
         assert!(
-            within.starts_with("x: the trait costs at most 1."),
+            within.starts_with("- x: the probe costs at most 1."),
             "{within}"
         );
-        let (cell, open) = said(0.015);
+        let (cell, open) = said(0.015)?;
         assert!(cell.ends_with("), open"), "{cell}");
         assert!(open.contains("it costs at most 2."), "{open}");
         assert!(open.contains(" more round"), "{open}");
-        let (cell, beyond) = said(0.1);
+        let (cell, beyond) = said(0.1)?;
         assert!(cell.ends_with("⚠ beyond"), "{cell}");
         assert!(
             beyond.contains("at least 8.") || beyond.contains("at least 9."),
             "{beyond}"
         );
-        let (_, faster) = said(-0.1);
+        let (_, faster) = said(-0.1)?;
         assert!(
             faster.ends_with("takes no longer than by the engine called directly."),
             "{faster}"
         );
+        Ok(())
     }
 }

@@ -28,7 +28,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let folder = referee::measure(workspace, &record)?;
     let compared = referee::read(&record)?.context("the comparison was removed meanwhile")?;
-    println!("{}", shown(&referee_on_terminal(&compared)));
+    println!("{}", shown(&referee_on_terminal(&compared)?));
     println!("comparisons: {}", folder.display());
     println!(
         "`cargo firstpass report --from {}` puts them into a report",

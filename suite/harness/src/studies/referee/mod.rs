@@ -73,7 +73,7 @@ impl study::Study for Study {
         Ok(Part {
             section: Some(Section {
                 page: Page::Agreement,
-                answer: report::answer(&compared, &called),
+                answer: report::answer(&compared, &called)?,
                 text: report::section(&compared, scope.analysis.models(), &called)?,
             }),
             ..Part::default()

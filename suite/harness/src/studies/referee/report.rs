@@ -1,6 +1,6 @@
 //! The part of the report that says whose arithmetic an engine's is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use firstpass_trial::model::ModelDescription;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     page::{
-        numbers::{counted, names, setting as name},
+        numbers::{counted, setting as name},
         table::Table,
         template,
     },
@@ -17,31 +17,26 @@ use crate::{
 };
 
 /// Whose outputs the referee gives to the last value, and whose it does not.
-pub(crate) fn answer(referee: &Referee, called: &dyn Fn(&str) -> String) -> String {
-    let mut exact: BTreeMap<String, bool> = BTreeMap::new();
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn answer(referee: &Referee, called: &dyn Fn(&str) -> String) -> Result<String> {
+    let mut all: BTreeMap<String, bool> = BTreeMap::new();
     for comparisons in referee.comparisons.values() {
         for engine in judge(comparisons).into_values().flatten() {
             let is_exact = engine.verdicts.first().is_some_and(RulesVerdict::is_exact);
-            *exact.entry(engine.backend).or_insert(true) &= is_exact;
+            *all.entry(engine.backend).or_insert(true) &= is_exact;
         }
     }
-    let with = |wanted: bool| {
-        let engines = exact.iter().filter(move |(_, exact)| **exact == wanted);
-        engines
-            .map(|(engine, _)| called(engine))
-            .collect::<Vec<_>>()
+    let (exact, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, exact)| *exact);
+    let names = |engines: Vec<(String, bool)>| {
+        let names = engines.iter().map(|(engine, _)| called(engine));
+        names.collect::<Vec<_>>()
     };
-    let mut text = match &with(true)[..] {
-        [] => "The referee gives no engine's outputs exactly.".to_owned(),
-        exact => format!(
-            "The referee gives the very outputs of {}: how they compute is known.",
-            names(exact)
-        ),
-    };
-    if let unknown @ [_, ..] = &with(false)[..] {
-        text += &format!(" No single rule gives all values of {}.", names(unknown));
-    }
-    text
+    template::answer(
+        "referee.md.j2",
+        context! { exact => names(exact), others => names(others) },
+    )
 }
 
 /// The rules that a referee gives the outputs of one model under.
@@ -80,28 +75,51 @@ pub(crate) fn section(
     let data = context! {
         models => of_models,
         samples => referee.run.samples.len(),
+        rules => rules(referee),
         refusals => refusals(referee, models),
     };
     template::render("detail/referee.md.j2", context! { data })
 }
 
-/// What the referee does not compute, a sentence each.
-fn refusals(referee: &Referee, models: &[ModelDescription]) -> Vec<String> {
+/// Every setting of the referee that was tried, each knob with one value.
+fn rules(referee: &Referee) -> BTreeSet<String> {
+    let all = referee.comparisons.values().flatten();
+    let settings = all.flat_map(|comparison| comparison.rules.settings());
+    settings
+        .map(|(knob, value)| format!("{knob}={value}"))
+        .collect()
+}
+
+/// A model that a referee does not compute.
+#[derive(Serialize)]
+struct NotComputed {
+    referee: String,
+    model: String,
+    why: String,
+}
+
+/// What the referee does not compute.
+fn refusals(referee: &Referee, models: &[ModelDescription]) -> Vec<NotComputed> {
     let all = referee.refusals.iter();
     let all = all.flat_map(|(name, refusals)| refusals.iter().map(move |refusal| (name, refusal)));
-    let sentence = |(name, refusal): (&String, &Refusal)| {
+    let refused = |(name, refusal): (&String, &Refusal)| {
         let found = models.iter().find(|m| m.name == refusal.model);
-        let title = found.map_or(refusal.model.as_str(), |m| m.title.as_str());
-        format!(
-            "The {name} backend does not compute {title}, so that nothing is said of any engine there: {}",
-            refusal.refused
-        )
+        NotComputed {
+            referee: name.clone(),
+            model: found
+                .map_or(refusal.model.as_str(), |m| m.title.as_str())
+                .into(),
+            why: refusal.refused.clone(),
+        }
     };
-    all.map(sentence).collect()
+    all.map(refused).collect()
 }
 
 /// The same tables for the terminal.
-pub fn referee_on_terminal(referee: &Referee) -> String {
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn referee_on_terminal(referee: &Referee) -> Result<String> {
     let mut text = String::new();
     for comparisons in referee.comparisons.values() {
         for (model, engines) in judge(comparisons) {
@@ -109,10 +127,12 @@ pub fn referee_on_terminal(referee: &Referee) -> String {
             text += &format!("\n{model}\n{best}\n\n{every}\n");
         }
     }
-    for sentence in refusals(referee, &[]) {
-        text += &format!("\n{sentence}\n");
+    let refusals = refusals(referee, &[]);
+    let refused = template::on_terminal("said/not-computed.md.j2", context! { refusals })?;
+    if !refused.is_empty() {
+        text += &format!("\n{refused}");
     }
-    text
+    Ok(text)
 }
 
 /// An engine a row: the rules that agree best.
@@ -214,8 +234,32 @@ mod tests {
             assert!(text.contains(expected), "{expected} in {text}");
         }
         assert!(!text.contains("30.00"), "{text}");
-        assert!(referee_on_terminal(&referee).contains("rounding=away"));
-        assert!(answer(&referee, &str::to_owned).contains("very outputs of x:"));
+        assert!(referee_on_terminal(&referee)?.contains("rounding=away"));
+        assert!(answer(&referee, &str::to_owned)?.contains("very outputs of x:"));
+        let others = Referee {
+            comparisons: [("judge".to_owned(), vec![comparison("x", &[], 9)])].into(),
+            ..referee
+        };
+        let said = answer(&others, &str::to_owned)?;
+        assert_eq!(
+            said,
+            "The referee gives no engine's outputs exactly. No single rule gives all values of x."
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn every_rule_that_was_tried_is_explained_and_no_other() -> Result<()> {
+        let data = |rules: &[&str]| {
+            let rules = context! { models => [""; 0], samples => 1, refusals => [""; 0], rules };
+            template::render("detail/referee.md.j2", context! { data => rules })
+        };
+        let text = data(&["rounding=half-away", "sums=pairs"])?;
+        assert!(
+            text.contains("`rounding=half-away`: a half is rounded away from zero"),
+            "{text}"
+        );
+        assert!(text.contains("`sums=pairs`: ") && !text.contains("`arithmetic=standard`: "));
         Ok(())
     }
 }

@@ -81,6 +81,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         passes: None,
         pin: false,
         priority: None,
+        command: Vec::new(),
         trust: arguments.trust,
     };
     let backends = named.chosen_backends(workspace)?;
@@ -106,7 +107,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     )?;
     println!(
         "{}",
-        shown(&report::shapes_on_terminal(&arguments.shapes, &found))
+        shown(&report::shapes_on_terminal(&arguments.shapes, &found)?)
     );
     let page = report::write_shapes(&arguments.shapes, &found, &run, &folder)?;
     println!("page: {}", page.display());

@@ -4,21 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use minijinja::context;
+use serde::Serialize;
 
 use crate::{
-    page::{
-        markdown,
-        numbers::{milliseconds, names},
-        table::Table,
-        template, write_file,
-    },
+    page::{numbers::milliseconds, table::Table, template, write_file},
     studies::{
         first_passes::{
-            judge::{
-                first_pass::{FirstPass, FirstPassVerdict},
-                latency::Phase,
-            },
-            words::{bounds, outlook, ratio, with_verdict},
+            judge::{first_pass::FirstPassVerdict, latency::Phase},
+            words::{EarlyPass, with_verdict},
         },
         shapes::{Found, Shape, ShapesRun},
     },
@@ -42,9 +35,14 @@ const HEADER: [&str; 8] = [
 ];
 
 /// The table, and what it says.
-pub fn shapes_on_terminal(shapes: &[Shape], found: &[Found]) -> String {
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn shapes_on_terminal(shapes: &[Shape], found: &[Found]) -> Result<String> {
     let table = table(shapes, found).terminal();
-    format!("{table}\n{}", sentences(shapes, found).join("\n"))
+    let later = later(shapes, found);
+    let text = template::on_terminal("said/shapes.md.j2", context! { later })?;
+    Ok(format!("{table}\n{}", text.trim_end()))
 }
 
 /// Writes the page into `folder`; returns where.
@@ -58,7 +56,6 @@ pub fn write_shapes(
     folder: &Path,
 ) -> Result<PathBuf> {
     let names: Vec<&str> = shapes.iter().map(|shape| shape.text.as_str()).collect();
-    let sentences = sentences(shapes, found);
     let answers = found.iter().flat_map(|one| {
         let later = one.latencies.iter().skip(1).flatten();
         later.filter_map(|latency| {
@@ -76,10 +73,10 @@ pub fn write_shapes(
         date => run.date,
         commit => run.code.commit,
         table => table(shapes, found).keys(3).seen(),
-        sentences,
+        later => later(shapes, found),
     };
     let text = template::render("detail/shapes.md.j2", context! { data })?;
-    let answer = markdown::text(&answer(&answers));
+    let answer = answer(&answers)?;
     let text = template::page(TITLE, [answer.as_str()], &text)?;
     let path = folder.join(PAGE);
     write_file(&path, text.as_bytes())?;
@@ -87,7 +84,7 @@ pub fn write_shapes(
 }
 
 /// Which engines warm up again at a later shape, from the verdicts of each engine.
-fn answer(verdicts: &[(&str, FirstPassVerdict)]) -> String {
+fn answer(verdicts: &[(&str, FirstPassVerdict)]) -> Result<String> {
     let with = |wanted: FirstPassVerdict| {
         let engines = verdicts.iter().filter(|(_, verdict)| *verdict == wanted);
         let mut engines: Vec<&str> = engines.map(|(engine, _)| *engine).collect();
@@ -106,23 +103,8 @@ fn answer(verdicts: &[(&str, FirstPassVerdict)]) -> String {
         .into_iter()
         .filter(|e| !slow.contains(e) && !open.contains(e));
     let never: Vec<&str> = never.collect();
-    let mut sentences = Vec::new();
-    if !slow.is_empty() {
-        let verb = if slow.len() == 1 { "warms" } else { "warm" };
-        sentences.push(format!("{} {verb} up again at a new shape.", names(&slow)));
-    }
-    if !never.is_empty() {
-        let verb = if never.len() == 1 { "does" } else { "do" };
-        sentences.push(format!("{} {verb} not.", names(&never)));
-    }
     let open: Vec<&str> = open.into_iter().filter(|e| !slow.contains(e)).collect();
-    if !open.is_empty() {
-        sentences.push(format!("It is open whether {} would.", names(&open)));
-    }
-    if sentences.is_empty() {
-        return "No engine came to a second shape.".into();
-    }
-    sentences.join(" ")
+    template::answer("shapes.md.j2", context! { slow, never, open })
 }
 
 fn table(shapes: &[Shape], found: &[Found]) -> Table {
@@ -157,41 +139,30 @@ fn table(shapes: &[Shape], found: &[Found]) -> Table {
     table
 }
 
-/// For each engine and model that came to a second shape: whether it warms up again.
-fn sentences(shapes: &[Shape], found: &[Found]) -> Vec<String> {
-    let mut sentences = Vec::new();
-    for one in found {
-        for (shape, latency) in shapes.iter().zip(&one.latencies).skip(1) {
-            let first = latency.as_ref().and_then(|l| l.first_over_steady);
-            sentences.extend(first.map(|first| {
-                format!(
-                    "{} on {}: {}.",
-                    one.backend,
-                    one.model,
-                    sentence(&shape.text, &first)
-                )
-            }));
-        }
-    }
-    sentences
+/// Pass 1 at a later shape.
+#[derive(Debug, Serialize)]
+struct Later {
+    engine: String,
+    model: String,
+    shape: String,
+    pass: EarlyPass,
 }
 
-fn sentence(shape: &str, first: &FirstPass) -> String {
-    let again = match first.verdict() {
-        FirstPassVerdict::Slow => "it warms up again",
-        FirstPassVerdict::NotSlow => "it does not warm up again",
-        FirstPassVerdict::Open => {
-            return format!(
-                "whether it warms up again at {shape} is open: pass 1 takes {} its steady time; {}",
-                bounds(first),
-                outlook([&first.0])
-            );
-        }
-    };
-    format!(
-        "pass 1 at {shape} takes {} its steady time: {again}",
-        ratio(first)
-    )
+/// For each engine and model that came to a second shape: whether it warms up again.
+fn later(shapes: &[Shape], found: &[Found]) -> Vec<Later> {
+    let later = found.iter().flat_map(|one| {
+        let shapes = shapes.iter().zip(&one.latencies).skip(1);
+        shapes.filter_map(|(shape, latency)| {
+            let first = latency.as_ref()?.first_over_steady?;
+            Some(Later {
+                engine: one.backend.clone(),
+                model: one.model.clone(),
+                shape: shape.text.clone(),
+                pass: (&first).into(),
+            })
+        })
+    });
+    later.collect()
 }
 
 #[cfg(test)]
@@ -199,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_names_who_warms_up_again_who_does_not_and_what_is_open() {
+    fn the_answer_names_who_warms_up_again_who_does_not_and_what_is_open() -> Result<()> {
         use FirstPassVerdict::{NotSlow, Open, Slow};
         let all = [
             ("a", Slow),
@@ -209,10 +180,11 @@ mod tests {
             ("c", NotSlow),
         ];
         assert_eq!(
-            answer(&all),
-            "a warms up again at a new shape. b does not. It is open whether c would."
+            answer(&all)?,
+            "a warms up again at a new shape. b does not warm up again. It is open whether c warms up again."
         );
-        assert_eq!(answer(&[]), "No engine came to a second shape.");
+        assert_eq!(answer(&[])?, "No engine came to a second shape.");
+        Ok(())
     }
     use crate::studies::shapes::judge::{judge, tests::measured};
 
@@ -224,12 +196,14 @@ mod tests {
             measured("unclear", &[10.0, 14.0, 9.8, 13.0, 9.6]),
         ];
         let shapes: Vec<Shape> = vec!["8x8".parse()?, "9x9".parse()?];
-        let sentences = sentences(&shapes, &judge(measured, 2));
+        let later = later(&shapes, &judge(measured, 2));
+        let text = template::on_terminal("said/shapes.md.j2", context! { later })?;
+        let sentences: Vec<&str> = text.lines().collect();
         let [slow, fast, unclear] = &sentences[..] else {
             panic!("one sentence for each engine: {sentences:?}");
         };
         assert!(
-            slow.starts_with("slow on m: pass 1 at 9x9 takes 2.01× (1."),
+            slow.starts_with("- slow on m: pass 1 at 9x9 takes 2.01× (1."),
             "{slow}"
         );
         assert!(
@@ -237,7 +211,7 @@ mod tests {
             "{slow}"
         );
         assert!(
-            fast.starts_with("fast on m: pass 1 at 9x9 takes 1.01× (0."),
+            fast.starts_with("- fast on m: pass 1 at 9x9 takes 1.01× (0."),
             "{fast}"
         );
         assert!(
@@ -245,7 +219,7 @@ mod tests {
             "{fast}"
         );
         let open =
-            "unclear on m: whether it warms up again at 9x9 is open: pass 1 takes between 0.";
+            "- unclear on m: whether it warms up again at 9x9 is open: pass 1 takes between 0.";
         assert!(unclear.starts_with(open), "{unclear}");
         assert!(unclear.contains("more process"), "{unclear}");
         Ok(())

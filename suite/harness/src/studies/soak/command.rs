@@ -66,6 +66,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         passes: None,
         pin: false,
         priority: None,
+        command: Vec::new(),
         trust: arguments.trust,
     };
     let backends = named.chosen_backends(workspace)?;
@@ -83,7 +84,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     };
     let soaked = soak::measure(workspace, &backends, &workload, settings, &folder)?;
     let found = judge(&soaked.kept);
-    println!("{}", shown(&report::on_terminal(&soaked, &found)));
+    println!("{}", shown(&report::on_terminal(&soaked, &found)?));
     let page = report::write(&soaked, &found, &folder)
         .with_context(|| format!("cannot write to {}", folder.display()))?;
     println!("page: {}", page.display());

@@ -10,7 +10,7 @@ use clap::Args;
 use firstpass_probe::Format;
 use firstpass_trial::{setup, workload::Workload, workspace::Workspace};
 
-use crate::page::terminal::text as shown;
+use crate::page::{shell::Given, terminal::text as shown};
 use crate::studies::{
     first_passes::arguments::{self as measure, reported},
     tune::{self as tuning, measure::try_settings, report},
@@ -104,11 +104,17 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<PathBuf> {
         None => of.quick(workspace)?,
     };
     setup::attempt(workspace, &backends);
+    let mut of = of.clone();
+    if !arguments.is_whole() {
+        // What is tried again is tried on the same model.
+        let repeated = ["--budget", "--engine", "--backend"];
+        of.command = Given::now().without(&[], &repeated).words();
+    }
     try_settings(
         workspace,
         &backends,
         &workload,
-        of,
+        &of,
         &record,
         arguments.combined_only,
     )?;

@@ -86,6 +86,7 @@ pub fn try_settings(
         agreement_only: BTreeSet::new(),
         seek_reference: false,
         asked_budget_s: None,
+        command: Vec::new(),
     })?;
     let (whole, began) = (settings.budget_s, Instant::now());
     let races = |title: &'static str, folder: &Path, share: f64, mut variants: Variants| {

@@ -76,9 +76,9 @@ impl study::Study for Study {
             page: Some(OwnPage {
                 file: report::PAGE,
                 title: report::TITLE,
-                answer: report::answer(tuned, &called),
+                answer: report::answer(tuned, &called)?,
             }),
-            files: report::files(scope.workspace, tuned, &called)?,
+            files: report::files(scope.workspace, tuned, &called, scope.to_root)?,
         })
     }
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::{
     page::{
         markdown::image,
-        numbers::{names, setting as name, times},
+        numbers::setting as name,
         table::Table,
         template::{self, markdown},
         write_file,
@@ -27,8 +27,10 @@ use crate::{
         explain::{
             self,
             judge::{Explanation, judge},
-            report::remains,
+            report::{Remains, remains},
         },
+        first_passes::analysis::program,
+        to_root,
         tune::{
             Tuning,
             judge::{
@@ -61,7 +63,7 @@ struct OfEngine {
     /// A whole program that runs the engine without Firstpass, in this project.
     program: Option<String>,
     /// What is left of a slow first pass.
-    excess: Option<String>,
+    excess: Option<Excess>,
     plot: Option<Value>,
     warm_up: Option<WarmUp>,
     combined: Combined,
@@ -73,6 +75,7 @@ pub(crate) fn files(
     workspace: &Workspace,
     tuning: &Tuning,
     called: &dyn Fn(&str) -> String,
+    to_root: Option<&str>,
 ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let explained = explained(tuning)?;
@@ -88,8 +91,7 @@ pub(crate) fn files(
             let mut snippets = Vec::new();
             let mut program = None;
             if let (0, Some(backend)) = (at, backend) {
-                let path = format!("examples/ship-{name}/src/main.rs");
-                program = workspace.root().join(&path).is_file().then_some(path);
+                program = self::program(workspace, name);
                 for knobs in knobs_to_show(ablation) {
                     snippets.extend(snippets::lines(workspace, backend, description, &knobs));
                 }
@@ -130,47 +132,46 @@ pub(crate) fn files(
         uncertain => uncertain(tuning, called),
         untried => untried(tuning, called),
         engines,
+        to_root,
         threads => threads.map(ToString::to_string).collect::<Vec<_>>(),
         allowance => STEADY_ALLOWANCE - 1.0,
     };
     let text = template::render("detail/tuning.md.j2", context! { data })?;
-    let answer = answer(tuning, called);
+    let answer = answer(tuning, called)?;
     let page = template::page(TITLE, [answer.as_str()], &text)?;
     files.insert(PAGE.into(), page.into_bytes());
     Ok(files)
 }
 
+/// A setting that certainly helps an engine.
+#[derive(Serialize)]
+struct Helps {
+    engine: String,
+    /// Its time over that of the default.
+    ratio: f64,
+    setting: String,
+}
+
 /// Which engines have a setting that helps.
-pub(crate) fn answer(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> String {
-    let needs = Need::ALL.map(|need| {
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn answer(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> Result<String> {
+    let [cold, serve] = [Need::Cold, Need::Serve].map(|need| {
         let used = tuning.decisive().into_iter().filter_map(|ablation| {
             let Advice::Use(setting) = advise(ablation, need) else {
                 return None;
             };
-            let compared = setting.against.get(&figures(need)[0])?;
-            let engine = called(&ablation.backend);
-            let ratio = times(compared.ratio);
-            Some(format!("{engine} ({ratio}, `{}`)", setting.name()))
+            Some(Helps {
+                engine: called(&ablation.backend),
+                ratio: setting.against.get(&figures(need)[0])?.ratio,
+                setting: setting.name(),
+            })
         });
-        let used: Vec<String> = used.collect();
-        let what = match need {
-            Need::Cold => "the cold start",
-            Need::Serve => "pass 1 of a service",
-        };
-        match &used[..] {
-            [] => format!("No setting is certain to shorten {what}."),
-            used => format!("A setting shortens {what} on {}.", names(used)),
-        }
+        used.collect::<Vec<_>>()
     });
-    let untried = untried(tuning, called).map(|untried| {
-        let engines = names(&untried.engines);
-        format!("The time was too short to try settings of {engines}.")
-    });
-    needs
-        .into_iter()
-        .chain(untried)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let untried = untried(tuning, called).map(|untried| untried.engines);
+    template::answer("tuning.md.j2", context! { cold, serve, untried })
 }
 
 /// What is certain to help, a setting a row; `None` where nothing is.
@@ -248,8 +249,16 @@ fn explained(tuning: &Tuning) -> Result<Vec<Explanation>> {
     Ok(explain.map_or_else(Vec::new, |explain| judge(&explain).explanations))
 }
 
+/// What is left of a slow first pass without warm-up passes.
+#[derive(Serialize)]
+struct Excess {
+    /// With what is recommended; `None` by default.
+    setting: Option<String>,
+    remains: Remains,
+}
+
 /// What is left of a slow first pass without warm-up passes: with what is recommended, else by default.
-fn excess(ablation: &Ablation, explained: &[Explanation]) -> Option<String> {
+fn excess(ablation: &Ablation, explained: &[Explanation]) -> Option<Excess> {
     let mut settings = Need::ALL
         .iter()
         .filter_map(|need| recommended(ablation, *need));
@@ -260,13 +269,9 @@ fn excess(ablation: &Ablation, explained: &[Explanation]) -> Option<String> {
     let explanation = explained.iter().find(|e| {
         e.backend == ablation.backend && e.model == ablation.model && e.knobs == profiled
     });
-    explanation.map(|e| {
-        let setting = if profiled == Knobs::default() {
-            "By default".into()
-        } else {
-            format!("With `{}`", name(&profiled))
-        };
-        format!("{setting}: {}", remains(e))
+    explanation.map(|e| Excess {
+        setting: (profiled != Knobs::default()).then(|| name(&profiled)),
+        remains: remains(e),
     })
 }
 
@@ -275,7 +280,8 @@ fn excess(ablation: &Ablation, explained: &[Explanation]) -> Option<String> {
 /// # Errors
 /// Fails where the folder cannot be written.
 pub fn write(workspace: &Workspace, tuning: &Tuning, folder: &Path) -> Result<PathBuf> {
-    for (path, bytes) in files(workspace, tuning, &str::to_owned)? {
+    let to_root = std::path::absolute(folder).map(|folder| to_root(workspace, &folder))?;
+    for (path, bytes) in files(workspace, tuning, &str::to_owned, to_root.as_deref())? {
         write_file(&folder.join(path), &bytes)?;
     }
     Ok(folder.join(PAGE))

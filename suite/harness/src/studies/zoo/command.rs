@@ -84,6 +84,7 @@ impl Arguments {
             agreement_only: BTreeSet::new(),
             seek_reference: false,
             asked_budget_s: None,
+            command: Vec::new(),
         }
     }
 }
@@ -97,7 +98,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let record = std::path::absolute(&record)?;
     let zoo = zoo::read(&record)?
         .with_context(|| format!("{} holds no measurements of other models", record.display()))?;
-    println!("{}", shown(&report::zoo_summary(&zoo)));
+    println!("{}", shown(&report::zoo_summary(&zoo)?));
     let page = report::write(&zoo, &arguments.out(workspace, &record))?;
     println!("page: {}", page.display());
     println!("measurements: {}", zoo.record.folder.display());

@@ -84,7 +84,7 @@ impl study::Study for Study {
             page: Some(OwnPage {
                 file: report::PAGE,
                 title: report::TITLE,
-                answer: report::answer(&rows),
+                answer: report::answer(&rows)?,
             }),
             files: report::files(&zoo, &rows, &|model, backend| {
                 scope.of_first_page(model, backend)

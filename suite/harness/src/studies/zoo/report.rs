@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::Result;
 use minijinja::context;
+use serde::Serialize;
 
 use crate::{
     page::{
         markdown::image,
-        numbers::names,
         template::{self, markdown},
         write_file,
     },
@@ -24,13 +24,12 @@ use crate::{
         other_verdicts,
         zoo::{
             MissingFile, Zoo,
-            judge::{Row, Verdicts, answers, judge},
+            judge::{Row, answers, judge, lone_faces},
             plot,
         },
     },
 };
 use tables::{OUTPUTS, TIMES, faces, outputs_of, summary, table, times_of};
-use words::{nonsense, sentences};
 
 /// The question that the page answers.
 pub(crate) const TITLE: &str = "Do other models have slow first passes?";
@@ -67,12 +66,12 @@ pub(crate) fn files(
         summary => summary(rows).seen(),
         times => table(&TIMES, times_of, rows, false).page(),
         outputs => table(&OUTPUTS, outputs_of, rows, true).page(),
-        nonsense => nonsense(rows).into_iter().map(markdown).collect::<Vec<_>>(),
+        lone => lone_faces(rows),
         faces => faces(rows),
-        sentences => sentences(rows).into_iter().map(markdown).collect::<Vec<_>>(),
+        engines => words::engines(rows),
     };
     let text = template::render("detail/zoo.md.j2", context! { data })?;
-    let answer = answer(rows);
+    let answer = answer(rows)?;
     let page = template::page(TITLE, [answer.as_str()], &text)?;
     files.insert(PAGE.into(), page.into_bytes());
     Ok(files)
@@ -90,71 +89,72 @@ fn verdicts<'a>(rows: &'a [Row]) -> impl Iterator<Item = OfStudy<'a>> {
     })
 }
 
+/// An engine of which some models have a slow first pass, or none has.
+#[derive(Serialize)]
+struct OfEngine {
+    engine: String,
+    slow: usize,
+    open: usize,
+    models: usize,
+}
+
 /// On how many models the first pass of each engine is slow.
-pub(crate) fn answer(rows: &[Row]) -> String {
+///
+/// # Errors
+/// Fails where the template cannot be rendered.
+pub(crate) fn answer(rows: &[Row]) -> Result<String> {
     let mut engines = answers(rows);
     engines.retain(|answer| answer.first.models() > 0);
     engines.sort_by_key(|answer| std::cmp::Reverse(answer.first.slow.len()));
-    let (some, none): (Vec<_>, Vec<_>) = engines
-        .iter()
-        .partition(|answer| !answer.first.slow.is_empty());
-    let some = some.into_iter().map(|answer| {
-        let Verdicts { slow, .. } = &answer.first;
-        let models = answer.first.models();
-        format!("{} on {} of {models}", answer.label, slow.len())
+    let engines = engines.into_iter().map(|answer| OfEngine {
+        slow: answer.first.slow.len(),
+        open: answer.first.open.len(),
+        models: answer.first.models(),
+        engine: answer.label,
     });
-    let some: Vec<String> = some.collect();
-    // One that ran few models says little by having no slow one.
-    let none = none.into_iter().map(|answer| {
-        let Verdicts { not_slow, open, .. } = &answer.first;
-        match open.len() {
-            0 => answer.label.clone(),
-            open => format!(
-                "{} (open on {open} of {})",
-                answer.label,
-                not_slow.len() + open
-            ),
-        }
-    });
-    let none: Vec<String> = none.collect();
-    let slow = match (&some[..], &none[..]) {
-        ([], []) => "No engine ran any of the models.".into(),
-        ([], none) => format!("Pass 1 is certainly slow on no model with {}.", names(none)),
-        (some, []) => format!("Models whose first pass is slow: {}.", names(some)),
-        (some, none) => format!(
-            "Models whose first pass is slow: {}; none on {}.",
-            names(some),
-            names(none)
-        ),
-    };
-    let nonsense = nonsense(rows).into_iter().next();
-    nonsense
-        .into_iter()
-        .chain([slow])
-        .collect::<Vec<_>>()
-        .join(" ")
+    let (some, without): (Vec<_>, Vec<_>) = engines.partition(|of| of.slow > 0);
+    let lone: Vec<_> = lone_faces(rows).into_iter().take(1).collect();
+    template::answer("zoo.md.j2", context! { some, without, lone })
 }
 
 /// For a terminal.
-pub fn zoo_summary(zoo: &Zoo) -> String {
+///
+/// # Errors
+/// Fails where a template cannot be rendered.
+pub fn zoo_summary(zoo: &Zoo) -> Result<String> {
     let rows = judge(zoo);
-    let sentences = sentences(&rows).join("\n").replace("**", "");
+    let engines = words::engines(&rows);
+    let sentences = template::on_terminal("said/zoo.md.j2", context! { engines })?;
     let table = table(&TIMES, times_of, &rows, true).terminal();
-    format!("{table}\n{sentences}")
+    Ok(format!("{table}\n{}", sentences.trim_end()))
+}
+
+/// An engine that did not start, or a model that was not made.
+#[derive(Serialize)]
+struct NotThere {
+    /// `None` where it is a model.
+    engine: Option<String>,
+    model: String,
+    reason: String,
 }
 
 /// Engines that did not start, and models that were not made.
-fn not_there(zoo: &Zoo) -> Vec<String> {
+fn not_there(zoo: &Zoo) -> Vec<NotThere> {
     let engines = zoo.record.backends.iter().filter_map(|(name, record)| {
-        let reason = record.unavailable.as_ref()?;
-        Some(format!("{name} was not measured: {}", brief(reason)))
+        Some(NotThere {
+            engine: Some(name.clone()),
+            model: String::new(),
+            reason: brief(record.unavailable.as_ref()?),
+        })
     });
-    let models = zoo
-        .made
-        .missing
-        .iter()
+    let missing = zoo.made.missing.iter();
+    let models = missing
         .filter(|m| m.file == MissingFile::All)
-        .map(|m| format!("{} could not be made: {}", m.model, brief(&m.reason)));
+        .map(|m| NotThere {
+            engine: None,
+            model: m.model.clone(),
+            reason: brief(&m.reason),
+        });
     engines.chain(models).collect()
 }
 
@@ -197,7 +197,7 @@ mod tests {
         assert!(last.contains(of_second), "{last}");
         assert!(last.contains("more process"), "{last}");
         let tuned =
-            "With the settings of `tuned.toml` pass 1 is slow on none of 1 model; not slow on 1";
+            "With the settings of `tuned.toml`, pass 1 is slow on none of 1 model; not slow on 1";
         assert!(last.contains(tuned), "{last}");
         assert!(last.ends_with("It does not run 2 more."), "{last}");
         for (model, verdict) in [

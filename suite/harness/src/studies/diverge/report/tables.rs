@@ -1,6 +1,7 @@
 //! The tables of layers, and what is said of the layers of one engine.
 
 use firstpass_trial::difference::Difference;
+use serde::Serialize;
 
 use super::{NONE, rules::label};
 use crate::{
@@ -14,26 +15,37 @@ use crate::{
 /// How many of the layers that differ by themselves are named.
 pub(super) const SHOWN: usize = 8;
 
+/// What was not compared, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct NotCompared {
+    /// The first of these layers; none where nothing was compared in the engine.
+    layers: Vec<String>,
+    /// How many more there are.
+    more: usize,
+    reason: String,
+}
+
 /// Which layers were not compared, and why.
-pub(super) fn not_compared(engine: &str, layers: &[LayerDifference]) -> Option<String> {
+pub(super) fn not_compared(layers: &[LayerDifference]) -> Option<NotCompared> {
     let of_engine = layers.iter().find(|layer| layer.is_of_engine());
     if let Some(reason) = of_engine.and_then(|layer| layer.failure.as_ref()) {
-        return Some(format!("Nothing was compared in {engine} ({reason})."));
+        return Some(NotCompared {
+            layers: Vec::new(),
+            more: 0,
+            reason: reason.clone(),
+        });
     }
     let failed = layers.iter().filter(|layer| !layer.is_of_engine());
     let failed = failed.filter_map(|layer| Some((label(layer), layer.failure.as_ref()?)));
     let failed: Vec<(String, &String)> = failed.collect();
     let (_, reason) = failed.first()?;
-    let mut names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    let mut names: Vec<String> = failed.iter().map(|(name, _)| name.clone()).collect();
     names.truncate(SHOWN);
-    let more = match failed.len() - names.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(format!(
-        "Not compared in {engine}: {}{more} ({reason}).",
-        names.join(", ")
-    ))
+    Some(NotCompared {
+        more: failed.len() - names.len(),
+        layers: names,
+        reason: (*reason).clone(),
+    })
 }
 
 /// An engine a row: how many layers are exact by themselves, under which rules, and what is explained.
@@ -109,7 +121,22 @@ pub(crate) fn places(diverge: &Diverge) -> Table {
 }
 
 /// What the order of additions in f32 explains of an engine that adds up so, and what it leaves free.
-pub(super) fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<String> {
+#[derive(Debug, Serialize)]
+pub(super) struct AnyOrder {
+    /// Values that differ by themselves.
+    differ: usize,
+    explained: usize,
+    /// The share of these, in words.
+    share: String,
+    /// The share of all values that the order can change, in words.
+    free: String,
+    values: usize,
+    /// Whether every layer is explained.
+    is_explained: bool,
+}
+
+/// What the order of additions explains of an engine; `None` where it does not add up in f32.
+pub(super) fn any_order(layers: &[LayerDifference]) -> Option<AnyOrder> {
     let judged = layers.iter().filter_map(|layer| {
         let isolated = layer.isolated.as_ref()?;
         Some((isolated.values - isolated.same, layer.any_order?))
@@ -121,21 +148,16 @@ pub(super) fn any_order(engine: &str, layers: &[LayerDifference]) -> Option<Stri
         free += any.free;
         values += any.values;
     }
-    if values == 0 {
-        return None;
-    }
     let explained = differ - unexplained;
-    let mut text = format!(
-        "{engine} adds up in f32. {differ} values differ by themselves; some order of additions explains \
-         {explained} of them ({}). The order decides little: it can change {} of the {values} values at all.",
-        percent_to_hundredths(explained as f64 / differ.max(1) as f64),
-        percent_to_hundredths(free as f64 / values as f64),
-    );
     let is_explained = |layer: &LayerDifference| layer.unexplained() == Some(0);
-    if layers.iter().all(is_explained) {
-        text += " Every layer is explained by itself, and so is the whole run.";
-    }
-    Some(text)
+    (values > 0).then(|| AnyOrder {
+        differ,
+        explained,
+        share: percent_to_hundredths(explained as f64 / differ.max(1) as f64),
+        free: percent_to_hundredths(free as f64 / values as f64),
+        values,
+        is_explained: layers.iter().all(is_explained),
+    })
 }
 
 /// The layers with the largest share of values that differ by their own doing.

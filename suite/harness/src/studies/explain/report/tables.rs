@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use firstpass_probe::Format;
 use firstpass_trial::model::ModelDescription;
 
-use super::words::{shortened, with_interval};
+use super::words::with_interval;
 use crate::{
     graph::Graph,
     page::{numbers::milliseconds, table::Table},
@@ -58,7 +58,7 @@ pub(super) fn layers(explanation: &Explanation) -> Table {
     ];
     let shown = explanation.operators.iter().take(LAYERS);
     Table::new(header).rows(shown.map(|(operator, part)| {
-        let mut row = vec![shortened(&operator.layer), shortened(&operator.kind)];
+        let mut row = vec![operator.layer.clone(), operator.kind.clone()];
         row.extend([1, 2].map(|pass| milliseconds(part.time(pass))));
         row.extend([
             milliseconds(part.steady()),
@@ -132,7 +132,7 @@ pub(super) fn throughput(explanation: &Explanation, work: &BTreeMap<&str, u64>) 
         "billions a second",
     ];
     let mut table = Table::new(header)
-        .rows(shown.map(|(name, count, part)| row(shortened(name), *count, part.steady())));
+        .rows(shown.map(|(name, count, part)| row((*name).to_owned(), *count, part.steady())));
     table.row(row(format!("**all {}**", found.len()), all.0, all.1));
     Some(table)
 }
@@ -155,7 +155,7 @@ pub(super) fn times(explanation: &Explanation, part: &Part) -> Vec<String> {
 }
 
 pub(super) fn excess(explanation: &Explanation, part: &Part, pass: usize) -> String {
-    let time = with_interval(explanation.excess(part, pass), milliseconds);
+    let time = with_interval(explanation.excess(part, pass));
     match explanation.share(part, pass) {
         // What rounds to nothing has no sign.
         Some(share) if share.abs() < 0.005 => format!("{time}, 0 %"),

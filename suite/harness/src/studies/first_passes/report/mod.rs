@@ -39,7 +39,7 @@ pub(crate) struct FirstPasses {
     /// The models that the page shows before anything is unfolded.
     shown: Vec<Shown>,
     /// Who is fastest and what is open, by model.
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<verdict::Time>,
     models: Vec<OfModel>,
 }
 
@@ -72,12 +72,6 @@ struct NotTimed {
     /// A first look at pass 1, in ms.
     about_ms: Option<String>,
     remedy: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Verdict {
-    title: String,
-    sentences: Vec<Value>,
 }
 
 /// What is known of one model.
@@ -133,7 +127,6 @@ pub(crate) fn first_passes(
     files: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> FirstPasses {
     let settings = &analysis.record.run.settings;
-    let verdicts = verdict::of_time(analysis).into_iter();
     FirstPasses {
         disturbed: noise::disturbed(analysis),
         settings: Settings {
@@ -145,12 +138,7 @@ pub(crate) fn first_passes(
             .iter()
             .map(|model| self::shown(analysis, model, files))
             .collect(),
-        verdicts: verdicts
-            .map(|(title, sentences)| Verdict {
-                title,
-                sentences: sentences.into_iter().map(safe).collect(),
-            })
-            .collect(),
+        verdicts: verdict::of_time(analysis),
         models: analysis
             .models()
             .iter()

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use firstpass_probe::Need;
 use serde::Serialize;
 
-use crate::studies::tune::{
-    Tuning,
-    judge::{
-        Ablation,
-        recommend::{Advice, advise},
+use crate::{
+    page::shell,
+    studies::tune::{
+        Tuning,
+        judge::{
+            Ablation,
+            recommend::{Advice, advise},
+        },
     },
 };
 
@@ -63,14 +66,29 @@ pub(super) fn untried(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> Optio
     let compared: BTreeSet<&str> = compared.map(|a| a.backend.as_str()).collect();
     let names = tuning.ran();
     let names: Vec<&str> = names.difference(&compared).copied().collect();
-    let of: Vec<String> = names
-        .iter()
-        .map(|name| format!(" --engine {name}"))
-        .collect();
     (!names.is_empty()).then(|| Untried {
         engines: names.iter().map(|name| called(name)).collect(),
-        command: format!("cargo firstpass tune{} --budget 20m", of.concat()),
+        command: command(tuning, &names),
     })
+}
+
+/// What times these engines, on the model that was tried.
+fn command(tuning: &Tuning, engines: &[&str]) -> String {
+    let mut records = tuning.one_at_a_time.records.iter();
+    let given = records.next().map(|record| &record.run.settings.command);
+    let mut words = given.cloned().unwrap_or_default();
+    let tries_only = match words.first() {
+        None => {
+            words.push("tune".into());
+            true
+        }
+        Some(first) => first == "tune",
+    };
+    if tries_only {
+        let named = engines.iter().flat_map(|name| ["--engine", name]);
+        words.extend(named.map(str::to_owned));
+    }
+    shell::command(words.iter().map(String::as_str).chain(["--budget", "20m"]))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use minijinja::Value;
 use super::NONE;
 use crate::{
     page::{
-        numbers::{milliseconds, names, times},
+        numbers::{brief, milliseconds, names, times},
         table::Table,
     },
     studies::{
@@ -17,9 +17,6 @@ use crate::{
         zoo::judge::{Others, Row, Timed, Verdicts, answers},
     },
 };
-
-/// The words of an engine that fails are cut after this many characters.
-pub(super) const WORDS: usize = 50;
 
 pub(super) const TIMES: [&str; 5] = [
     "pass 1",
@@ -83,7 +80,7 @@ pub(super) fn table<const N: usize>(
                 Timed::Failed(_) if !with_failed => return,
                 Timed::Failed(reason) => {
                     line.extend(vec![NONE.to_owned(); N - 1]);
-                    line.push(shortened(reason));
+                    line.push(brief(reason));
                 }
             }
             table.row(line);
@@ -97,15 +94,6 @@ pub(super) fn table<const N: usize>(
         }
     }
     table
-}
-
-/// The words of an engine, for a cell.
-pub(super) fn shortened(words: &str) -> String {
-    let line = words.lines().next().unwrap_or_default();
-    if line.chars().count() <= WORDS {
-        return line.into();
-    }
-    line.chars().take(WORDS).chain(['…']).collect()
 }
 
 pub(super) fn times_of(_: &Row, latency: &Latency) -> [String; 5] {

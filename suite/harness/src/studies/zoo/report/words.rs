@@ -1,140 +1,139 @@
-//! What is said of each engine, in sentences.
+//! What is said of each engine, as data: `templates/said/zoo.md.j2` says it in words.
 
-use crate::{
-    page::numbers::{self, times},
-    studies::{
-        first_passes::words::outlook,
-        zoo::judge::{Answer, Row, Titled, Verdicts, answers, lone_faces},
-    },
+use serde::Serialize;
+
+use crate::studies::{
+    first_passes::words::missing,
+    zoo::judge::{Answer, Row, Titled, Verdicts, answers},
 };
 
-/// Detectors that find what no other finds, said before any table of faces.
-pub(super) fn nonsense(rows: &[Row]) -> Vec<String> {
-    let lines = lone_faces(rows).into_iter().map(|one| {
-        format!(
-            "⚠ **{}** finds {} of {} on `{}`, where all other engines find {}: its outputs are wrong \
-             there, or theirs are.",
-            one.label,
-            numbers::counted(one.found, "face"),
-            one.title,
-            one.sample,
-            one.others
-        )
-    });
-    lines.collect()
+/// The answer of one engine.
+#[derive(Debug, Serialize)]
+pub(super) struct OfEngine {
+    label: String,
+    /// Models that it did not run.
+    not_run: usize,
+    first: Counted,
+    second: Counted,
+    /// Pass 1 with the recommended settings.
+    tuned: Counted,
+}
+
+/// On how many models an early pass is slow, not slow or open.
+#[derive(Debug, Serialize)]
+struct Counted {
+    models: usize,
+    slow: Extent,
+    not_slow: Extent,
+    open: Extent,
+    /// The highest end of the intervals of what is open.
+    highest: Option<f64>,
+    /// How many more processes would tell all that is open.
+    more: Option<usize>,
+}
+
+/// What an early pass takes in units of the steady time on some models, in the order of these ratios.
+#[derive(Debug, Serialize)]
+struct Extent {
+    models: usize,
+    least: Option<OnModel>,
+    greatest: Option<OnModel>,
+    median: Option<f64>,
+}
+
+/// The ratio on one model.
+#[derive(Debug, Serialize)]
+struct OnModel {
+    ratio: f64,
+    title: String,
+}
+
+impl From<&Titled> for OnModel {
+    fn from(one: &Titled) -> Self {
+        Self {
+            ratio: one.pass.ratio(),
+            title: one.title.clone(),
+        }
+    }
+}
+
+impl From<&[Titled]> for Extent {
+    fn from(models: &[Titled]) -> Self {
+        Self {
+            models: models.len(),
+            least: models.first().map(Into::into),
+            greatest: models.last().map(Into::into),
+            median: firstpass_statistics::median(models.iter().map(|one| one.pass.ratio())),
+        }
+    }
+}
+
+impl From<&Verdicts> for Counted {
+    fn from(verdicts: &Verdicts) -> Self {
+        let Verdicts {
+            slow,
+            not_slow,
+            open,
+        } = verdicts;
+        let highest = open.iter().map(|one| one.pass.interval().1);
+        Self {
+            models: verdicts.models(),
+            slow: slow.as_slice().into(),
+            not_slow: not_slow.as_slice().into(),
+            open: open.as_slice().into(),
+            highest: highest.reduce(f64::max),
+            more: missing(open.iter().map(|one| &one.pass.0)),
+        }
+    }
+}
+
+impl From<&Answer> for OfEngine {
+    fn from(answer: &Answer) -> Self {
+        Self {
+            label: answer.label.clone(),
+            not_run: answer.not_run,
+            first: (&answer.first).into(),
+            second: (&answer.second).into(),
+            tuned: (&answer.tuned).into(),
+        }
+    }
 }
 
 /// One answer an engine.
-pub(super) fn sentences(rows: &[Row]) -> Vec<String> {
-    answers(rows).iter().map(sentence).collect()
-}
-
-pub(super) fn sentence(answer: &Answer) -> String {
-    let Answer {
-        label,
-        not_run,
-        first,
-        second,
-        tuned,
-    } = answer;
-    let all = first.models();
-    if all == 0 {
-        return format!("**{label}**: open, because it ran none of the models.");
-    }
-    let answer = match first.slow.len() {
-        0 if first.open.is_empty() => "no",
-        0 => "open",
-        slow if slow == all => "yes, all of them",
-        slow if 2 * slow > all => "yes, most of them",
-        _ => "yes, some of them",
-    };
-    let mut text = format!(
-        "**{label}**: {answer}. Pass 1 is {}. Pass 2 is {}.",
-        counted(first),
-        counted(second)
-    );
-    if tuned.models() > 0 {
-        text += &format!(
-            " With the settings of `tuned.toml` pass 1 is {}.",
-            counted(tuned)
-        );
-    }
-    if *not_run > 0 {
-        text += &format!(" It does not run {not_run} more.");
-    }
-    text
-}
-
-/// On how many models an early pass is slow, not slow or open, with what it takes in units of the steady time.
-pub(super) fn counted(verdicts: &Verdicts) -> String {
-    let Verdicts {
-        slow,
-        not_slow,
-        open,
-    } = verdicts;
-    let all = verdicts.models();
-    let of_all = format!("of {all} model{}", if all == 1 { "" } else { "s" });
-    let mut parts = vec![match &slow[..] {
-        [] => format!("slow on none {of_all}"),
-        slow => format!("slow on {} {of_all}, {}", slow.len(), extent(slow)),
-    }];
-    if let Some(greatest) = not_slow.last() {
-        parts.push(format!(
-            "not slow on {}, at most {} ({})",
-            not_slow.len(),
-            times(greatest.pass.ratio()),
-            greatest.title
-        ));
-    }
-    let highest = open.iter().map(|one| one.pass.interval().1);
-    if let Some(highest) = highest.reduce(f64::max) {
-        parts.push(format!(
-            "open on {}, {}, with intervals up to {}; {}",
-            open.len(),
-            extent(open),
-            times(highest),
-            outlook(open.iter().map(|one| &one.pass.0))
-        ));
-    }
-    parts.join("; ")
-}
-
-/// Of models in the order of their ratios.
-pub(super) fn extent(models: &[Titled]) -> String {
-    let named = |one: &Titled| format!("{} ({})", times(one.pass.ratio()), one.title);
-    let ratios = models.iter().map(|one| one.pass.ratio());
-    match (models, firstpass_statistics::median(ratios)) {
-        ([only], _) => named(only),
-        ([least, .., greatest], Some(median)) => format!(
-            "from {} to {}, {} in the median",
-            named(least),
-            named(greatest),
-            times(median)
-        ),
-        _ => String::new(),
-    }
+pub(super) fn engines(rows: &[Row]) -> Vec<OfEngine> {
+    answers(rows).iter().map(Into::into).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use anyhow::Result;
+    use minijinja::context;
 
-    use super::{super::tables::agreement, *};
-    use crate::studies::zoo::judge::tests::{detectors, zoo};
+    use super::super::tables::agreement;
+    use crate::{
+        page::template,
+        studies::zoo::judge::{
+            lone_faces,
+            tests::{detectors, zoo},
+        },
+    };
 
     #[test]
     fn nonsense_is_said_to_be_nonsense() -> Result<()> {
         let zoo = zoo()?;
         let rows = detectors(&zoo, &[("p", 1), ("q", 1320), ("r", 1)])?;
-        let said = nonsense(&rows).join("\n");
+        let data = context! { lone => lone_faces(&rows), some => [""; 0], without => [""; 0] };
+        let said = template::answer("zoo.md.j2", data)?;
         assert!(
-            said.contains("**q** finds 1320 faces of Model a on `crowd`"),
+            said.contains(
+                "**q** finds 1320 faces of Model a on `crowd`, where all other engines find 1:"
+            ),
             "{said}"
         );
         assert_eq!(agreement(&rows[1]), "⚠ differ from p and r");
         assert_eq!(agreement(&rows[0]), "⚠ differ from q, agree with r");
         let alike = detectors(&zoo, &[("p", 1), ("q", 1)])?;
-        assert_eq!(nonsense(&alike), Vec::<String>::new());
+        assert!(lone_faces(&alike).is_empty());
         assert_eq!(agreement(&alike[0]), "agree with q");
         Ok(())
     }
