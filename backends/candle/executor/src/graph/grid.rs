@@ -200,7 +200,8 @@ impl Grid {
         }))
     }
 
-    /// Values quantized, as ONNX defines it, to integers within limits.
+    /// Values quantized, as ONNX defines it, to integers within limits; `quotient` is how one over its scale is
+    /// rounded before that.
     ///
     /// # Errors
     /// As [`Self::of`].
@@ -209,12 +210,13 @@ impl Grid {
         values: &[f32],
         dims: &[usize],
         (low, high): (i32, i32),
+        quotient: fn(f32) -> f32,
     ) -> Result<Vec<i32>> {
         let (low, high) = (low as f32, high as f32);
         let pairs = values.iter().zip(self.of(dims)?);
         Ok(pairs
             .map(|(value, (scale, zero))| {
-                let steps = (value / scale).round_ties_even() + zero as f32;
+                let steps = quotient(value / scale).round_ties_even() + zero as f32;
                 // What is no number becomes the smallest integer.
                 let steps = if steps > low { steps } else { low };
                 (if steps < high { steps } else { high }) as i32

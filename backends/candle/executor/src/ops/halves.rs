@@ -11,7 +11,7 @@ use firstpass_onnx::{EngineResult, Result};
 
 use super::operation::{Compiled, ConvKind, Fact, Inputs, Operation, Operator, Storage};
 
-fn is_half(dtype: DType) -> bool {
+pub fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }
 

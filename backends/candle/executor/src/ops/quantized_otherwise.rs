@@ -3,9 +3,11 @@
 
 use candle_core::{DType, Result as CandleResult, Tensor};
 use firstpass_onnx::{Error, Result};
+use half::{bf16, f16};
 
 use super::{
     access::{Written, map, write},
+    halves::is_half,
     operation::{Compiled, Inputs, Operation, Writing, expect_type},
 };
 use crate::graph::{Along, Grid, Narrow, flat};
@@ -19,6 +21,10 @@ pub struct QuantizeOtherwise {
 }
 
 impl Operation for QuantizeOtherwise {
+    fn takes_halves(&self) -> bool {
+        true
+    }
+
     fn narrow(&self, _: &Inputs<'_>, _: DType) -> Option<Narrow> {
         match self.limits {
             (-128, 127) | (-8, 7) => Some(Narrow::I8),
@@ -30,8 +36,20 @@ impl Operation for QuantizeOtherwise {
 
     fn compile(&self, inputs: &Inputs<'_>) -> Result<Compiled> {
         let fact = inputs.get(0)?;
-        expect_type(fact.dtype, DType::F32)?;
+        let of_scales = inputs.get(1)?.dtype;
+        if !is_half(fact.dtype) {
+            expect_type(fact.dtype, DType::F32)?;
+        }
+        if !is_half(of_scales) {
+            expect_type(of_scales, DType::F32)?;
+        }
         check(inputs, self.along)?;
+        // The standard divides in the type of the scales: halves are not only what is divided.
+        let quotient: fn(f32) -> f32 = match of_scales {
+            DType::F16 => |quotient| f16::from_f32(quotient).to_f32(),
+            DType::BF16 => |quotient| bf16::from_f32(quotient).to_f32(),
+            _ => |quotient| quotient,
+        };
         let dtype = match self.limits {
             (0, 255 | 15) => DType::U8,
             (-128, 127) | (-8, 7) => DType::I16,
@@ -41,9 +59,9 @@ impl Operation for QuantizeOtherwise {
         let run = move |inputs: &[&Tensor], out: &Tensor| {
             let grid = grid(inputs, along)?;
             match dtype {
-                DType::U8 => quantize::<u8>(inputs[0], &grid, limits, out),
-                DType::I16 => quantize::<i16>(inputs[0], &grid, limits, out),
-                _ => quantize::<i32>(inputs[0], &grid, limits, out),
+                DType::U8 => quantize::<u8>(inputs[0], &grid, limits, quotient, out),
+                DType::I16 => quantize::<i16>(inputs[0], &grid, limits, quotient, out),
+                _ => quantize::<i32>(inputs[0], &grid, limits, quotient, out),
             }
         };
         let name = "quantize";
@@ -55,11 +73,14 @@ fn quantize<T: Written + TryFrom<i32>>(
     input: &Tensor,
     grid: &Grid,
     limits: (i32, i32),
+    quotient: fn(f32) -> f32,
     out: &Tensor,
 ) -> CandleResult<()> {
     let dims = input.dims();
+    let input = &input.to_dtype(DType::F32)?;
     map(input, out, |values: &[f32], out: &mut [T]| {
-        let integers = grid.quantized(values, dims, limits).map_err(of_candle)?;
+        let integers = grid.quantized(values, dims, limits, quotient);
+        let integers = integers.map_err(of_candle)?;
         for (out, integer) in out.iter_mut().zip(integers) {
             // Within the limits of its type.
             *out = T::try_from(integer).unwrap_or_else(|_| T::zero());
@@ -83,6 +104,7 @@ impl Operation for DequantizeOtherwise {
                 fact.dtype
             )));
         }
+        expect_type(inputs.get(1)?.dtype, DType::F32)?;
         check(inputs, self.along)?;
         let along = self.along;
         let run = move |inputs: &[&Tensor], out: &Tensor| {
@@ -107,7 +129,6 @@ impl Operation for DequantizeOtherwise {
 
 /// Whether scales and zero points fit the values, as far as they are known.
 fn check(inputs: &Inputs<'_>, along: Along) -> Result<()> {
-    expect_type(inputs.get(1)?.dtype, DType::F32)?;
     let zeros = inputs.optional(2).map(|zeros| &zeros.constant);
     if let (Some(scales), None | Some(Some(_))) = (&inputs.get(1)?.constant, zeros) {
         let zeros = zeros.and_then(Option::as_ref).map(flat::<i32>);

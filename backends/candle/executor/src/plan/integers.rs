@@ -748,7 +748,7 @@ fn quantized(
     let limits = limits(onnx).ok_or_else(|| node.unsupported("it quantizes to another type"))?;
     let grid = Grid::read(node, scale, zero)?;
     let integers = grid
-        .quantized(values, &constant.dims, limits)
+        .quantized(values, &constant.dims, limits, |quotient| quotient)
         .map_err(|e| e.context(node.label()))?
         .into_iter();
     Ok(Constant {

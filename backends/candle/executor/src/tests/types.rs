@@ -216,6 +216,25 @@ fn scales_may_be_halves() -> Result<()> {
     Ok(())
 }
 
+/// As the standard's reference evaluator does it. ONNX Runtime divides halves in f32.
+#[test]
+fn a_quotient_of_halves_is_one() -> Result<()> {
+    let nodes = vec![
+        node("QuantizeLinear", &["x", "s", "z"], "q"),
+        node("Cast", &["q"], "y").with(AttributeProto::int("to", 1)),
+    ];
+    let of = data_type::BFLOAT16;
+    let constants = vec![
+        halves("s", &[], &[255.0 / 256.0], of),
+        constant("z", &[], &[0_u8]),
+    ];
+    let graph = graph(nodes, constants, [of, data_type::FLOAT]);
+    let found = run(&graph, &[1], Values::BF16(&[bf16::from_f32(101.0)]))?;
+    // 101.396 is 101.5 as bf16, and 101 where it is rounded at once.
+    assert_eq!(flat::<f32>(&found)?, [102.0]);
+    Ok(())
+}
+
 #[test]
 fn mean_and_deviation_of_halves_are_f32() -> Result<()> {
     let mut normal = node("LayerNormalization", &["x", "s"], "n");
