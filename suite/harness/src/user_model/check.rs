@@ -240,7 +240,8 @@ impl Arguments {
             ..self.measure(budget_s)
         };
         arguments.settings(RunSettings {
-            processes: 20,
+            // The time decides: a small model may have many.
+            processes: 100,
             least_processes: 3,
             passes: 40,
             agreement_passes: 2,

@@ -218,6 +218,13 @@ fn verdict_of(row: &Row, says_little: bool) -> Option<String> {
             (_, None) => "⚠ differs".into(),
         });
     }
+    if let ExpectationVerdict::OtherRounding(_) = verdict {
+        let extent = row.agreement.as_deref().and_then(extent);
+        return Some(match extent {
+            Some(extent) => format!("rounding: {extent}"),
+            None => "rounding".into(),
+        });
+    }
     Some(if says_little {
         "⚠ agrees, as on any input".into()
     } else {

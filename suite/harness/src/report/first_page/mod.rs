@@ -14,7 +14,10 @@ mod versions;
 use std::collections::BTreeMap;
 
 use firstpass_statistics::median;
-use firstpass_trial::model::{ModelDescription, Precision};
+use firstpass_trial::{
+    model::{ModelDescription, Precision},
+    own_model::is_made_up,
+};
 use serde::Serialize;
 
 use crate::{
@@ -75,6 +78,8 @@ struct RunFacts {
     minutes: Option<f64>,
     processes: usize,
     samples: usize,
+    /// Whether nobody gave an input.
+    are_made_up: bool,
     /// Where more than one process in five was disturbed, and how many were.
     busy: Option<Disturbed>,
     /// Engines that are here and were not asked.
@@ -144,6 +149,7 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
             minutes: run.duration_s.map(|s| s / 60.0),
             processes: analysis.record.observations().count(),
             samples: analysis.samples().len(),
+            are_made_up: (analysis.samples().iter()).all(|sample| is_made_up(&sample.file)),
             busy: disturbed(analysis),
             // What cannot be read is said where it is needed.
             not_asked: analysis.not_asked().unwrap_or_default(),

@@ -33,6 +33,8 @@ pub(super) struct Ship {
     pub is_undecided: bool,
     /// Those of the fastest whose outputs are not those of the reference.
     pub differing: Vec<String>,
+    /// Where there are such: the fastest engine whose outputs are those of the reference.
+    pub right: Option<Engine>,
     /// Engines whose outputs cannot be used, and why.
     pub unfit: Vec<Unfit>,
     /// All of these.
@@ -120,6 +122,7 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
             matches!(&row.verdict, Some(ExpectationVerdict::Undecided(how)) if !how.is_empty())
         }),
         differing: Vec::new(),
+        right: None,
         no_choice: unfit.iter().flat_map(|u| u.labels.clone()).collect(),
         unfit,
         programs: Vec::new(),
@@ -149,7 +152,7 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
     if ranked.len() > 1 && !is_told && ship.open.is_empty() {
         return None;
     }
-    let differs = |row: &&&Row| matches!(row.verdict, Some(ExpectationVerdict::Differs(_)));
+    let differs = |row: &Row| matches!(row.verdict, Some(ExpectationVerdict::Differs(_)));
     let labels: Vec<&str> = ship.fastest.iter().map(|e| e.label.as_str()).collect();
     let fastest = fit.iter().map(|(row, _)| row);
     let fastest = fastest.filter(|row| labels.contains(&row.label.as_str()));
@@ -161,9 +164,13 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
     });
     let programs = programs.collect();
     ship.differing = fastest
-        .filter(differs)
+        .filter(|row| differs(row))
         .map(|row| row.label.clone())
         .collect();
+    if !ship.differing.is_empty() {
+        let right = ranked.iter().find(|(row, ..)| !differs(row));
+        ship.right = right.map(engine);
+    }
     ship.programs = programs;
     let is_own = |row: &Row| {
         let known = analysis.known.get(&row.cell.backend);

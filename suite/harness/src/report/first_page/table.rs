@@ -142,7 +142,7 @@ fn outputs(row: &Row) -> String {
         Some(ExpectationVerdict::FloatRounding) => "≈ equal".into(),
         Some(ExpectationVerdict::InnerRounding(db)) => format!("≈, {db:.0} dB"),
         Some(ExpectationVerdict::StepRounding(share)) => {
-            format!("1 step in {:.1} %", 100.0 * share)
+            format!("1 step in {}", share_of_values(*share))
         }
         Some(ExpectationVerdict::OtherRounding(_)) => format!("rounding, {}", within("other")),
         Some(ExpectationVerdict::Declared { .. }) => within("declared"),
@@ -152,6 +152,15 @@ fn outputs(row: &Row) -> String {
             format!("⚠ {}", within("differs"))
         }
         Some(ExpectationVerdict::Unexpected(_)) => format!("⚠ {}", within("differs")),
+    }
+}
+
+/// A share of values, which are few: never as none.
+fn share_of_values(share: f64) -> String {
+    let percent = 100.0 * share;
+    match percent {
+        0.1.. => format!("{percent:.1} %"),
+        _ => "< 0.1 %".into(),
     }
 }
 

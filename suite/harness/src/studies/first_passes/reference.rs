@@ -135,8 +135,8 @@ impl Reference {
                 let rounding = if self.by_rules.is_empty() {
                     ""
                 } else {
-                    " Engines round in ways of their own: a difference of about the size that such \
-                     rules make on this model is called rounding."
+                    " Engines may round sums in other ways. The referee computed the model by each way that \
+                     is known: a difference of at most twice what these make is rounding, and no fault."
                 };
                 format!(
                     "Outputs are compared with those of the referee, which computes what \

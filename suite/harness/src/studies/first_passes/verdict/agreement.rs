@@ -74,7 +74,7 @@ pub(crate) struct Agreement {
 #[derive(Debug, Serialize)]
 struct Differing {
     label: String,
-    /// `declared`, `differs`, `undecided` or `unexpected`.
+    /// `declared`, `differs`, `rounding`, `undecided` or `unexpected`.
     kind: &'static str,
     /// The declared cause, or what differs.
     how: String,
@@ -152,6 +152,9 @@ fn differing(row: &Row) -> Option<Differing> {
     let (kind, how) = match row.verdict.as_ref()? {
         ExpectationVerdict::Declared { name, .. } => ("declared", name.clone()),
         verdict @ ExpectationVerdict::Differs(_) => ("differs", verdict.to_string()),
+        verdict @ (ExpectationVerdict::StepRounding(_)
+        | ExpectationVerdict::InnerRounding(_)
+        | ExpectationVerdict::OtherRounding(_)) => ("rounding", verdict.to_string()),
         ExpectationVerdict::Undecided(how) if !how.is_empty() => ("undecided", how.join(", and ")),
         ExpectationVerdict::Unexpected(_) => ("unexpected", String::new()),
         _ => return None,
