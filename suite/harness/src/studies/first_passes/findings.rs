@@ -1,6 +1,8 @@
 //! What is wrong in a record: all of it, each once, the worst first.
 
-use firstpass_trial::{expectation::ExpectationVerdict, known::Known, observation::Outcome};
+use firstpass_trial::{
+    expectation::ExpectationVerdict, known::Known, observation::Outcome, setting::setting,
+};
 
 use crate::page::numbers::counted;
 use crate::studies::first_passes::{
@@ -215,6 +217,11 @@ fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
             );
             if row.agrees_unoptimized {
                 text += "; without its optimizations it does not";
+                let known = analysis.known.get(&row.cell.backend);
+                let plain = known.and_then(|known| known.without_optimizations.as_ref());
+                text += &plain.map_or_else(String::new, |plain| {
+                    format!(" (`{}`)", setting(&plain.settings))
+                });
             }
             found.push(Finding::new(Harm::Wrong, text));
         }
