@@ -8,6 +8,7 @@ pub mod places;
 mod recorder;
 pub mod sidecar;
 mod stale;
+pub mod typed;
 
 pub use recorder::{RUN, Recorder};
 pub use stale::Stale;
@@ -113,8 +114,8 @@ pub struct RunSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_budget_s: Option<f64>,
     /// The words of the command that measured a model of the user's own, but for its time: what asks for a longer
-    /// run. Empty where another command does.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// run. Empty where another command does. It stands beside the record: see [`typed`].
+    #[serde(skip)]
     pub command: Vec<String>,
 }
 
@@ -247,7 +248,8 @@ impl Record {
     /// Fails where `run.json` or a line is malformed; a last line that was cut off by an
     /// interruption is left out.
     pub fn read(folder: &Path) -> Result<Self> {
-        let run = Run::read(folder)?;
+        let mut run = Run::read(folder)?;
+        run.settings.command = typed::read(folder)?;
         let files = lines::files(folder)?.into_iter();
         let backends = files.map(|(name, path)| {
             let read = BackendRecord::read(&path)?;

@@ -84,12 +84,20 @@ fn judge() -> Result<String> {
 
 /// The referee multiplies by this.
 fn referee(weight: f32) -> impl FnOnce(&Workload, &mut Recorder) -> Result<()> {
+    referee_by(vec![(Knobs::default(), weight)])
+}
+
+/// The referee multiplies by these, each under its rule.
+fn referee_by(rules: Vec<(Knobs, f32)>) -> impl FnOnce(&Workload, &mut Recorder) -> Result<()> {
     move |workload, recorder| {
         let judge = judge()?;
-        let cell = cell(workload, &judge, Knobs::default());
-        let (seen, outputs) = observed(workload, &cell, Purpose::Reference, weight)?;
-        recorder.write(&judge, &Line::Observation(Box::new(seen)))?;
-        write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)
+        for (knobs, weight) in rules {
+            let cell = cell(workload, &judge, knobs);
+            let (seen, outputs) = observed(workload, &cell, Purpose::Reference, weight)?;
+            recorder.write(&judge, &Line::Observation(Box::new(seen)))?;
+            write_outputs(recorder.folder(), &cell, &["y".into()], &outputs)?;
+        }
+        Ok(())
     }
 }
 
@@ -140,6 +148,25 @@ fn the_engine_is_blamed_that_the_referee_is_against() -> Result<()> {
         let expected = format!("{wrong} on m gives other outputs than the file defines: y");
         assert!(finding.text.starts_with(&expected), "{}", finding.text);
     }
+    Ok(())
+}
+
+#[test]
+fn what_rules_of_rounding_do_is_no_fault_and_more_is_one() -> Result<()> {
+    let rule = Knobs::default().with("arithmetic", "another");
+    for (weight, found) in [(2.1, vec![]), (2.3, vec![]), (3.0, vec![Harm::Wrong])] {
+        let rules = vec![(Knobs::default(), 2.0), (rule.clone(), 2.2)];
+        let engines = [engine("a", weight), engine("b", 2.0)];
+        let analysis = said(&engines, referee_by(rules))?;
+        assert_eq!(harms(&analysis), found, "{weight}");
+        let text = summary(&analysis)?;
+        assert_eq!(text.contains("rounding, ≤"), found.is_empty(), "{text}");
+        assert!(text.contains("is rounding, and no fault"), "{text}");
+    }
+    // Nothing is said of rules where none was tried.
+    let analysis = said(&[engine("a", 2.1), engine("b", 2.0)], referee(2.0))?;
+    assert_eq!(harms(&analysis), [Harm::Wrong]);
+    assert!(!summary(&analysis)?.contains("is rounding"));
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use firstpass_trial::{
 
 use crate::{
     page::terminal::text as shown,
-    record::{Line, Recorder, Run, RunSettings, VERSION, code::Code, places::Places},
+    record::{Line, Recorder, Run, RunSettings, VERSION, code::Code, places::Places, typed},
     studies::first_passes::{
         judge::{
             headlines::{Asked, ask},
@@ -143,6 +143,7 @@ pub fn run_asking(
     };
     let mut recorder = Recorder::begin(folder, workspace.root(), &run)?;
     places.write(recorder.folder())?;
+    typed::write(recorder.folder(), &settings.command)?;
     recorder.announce_interruption(|folder| {
         format!("`cargo firstpass report --from {folder}` shows it")
     });
