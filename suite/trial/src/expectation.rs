@@ -81,8 +81,13 @@ pub enum ExpectationVerdict {
     /// the signal to noise ratio, in dB.
     InnerRounding(f64),
     /// No farther from the referee than rules of rounding that published engines follow are from each other on
-    /// this model: each difference in words.
-    OtherRounding(Vec<String>),
+    /// this model.
+    OtherRounding {
+        /// Each difference in words.
+        differences: Vec<String>,
+        /// The rule by which the referee gives these very outputs, where one does.
+        rule: Option<String>,
+    },
     /// As declared in `known.toml`: the name of the cause and the cause.
     Declared { name: String, reason: String },
     /// Not as expected: each fault in words.
@@ -108,7 +113,7 @@ impl ExpectationVerdict {
             | Self::FloatRounding
             | Self::StepRounding(_)
             | Self::InnerRounding(_)
-            | Self::OtherRounding(_)
+            | Self::OtherRounding { .. }
             | Self::Declared { .. } => false,
         }
     }
@@ -145,7 +150,19 @@ impl ExpectationVerdict {
     pub fn within_rules(self, agreements: &[Agreement], rules: &[Vec<Agreement>]) -> Self {
         match self {
             // What is found in outputs (faces, classes) changes with them.
-            Self::Differs(faults) if is_rounding(agreements, rules) => Self::OtherRounding(faults),
+            Self::Differs(differences) if is_rounding(agreements, rules) => Self::OtherRounding {
+                differences,
+                rule: None,
+            },
+            other => other,
+        }
+    }
+
+    /// The same where a rule of the referee is known that gives these very outputs.
+    #[must_use]
+    pub fn following(self, rule: Option<String>) -> Self {
+        match self {
+            Self::OtherRounding { differences, .. } => Self::OtherRounding { differences, rule },
             other => other,
         }
     }
@@ -193,11 +210,13 @@ impl fmt::Display for ExpectationVerdict {
                     "equal up to single steps of rounding within ({db:.0} dB)"
                 )
             }
-            Self::OtherRounding(differences) => write!(
-                f,
-                "differs by no more than rules of rounding do: {}",
-                differences.join("; ")
-            ),
+            Self::OtherRounding { differences, rule } => {
+                match rule {
+                    Some(rule) => write!(f, "gives exactly what the referee gives by {rule}: ")?,
+                    None => f.write_str("differs by no more than rules of rounding do: ")?,
+                }
+                f.write_str(&differences.join("; "))
+            }
             Self::Declared { name, .. } => write!(f, "differs as declared ({name})"),
             Self::Differs(faults) => write!(f, "differs: {}", faults.join("; ")),
             Self::Undecided(how) if how.is_empty() => f.write_str("agrees with the others"),
@@ -580,9 +599,12 @@ mod tests {
         let rules = [off(1, 99, 40.0), off(4, 62, 25.0)];
         for near in [off(4, 62, 25.0), off(8, 30, 20.0)] {
             let found = judged(near, &rules);
-            assert!(matches!(found, ExpectationVerdict::OtherRounding(_)));
+            assert!(matches!(found, ExpectationVerdict::OtherRounding { .. }));
             assert!(!found.is_difference());
         }
+        let exactly = judged(off(4, 62, 25.0), &rules).following(Some("a=b".into()));
+        let text = "gives exactly what the referee gives by a=b: y: differs";
+        assert_eq!(exactly.to_string(), text);
         // Farther in one value, in more values, or in all together; and what no distance is told of.
         let shapeless = Agreement {
             other_shape: 1,
@@ -611,7 +633,7 @@ mod tests {
         };
         let rules = [floats(0.2, 22.0)];
         let near = judged(floats(0.3, 18.0), &rules);
-        assert!(matches!(near, ExpectationVerdict::OtherRounding(_)));
+        assert!(matches!(near, ExpectationVerdict::OtherRounding { .. }));
         let far = judged(floats(0.5, 18.0), &rules);
         assert!(matches!(far, ExpectationVerdict::Differs(_)));
     }

@@ -163,6 +163,16 @@ fn what_rules_of_rounding_do_is_no_fault_and_more_is_one() -> Result<()> {
         assert_eq!(text.contains("rounding, ≤"), found.is_empty(), "{text}");
         assert!(text.contains("is rounding, and no fault"), "{text}");
     }
+    // An engine that follows a rule to the bit is said to.
+    let rules = vec![(Knobs::default(), 2.0), (rule, 2.2)];
+    let analysis = said(&[engine("a", 2.2), engine("b", 2.0)], referee_by(rules))?;
+    let verdicts = analysis.rows.values().flatten().map(|row| {
+        let verdict = row.verdict.as_ref().map(ToString::to_string);
+        verdict.unwrap_or_default()
+    });
+    let verdicts: Vec<String> = verdicts.collect();
+    let exactly = "gives exactly what the referee gives by arithmetic=another: y";
+    assert!(verdicts[0].starts_with(exactly), "{verdicts:?}");
     // Nothing is said of rules where none was tried.
     let analysis = said(&[engine("a", 2.1), engine("b", 2.0)], referee(2.0))?;
     assert_eq!(harms(&analysis), [Harm::Wrong]);

@@ -1,4 +1,4 @@
-//! Types of integers that candle has not: a wider type holds them.
+//! Types of integers that candle does not have: a wider type holds them.
 
 use std::ops::RangeInclusive;
 

@@ -218,7 +218,7 @@ fn verdict_of(row: &Row, says_little: bool) -> Option<String> {
             (_, None) => "⚠ differs".into(),
         });
     }
-    if let ExpectationVerdict::OtherRounding(_) = verdict {
+    if let ExpectationVerdict::OtherRounding { .. } = verdict {
         let extent = row.agreement.as_deref().and_then(extent);
         return Some(match extent {
             Some(extent) => format!("rounding: {extent}"),

@@ -147,7 +147,7 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
                 ExpectationVerdict::StepRounding(_) | ExpectationVerdict::InnerRounding(_)
             )
         }),
-        by_rule: with(|v| matches!(v, ExpectationVerdict::OtherRounding(_))),
+        by_rule: with(|v| matches!(v, ExpectationVerdict::OtherRounding { .. })),
         declared,
         with_declared,
         farthest,

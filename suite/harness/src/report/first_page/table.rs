@@ -144,7 +144,7 @@ fn outputs(row: &Row) -> String {
         Some(ExpectationVerdict::StepRounding(share)) => {
             format!("1 step in {}", share_of_values(*share))
         }
-        Some(ExpectationVerdict::OtherRounding(_)) => format!("rounding, {}", within("other")),
+        Some(ExpectationVerdict::OtherRounding { .. }) => format!("rounding, {}", within("other")),
         Some(ExpectationVerdict::Declared { .. }) => within("declared"),
         _ if !row.not_finite.is_empty() => "⚠ NaN or infinite".into(),
         Some(ExpectationVerdict::Undecided(how)) if how.is_empty() => "as others".into(),

@@ -7,6 +7,7 @@ use firstpass_trial::{
     model::ModelDescription,
     observation::{Cell, Observation, Outcome},
     outputs::Outputs,
+    setting::setting,
 };
 
 use crate::{record::Record, studies::first_passes::words::list};
@@ -37,8 +38,8 @@ pub enum Kind {
 pub struct Reference {
     pub kind: Kind,
     pub outputs: Option<Outputs>,
-    /// What these are by other rules of rounding, where a referee gave both.
-    pub by_rules: Vec<Outputs>,
+    /// What these are by other rules of rounding, each with its name, where a referee gave both.
+    pub by_rules: Vec<(String, Outputs)>,
 }
 
 /// What stands in for golden outputs in a record.
@@ -46,8 +47,8 @@ pub struct Reference {
 pub struct StandIns {
     /// The referee's name and its outputs.
     pub referee: Option<(String, Outputs)>,
-    /// Its outputs by each of its rules of rounding.
-    pub by_rules: Vec<Outputs>,
+    /// Its outputs by each of its rules of rounding, with its name.
+    pub by_rules: Vec<(String, Outputs)>,
     /// Each engine without its optimizations, by its label.
     pub plain: Vec<(String, Outputs)>,
 }
@@ -112,8 +113,18 @@ impl Reference {
             return Vec::new();
         };
         let by_rules = self.by_rules.iter();
-        let moved = by_rules.map(|by_rule| compare(model, &pairs(outputs, by_rule)));
+        let moved = by_rules.map(|(_, by_rule)| compare(model, &pairs(outputs, by_rule)));
         moved.collect()
+    }
+
+    /// The first rule of rounding by which the referee gives these very outputs, for all inputs that it has.
+    pub fn rule_of(&self, own: &Outputs) -> Option<String> {
+        let gives = |(_, by_rule): &&(String, Outputs)| {
+            let both = pairs(by_rule, own);
+            !both.is_empty() && both.iter().all(|(by_rule, own)| by_rule == own)
+        };
+        let rule = self.by_rules.iter().find(gives);
+        rule.map(|(name, _)| name.clone())
     }
 
     /// Whose outputs they are; `None` where there are none.
@@ -219,7 +230,8 @@ pub fn stand_ins(
             continue;
         };
         if referees.contains(&cell.backend) && !cell.is_default() {
-            found.by_rules.push(outputs);
+            let rule = setting(&cell.knobs);
+            found.by_rules.push((rule, outputs));
         } else if referees.contains(&cell.backend) {
             found.referee = Some((cell.backend.clone(), outputs));
         } else {

@@ -197,7 +197,8 @@ impl Judging<'_> {
                 Kind::Golden(_) => verdict,
                 _ => verdict
                     .without_golden(model.precision, agreement)
-                    .within_rules(agreement, &self.moved_by_rules),
+                    .within_rules(agreement, &self.moved_by_rules)
+                    .following(outputs.as_ref().and_then(|own| self.reference.rule_of(own))),
             }
         });
         let arithmetic = record.backends.get(&cell.backend).and_then(|backend| {

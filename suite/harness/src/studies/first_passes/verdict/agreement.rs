@@ -154,7 +154,7 @@ fn differing(row: &Row) -> Option<Differing> {
         verdict @ ExpectationVerdict::Differs(_) => ("differs", verdict.to_string()),
         verdict @ (ExpectationVerdict::StepRounding(_)
         | ExpectationVerdict::InnerRounding(_)
-        | ExpectationVerdict::OtherRounding(_)) => ("rounding", verdict.to_string()),
+        | ExpectationVerdict::OtherRounding { .. }) => ("rounding", verdict.to_string()),
         ExpectationVerdict::Undecided(how) if !how.is_empty() => ("undecided", how.join(", and ")),
         ExpectationVerdict::Unexpected(_) => ("unexpected", String::new()),
         _ => return None,
