@@ -23,7 +23,8 @@ use words::{Words, standard_words, words};
 #[derive(Serialize)]
 struct Wrong<'a> {
     engine: &'a str,
-    kinds: Vec<&'a str>,
+    /// In quotation marks: some names hold commas.
+    kinds: Vec<String>,
 }
 
 /// On which engines every kind of graphs is exact, and who has the fewest exact kinds.
@@ -48,7 +49,7 @@ pub(crate) fn answer(operators: &Operators, called: &dyn Fn(&str) -> String) -> 
         let wrong = wrong.filter(|(_, v)| matches!(v, CaseVerdict::Wrong { .. }));
         Wrong {
             engine,
-            kinds: wrong.map(|(kind, _)| *kind).collect(),
+            kinds: wrong.map(|(kind, _)| format!("“{kind}”")).collect(),
         }
     });
     let data = context! {
@@ -134,9 +135,11 @@ fn summary(operators: &Operators) -> Table {
         [
             engine.clone(),
             format!("{} of {}", exact(&verdicts).count(), verdicts.len()),
-            match rules.len() {
-                0 => "–".into(),
-                some => format!("{some}: {}", different.join(", ")),
+            match (rules.len(), &different[..]) {
+                (0, _) => "–".into(),
+                (some, [rule]) => format!("{some}: {rule}"),
+                // Each is named where all kinds are.
+                (some, rules) => format!("{some}, by {} rules", rules.len()),
             },
             count(|verdict| matches!(verdict, CaseVerdict::WithinOneStep { .. })),
             count(|verdict| matches!(verdict, CaseVerdict::Wrong { .. })),
@@ -374,7 +377,7 @@ mod tests {
         });
         tried[0].exact_under = Vec::new();
         let said = answer(&operators, &str::to_owned)?;
-        assert!(said.contains("⚠ x is wrong on quantize"), "{said}");
+        assert!(said.contains("⚠ x is wrong on “quantize”"), "{said}");
         Ok(())
     }
 }
