@@ -41,7 +41,8 @@ pub(super) struct Ship {
     pub no_choice: Vec<String>,
     /// Programs that run the fastest without Firstpass, from the root of the workspace.
     pub programs: Vec<Program>,
-    /// The fastest engine whose timed code its users get, where the fastest one is this project's own.
+    /// The fastest engine whose timed code its users get and whose outputs do not differ, where the fastest one is this
+    /// project's own.
     pub published: Option<Engine>,
 }
 
@@ -177,7 +178,9 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
         known.is_some_and(|known| known.of_this_project)
     };
     if is_own(best) {
-        let published = ranked.iter().find(|(row, ..)| !is_own(row));
+        let published = ranked
+            .iter()
+            .find(|(row, ..)| !is_own(row) && !differs(row));
         ship.published = published.map(engine);
     }
     Some(ship)
