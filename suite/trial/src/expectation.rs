@@ -147,10 +147,16 @@ impl ExpectationVerdict {
     /// The same where a referee says how far outputs move by rounding alone: `rules` is how those by each of its
     /// rules are off from those that `agreements` are with.
     #[must_use]
-    pub fn within_rules(self, agreements: &[Agreement], rules: &[Vec<Agreement>]) -> Self {
+    pub fn within_rules(
+        self,
+        precision: Precision,
+        agreements: &[Agreement],
+        rules: &[Vec<Agreement>],
+    ) -> Self {
+        let is_rounding = || !rules.is_empty() && is_rounding(precision, agreements, rules);
         match self {
             // What is found in outputs (faces, classes) changes with them.
-            Self::Differs(differences) if is_rounding(agreements, rules) => Self::OtherRounding {
+            Self::Differs(differences) if is_rounding() => Self::OtherRounding {
                 differences,
                 rule: None,
             },
@@ -168,13 +174,13 @@ impl ExpectationVerdict {
     }
 }
 
-/// Whether every output is off by no more than [`OF_ROUNDING`] times what it is by one of the rules, or by
-/// nothing.
-fn is_rounding(agreements: &[Agreement], rules: &[Vec<Agreement>]) -> bool {
+/// Whether every output is off by no more than [`OF_ROUNDING`] times what it is by one of the rules, or by no more
+/// than is nothing anyway.
+fn is_rounding(precision: Precision, agreements: &[Agreement], rules: &[Vec<Agreement>]) -> bool {
     unlike(agreements).is_empty()
         && agreements.iter().all(|agreement| {
             let mut by_rules = rules.iter().flatten();
-            undeclared(agreement).is_none()
+            apart(precision, std::slice::from_ref(agreement)).is_empty()
                 || by_rules
                     .any(|rule| rule.output == agreement.output && is_as_near(agreement, rule))
         })
@@ -594,7 +600,7 @@ mod tests {
         let judged = |own: Agreement, rules: &[Agreement]| {
             let rules: Vec<Vec<Agreement>> = rules.iter().map(|rule| vec![rule.clone()]).collect();
             let differs = ExpectationVerdict::Differs(vec!["y: differs".into()]);
-            differs.within_rules(&[own], &rules)
+            differs.within_rules(Precision::Int8, &[own], &rules)
         };
         let rules = [off(1, 99, 40.0), off(4, 62, 25.0)];
         for near in [off(4, 62, 25.0), off(8, 30, 20.0)] {
@@ -619,6 +625,24 @@ mod tests {
             let found = judged(far, &rules);
             assert!(matches!(found, ExpectationVerdict::Differs(_)), "{found:?}");
         }
+        // One output by a rule, and another by a step in few values, which no rule moves.
+        let of = |output: &str, agreement: Agreement| Agreement {
+            output: output.into(),
+            ..agreement
+        };
+        let rule = vec![of("y", off(4, 62, 25.0)), of("z", off(0, 100, 99.0))];
+        let both = |z: Agreement| {
+            let own = [of("y", off(4, 62, 25.0)), of("z", z)];
+            let differs = ExpectationVerdict::Differs(vec!["y: differs".into()]);
+            differs.within_rules(Precision::Int8, &own, std::slice::from_ref(&rule))
+        };
+        assert!(!both(off(1, 99, 40.0)).is_difference());
+        assert!(both(off(1, 90, 40.0)).is_difference());
+        // Faces that differ where outputs do not are no rounding of a rule that nobody tried.
+        let faces = || ExpectationVerdict::Differs(vec!["faces: 1 extra".into()]);
+        let same = [off(0, 100, f64::INFINITY)];
+        let untried = faces().within_rules(Precision::Int8, &same, &[]);
+        assert!(untried.is_difference());
         // Where no rule moves anything, nothing is rounding.
         for rules in [&[][..], &[off(0, 100, f64::INFINITY)][..]] {
             let found = judged(off(1, 97, 30.0), rules);

@@ -197,7 +197,7 @@ impl Judging<'_> {
                 Kind::Golden(_) => verdict,
                 _ => verdict
                     .without_golden(model.precision, agreement)
-                    .within_rules(agreement, &self.moved_by_rules)
+                    .within_rules(model.precision, agreement, &self.moved_by_rules)
                     .following(outputs.as_ref().and_then(|own| self.reference.rule_of(own))),
             }
         });
