@@ -1,0 +1,78 @@
+//! The figures that cells are compared by.
+
+use std::fmt;
+
+use firstpass_statistics::comparison::{FIRST_RESOLUTION, STEADY_RESOLUTION};
+
+use super::ProcessLatency;
+
+/// A figure that two cells are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Figure {
+    Steady,
+    FirstPass,
+    ColdStart,
+    SecondPass,
+    /// Passes 1 and 2 together.
+    FirstTwo,
+    /// From the spawn to the third outputs: what a program waits for whose first passes are slow.
+    ThreeAnswers,
+    /// From the spawn until the first real pass could begin: what a service takes to start.
+    Ready,
+}
+
+impl Figure {
+    /// Those that every pair of engines is compared by.
+    pub const ALL: [Self; 3] = [Self::Steady, Self::FirstPass, Self::ColdStart];
+
+    /// Differences below this share are no difference.
+    pub fn resolution(self) -> f64 {
+        match self {
+            Self::Steady => STEADY_RESOLUTION,
+            _ => FIRST_RESOLUTION,
+        }
+    }
+
+    /// On a core that was not slowed meanwhile.
+    pub fn of(self, process: &ProcessLatency) -> Option<f64> {
+        match self {
+            Self::Steady => process.steady_mean,
+            Self::FirstPass => process.pass(1),
+            Self::ColdStart => process.undisturbed_cold_start(),
+            Self::SecondPass => process.pass(2),
+            Self::FirstTwo => Some(process.pass(1)? + process.pass(2)?),
+            Self::ThreeAnswers => {
+                Some(process.undisturbed_cold_start()? + process.pass(2)? + process.pass(3)?)
+            }
+            Self::Ready => Some(process.undisturbed_cold_start()? - process.pass(1)?),
+        }
+    }
+
+    /// Whether or not the core was slowed. A steady state knows only undisturbed passes.
+    pub(super) fn of_any(self, process: &ProcessLatency) -> Option<f64> {
+        let pass = |number: usize| process.times.get(number - 1).copied();
+        match self {
+            Self::Steady => process.steady_mean,
+            Self::FirstPass => pass(1),
+            Self::ColdStart => process.cold_start,
+            Self::SecondPass => pass(2),
+            Self::FirstTwo => Some(pass(1)? + pass(2)?),
+            Self::ThreeAnswers => Some(process.cold_start? + pass(2)? + pass(3)?),
+            Self::Ready => Some(process.cold_start? - pass(1)?),
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Steady => "steady",
+            Self::FirstPass => "pass 1",
+            Self::ColdStart => "cold start",
+            Self::SecondPass => "pass 2",
+            Self::FirstTwo => "passes 1 and 2",
+            Self::ThreeAnswers => "three answers",
+            Self::Ready => "ready",
+        })
+    }
+}
