@@ -26,8 +26,9 @@ const MOST_LINES: usize = 1 << 22;
 /// The same of other files of a record, such as outputs.
 const MOST_OF_OTHERS: u64 = 1 << 32;
 
-/// Zstandard's level for what is written once and read often.
-const LEVEL: i32 = 19;
+/// Zstandard's level. The highest makes a record a twelfth smaller, and takes five times as long: of a model with large
+/// outputs, longer than all its passes.
+const LEVEL: i32 = 9;
 
 /// The file of a backend while it is written.
 pub fn plain(folder: &Path, backend: &str) -> PathBuf {
