@@ -21,7 +21,7 @@ use crate::{
     context::{Artifact, Context},
 };
 
-/// What one process gave for all photographs, each passed twice, or once by a referee.
+/// What one process gave for all photographs.
 struct Observed {
     outputs: Outputs,
     observation: Observation,
@@ -88,10 +88,10 @@ fn observe(context: &Context, artifact: &Artifact) -> Result<Observed> {
         .admit(&artifact.description, &artifact.file)?;
     let folder = tempfile::tempdir()?;
     let saved = folder.path().join("outputs.safetensors");
-    // Where a pass depends on the one before, only the second shows it; but a referee takes its time,
-    // and more passes are asked for below.
-    let passes = if context.backend.is_referee { 1 } else { 2 };
-    let mut trial = context.trial(artifact, 1, passes)?;
+    // Where a pass depends on the one before, only the second shows it; but a referee takes its time, and so do some
+    // engines for another format than their usual one. More passes are asked for below.
+    let once = context.backend.is_referee || !artifact.is_usual;
+    let mut trial = context.trial(artifact, 1, if once { 1 } else { 2 })?;
     trial.inputs = context.inputs(&artifact.description)?;
     trial.outputs = Some(saved.clone());
     let process = context.probe.trial(&trial);

@@ -34,6 +34,8 @@ pub struct Context {
 pub struct Artifact {
     pub description: Arc<ModelDescription>,
     pub file: Model,
+    /// Whether it is in the format that the backend prefers.
+    pub is_usual: bool,
 }
 
 impl Context {
@@ -59,6 +61,7 @@ impl Context {
                 Some(Artifact {
                     file: model.artifact(*format)?,
                     description: description.clone(),
+                    is_usual: B::FORMATS.first() == Some(format),
                 })
             }));
         }
@@ -70,9 +73,8 @@ impl Context {
     pub fn artifact<B: firstpass_probe::Backend>(&self) -> Result<Artifact> {
         let mut artifacts = self.artifacts::<B>();
         artifacts.retain(|a| {
-            let format = a.file.format;
-            let refused = self.known.refusal(&a.description.name, format);
-            B::FORMATS.first() == Some(&format) && refused.is_none()
+            let refused = self.known.refusal(&a.description.name, a.file.format);
+            a.is_usual && refused.is_none()
         });
         // False comes first.
         let is_float = |a: &Artifact| a.description.precision != Precision::Int8;

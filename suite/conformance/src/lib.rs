@@ -23,7 +23,9 @@ use libtest_mimic::{Arguments, Failed};
 use crate::context::Context;
 
 pub use direct::{Direct, direct};
-pub use files::{external_weights, run_onnx};
+pub use files::{
+    copied, external_weights, input_without_a_shape, integer_operators, of_type, run_onnx, types,
+};
 pub use libtest_mimic::Trial as Test;
 pub use own::{Ended, alone, test};
 pub use small_graphs::output_of_case;

@@ -1,9 +1,11 @@
 //! Files of kinds that users have.
 
-use firstpass_conformance::{Test, external_weights, run_onnx};
+use firstpass_conformance::{
+    Test, external_weights, input_without_a_shape, integer_operators, of_type, run_onnx, types,
+};
 use firstpass_onnx::{
-    AttributeProto, GraphProto, ValueInfoProto,
-    write::{constant, encode, f32_value, node},
+    AttributeProto, GraphProto,
+    write::{encode, f32_value, node},
 };
 use firstpass_openvino::OpenVino;
 use firstpass_probe::{Backend, Data, Format, Knobs, Model, Result, Tensor, TensorSpec, bf16, f16};
@@ -18,28 +20,31 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// A value whose elements are of another type.
-fn of_type(mut value: ValueInfoProto, elements: i32) -> ValueInfoProto {
-    if let Some(tensor) = value.r#type.as_mut().and_then(|t| t.tensor_type.as_mut()) {
-        tensor.elem_type = elements;
-    }
-    value
+fn an_input_without_a_shape_is_as_it_is_given() -> anyhow::Result<()> {
+    input_without_a_shape::<OpenVino>()
 }
 
-/// What Python gives it in any shape, it takes here as well.
-fn an_input_without_a_shape_is_as_it_is_given() -> Result<()> {
-    let graph = GraphProto {
-        node: vec![node("Neg", &["x"], "y")],
-        input: vec![f32_value("x", None)],
-        output: vec![f32_value("y", None)],
-        ..GraphProto::default()
-    };
-    for shape in [&[1, 2][..], &[2], &[2, 1, 1]] {
-        let x = Tensor::new(shape, vec![1.0_f32, -2.0])?;
-        let outputs = run_onnx::<OpenVino>(&encode(graph.clone(), 13), &[("x", x)])?;
-        assert_eq!(outputs, [Tensor::new(shape, vec![-1.0_f32, 2.0])?]);
-    }
-    Ok(())
+fn integer_operators_are_onnx() -> anyhow::Result<()> {
+    integer_operators::<OpenVino>()
+}
+
+/// Values that have room in the types that the CPU plugin computes in: see the README.
+fn tensors_of_every_type_are_given_and_returned() -> anyhow::Result<()> {
+    types::<OpenVino>([
+        (1, Data::F32(vec![1.5, -0.25])),
+        (2, Data::U8(vec![0, 255])),
+        (3, Data::I8(vec![-128, 127])),
+        (4, Data::U16(vec![0, u16::MAX])),
+        (5, Data::I16(vec![i16::MIN, 7])),
+        (6, Data::I32(vec![i32::MIN, 7])),
+        (7, Data::I64(vec![i64::from(i32::MIN), 7])),
+        (9, Data::Bool(vec![true, false])),
+        (10, Data::F16(vec![f16::MAX, f16::NEG_ZERO])),
+        (11, Data::F64(vec![1.5, -0.0])),
+        (12, Data::U32(vec![0, 7])),
+        (13, Data::U64(vec![0, 7])),
+        (16, Data::BF16(vec![bf16::MAX, bf16::NEG_ZERO])),
+    ])
 }
 
 /// A sample rate, say, beside samples of any number, as recognizers of speech have it.
@@ -87,67 +92,6 @@ fn a_single_number_stands_beside_inputs_whose_sizes_vary() -> Result<()> {
     let words = refused.map_err(|error| error.to_string());
     assert!(words.is_err_and(|words| words.contains("single number without axes")));
     Ok(())
-}
-
-fn integer_operators_are_onnx() -> Result<()> {
-    let graph = GraphProto {
-        node: vec![node("MatMulInteger", &["x", "w", "zx", "zw"], "y")],
-        initializer: vec![
-            constant("w", &[2, 1], &[3_i8, -4]),
-            constant("zx", &[], &[1_u8]),
-            constant("zw", &[], &[1_i8]),
-        ],
-        input: vec![of_type(f32_value("x", Some(&[1, 2])), 2)],
-        output: vec![of_type(f32_value("y", Some(&[1, 1])), 6)],
-        ..GraphProto::default()
-    };
-    let x = Tensor::new(&[1, 2], vec![5_u8, 3])?;
-    let outputs = run_onnx::<OpenVino>(&encode(graph, 13), &[("x", x)])?;
-    assert_eq!(outputs, [Tensor::new(&[1, 1], vec![4 * 2 + 2 * -5])?]);
-    Ok(())
-}
-
-/// Values that have room in the types that the CPU plugin computes in: see the README.
-fn tensors_of_every_type_are_given_and_returned() -> Result<()> {
-    for (number, data) in [
-        (1, Data::F32(vec![1.5, -0.25])),
-        (2, Data::U8(vec![0, 255])),
-        (3, Data::I8(vec![-128, 127])),
-        (4, Data::U16(vec![0, u16::MAX])),
-        (5, Data::I16(vec![i16::MIN, 7])),
-        (6, Data::I32(vec![i32::MIN, 7])),
-        (7, Data::I64(vec![i64::from(i32::MIN), 7])),
-        (9, Data::Bool(vec![true, false])),
-        (10, Data::F16(vec![f16::MAX, f16::NEG_ZERO])),
-        (11, Data::F64(vec![1.5, -0.0])),
-        (12, Data::U32(vec![0, 7])),
-        (13, Data::U64(vec![0, 7])),
-        (16, Data::BF16(vec![bf16::MAX, bf16::NEG_ZERO])),
-    ] {
-        for shape in [&[2][..], &[2, 1]] {
-            let outputs = identity(number, &Tensor::new(shape, data.clone())?)?;
-            assert_eq!(outputs[0].data(), &data);
-        }
-    }
-    let scalar = Tensor::new(&[], vec![16_000_i64])?;
-    assert_eq!(identity(7, &scalar)?[0].data(), scalar.data());
-    Ok(())
-}
-
-/// The outputs of a file that copies its input of an ONNX type.
-fn identity(number: i32, input: &Tensor) -> Result<Vec<Tensor>> {
-    let of = |name| of_type(f32_value(name, Some(input.shape())), number);
-    let graph = GraphProto {
-        node: vec![
-            node("Unsqueeze", &["x", "axes"], "u"),
-            node("Squeeze", &["u", "axes"], "y"),
-        ],
-        initializer: vec![constant("axes", &[1], &[0_i64])],
-        input: vec![of("x")],
-        output: vec![of("y")],
-        ..GraphProto::default()
-    };
-    run_onnx::<OpenVino>(&encode(graph, 13), &[("x", input.clone())])
 }
 
 fn weights_may_lie_beside_the_file_and_nowhere_else() -> anyhow::Result<()> {

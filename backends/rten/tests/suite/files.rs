@@ -1,9 +1,9 @@
 //! Files of kinds that users have.
 
 use anyhow::ensure;
-use firstpass_conformance::{Test, run_onnx};
+use firstpass_conformance::{Test, copied, integer_operators, types};
 use firstpass_onnx::{
-    Bytes, GraphProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    Bytes, GraphProto, StringStringEntryProto, TensorProto,
     write::{constant, encode, f32_value, node},
 };
 use firstpass_probe::{
@@ -20,51 +20,13 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// A value whose elements are of another type.
-fn of_type(mut value: ValueInfoProto, elements: i32) -> ValueInfoProto {
-    if let Some(tensor) = value.r#type.as_mut().and_then(|t| t.tensor_type.as_mut()) {
-        tensor.elem_type = elements;
-    }
-    value
-}
-
-fn integer_operators_are_onnx() -> Result<()> {
-    let graph = GraphProto {
-        node: vec![node("MatMulInteger", &["x", "w", "zx", "zw"], "y")],
-        initializer: vec![
-            constant("w", &[2, 1], &[3_i8, -4]),
-            constant("zx", &[], &[1_u8]),
-            constant("zw", &[], &[1_i8]),
-        ],
-        input: vec![of_type(f32_value("x", Some(&[1, 2])), 2)],
-        output: vec![of_type(f32_value("y", Some(&[1, 1])), 6)],
-        ..GraphProto::default()
-    };
-    let x = Tensor::new(&[1, 2], vec![5_u8, 3])?;
-    let outputs = run_onnx::<Rten>(&encode(graph, 13), &[("x", x)])?;
-    assert_eq!(outputs, [Tensor::new(&[1, 1], vec![4 * 2 + 2 * -5])?]);
-    Ok(())
-}
-
-/// The outputs of a file that copies its input of an ONNX type.
-fn identity(number: i32, input: &Tensor) -> Result<Vec<Tensor>> {
-    let of = |name| of_type(f32_value(name, Some(input.shape())), number);
-    let graph = GraphProto {
-        node: vec![
-            node("Unsqueeze", &["x", "axes"], "u"),
-            node("Squeeze", &["u", "axes"], "y"),
-        ],
-        initializer: vec![constant("axes", &[1], &[0_i64])],
-        input: vec![of("x")],
-        output: vec![of("y")],
-        ..GraphProto::default()
-    };
-    run_onnx::<Rten>(&encode(graph, 13), &[("x", input.clone())])
+fn integer_operators_are_onnx() -> anyhow::Result<()> {
+    integer_operators::<Rten>()
 }
 
 /// Values that have room in the types that rten computes in.
-fn tensors_are_given_and_returned_in_the_types_of_the_file() -> Result<()> {
-    for (number, data) in [
+fn tensors_are_given_and_returned_in_the_types_of_the_file() -> anyhow::Result<()> {
+    types::<Rten>([
         (1, Data::F32(vec![1.5, -0.25])),
         (2, Data::U8(vec![0, 255])),
         (3, Data::I8(vec![-128, 127])),
@@ -73,15 +35,7 @@ fn tensors_are_given_and_returned_in_the_types_of_the_file() -> Result<()> {
         (9, Data::Bool(vec![true, false])),
         (10, Data::F16(vec![f16::MAX, f16::NEG_ZERO])),
         (11, Data::F64(vec![1.5, -0.0])),
-    ] {
-        for shape in [&[2][..], &[2, 1]] {
-            let outputs = identity(number, &Tensor::new(shape, data.clone())?)?;
-            assert_eq!(outputs[0].data(), &data);
-        }
-    }
-    let scalar = Tensor::new(&[], vec![16_000_i64])?;
-    assert_eq!(identity(7, &scalar)?[0].data(), scalar.data());
-    Ok(())
+    ])
 }
 
 fn what_rten_has_no_type_for_is_refused() -> Result<()> {
@@ -92,7 +46,7 @@ fn what_rten_has_no_type_for_is_refused() -> Result<()> {
         // Has no room in 32 bits.
         (7, Data::I64(vec![i64::MAX])),
     ] {
-        let refused = identity(number, &Tensor::new(&[1], data)?);
+        let refused = copied::<Rten>(number, &Tensor::new(&[1], data)?);
         let error = refused.expect_err("rten has no such value");
         assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
     }

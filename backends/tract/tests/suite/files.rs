@@ -1,6 +1,6 @@
 //! Files of kinds that users have.
 
-use firstpass_conformance::{Test, external_weights, run_onnx};
+use firstpass_conformance::{Test, copied, external_weights, integer_operators, run_onnx, types};
 use firstpass_onnx::{
     GraphProto, ValueInfoProto,
     write::{constant, encode, f32_value, node},
@@ -20,12 +20,25 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// A value whose elements are of another type.
-fn of_type(mut value: ValueInfoProto, elements: i32) -> ValueInfoProto {
-    if let Some(tensor) = value.r#type.as_mut().and_then(|t| t.tensor_type.as_mut()) {
-        tensor.elem_type = elements;
-    }
-    value
+fn integer_operators_are_onnx() -> anyhow::Result<()> {
+    integer_operators::<Tract>()
+}
+
+fn tensors_of_every_type_are_given_and_returned() -> anyhow::Result<()> {
+    types::<Tract>([
+        (1, Data::F32(vec![1.5, -0.25])),
+        (2, Data::U8(vec![0, 255])),
+        (3, Data::I8(vec![-128, 127])),
+        (4, Data::U16(vec![0, u16::MAX])),
+        (5, Data::I16(vec![i16::MIN, 7])),
+        (6, Data::I32(vec![i32::MIN, 7])),
+        (7, Data::I64(vec![i64::MIN, 7])),
+        (9, Data::Bool(vec![true, false])),
+        (10, Data::F16(vec![f16::MAX, f16::NEG_ZERO])),
+        (11, Data::F64(vec![f64::MAX, -0.0])),
+        (12, Data::U32(vec![0, u32::MAX])),
+        (13, Data::U64(vec![0, u64::MAX])),
+    ])
 }
 
 /// With the axis `N` and no other.
@@ -85,68 +98,9 @@ fn rename_symbols(value: &mut pb::ValueInfoProto, to: &str) {
     }
 }
 
-fn integer_operators_are_onnx() -> Result<()> {
-    let graph = GraphProto {
-        node: vec![node("MatMulInteger", &["x", "w", "zx", "zw"], "y")],
-        initializer: vec![
-            constant("w", &[2, 1], &[3_i8, -4]),
-            constant("zx", &[], &[1_u8]),
-            constant("zw", &[], &[1_i8]),
-        ],
-        input: vec![of_type(f32_value("x", Some(&[1, 2])), 2)],
-        output: vec![of_type(f32_value("y", Some(&[1, 1])), 6)],
-        ..GraphProto::default()
-    };
-    let x = Tensor::new(&[1, 2], vec![5_u8, 3])?;
-    let outputs = run_onnx::<Tract>(&encode(graph, 13), &[("x", x)])?;
-    assert_eq!(outputs, [Tensor::new(&[1, 1], vec![4 * 2 + 2 * -5])?]);
-    Ok(())
-}
-
-fn tensors_of_every_type_are_given_and_returned() -> Result<()> {
-    for (number, data) in [
-        (1, Data::F32(vec![1.5, -0.25])),
-        (2, Data::U8(vec![0, 255])),
-        (3, Data::I8(vec![-128, 127])),
-        (4, Data::U16(vec![0, u16::MAX])),
-        (5, Data::I16(vec![i16::MIN, 7])),
-        (6, Data::I32(vec![i32::MIN, 7])),
-        (7, Data::I64(vec![i64::MIN, 7])),
-        (9, Data::Bool(vec![true, false])),
-        (10, Data::F16(vec![f16::MAX, f16::NEG_ZERO])),
-        (11, Data::F64(vec![f64::MAX, -0.0])),
-        (12, Data::U32(vec![0, u32::MAX])),
-        (13, Data::U64(vec![0, u64::MAX])),
-    ] {
-        for shape in [&[2][..], &[2, 1]] {
-            let outputs = identity(number, &Tensor::new(shape, data.clone())?)?;
-            assert_eq!(outputs[0].data(), &data);
-        }
-    }
-    let scalar = Tensor::new(&[], vec![16_000_i64])?;
-    assert_eq!(identity(7, &scalar)?[0].data(), scalar.data());
-    Ok(())
-}
-
-/// The outputs of a file that copies its input of an ONNX type.
-fn identity(number: i32, input: &Tensor) -> Result<Vec<Tensor>> {
-    let of = |name| of_type(f32_value(name, Some(input.shape())), number);
-    let graph = GraphProto {
-        node: vec![
-            node("Unsqueeze", &["x", "axes"], "u"),
-            node("Squeeze", &["u", "axes"], "y"),
-        ],
-        initializer: vec![constant("axes", &[1], &[0_i64])],
-        input: vec![of("x")],
-        output: vec![of("y")],
-        ..GraphProto::default()
-    };
-    run_onnx::<Tract>(&encode(graph, 13), &[("x", input.clone())])
-}
-
 fn bf16_is_refused_by_name() -> Result<()> {
     let input = Tensor::new(&[1], vec![bf16::ONE])?;
-    let error = identity(16, &input).expect_err("tract has no such type");
+    let error = copied::<Tract>(16, &input).expect_err("tract has no such type");
     let error = error.to_string().to_lowercase();
     assert!(
         error.contains("bf16") || error.contains("bfloat16"),
