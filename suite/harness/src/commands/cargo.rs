@@ -114,14 +114,15 @@ fn suite_packages(workspace: &Workspace) -> Result<Vec<String>> {
     packages_in(&workspace.root().join("suite"))
 }
 
-/// The packages of the folders in `folder`, but for fuzz targets, which have no tests.
+/// The packages of the folders in `folder`, but for fuzz targets and benchmarks, which have no tests.
 fn packages_in(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder);
     let entries = entries.with_context(|| format!("cannot list {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let dir = entry?.path();
-        if dir.join("Cargo.toml").is_file() && !dir.join("fuzz_targets").is_dir() {
+        let has_tests = dir.join("src").is_dir() && !dir.join("fuzz_targets").is_dir();
+        if dir.join("Cargo.toml").is_file() && has_tests {
             names.push(Backend::read(&dir)?.package);
         }
     }
@@ -265,16 +266,20 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_in_the_folder_of_an_engine_is_tested_and_a_fuzz_target_is_not() -> Result<()> {
+    fn a_crate_in_the_folder_of_an_engine_is_tested_but_no_fuzz_target_and_no_benchmark()
+    -> Result<()> {
         let folder = tempfile::tempdir()?;
-        for (name, is_fuzz) in [("own-crate", false), ("fuzz", true)] {
+        for (name, parts) in [
+            ("own-crate", &["src", "benches"][..]),
+            ("fuzz", &["src", "fuzz_targets"]),
+            ("bench", &["benches"]),
+        ] {
             let package = folder.path().join(name);
-            std::fs::create_dir(&package)?;
+            for part in parts {
+                std::fs::create_dir_all(package.join(part))?;
+            }
             let manifest = format!("[package]\nname = \"of-{name}\"\n");
             std::fs::write(package.join("Cargo.toml"), manifest)?;
-            if is_fuzz {
-                std::fs::create_dir(package.join("fuzz_targets"))?;
-            }
         }
         std::fs::create_dir(folder.path().join("src"))?;
         assert_eq!(packages_in(folder.path())?, ["of-own-crate"]);

@@ -16,7 +16,7 @@ use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensorView;
 
 #[allow(dead_code, reason = "the tests need more of it")]
-#[path = "../tests/suite/common.rs"]
+#[path = "../../tests/suite/common.rs"]
 mod common;
 
 const MODEL: &str = "faceboxes-int8-per-channel";

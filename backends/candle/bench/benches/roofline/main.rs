@@ -20,7 +20,7 @@ use firstpass_probe::{Backend, EngineResult, Result};
 use crate::peak::{MultiplyAdd, multiply_adds_of};
 
 #[allow(dead_code, reason = "the tests need more of it")]
-#[path = "../../tests/suite/common.rs"]
+#[path = "../../../tests/suite/common.rs"]
 mod common;
 mod peak;
 
