@@ -1,5 +1,7 @@
 //! Properties of a backend as a library, in one process, on generated images.
 
+use std::time::{Duration, Instant};
+
 use firstpass_probe::{Backend, Knobs, Session, Tensor, Tensors};
 use firstpass_trial::{model::Activation, sample::to_input};
 use libtest_mimic::{Failed, Trial};
@@ -14,11 +16,13 @@ use crate::{
     context::{Artifact, Context},
 };
 
-/// A pass of the slowest engine takes some 100 ms; a property needs up to four.
+/// Pictures that a property is tried on, each with up to three passes.
 const CASES: u32 = 8;
 
-/// A referee takes a second or more.
-const CASES_OF_REFEREE: u32 = 2;
+/// The same where a pass takes longer than [`SLOW`], as those of a referee and of some engines of floats do.
+const CASES_IF_SLOW: u32 = 2;
+
+const SLOW: Duration = Duration::from_millis(400);
 
 /// A picture described by what a person would call it, so that a failing one shrinks to a simple one.
 #[derive(Debug, Clone)]
@@ -130,12 +134,14 @@ fn property<B: Backend + 'static>(context: &Context, name: &str, holds: Property
             .map_err(|e| Failed::from(format!("{e:#}")))?;
         let session = Session::<B>::open(&artifact.file, &Knobs::default());
         let session = std::cell::RefCell::new(session.map_err(|e| Failed::from(e.to_string()))?);
+        let grey = Picture::Flat([127; 3]).tensor(&artifact)?;
+        // The first pass may be slow by itself.
+        pass(&mut session.borrow_mut(), &grey)?;
+        let begin = Instant::now();
+        pass(&mut session.borrow_mut(), &grey)?;
+        let is_slow = begin.elapsed() > SLOW;
         let mut runner = TestRunner::new(Config {
-            cases: if context.backend.is_referee {
-                CASES_OF_REFEREE
-            } else {
-                CASES
-            },
+            cases: if is_slow { CASES_IF_SLOW } else { CASES },
             // Found cases are printed; a file of seeds would be written beside a built binary.
             failure_persistence: None,
             max_shrink_iters: 64,
