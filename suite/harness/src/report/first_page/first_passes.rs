@@ -19,10 +19,12 @@ use crate::{
 };
 
 /// The engines by what is known of their first pass.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Answer {
     /// Slow ones, the slowest first.
     pub slow: Vec<Slow>,
+    /// What makes them faster, in the order of the engines that each helps.
+    pub cures: Vec<Cures>,
     pub not_slow: Vec<String>,
     /// Engines that are not among the slow ones, and are with more threads.
     pub with_more_threads: Vec<WithMoreThreads>,
@@ -56,11 +58,46 @@ pub(super) struct Slow {
 #[derive(Debug, Serialize)]
 pub(super) struct Cure {
     pub setting: String,
-    pub first_ms: f64,
     /// Pass 1 with the settings over the steady time with them, where that is known.
     pub over_steady: Option<f64>,
     /// Whether pass 1 is still slow.
     pub still_slow: bool,
+}
+
+/// The engines that the same settings help.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Cures {
+    pub setting: String,
+    /// Those whose pass 1 is not slow with them.
+    pub ended: Vec<String>,
+    /// Those whose pass 1 is faster and still slow, each with pass 1 over the steady time.
+    pub lowered: Vec<(String, f64)>,
+}
+
+impl Cures {
+    /// By setting, of engines in their order.
+    fn of(slow: &[Slow]) -> Vec<Self> {
+        let mut cures = Vec::<Self>::new();
+        for (label, cure) in slow
+            .iter()
+            .filter_map(|s| Some((&s.label, s.cure.as_ref()?)))
+        {
+            let at = cures.iter().position(|other| other.setting == cure.setting);
+            let at = at.unwrap_or_else(|| {
+                cures.push(Self {
+                    setting: cure.setting.clone(),
+                    ended: Vec::new(),
+                    lowered: Vec::new(),
+                });
+                cures.len() - 1
+            });
+            match cure.over_steady.filter(|_| cure.still_slow) {
+                Some(ratio) => cures[at].lowered.push((label.clone(), ratio)),
+                None => cures[at].ended.push(label.clone()),
+            }
+        }
+        cures
+    }
 }
 
 /// An engine of which it is not decided whether its first pass is slow.
@@ -74,12 +111,7 @@ pub(super) struct Open {
 pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
     let rows = analysis.rows(model);
     let threads = fewest_threads(rows);
-    let mut answer = Answer {
-        slow: Vec::new(),
-        not_slow: Vec::new(),
-        with_more_threads: Vec::new(),
-        open: Vec::new(),
-    };
+    let mut answer = Answer::default();
     for (row, latency) in timed(rows, threads) {
         let Some(first) = latency.first_over_steady else {
             continue;
@@ -97,6 +129,7 @@ pub(super) fn answer(analysis: &Analysis, model: &ModelDescription) -> Answer {
         }
     }
     answer.slow.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
+    answer.cures = Cures::of(&answer.slow);
     let others = rows
         .iter()
         .filter(|row| answer.slow.iter().all(|s| s.label != row.label));
@@ -159,7 +192,6 @@ fn cure(analysis: &Analysis, row: &Row, default: &Latency) -> Option<Cure> {
     let over_steady = tuned.first_over_steady;
     Some(Cure {
         setting: setting(&tuned.cell.knobs),
-        first_ms: typical(tuned.by_round(Figure::FirstPass))?,
         over_steady: over_steady.map(|first| first.ratio()),
         still_slow: over_steady.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow),
     })
@@ -209,25 +241,62 @@ mod tests {
     #[test]
     fn that_it_is_slow_with_more_threads_only_is_said_where_it_is() -> Result<()> {
         let mut answer = Answer {
-            slow: Vec::new(),
             not_slow: vec!["x".into()],
-            with_more_threads: Vec::new(),
-            open: Vec::new(),
+            ..Answer::default()
         };
         let without = said(&answer)?;
-        assert_eq!(
-            without,
-            "- m: are the first passes slow? Pass 1 is not slow on x.\n"
-        );
+        assert_eq!(without, "- m: are the first passes slow? Not on x.\n");
         answer.with_more_threads = vec![WithMoreThreads {
             threads: 2,
             engines: vec![("x".into(), 1.7), ("y".into(), 1.3)],
         }];
         assert_eq!(
             said(&answer)?,
-            "- m: are the first passes slow? Pass 1 is not slow on x with 1 thread. With 2 threads it is slow on \
-             x (1.70×) and y (1.30×).\n"
+            "- m: are the first passes slow? Not on x with 1 thread. With 2 threads pass 1 is slow on x (1.70×) and \
+             y (1.30×).\n"
         );
+        Ok(())
+    }
+
+    fn slow_engine(label: &str, ratio: f64, cure: Option<(&str, Option<f64>)>) -> Slow {
+        Slow {
+            label: label.into(),
+            ratio,
+            low: ratio,
+            high: ratio,
+            first_ms: 10.0 * ratio,
+            second_ms: None,
+            steady_ms: 10.0,
+            cure: cure.map(|(setting, still)| Cure {
+                setting: setting.into(),
+                over_steady: still,
+                still_slow: still.is_some(),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_a_setting_does_is_said_once_for_all_engines_that_it_helps() -> Result<()> {
+        let mut answer = Answer {
+            slow: vec![slow_engine("a", 5.0, Some(("s=on", Some(1.2))))],
+            ..Answer::default()
+        };
+        answer.cures = Cures::of(&answer.slow);
+        assert_eq!(
+            said(&answer)?,
+            "- m: are the first passes slow? Yes on a: pass 1 takes 50.0 ms and a steady pass 10.0 ms (5.00×). `s=on` \
+             brings that down to 1.20× on a.\n"
+        );
+        answer.slow.extend([
+            slow_engine("b", 1.5, Some(("s=on", None))),
+            slow_engine("c", 1.4, Some(("t=off", None))),
+            slow_engine("d", 1.3, None),
+        ]);
+        answer.cures = Cures::of(&answer.slow);
+        let all = said(&answer)?;
+        let then = "Less so on b (1.50×), c (1.40×) and d (1.30×). `s=on` brings that down to 1.20× on a and ends it on b. \
+                    `t=off` ends it on c.";
+        assert!(all.contains(then), "{all}");
         Ok(())
     }
 }
