@@ -38,7 +38,7 @@ pub fn standing(ablation: &Ablation, setting: &Setting, need: Need) -> Standing 
         || setting.verdict(Figure::Steady).is_some() && !setting.is_harmless();
     let gains_nothing = |v: &Option<Verdict>| *v == Some(Verdict::NoDifference);
     if spoils
-        || against_default.contains(&Some(Verdict::Slower))
+        || figures(need).into_iter().any(|f| setting.is_worse(f))
         || against_default.iter().all(gains_nothing)
     {
         return Standing::Out;

@@ -36,11 +36,13 @@ pub enum Advice<'a> {
     },
 }
 
-/// What settings for a need are judged by. The first is what it is about.
+/// What settings for a need are judged by. The first is what it is about. Early passes of a service are taken in units
+/// of the steady time of their own process: that a setting changes that is another question, and a process on a slower
+/// core hides neither.
 pub(crate) fn figures(need: Need) -> [Figure; 2] {
     match need {
         Need::Cold => [Figure::ColdStart, Figure::ThreeAnswers],
-        Need::Serve => [Figure::FirstPass, Figure::SecondPass],
+        Need::Serve => [Figure::FirstOverSteady, Figure::SecondOverSteady],
     }
 }
 
@@ -115,8 +117,8 @@ pub(crate) fn helps(setting: &Setting, need: Need) -> bool {
 
 /// Nothing that was told speaks against it.
 fn may_help(setting: &Setting, need: Need) -> bool {
-    let slower = |f: &Figure| setting.verdict(*f) == Some(Verdict::Slower);
-    setting.failure.is_none() && setting.is_harmless() && !figures(need).iter().any(slower)
+    let is_worse = figures(need).into_iter().any(|f| setting.is_worse(f));
+    setting.failure.is_none() && setting.is_harmless() && !is_worse
 }
 
 /// The lower the better; below 0 where it seems faster than the default. Of a cold start the first and the
@@ -267,7 +269,7 @@ pub fn warm_up_suffices(ablation: &Ablation, setting: &Setting) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::studies::tune::judge::tests::ablation;
+    use crate::studies::tune::judge::tests::{ablation, ablation_of_rounds};
 
     fn name(setting: Option<&Setting>) -> Option<String> {
         setting.map(Setting::name)
@@ -287,6 +289,40 @@ mod tests {
         let goals = goals(&judged, recommended(&judged, Need::Serve), Need::Serve);
         let reached: Vec<Reached> = goals.iter().map(Goal::reached).collect();
         assert_eq!(reached, [Reached::Met, Reached::Met]);
+    }
+
+    /// The core of every process has a speed of its own, as on a machine that others use.
+    #[test]
+    fn a_slower_core_hides_no_gain_of_a_service() {
+        let judged = |first: f64| {
+            let default = ("", 14.0, 10.0, "same", &[1.0, 1.4, 1.0, 2.0, 1.4, 1.0][..]);
+            let setting = (
+                "a=x",
+                first,
+                10.0,
+                "same",
+                &[1.4, 1.0, 1.0, 1.4, 2.0, 1.0][..],
+            );
+            ablation_of_rounds([default, setting])
+        };
+        assert_eq!(
+            name(recommended(&judged(10.0), Need::Serve)).as_deref(),
+            Some("a=x")
+        );
+        assert_eq!(name(recommended(&judged(14.0), Need::Serve)), None);
+    }
+
+    #[test]
+    fn a_shorter_steady_time_makes_no_first_pass_worse() {
+        let judged = ablation(&[("", 20.0, 10.0, "same"), ("a=x", 18.0, 6.0, "same")]);
+        let setting = &judged.settings[0];
+        assert_eq!(
+            setting.verdict(Figure::FirstOverSteady),
+            Some(Verdict::Slower)
+        );
+        assert!(may_help(setting, Need::Serve));
+        let judged = ablation(&[("", 20.0, 10.0, "same"), ("a=x", 30.0, 10.0, "same")]);
+        assert!(!may_help(&judged.settings[0], Need::Serve));
     }
 
     #[test]

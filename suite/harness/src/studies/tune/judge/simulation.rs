@@ -90,6 +90,8 @@ impl Truth {
             Figure::FirstPass => self.first,
             Figure::SecondPass => self.second,
             Figure::FirstTwo => self.first + self.second,
+            Figure::FirstOverSteady => self.first / self.steady,
+            Figure::SecondOverSteady => self.second / self.steady,
             Figure::Steady => self.steady,
             Figure::Ready => self.ready,
         }

@@ -95,10 +95,7 @@ struct Open {
 /// Fails where the template cannot be rendered.
 pub(super) fn advice(ablation: &Ablation, need: Need) -> Result<String> {
     let advice = advise(ablation, need);
-    let [first, second] = match need {
-        Need::Cold => [Figure::ColdStart, Figure::ThreeAnswers],
-        Need::Serve => [Figure::FirstPass, Figure::SecondPass],
-    };
+    let [first, second] = figures(need);
     let (mut to_use, mut open, mut bound) = (None, None, None);
     match advice {
         Advice::Use(setting) => {
@@ -116,7 +113,6 @@ pub(super) fn advice(ablation: &Ablation, need: Need) -> Result<String> {
             seconds,
             bound: known,
         } => {
-            let [first, second] = figures(need);
             let seen = [first, second, Figure::Steady];
             bound = Some(known);
             open = Some(Open {

@@ -30,8 +30,8 @@ pub(super) const OUTPUTS: usize = 60;
 /// What every setting is compared with the default by.
 pub(super) const SHOWN: [Figure; 4] = [
     Figure::ColdStart,
-    Figure::FirstPass,
-    Figure::SecondPass,
+    Figure::FirstOverSteady,
+    Figure::SecondOverSteady,
     Figure::Steady,
 ];
 
@@ -92,13 +92,17 @@ pub(super) fn recommendations(ablation: &Ablation) -> Table {
         ("first answer", Figure::ColdStart),
         ("third answer", Figure::ThreeAnswers),
         ("ready for pass 1", Figure::Ready),
-        ("pass 1", Figure::FirstPass),
-        ("pass 2", Figure::SecondPass),
         ("steady", Figure::Steady),
     ] {
-        let time = median(default.by_round(figure).into_values());
-        let time = time.map_or_else(|| "–".into(), |ms| format!("{} ms", milliseconds(ms)));
+        let time = typical(Some(default), figure);
         rows.push(row(name, time, &|_, s| against(s, figure)));
+    }
+    for (name, figure) in [
+        ("pass 1", Figure::FirstPass),
+        ("pass 2", Figure::SecondPass),
+    ] {
+        let time = typical(Some(default), figure);
+        rows.push(row(name, time, &|_, s| typical(s.latency.as_ref(), figure)));
     }
     for (at, name) in ["pass 1 / steady", "pass 2 / steady"]
         .into_iter()
@@ -109,6 +113,12 @@ pub(super) fn recommendations(ablation: &Ablation) -> Table {
         rows.push(row(name, default, &|_, s| shown(s.latency.as_ref())));
     }
     Table::new(header).rows(rows)
+}
+
+/// The median of a figure over the processes.
+fn typical(latency: Option<&Latency>, figure: Figure) -> String {
+    let time = latency.and_then(|latency| median(latency.by_round(figure).into_values()));
+    time.map_or_else(|| "–".into(), |ms| format!("{} ms", milliseconds(ms)))
 }
 
 /// What each further warm-up pass gives and costs, with the setting for a service; nothing where only one
@@ -264,7 +274,13 @@ pub(super) fn outputs_or_failure(setting: &Setting) -> String {
 
 /// Every setting by itself.
 pub(super) fn singles(ablation: &Ablation, description: Option<&Description>) -> Singles {
-    let mut ratios = Table::new(["setting", "cold start", "pass 1", "pass 2", "steady"]);
+    let mut ratios = Table::new([
+        "setting",
+        "cold start",
+        "pass 1 / steady",
+        "pass 2 / steady",
+        "steady",
+    ]);
     let mut others = Table::new(["setting", "outputs", "peak memory", "break-even"]);
     let mut knobs: Vec<Knob> = Vec::new();
     for setting in &ablation.settings {

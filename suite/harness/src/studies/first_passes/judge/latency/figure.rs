@@ -15,6 +15,10 @@ pub enum Figure {
     SecondPass,
     /// Passes 1 and 2 together.
     FirstTwo,
+    /// Pass 1 in units of the steady time of its own process, whose core may be slower than that of another.
+    FirstOverSteady,
+    /// The same of pass 2.
+    SecondOverSteady,
     /// From the spawn to the third outputs: what a program waits for whose first passes are slow.
     ThreeAnswers,
     /// From the spawn until the first real pass could begin: what a service takes to start.
@@ -41,6 +45,8 @@ impl Figure {
             Self::ColdStart => process.undisturbed_cold_start(),
             Self::SecondPass => process.pass(2),
             Self::FirstTwo => Some(process.pass(1)? + process.pass(2)?),
+            Self::FirstOverSteady => Some(process.pass(1)? / process.steady_mean?),
+            Self::SecondOverSteady => Some(process.pass(2)? / process.steady_mean?),
             Self::ThreeAnswers => {
                 Some(process.undisturbed_cold_start()? + process.pass(2)? + process.pass(3)?)
             }
@@ -57,6 +63,8 @@ impl Figure {
             Self::ColdStart => process.cold_start,
             Self::SecondPass => pass(2),
             Self::FirstTwo => Some(pass(1)? + pass(2)?),
+            Self::FirstOverSteady => Some(pass(1)? / process.steady_mean?),
+            Self::SecondOverSteady => Some(pass(2)? / process.steady_mean?),
             Self::ThreeAnswers => Some(process.cold_start? + pass(2)? + pass(3)?),
             Self::Ready => Some(process.cold_start? - pass(1)?),
         }
@@ -71,6 +79,8 @@ impl fmt::Display for Figure {
             Self::ColdStart => "cold start",
             Self::SecondPass => "pass 2",
             Self::FirstTwo => "passes 1 and 2",
+            Self::FirstOverSteady => "pass 1 / steady",
+            Self::SecondOverSteady => "pass 2 / steady",
             Self::ThreeAnswers => "three answers",
             Self::Ready => "ready",
         })
