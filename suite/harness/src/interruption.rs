@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_trial::scratch;
+use firstpass_trial::{left_behind, scratch};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     flag,
@@ -57,6 +57,7 @@ pub fn watch() -> Result<()> {
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             eprintln!("\n{}", message(signal));
+            left_behind::end_all();
             scratch::remove_all();
             exit(128 + signal);
         }

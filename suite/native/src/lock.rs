@@ -123,7 +123,7 @@ impl Drop for Lock {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
     }
     // What another has put there may lead to a file of the user's, which would be written to, or be a pipe.
     if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
@@ -135,6 +135,21 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     options.open(path)
+}
+
+/// Why there is no folder for a lock, which is the first file that a command writes into one.
+fn no_folder(folder: &Path, error: &io::Error) -> io::Error {
+    let why = match fs::metadata(folder) {
+        Ok(there) if there.is_dir() => error.to_string(),
+        // A link may lead nowhere, or to itself.
+        _ if folder.symlink_metadata().is_ok() => "what has this name is no folder".into(),
+        _ => error.to_string(),
+    };
+    let message = format!(
+        "cannot make the folder {}: {why}; name another one",
+        folder.display()
+    );
+    io::Error::new(error.kind(), message)
 }
 
 fn holder(file: &mut File) -> Holder {
@@ -178,6 +193,22 @@ mod tests {
         drop(lock);
         assert_eq!(Lock::holder_in(folder.path()), None);
         assert!(Lock::try_take(&path)?.is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_folder_is_named() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("file");
+        fs::write(&file, "")?;
+        let own = folder.path().join("own");
+        std::os::unix::fs::symlink("own", &own)?;
+        for no_folder in [file, own] {
+            let error = Lock::try_take(&no_folder.join(".x.lock")).expect_err("no folder");
+            let said = format!("{error:#}");
+            let expected = format!("{}: what has this name is no folder", no_folder.display());
+            assert!(said.contains(&expected), "{said}");
+        }
         Ok(())
     }
 

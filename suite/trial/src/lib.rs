@@ -17,6 +17,7 @@ pub mod expectation;
 pub mod input_role;
 pub mod input_size;
 pub mod known;
+pub mod left_behind;
 pub mod machine;
 pub mod made_up_input;
 pub mod manifest;

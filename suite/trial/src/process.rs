@@ -28,6 +28,7 @@ use crate::{
     affinity::Affinity,
     engine::Backend,
     engine::Origin,
+    left_behind::Mark,
     observation::{Outcome, Process},
     patience::{self, Patience, TIMEOUT},
     polling_reader::PollingReader,
@@ -378,7 +379,10 @@ impl Probe {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if self.is_own {
+        // What the program leaves behind is ended with this value.
+        let mark = self.is_own.then(Mark::new);
+        if let Some(mark) = &mark {
+            mark.put(&mut command);
             process_limits::die_with_this_process(&mut command);
         }
         // Stamped by the thread that spawns: making that thread is no part of a cold start.

@@ -1,9 +1,9 @@
 //! Tensors in the files that people keep them in: `.npy`, `.npz` and `.safetensors`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{Cursor, Read, Seek, Write},
+    io::{BufReader, Cursor, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -100,6 +100,14 @@ fn npy_header(array: &Tensor) -> Vec<u8> {
 
 fn npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let mut archive = ZipArchive::new(File::open(path)?)?;
+    // The archive gives one file of each name, whichever it has read last.
+    let directory = archive.central_directory_start();
+    let twice = named_twice(BufReader::new(File::open(path)?), directory)?;
+    ensure!(
+        twice.is_none(),
+        "it holds two arrays of the name {:?}; keep one of them",
+        twice.unwrap_or_default()
+    );
     let unfolded = unfolded(&mut archive)?;
     ensure!(
         unfolded <= MOST_BYTES,
@@ -125,6 +133,27 @@ fn npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         tensors.insert(array, tensor);
     }
     Ok(tensors)
+}
+
+/// The first array that an archive lists a second time. `directory` is where its list begins: for each file a header of
+/// 46 bytes, its name and two fields more, whose lengths stand in the header.
+fn named_twice(mut file: impl Read + Seek, directory: u64) -> Result<Option<String>> {
+    file.seek(SeekFrom::Start(directory))?;
+    let mut names = BTreeSet::new();
+    let mut header = [0; 46];
+    // What comes after the list is another record.
+    while file.read_exact(&mut header).is_ok() && header.starts_with(b"PK\x01\x02") {
+        let length = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        let mut rest = vec![0; length(28) + length(30) + length(32)];
+        file.read_exact(&mut rest).context("its list is cut off")?;
+        rest.truncate(length(28));
+        let name =
+            String::from_utf8_lossy(rest.strip_suffix(b".npy").unwrap_or(&rest)).into_owned();
+        if !names.insert(rest) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Bytes of all files in an archive together, as it says itself.
@@ -344,6 +373,37 @@ mod tests {
         archive.finish()?;
         let error = format!("{:#}", read_named(&path).expect_err("must fail"));
         assert!(error.contains("two arrays of the name \"x\""), "{error}");
+        Ok(())
+    }
+
+    /// No writer of archives gives two files one name: here the second name is changed afterwards.
+    #[test]
+    fn two_arrays_of_the_very_same_name_are_refused() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.npz");
+        let tensor = Tensor::new(&[1], vec![1.0_f32])?;
+        let names = ["first", "other"].map(str::to_owned);
+        let arrays = BTreeMap::from(names.map(|name| (name, tensor.clone())));
+        write_npz(&path, &arrays)?;
+        assert_eq!(read_named(&path)?.len(), 2);
+        let mut bytes = std::fs::read(&path)?;
+        while let Some(at) = bytes.windows(5).position(|name| name == b"other") {
+            bytes[at..at + 5].copy_from_slice(b"first");
+        }
+        std::fs::write(&path, &bytes)?;
+        let error = format!("{:#}", read_named(&path).expect_err("must fail"));
+        assert!(
+            error.contains("two arrays of the name \"first\""),
+            "{error}"
+        );
+        // Also where something stands before the archive.
+        bytes.splice(0..0, *b"#!/bin/sh");
+        std::fs::write(&path, &bytes)?;
+        let error = format!("{:#}", read_named(&path).expect_err("must fail"));
+        assert!(
+            error.contains("two arrays of the name \"first\""),
+            "{error}"
+        );
         Ok(())
     }
 

@@ -29,7 +29,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let mut investigation =
         Investigation::new(&engines, &chosen.workload, arguments.model.budget())?;
     let found = investigation.look()?;
-    println!("{}", shown(&investigation_words(&investigation, &found)));
+    println!("{}", shown(&investigation_words(&investigation, &found)?));
     println!(
         "{}",
         shown(&verdict(workspace, &mut investigation, &found)?)
@@ -42,7 +42,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             }
             let told = history(workspace, &investigation, &chosen.workload, place, oldest);
             let words = match told {
-                Ok(history) => history_words(&history),
+                Ok(history) => history_words(&history)?,
                 Err(why) => format!("versions: {why:#}"),
             };
             println!("{}", shown(&format!("\n{}\n{words}", engine.called)));

@@ -34,7 +34,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let mut investigation =
         Investigation::new(&engines, &chosen.workload, arguments.model.budget())?;
     let found = investigation.look()?;
-    println!("{}", shown(&investigation_words(&investigation, &found)));
+    println!("{}", shown(&investigation_words(&investigation, &found)?));
     let Some(symptom) = found.symptoms.first().cloned() else {
         println!("nothing is wrong with this model that could be cut out of it");
         return Ok(ExitCode::FAILURE);
@@ -46,7 +46,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let files = write::write(&mut investigation, &question, &reduced, &folder)?;
     println!(
         "{}",
-        shown(&write::summary(&investigation, &question, &reduced))
+        shown(&write::summary(&investigation, &question, &reduced)?)
     );
     eprintln!(
         "{} processes in {:.0} s",

@@ -7,6 +7,7 @@ use firstpass_trial::{
     expectation::differences as beyond_rounding,
     rules::rules,
 };
+use serde::Serialize;
 
 use crate::culprit::{
     Candidate, Found, Investigation, Reference, Symptom, Tensors, ddmin::ddmin, engines::Answer,
@@ -36,6 +37,13 @@ pub struct Remedy {
     pub passes: Vec<String>,
     /// The time of a steady pass with it, over that without; `None` where it was not timed.
     pub cost: Option<f64>,
+}
+
+/// What a setting of the referee means, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Meaning {
+    pub setting: String,
+    pub help: String,
 }
 
 /// What was found out of one engine.
@@ -151,7 +159,7 @@ pub fn rule(
     investigation: &mut Investigation,
     question: &Question,
     part: &Candidate,
-) -> Result<Option<(Knobs, Vec<String>)>> {
+) -> Result<Option<(Knobs, Vec<Meaning>)>> {
     let engines = investigation.engines;
     let (Symptom::Differs(place), Some(referee), Some(Reference::Referee(as_written))) =
         (&question.symptom, &engines.referee, &question.reference)
@@ -186,10 +194,10 @@ pub fn rule(
             let declared = &referee.description.knobs;
             let meanings = own.map(|(name, value)| {
                 let knob = declared.iter().find(|knob| knob.name == name);
-                format!(
-                    "{name}={value}: {}",
-                    knob.map_or("", |knob| knob.help.as_str())
-                )
+                Meaning {
+                    setting: format!("{name}={value}"),
+                    help: knob.map_or_else(String::new, |knob| knob.help.clone()),
+                }
             });
             let meanings = meanings.collect();
             return Ok(Some((rules, meanings)));

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use firstpass_probe::Knobs;
+use serde::Serialize;
 
 use crate::culprit::{
     Candidate, Investigation, Reference, Symptom,
@@ -32,10 +33,24 @@ pub struct Reduced {
     /// The place of the node up to which the graph is needed to show it from its own inputs; `None` where that was
     /// not found out.
     pub first: Option<usize>,
-    /// What became smaller, in words.
-    pub steps: Vec<String>,
+    /// What became smaller.
+    pub steps: Vec<Step>,
     /// Whether the time was enough to try everything.
     pub is_complete: bool,
+}
+
+/// How a model was cut down: `templates/reduced/report.md.j2` says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Step {
+    /// It needs the types or open shapes that the file declares, so that nothing was cut.
+    NeedsTypes,
+    /// To the first nodes that lead to it.
+    Leading { nodes: usize, of: usize },
+    /// To the nodes that are needed.
+    Needed { nodes: usize },
+    /// To fewer values of the inputs that are not 0.
+    Values { before: usize, after: usize },
 }
 
 /// Asks whether candidates show what is looked for, each once.
@@ -56,9 +71,7 @@ pub fn reduce(investigation: &mut Investigation, question: &Question) -> Result<
     reduced.candidate = simplify(investigation, question, reduced.candidate)?;
     let after = size(&reduced.candidate);
     if after != before {
-        reduced.steps.push(format!(
-            "inputs of {before} values: {after} that are not zero"
-        ));
+        reduced.steps.push(Step::Values { before, after });
     }
     reduced.is_complete = !investigation.is_out_of_time();
     Ok(reduced)
@@ -102,10 +115,7 @@ pub fn cut(investigation: &mut Investigation, question: &Question) -> Result<Red
     if is_shown(investigation, &without_types)? {
         current = without_types;
     } else {
-        steps.push(
-            "it needs the types or open shapes that the file declares, so that nothing was cut"
-                .into(),
-        );
+        steps.push(Step::NeedsTypes);
         return Ok(Reduced {
             candidate: current,
             first: None,
@@ -123,13 +133,15 @@ pub fn cut(investigation: &mut Investigation, question: &Question) -> Result<Red
     let all = whole.nodes.len();
     current = asking.earliest(current)?;
     let first = current.nodes.last().copied();
-    steps.push(format!(
-        "{all} nodes: the first {} that lead to it",
-        current.nodes.len()
-    ));
+    steps.push(Step::Leading {
+        nodes: current.nodes.len(),
+        of: all,
+    });
     current = asking.last_nodes(current)?;
     current = asking.without_needless(current)?;
-    steps.push(format!("nodes that are needed: {}", current.nodes.len()));
+    steps.push(Step::Needed {
+        nodes: current.nodes.len(),
+    });
     let is_complete = !asking.investigation.is_out_of_time();
     Ok(Reduced {
         candidate: current,

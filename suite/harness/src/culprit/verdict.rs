@@ -1,19 +1,99 @@
-//! Of every engine that differs or fails: where it begins, what makes it go, and why, in words.
+//! Of every engine that differs or fails: where it begins, what makes it go, and why.
 
 use anyhow::Result;
 use firstpass_probe::Knobs;
 use firstpass_trial::{setting::setting, workspace::Workspace};
+use serde::Serialize;
 
 use crate::{
     culprit::{
         Found, Investigation, Symptom,
-        blame::{self, Blame, Remedy},
+        blame::{self, Blame, Meaning, Remedy},
         candidate::called,
         reduce::{Question, Reduced, cut},
     },
-    page::numbers::list,
+    page::template,
     studies::tune::lines,
 };
+
+/// What `templates/culprit/verdict.txt.j2` says.
+#[derive(Debug, Serialize)]
+struct Shown {
+    engines: Vec<OfEngine>,
+    subnormals: Option<SubnormalsShown>,
+    is_out_of_time: bool,
+}
+
+/// What was found out of one engine.
+#[derive(Debug, Serialize)]
+struct OfEngine {
+    called: String,
+    layer: Layer,
+    cause: Option<Cause>,
+    remedies: Vec<RemedyShown>,
+    /// Settings that were tried, and whether all were.
+    tried: usize,
+    is_complete: bool,
+}
+
+/// Where it begins.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Layer {
+    /// Nothing says what layers should give.
+    Unknown,
+    ReadsNoParts,
+    /// There is no graph.
+    None,
+    NotCut {
+        why: String,
+    },
+    Cut {
+        first: Option<First>,
+        nodes: Vec<String>,
+        is_complete: bool,
+    },
+}
+
+/// The node up to which the graph is needed to show it from its inputs on.
+#[derive(Debug, Serialize)]
+struct First {
+    number: usize,
+    of: usize,
+    called: String,
+}
+
+/// By which rules of the referee an engine computes; none where no rule gives the same.
+#[derive(Debug, Default, Serialize)]
+struct Cause {
+    rules: Option<String>,
+    meanings: Vec<Meaning>,
+}
+
+/// What makes it go.
+#[derive(Debug, Serialize)]
+struct RemedyShown {
+    setting: String,
+    help: String,
+    passes: Vec<String>,
+    cost: Option<f64>,
+    /// The lines of Rust that apply it, where it is the first.
+    code: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SubnormalsShown {
+    values: usize,
+    constants: Vec<String>,
+    slower: Vec<Slower>,
+}
+
+/// How many times as long an engine takes.
+#[derive(Debug, Serialize)]
+struct Slower {
+    engine: String,
+    ratio: f64,
+}
 
 /// What is found out of each engine, in lines.
 ///
@@ -24,7 +104,6 @@ pub fn verdict(
     investigation: &mut Investigation,
     found: &Found,
 ) -> Result<String> {
-    let mut text = Vec::new();
     let alone = found.symptoms.iter().filter_map(|symptom| match symptom {
         Symptom::Differs(place) => Some((*place, symptom)),
         Symptom::Fails(failed) if failed.len() == 1 => {
@@ -32,26 +111,29 @@ pub fn verdict(
         }
         Symptom::Fails(_) => None,
     });
+    let mut engines = Vec::new();
     for (place, symptom) in alone {
-        let engine = &investigation.engines.all[place];
-        text.push(format!("\n{}", engine.versioned()));
         let blame = blame::settings(investigation, found, place)?;
-        let layer = layer(investigation, found, symptom)?;
-        text.extend(layer.into_iter().map(|line| format!("  {line}")));
-        for line in remedies(workspace, investigation, place, &blame) {
-            text.push(format!("  {line}"));
-        }
+        let (layer, cause) = layer(investigation, found, symptom)?;
+        engines.push(OfEngine {
+            called: investigation.engines.all[place].versioned(),
+            layer,
+            cause,
+            remedies: remedies(workspace, investigation, place, &blame),
+            tried: blame.tried,
+            is_complete: blame.is_complete,
+        });
     }
-    if found.symptoms.is_empty() {
-        text.push("\nno engine differs or fails".into());
-    }
-    text.extend(subnormals(investigation)?);
-    if investigation.is_out_of_time() {
-        text.push(
-            "\nThe time was used up before everything was tried: give a longer --budget.".into(),
-        );
-    }
-    Ok(text.join("\n"))
+    said(&Shown {
+        engines,
+        subnormals: subnormals(investigation)?,
+        is_out_of_time: investigation.is_out_of_time(),
+    })
+}
+
+fn said(shown: &Shown) -> Result<String> {
+    let words = template::render("culprit/verdict.txt.j2", shown)?;
+    Ok(words.trim_end().to_owned())
 }
 
 /// Where it begins, by itself and from the inputs on, and the rule of the referee that gives the same.
@@ -59,68 +141,50 @@ fn layer(
     investigation: &mut Investigation,
     found: &Found,
     symptom: &Symptom,
-) -> Result<Vec<String>> {
+) -> Result<(Layer, Option<Cause>)> {
     let question = Question {
         symptom: symptom.clone(),
         reference: found.reference_of(symptom),
         knobs: Knobs::default(),
     };
     if question.reference.is_none() && matches!(symptom, Symptom::Differs(_)) {
-        return Ok(vec![
-            "layer: nothing says what its layers should give".into(),
-        ]);
+        return Ok((Layer::Unknown, None));
     }
     let is_of_whole =
         matches!(symptom, Symptom::Differs(place) if !investigation.reads_parts(*place));
-    let (mut lines, part) = match (is_of_whole, investigation.whole.clone()) {
-        (true, None) => return Ok(Vec::new()),
-        (true, Some(whole)) => {
-            let line = "layer: it reads no ONNX, so that parts of the graph cannot be given to it; `cargo firstpass \
-                        diverge` looks at its own activations";
-            (vec![line.to_owned()], whole)
-        }
+    let (layer, part) = match (is_of_whole, investigation.whole.clone()) {
+        (true, None) => return Ok((Layer::None, None)),
+        (true, Some(whole)) => (Layer::ReadsNoParts, whole),
         (false, _) => match cut(investigation, &question) {
-            Ok(reduced) => (words_of_layer(&reduced), reduced.candidate),
-            Err(why) => return Ok(vec![format!("layer: {why:#}")]),
+            Ok(reduced) => (layer_of(&reduced), reduced.candidate),
+            Err(why) => {
+                let why = format!("{why:#}");
+                return Ok((Layer::NotCut { why }, None));
+            }
         },
     };
-    match blame::rule(investigation, &question, &part)? {
-        Some((rules, meanings)) => {
-            lines.push(format!(
-                "cause: it gives exactly what the referee gives by {}",
-                setting(&rules)
-            ));
-            lines.extend(meanings.into_iter().map(|meaning| format!("  {meaning}")));
-        }
-        None if matches!(symptom, Symptom::Differs(_)) => {
-            lines.push("cause: no rule of the referee gives what it gives there".into());
-        }
-        None => {}
-    }
-    Ok(lines)
+    let cause = match blame::rule(investigation, &question, &part)? {
+        Some((rules, meanings)) => Some(Cause {
+            rules: Some(setting(&rules)),
+            meanings,
+        }),
+        None => matches!(symptom, Symptom::Differs(_)).then(Cause::default),
+    };
+    Ok((layer, cause))
 }
 
-fn words_of_layer(reduced: &Reduced) -> Vec<String> {
+fn layer_of(reduced: &Reduced) -> Layer {
     let part = &reduced.candidate;
-    let mut lines = Vec::new();
-    if let Some(first) = reduced.first {
-        lines.push(format!(
-            "layer: from the inputs on it begins at node {} of {}, {}",
-            first + 1,
-            part.file.nodes().len(),
-            called(&part.file, first)
-        ));
-        let nodes: Vec<String> = part
-            .nodes
-            .iter()
-            .map(|&at| called(&part.file, at))
-            .collect();
-        lines.push(format!("by itself it is in {}", list(&nodes)));
+    let nodes = part.nodes.iter().map(|&at| called(&part.file, at));
+    Layer::Cut {
+        first: reduced.first.map(|first| First {
+            number: first + 1,
+            of: part.file.nodes().len(),
+            called: called(&part.file, first),
+        }),
+        nodes: nodes.collect(),
+        is_complete: reduced.is_complete,
     }
-    if !reduced.is_complete {
-        lines.push("the time was used up: it may be in fewer nodes".into());
-    }
-    lines
 }
 
 fn remedies(
@@ -128,37 +192,30 @@ fn remedies(
     investigation: &Investigation,
     place: usize,
     blame: &Blame,
-) -> Vec<String> {
+) -> Vec<RemedyShown> {
     let engine = &investigation.engines.all[place];
-    let mut text = Vec::new();
-    if blame.remedies.is_empty() {
-        text.push(format!(
-            "settings: none of the {} that were tried makes it go{}",
-            blame.tried,
-            if blame.is_complete {
-                ""
-            } else {
-                ", and not all were"
-            }
-        ));
-        return text;
-    }
-    let mut is_said = false;
-    for remedy in &blame.remedies {
-        text.push(format!("{}{}", words_of(remedy), cost(remedy)));
+    let code = |remedy: &Remedy| {
+        let backend = &engine.backend;
+        let lines = lines(workspace, backend, Some(&engine.description), &remedy.knobs);
+        lines.iter().flat_map(|lines| self::code(lines)).collect()
+    };
+    let remedies = blame.remedies.iter().enumerate();
+    let shown = remedies.map(|(number, remedy)| match number {
         // The lines of one are enough to begin with: it is the most particular.
-        if !is_said {
-            let lines = lines(
-                workspace,
-                &engine.backend,
-                Some(&engine.description),
-                &remedy.knobs,
-            );
-            text.extend(lines.iter().flat_map(|lines| code(lines)));
-            is_said = true;
-        }
+        0 => remedy_shown(remedy, code(remedy)),
+        _ => remedy_shown(remedy, Vec::new()),
+    });
+    shown.collect()
+}
+
+fn remedy_shown(remedy: &Remedy, code: Vec<String>) -> RemedyShown {
+    RemedyShown {
+        setting: setting(&remedy.knobs),
+        help: remedy.help.clone(),
+        passes: remedy.passes.clone(),
+        cost: remedy.cost,
+        code,
     }
-    text
 }
 
 /// The lines of Rust in a piece of markdown.
@@ -167,76 +224,144 @@ fn code(markdown: &str) -> Vec<String> {
     markdown
         .lines()
         .filter(is_code)
-        .map(|line| format!("    {line}"))
+        .map(str::to_owned)
         .collect()
 }
 
-fn words_of(remedy: &Remedy) -> String {
-    match &remedy.passes[..] {
-        [] => format!(
-            "setting: it goes with {} ({})",
-            setting(&remedy.knobs),
-            remedy.help
-        ),
-        [pass] => format!("pass: it goes where {pass} is left out"),
-        passes => format!(
-            "pass: it goes where {} are left out, and with none of them back",
-            list(passes)
-        ),
-    }
-}
-
-/// A look at two processes each, and said as such.
-fn cost(remedy: &Remedy) -> String {
-    match remedy.cost {
-        Some(ratio) => format!("; a pass then takes about {ratio:.2} times as long (a short look)"),
-        None => String::new(),
-    }
-}
-
-fn subnormals(investigation: &mut Investigation) -> Result<Option<String>> {
+fn subnormals(investigation: &mut Investigation) -> Result<Option<SubnormalsShown>> {
     let Some(found) = blame::subnormals(investigation)? else {
         return Ok(None);
     };
-    let slower = found.slower.iter().map(|(place, ratio)| {
-        format!(
-            "{} {ratio:.1} times",
-            investigation.engines.all[*place].called
-        )
+    let slower = found.slower.iter().map(|&(place, ratio)| Slower {
+        engine: investigation.engines.all[place].called.clone(),
+        ratio,
     });
-    let slower: Vec<String> = slower.collect();
-    Ok(Some(format!(
-        "\nsubnormal weights: {} values of {} are not 0 and below the smallest normal number of f32. A pass takes, of \
-         the same model with zeros there: {}",
-        found.values,
-        list(&found.constants),
-        list(&slower)
-    )))
+    Ok(Some(SubnormalsShown {
+        values: found.values,
+        slower: slower.collect(),
+        constants: found.constants,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_pass_and_a_setting_are_said_apart() {
-        let remedy = |passes: &[&str], cost| Remedy {
+    fn remedy(passes: &[&str], cost: Option<f64>, code: &[&str]) -> RemedyShown {
+        let remedy = Remedy {
             knobs: Knobs::default().with("level", "none"),
             help: "what it does".into(),
             passes: passes.iter().map(ToString::to_string).collect(),
             cost,
         };
-        let one = remedy(&["Fusion"], Some(1.251));
-        assert_eq!(words_of(&one), "pass: it goes where Fusion is left out");
+        remedy_shown(&remedy, code.iter().map(ToString::to_string).collect())
+    }
+
+    fn of(layer: Layer, cause: Option<Cause>, remedies: Vec<RemedyShown>) -> OfEngine {
+        OfEngine {
+            called: "x 1.0".into(),
+            layer,
+            cause,
+            remedies,
+            tried: 7,
+            is_complete: false,
+        }
+    }
+
+    fn said_of(engines: Vec<OfEngine>) -> Result<String> {
+        said(&Shown {
+            engines,
+            subnormals: None,
+            is_out_of_time: false,
+        })
+    }
+
+    #[test]
+    fn a_pass_and_a_setting_are_said_apart() -> Result<()> {
+        let remedies = vec![
+            remedy(&["Fusion"], Some(1.251), &["let a = 1;", "    a.b();"]),
+            remedy(&[], None, &[]),
+            remedy(&["A", "B"], None, &[]),
+        ];
+        let text = said_of(vec![of(Layer::None, None, remedies)])?;
         assert_eq!(
-            cost(&one),
-            "; a pass then takes about 1.25 times as long (a short look)"
+            text,
+            "\nx 1.0\n  pass: it goes where Fusion is left out; a pass then takes about 1.25 times as long (a short \
+             look)\n      let a = 1;\n          a.b();\n  setting: it goes with level=none (what it does)\n  pass: it \
+             goes where A and B are left out, and with none of them back"
         );
-        let other = remedy(&[], None);
+        Ok(())
+    }
+
+    #[test]
+    fn each_engine_is_said_with_its_layer_and_its_cause() -> Result<()> {
+        let cut = |first| Layer::Cut {
+            first,
+            nodes: vec!["a (Conv)".into(), "b\u{1b} (Relu)".into()],
+            is_complete: false,
+        };
+        let first = First {
+            number: 3,
+            of: 9,
+            called: "b (Relu)".into(),
+        };
+        let cause = Cause {
+            rules: Some("sums=pairs".into()),
+            meanings: vec![Meaning {
+                setting: "sums=pairs".into(),
+                help: "two by two".into(),
+            }],
+        };
+        let text = said_of(vec![
+            of(cut(Some(first)), Some(cause), Vec::new()),
+            of(cut(None), Some(Cause::default()), Vec::new()),
+            of(Layer::Unknown, None, Vec::new()),
+        ])?;
+        let tried = "  settings: none of the 7 that were tried makes it go, and not all were";
         assert_eq!(
-            words_of(&other),
-            "setting: it goes with level=none (what it does)"
+            text,
+            format!(
+                "\nx 1.0\n  layer: from the inputs on it begins at node 3 of 9, b (Relu)\n  by itself it is in a (Conv) \
+                 and b\\u{{1b}} (Relu)\n  the time was used up: it may be in fewer nodes\n  cause: it gives exactly what \
+                 the referee gives by sums=pairs\n    sums=pairs: two by two\n{tried}\n\nx 1.0\n  the time was used up: \
+                 it may be in fewer nodes\n  cause: no rule of the referee gives what it gives there\n{tried}\n\nx \
+                 1.0\n  layer: nothing says what its layers should give\n{tried}"
+            )
         );
-        assert_eq!(cost(&other), "");
+        let why = "no ONNX".into();
+        let others = said_of(vec![
+            of(Layer::ReadsNoParts, None, Vec::new()),
+            of(Layer::NotCut { why }, None, Vec::new()),
+        ])?;
+        assert!(
+            others.contains("\n  layer: it reads no ONNX, so that parts"),
+            "{others}"
+        );
+        assert!(others.contains("\n  layer: no ONNX\n"), "{others}");
+        Ok(())
+    }
+
+    #[test]
+    fn where_nothing_is_wrong_that_is_said_with_what_else_was_found() -> Result<()> {
+        let slower = |engine: &str, ratio| Slower {
+            engine: engine.into(),
+            ratio,
+        };
+        let shown = Shown {
+            engines: Vec::new(),
+            subnormals: Some(SubnormalsShown {
+                values: 5,
+                constants: vec!["w".into()],
+                slower: vec![slower("a", 31.04), slower("b", 1.0)],
+            }),
+            is_out_of_time: true,
+        };
+        assert_eq!(
+            said(&shown)?,
+            "\nno engine differs or fails\n\nsubnormal weights: 5 values of w are not 0 and below the smallest normal \
+             number of f32. With them a pass takes, compared with zeros in their place, 31.0 times as long on a and 1.0 \
+             times as long on b.\n\nThe time was used up before everything was tried: give a longer --budget."
+        );
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use firstpass_probe::{Dtype, Knobs, Tensor, is_invisible};
 use firstpass_trial::{machine::Machine, setting::setting, tensor_files::write_npz};
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
         candidate::called,
         engines::{Answer, Engine},
         judge::differences,
-        reduce::{Question, Reduced},
+        reduce::{Question, Reduced, Step},
     },
-    page::numbers::brief,
+    page::{numbers::brief, template},
 };
 
 /// Inputs and outputs of at most so many values are printed.
@@ -35,11 +35,17 @@ const PROGRAM: &str = include_str!("../../templates/reduced/main.rs.j2");
 #[derive(Debug, Clone, Serialize)]
 struct Row {
     engine: String,
+    /// Whether it ran without its optimizations.
+    is_plain: bool,
     /// What its outputs are called.
+    #[serde(skip)]
     file: String,
-    settings: String,
-    /// How it compares with the reference, or why it gave nothing.
-    verdict: String,
+    /// `None` as its users find it.
+    settings: Option<String>,
+    /// Why it gave nothing.
+    failure: Option<String>,
+    /// How its outputs differ from those that are expected; `None` where none are.
+    differs: Option<Vec<String>>,
     /// The first values of each output.
     values: Vec<String>,
     is_subject: bool,
@@ -75,9 +81,9 @@ struct Shown {
     /// Of the crate that binds the engine.
     binding_version: String,
     nodes: Vec<String>,
-    reference: String,
+    reference: Expected,
     rows: Vec<Row>,
-    steps: Vec<String>,
+    steps: Vec<Step>,
     machine: String,
     is_complete: bool,
     has_expected: bool,
@@ -133,7 +139,7 @@ pub fn write(
         model: investigation.description.name.clone(),
         inputs,
         outputs,
-        title: plain(&title(subject, question, part)),
+        title: plain(&title(subject, question, part)?),
         backend: subject.backend.name.clone(),
         version: plain(&subject.description.engine.version),
         binding_version: plain(binding.split_whitespace().last().unwrap_or_default()),
@@ -142,7 +148,7 @@ pub fn write(
             .iter()
             .map(|&at| plain(&called(file, at)))
             .collect(),
-        reference: words(investigation, question.reference.as_ref()),
+        reference: expected_of(investigation, question.reference.as_ref()),
         rows: rows.iter().map(|(row, _)| row.clone()).collect(),
         steps: reduced.steps.clone(),
         machine: format!("{}, {} cores, {}", machine.cpu, machine.cores, machine.os),
@@ -214,32 +220,24 @@ fn rows(
         settings.extend(engine.plain.clone().filter(|_| is_subject));
         for (number, knobs) in settings.into_iter().enumerate() {
             let answer = investigation.of_part(engine, &knobs, part)?;
-            let verdict = match (&answer, expected) {
-                (Answer::Failure(outcome), _) => brief(&plain(&outcome.to_string())),
-                (Answer::Outputs(_), None) => "gives outputs".into(),
+            let failure = answer.failure().map(|why| brief(&plain(&why)));
+            let differs = match (&answer, expected) {
                 (Answer::Outputs(got), Some(expected)) => {
-                    let found = differences(&investigation.description, part, expected, got);
-                    match found.is_empty() {
-                        true => "as expected".into(),
-                        false => found.join("; "),
-                    }
+                    Some(differences(&investigation.description, part, expected, got))
                 }
+                _ => None,
             };
             let outputs = answer.outputs();
             let row = Row {
-                engine: match number {
-                    0 => engine.versioned(),
-                    _ => format!("{}, without optimizations", engine.versioned()),
-                },
+                engine: engine.versioned(),
+                is_plain: number > 0,
                 file: match number {
                     0 => engine.backend.name.clone(),
                     _ => format!("{}-without-optimizations", engine.backend.name),
                 },
-                settings: match knobs == Knobs::default() {
-                    true => "as its users find it".into(),
-                    false => setting(&knobs),
-                },
-                verdict,
+                settings: (knobs != Knobs::default()).then(|| setting(&knobs)),
+                failure,
+                differs,
                 values: outputs.as_ref().map(beginnings).unwrap_or_default(),
                 is_subject,
             };
@@ -311,50 +309,48 @@ fn in_numpy(dtype: Dtype) -> &'static str {
 }
 
 /// One line for the head of a bug report, no more than was measured.
-fn title(subject: &Engine, question: &Question, part: &Candidate) -> String {
-    let operators = part.operators().join(", ");
-    let engine = &subject.called;
-    match (&question.symptom, &question.reference) {
-        (Symptom::Fails(failed), _) if failed.len() > 1 => {
-            format!("No engine that was tried runs {operators}")
-        }
-        (Symptom::Fails(_), _) => format!("{engine} does not run {operators}"),
-        (Symptom::Differs(_), Some(Reference::Itself(_))) => {
-            format!("{engine} gives other outputs with its optimizations than without: {operators}")
-        }
-        (Symptom::Differs(_), _) => {
-            format!("{engine} gives other outputs than expected: {operators}")
-        }
-    }
+fn title(subject: &Engine, question: &Question, part: &Candidate) -> Result<String> {
+    let symptom = match (&question.symptom, &question.reference) {
+        (Symptom::Fails(failed), _) if failed.len() > 1 => "fails-everywhere",
+        (Symptom::Fails(_), _) => "fails",
+        (Symptom::Differs(_), Some(Reference::Itself(_))) => "differs-from-itself",
+        (Symptom::Differs(_), _) => "differs",
+    };
+    let (engine, operators) = (&subject.called, part.operators());
+    let title = template::render(
+        "culprit/title.txt.j2",
+        context! { symptom, engine, operators },
+    )?;
+    Ok(title.trim().to_owned())
 }
 
 /// Whose outputs are expected.
-pub(crate) fn words(investigation: &Investigation, reference: Option<&Reference>) -> String {
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Expected {
+    /// Those of the referee; by no rules where it computes as the standard says.
+    Referee { rules: Option<String> },
+    /// Those on which engines agree without their optimizations.
+    Agreed { engines: Vec<String> },
+    /// Those of an engine without its optimizations.
+    Itself { engine: String },
+    /// None are known.
+    Unknown,
+}
+
+fn expected_of(investigation: &Investigation, reference: Option<&Reference>) -> Expected {
     let name = |place: &usize| investigation.engines.all[*place].versioned();
     match reference {
-        Some(Reference::Referee(rules)) => {
-            let by = match rules.settings().count() {
-                0 => String::new(),
-                _ => format!(" by the rules {}", setting(rules)),
-            };
-            format!(
-                "The expected outputs are computed exactly as the ONNX standard defines the operators{by}."
-            )
-        }
-        Some(Reference::Agreed(places)) => {
-            let names: Vec<String> = places.iter().map(name).collect();
-            format!(
-                "The expected outputs are those that {} agree on without their optimizations. That does not prove them \
-                 right.",
-                names.join(" and ")
-            )
-        }
-        Some(Reference::Itself(place)) => format!(
-            "The outputs that are compared with are those of {} without its optimizations. Nothing here says which are \
-             right.",
-            name(place)
-        ),
-        None => "No expected outputs are known.".into(),
+        Some(Reference::Referee(rules)) => Expected::Referee {
+            rules: rules.settings().next().map(|_| setting(rules)),
+        },
+        Some(Reference::Agreed(places)) => Expected::Agreed {
+            engines: places.iter().map(name).collect(),
+        },
+        Some(Reference::Itself(place)) => Expected::Itself {
+            engine: name(place),
+        },
+        None => Expected::Unknown,
     }
 }
 
@@ -402,26 +398,22 @@ pub(crate) fn summary(
     investigation: &Investigation,
     question: &Question,
     reduced: &Reduced,
-) -> String {
+) -> Result<String> {
     let part = &reduced.candidate;
     let subject = subject(investigation, &question.symptom);
-    let shapes = part
-        .inputs
-        .iter()
-        .map(|(name, tensor)| format!("{name}: {} {:?}", tensor.dtype().key(), tensor.shape()));
-    let shapes: Vec<String> = shapes.collect();
-    format!(
-        "{}\nof {} nodes {} are left, on {}{}",
-        title(subject, question, part),
-        part.file.nodes().len(),
-        part.nodes.len(),
-        shapes.join(", "),
-        if reduced.is_complete {
-            ""
-        } else {
-            "\nthe time was used up: a longer --budget may leave less"
-        }
-    )
+    let inputs = part.inputs.iter().map(|(name, tensor)| {
+        let (dtype, shape) = (tensor.dtype().key(), tensor.shape());
+        context! { name, dtype, shape }
+    });
+    let left = context! {
+        title => title(subject, question, part)?,
+        all => part.file.nodes().len(),
+        left => part.nodes.len(),
+        inputs => inputs.collect::<Vec<_>>(),
+        is_complete => reduced.is_complete,
+    };
+    let words = template::render("culprit/left.txt.j2", left)?;
+    Ok(words.trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -443,9 +435,9 @@ mod tests {
             version: "1.2.3".into(),
             binding_version: "0.1.0".into(),
             nodes: vec!["a (Relu)".into()],
-            reference: "It is right.".into(),
+            reference: Expected::Referee { rules: None },
             rows: Vec::new(),
-            steps: vec!["1 node".into()],
+            steps: vec![Step::Needed { nodes: 1 }],
             machine: "a processor".into(),
             is_complete: true,
             has_expected: true,

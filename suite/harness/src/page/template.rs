@@ -84,6 +84,12 @@ pub(crate) fn page<'a>(
     Ok(tidy.trim_end().to_owned() + "\n")
 }
 
+/// Renders a text in place of a file of this name, so that a macro can be tried by itself.
+#[cfg(test)]
+pub(crate) fn of_text(name: &str, text: &str, data: Value) -> Result<String, Error> {
+    ENVIRONMENT.render_named_str(name, text, data)
+}
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_loader(|name| {
@@ -135,11 +141,7 @@ fn escaped(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn rendered(name: &str, text: &str, data: Value) -> Result<String, Error> {
-        ENVIRONMENT.render_named_str(name, text, data)
-    }
+    use super::{of_text as rendered, *};
 
     #[test]
     fn names_are_escaped_for_where_they_go_and_markdown_stays() -> Result<(), Error> {

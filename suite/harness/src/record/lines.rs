@@ -81,8 +81,11 @@ pub fn files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
 /// Fails where the file cannot be read or is damaged in any other way.
 pub fn read_text(path: &Path) -> Result<Vec<String>> {
     let mut bytes = Vec::new();
+    let mut is_cut = false;
     let mut read = || -> io::Result<()> {
         let file = regular_file::open(path)?;
+        // The compressed form of no line has a beginning and an end as well.
+        is_cut = is_compressed(path) && file.metadata()?.len() == 0;
         let read = if is_compressed(path) {
             let unfolded = zstd::Decoder::new(file)?;
             unfolded.take(MOST_BYTES + 1).read_to_end(&mut bytes)
@@ -92,7 +95,10 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
         };
         match read {
             // The compressed form ends in the middle.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                is_cut = true;
+                Ok(())
+            }
             read => read.map(drop),
         }
     };
@@ -114,6 +120,12 @@ pub fn read_text(path: &Path) -> Result<Vec<String>> {
         {
             text.push_str(rest);
         }
+        // A whole line may come before the cut.
+        _ if rest.is_empty() && is_cut => eprintln!(
+            "{} is cut off after line {}: what was measured then is lost",
+            path.display(),
+            text.lines().count()
+        ),
         _ if rest.is_empty() => {}
         _ => eprintln!(
             "{} is cut off in line {}, which is left out",
@@ -173,13 +185,13 @@ pub fn compress(path: &Path) -> Result<()> {
 /// # Errors
 /// Fails as `work` does, and where a compressed file is damaged.
 pub fn with_plain<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<Option<T>> {
-    if path.is_file() {
+    if is_there(path)? {
         return work(path).map(Some);
     }
     let mut name = path.as_os_str().to_owned();
     name.push(".zst");
     let compressed = PathBuf::from(name);
-    if !compressed.is_file() {
+    if !is_there(&compressed)? {
         return Ok(None);
     }
     let unpack = || -> Result<tempfile::NamedTempFile> {
@@ -195,6 +207,15 @@ pub fn with_plain<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Resu
     };
     let plain = unpack().with_context(|| format!("cannot read {}", compressed.display()))?;
     work(plain.path()).map(Some)
+}
+
+/// Whether anything has this name. Where that cannot be told, what was kept would be taken for what never was.
+fn is_there(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 fn is_compressed(path: &Path) -> bool {
@@ -271,6 +292,21 @@ mod tests {
         let read = read::<u64>(&compressed)?;
         assert!(read.len() > 1000 && read.len() < numbers.len());
         assert_eq!(read, numbers[..read.len()]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_taken_for_what_was_never_kept() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let read = |name: &str| with_plain(&dir.path().join(name), |path| Ok(fs::read(path)?));
+        assert_eq!(read("outputs/x")?, None);
+        std::os::unix::fs::symlink("outputs", dir.path().join("outputs"))?;
+        let error = read("outputs/x").expect_err("a link to itself");
+        assert!(format!("{error:#}").contains("symbolic links"), "{error:#}");
+        fs::create_dir(dir.path().join("y.zst"))?;
+        assert!(read("y").is_err(), "a folder");
+        std::os::unix::fs::symlink("nowhere", dir.path().join("z"))?;
+        assert!(read("z").is_err(), "a link to nothing");
         Ok(())
     }
 

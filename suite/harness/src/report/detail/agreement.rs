@@ -17,7 +17,7 @@ use super::agreement_tables::{
 };
 use crate::{
     page::{markdown::image, table::Table, template::markdown as safe},
-    report::picture_path,
+    report::{first_page::USABLE_DB, picture_path},
     studies::first_passes::{
         analysis::{Analysis, Row},
         extent::{exact, extent},
@@ -53,6 +53,8 @@ pub(crate) struct Page {
 struct Limits {
     relative: String,
     absolute: String,
+    /// From here on outputs can be used.
+    usable_db: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +149,7 @@ pub(crate) fn agreement(
         limits: Limits {
             relative: format!("{FLOAT_MAX_RELATIVE:.0e}"),
             absolute: format!("{FLOAT_MAX_ABSOLUTE:.1e}"),
+            usable_db: format!("{USABLE_DB:.0}"),
         },
     }
 }

@@ -13,12 +13,14 @@ mod versions;
 
 use std::collections::BTreeMap;
 
+use firstpass_probe::Format;
 use firstpass_statistics::median;
 use firstpass_trial::{
     model::{ModelDescription, Precision},
     own_model::is_made_up,
 };
 use serde::Serialize;
+pub(crate) use ship::USABLE_DB;
 
 use crate::{
     page::{
@@ -51,6 +53,8 @@ pub(crate) struct FirstPage {
     /// What holds, where nothing is wrong.
     holds: Option<verdict::Holds>,
     models: Vec<ModelAnswers>,
+    /// Whether a row is called after the format of quantized operators, which not every reader knows.
+    has_quantized_operators: bool,
     open: Option<open::Open>,
 }
 
@@ -133,6 +137,8 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
             }
         })
         .collect();
+    let mut rows = shown.iter().flat_map(|model| analysis.rows(model));
+    let has_quantized_operators = rows.any(|row| row.label.contains(Format::ONNX_QOPERATOR.key()));
     let run = &analysis.record.run;
     let others = analysis.models().iter();
     let others = others.filter(|m| shown.iter().all(|s| s.name != m.name));
@@ -160,6 +166,7 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
         too_short: too_short.map(said).collect(),
         holds: verdict::what_holds(analysis),
         models,
+        has_quantized_operators,
         open: open::open(analysis),
     }
 }

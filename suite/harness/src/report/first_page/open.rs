@@ -7,12 +7,12 @@ use firstpass_trial::{model::ModelDescription, observation::Cell};
 use serde::Serialize;
 
 use crate::{
-    page::{numbers::counted, shell},
+    page::shell,
     studies::first_passes::{
         analysis::Analysis,
         judge::{
             headlines::{Answer, Question, headlines},
-            latency::{Figure, Latency},
+            latency::Latency,
         },
         untimed::in_words,
     },
@@ -25,16 +25,41 @@ const NAMED: usize = 3;
 #[derive(Debug, Serialize)]
 pub(super) struct Open {
     all: usize,
-    /// What was asked, in words.
+    /// The kinds of what was asked: `fastest`, `slow-first` and `tuned`.
     asks: Vec<&'static str>,
     open: usize,
-    /// Those that are open, in words; of many only the first.
-    questions: Vec<String>,
+    /// Those that are open; of many only the first.
+    questions: Vec<Asked>,
     /// Open questions that more measuring would answer, and how many seconds that would take.
     answerable: usize,
     seconds: f64,
     /// What measures again for as long as that takes.
     command: String,
+}
+
+/// A question as a reader asks it, engines and models by their titles: `templates/answer/open.md.j2` says it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Asked {
+    Fastest {
+        figure: String,
+        model: String,
+        threads: usize,
+    },
+    SlowFirst(Of),
+    Tuned {
+        figure: String,
+        #[serde(flatten)]
+        of: Of,
+    },
+}
+
+/// What a question about one engine is about.
+#[derive(Debug, Serialize)]
+struct Of {
+    engine: String,
+    model: String,
+    threads: usize,
 }
 
 /// `None` where nothing was asked.
@@ -73,7 +98,7 @@ pub(super) fn open(analysis: &Analysis) -> Option<Open> {
         })
         .collect();
     let is_open = headlines.iter().filter(|(_, answer)| answer.is_open());
-    let questions = is_open.map(|(question, _)| in_full(analysis, question));
+    let questions = is_open.map(|(question, _)| asked(analysis, question));
     let told: Vec<f64> = open.iter().flatten().copied().collect();
     (!headlines.is_empty()).then(|| Open {
         all: headlines.len(),
@@ -115,8 +140,7 @@ fn command(analysis: &Analysis, more: f64) -> String {
     }
 }
 
-/// A question as a reader asks it: engines and models by their titles.
-fn in_full(analysis: &Analysis, question: &Question) -> String {
+fn asked(analysis: &Analysis, question: &Question) -> Asked {
     let title = |name: &str| {
         let model = analysis.models().iter().find(|m| m.name == name);
         model.map_or_else(|| name.to_owned(), |m| m.title.clone())
@@ -127,36 +151,27 @@ fn in_full(analysis: &Analysis, question: &Question) -> String {
             let of_row = |l: &Latency| l.cell.default_of() == cell.default_of();
             row.latency.values().any(of_row)
         });
-        let label = row.map_or(&cell.backend, |row| &row.label);
-        format!(
-            "{label} on {}, {}",
-            title(&cell.model),
-            counted(cell.threads(), "thread")
-        )
-    };
-    let time = |figure: Figure| match figure {
-        Figure::Steady => "steady time".into(),
-        other => other.to_string(),
+        Of {
+            engine: row.map_or(&cell.backend, |row| &row.label).clone(),
+            model: title(&cell.model),
+            threads: cell.threads(),
+        }
     };
     match question {
         Question::Fastest {
             model,
             threads,
             figure,
-        } => format!(
-            "which engine has the shortest {} on {}, {}",
-            time(*figure),
-            title(model),
-            counted(*threads, "thread")
-        ),
-        Question::SlowFirst(cell) => format!("whether pass 1 is slow on {}", of(cell)),
-        Question::Tuned { cell, figure } => {
-            format!(
-                "whether settings shorten the {} of {}",
-                time(*figure),
-                of(cell)
-            )
-        }
+        } => Asked::Fastest {
+            figure: figure.to_string(),
+            model: title(model),
+            threads: *threads,
+        },
+        Question::SlowFirst(cell) => Asked::SlowFirst(of(cell)),
+        Question::Tuned { cell, figure } => Asked::Tuned {
+            figure: figure.to_string(),
+            of: of(cell),
+        },
     }
 }
 
@@ -164,18 +179,14 @@ fn in_full(analysis: &Analysis, question: &Question) -> String {
 fn asks<'a>(questions: impl Iterator<Item = &'a Question> + Clone) -> Vec<&'static str> {
     type Kind = fn(&Question) -> bool;
     let kinds: [(&str, Kind); 3] = [
-        ("who is fastest", |q| matches!(q, Question::Fastest { .. })),
-        ("whose pass 1 is slow", |q| {
-            matches!(q, Question::SlowFirst(_))
-        }),
-        ("whether tuned settings help", |q| {
-            matches!(q, Question::Tuned { .. })
-        }),
+        ("fastest", |q| matches!(q, Question::Fastest { .. })),
+        ("slow-first", |q| matches!(q, Question::SlowFirst(_))),
+        ("tuned", |q| matches!(q, Question::Tuned { .. })),
     ];
     let asked = kinds
         .into_iter()
         .filter(|(_, is)| questions.clone().any(is));
-    asked.map(|(words, _)| words).collect()
+    asked.map(|(kind, _)| kind).collect()
 }
 
 #[cfg(test)]
@@ -188,10 +199,16 @@ mod tests {
 
     /// What the first page says where so many of five questions are open, and so many of these can be answered.
     fn said(open: usize, answerable: usize) -> Result<String> {
-        let questions = (1..=open).map(|n| format!("whether pass 1 is slow on x{n}"));
+        let questions = (1..=open).map(|n| {
+            Asked::SlowFirst(Of {
+                engine: format!("x{n}"),
+                model: "m".into(),
+                threads: n,
+            })
+        });
         let open = Open {
             all: 5,
-            asks: vec!["who is fastest", "whose pass 1 is slow"],
+            asks: vec!["fastest", "slow-first"],
             open,
             questions: questions.take(NAMED).collect(),
             answerable,
@@ -206,7 +223,8 @@ mod tests {
         let few = said(2, 2)?;
         assert!(
             few.contains(
-                "Still open: 2 of 5 questions: whether pass 1 is slow on x1; whether pass 1 is slow on x2."
+                "Still open: 2 of 5 questions: whether pass 1 is slow on x1 on m, 1 thread; whether pass 1 is slow on \
+                 x2 on m, 2 threads."
             ),
             "{few}"
         );
@@ -225,10 +243,44 @@ mod tests {
     }
 
     #[test]
+    fn a_question_is_said_with_its_figure_and_its_setting() -> Result<()> {
+        let said = |question: Asked| {
+            let text = "{% from 'said/question.md.j2' import question %}{{ question(asked) }}";
+            template::of_text("x.md.j2", text, context! { asked => question })
+        };
+        let fastest = |figure: &str| Asked::Fastest {
+            figure: figure.into(),
+            model: "a|b".into(),
+            threads: 2,
+        };
+        assert_eq!(
+            said(fastest("steady"))?,
+            "which engine has the shortest steady time on a&#124;b, 2 threads"
+        );
+        assert_eq!(
+            said(fastest("cold start"))?,
+            "which engine has the shortest cold start on a&#124;b, 2 threads"
+        );
+        let of = Of {
+            engine: "x".into(),
+            model: "m".into(),
+            threads: 1,
+        };
+        let figure = "pass 1".into();
+        assert_eq!(
+            said(Asked::Tuned { figure, of })?,
+            "whether settings shorten the pass 1 of x on m, 1 thread"
+        );
+        Ok(())
+    }
+
+    #[test]
     fn a_long_command_has_a_line_of_its_own_on_a_terminal() -> Result<()> {
         let said = |command: &str, is_terminal: bool| {
+            let question =
+                context! { kind => "slow-first", engine => "x", model => "m", threads => 1 };
             let open = context! {
-                all => 1, asks => ["a"], open => 1, questions => ["q"], answerable => 1, seconds => 9.0, command,
+                all => 1, asks => ["tuned"], open => 1, questions => [question], answerable => 1, seconds => 9.0, command,
             };
             let data = context! { open, too_short => [""; 0] };
             let data = match is_terminal {

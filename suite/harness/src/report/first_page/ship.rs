@@ -1,7 +1,9 @@
 //! Which engine to ship.
 
 use firstpass_statistics::comparison::Verdict;
-use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
+use firstpass_trial::{
+    agreement::Agreement, expectation::ExpectationVerdict, model::ModelDescription,
+};
 use serde::Serialize;
 
 use super::{timed, typical};
@@ -14,7 +16,7 @@ use crate::studies::first_passes::{
 };
 
 /// Outputs whose difference from the reference is above a tenth of them are not those of the model.
-const USABLE_DB: f64 = 20.0;
+pub(crate) const USABLE_DB: f64 = 20.0;
 
 /// The engines that are fastest among those whose outputs can be used.
 #[derive(Debug, Serialize)]
@@ -76,6 +78,8 @@ pub(super) struct Rival {
 pub(super) struct Unfit {
     pub labels: Vec<String>,
     pub why: String,
+    /// Whether the size of the difference decides that, [`USABLE_DB`].
+    pub is_far: bool,
 }
 
 /// Which engine to ship for a model; `None` where no engine with outputs was timed.
@@ -88,16 +92,14 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
     });
     let mut unfit: Vec<Unfit> = Vec::new();
     for row in here {
-        let Some(why) = self::unfit(row) else {
+        let Some(unfit_row) = self::unfit(row) else {
             continue;
         };
-        let label = row.label.clone();
-        match unfit.iter_mut().find(|known| known.why == why) {
-            Some(known) => known.labels.push(label),
-            None => unfit.push(Unfit {
-                labels: vec![label],
-                why,
-            }),
+        let is_same =
+            |known: &&mut Unfit| (&known.why, known.is_far) == (&unfit_row.why, unfit_row.is_far);
+        match unfit.iter_mut().find(is_same) {
+            Some(known) => known.labels.extend(unfit_row.labels),
+            None => unfit.push(unfit_row),
         }
     }
     let fit: Vec<(&Row, &Latency)> = timed(rows, threads)
@@ -218,22 +220,39 @@ fn first_to_answer(analysis: &Analysis, fit: &[(&Row, &Latency)]) -> Option<Engi
 
 /// Whether a difference is so large that the engine computes something else: a step here and there is what the
 /// optimizations of many engines cost, and the reader decides about that.
-fn is_far(row: &Row) -> bool {
-    let mut compared = row.agreement.iter().flatten();
-    compared.any(|a| a.other_shape > 0 || a.not_finite > 0 || a.sqnr_db < USABLE_DB)
+fn is_far(agreement: &Agreement) -> bool {
+    agreement.sqnr_db < USABLE_DB
 }
 
-/// Why the outputs of an engine cannot be used; `None` where they can.
-fn unfit(row: &Row) -> Option<String> {
+/// Whether outputs cannot be compared value by value.
+fn is_other(agreement: &Agreement) -> bool {
+    agreement.other_shape > 0 || agreement.not_finite > 0
+}
+
+/// An engine whose outputs cannot be used, and why; `None` where they can.
+fn unfit(row: &Row) -> Option<Unfit> {
+    let unfit = |why: String, is_far| {
+        Some(Unfit {
+            labels: vec![row.label.clone()],
+            why,
+            is_far,
+        })
+    };
     if row.outputs.is_none() {
-        return Some("no outputs".into());
+        return unfit("no outputs".into(), false);
     }
     if !row.not_finite.is_empty() {
-        return Some(row.not_finite.join("; "));
+        return unfit(row.not_finite.join("; "), false);
     }
+    let compared = row.agreement.iter().flatten();
     match row.verdict.as_ref()? {
-        ExpectationVerdict::Unexpected(how) => Some(how.join("; ")),
-        ExpectationVerdict::Differs(how) if is_far(row) => Some(how.join("; ")),
+        ExpectationVerdict::Unexpected(how) => unfit(how.join("; "), false),
+        ExpectationVerdict::Differs(how) if compared.clone().any(is_other) => {
+            unfit(how.join("; "), false)
+        }
+        ExpectationVerdict::Differs(how) if compared.clone().any(is_far) => {
+            unfit(how.join("; "), true)
+        }
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use firstpass_trial::{
     outputs::Outputs,
     setting::setting,
 };
+use serde::Serialize;
 
 use crate::{record::Record, studies::first_passes::words::list};
 
@@ -40,6 +41,17 @@ pub struct Reference {
     pub outputs: Option<Outputs>,
     /// What these are by other rules of rounding, each with its name, where a referee gave both.
     pub by_rules: Vec<(String, Outputs)>,
+}
+
+/// What outputs are compared with where there are no golden ones: `templates/said/explanation.md.j2` says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// `referee`, `agreed`, `undecided` or `nothing`.
+    kind: &'static str,
+    /// Whether the referee also gave outputs by other rules of rounding.
+    has_rules: bool,
+    /// Who agrees.
+    engines: Vec<String>,
 }
 
 /// What stands in for golden outputs in a record.
@@ -139,36 +151,18 @@ impl Reference {
 
     /// What was compared with what, for whoever reads a verdict; `None` with golden outputs, which need no
     /// explanation.
-    pub fn explanation(&self) -> Option<String> {
-        Some(match &self.kind {
+    pub fn explanation(&self) -> Option<Explanation> {
+        let (kind, engines) = match &self.kind {
             Kind::Golden(_) => return None,
-            Kind::Referee(_) => {
-                let rounding = if self.by_rules.is_empty() {
-                    ""
-                } else {
-                    " Engines may round sums in other ways. The referee computed the model by each way that \
-                     is known: a difference of at most twice what these make is rounding, and no fault."
-                };
-                format!(
-                    "Outputs are compared with those of the referee, which computes what \
-                     the file defines, exactly and not fast.{rounding}"
-                )
-            }
-            Kind::Agreed { engines, .. } => format!(
-                "Outputs are compared with those that {} give without their optimizations: these agree with \
-                 each other. That does not prove them right.",
-                words(engines)
-            ),
-            Kind::Undecided => {
-                "There are no golden outputs, the referee gives none, and no two engines agree \
-                                without their optimizations: where engines differ, who is right \
-                                cannot be told here."
-                    .into()
-            }
-            Kind::Nothing => {
-                "There is nothing to compare the outputs with: give the right ones with `--golden`."
-                    .into()
-            }
+            Kind::Referee(_) => ("referee", Vec::new()),
+            Kind::Agreed { engines, .. } => ("agreed", engines.clone()),
+            Kind::Undecided => ("undecided", Vec::new()),
+            Kind::Nothing => ("nothing", Vec::new()),
+        };
+        Some(Explanation {
+            kind,
+            has_rules: !self.by_rules.is_empty(),
+            engines,
         })
     }
 }
@@ -260,10 +254,13 @@ fn observations<'a>(record: &'a Record, model: &str) -> impl Iterator<Item = &'a
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context;
     use firstpass_probe::Tensor;
     use firstpass_trial::model::{OutputSpec, Precision};
+    use minijinja::context;
 
     use super::*;
+    use crate::page::template;
 
     /// One input with one output of these values.
     fn outputs(values: &[f32]) -> Outputs {
@@ -364,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_says_what_it_is_and_claims_no_more() {
+    fn each_kind_says_what_it_is_and_claims_no_more() -> Result<()> {
         let said = |kind: Kind| Reference {
             kind,
             outputs: None,
@@ -375,15 +372,23 @@ mod tests {
             agreed.name().as_deref(),
             Some("a and b without optimizations")
         );
-        let explained = agreed.explanation().unwrap_or_default();
-        assert!(
-            explained.contains("does not prove them right"),
-            "{explained}"
-        );
+        let explained = |reference: &Reference| -> Result<String> {
+            let of = reference.explanation().context("no explanation")?;
+            let text =
+                "{% from 'said/explanation.md.j2' import explanation %}{{ explanation(of) }}";
+            Ok(template::of_text("x.md.j2", text, context! { of })?)
+        };
+        assert!(explained(&agreed)?.contains("those that a and b give without"));
+        assert!(explained(&agreed)?.contains("does not prove them right"));
         let undecided = said(Kind::Undecided);
         assert_eq!(undecided.name(), None);
-        let explained = undecided.explanation().unwrap_or_default();
-        assert!(explained.contains("cannot be told"), "{explained}");
+        assert!(explained(&undecided)?.contains("cannot be told"));
+        assert!(explained(&said(Kind::Nothing))?.contains("give the right ones with `--golden`."));
+        let mut referee = said(Kind::Referee("r".into()));
+        assert!(explained(&referee)?.ends_with("exactly and not fast."));
+        referee.by_rules = vec![("half-even".into(), Outputs::new())];
+        assert!(explained(&referee)?.ends_with("is rounding, and no fault."));
         assert_eq!(said(Kind::Golden("x".into())).explanation(), None);
+        Ok(())
     }
 }

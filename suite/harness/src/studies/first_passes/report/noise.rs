@@ -20,7 +20,7 @@ pub(crate) struct Noise {
     processes: usize,
     /// The share of passes beside which the core was slow.
     slowed: f64,
-    /// Rows that have too few passes without those, so that none is left out.
+    /// Rows that have too few first passes without those, so that these count as well.
     too_few: Vec<TooFew>,
     /// What disturbed how many processes.
     kinds: Option<Value>,

@@ -1,23 +1,19 @@
 //! Who agrees with what the outputs are compared with.
 
 use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription, outputs::Outputs};
-use minijinja::Value;
 use serde::Serialize;
 
-use crate::{
-    page::{markdown, template},
-    studies::first_passes::{
-        analysis::{Analysis, Row},
-        extent::{exact as exact_share, extent},
-        words,
-    },
+use crate::studies::first_passes::{
+    analysis::{Analysis, Row},
+    extent::{exact as exact_share, extent},
+    reference::Explanation,
+    words,
 };
 
 /// What stands in for golden outputs: `templates/said/compared-with.md.j2` says it.
 #[derive(Debug, Serialize)]
 pub(crate) struct ComparedWith {
-    /// What is compared with what, in markdown.
-    explanation: Value,
+    explanation: Explanation,
     /// All inputs, and those for which there is something to compare with.
     inputs: usize,
     compared: usize,
@@ -40,7 +36,7 @@ pub(crate) fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Op
     let inputs = analysis.samples().len();
     let refusal = analysis.refusal(&model.name);
     Some(ComparedWith {
-        explanation: template::markdown(markdown::sentence(&reference.explanation()?)),
+        explanation: reference.explanation()?,
         inputs,
         compared: reference.outputs.as_ref().map_or(inputs, Outputs::len),
         refusal: refusal.map(|(name, outcome)| Refusal {
@@ -175,6 +171,7 @@ mod tests {
     use minijinja::context;
 
     use super::*;
+    use crate::page::template;
 
     /// Nothing that was compared.
     fn nothing(reference: Option<&str>) -> Agreement {
