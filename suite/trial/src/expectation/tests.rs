@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
 
+use firstpass_probe::{Arithmetic, Dtype, Format};
+
 use super::*;
 use crate::{
-    agreement::Steps,
-    known::{Divergence, Exception, FaceBounds, FloatBounds},
+    agreement::{Agreement, DetectionAgreement, Steps},
+    known::{Bounds, Divergence, Exception, FaceBounds, FloatBounds, Known},
+    model::{ModelDescription, Precision},
 };
 
 fn agreement(max: u64, exact: usize, values: usize) -> Agreement {

@@ -1,0 +1,72 @@
+//! What a probe is asked, as its argument, and where it writes outputs.
+
+use std::{ffi::OsString, io::Write, path::Path};
+
+use anyhow::{Context, Result};
+use firstpass_probe::{Error, Phase, Request, read_tensors};
+use tempfile::NamedTempFile;
+
+/// Removes what another process has left where outputs are to be: they would be taken for those of the next, if that
+/// writes none.
+pub(super) fn clear(outputs: &Path) -> Result<()> {
+    let removed = match outputs.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(outputs),
+        Ok(_) => std::fs::remove_file(outputs),
+    };
+    removed.with_context(|| format!("cannot remove {}", outputs.display()))
+}
+
+/// Whether a process that says it is done has written tensors where it was asked to. Only a file is read: a link leads
+/// to what is none of its own.
+pub(super) fn check_outputs(file: &Path) -> Result<(), Error> {
+    let in_words = |what: String| Error::engine(what).in_phase(Phase::Output);
+    let is_file = file.symlink_metadata().is_ok_and(|at| at.is_file());
+    if !is_file {
+        return Err(in_words("it wrote no file of outputs".into()));
+    }
+    match read_tensors(file) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(in_words(format!(
+            "the outputs that it wrote cannot be read: {}",
+            why.chain
+                .last()
+                .map_or("no reason is known", String::as_str)
+        ))),
+    }
+}
+
+/// Bytes of a request that is an argument. Linux starts no process with one of 128 KiB, which a model of some
+/// thousands of outputs takes.
+pub(super) const LONGEST_ARGUMENT: usize = 64 << 10;
+
+/// What precedes the path of a file with a request.
+pub(super) const IN_FILE: &str = "@";
+
+/// A request as the only argument of a probe.
+pub(super) struct Argument {
+    pub text: OsString,
+    /// The file that the argument names, removed when this is dropped.
+    _file: Option<NamedTempFile>,
+}
+
+impl Argument {
+    pub fn of(request: &Request) -> Result<Self> {
+        let json = serde_json::to_string(request)?;
+        if json.len() <= LONGEST_ARGUMENT {
+            return Ok(Self {
+                text: json.into(),
+                _file: None,
+            });
+        }
+        let mut file = NamedTempFile::new()?;
+        file.write_all(json.as_bytes())
+            .with_context(|| format!("cannot write a request to {}", file.path().display()))?;
+        let mut text = OsString::from(IN_FILE);
+        text.push(file.path());
+        Ok(Self {
+            text,
+            _file: Some(file),
+        })
+    }
+}

@@ -1,0 +1,275 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::observation::Stage;
+
+/// A probe made of shell commands, which misbehaves as it is told.
+fn shell(script: &str, timeout: Duration) -> Process {
+    limited(script, timeout, most_memory())
+}
+
+fn limited(script: &str, timeout: Duration, memory_bytes: u64) -> Process {
+    let probe = Probe {
+        timeout,
+        memory_bytes,
+        ..Probe::at(Path::new("/bin/sh"))
+    };
+    probe
+        .run(&["-c".into(), script.into()], &Knobs::default(), timeout)
+        .0
+}
+
+const LONG: Duration = Duration::from_secs(20);
+const HELLO: &str = r#"echo '{"message":"hello","protocol":3,"backend":"x","main_ns":1}'; "#;
+const PASS: &str = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2,"cpu_ns":3,"minor_faults":4,"major_faults":5,"voluntary_switches":6,"involuntary_switches":7,"reference_ns":8}'; "#;
+const DONE: &str = r#"echo '{"message":"done","peak_memory_kib":9,"reference_ns":8}'; "#;
+
+#[test]
+fn a_launcher_runs_the_probe_with_its_arguments() {
+    let probe = Probe {
+        launcher: ["env", "FROM_THE_LAUNCHER=x"].map(OsString::from).to_vec(),
+        ..Probe::at(Path::new("/bin/sh"))
+    };
+    let script = format!("[ $FROM_THE_LAUNCHER = x ] && {HELLO}{DONE}");
+    let (process, _) = probe.run(&["-c".into(), script.into()], &Knobs::default(), LONG);
+    assert_eq!(process.outcome, Outcome::Completed);
+    let missing = Probe {
+        launcher: vec!["/nonexistent/launcher".into()],
+        ..Probe::at(Path::new("/bin/sh"))
+    };
+    let (process, _) = missing.run(&["-c".into(), "true".into()], &Knobs::default(), LONG);
+    assert!(
+        matches!(process.outcome, Outcome::NotStarted(_)),
+        "{process:?}"
+    );
+}
+
+/// What a probe leaves out was not counted, which is no fault.
+#[test]
+fn a_probe_need_not_count_what_it_cannot() {
+    let pass = r#"echo '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":2}'; "#;
+    let done = r#"echo '{"message":"done"}'; "#;
+    let process = shell(&format!("{HELLO}{pass}{done}"), LONG);
+    assert_eq!(process.outcome, Outcome::Completed);
+    assert_eq!(process.passes[0].span.cpu_ns, 0);
+    assert_eq!(process.peak_memory_kib, None);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_probe_that_wants_more_memory_than_it_may_have_does_not_get_it() {
+    // A shell keeps what it reads in memory.
+    let script = format!("sleep 0.2; x=$(head -c 100000000 /dev/zero | tr '\\0' a); {HELLO}{DONE}");
+    assert_eq!(limited(&script, LONG, 1 << 30).outcome, Outcome::Completed);
+    let process = limited(&script, LONG, 50 << 20);
+    assert!(
+        matches!(process.outcome, Outcome::Crashed { .. }),
+        "{process:?}"
+    );
+}
+
+#[test]
+fn hears_a_probe_out() {
+    let process = shell(&format!("{HELLO}{PASS}{PASS}{DONE}"), LONG);
+    assert_eq!(process.outcome, Outcome::Completed);
+    assert_eq!(process.passes.len(), 2);
+    assert_eq!(process.peak_memory_kib, Some(9));
+}
+
+#[test]
+fn a_killed_probe_keeps_its_passes() {
+    let process = shell(&format!("{HELLO}{PASS}{PASS}kill -9 $$"), LONG);
+    assert_eq!(
+        process.outcome,
+        Outcome::Crashed {
+            how: "signal 9 (SIGKILL)".into(),
+            after: Stage::Passes(2)
+        }
+    );
+    assert_eq!(process.passes.len(), 2);
+}
+
+#[test]
+fn an_early_exit_is_a_crash_even_with_code_zero() {
+    let process = shell(&format!("{HELLO}exit 0"), LONG);
+    assert_eq!(
+        process.outcome,
+        Outcome::Crashed {
+            how: "exit code 0".into(),
+            after: Stage::Hello
+        }
+    );
+}
+
+#[test]
+fn dying_after_the_last_message_is_a_crash() {
+    let process = shell(&format!("{HELLO}{PASS}{DONE}exit 3"), LONG);
+    assert!(matches!(process.outcome, Outcome::Crashed { .. }));
+}
+
+#[test]
+fn a_hanging_probe_is_killed_and_keeps_its_passes() {
+    let process = shell(
+        &format!("{HELLO}{PASS}exec sleep 60"),
+        Duration::from_millis(800),
+    );
+    assert!(
+        matches!(
+            process.outcome,
+            Outcome::TimedOut {
+                after: Stage::Passes(1),
+                ..
+            }
+        ),
+        "{:?}",
+        process.outcome
+    );
+    assert_eq!(process.passes.len(), 1);
+}
+
+#[test]
+fn a_process_that_a_probe_leaves_behind_holds_nothing_up() {
+    // It keeps standard output open.
+    for (end, how) in [
+        ("exit 0", "exit code 0"),
+        ("kill -9 $$", "signal 9 (SIGKILL)"),
+    ] {
+        let process = shell(&format!("{HELLO}{PASS}sleep 15 & {end}"), LONG);
+        let after = Stage::Passes(1);
+        let how = how.into();
+        assert_eq!(process.outcome, Outcome::Crashed { how, after });
+    }
+    let process = shell(&format!("{HELLO}{PASS}{DONE}sleep 15 &"), LONG);
+    assert_eq!(process.outcome, Outcome::Completed);
+}
+
+#[test]
+fn a_probe_that_never_stops_talking_is_ended() {
+    let pass = PASS.trim_start_matches("echo '").trim_end_matches("'; ");
+    let process = shell(&format!("{HELLO}yes '{pass}'"), TIMEOUT);
+    let said = process.outcome.to_string();
+    assert!(said.contains("more than 250,000 messages"), "{said}");
+    // Either way; the second has closed standard output as well.
+    for flood in ["yes >&2", "exec yes >&2"] {
+        let process = shell(&format!("{HELLO}{flood}"), TIMEOUT);
+        let said = process.outcome.to_string();
+        assert!(
+            said.contains("more than 256 MiB to standard error"),
+            "{flood}: {said}"
+        );
+    }
+}
+
+#[test]
+fn garbage_is_named() {
+    let process = shell(&format!("{HELLO}echo Segmentation fault; {DONE}"), LONG);
+    assert_eq!(
+        process.outcome,
+        Outcome::Garbled {
+            line: "Segmentation fault".into(),
+            after: Stage::Hello
+        }
+    );
+    let process = shell("head -c 3000000 /dev/zero", LONG);
+    assert!(matches!(process.outcome, Outcome::Garbled { .. }));
+}
+
+#[test]
+fn another_protocol_is_refused() {
+    let process = shell(&HELLO.replace(":3,\"backend", ":99,\"backend"), LONG);
+    assert!(process.outcome.to_string().contains("protocol 99"));
+}
+
+#[test]
+fn a_long_request_comes_in_a_file() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let binary = folder.path().join("probe");
+    // What a probe does: it reads its request, and here says how long it is.
+    let script = format!(
+        "#!/bin/sh\n{HELLO}case $1 in @*) n=$(wc -c < \"${{1#@}}\");; *) n=$(printf %s \"$1\" | wc -c);; esac\n\
+         echo length $n >&2\n{DONE}"
+    );
+    std::fs::write(&binary, script)?;
+    std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+    for outputs in [1, 3000] {
+        let mut model = Model {
+            name: "m".into(),
+            format: firstpass_probe::Format::ONNX,
+            path: "m.onnx".into(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        model.outputs = (0..outputs)
+            .map(|n| firstpass_probe::OutputSpec::new(format!("output {n:0>60}"), [1]))
+            .collect();
+        let (inputs, passes) = (Vec::new(), PassPlan::exactly(1));
+        let trial = Trial::new(model, Knobs::default(), inputs, passes);
+        let length = serde_json::to_string(&Request::Trial(trial.clone()))?.len();
+        let process = Probe::at(&binary).trial(&trial);
+        assert_eq!(process.outcome, Outcome::Completed, "{outputs} outputs");
+        assert_eq!(process.stderr.trim(), format!("length {length}"));
+    }
+    Ok(())
+}
+
+#[test]
+fn outputs_that_are_none_are_the_fault_of_who_wrote_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let binary = folder.path().join("probe");
+    let outputs = folder.path().join("outputs.safetensors");
+    for (write, words) in [
+        ("true", "it wrote no file of outputs"),
+        ("mkdir out", "it wrote no file of outputs"),
+        ("mkfifo out", "it wrote no file of outputs"),
+        ("ln -s /etc/passwd out", "it wrote no file of outputs"),
+        ("touch out", "cannot be read"),
+        (
+            "head -c 100 /dev/zero | tr '\\0' '\\377' > out",
+            "cannot be read",
+        ),
+    ] {
+        let write = write.replace("out", &outputs.display().to_string());
+        let script = format!("#!/bin/sh\n{HELLO}{PASS}{write}\n{DONE}\n");
+        std::fs::write(&binary, script)?;
+        std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+        let model = Model {
+            name: "m".into(),
+            format: firstpass_probe::Format::ONNX,
+            path: "m.onnx".into(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let passes = PassPlan::exactly(1);
+        let mut trial = Trial::new(model, Knobs::default(), Vec::new(), passes);
+        trial.outputs = Some(outputs.clone());
+        // What lies there is another engine's.
+        clear(&outputs)?;
+        let y = Tensor::new(&[1], vec![1.0_f32])?;
+        firstpass_probe::write_tensors(&outputs, [("0/y".to_owned(), &y)])?;
+        let said = Probe::at(&binary).trial(&trial).outcome.to_string();
+        assert!(said.contains(words), "{write}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_failure_without_a_word_is_a_sentence() {
+    let failed = r#"echo '{"message":"failed","kind":"engine","phase":null,"chain":[]}'; "#;
+    let process = shell(&format!("{HELLO}{failed}exit 1"), LONG);
+    assert_eq!(process.outcome.to_string(), "failed: it gave no reason");
+}
+
+#[test]
+fn standard_error_is_kept() {
+    let process = shell(&format!("{HELLO}echo no such library >&2; exit 1"), LONG);
+    assert!(process.stderr.contains("no such library"));
+}
+
+#[test]
+fn a_missing_binary_is_an_outcome() {
+    let process = Probe::at(Path::new("/nonexistent/probe"))
+        .run(&[], &Knobs::default(), LONG)
+        .0;
+    assert!(matches!(process.outcome, Outcome::NotStarted(_)));
+    assert!(process.outcome.to_string().contains("/nonexistent/probe"));
+}
