@@ -284,7 +284,7 @@ mod tests {
         answer.cures = Cures::of(&answer.slow);
         assert_eq!(
             said(&answer)?,
-            "- m: are the first passes slow? Yes on a: pass 1 takes 50.0 ms and a steady pass 10.0 ms (5.00×). `s=on` \
+            "- m: are the first passes slow? Yes on a: pass 1 takes 50.0 ms and a steady pass 10.0 ms (5.00×). s=on \
              brings that down to 1.20× on a.\n"
         );
         answer.slow.extend([
@@ -294,8 +294,8 @@ mod tests {
         ]);
         answer.cures = Cures::of(&answer.slow);
         let all = said(&answer)?;
-        let then = "Less so on b (1.50×), c (1.40×) and d (1.30×). `s=on` brings that down to 1.20× on a and ends it on b. \
-                    `t=off` ends it on c.";
+        let then = "Less so on b (1.50×), c (1.40×) and d (1.30×). s=on brings that down to 1.20× on a and ends it on b. \
+                    t=off ends it on c.";
         assert!(all.contains(then), "{all}");
         Ok(())
     }
