@@ -324,6 +324,14 @@ impl Probe {
         {
             process.outcome = Outcome::Failed(why);
         }
+        // A probe of this project does what it is asked, as its own tests hold.
+        if process.completed()
+            && self.is_own
+            && let Request::Trial(trial) = request
+            && let Err(why) = check_passes(trial, &process)
+        {
+            process.outcome = Outcome::Failed(why);
+        }
         self.note(request, &process);
         (process, answers)
     }
@@ -474,6 +482,47 @@ fn check_outputs(file: &Path) -> Result<(), Error> {
                 .last()
                 .map_or("no reason is known", String::as_str)
         ))),
+    }
+}
+
+/// Whether a process that says it is done has told its steps and done the passes that it was asked for: a figure of
+/// fewer would be called one of too little time.
+fn check_passes(trial: &Trial, process: &Process) -> Result<(), Error> {
+    let in_words = |what: String| {
+        Err(Error::engine(format!(
+            "{what}; `firstpass engines test PROGRAM` says what a program must do"
+        ))
+        .in_phase(Phase::Pass))
+    };
+    for (step, span) in [
+        ("started", process.started),
+        ("loaded", process.loaded),
+        ("prepared", process.prepared),
+    ] {
+        if span.is_none() {
+            return in_words(format!("it did not tell the step {step:?}"));
+        }
+    }
+    let given = trial.inputs.len();
+    let mut done = vec![0; given];
+    for pass in &process.passes {
+        match done.get_mut(pass.input) {
+            Some(done) => *done += 1,
+            None => {
+                return in_words(format!(
+                    "it did a pass on input {}, counted from 0, and was given {given}",
+                    pass.input
+                ));
+            }
+        }
+    }
+    let least = trial.passes.at_least;
+    match done.iter().position(|done| *done < least) {
+        Some(input) => in_words(format!(
+            "it did too few passes on input {input}: {} of at least {least}",
+            done[input]
+        )),
+        None => Ok(()),
     }
 }
 
@@ -1077,6 +1126,56 @@ mod tests {
             firstpass_probe::write_tensors(&outputs, [("0/y".to_owned(), &y)])?;
             let said = Probe::at(&binary).trial(&trial).outcome.to_string();
             assert!(said.contains(words), "{write}: {said}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_that_does_not_do_its_passes_has_not_completed() -> Result<()> {
+        const STEPS: &str = r#"for step in started loaded prepared; do echo "{\"message\":\"$step\",\"span\":{\"start_ns\":1,\"wall_ns\":1}}"; done; "#;
+        let folder = tempfile::tempdir()?;
+        let binary = folder.path().join("probe");
+        let second = PASS.replace("\"input\":0", "\"input\":1");
+        let third = PASS.replace("\"input\":0", "\"input\":2");
+        for (said, words) in [
+            (format!("{STEPS}{PASS}{second}{second}{PASS}"), None),
+            (
+                format!("{STEPS}{PASS}{PASS}{second}"),
+                Some("it did too few passes on input 1: 1 of at least 2"),
+            ),
+            (
+                STEPS.to_owned(),
+                Some("it did too few passes on input 0: 0 of at least 2"),
+            ),
+            (
+                format!("{STEPS}{third}"),
+                Some("it did a pass on input 2, counted from 0, and was given 2"),
+            ),
+            (
+                format!("{PASS}{PASS}{second}{second}"),
+                Some("it did not tell the step \"started\""),
+            ),
+        ] {
+            std::fs::write(&binary, format!("#!/bin/sh\n{HELLO}{said}{DONE}\n"))?;
+            std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+            let model = Model {
+                name: "m".into(),
+                format: firstpass_probe::Format::ONNX,
+                path: "m.onnx".into(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            };
+            let inputs = vec!["a".into(), "b".into()];
+            let trial = Trial::new(model, Knobs::default(), inputs, PassPlan::exactly(2));
+            let mut probe = Probe::at(&binary);
+            probe.is_own = true;
+            let outcome = probe.trial(&trial).outcome;
+            match words {
+                None => assert_eq!(outcome, Outcome::Completed),
+                Some(words) => {
+                    assert!(outcome.to_string().contains(words), "{outcome}");
+                }
+            }
         }
         Ok(())
     }
