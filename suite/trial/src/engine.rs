@@ -99,7 +99,7 @@ impl Backend {
     pub fn program(name: &str, program: &Path) -> Result<Self> {
         ensure!(
             program.is_file(),
-            "the engine {name} is no program: there is no file {}",
+            "the engine {name} is no program: there is no file {}; name it as in {name}=./program",
             program.display()
         );
         let program = std::path::absolute(program)?;

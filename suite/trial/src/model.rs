@@ -351,22 +351,39 @@ fn elements(shape: &[usize]) -> Option<usize> {
 
 /// A table, or an array of tables.
 mod one_or_many {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::fmt;
+
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{
+            MapAccess, SeqAccess, Visitor,
+            value::{MapAccessDeserializer, SeqAccessDeserializer},
+        },
+    };
 
     use super::InputSpec;
 
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(InputSpec),
-        Many(Vec<InputSpec>),
+    /// What is wrong with an input is said in the words of its field: an untagged enum would forget them.
+    struct OneOrMany;
+
+    impl<'de> Visitor<'de> for OneOrMany {
+        type Value = Vec<InputSpec>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an input or a list of inputs")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+            InputSpec::deserialize(MapAccessDeserializer::new(map)).map(|input| vec![input])
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(self, list: S) -> Result<Self::Value, S::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<InputSpec>, D::Error> {
-        Ok(match OneOrMany::deserialize(from)? {
-            OneOrMany::One(input) => vec![input],
-            OneOrMany::Many(inputs) => inputs,
-        })
+        from.deserialize_any(OneOrMany)
     }
 
     pub fn serialize<S: Serializer>(inputs: &[InputSpec], to: S) -> Result<S::Ok, S::Error> {
@@ -466,6 +483,41 @@ mod tests {
             name_of_file(Path::new("a/modèle à moi.onnx")),
             "modèle à moi"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_input_is_named() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("model.toml");
+        let head = "name = 'm'\ntitle = ''\ndescription = ''\nprecision = 'fp32'\n[artifacts]\nonnx = 'm.onnx'\n";
+        let outputs = "[[outputs]]\nname = 'y'\nshape = [1]\n";
+        let read = |input: &str| {
+            std::fs::write(&path, format!("{head}{input}{outputs}"))?;
+            ModelDescription::read(&path)
+        };
+        for input in [
+            "[input]\nname = 'x'\nshape = [1]\n",
+            "[[input]]\nname = 'x'\nshape = [1]\n",
+        ] {
+            assert_eq!(read(input)?.inputs.len(), 1);
+        }
+        for (line, words) in [
+            ("shape = [1]\ncolour = 1\n", "unknown field `colour`"),
+            ("shape = [1.5]\n", "1.5"),
+            ("shape = [-1]\n", "-1"),
+            ("shape = [99999999999999999999]\n", "99999999999999999999"),
+            ("", "missing field `shape`"),
+        ] {
+            for table in ["[input]", "[[input]]"] {
+                let error = read(&format!("{table}\nname = 'x'\n{line}")).expect_err(line);
+                let said = format!("{error:#}");
+                assert!(
+                    said.contains(words) && said.contains("model.toml"),
+                    "{said}"
+                );
+            }
+        }
+        Ok(())
     }
 
     #[test]

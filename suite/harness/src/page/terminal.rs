@@ -80,6 +80,20 @@ pub fn text(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// Of words without an end so many characters are shown.
+const WORDS: usize = 4000;
+
+/// The same for words of an engine, which may be any number: the record keeps all of them.
+pub(crate) fn beginning(words: &str) -> Cow<'_, str> {
+    match words.char_indices().nth(WORDS) {
+        None => text(words),
+        Some((end, _)) => {
+            let more = words[end..].chars().count();
+            format!("{} … ({more} more characters)", text(&words[..end])).into()
+        }
+    }
+}
+
 /// Whether a character is not seen as itself.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control() || is_invisible(c)
@@ -97,6 +111,14 @@ mod tests {
         assert_eq!(text, "- one two\n  three\nfour five");
         let command = "cargo firstpass check m.onnx --budget 7m";
         assert_eq!(wrapped(command, 9), command);
+    }
+
+    #[test]
+    fn words_without_an_end_are_cut() {
+        let words = "é".repeat(WORDS);
+        assert_eq!(beginning(&words), words);
+        let more = beginning(&(words.clone() + "\u{1b}xy")).into_owned();
+        assert_eq!(more, words + " … (3 more characters)");
     }
 
     #[test]

@@ -47,6 +47,56 @@ pub const FAULTS: &[Fault] = &[
         &["model.onnx", "or a device", "give a file"],
     ),
     refused(
+        "a model file that links to itself",
+        |place| {
+            let model = place.path("model.onnx");
+            symlink("model.onnx", &model)?;
+            place.run(&mut place.check(&model))
+        },
+        &["cannot read the model", "symbolic links"],
+    ),
+    refused(
+        "a sample that links to itself",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            symlink("in.npy", place.path("in.npy"))?;
+            place.run(place.check(&model).args(["--sample", "in.npy"]))
+        },
+        &["cannot read the tensors in in.npy", "symbolic links"],
+    ),
+    refused(
+        "a folder for reports that links to itself",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            symlink("out", place.out())?;
+            place.run(&mut place.check(&model))
+        },
+        &[
+            "what has this name is no folder",
+            "give a writable folder with --out",
+        ],
+    ),
+    refused(
+        "a description of an input with what nobody knows",
+        |place| described(place, "shape = [1, 3, 8, 8]\ncolour = \"red\""),
+        &["model.toml", "unknown field `colour`"],
+    ),
+    refused(
+        "a description of an input of less than nothing",
+        |place| described(place, "shape = [-1, 3]"),
+        &["model.toml", "`-1`"],
+    ),
+    refused(
+        "a description of an input that no number holds",
+        |place| described(place, "shape = [99999999999999999999, 3]"),
+        &["model.toml", "99999999999999999999"],
+    ),
+    refused(
+        "a description of an input that no machine holds",
+        |place| described(place, "shape = [4294967296, 4294967296, 4294967296]"),
+        &["model.toml is inconsistent", "choose a smaller shape"],
+    ),
+    refused(
         "a report into a folder that cannot be",
         |place| {
             let model = place.write("model.onnx", models::sound())?;
@@ -177,6 +227,14 @@ pub const FAULTS: &[Fault] = &[
         },
     },
 ];
+
+/// A check of a model whose input is described so.
+fn described(place: &Place, input: &str) -> Result<Ended> {
+    place.write("model.onnx", models::sound())?;
+    let text = models::described("m").replacen("shape = [1, 3, 8, 8]", input, 1);
+    let model = place.write("model.toml", text)?;
+    place.run(&mut place.check(&model))
+}
 
 pub fn pipe(path: &Path) -> Result<()> {
     Ok(mkfifo(path, Mode::S_IRWXU)?)

@@ -17,6 +17,7 @@ const HEAD: &str = r#"#!/bin/sh
 say() { printf '%s\n' "$1"; }
 span='"span":{"start_ns":1,"wall_ns":1}'
 pass='{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":1}'
+second='{"message":"pass","input":1,"digest":"d","start_ns":1,"wall_ns":1}'
 out=$(printf %s "$1" | sed -n 's/.*"outputs":"\([^"]*\)".*/\1/p')
 say '{"message":"hello","protocol":3,"backend":"odd","main_ns":1}'
 say "{\"message\":\"started\",$span}"
@@ -96,6 +97,79 @@ pub const FAULTS: &[Fault] = &[
         |place| measured(place, "sleep 300 & exit 0"),
         &["odd", "crashed with exit code 0"],
     ),
+    Fault {
+        what: "a program that leaves another behind, in a session of its own",
+        on: On::Once,
+        // The folder for temporary files lies in that of this place.
+        done: |place| {
+            measured(
+                place,
+                "setsid sh -c 'echo $$ >> \"$TMPDIR/../../left\"; exec sleep 300' >/dev/null 2>&1 &\nsleep 1; exit 0",
+            )
+        },
+        code: 0,
+        says: &["odd", "crashed with exit code 0"],
+        survives: |place, ended| {
+            let left = fs::read_to_string(place.path("left"))?;
+            ensure!(!left.is_empty(), "none was left behind");
+            for pid in left.lines() {
+                signals::gone(pid.parse()?)?;
+            }
+            has_both_rows(place, ended)
+        },
+    },
+    beside(
+        "a program that prints what is no text",
+        |place| measured(place, r"printf '\377\376\000\001garbage\n'"),
+        &["odd", "printed something that is not a message"],
+    ),
+    beside(
+        "a program whose times are no numbers",
+        |place| {
+            measured(
+                place,
+                r#"say '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":NaN}'"#,
+            )
+        },
+        &["odd", "printed something that is not a message"],
+    ),
+    beside(
+        "a program whose times are below 0",
+        |place| {
+            measured(
+                place,
+                r#"say '{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":-5}'"#,
+            )
+        },
+        &["odd", "printed something that is not a message"],
+    ),
+    beside(
+        "a program that does a pass on an input below 0",
+        |place| {
+            measured(
+                place,
+                r#"say '{"message":"pass","input":-1,"digest":"d","start_ns":1,"wall_ns":1}'"#,
+            )
+        },
+        &["odd", "printed something that is not a message"],
+    ),
+    Fault {
+        what: "a program that fails with two million letters",
+        on: On::Once,
+        done: |place| {
+            measured(
+                place,
+                r#"say "{\"message\":\"failed\",\"kind\":\"engine\",\"phase\":null,\"chain\":[\"$(head -c 2000000 /dev/zero | tr '\0' x)\"]}"; exit 1"#,
+            )
+        },
+        code: 0,
+        says: &["odd", "failed: xxx", "more characters)"],
+        survives: |place, ended| {
+            let length = ended.said.len();
+            ensure!(length < 50_000, "it said {length} bytes");
+            has_both_rows(place, ended)
+        },
+    },
     beside(
         "a program that never stops talking",
         |place| measured(place, r#"yes "$pass""#),
@@ -157,10 +231,38 @@ pub const FAULTS: &[Fault] = &[
             // A header of 2 bytes: no tensor at all.
             measured(
                 place,
-                r#"say "$pass"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
+                r#"say "$pass"; say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
             )
         },
         &["odd", "the probe gave no outputs for"],
+    ),
+    beside(
+        "a program that does fewer passes than it is asked for",
+        |place| {
+            measured(
+                place,
+                r#"say "$pass"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
+            )
+        },
+        &[
+            "odd",
+            "it did too few passes on input 1: 0 of at least 1",
+            "firstpass engines test",
+        ],
+    ),
+    beside(
+        "a program that does a pass on an input that there is not",
+        |place| {
+            measured(
+                place,
+                r#"say '{"message":"pass","input":99,"digest":"d","start_ns":1,"wall_ns":1}'
+[ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
+            )
+        },
+        &[
+            "odd",
+            "it did a pass on input 99, counted from 0, and was given 2",
+        ],
     ),
     beside(
         "a program whose outputs have another shape",
@@ -168,7 +270,7 @@ pub const FAULTS: &[Fault] = &[
             // The length of the header, the header, and a byte for each of the two inputs.
             measured(
                 place,
-                r#"say "$pass"; header='{"0/y":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"1/y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
+                r#"say "$pass"; say "$second"; header='{"0/y":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"1/y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
 [ -z "$out" ] || { printf "\\$(printf %o ${#header})\000\000\000\000\000\000\000%sab" "$header" > "$out"; }
 say '{"message":"done"}'"#,
             )

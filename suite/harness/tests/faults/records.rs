@@ -148,6 +148,120 @@ pub const FAULTS: &[Fault] = &[
         &["alpha.jsonl.zst holds more than", "which are not read"],
     ),
     unreadable(
+        "compressed measurements with something else behind them",
+        |place| {
+            compared(place, |record| {
+                compressed(record, |bytes| bytes.extend_from_slice(b"something else"))
+            })
+        },
+        &["cannot read", "alpha.jsonl.zst"],
+    ),
+    judged(
+        "compressed measurements that end before the first line does",
+        |place| {
+            compared(place, |record| {
+                compressed(record, |bytes| bytes.truncate(20))
+            })
+        },
+        0,
+        &["alpha.jsonl.zst is cut off after line 0", "is lost"],
+    ),
+    judged(
+        "compressed measurements that are empty",
+        |place| compared(place, |record| compressed(record, Vec::clear)),
+        0,
+        &["alpha.jsonl.zst is cut off after line 0", "is lost"],
+    ),
+    unreadable(
+        "a text in place of a list in run.json",
+        |place| {
+            compared(place, |record| {
+                replaced(
+                    record,
+                    "run.json",
+                    "\"models\": [",
+                    "\"models\": \"\", \"more\": [",
+                )
+            })
+        },
+        &["run.json is not as expected", "expected a sequence"],
+    ),
+    unreadable(
+        "a field that a line has twice",
+        |place| {
+            compared(place, |record| {
+                replaced(
+                    record,
+                    "alpha.jsonl",
+                    "\"round\":",
+                    "\"round\":0,\"round\":",
+                )
+            })
+        },
+        &["alpha.jsonl, line 1", "duplicate field `round`"],
+    ),
+    // Pages of a record.
+    unreadable(
+        "outputs in a folder that links to itself",
+        |place| {
+            shown(place, |record| {
+                Ok(symlink("outputs", record.join("outputs"))?)
+            })
+        },
+        &["cannot read", "outputs/", "symbolic links"],
+    ),
+    unreadable(
+        "a file in place of the folder for pages",
+        |place| {
+            place.write("shown", "")?;
+            shown(place, |_| Ok(()))
+        },
+        &["shown: what has this name is no folder", "name another one"],
+    ),
+    unreadable(
+        "a folder for pages that links to itself",
+        |place| {
+            symlink("shown", place.path("shown"))?;
+            shown(place, |_| Ok(()))
+        },
+        &["shown: what has this name is no folder", "name another one"],
+    ),
+    unreadable(
+        "a folder for pages where no folder can be made",
+        |place| {
+            let record = example(place)?;
+            let mut report = place.firstpass(["report", "--out", "/proc/shown", "--from"]);
+            place.run(report.arg(record))
+        },
+        &["cannot make the folder /proc/shown", "name another one"],
+    ),
+    Fault {
+        what: "a processor that is called like a heading",
+        on: On::Once,
+        done: |place| {
+            shown(place, |record| {
+                let text = fs::read_to_string(record.join("run.json"))?;
+                let (before, after) = text
+                    .split_once("\"cpu\": \"")
+                    .context("it has no processor")?;
+                let text = format!("{before}\"cpu\": \"x\\n# y <b>{after}");
+                Ok(fs::write(record.join("run.json"), text)?)
+            })
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| {
+            let page = fs::read_to_string(place.path("shown/README.md"))?;
+            ensure!(
+                page.contains("x # y"),
+                "the processor is not there:\n{page}"
+            );
+            ensure!(!page.contains("\n# y"), "it is a heading:\n{page}");
+            ensure!(!page.contains("<b>"), "it is a mark:\n{page}");
+            Ok(())
+        },
+    },
+    unreadable(
         "a line of brackets, 100,000 deep",
         |place| {
             compared(place, |record| {
@@ -363,6 +477,23 @@ fn compared(place: &Place, damage: fn(&Path) -> Result<()>) -> Result<Ended> {
     let record = example(place)?;
     damage(&record)?;
     place.run(place.firstpass(["compare", "--all"]).arg(sound).arg(record))
+}
+
+/// The pages of a record to which this was done.
+fn shown(place: &Place, damage: fn(&Path) -> Result<()>) -> Result<Ended> {
+    let record = example(place)?;
+    damage(&record)?;
+    let mut report = place.firstpass(["report", "--from"]);
+    place.run(report.arg(record).arg("--out").arg(place.path("shown")))
+}
+
+/// Compresses the measurements of an engine, and does this to the compressed form.
+fn compressed(record: &Path, damage: fn(&mut Vec<u8>)) -> Result<()> {
+    let path = record.join("alpha.jsonl");
+    let mut bytes = zstd::encode_all(&fs::read(&path)?[..], 1)?;
+    damage(&mut bytes);
+    fs::write(record.join("alpha.jsonl.zst"), bytes)?;
+    Ok(fs::remove_file(path)?)
 }
 
 /// A gate that the sound record passes, on one to which this was done.

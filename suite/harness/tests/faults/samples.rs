@@ -117,6 +117,30 @@ pub const FAULTS: &[Fault] = &[
         &["in.npz holds no array \"x\""],
     ),
     refused(
+        "an archive of inputs with two of one name",
+        |place| {
+            let mut archive = archive(&[("x.npy", &zeros()[..]), ("z.npy", &zeros()[..])])?;
+            // No writer of archives gives two files one name.
+            while let Some(at) = archive.windows(5).position(|name| name == b"z.npy") {
+                archive[at] = b'x';
+            }
+            on(place, "--sample", "in.npz", &archive)
+        },
+        &[
+            "in.npz",
+            "it holds two arrays of the name \"x\"",
+            "keep one of them",
+        ],
+    ),
+    refused(
+        "an archive of inputs without an end",
+        |place| {
+            let archive = archive(&[("x.npy", &zeros()[..])])?;
+            on(place, "--sample", "in.npz", &archive[..archive.len() / 2])
+        },
+        &["cannot read the tensors in in.npz"],
+    ),
+    refused(
         "an archive of inputs of text",
         |place| on_archive(place, "x.npy", b"no array"),
         &["in.npz", "x", "no array as numpy.save writes it"],
@@ -291,10 +315,22 @@ fn on_array(place: &Place, file: &[u8]) -> Result<Ended> {
 }
 
 fn on_archive(place: &Place, name: &str, array: &[u8]) -> Result<Ended> {
+    on(place, "--sample", "in.npz", &archive(&[(name, array)])?)
+}
+
+/// An archive of these files.
+fn archive(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    archive.start_file(name, zip::write::SimpleFileOptions::default())?;
-    archive.write_all(array)?;
-    on(place, "--sample", "in.npz", archive.finish()?.get_ref())
+    for (name, array) in files {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default())?;
+        archive.write_all(array)?;
+    }
+    Ok(archive.finish()?.into_inner())
+}
+
+/// A sound sample.
+fn zeros() -> Vec<u8> {
+    npy("<f4", SHAPE, &[0; 4 * 192])
 }
 
 /// A check of a sound model on this file.

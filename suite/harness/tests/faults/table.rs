@@ -226,6 +226,26 @@ pub const FAULTS: &[Fault] = &[
         survives: |place, _| has_report(place),
     },
     Fault {
+        what: "an environment variable of two lines, of which one is a heading",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let mut check = place.check(&model);
+            place.run(check.env("OMP_PROC_BIND", "x\n# y\u{1b}[31m"))
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, ended| {
+            let page = fs::read_to_string(place.out().join("trust.md"))?;
+            ensure!(page.contains("OMP_PROC_BIND"), "the page does not tell");
+            for text in [&page, &ended.said] {
+                ensure!(!text.contains("\n# y"), "it is a heading:\n{text}");
+                ensure!(!text.contains('\u{1b}'), "an escape: {text:?}");
+            }
+            has_report(place)
+        },
+    },
+    Fault {
         what: "an argument that is not UTF-8",
         on: On::Once,
         done: |place| {

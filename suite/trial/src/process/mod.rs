@@ -42,7 +42,7 @@ pub(crate) use end::{GRACE, ended, reap, wait};
 use end::{MOST_STDERR, end, kill, silent_end, timed_out, too_much};
 pub use messages::parse_process;
 use messages::{Answers, parse};
-use request::{Argument, IN_FILE, check_outputs, clear};
+use request::{Argument, IN_FILE, check_outputs, check_passes, clear};
 
 /// A built probe of one backend.
 #[derive(Debug, Clone)]
@@ -239,6 +239,14 @@ impl Probe {
         if process.completed()
             && let Some(file) = request.outputs()
             && let Err(why) = check_outputs(file)
+        {
+            process.outcome = Outcome::Failed(why);
+        }
+        // A probe of this project does what it is asked, as its own tests hold.
+        if process.completed()
+            && self.is_own
+            && let Request::Trial(trial) = request
+            && let Err(why) = check_passes(trial, &process)
         {
             process.outcome = Outcome::Failed(why);
         }

@@ -3,8 +3,10 @@
 use std::{ffi::OsString, io::Write, path::Path};
 
 use anyhow::{Context, Result};
-use firstpass_probe::{Error, Phase, Request, read_tensors};
+use firstpass_probe::{Error, Phase, Request, Trial, read_tensors};
 use tempfile::NamedTempFile;
+
+use crate::observation::Process;
 
 /// Removes what another process has left where outputs are to be: they would be taken for those of the next, if that
 /// writes none.
@@ -33,6 +35,47 @@ pub(super) fn check_outputs(file: &Path) -> Result<(), Error> {
                 .last()
                 .map_or("no reason is known", String::as_str)
         ))),
+    }
+}
+
+/// Whether a process that says it is done has told its steps and done the passes that it was asked for: a figure of
+/// fewer would be called one of too little time.
+pub(super) fn check_passes(trial: &Trial, process: &Process) -> Result<(), Error> {
+    let in_words = |what: String| {
+        Err(Error::engine(format!(
+            "{what}; `firstpass engines test PROGRAM` says what a program must do"
+        ))
+        .in_phase(Phase::Pass))
+    };
+    for (step, span) in [
+        ("started", process.started),
+        ("loaded", process.loaded),
+        ("prepared", process.prepared),
+    ] {
+        if span.is_none() {
+            return in_words(format!("it did not tell the step {step:?}"));
+        }
+    }
+    let given = trial.inputs.len();
+    let mut done = vec![0; given];
+    for pass in &process.passes {
+        match done.get_mut(pass.input) {
+            Some(done) => *done += 1,
+            None => {
+                return in_words(format!(
+                    "it did a pass on input {}, counted from 0, and was given {given}",
+                    pass.input
+                ));
+            }
+        }
+    }
+    let least = trial.passes.at_least;
+    match done.iter().position(|done| *done < least) {
+        Some(input) => in_words(format!(
+            "it did too few passes on input {input}: {} of at least {least}",
+            done[input]
+        )),
+        None => Ok(()),
     }
 }
 

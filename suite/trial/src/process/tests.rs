@@ -253,6 +253,56 @@ fn outputs_that_are_none_are_the_fault_of_who_wrote_them() -> Result<()> {
 }
 
 #[test]
+fn a_program_that_does_not_do_its_passes_has_not_completed() -> Result<()> {
+    const STEPS: &str = r#"for step in started loaded prepared; do echo "{\"message\":\"$step\",\"span\":{\"start_ns\":1,\"wall_ns\":1}}"; done; "#;
+    let folder = tempfile::tempdir()?;
+    let binary = folder.path().join("probe");
+    let second = PASS.replace("\"input\":0", "\"input\":1");
+    let third = PASS.replace("\"input\":0", "\"input\":2");
+    for (said, words) in [
+        (format!("{STEPS}{PASS}{second}{second}{PASS}"), None),
+        (
+            format!("{STEPS}{PASS}{PASS}{second}"),
+            Some("it did too few passes on input 1: 1 of at least 2"),
+        ),
+        (
+            STEPS.to_owned(),
+            Some("it did too few passes on input 0: 0 of at least 2"),
+        ),
+        (
+            format!("{STEPS}{third}"),
+            Some("it did a pass on input 2, counted from 0, and was given 2"),
+        ),
+        (
+            format!("{PASS}{PASS}{second}{second}"),
+            Some("it did not tell the step \"started\""),
+        ),
+    ] {
+        std::fs::write(&binary, format!("#!/bin/sh\n{HELLO}{said}{DONE}\n"))?;
+        std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+        let model = Model {
+            name: "m".into(),
+            format: firstpass_probe::Format::ONNX,
+            path: "m.onnx".into(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let inputs = vec!["a".into(), "b".into()];
+        let trial = Trial::new(model, Knobs::default(), inputs, PassPlan::exactly(2));
+        let mut probe = Probe::at(&binary);
+        probe.is_own = true;
+        let outcome = probe.trial(&trial).outcome;
+        match words {
+            None => assert_eq!(outcome, Outcome::Completed),
+            Some(words) => {
+                assert!(outcome.to_string().contains(words), "{outcome}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_failure_without_a_word_is_a_sentence() {
     let failed = r#"echo '{"message":"failed","kind":"engine","phase":null,"chain":[]}'; "#;
     let process = shell(&format!("{HELLO}{failed}exit 1"), LONG);

@@ -256,3 +256,63 @@ fn unfit(row: &Row) -> Option<Unfit> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+    use minijinja::context;
+
+    use super::*;
+    use crate::page::template;
+
+    /// What the first page says where these engines differ, the fastest or others.
+    fn said(differing: &[&str], unfit: Vec<Unfit>) -> Result<String> {
+        let ship = Ship {
+            fastest: vec![Engine {
+                label: "a".into(),
+                ms: 1.0,
+            }],
+            is_alone: false,
+            next: None,
+            open: Vec::new(),
+            first_to_answer: None,
+            is_undecided: false,
+            differing: differing.iter().map(ToString::to_string).collect(),
+            right: None,
+            no_choice: unfit.iter().flat_map(|u| u.labels.clone()).collect(),
+            unfit,
+            programs: Vec::new(),
+            published: None,
+        };
+        let model = context! { called => "m", threads => 1, ship };
+        template::on_terminal("answer/ship.md.j2", context! { models => vec![model] })
+    }
+
+    #[test]
+    fn where_the_size_of_a_difference_decides_it_is_said() -> Result<()> {
+        let unfit = |is_far| {
+            vec![Unfit {
+                labels: vec!["b".into()],
+                why: "y is off by 9".into(),
+                is_far,
+            }]
+        };
+        let far = said(&[], unfit(true))?;
+        assert!(
+            far.contains(
+                "b is no choice: y is off by 9, which is more than a tenth of the outputs."
+            ),
+            "{far}"
+        );
+        let other = said(&[], unfit(false))?;
+        assert!(other.contains("b is no choice: y is off by 9."), "{other}");
+        let near = said(&["a"], Vec::new())?;
+        assert!(
+            near.contains(
+                "a gives other outputs than the reference, by less than a tenth of them."
+            ),
+            "{near}"
+        );
+        Ok(())
+    }
+}

@@ -12,7 +12,7 @@ use firstpass_trial::{
 };
 
 use crate::{
-    page::terminal::text as shown,
+    page::terminal::beginning,
     progress::progress,
     record::{Line, Recorder, RunSettings, write_outputs},
     studies::first_passes::measure::{Budget, Job, label},
@@ -196,7 +196,7 @@ pub(crate) fn observe(
         }
         if !observation.process.completed() {
             let outcome = observation.process.outcome.to_string();
-            bar.suspend(|| eprintln!("{}: {}", label(cell), shown(&outcome)));
+            bar.suspend(|| eprintln!("{}: {}", label(cell), beginning(&outcome)));
         }
         recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
         bar.inc(1);

@@ -20,7 +20,7 @@ use firstpass_trial::{
 use rand::seq::SliceRandom;
 
 use crate::{
-    page::terminal::text as shown,
+    page::terminal::beginning,
     progress::timed,
     record::{Line, Recorder, RunSettings, Stop},
     studies::first_passes::{
@@ -192,7 +192,7 @@ pub(crate) fn observe(
                     // It is a row already; failing again would only take time.
                     progress.stop = Some(Stop::Failed);
                     let outcome = observation.process.outcome.to_string();
-                    let outcome = shown(&outcome);
+                    let outcome = beginning(&outcome);
                     bar.suspend(|| eprintln!("{}: {outcome}", label(&job.cell)));
                 }
             }

@@ -27,7 +27,10 @@ use firstpass_trial::{
 };
 
 use crate::{
-    page::terminal::text as shown,
+    page::{
+        numbers::brief,
+        terminal::{beginning, text as shown},
+    },
     record::{Line, Recorder, Run, RunSettings, VERSION, code::Code, places::Places, typed},
     studies::first_passes::{
         judge::{
@@ -242,7 +245,8 @@ fn start_backends(
             });
         match described {
             Ok((mut probe, description)) => {
-                eprintln!("{}: version {}", backend.name, description.engine.version);
+                let version = brief(&description.engine.version);
+                eprintln!("{}: version {}", backend.name, shown(&version));
                 recorder.write(&backend.name, &Line::Description(description.clone()))?;
                 probe.affinity = settings.affinity.clone();
                 probe.knobs.clone_from(&description.knobs);
@@ -255,7 +259,7 @@ fn start_backends(
                 });
             }
             Err(reason) => {
-                eprintln!("{}: {}", backend.name, shown(&reason));
+                eprintln!("{}: {}", backend.name, beginning(&reason));
                 recorder.write(&backend.name, &Line::Unavailable { reason })?;
             }
         }
