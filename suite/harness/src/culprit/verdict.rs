@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use firstpass_probe::Knobs;
-use firstpass_trial::{setting::setting, workspace::Workspace};
+use firstpass_trial::{known::RoundingRule, setting::setting, workspace::Workspace};
 
 use crate::{
     culprit::{
         Found, Investigation, Symptom,
         blame::{self, Blame, Remedy},
         candidate::called,
+        investigation::Verdict,
         reduce::{Question, Reduced, cut},
     },
     page::numbers::list,
@@ -42,8 +43,14 @@ pub fn verdict(
             text.push(format!("  {line}"));
         }
     }
+    text.extend(roundings(workspace, investigation, found)?);
     if found.symptoms.is_empty() {
-        text.push("\nno engine differs or fails".into());
+        let rounds = |verdict: &Verdict| matches!(verdict, Verdict::Rounds { .. });
+        text.push(if found.verdicts.iter().any(rounds) {
+            "\nno engine fails, and none differs by more than its rounding".into()
+        } else {
+            "\nno engine differs or fails".into()
+        });
     }
     text.extend(subnormals(investigation)?);
     if investigation.is_out_of_time() {
@@ -52,6 +59,50 @@ pub fn verdict(
         );
     }
     Ok(text.join("\n"))
+}
+
+/// Of engines that only round in their own way: by which rule, and which setting makes them agree.
+fn roundings(
+    workspace: &Workspace,
+    investigation: &mut Investigation,
+    found: &Found,
+) -> Result<Vec<String>> {
+    let mut text = Vec::new();
+    for (place, verdict) in found.verdicts.iter().enumerate() {
+        let Verdict::Rounds { rule, .. } = verdict else {
+            continue;
+        };
+        text.push(format!(
+            "\n{}",
+            investigation.engines.all[place].versioned()
+        ));
+        let referee = investigation.engines.referee.as_ref();
+        let rules = referee.map_or(&[][..], |referee| &referee.rounding_rules);
+        for line in words_of_rounding(rule.as_deref(), rules) {
+            text.push(format!("  {line}"));
+        }
+        let blame = blame::settings(investigation, found, place)?;
+        for line in remedies(workspace, investigation, place, &blame) {
+            text.push(format!("  {line}"));
+        }
+    }
+    Ok(text)
+}
+
+fn words_of_rounding(rule: Option<&str>, rules: &[RoundingRule]) -> Vec<String> {
+    let Some(rule) = rule else {
+        return vec![
+            "it differs by its rounding, which is no fault: by at most twice what the rules of other engines make, and \
+             by no single one of these to the bit"
+                .into(),
+        ];
+    };
+    let mut lines = vec![format!(
+        "it differs by its rounding, which is no fault: it follows the rule {rule} to the bit"
+    )];
+    let known = rules.iter().find(|known| setting(&known.settings) == rule);
+    lines.extend(known.map(|known| format!("  it rounds {}", known.reason)));
+    lines
 }
 
 /// Where it begins, by itself and from the inputs on, and the rule of the referee that gives the same.
@@ -217,6 +268,24 @@ fn subnormals(investigation: &mut Investigation) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_of_rounding_is_named_with_who_follows_it() {
+        let rule = RoundingRule {
+            settings: Knobs::default().with("arithmetic", "fbgemm"),
+            reason: "in f32 with products of inverses".into(),
+        };
+        let rules = [rule];
+        assert_eq!(
+            words_of_rounding(Some("arithmetic=fbgemm"), &rules),
+            [
+                "it differs by its rounding, which is no fault: it follows the rule arithmetic=fbgemm to the bit",
+                "  it rounds in f32 with products of inverses"
+            ]
+        );
+        let none = words_of_rounding(None, &rules);
+        assert!(none[0].contains("by no single one"), "{none:?}");
+    }
 
     #[test]
     fn a_pass_and_a_setting_are_said_apart() {

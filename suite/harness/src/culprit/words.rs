@@ -65,6 +65,16 @@ fn of(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Agrees => "agrees".into(),
         Verdict::Differs(how) => format!("differs: {}", how.join("; ")),
+        Verdict::Rounds { differences, rule } => {
+            let rule = match rule {
+                Some(rule) => format!("follows the rule {rule} to the bit"),
+                None => "by no more than rules of rounding do".into(),
+            };
+            format!(
+                "differs by its rounding, which is no fault: {rule} ({})",
+                differences.join("; ")
+            )
+        }
         Verdict::DiffersFromItself(how) => format!(
             "with its optimizations differs from itself without: {}",
             how.join("; ")
