@@ -267,6 +267,25 @@ fn values_that_are_no_numbers_are_said_first() -> Result<()> {
     Ok(())
 }
 
+/// Such as the logarithm of a frequency that was made up, and is negative.
+#[test]
+fn nobody_is_accused_where_made_up_inputs_give_no_number() -> Result<()> {
+    let engines = [engine("a", f32::NAN), engine("b", 2.0)];
+    let analysis = said(&engines, referee(f32::NAN))?;
+    assert_eq!(harms(&analysis), [Harm::SaysLittle]);
+    let text = analysis.findings()[0].text.clone();
+    for words in [
+        "m itself gives what is no number: y: 6 of 6 values are NaN or infinite",
+        "b gives other values there",
+        "with `--sample`",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(!summary(&analysis)?.contains("no choice"));
+    // Where only some values are none, each counts.
+    Ok(())
+}
+
 #[test]
 fn outputs_that_do_not_depend_on_the_input_say_little() -> Result<()> {
     let analysis = said(&[engine("a", 0.0), engine("b", 0.0)], referee(0.0))?;

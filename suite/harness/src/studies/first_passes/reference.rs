@@ -28,7 +28,10 @@ pub enum Kind {
         referee_differs: Vec<String>,
     },
     /// Several engines gave outputs, and nothing says who is right where they differ.
-    Undecided,
+    Undecided {
+        /// Engines that gave outputs without their optimizations: of fewer than two nobody knows whether they agree.
+        unoptimized: usize,
+    },
     /// Fewer than two gave outputs.
     Nothing,
 }
@@ -98,7 +101,9 @@ impl Reference {
         }
         Self {
             kind: if engines > 1 {
-                Kind::Undecided
+                Kind::Undecided {
+                    unoptimized: found.plain.len(),
+                }
             } else {
                 Kind::Nothing
             },
@@ -133,7 +138,7 @@ impl Reference {
             Kind::Golden(from) => from.clone(),
             Kind::Referee(_) => "the referee".into(),
             Kind::Agreed { engines, .. } => format!("{} without optimizations", words(engines)),
-            Kind::Undecided | Kind::Nothing => return None,
+            Kind::Undecided { .. } | Kind::Nothing => return None,
         })
     }
 
@@ -159,7 +164,13 @@ impl Reference {
                  each other. That does not prove them right.",
                 words(engines)
             ),
-            Kind::Undecided => {
+            Kind::Undecided { unoptimized: 0 | 1 } => {
+                "There are no golden outputs, the referee gives none, and fewer than two engines gave outputs \
+                 without their optimizations: where engines differ, who is right cannot be told here. Engines are \
+                 asked for these where the time is enough; a longer `--budget` may give more."
+                    .into()
+            }
+            Kind::Undecided { .. } => {
                 "There are no golden outputs, the referee gives none, and no two engines agree \
                                 without their optimizations: where engines differ, who is right \
                                 cannot be told here."
@@ -350,15 +361,16 @@ mod tests {
     #[test]
     fn nobody_is_right_for_being_nearest() {
         // With two engines an output of zeros was nearest to the other.
-        assert_eq!(kind(None, &[("a", ZERO), ("b", TRUTH)]), Kind::Undecided);
+        let undecided = |unoptimized| Kind::Undecided { unoptimized };
+        assert_eq!(kind(None, &[("a", ZERO), ("b", TRUTH)]), undecided(2));
         assert_eq!(
             kind(None, &[("a", TRUTH), ("b", OTHER), ("c", WILD)]),
-            Kind::Undecided
+            undecided(3)
         );
         // Two against two.
         let tied = [("a", TRUTH), ("b", TRUTH), ("c", OTHER), ("d", OTHER)];
-        assert_eq!(kind(None, &tied), Kind::Undecided);
-        assert_eq!(kind(None, &[("a", TRUTH)]), Kind::Undecided);
+        assert_eq!(kind(None, &tied), undecided(4));
+        assert_eq!(kind(None, &[("a", TRUTH)]), undecided(1));
         let none = Reference::of(&model(), StandIns::default(), 1).kind;
         assert_eq!(none, Kind::Nothing);
     }
@@ -380,10 +392,17 @@ mod tests {
             explained.contains("does not prove them right"),
             "{explained}"
         );
-        let undecided = said(Kind::Undecided);
-        assert_eq!(undecided.name(), None);
-        let explained = undecided.explanation().unwrap_or_default();
-        assert!(explained.contains("cannot be told"), "{explained}");
+        for (unoptimized, why) in [
+            (2, "no two engines agree without"),
+            (1, "fewer than two engines gave outputs without"),
+            (0, "a longer `--budget`"),
+        ] {
+            let undecided = said(Kind::Undecided { unoptimized });
+            assert_eq!(undecided.name(), None);
+            let explained = undecided.explanation().unwrap_or_default();
+            assert!(explained.contains("cannot be told"), "{explained}");
+            assert!(explained.contains(why), "{explained}");
+        }
         assert_eq!(said(Kind::Golden("x".into())).explanation(), None);
     }
 }
