@@ -13,9 +13,6 @@ use crate::studies::first_passes::{
     },
 };
 
-/// Outputs whose difference from the reference is above a tenth of them are not those of the model.
-const USABLE_DB: f64 = 20.0;
-
 /// The engines that are fastest among those whose outputs can be used.
 #[derive(Debug, Serialize)]
 pub(super) struct Ship {
@@ -216,13 +213,6 @@ fn first_to_answer(analysis: &Analysis, fit: &[(&Row, &Latency)]) -> Option<Engi
     (cells.len() == 1).then(|| engine(first))
 }
 
-/// Whether a difference is so large that the engine computes something else: a step here and there is what the
-/// optimizations of many engines cost, and the reader decides about that.
-fn is_far(row: &Row) -> bool {
-    let mut compared = row.agreement.iter().flatten();
-    compared.any(|a| a.other_shape > 0 || a.not_finite > 0 || a.sqnr_db < USABLE_DB)
-}
-
 /// Why the outputs of an engine cannot be used; `None` where they can.
 fn unfit(row: &Row) -> Option<String> {
     if row.outputs.is_none() {
@@ -233,7 +223,7 @@ fn unfit(row: &Row) -> Option<String> {
     }
     match row.verdict.as_ref()? {
         ExpectationVerdict::Unexpected(how) => Some(how.join("; ")),
-        ExpectationVerdict::Differs(how) if is_far(row) => Some(how.join("; ")),
+        ExpectationVerdict::Differs(how) if row.is_far() => Some(how.join("; ")),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use firstpass_trial::{
     engine::base,
     expectation::{ExpectationVerdict, apart},
     known::Known,
-    model::ModelDescription,
+    model::{ModelDescription, Precision},
     observation::{Cell, Observation, Outcome},
     outputs::Outputs,
     own_model::is_made_up,
@@ -213,6 +213,21 @@ impl Analysis {
 
     pub fn samples(&self) -> &[Sample] {
         &self.workload.samples
+    }
+
+    /// Whether the referee computed a quantized model, and by none of the rules of rounding that it knows: then
+    /// nobody knows how far these move its outputs.
+    pub fn rounding_is_open(&self, model: &str) -> bool {
+        let is_quantized = |m: &ModelDescription| m.name == model && m.precision == Precision::Int8;
+        let Some(reference) = self.references.get(model) else {
+            return false;
+        };
+        let Kind::Referee(name) = &reference.kind else {
+            return false;
+        };
+        let known = self.known.get(name);
+        let has_rules = known.is_some_and(|known| !known.rounding_rule.is_empty());
+        has_rules && reference.by_rules.is_empty() && self.models().iter().any(is_quantized)
     }
 
     /// Whether no input is of a user or of the fixtures.

@@ -233,7 +233,14 @@ fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
                     format!(" (`{}`)", setting(&plain.settings))
                 });
             }
-            found.push(Finding::new(Harm::Wrong, text));
+            let harm = if analysis.rounding_is_open(model) && !row.is_far() {
+                text += "; whether that is more than rounding is not known: the time ended before the referee computed \
+                         the model by other rules of rounding, give a longer `--budget`";
+                Harm::Undecided
+            } else {
+                Harm::Wrong
+            };
+            found.push(Finding::new(harm, text));
         }
     }
     if let Some(fault) = &row.arithmetic_fault {

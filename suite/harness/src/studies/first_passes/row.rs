@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// Outputs whose difference from the reference is above a tenth of them are not those of the model.
+const USABLE_DB: f64 = 20.0;
+
 /// One engine reading one file of a model.
 #[derive(Debug)]
 pub struct Row {
@@ -58,6 +61,13 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether a difference is so large that the engine computes something else: a step here and there is what the
+    /// optimizations of many engines cost, and the reader decides about that.
+    pub fn is_far(&self) -> bool {
+        let mut compared = self.agreement.iter().flatten();
+        compared.any(|a| a.other_shape > 0 || a.not_finite > 0 || a.sqnr_db < USABLE_DB)
+    }
+
     /// Of an engine of which nothing else is known.
     #[cfg(test)]
     pub(crate) fn without_outputs(cell: Cell) -> Self {
