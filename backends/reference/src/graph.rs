@@ -314,7 +314,10 @@ impl Node {
                 ))
                 .into());
         }
-        Ok(found)
+        Ok(match context.rules.noise {
+            Some(noise) => noise.on(node, found),
+            None => found,
+        })
     }
 }
 
@@ -335,8 +338,8 @@ mod tests {
             node: vec![
                 node("NonMaxSuppression", &["x", "x"], "a"),
                 node("Relu", &["x"], "y"),
-                node("LSTM", &["x"], "b"),
-                node("LSTM", &["x"], "c"),
+                node("Scan", &["x"], "b"),
+                node("Scan", &["x"], "c"),
                 foreign,
             ],
             input: vec![f32_value("x", None)],
@@ -346,7 +349,7 @@ mod tests {
         let error = Model::new(graph, 13, &["x"], &["y"]).expect_err("it cannot run");
         assert_eq!(error.kind, ErrorKind::Unsupported);
         let text = error.to_string();
-        let expected = "does not implement LSTM, NonMaxSuppression, com.example.Relu;";
+        let expected = "does not implement NonMaxSuppression, Scan, com.example.Relu;";
         assert!(text.contains(expected), "{text}");
     }
 }

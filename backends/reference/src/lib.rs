@@ -12,6 +12,7 @@ mod constants;
 mod convolution;
 mod graph;
 mod kind;
+mod noise;
 mod operators;
 mod requantize;
 mod rules;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use firstpass_onnx::GraphProto;
 use firstpass_probe::{Error, Knob, Knobs, Result};
 
-use crate::any_order::End;
+use crate::{any_order::End, noise::Noise};
 
 const ARITHMETIC: &str = "arithmetic";
 const AS_WRITTEN: &str = "as-written";
@@ -17,6 +17,7 @@ const EXACT: &str = "exact";
 const ROUNDING: &str = "rounding";
 const SUMS: &str = "sums";
 const F32_SUMS: &str = "f32-sums";
+const F32_NOISE: &str = "f32-noise";
 
 /// What an interpretation follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Rules {
     /// kernels does, and convolutions give that end of what their sums may be in any order. It is one of
     /// results only where no other result goes into them: for a single layer.
     pub end: Option<End>,
+    /// By how much floats are off that no rule defines.
+    pub noise: Option<Noise>,
 }
 
 /// In which numbers, and in which order, a sum is scaled.
@@ -87,6 +90,7 @@ impl Default for Rules {
             rounding: Rounding::HalfEven,
             sums: Sums::Exact,
             end: None,
+            noise: None,
         }
     }
 }
@@ -120,6 +124,12 @@ impl Rules {
                 &["off", "lowest", "highest"],
                 "of a single layer in dequantized f32, the lowest or the highest integers that sums in any \
                  order can give",
+            ),
+            Knob::choice(
+                F32_NOISE,
+                &["off", "first", "second"],
+                "results of floats off by up to sixteen roundings, one of two draws: how far outputs move by what no \
+                 file defines",
             ),
         ]
     }
@@ -158,6 +168,12 @@ impl Rules {
                 Some("lowest") => Some(End::Lowest),
                 Some("highest") => Some(End::Highest),
                 Some(other) => return unknown(F32_SUMS, other),
+            },
+            noise: match knobs.get(F32_NOISE) {
+                None | Some("off") => None,
+                Some("first") => Some(Noise(1)),
+                Some("second") => Some(Noise(2)),
+                Some(other) => return unknown(F32_NOISE, other),
             },
         })
     }

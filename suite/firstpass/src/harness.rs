@@ -276,7 +276,7 @@ fn summary(measured: &Analysis) -> Result<Summary> {
         Some(Kind::Golden(from)) => Reference::Golden(from),
         Some(Kind::Referee(_)) => Reference::Referee,
         Some(Kind::Agreed { engines, .. }) => Reference::Engines(engines),
-        Some(Kind::Undecided) => Reference::EachOther,
+        Some(Kind::Undecided { .. }) => Reference::EachOther,
         Some(Kind::Nothing) | None => Reference::Nothing,
     };
     let mut engines = Vec::new();

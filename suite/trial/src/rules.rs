@@ -6,6 +6,9 @@ use firstpass_probe::{ALLOCATOR, Knob, Knobs, THREADS, WARM_UP};
 /// in f32 may be.
 pub const F32_SUMS: &str = "f32-sums";
 
+/// The knob of a referee that is no rule either: it moves floats by some roundings, as no engine does to the bit.
+pub const F32_NOISE: &str = "f32-noise";
+
 /// Of one set of rules.
 const MOST_SETTINGS: usize = 2;
 
@@ -13,7 +16,7 @@ const MOST_SETTINGS: usize = 2;
 /// default are not named, and the first has only these. A value that the referee names before another
 /// comes before it, which decides between rules that agree as well.
 pub fn rules(knobs: &[Knob]) -> Vec<Knobs> {
-    let no_rules = [THREADS, ALLOCATOR, WARM_UP, F32_SUMS];
+    let no_rules = [THREADS, ALLOCATOR, WARM_UP, F32_SUMS, F32_NOISE];
     let own = knobs
         .iter()
         .filter(|knob| !no_rules.contains(&knob.name.as_str()));
@@ -47,6 +50,7 @@ mod tests {
             Knob::choice(WARM_UP, &["none", "full"], ""),
             Knob::choice("sums", &["exact", "pairs", "quads"], ""),
             Knob::choice(F32_SUMS, &["off", "lowest", "highest"], ""),
+            Knob::choice(F32_NOISE, &["off", "first"], ""),
             Knob::choice("bias", &["float", "int"], ""),
         ];
         let rules = rules(&knobs);

@@ -14,6 +14,7 @@ mod normalization;
 mod on_bytes;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shapes;
@@ -38,7 +39,7 @@ pub type Operator = fn(&Call<'_>) -> Result<Vec<Value>>;
 type Table = &'static [(&'static str, Operator)];
 
 /// Of ONNX's own domain.
-const STANDARD: [Table; 13] = [
+const STANDARD: [Table; 14] = [
     activations::TABLE,
     binary::TABLE,
     control::TABLE,
@@ -48,6 +49,7 @@ const STANDARD: [Table; 13] = [
     normalization::TABLE,
     pool::TABLE,
     quantize::TABLE,
+    recurrent::TABLE,
     reduce::TABLE,
     resize::TABLE,
     shapes::TABLE,

@@ -22,6 +22,7 @@ pub const TABLE: Table = &[
     ("Dropout", dropout),
     ("Pad", pad),
     ("Reshape", reshape),
+    ("ReverseSequence", reverse_sequence),
     ("ScatterElements", |call| scatter(call, element_places)),
     ("ScatterND", |call| scatter(call, nd_places)),
     ("Slice", slice),
@@ -56,6 +57,38 @@ fn reshape(call: &Call<'_>) -> Result<Vec<Value>> {
     let moved = call
         .value(0)?
         .moved(|places| places.reshaped(&wanted, allow_zero));
+    Ok(vec![moved?])
+}
+
+/// Of every sequence the first values along the time in the other order, as many as it is long.
+fn reverse_sequence(call: &Call<'_>) -> Result<Vec<Value>> {
+    let value = call.value(0)?;
+    let dims = value.dims();
+    let time = axis(call.int("time_axis", 0)?, dims.len())?;
+    let batch = axis(call.int("batch_axis", 1)?, dims.len())?;
+    let lengths = call.list(1)?.into_iter().map(length);
+    let lengths: Vec<usize> = lengths.collect::<Result<_>>()?;
+    if lengths.len() != dims[batch] || lengths.iter().any(|&length| length > dims[time]) {
+        return Err(Error::engine(format!(
+            "sequences of the lengths {lengths:?} in {dims:?}"
+        )));
+    }
+    let moved = value.moved(|places| {
+        let steps = strides(&places.dims);
+        let values = Places::new(&places.dims)?.map(|index| {
+            let length = lengths[index[batch]];
+            let along = index.iter().zip(&steps).enumerate();
+            let along = along.map(|(axis, (&at, step))| {
+                let is_turned = axis == time && at < length;
+                step * if is_turned { length - 1 - at } else { at }
+            });
+            places.values[along.sum::<usize>()]
+        });
+        Ok(Array {
+            values,
+            dims: places.dims,
+        })
+    });
     Ok(vec![moved?])
 }
 

@@ -13,7 +13,7 @@ use firstpass_trial::{
 
 use crate::{
     commands::one_model::{self, engines},
-    culprit::{Investigation, investigation_words, reduce, write},
+    culprit::{Found, Investigation, Verdict, investigation_words, reduce, write},
     page::terminal::text as shown,
 };
 
@@ -36,7 +36,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let found = investigation.look()?;
     println!("{}", shown(&investigation_words(&investigation, &found)?));
     let Some(symptom) = found.symptoms.first().cloned() else {
-        println!("nothing is wrong with this model that could be cut out of it");
+        println!("{}", nothing_to_cut(&found));
         return Ok(ExitCode::FAILURE);
     };
     let question = arguments.model.question(&found, symptom)?;
@@ -58,6 +58,17 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     }
     println!("report: {}", folder.join("report.md").display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why there is nothing to cut out of a model.
+fn nothing_to_cut(found: &Found) -> &'static str {
+    let rounds = |verdict: &Verdict| matches!(verdict, Verdict::Rounds { .. });
+    if found.verdicts.iter().any(rounds) {
+        "engines differ by their rounding alone, which is no fault that could be cut out of the model; `firstpass blame` \
+         says by which rule each rounds"
+    } else {
+        "nothing is wrong with this model that could be cut out of it"
+    }
 }
 
 /// Where the result goes, which belongs to this model alone.

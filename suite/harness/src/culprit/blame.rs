@@ -121,8 +121,12 @@ fn goes(investigation: &mut Investigation, found: &Found, place: usize, knobs: &
     match &found.verdicts[place] {
         Verdict::Fails(_) => true,
         Verdict::Differs(_) => {
-            let difference = investigation.difference_of_whole(&found.compared, &outputs);
-            difference.is_some_and(|difference| difference.is_empty())
+            let verdict = investigation.verdict_of_whole(&found.compared, &outputs);
+            matches!(verdict, Some(Verdict::Agrees | Verdict::Rounds { .. }))
+        }
+        Verdict::Rounds { .. } => {
+            let verdict = investigation.verdict_of_whole(&found.compared, &outputs);
+            verdict == Some(Verdict::Agrees)
         }
         Verdict::DiffersFromItself(_) => {
             let plain = investigation.engines.all[place].plain.clone();

@@ -6,6 +6,7 @@ use anyhow::Result;
 use firstpass_probe::{Description, ErrorKind, Knobs, Model, PassPlan, Trial, read_tensors};
 use firstpass_trial::{
     engine::Backend,
+    known::RoundingRule,
     observation::Outcome,
     process::{Probe, start},
     workspace::Workspace,
@@ -23,6 +24,8 @@ pub struct Engine {
     pub description: Description,
     /// The settings under which it computes the graph as the file has it, an operator at a time.
     pub plain: Option<Knobs>,
+    /// How published engines round: what a referee knows of them.
+    pub rounding_rules: Vec<RoundingRule>,
 }
 
 /// The engines of a question. Another version of an engine is one more.
@@ -71,6 +74,7 @@ impl Engine {
         Ok(Self {
             called: known.called.unwrap_or_else(|| backend.name.clone()),
             plain: known.without_optimizations.map(|plain| plain.settings),
+            rounding_rules: known.rounding_rule,
             backend: backend.clone(),
             probe,
             description,

@@ -11,11 +11,12 @@ use anyhow::{Context, Result, anyhow};
 use firstpass_onnx::cut::Cuttable;
 use firstpass_probe::{Format, Knobs, Model, Tensor};
 use firstpass_trial::{
-    agreement::{compare, pairs},
-    expectation::{apart, differences as beyond_rounding},
-    model::ModelDescription,
+    agreement::{Agreement, compare, pairs},
+    expectation::{ExpectationVerdict, apart, differences as beyond_rounding},
+    model::{ModelDescription, Precision},
     observation::Outcome,
     outputs::Outputs,
+    setting::setting,
     workload::{InputFiles, Workload},
 };
 
@@ -24,7 +25,7 @@ use crate::{
         Reference, Symptom, Tensors,
         candidate::{Candidate, ancestors},
         engines::{Answer, Engine, Engines, is_absent, signature},
-        judge::differences,
+        judge::{agreements, differences},
     },
     studies::first_passes::reference::{self, Kind, StandIns},
 };
@@ -34,6 +35,9 @@ const GRAPHS: [Format; 2] = [Format::ONNX, Format::ONNX_QOPERATOR];
 
 /// One process may take this share of the time.
 const LONGEST_SHARE: u32 = 4;
+
+/// And so may the referee with the whole model by all rules of rounding.
+const RULES_SHARE: u32 = 4;
 
 /// A model on one input, the engines, and the time that there is.
 pub struct Investigation<'a> {
@@ -74,6 +78,13 @@ pub enum Verdict {
     Agrees,
     /// From the reference, in words.
     Differs(Vec<String>),
+    /// By no more than rules of rounding that published engines follow, which is no fault.
+    Rounds {
+        /// From the reference, in words.
+        differences: Vec<String>,
+        /// The rule by which the referee gives its very outputs, where one does.
+        rule: Option<String>,
+    },
     /// With its optimizations from itself without, where nothing says who is right.
     DiffersFromItself(Vec<String>),
     Fails(Outcome),
@@ -257,12 +268,53 @@ impl<'a> Investigation<'a> {
                 let (Some(got), Some(reference)) = (got, reference) else {
                     return Ok(false);
                 };
-                let expected = self.expected(reference, part)?;
-                Ok(expected.is_some_and(|expected| {
-                    !differences(&self.description, part, &expected, &got).is_empty()
-                }))
+                let Some(expected) = self.expected(reference, part)? else {
+                    return Ok(false);
+                };
+                let how = differences(&self.description, part, &expected, &got);
+                if how.is_empty() {
+                    return Ok(false);
+                }
+                Ok(!self.is_rounding(reference, part, [&expected, &got], how)?)
             }
         }
+    }
+
+    /// Whether a part is off by no more than rules of rounding make there: who looks for a fault must not be led to
+    /// where an engine only rounds in its own way.
+    fn is_rounding(
+        &mut self,
+        reference: &Reference,
+        part: &Candidate,
+        [expected, got]: [&Tensors; 2],
+        differences: Vec<String>,
+    ) -> Result<bool> {
+        let engines = self.engines;
+        let (Reference::Referee(as_written), Some(referee)) = (reference, &engines.referee) else {
+            return Ok(false);
+        };
+        let precision = self.description.precision;
+        if precision != Precision::Int8 {
+            return Ok(false);
+        }
+        let own = agreements(&self.description, part, expected, got);
+        let differs = ExpectationVerdict::Differs(differences);
+        let mut moved = Vec::new();
+        for rule in &referee.rounding_rules {
+            let rule = as_written.clone().and(&rule.settings);
+            if rule == *as_written || self.is_out_of_time() {
+                continue;
+            }
+            let Some(by_rule) = self.of_part(referee, &rule, part)?.outputs() else {
+                continue;
+            };
+            moved.push(agreements(&self.description, part, expected, &by_rule));
+            let verdict = differs.clone().within_rules(precision, &own, &moved);
+            if !verdict.is_difference() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// How the outputs of the whole model differ from those of the reference; `None` where an engine gave none.
@@ -271,13 +323,46 @@ impl<'a> Investigation<'a> {
         compared: &reference::Reference,
         got: &Tensors,
     ) -> Option<Vec<String>> {
-        let expected = compared.outputs.as_ref()?;
-        let got = self.ordered(got)?;
-        let agreements = compare(&self.description, &pairs(expected, &got));
-        Some(match compared.kind {
-            Kind::Golden(_) => beyond_rounding(&agreements),
-            _ => apart(self.description.precision, &agreements),
-        })
+        let agreements = agreements_of(&self.description, compared, &self.ordered(got)?)?;
+        Some(differences_of(&self.description, compared, &agreements))
+    }
+
+    /// How outputs of the whole model compare with those of the reference; `None` where there is nothing to compare.
+    pub fn verdict_of_whole(
+        &self,
+        compared: &reference::Reference,
+        got: &Tensors,
+    ) -> Option<Verdict> {
+        against(&self.description, compared, &self.ordered(got)?)
+    }
+
+    /// What the referee gives for the whole of a quantized model by each rule of rounding, as far as the time that is
+    /// for it reaches.
+    fn by_rules(&mut self, as_written: &Knobs) -> Result<Vec<(String, Outputs)>> {
+        let engines = self.engines;
+        let (Some(referee), Some(whole)) = (&engines.referee, self.whole.clone()) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        if self.description.precision != Precision::Int8 {
+            return Ok(found);
+        }
+        let began = Instant::now();
+        for rule in &referee.rounding_rules {
+            let asked = Instant::now();
+            let rules = as_written.clone().and(&rule.settings);
+            if rules == *as_written {
+                continue;
+            }
+            if let Some(outputs) = self.of_part(referee, &rules, &whole)?.outputs() {
+                let name = setting(&rule.settings);
+                found.extend(self.ordered(&outputs).map(|outputs| (name, outputs)));
+            }
+            if began.elapsed() + asked.elapsed() > self.budget / RULES_SHARE {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// As records keep outputs.
@@ -317,7 +402,7 @@ impl<'a> Investigation<'a> {
         };
         let of_referee = referee.as_ref().and_then(|outputs| self.ordered(outputs));
         let stand_ins = StandIns {
-            // What a rule of rounding does is looked into by itself.
+            // They are asked for where an engine differs.
             by_rules: Vec::new(),
             referee: of_referee.clone().map(|outputs| {
                 let referee = self.engines.referee.as_ref();
@@ -338,12 +423,23 @@ impl<'a> Investigation<'a> {
         let gave = gave
             .filter(|answer| matches!(answer, Answer::Outputs(_)))
             .count();
-        let compared = match &self.golden {
+        let mut compared = match &self.golden {
             Some(golden) => {
                 reference::Reference::golden(&self.description.golden_from, golden.clone())
             }
             None => reference::Reference::of(&self.description, stand_ins, gave),
         };
+        let differs = |answer: &Option<Answer>| match answer {
+            Some(Answer::Outputs(got)) => {
+                let found = self.difference_of_whole(&compared, got);
+                found.is_some_and(|found| !found.is_empty())
+            }
+            _ => false,
+        };
+        let any_differs = answers.iter().any(differs);
+        if let (Kind::Referee(_), Some(rules), true) = (&compared.kind, &rules, any_differs) {
+            compared.by_rules = self.by_rules(rules)?;
+        }
         let golden_against_referee = match (&self.golden, &of_referee) {
             (Some(golden), Some(referee)) => {
                 beyond_rounding(&compare(&self.description, &pairs(golden, referee)))
@@ -381,9 +477,8 @@ impl<'a> Investigation<'a> {
                     Verdict::NotAsked(outcome.to_string())
                 }
                 Some(Answer::Failure(outcome)) => Verdict::Fails(outcome),
-                Some(Answer::Outputs(got)) => match self.difference_of_whole(&compared, &got) {
-                    Some(found) if found.is_empty() => Verdict::Agrees,
-                    Some(found) => Verdict::Differs(found),
+                Some(Answer::Outputs(got)) => match self.verdict_of_whole(&compared, &got) {
+                    Some(verdict) => verdict,
                     None => self.against_itself(&plain, place, &got),
                 },
             });
@@ -466,6 +561,49 @@ impl Candidate {
     }
 }
 
+fn agreements_of(
+    model: &ModelDescription,
+    compared: &reference::Reference,
+    got: &Outputs,
+) -> Option<Vec<Agreement>> {
+    let expected = compared.outputs.as_ref()?;
+    Some(compare(model, &pairs(expected, got)))
+}
+
+fn differences_of(
+    model: &ModelDescription,
+    compared: &reference::Reference,
+    agreements: &[Agreement],
+) -> Vec<String> {
+    match compared.kind {
+        Kind::Golden(_) => beyond_rounding(agreements),
+        _ => apart(model.precision, agreements),
+    }
+}
+
+/// How outputs compare with those of a reference; `None` where that has none.
+fn against(
+    model: &ModelDescription,
+    compared: &reference::Reference,
+    got: &Outputs,
+) -> Option<Verdict> {
+    let agreements = agreements_of(model, compared, got)?;
+    let differences = differences_of(model, compared, &agreements);
+    if differences.is_empty() {
+        return Some(Verdict::Agrees);
+    }
+    let moved = compared.moved_by_rules(model);
+    let verdict = ExpectationVerdict::Differs(differences.clone())
+        .within_rules(model.precision, &agreements, &moved)
+        .following(compared.rule_of(got));
+    Some(match verdict {
+        ExpectationVerdict::OtherRounding { differences, rule } => {
+            Verdict::Rounds { differences, rule }
+        }
+        _ => Verdict::Differs(differences),
+    })
+}
+
 /// Differences first, then those who fail, all together where no engine gives outputs.
 fn symptoms(verdicts: &[Verdict]) -> Vec<Symptom> {
     let places = verdicts.iter().enumerate();
@@ -493,8 +631,62 @@ fn symptoms(verdicts: &[Verdict]) -> Vec<Symptom> {
 #[cfg(test)]
 mod tests {
     use firstpass_probe::Error;
+    use firstpass_trial::model::OutputSpec;
 
     use super::*;
+
+    /// A quantized model whose referee gives these values, and by a rule of rounding the others.
+    fn compared(kind: Kind, as_written: &[f32], by_rule: &[f32]) -> reference::Reference {
+        reference::Reference {
+            kind,
+            outputs: Some(one(as_written)),
+            by_rules: vec![("arithmetic=other".into(), one(by_rule))],
+        }
+    }
+
+    fn one(values: &[f32]) -> Outputs {
+        let tensor = Tensor::new(&[values.len()], values.to_vec()).expect("one axis");
+        Outputs::from([("a".to_owned(), vec![tensor])])
+    }
+
+    #[test]
+    fn rounding_by_another_rule_is_told_from_a_fault() {
+        let mut model = ModelDescription::for_tests(Precision::Int8);
+        model.outputs = vec![OutputSpec {
+            name: "y".into(),
+            step: Some(0.5),
+            ..OutputSpec::default()
+        }];
+        let as_written = [4.0, 8.0, -6.0, 2.0];
+        let by_rule = [4.5, 8.0, -6.5, 2.0];
+        let referee = || Kind::Referee("judge".into());
+        let told = |kind: Kind, got: &[f32]| {
+            against(&model, &compared(kind, &as_written, &by_rule), &one(got))
+        };
+        assert_eq!(told(referee(), &as_written), Some(Verdict::Agrees));
+        let follows = told(referee(), &by_rule);
+        let rule = match &follows {
+            Some(Verdict::Rounds { rule, .. }) => rule.as_deref(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rule, Some("arithmetic=other"));
+        // As far as the rule, elsewhere.
+        let near = told(referee(), &[4.0, 8.5, -6.0, 2.5]);
+        assert!(
+            matches!(near, Some(Verdict::Rounds { rule: None, .. })),
+            "{near:?}"
+        );
+        // Nobody rounds so far; and golden outputs are right to the bit.
+        let far = told(referee(), &[4.5, 8.0, -6.5, 9.0]);
+        assert!(matches!(far, Some(Verdict::Differs(_))), "{far:?}");
+        let golden = compared(Kind::Golden("x".into()), &as_written, &by_rule);
+        let golden = reference::Reference {
+            by_rules: Vec::new(),
+            ..golden
+        };
+        let found = against(&model, &golden, &one(&by_rule));
+        assert!(matches!(found, Some(Verdict::Differs(_))), "{found:?}");
+    }
 
     #[test]
     fn what_no_engine_loads_is_one_symptom() {
@@ -513,5 +705,10 @@ mod tests {
         assert_eq!(found[0], Symptom::Differs(1));
         assert_eq!(found.len(), 2);
         assert!(symptoms(&[Verdict::Agrees, Verdict::Open]).is_empty());
+        let rounds = Verdict::Rounds {
+            differences: vec!["by 1 step".into()],
+            rule: None,
+        };
+        assert!(symptoms(&[rounds]).is_empty(), "rounding is no fault");
     }
 }

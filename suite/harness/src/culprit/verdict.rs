@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use firstpass_probe::Knobs;
-use firstpass_trial::{setting::setting, workspace::Workspace};
+use firstpass_trial::{known::RoundingRule, setting::setting, workspace::Workspace};
 use serde::Serialize;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         Found, Investigation, Symptom,
         blame::{self, Blame, Meaning, Remedy},
         candidate::called,
+        investigation::Verdict,
         reduce::{Question, Reduced, cut},
     },
     page::template,
@@ -20,6 +21,9 @@ use crate::{
 #[derive(Debug, Serialize)]
 struct Shown {
     engines: Vec<OfEngine>,
+    rounding: Vec<Rounding>,
+    /// Whether no engine fails, and none differs by more than its rounding.
+    is_clean: bool,
     subnormals: Option<SubnormalsShown>,
     is_out_of_time: bool,
 }
@@ -34,6 +38,17 @@ struct OfEngine {
     /// Settings that were tried, and whether all were.
     tried: usize,
     is_complete: bool,
+}
+
+/// An engine that only rounds in its own way.
+#[derive(Debug, Serialize)]
+struct Rounding {
+    called: String,
+    /// The rule of the referee that it follows to the bit, where there is one, and how that rounds.
+    rule: Option<String>,
+    reason: Option<String>,
+    /// What makes it agree.
+    remedies: Vec<RemedyShown>,
 }
 
 /// Where it begins.
@@ -126,6 +141,8 @@ pub fn verdict(
     }
     said(&Shown {
         engines,
+        rounding: rounding(workspace, investigation, found)?,
+        is_clean: found.symptoms.is_empty(),
         subnormals: subnormals(investigation)?,
         is_out_of_time: investigation.is_out_of_time(),
     })
@@ -134,6 +151,38 @@ pub fn verdict(
 fn said(shown: &Shown) -> Result<String> {
     let words = template::render("culprit/verdict.txt.j2", shown)?;
     Ok(words.trim_end().to_owned())
+}
+
+/// Engines that only round in their own way.
+fn rounding(
+    workspace: &Workspace,
+    investigation: &mut Investigation,
+    found: &Found,
+) -> Result<Vec<Rounding>> {
+    let mut all = Vec::new();
+    for (place, verdict) in found.verdicts.iter().enumerate() {
+        let Verdict::Rounds { rule, .. } = verdict else {
+            continue;
+        };
+        let blame = blame::settings(investigation, found, place)?;
+        let referee = investigation.engines.referee.as_ref();
+        let rules = referee.map_or(&[][..], |referee| &referee.rounding_rules);
+        all.push(Rounding {
+            called: investigation.engines.all[place].versioned(),
+            reason: reason(rule.as_deref(), rules),
+            rule: rule.clone(),
+            remedies: remedies(workspace, investigation, place, &blame),
+        });
+    }
+    Ok(all)
+}
+
+/// How a rule of the referee rounds, where it says so.
+fn reason(rule: Option<&str>, rules: &[RoundingRule]) -> Option<String> {
+    let known = rules
+        .iter()
+        .find(|known| Some(&*setting(&known.settings)) == rule);
+    known.map(|known| known.reason.clone())
 }
 
 /// Where it begins, by itself and from the inputs on, and the rule of the referee that gives the same.
@@ -270,7 +319,9 @@ mod tests {
 
     fn said_of(engines: Vec<OfEngine>) -> Result<String> {
         said(&Shown {
+            is_clean: engines.is_empty(),
             engines,
+            rounding: Vec::new(),
             subnormals: None,
             is_out_of_time: false,
         })
@@ -349,6 +400,8 @@ mod tests {
         };
         let shown = Shown {
             engines: Vec::new(),
+            rounding: Vec::new(),
+            is_clean: true,
             subnormals: Some(SubnormalsShown {
                 values: 5,
                 constants: vec!["w".into()],
@@ -361,6 +414,39 @@ mod tests {
             "\nno engine differs or fails\n\nsubnormal weights: 5 values of w are not 0 and below the smallest normal \
              number of f32. With them a pass takes, compared with zeros in their place, 31.0 times as long on a and 1.0 \
              times as long on b.\n\nThe time was used up before everything was tried: give a longer --budget."
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_rule_of_rounding_is_named_with_who_follows_it() -> Result<()> {
+        let rules = [RoundingRule {
+            settings: Knobs::default().with("arithmetic", "fbgemm"),
+            reason: "in f32 with products of inverses".into(),
+        }];
+        let of = |rule: Option<&str>| Rounding {
+            called: "x 1.0".into(),
+            reason: reason(rule, &rules),
+            rule: rule.map(str::to_owned),
+            remedies: vec![remedy(&["Fusion"], None, &[])],
+        };
+        let shown = |rule| Shown {
+            engines: Vec::new(),
+            rounding: vec![of(rule)],
+            is_clean: true,
+            subnormals: None,
+            is_out_of_time: false,
+        };
+        assert_eq!(
+            said(&shown(Some("arithmetic=fbgemm")))?,
+            "\nx 1.0\n  it differs by its rounding, which is no fault: it follows the rule arithmetic=fbgemm to the bit\n    \
+             it rounds in f32 with products of inverses\n  pass: it goes where Fusion is left out\n\nno engine fails, and \
+             none differs by more than its rounding"
+        );
+        let none = said(&shown(None))?;
+        assert!(
+            none.contains("by no single one of these to the bit"),
+            "{none}"
         );
         Ok(())
     }

@@ -23,10 +23,12 @@ struct Shown<'a> {
 #[derive(Debug, Serialize)]
 struct OfEngine<'a> {
     called: &'a str,
-    /// `agrees`, `differs`, `differs-from-itself`, `fails`, `open` or `not-asked`.
+    /// `agrees`, `differs`, `rounds`, `differs-from-itself`, `fails`, `open` or `not-asked`.
     verdict: &'static str,
     /// How it differs or fails, or why it was not asked.
     how: Vec<String>,
+    /// The rule of rounding that it follows to the bit, where it only rounds in its own way.
+    rule: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,10 +77,15 @@ fn said(shown: &Shown) -> Result<String> {
     Ok(words.trim_end().to_owned())
 }
 
-fn of<'a>(called: &'a str, verdict: &Verdict) -> OfEngine<'a> {
+fn of<'a>(called: &'a str, verdict: &'a Verdict) -> OfEngine<'a> {
+    let rule = match verdict {
+        Verdict::Rounds { rule, .. } => rule.as_deref(),
+        _ => None,
+    };
     let (verdict, how) = match verdict {
         Verdict::Agrees => ("agrees", Vec::new()),
         Verdict::Differs(how) => ("differs", how.clone()),
+        Verdict::Rounds { differences, .. } => ("rounds", differences.clone()),
         Verdict::DiffersFromItself(how) => ("differs-from-itself", how.clone()),
         Verdict::Fails(outcome) => ("fails", vec![outcome.to_string()]),
         Verdict::Open => ("open", Vec::new()),
@@ -88,6 +95,7 @@ fn of<'a>(called: &'a str, verdict: &Verdict) -> OfEngine<'a> {
         called,
         verdict,
         how,
+        rule,
     }
 }
 
@@ -149,6 +157,13 @@ mod tests {
         let verdicts = [
             ("a", Verdict::Agrees),
             ("b", Verdict::Differs(how.clone())),
+            (
+                "r",
+                Verdict::Rounds {
+                    differences: how.clone(),
+                    rule: Some("sums=pairs".into()),
+                },
+            ),
             ("c", Verdict::DiffersFromItself(how.clone())),
             ("d", Verdict::Fails(Outcome::NotStarted("no file".into()))),
             ("e", Verdict::Open),
@@ -165,6 +180,8 @@ mod tests {
             }],
         };
         let of_engines = "a: agrees\nb: differs: by 2 steps; by 3 faces\n\
+             r: differs by its rounding, which is no fault: follows the rule sums=pairs to the bit (by 2 steps; by 3 \
+             faces)\n\
              c: with its optimizations differs from itself without: by 2 steps; by 3 faces\n\
              d: could not be started: no file\ne: gives outputs that nothing is compared with\n\
              f: not asked: it reads pt2\ng: not here: no library\\u{1b}[31m";

@@ -74,9 +74,22 @@ impl PartOf {
 /// The words of an engine are cut after this many characters.
 const WORDS: usize = 240;
 
-/// The first line, not too long: some engines print the whole graph behind it.
+/// The first line, not too long: some engines print the whole graph behind it. One that ends with a colon only leads
+/// to the cause, which is then said too.
 pub(crate) fn brief(words: &str) -> String {
-    let line = words.lines().next().unwrap_or_default();
+    let mut lines = words.lines().map(str::trim_end);
+    let line = shortened(lines.next().unwrap_or_default());
+    if !line.ends_with(':') {
+        return line;
+    }
+    let mut causes = lines.filter(|line| !line.is_empty() && !line.ends_with(':'));
+    match causes.next() {
+        Some(cause) => format!("{line} … {}", shortened(cause.trim_start())),
+        None => line,
+    }
+}
+
+fn shortened(line: &str) -> String {
     if line.chars().count() <= WORDS {
         return line.into();
     }
@@ -189,6 +202,9 @@ mod tests {
     #[test]
     fn words_are_a_line_and_not_too_long() {
         assert_eq!(brief("one\ntwo"), "one");
+        let led = "cannot load: a.cpp:84:\nCheck failed at b.cpp:151:\n\n  the rank is not known\nSummary";
+        assert_eq!(brief(led), "cannot load: a.cpp:84: … the rank is not known");
+        assert_eq!(brief("no more:\n\n"), "no more:");
         let long = "a".repeat(WORDS + 1);
         assert_eq!(brief(&long).chars().count(), WORDS + 1);
         assert!(brief(&long).ends_with('…'));

@@ -180,6 +180,60 @@ fn what_rules_of_rounding_do_is_no_fault_and_more_is_one() -> Result<()> {
     Ok(())
 }
 
+/// A model whose output has steps.
+fn quantized(folder: &Path) -> Result<Workload> {
+    let workspace = Workspace::find()?;
+    let file = folder.join("m.onnx");
+    let graph = GraphProto {
+        node: vec![
+            node("Mul", &["x", "weight"], "m"),
+            node("QuantizeLinear", &["m", "scale", "zero"], "q"),
+            node("DequantizeLinear", &["q", "scale", "zero"], "y"),
+        ],
+        initializer: vec![
+            constant("weight", &[1], &[2.0_f32]),
+            constant("scale", &[], &[0.05_f32]),
+            constant("zero", &[], &[0_i8]),
+        ],
+        input: vec![f32_value("x", Some(&[1, 3]))],
+        output: vec![f32_value("y", Some(&[1, 3]))],
+        ..GraphProto::default()
+    };
+    std::fs::write(&file, encode(graph, 13))?;
+    let own = UserModel {
+        files: vec![file],
+        ..UserModel::default()
+    };
+    let model = own.describe(&workspace)?;
+    lay_out(&workspace, model, &Inputs::default(), folder, false)
+}
+
+/// The time ended before the referee knew how far rounding moves the outputs.
+#[test]
+fn a_small_difference_is_open_where_no_rule_of_rounding_was_tried() -> Result<()> {
+    let rule = Knobs::default().with("arithmetic", "another");
+    let as_written = || (Knobs::default(), 2.0);
+    for (weight, rules, harm) in [
+        (2.1, vec![as_written()], Harm::Undecided),
+        // No rounding does that.
+        (7.0, vec![as_written()], Harm::Wrong),
+        // A rule was tried, and moves nothing.
+        (2.1, vec![as_written(), (rule, 2.0)], Harm::Wrong),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let workload = quantized(folder.path())?;
+        let engines = [engine("a", weight), engine("b", 2.0)];
+        let analysis = analysis_with(&workload, folder.path(), &engines, |recorder| {
+            referee_by(rules)(&workload, recorder)
+        })?;
+        assert_eq!(harms(&analysis), [harm], "{weight}");
+        let is_said =
+            analysis.faults()[0].contains("whether that is more than rounding is not known");
+        assert_eq!(is_said, harm == Harm::Undecided);
+    }
+    Ok(())
+}
+
 #[test]
 fn two_that_differ_are_not_judged_without_a_referee() -> Result<()> {
     let analysis = said(&[engine("a", 0.0), engine("b", 2.0)], refusal)?;
@@ -264,6 +318,25 @@ fn values_that_are_no_numbers_are_said_first() -> Result<()> {
     let text = summary(&analysis)?;
     assert!(text.contains("m itself gives what is no number"), "{text}");
     assert!(!harms(&analysis).contains(&Harm::NotFinite));
+    Ok(())
+}
+
+/// Such as the logarithm of a frequency that was made up, and is negative.
+#[test]
+fn nobody_is_accused_where_made_up_inputs_give_no_number() -> Result<()> {
+    let engines = [engine("a", f32::NAN), engine("b", 2.0)];
+    let analysis = said(&engines, referee(f32::NAN))?;
+    assert_eq!(harms(&analysis), [Harm::SaysLittle]);
+    let text = analysis.findings()[0].text.clone();
+    for words in [
+        "m itself gives what is no number: y: 6 of 6 values are NaN or infinite",
+        "b gives other values there",
+        "with `--sample`",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(!summary(&analysis)?.contains("no choice"));
+    // Where only some values are none, each counts.
     Ok(())
 }
 

@@ -90,7 +90,7 @@ fn attempt(workspace: &Workspace, engines: &Engines, case: &Case, flags: &[Strin
         let verdict = &found.verdicts[place];
         let is = match verdict {
             Verdict::NotAsked(_) => continue,
-            Verdict::Agrees => None,
+            Verdict::Agrees | Verdict::Rounds { .. } => None,
             Verdict::Differs(_) | Verdict::DiffersFromItself(_) => Some(CulpritVerdict::Differs),
             Verdict::Fails(_) => Some(CulpritVerdict::Fails),
             Verdict::Open => None,

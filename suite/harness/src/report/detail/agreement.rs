@@ -17,11 +17,12 @@ use super::agreement_tables::{
 };
 use crate::{
     page::{markdown::image, table::Table, template::markdown as safe},
-    report::{first_page::USABLE_DB, picture_path},
+    report::picture_path,
     studies::first_passes::{
         analysis::{Analysis, Row},
         extent::{exact, extent},
         picture::pictured_model,
+        row::USABLE_DB,
         verdict,
     },
 };

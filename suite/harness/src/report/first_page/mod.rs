@@ -15,12 +15,8 @@ use std::collections::BTreeMap;
 
 use firstpass_probe::Format;
 use firstpass_statistics::median;
-use firstpass_trial::{
-    model::{ModelDescription, Precision},
-    own_model::is_made_up,
-};
+use firstpass_trial::model::{ModelDescription, Precision};
 use serde::Serialize;
-pub(crate) use ship::USABLE_DB;
 
 use crate::{
     page::{
@@ -155,7 +151,7 @@ pub(crate) fn first_page(analysis: &Analysis) -> FirstPage {
             minutes: run.duration_s.map(|s| s / 60.0),
             processes: analysis.record.observations().count(),
             samples: analysis.samples().len(),
-            are_made_up: (analysis.samples().iter()).all(|sample| is_made_up(&sample.file)),
+            are_made_up: analysis.are_made_up(),
             busy: disturbed(analysis),
             // What cannot be read is said where it is needed.
             not_asked: analysis.not_asked().unwrap_or_default(),

@@ -13,10 +13,8 @@ use crate::studies::first_passes::{
         headlines::{Answer, fastest},
         latency::{Figure, LEAST_PASSES, Latency},
     },
+    row::USABLE_DB,
 };
-
-/// Outputs whose difference from the reference is above a tenth of them are not those of the model.
-pub(crate) const USABLE_DB: f64 = 20.0;
 
 /// The engines that are fastest among those whose outputs can be used.
 #[derive(Debug, Serialize)]

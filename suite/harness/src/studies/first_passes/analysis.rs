@@ -9,7 +9,7 @@ use firstpass_trial::{
     engine::base,
     expectation::{ExpectationVerdict, apart},
     known::Known,
-    model::ModelDescription,
+    model::{ModelDescription, Precision},
     observation::{Cell, Observation, Outcome},
     outputs::Outputs,
     own_model::is_made_up,
@@ -28,7 +28,7 @@ use crate::{
         },
         reference::{self, Kind, Reference},
         row::{Judging, cells, row_label},
-        sanity::{independent_of_input, not_finite},
+        sanity::{NotFinite, independent_of_input, not_finite},
     },
 };
 
@@ -65,8 +65,10 @@ pub(crate) fn program(workspace: &Workspace, backend: &str) -> Option<String> {
 /// What is to be known of a model itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct OfModel {
-    /// Outputs with values that are NaN or infinite, on which all agree, in words.
+    /// Outputs with values that are NaN or infinite by the model itself, in words.
     pub not_finite: Vec<String>,
+    /// Engines that give other values where the model itself gives no number on made-up inputs.
+    pub numbers_on: Vec<String>,
     /// Outputs that are the same for all inputs.
     pub independent: Vec<String>,
     /// Whether these are all outputs that it has.
@@ -161,10 +163,15 @@ impl Analysis {
                 Reference::of(model, found, engines)
             }
         };
+        let undefined = match self.are_made_up() {
+            true => without_numbers(model, &reference),
+            false => Vec::new(),
+        };
         let judging = Judging {
             record,
             model,
             reference: &reference,
+            undefined: &undefined,
             moved_by_rules: reference.moved_by_rules(model),
             latencies,
             is_complete,
@@ -176,12 +183,13 @@ impl Analysis {
             rows.push(judging.row(cell, &known)?);
         }
         blame_optimizations(model, &reference, &plain, &mut rows);
-        if reference.kind == Kind::Undecided {
+        if matches!(reference.kind, Kind::Undecided { .. }) {
             set_apart(model, &mut rows);
         }
         let of_model = OfModel {
             not_finite: blame_not_finite(model, &reference, &mut rows),
-            ..independent(model, &reference, &rows)
+            numbers_on: numbers_on(model, &reference, &undefined, &rows),
+            ..independent(model, &reference, &undefined, &rows)
         };
         self.of_models.insert(model.name.clone(), of_model);
         self.references.insert(model.name.clone(), reference);
@@ -205,6 +213,26 @@ impl Analysis {
 
     pub fn samples(&self) -> &[Sample] {
         &self.workload.samples
+    }
+
+    /// Whether the referee computed a quantized model, and by none of the rules of rounding that it knows: then
+    /// nobody knows how far these move its outputs.
+    pub fn rounding_is_open(&self, model: &str) -> bool {
+        let is_quantized = |m: &ModelDescription| m.name == model && m.precision == Precision::Int8;
+        let Some(reference) = self.references.get(model) else {
+            return false;
+        };
+        let Kind::Referee(name) = &reference.kind else {
+            return false;
+        };
+        let known = self.known.get(name);
+        let has_rules = known.is_some_and(|known| !known.rounding_rule.is_empty());
+        has_rules && reference.by_rules.is_empty() && self.models().iter().any(is_quantized)
+    }
+
+    /// Whether no input is of a user or of the fixtures.
+    pub fn are_made_up(&self) -> bool {
+        self.samples().iter().all(|s| is_made_up(&s.file))
     }
 
     pub fn rows(&self, model: &ModelDescription) -> &[Row] {
@@ -290,11 +318,10 @@ impl Analysis {
 
     /// Where no engine gave outputs, and all inputs were made up: that this may be why, and what to give instead.
     pub fn only_made_up_inputs_failed(&self) -> Option<String> {
-        let made_up = self.samples().iter().all(|sample| is_made_up(&sample.file));
         // Where every engine failed before it was given any, they are not why.
         let mut observations = self.record.observations();
         let is_asked = observations.any(|one| one.process.loaded.is_some());
-        if self.gave_outputs() || !made_up || self.samples().is_empty() || !is_asked {
+        if self.gave_outputs() || !self.are_made_up() || self.samples().is_empty() || !is_asked {
             return None;
         }
         let inputs = self.models().iter().flat_map(|model| &model.inputs);
@@ -373,7 +400,7 @@ fn blame_not_finite(
     reference: &Reference,
     rows: &mut [Row],
 ) -> Vec<String> {
-    let mut of_model: Vec<String> = Vec::new();
+    let mut of_model: Vec<(&NotFinite, String)> = Vec::new();
     let own: Vec<_> = rows
         .iter()
         .map(|row| row.outputs.as_ref().map(|own| not_finite(model, own)))
@@ -395,16 +422,69 @@ fn blame_not_finite(
             };
             if !is_shared {
                 row.not_finite.push(text);
-            } else if !of_model.contains(&text) {
-                of_model.push(text);
+                continue;
+            }
+            // An engine that was asked for fewer inputs gives fewer of them.
+            match of_model
+                .iter_mut()
+                .find(|(of, _)| found.output == of.output)
+            {
+                Some((of, _)) if of.values >= found.values => {}
+                Some(of) => *of = (found, text),
+                None => of_model.push((found, text)),
             }
         }
     }
-    of_model
+    of_model.into_iter().map(|(_, text)| text).collect()
+}
+
+/// Outputs in which what stands in for golden outputs has no number at all.
+fn without_numbers(model: &ModelDescription, reference: &Reference) -> Vec<String> {
+    let (Some(outputs), false) = (
+        &reference.outputs,
+        matches!(reference.kind, Kind::Golden(_)),
+    ) else {
+        return Vec::new();
+    };
+    let found = not_finite(model, outputs).into_iter();
+    let found = found.filter(|found| found.not_finite == found.values);
+    found.map(|found| found.output).collect()
+}
+
+/// Who gives other values than the reference in outputs in which that has no number.
+fn numbers_on(
+    model: &ModelDescription,
+    reference: &Reference,
+    undefined: &[String],
+    rows: &[Row],
+) -> Vec<String> {
+    let Some(expected) = &reference.outputs else {
+        return Vec::new();
+    };
+    let differs = |row: &&Row| {
+        let Some(own) = &row.outputs else {
+            return false;
+        };
+        let found = compare(model, &pairs(expected, own));
+        let mut found = found.iter().filter(|a| undefined.contains(&a.output));
+        found.any(|a| a.not_finite > 0)
+    };
+    let mut labels: Vec<String> = Vec::new();
+    for row in rows.iter().filter(differs) {
+        if !labels.contains(&row.label) {
+            labels.push(row.label.clone());
+        }
+    }
+    labels
 }
 
 /// Which outputs do not depend on the input: as the reference has it, or for lack of one every engine.
-fn independent(model: &ModelDescription, reference: &Reference, rows: &[Row]) -> OfModel {
+fn independent(
+    model: &ModelDescription,
+    reference: &Reference,
+    undefined: &[String],
+    rows: &[Row],
+) -> OfModel {
     let own = rows.iter().filter_map(|row| row.outputs.as_ref());
     let asked: Vec<&Outputs> = match &reference.outputs {
         Some(outputs) => vec![outputs],
@@ -420,7 +500,8 @@ fn independent(model: &ModelDescription, reference: &Reference, rows: &[Row]) ->
         .filter(|name| others.iter().all(|names| names.contains(name)))
         .collect();
     OfModel {
-        says_little: independent.len() == model.outputs.len() && !independent.is_empty(),
+        says_little: independent.len() + undefined.len() == model.outputs.len()
+            && !model.outputs.is_empty(),
         independent,
         ..OfModel::default()
     }

@@ -150,10 +150,20 @@ fn of_model(analysis: &Analysis, model: &str, rows: &[Row]) -> Vec<Finding> {
     let Some(facts) = analysis.of_models.get(model) else {
         return found;
     };
-    found.extend(facts.not_finite.iter().map(|what| {
-        let text = format!("{model} itself gives what is no number, on every engine alike: {what}");
-        Finding::new(Harm::SaysLittle, text)
-    }));
+    if !facts.not_finite.is_empty() {
+        let mut text = format!(
+            "{model} itself gives what is no number: {}",
+            facts.not_finite.join("; ")
+        );
+        if !facts.numbers_on.is_empty() {
+            let labels: Vec<&str> = facts.numbers_on.iter().map(String::as_str).collect();
+            text += &format!("; {} gives other values there", list(&labels));
+        }
+        if analysis.are_made_up() {
+            text += "; the inputs were made up: give some of the kind that it is made for with `--sample`";
+        }
+        found.push(Finding::new(Harm::SaysLittle, text));
+    }
     if !facts.independent.is_empty() {
         let names: Vec<&str> = facts.independent.iter().map(String::as_str).collect();
         let (is, it) = match names.len() {
@@ -223,7 +233,14 @@ fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
                     format!(" (`{}`)", setting(&plain.settings))
                 });
             }
-            found.push(Finding::new(Harm::Wrong, text));
+            let harm = if analysis.rounding_is_open(model) && !row.is_far() {
+                text += "; whether that is more than rounding is not known: the time ended before the referee computed \
+                         the model by other rules of rounding, give a longer `--budget`";
+                Harm::Undecided
+            } else {
+                Harm::Wrong
+            };
+            found.push(Finding::new(harm, text));
         }
     }
     if let Some(fault) = &row.arithmetic_fault {

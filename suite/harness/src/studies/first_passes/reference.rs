@@ -29,7 +29,10 @@ pub enum Kind {
         referee_differs: Vec<String>,
     },
     /// Several engines gave outputs, and nothing says who is right where they differ.
-    Undecided,
+    Undecided {
+        /// Engines that gave outputs without their optimizations: of fewer than two nobody knows whether they agree.
+        unoptimized: usize,
+    },
     /// Fewer than two gave outputs.
     Nothing,
 }
@@ -46,7 +49,7 @@ pub struct Reference {
 /// What outputs are compared with where there are no golden ones: `templates/said/explanation.md.j2` says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// `referee`, `agreed`, `undecided` or `nothing`.
+    /// `referee`, `agreed`, `too-few`, `undecided` or `nothing`.
     kind: &'static str,
     /// Whether the referee also gave outputs by other rules of rounding.
     has_rules: bool,
@@ -110,7 +113,9 @@ impl Reference {
         }
         Self {
             kind: if engines > 1 {
-                Kind::Undecided
+                Kind::Undecided {
+                    unoptimized: found.plain.len(),
+                }
             } else {
                 Kind::Nothing
             },
@@ -145,7 +150,7 @@ impl Reference {
             Kind::Golden(from) => from.clone(),
             Kind::Referee(_) => "the referee".into(),
             Kind::Agreed { engines, .. } => format!("{} without optimizations", words(engines)),
-            Kind::Undecided | Kind::Nothing => return None,
+            Kind::Undecided { .. } | Kind::Nothing => return None,
         })
     }
 
@@ -156,7 +161,8 @@ impl Reference {
             Kind::Golden(_) => return None,
             Kind::Referee(_) => ("referee", Vec::new()),
             Kind::Agreed { engines, .. } => ("agreed", engines.clone()),
-            Kind::Undecided => ("undecided", Vec::new()),
+            Kind::Undecided { unoptimized: 0 | 1 } => ("too-few", Vec::new()),
+            Kind::Undecided { .. } => ("undecided", Vec::new()),
             Kind::Nothing => ("nothing", Vec::new()),
         };
         Some(Explanation {
@@ -347,15 +353,16 @@ mod tests {
     #[test]
     fn nobody_is_right_for_being_nearest() {
         // With two engines an output of zeros was nearest to the other.
-        assert_eq!(kind(None, &[("a", ZERO), ("b", TRUTH)]), Kind::Undecided);
+        let undecided = |unoptimized| Kind::Undecided { unoptimized };
+        assert_eq!(kind(None, &[("a", ZERO), ("b", TRUTH)]), undecided(2));
         assert_eq!(
             kind(None, &[("a", TRUTH), ("b", OTHER), ("c", WILD)]),
-            Kind::Undecided
+            undecided(3)
         );
         // Two against two.
         let tied = [("a", TRUTH), ("b", TRUTH), ("c", OTHER), ("d", OTHER)];
-        assert_eq!(kind(None, &tied), Kind::Undecided);
-        assert_eq!(kind(None, &[("a", TRUTH)]), Kind::Undecided);
+        assert_eq!(kind(None, &tied), undecided(4));
+        assert_eq!(kind(None, &[("a", TRUTH)]), undecided(1));
         let none = Reference::of(&model(), StandIns::default(), 1).kind;
         assert_eq!(none, Kind::Nothing);
     }
@@ -380,9 +387,17 @@ mod tests {
         };
         assert!(explained(&agreed)?.contains("those that a and b give without"));
         assert!(explained(&agreed)?.contains("does not prove them right"));
-        let undecided = said(Kind::Undecided);
-        assert_eq!(undecided.name(), None);
-        assert!(explained(&undecided)?.contains("cannot be told"));
+        for (unoptimized, why) in [
+            (2, "no two engines agree without"),
+            (1, "fewer than two engines gave outputs without"),
+            (0, "a longer `--budget`"),
+        ] {
+            let undecided = said(Kind::Undecided { unoptimized });
+            assert_eq!(undecided.name(), None);
+            let text = explained(&undecided)?;
+            assert!(text.contains("cannot be told"), "{text}");
+            assert!(text.contains(why), "{text}");
+        }
         assert!(explained(&said(Kind::Nothing))?.contains("give the right ones with `--golden`."));
         let mut referee = said(Kind::Referee("r".into()));
         assert!(explained(&referee)?.ends_with("exactly and not fast."));

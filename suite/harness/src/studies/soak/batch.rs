@@ -1,7 +1,11 @@
 //! A batch compared with single passes, value by value.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+};
 
+use firstpass_onnx::{GraphProto, decode_flat};
 use firstpass_probe::Tensor;
 
 use crate::studies::soak::Batch;
@@ -36,6 +40,7 @@ pub(crate) fn compare(singles: &[Named], batch: &Named, other: &Named) -> Batch 
         shared: 0,
         by_neighbours: 0,
         without_batch: Vec::new(),
+        scaled_by_batch: Vec::new(),
     };
     let mut without = BTreeSet::new();
     for (name, whole) in batch {
@@ -64,6 +69,33 @@ pub(crate) fn compare(singles: &[Named], batch: &Named, other: &Named) -> Batch 
     }
     found.without_batch = without.into_iter().collect();
     found
+}
+
+/// What every operator of dynamic quantization is called, of ONNX and of `com.microsoft`.
+const DYNAMIC: &str = "DynamicQuantize";
+
+/// The operators of a file that take a scale from all values that they are given, with how many there are: in a batch
+/// a large value of one input makes the steps of all coarser. Nothing of a file that cannot be read.
+pub(crate) fn scaled_by_batch(file: &Path) -> Vec<String> {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    let Ok((graph, _)) = decode_flat(bytes.into()) else {
+        return Vec::new();
+    };
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    count_dynamic(&graph, &mut counts);
+    let counts = counts.into_iter();
+    counts.map(|(name, n)| format!("{n} {name}")).collect()
+}
+
+fn count_dynamic(graph: &GraphProto, counts: &mut BTreeMap<String, usize>) {
+    for node in &graph.node {
+        if node.op_type.starts_with(DYNAMIC) {
+            *counts.entry(node.op_type.clone()).or_default() += 1;
+        }
+        for body in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
+            count_dynamic(body, counts);
+        }
+    }
 }
 
 /// What belongs to one input of a batch.
@@ -101,6 +133,10 @@ fn differing(a: &Row, b: &Row) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use anyhow::Result;
+    use firstpass_onnx::{
+        NodeProto,
+        write::{encode, node},
+    };
 
     use super::*;
 
@@ -121,6 +157,28 @@ mod tests {
         let found = compare(&singles, &off, &other);
         assert_eq!((found.other_than_single, found.most), (2, 0.5));
         assert_eq!(found.by_neighbours, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn who_takes_one_scale_for_a_batch_is_counted() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("m.onnx");
+        let quantize = |input: &str, output: &str| NodeProto {
+            output: [output, "scale", "zero"].map(Into::into).into(),
+            ..node("DynamicQuantizeLinear", &[input], output)
+        };
+        let graph = GraphProto {
+            node: vec![
+                quantize("x", "a"),
+                quantize("x", "b"),
+                node("Relu", &["x"], "y"),
+            ],
+            ..GraphProto::default()
+        };
+        std::fs::write(&file, encode(graph, 13))?;
+        assert_eq!(scaled_by_batch(&file), ["2 DynamicQuantizeLinear"]);
+        assert!(scaled_by_batch(&folder.path().join("none")).is_empty());
         Ok(())
     }
 

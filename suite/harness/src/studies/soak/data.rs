@@ -114,4 +114,8 @@ pub struct Batch {
     pub by_neighbours: usize,
     /// Outputs whose first axis is not that of the batch: they cannot be compared.
     pub without_batch: Vec<String>,
+    /// Operators of the file that take one scale for a whole batch, such as `2 DynamicQuantizeLinear`, where values
+    /// depend on their neighbours.
+    #[serde(default)]
+    pub scaled_by_batch: Vec<String>,
 }

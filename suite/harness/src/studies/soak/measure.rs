@@ -27,7 +27,7 @@ use crate::{
     record::{Recorder, code::Code, sidecar},
     studies::soak::{
         Line, Question, SIDECAR, SoakProcess, SoakRun, SoakSettings, VERSION,
-        batch::{by_file, compare},
+        batch::{by_file, compare, scaled_by_batch},
         inputs::{write_batch, write_denormal},
         judge::pauses::BEFORE,
     },
@@ -340,7 +340,11 @@ impl Engine<'_> {
             .filter_map(|number| found.remove(&number))
             .collect();
         if let (Some(batch), Some(other)) = (found.remove(&BATCH), found.remove(&(BATCH + 1))) {
-            self.keep(Line::Batch(compare(&singles, &batch, &other)))?;
+            let mut batch = compare(&singles, &batch, &other);
+            if batch.by_neighbours > 0 && self.file.format.is_onnx() {
+                batch.scaled_by_batch = scaled_by_batch(&self.file.path);
+            }
+            self.keep(Line::Batch(batch))?;
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ const LAST_START: f64 = 0.5;
 /// The referee may take this share of the budget for all inputs of a model: it is exact and not fast.
 const REFEREE_SHARE: f64 = 0.25;
 
-/// And this share by all of its rules of rounding, where the model is quantized.
+/// And this share more by all of its rules of rounding, where the model is quantized.
 const RULES_SHARE: f64 = 0.15;
 
 /// What all of this has in common.
@@ -278,69 +278,121 @@ fn ask_referee(
             file: &file,
             cell: &cell,
         };
-        let all = seeking.budget.all;
-        let time = all.mul_f64(REFEREE_SHARE);
-        let found = interpret(seeking, &subject, time, inputs, recorder)?;
-        if !found || model.precision != Precision::Int8 {
-            continue;
-        }
-        let end = seeking.budget.spent() + all.mul_f64(RULES_SHARE);
-        for (rule, left) in referee.rules.iter().zip((1..=referee.rules.len()).rev()) {
-            let cell = Cell {
-                knobs: rule.clone().with(THREADS, all_threads()),
-                ..cell.clone()
-            };
-            let subject = Subject {
-                cell: &cell,
-                ..subject
-            };
-            let time = end.saturating_sub(seeking.budget.spent()) / left as u32;
-            interpret(seeking, &subject, time, inputs, recorder)?;
-        }
+        ask(seeking, &subject, &referee.rules, inputs, recorder)?;
     }
     Ok(())
 }
 
-/// Each input in a process of its own, until one fails or the next would not end within this time: what was
-/// interpreted until then is kept. Returns whether that is anything.
-fn interpret(
+/// Every input as the file defines it, and where the model is quantized by each rule of rounding too, as far as the
+/// time reaches.
+fn ask(
     seeking: &Seeking,
     subject: &Subject,
-    time: Duration,
+    rules: &[Knobs],
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
-) -> Result<bool> {
-    let Subject { model, cell, .. } = *subject;
-    let end = seeking.budget.spent() + time;
-    let mut all = Outputs::new();
-    let mut last = Duration::ZERO;
-    let bar = progress("referee", seeking.workload.samples.len());
-    for sample in &seeking.workload.samples {
-        bar.set_message(model.name.clone());
-        let left = end.saturating_sub(seeking.budget.spent());
-        if !all.is_empty() && left <= last {
-            break;
-        }
-        let began = seeking.budget.spent();
-        let mut probe = subject.probe.clone();
-        probe.timeout = probe.timeout.min(left.max(Duration::from_secs(1)));
-        let subject = Subject {
-            probe: &probe,
-            ..*subject
+) -> Result<()> {
+    let model = subject.model;
+    let samples = &seeking.workload.samples;
+    let (first, others) = samples.split_at(samples.len().min(1));
+    let all = seeking.budget.all;
+    let end = seeking.budget.spent() + all.mul_f64(REFEREE_SHARE);
+    let mut own = Interpreted::new(subject.cell.clone());
+    own.interpret(seeking, subject, first, end, inputs, recorder)?;
+    if model.precision != Precision::Int8 || own.outputs.is_empty() {
+        own.interpret(seeking, subject, others, end, inputs, recorder)?;
+        return own.write(model, recorder);
+    }
+    // One input by every rule says more of how engines round than further inputs by one.
+    let end = end + all.mul_f64(RULES_SHARE);
+    let mut by_rules: Vec<Interpreted> = Vec::new();
+    for rule in rules {
+        let cell = Cell {
+            knobs: rule.clone().with(THREADS, all_threads()),
+            ..subject.cell.clone()
         };
-        let (observation, outputs) = subject.run(&[sample], inputs)?;
-        recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
-        let Some(outputs) = outputs else { break };
-        all.extend(outputs);
-        last = seeking.budget.spent() - began;
-        bar.inc(1);
+        let mut by_rule = Interpreted::new(cell);
+        by_rule.last = own.last;
+        by_rule.interpret(seeking, subject, first, end, inputs, recorder)?;
+        by_rules.push(by_rule);
     }
-    bar.finish_and_clear();
-    if all.is_empty() {
-        return Ok(false);
+    own.interpret(seeking, subject, others, end, inputs, recorder)?;
+    own.write(model, recorder)?;
+    by_rules.retain(|by_rule| !by_rule.outputs.is_empty());
+    for by_rule in &mut by_rules {
+        by_rule.interpret(seeking, subject, others, end, inputs, recorder)?;
+        by_rule.write(model, recorder)?;
     }
-    write_outputs(recorder.folder(), cell, &names(model), &all)?;
-    Ok(true)
+    Ok(())
+}
+
+/// What the referee gave under the settings of a cell, input by input.
+struct Interpreted {
+    cell: Cell,
+    outputs: Outputs,
+    /// How long an input took; nothing where that is not known.
+    last: Duration,
+    has_failed: bool,
+}
+
+impl Interpreted {
+    fn new(cell: Cell) -> Self {
+        Self {
+            cell,
+            outputs: Outputs::new(),
+            last: Duration::ZERO,
+            has_failed: false,
+        }
+    }
+
+    /// Each input in a process of its own, until one fails or the next would not come to its end in time: what was
+    /// interpreted until then is kept.
+    fn interpret(
+        &mut self,
+        seeking: &Seeking,
+        subject: &Subject,
+        samples: &[Sample],
+        end: Duration,
+        inputs: &mut InputFiles,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        let bar = progress("referee", samples.len());
+        for sample in samples {
+            bar.set_message(label(&self.cell));
+            let left = end.saturating_sub(seeking.budget.spent());
+            if self.has_failed || (!self.last.is_zero() && left <= self.last) {
+                break;
+            }
+            let began = seeking.budget.spent();
+            let mut probe = subject.probe.clone();
+            probe.timeout = probe.timeout.min(left.max(Duration::from_secs(1)));
+            let subject = Subject {
+                probe: &probe,
+                cell: &self.cell,
+                ..*subject
+            };
+            let (observation, outputs) = subject.run(&[sample], inputs)?;
+            recorder.write(
+                &self.cell.backend,
+                &Line::Observation(Box::new(observation)),
+            )?;
+            match outputs {
+                Some(outputs) => self.outputs.extend(outputs),
+                None => self.has_failed = true,
+            }
+            self.last = seeking.budget.spent().saturating_sub(began);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn write(&self, model: &ModelDescription, recorder: &Recorder) -> Result<()> {
+        if self.outputs.is_empty() {
+            return Ok(());
+        }
+        write_outputs(recorder.folder(), &self.cell, &names(model), &self.outputs)
+    }
 }
 
 fn refused(recorder: &mut Recorder, cell: Cell, outcome: Outcome) -> Result<()> {

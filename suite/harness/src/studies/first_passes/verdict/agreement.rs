@@ -1,6 +1,9 @@
 //! Who agrees with what the outputs are compared with.
 
-use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription, outputs::Outputs};
+use firstpass_trial::{
+    expectation::ExpectationVerdict, model::ModelDescription, observation::Outcome,
+    outputs::Outputs,
+};
 use serde::Serialize;
 
 use crate::studies::first_passes::{
@@ -41,9 +44,18 @@ pub(crate) fn compared_with(analysis: &Analysis, model: &ModelDescription) -> Op
         compared: reference.outputs.as_ref().map_or(inputs, Outputs::len),
         refusal: refusal.map(|(name, outcome)| Refusal {
             name: name.to_owned(),
-            why: words::brief(&outcome.to_string()),
+            why: why(outcome),
         }),
     })
+}
+
+/// The words of a referee that gives nothing, and what helps where it was only too slow.
+fn why(outcome: &Outcome) -> String {
+    let mut why = words::brief(&outcome.to_string());
+    if matches!(outcome, Outcome::TimedOut { .. }) && !why.contains("--budget") {
+        why += " (a longer --budget gives it more time)";
+    }
+    why
 }
 
 /// Who agrees on a model: `templates/said/agreement.md.j2` says it.
@@ -168,10 +180,25 @@ fn differing(row: &Row) -> Option<Differing> {
 #[cfg(test)]
 mod tests {
     use anyhow::Result;
+    use firstpass_trial::observation::Stage;
     use minijinja::context;
 
     use super::*;
     use crate::page::template;
+
+    #[test]
+    fn a_referee_that_was_too_slow_is_given_more_time() {
+        let late = |seconds| {
+            why(&Outcome::TimedOut {
+                seconds,
+                after: Stage::Prepared,
+            })
+        };
+        assert!(late(6).ends_with("(a longer --budget gives it more time)"));
+        assert_eq!(late(60).matches("--budget").count(), 1);
+        let other = why(&Outcome::NotStarted("no such program".into()));
+        assert!(!other.contains("--budget"), "{other}");
+    }
 
     /// Nothing that was compared.
     fn nothing(reference: Option<&str>) -> Agreement {

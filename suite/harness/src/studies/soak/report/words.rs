@@ -353,6 +353,7 @@ mod tests {
             shared: 10,
             by_neighbours: 0,
             without_batch: Vec::new(),
+            scaled_by_batch: Vec::new(),
         };
         let batch = |batch: &Batch| {
             said(&Found {
@@ -373,9 +374,22 @@ mod tests {
             ..equal
         };
         let text = batch(&other)?;
-        for words in ["3 of 40 values", "2.5e-", "2 of 10 values", "sum."] {
+        for words in [
+            "3 of 40 values",
+            "2.5e-",
+            "2 of 10 values",
+            "as those of dynamic quantization do",
+            "sum.",
+        ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+        let dynamic = Batch {
+            scaled_by_batch: vec!["2 DynamicQuantizeLinear".into()],
+            ..other
+        };
+        let text = batch(&dynamic)?;
+        let why = "because of 2 DynamicQuantizeLinear in the file: each takes one scale for the whole batch";
+        assert!(text.contains(why), "{text}");
         Ok(())
     }
 
