@@ -1,11 +1,19 @@
 //! `firstpass test` and `firstpass bench`: cargo on every package, with its native library.
 
 use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Seek, Write},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use firstpass_trial::{
     engine::Backend,
@@ -21,6 +29,9 @@ const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
 
 /// Set for the benchmarks: those that take minutes are measured as well.
 const BENCH_ALL: &str = "FIRSTPASS_BENCH_ALL";
+
+/// While one job tests, another compiles. Tests time nothing.
+const AT_ONCE: usize = 2;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -180,20 +191,92 @@ fn run_all(
         Some(filter) => matching(jobs, filter, |job| listed(&mut of_job(job, &["--list"])))?,
         None => jobs.iter().collect(),
     };
-    let mut failed = Vec::new();
-    for job in chosen {
-        eprintln!("\n== {}", job.name);
-        let status = of_job(job, &[]).status().context("cannot run cargo")?;
-        if !status.success() {
-            failed.push(job.name.clone());
+    let failed = at_once(&chosen, |job, output| {
+        let mut command = of_job(job, &[]);
+        if let Some(output) = output {
+            let errors = output.try_clone()?;
+            command.stdout(output).stderr(errors).stdin(Stdio::null());
         }
-    }
+        let status = command.status().context("cannot run cargo")?;
+        Ok(status.success())
+    })?;
     if failed.is_empty() {
         eprintln!("\nall passed");
     } else {
         eprintln!("\nfailed: {}", failed.join(", "));
     }
     Ok(failed)
+}
+
+/// Runs the jobs in their order, [`AT_ONCE`] at a time; `run` says whether one passed. The first writes as it goes. What
+/// the others write goes to a file and is shown in one piece, when those before have been shown. Returns the names
+/// of those that failed.
+fn at_once(
+    jobs: &[&Job],
+    run: impl Fn(&Job, Option<File>) -> Result<bool> + Sync,
+) -> Result<Vec<String>> {
+    let next = AtomicUsize::new(0);
+    let shown = Mutex::new(Shown::default());
+    let work = || -> Result<()> {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(at) else {
+                return Ok(());
+            };
+            let written = if at == 0 {
+                eprintln!("\n== {}", job.name);
+                None
+            } else {
+                Some(tempfile::tempfile().context("cannot make a temporary file")?)
+            };
+            let output = written.as_ref().map(File::try_clone).transpose()?;
+            let passed = run(job, output)?;
+            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.done.insert(at, (written, passed));
+            shown.show(jobs)?;
+        }
+    };
+    thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker.join().map_err(|_| anyhow!("a job panicked"))??;
+        }
+        Ok(())
+    })?;
+    Ok(shown
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .failed)
+}
+
+/// What has been shown of jobs that run side by side.
+#[derive(Default)]
+struct Shown {
+    /// Jobs that are done, with what they wrote, and whether they passed.
+    done: BTreeMap<usize, (Option<File>, bool)>,
+    /// How many have been shown.
+    jobs: usize,
+    failed: Vec<String>,
+}
+
+impl Shown {
+    /// Shows every job that is done and follows what has been shown.
+    fn show(&mut self, jobs: &[&Job]) -> Result<()> {
+        while let Some((written, passed)) = self.done.remove(&self.jobs) {
+            let name = &jobs[self.jobs].name;
+            if let Some(mut written) = written {
+                let mut errors = io::stderr().lock();
+                writeln!(errors, "\n== {name}")?;
+                written.rewind()?;
+                io::copy(&mut written, &mut errors)?;
+            }
+            if !passed {
+                self.failed.push(name.clone());
+            }
+            self.jobs += 1;
+        }
+        Ok(())
+    }
 }
 
 /// The jobs that have something of this name. One that cannot say so has: running it shows why.
@@ -283,6 +366,40 @@ mod tests {
         }
         std::fs::create_dir(folder.path().join("src"))?;
         assert_eq!(packages_in(folder.path())?, ["of-own-crate"]);
+        Ok(())
+    }
+
+    #[test]
+    fn jobs_run_side_by_side_and_the_failed_are_named_in_order() -> Result<()> {
+        let jobs: Vec<Job> = ["suite", "slow", "broken", "good", "bad"].map(job).into();
+        let jobs: Vec<&Job> = jobs.iter().collect();
+        // The first is done only when another has begun.
+        let begun = std::sync::Barrier::new(2);
+        let failed = at_once(&jobs, |job, output| {
+            assert_eq!(output.is_none(), job.name == "suite");
+            if ["suite", "slow"].contains(&job.name.as_str()) {
+                begun.wait();
+            }
+            Ok(!["broken", "bad"].contains(&job.name.as_str()))
+        })?;
+        assert_eq!(failed, ["broken", "bad"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_later_job_writes_waits_for_those_before() -> Result<()> {
+        let jobs: Vec<Job> = ["first", "second"].map(job).into();
+        let jobs: Vec<&Job> = jobs.iter().collect();
+        let mut shown = Shown::default();
+        let mut written = tempfile::tempfile()?;
+        written.write_all(b"of the second\n")?;
+        shown.done.insert(1, (Some(written), false));
+        shown.show(&jobs)?;
+        assert_eq!((shown.jobs, shown.failed.len()), (0, 0));
+        shown.done.insert(0, (None, true));
+        shown.show(&jobs)?;
+        assert_eq!(shown.jobs, 2);
+        assert_eq!(shown.failed, ["second"]);
         Ok(())
     }
 
