@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     comparison::{Comparison, LogSample, Rule, STEADY_RESOLUTION, Verdict, control, is_look},
+    family,
     moderation::Prior,
     planted::{Noise, Truth, normal, seen},
 };
@@ -91,8 +92,14 @@ pub fn of_cells(noise: &Noise, cells: usize, seed: u64) -> Vec<Rate> {
 /// What the noise of a pair of processes in a round is like, as a standard deviation of logarithms.
 const PAIR_NOISE: f64 = 0.07;
 
-/// One round in so many has one of the two disturbed, by up to a half.
-const DISTURBED: f64 = 0.05;
+/// What happens to single processes beside the noise.
+#[derive(Clone, Copy)]
+enum Machine {
+    /// One round in twenty has one of the two disturbed, by up to a half.
+    Quiet,
+    /// Another tenant slows every tenth process, by 40 % in the mean and without a bound.
+    Shared,
+}
 
 /// No comparison goes on for more rounds.
 const LONGEST: usize = 64;
@@ -102,6 +109,7 @@ struct Run {
     /// The logarithms of the true ratios.
     truths: Vec<f64>,
     noise: f64,
+    machine: Machine,
     rounds: usize,
 }
 
@@ -120,14 +128,16 @@ impl Run {
         for round in 1..=self.rounds {
             for (at, logs) in logs.iter_mut().enumerate() {
                 if verdicts[at] == Verdict::Open {
-                    logs.push(self.truths[at] + noises[at] * normal(random) + disturbance(random));
+                    logs.push(
+                        self.truths[at]
+                            + noises[at] * normal(random)
+                            + self.machine.disturbance(random),
+                    );
                 }
             }
             if is_look(round) || round == self.rounds {
-                let samples: Vec<LogSample> = logs
-                    .iter()
-                    .filter_map(|logs| LogSample::of(logs.iter().copied()))
-                    .collect();
+                let samples: Vec<LogSample> =
+                    family::samples(&logs).into_iter().flatten().collect();
                 let prior = Prior::fit(samples.iter().map(|s| (s.variance, s.freedom)));
                 let mut compared: Vec<Comparison> = samples
                     .iter()
@@ -141,27 +151,52 @@ impl Run {
     }
 }
 
-fn disturbance(random: &mut ChaCha8Rng) -> f64 {
-    let (hit, size, sign): (f64, f64, bool) = (random.random(), random.random(), random.random());
-    if hit > DISTURBED {
-        return 0.0;
+impl Machine {
+    /// The logarithm of the factor by which it changes a ratio.
+    fn disturbance(self, random: &mut ChaCha8Rng) -> f64 {
+        match self {
+            Self::Quiet => {
+                let (hit, size, sign): (f64, f64, bool) =
+                    (random.random(), random.random(), random.random());
+                if hit > 0.05 {
+                    return 0.0;
+                }
+                let size = (1.0 + size / 2.0).ln();
+                if sign { size } else { -size }
+            }
+            Self::Shared => {
+                let mut slowed = || -> f64 {
+                    let (hit, size): (f64, f64) = (random.random(), random.random());
+                    if hit > 0.1 {
+                        0.0
+                    } else {
+                        -0.4 * (1.0 - size).ln()
+                    }
+                };
+                slowed() - slowed()
+            }
+        }
     }
-    let size = (1.0 + size / 2.0).ln();
-    if sign { size } else { -size }
 }
 
 /// Comparisons under the very rule that decides when to stop, alone and many at once.
 pub fn of_comparisons(runs: usize, seed: u64) -> Vec<Rate> {
-    let false_claims = [1usize, 20, 200].map(|family| {
-        let runs = runs.div_ceil(family).max(20);
+    use Machine::{Quiet, Shared};
+    let in_families = |of: usize| runs.div_ceil(of).max(20);
+    let false_claims = [(Quiet, 1usize), (Quiet, 20), (Quiet, 200), (Shared, 20)];
+    let false_claims = false_claims.map(|(machine, family)| {
+        let runs = in_families(family);
         let run = Run {
             truths: vec![0.0; family],
             noise: PAIR_NOISE,
+            machine,
             rounds: LONGEST,
         };
         let right = count(&run, runs, seed, |verdict| !verdict.is_claim());
         Rate {
-            planted: format!("two alike, looked at for up to {LONGEST} rounds, {family} at once"),
+            planted: format!(
+                "two alike{machine}, looked at for up to {LONGEST} rounds, {family} at once"
+            ),
             right_is: "neither faster nor slower".into(),
             right,
             of: runs * family,
@@ -169,22 +204,24 @@ pub fn of_comparisons(runs: usize, seed: u64) -> Vec<Rate> {
         }
     });
     let told = [
-        ("2×", 2f64.ln(), PAIR_NOISE, 2, 0.95),
-        ("10×", 10f64.ln(), PAIR_NOISE, 1, 0.95),
-        ("10 %", 1.1f64.ln(), 0.05, 10, 0.8),
+        ("2×", 2f64.ln(), PAIR_NOISE, Quiet, 2, 0.95),
+        ("10×", 10f64.ln(), PAIR_NOISE, Quiet, 1, 0.95),
+        ("10 %", 1.1f64.ln(), 0.05, Quiet, 10, 0.8),
+        ("1.3×", 1.3f64.ln(), PAIR_NOISE, Shared, 8, 0.8),
     ]
     .into_iter()
-    .flat_map(|(what, truth, noise, rounds, needed)| {
+    .flat_map(|(what, truth, noise, machine, rounds, needed)| {
         [1usize, 20].map(|family| {
-            let runs = runs.div_ceil(family).max(20);
+            let runs = in_families(family);
             let run = Run {
                 truths: vec![truth; family],
                 noise,
+                machine,
                 rounds,
             };
             Rate {
                 planted: format!(
-                    "a true {what}, {rounds} round{}, {family} at once",
+                    "a true {what}{machine}, {rounds} round{}, {family} at once",
                     if rounds == 1 { "" } else { "s" }
                 ),
                 right_is: "slower".into(),
@@ -195,6 +232,15 @@ pub fn of_comparisons(runs: usize, seed: u64) -> Vec<Rate> {
         })
     });
     false_claims.into_iter().chain(told).collect()
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quiet => "",
+            Self::Shared => " on a busy machine",
+        })
+    }
 }
 
 /// How many verdicts of so many runs are right; the runs share all cores.

@@ -20,6 +20,7 @@ pub mod change_points;
 pub mod comparison;
 pub mod disturbance;
 pub mod error_rates;
+pub mod family;
 pub mod growth;
 pub mod joint;
 pub mod moderation;

@@ -48,7 +48,11 @@ impl Prior {
     const GREATEST_FREEDOM: f64 = 30.0;
 
     /// A prior that was fitted weighs no less than the one for a run that is not known.
-    const LEAST_FREEDOM: f64 = 2.0;
+    const LEAST_FREEDOM: f64 = 4.0;
+
+    /// Most that it weighs beside a variance of one or two values: these may be the ones that were disturbed, and
+    /// cannot show it.
+    const FREEDOM_OF_FEW: f64 = 6.0;
 
     /// Fits the prior to the variances of a run, each with its degrees of freedom. Those without any are
     /// ignored; with too few others the result is [`Prior::UNKNOWN`].
@@ -94,8 +98,13 @@ impl Prior {
 
     /// A variance with its degrees of freedom (none for a single value), drawn towards the prior.
     pub fn moderate(&self, variance: f64, freedom: f64) -> (f64, f64) {
-        let yields = self.yields && freedom >= Self::KNOWING;
-        let weight = if yields { 1.0 } else { self.freedom };
+        let weight = if self.yields && freedom >= Self::KNOWING {
+            1.0
+        } else if freedom <= 1.0 {
+            self.freedom.min(Self::FREEDOM_OF_FEW)
+        } else {
+            self.freedom
+        };
         let all = weight + freedom;
         let moderated = (weight * self.variance + freedom * variance) / all;
         (moderated, all)
