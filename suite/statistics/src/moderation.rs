@@ -52,7 +52,7 @@ impl Prior {
 
     /// Most that it weighs beside a variance of one or two values: these may be the ones that were disturbed, and
     /// cannot show it.
-    const FREEDOM_OF_FEW: f64 = 6.0;
+    const FREEDOM_OF_FEW: f64 = 10.0;
 
     /// Fits the prior to the variances of a run, each with its degrees of freedom. Those without any are
     /// ignored; with too few others the result is [`Prior::UNKNOWN`].

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use firstpass_statistics::{
     comparison::{Comparison, LogSample, Rule, control},
+    family,
     moderation::Prior,
 };
 use firstpass_trial::observation::Cell;
@@ -70,10 +71,8 @@ impl Comparisons {
 /// Compares the two figures of each pair, round by round. All pairs share the noise of their figure and are
 /// one family. `None` for a pair without rounds.
 pub fn compare_family(pairs: &[Vec<(f64, f64)>], figure: Figure) -> Vec<Option<Comparison>> {
-    let samples: Vec<Option<LogSample>> = pairs
-        .iter()
-        .map(|rounds| LogSample::of(rounds.iter().map(|(x, y)| (x / y).ln())))
-        .collect();
+    let logs = |rounds: &Vec<(f64, f64)>| rounds.iter().map(|(x, y)| (x / y).ln()).collect();
+    let samples = family::samples(&pairs.iter().map(logs).collect::<Vec<_>>());
     let known = samples.iter().flatten();
     let prior = Prior::fit(known.map(|s| (s.variance, s.freedom)));
     let rule = Rule::interleaved(figure.resolution());

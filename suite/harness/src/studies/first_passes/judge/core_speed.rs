@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use firstpass_statistics::quantile;
+use firstpass_probe::Span;
+use firstpass_statistics::{median, quantile};
 use firstpass_trial::observation::{Observation, Process};
 
 /// A core is slowed where the reference work takes this many times what it takes otherwise. Two
@@ -44,6 +45,31 @@ impl CoreSpeed {
         self.factors(observation, &references[first..])
     }
 
+    /// How slow the core was while a process ran; `None` where the reference work was not measured throughout.
+    /// `steady` has the passes, from 0, that its steady time is of.
+    pub fn course(&self, observation: &Observation, steady: &[usize]) -> Option<CoreCourse> {
+        let floor = self.0.get(&key(observation))?;
+        let process = &observation.process;
+        let references: Option<Vec<f64>> = references(process).into_iter().collect();
+        let references = references?;
+        let around = references.windows(2);
+        let mut slowness: Vec<f64> = around
+            .map(|pair| f64::midpoint(pair[0], pair[1]) / floor)
+            .collect();
+        let passes = slowness.split_off(slowness.len() - process.passes.len());
+        // The steps, and pass 1, by how long they took.
+        let spans = steps(process).chain(process.passes.iter().take(1).map(|pass| pass.span));
+        let weights: Vec<f64> = spans.map(|span| span.wall_ns as f64).collect();
+        let until_first = slowness.iter().chain(passes.first());
+        let sum: f64 = until_first.zip(&weights).map(|(slow, w)| slow * w).sum();
+        let in_steady = steady.iter().filter_map(|at| passes.get(*at)).copied();
+        Some(CoreCourse {
+            start: sum / weights.iter().sum::<f64>(),
+            steady: median(in_steady)?,
+            passes,
+        })
+    }
+
     /// Whether any step before the first pass was slowed.
     pub fn slowed_start(&self, observation: &Observation) -> bool {
         let references = references(&observation.process);
@@ -66,6 +92,16 @@ impl CoreSpeed {
     }
 }
 
+/// The time of the reference work while a process ran, over what it takes on a core of our own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoreCourse {
+    /// From the engine's start to the end of pass 1, weighted by time.
+    pub start: f64,
+    pub passes: Vec<f64>,
+    /// The median of the passes that the steady time is of.
+    pub steady: f64,
+}
+
 fn key(observation: &Observation) -> (String, usize) {
     let cell = &observation.cell;
     (cell.backend.clone(), cell.threads())
@@ -74,19 +110,24 @@ fn key(observation: &Observation) -> (String, usize) {
 /// The reference times in order: before each step, before each pass, and at the end. `None` where
 /// it was not measured.
 fn references(process: &Process) -> Vec<Option<f64>> {
-    let steps = [
-        process.started,
-        process.loaded,
-        process.prepared,
-        process.warmed_up,
-    ];
-    let before_steps = steps.into_iter().flatten().map(|span| span.reference_ns);
+    let before_steps = steps(process).map(|span| span.reference_ns);
     let before_passes = process.passes.iter().map(|pass| pass.span.reference_ns);
     before_steps
         .chain(before_passes)
         .chain([process.last_reference_ns.unwrap_or(0)])
         .map(|ns| (ns > 0).then_some(ns as f64))
         .collect()
+}
+
+/// The steps before the first pass that were taken.
+fn steps(process: &Process) -> impl Iterator<Item = Span> {
+    let steps = [
+        process.started,
+        process.loaded,
+        process.prepared,
+        process.warmed_up,
+    ];
+    steps.into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::fmt;
 use firstpass_statistics::{
     bootstrap::Estimate,
     comparison::{Comparison, FIRST_RESOLUTION, LogSample, Rule, Verdict, control},
+    family,
     moderation::Prior,
     steady::DELTA,
 };
 
-use crate::studies::first_passes::judge::latency::{Latency, ProcessLatency};
+use crate::studies::first_passes::judge::latency::{Figure, Latency};
 
 /// An early pass in units of the steady time of its own process, judged over the processes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,8 +39,8 @@ impl FirstPass {
     /// Judges passes 1 and 2 of all cells. The processes of each know how much these vary, and those of
     /// all cells together what is usual on this machine.
     pub fn judge(latencies: &mut [Latency]) {
-        let first = judged(latencies, 1);
-        let second = judged(latencies, 2);
+        let first = judged(latencies, Figure::FirstOverSteady);
+        let second = judged(latencies, Figure::SecondOverSteady);
         for ((latency, first), second) in latencies.iter_mut().zip(first).zip(second) {
             latency.first_over_steady = first;
             latency.second_over_steady = second;
@@ -92,13 +93,14 @@ impl FirstPass {
     }
 }
 
-fn judged(latencies: &[Latency], pass: usize) -> Vec<Option<FirstPass>> {
-    let over_steady = |p: &ProcessLatency| Some((p.pass(pass)? / p.steady_mean?).ln());
-    let samples: Vec<Option<LogSample>> = latencies
-        .iter()
-        .map(|l| LogSample::of(l.processes.iter().filter_map(over_steady)))
-        .collect();
-    FirstPass::judge_samples(&samples)
+fn judged(latencies: &[Latency], figure: Figure) -> Vec<Option<FirstPass>> {
+    let logs = |latency: &Latency| -> Vec<f64> {
+        let processes = latency.processes.iter();
+        let ratios = processes.filter_map(|p| figure.corrected(p));
+        ratios.map(f64::ln).collect()
+    };
+    let logs: Vec<Vec<f64>> = latencies.iter().map(logs).collect();
+    FirstPass::judge_samples(&family::samples(&logs))
 }
 
 #[cfg(test)]

@@ -243,12 +243,14 @@ fn pace(cell: &Cell, paces: &Paces) -> Option<Pace> {
     paces.get(&paced(cell)).copied()
 }
 
-/// As many passes as fit into half of what a cell may spend on each of its least processes.
+/// As many passes as fit into a quarter of what a cell may spend on each of its least processes. Processes differ by
+/// 5 to 10 % on a shared machine, and twenty passes tell the steady time of one to 1 %: more processes tell more than
+/// longer ones.
 fn plan(cell: &Cell, settings: &RunSettings, shares: &Shares) -> PassPlan {
     if cell.cold_files {
         return PassPlan::exactly(COLD_PASSES);
     }
-    let share = shares.even / (2 * u32::try_from(settings.least_processes.max(1)).unwrap_or(1));
+    let share = shares.even / (4 * u32::try_from(settings.least_processes.max(1)).unwrap_or(1));
     PassPlan {
         // Of a slow engine as well: where these are too many for the budget, the row says so.
         at_least: LEAST_PASSES.min(settings.passes),

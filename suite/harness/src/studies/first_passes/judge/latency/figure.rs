@@ -5,6 +5,7 @@ use std::fmt;
 use firstpass_statistics::comparison::{FIRST_RESOLUTION, STEADY_RESOLUTION};
 
 use super::ProcessLatency;
+use crate::studies::first_passes::judge::core_correction::factor;
 
 /// A figure that two cells are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,19 @@ pub enum Figure {
 impl Figure {
     /// Those that every pair of engines is compared by.
     pub const ALL: [Self; 3] = [Self::Steady, Self::FirstPass, Self::ColdStart];
+
+    /// All of them.
+    pub const EVERY: [Self; 9] = [
+        Self::Steady,
+        Self::FirstPass,
+        Self::ColdStart,
+        Self::SecondPass,
+        Self::FirstTwo,
+        Self::FirstOverSteady,
+        Self::SecondOverSteady,
+        Self::ThreeAnswers,
+        Self::Ready,
+    ];
 
     /// Differences below this share are no difference.
     pub fn resolution(self) -> f64 {
@@ -54,8 +68,33 @@ impl Figure {
         }
     }
 
+    /// How slow the core was meanwhile, as a multiple of what is usual.
+    pub fn core(self, process: &ProcessLatency) -> Option<f64> {
+        let core = process.core.as_ref()?;
+        let pass = |number: usize| core.passes.get(number - 1).copied();
+        match self {
+            Self::Steady => Some(core.steady),
+            Self::FirstPass => pass(1),
+            Self::SecondPass => pass(2),
+            Self::FirstTwo => Some(f64::midpoint(pass(1)?, pass(2)?)),
+            Self::FirstOverSteady => Some(pass(1)? / core.steady),
+            Self::SecondOverSteady => Some(pass(2)? / core.steady),
+            Self::ColdStart | Self::ThreeAnswers | Self::Ready => Some(core.start),
+        }
+    }
+
+    /// On the fastest core that the cell had, as far as is known.
+    pub fn corrected(self, process: &ProcessLatency) -> Option<f64> {
+        Some(self.of(process)? * factor(&process.core_correction, self))
+    }
+
+    /// The same of [`Figure::of_any`].
+    pub fn any_corrected(self, process: &ProcessLatency) -> Option<f64> {
+        Some(self.of_any(process)? * factor(&process.core_correction, self))
+    }
+
     /// Whether or not the core was slowed. A steady state knows only undisturbed passes.
-    pub(super) fn of_any(self, process: &ProcessLatency) -> Option<f64> {
+    pub fn of_any(self, process: &ProcessLatency) -> Option<f64> {
         let pass = |number: usize| process.times.get(number - 1).copied();
         match self {
             Self::Steady => process.steady_mean,

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, ops::Range};
 use firstpass_statistics::{Spread, bootstrap::Estimate, joint::Joint, median, steady::Series};
 use firstpass_trial::observation::Cell;
 
-use crate::studies::first_passes::judge::first_pass::FirstPass;
+use crate::studies::first_passes::judge::{core_speed::CoreCourse, first_pass::FirstPass};
 
 pub use figure::Figure;
 pub use phase::Phase;
@@ -87,6 +87,10 @@ pub struct ProcessLatency {
     pub phases: BTreeMap<Phase, f64>,
     /// From before its spawn to its end.
     pub wall_ms: f64,
+    /// How slow the core was; `None` where it was not measured.
+    pub core: Option<CoreCourse>,
+    /// By figure, the factor that brings it to the fastest core that the cell had; empty where nothing is known.
+    pub core_correction: BTreeMap<Figure, f64>,
 }
 
 impl ProcessLatency {
@@ -112,8 +116,8 @@ impl Latency {
             .collect()
     }
 
-    /// A figure of this cell and of another of the same run, by the rounds that both have and in
-    /// which neither core was slowed; with too few of these by all rounds, whose ratios are wider
+    /// A figure of this cell and of another of the same run, on the fastest core that each had, by the rounds that both have
+    /// and in which neither core was slowed; with too few of these by all rounds, whose ratios are wider
     /// spread.
     pub fn rounds_with(&self, other: &Self, figure: Figure) -> BTreeMap<usize, (f64, f64)> {
         let both = |of: &dyn Fn(&ProcessLatency) -> Option<f64>| {
@@ -126,11 +130,11 @@ impl Latency {
             own.filter_map(|p| Some((p.round, (of(p)?, *others.get(&p.round)?))))
                 .collect::<BTreeMap<_, _>>()
         };
-        let undisturbed = both(&|process| figure.of(process));
+        let undisturbed = both(&|process| figure.corrected(process));
         if undisturbed.len() >= FEWEST_UNDISTURBED_ROUNDS {
             undisturbed
         } else {
-            both(&|process| figure.of_any(process))
+            both(&|process| figure.any_corrected(process))
         }
     }
 

@@ -14,7 +14,9 @@ use firstpass_statistics::{
 use firstpass_trial::observation::{Cell, Observation, Purpose};
 
 use super::{LEAST_PASSES, Latency, Phase, ProcessLatency, SHOWN_PASSES};
-use crate::studies::first_passes::judge::{core_speed::CoreSpeed, first_pass::FirstPass};
+use crate::studies::first_passes::judge::{
+    core_correction, core_speed::CoreSpeed, first_pass::FirstPass,
+};
 
 /// Figures of the first passes may be of slowed passes where too few processes have others.
 const FIRST_PASSES: usize = 3;
@@ -43,6 +45,7 @@ pub fn summarise<'a>(observations: impl IntoIterator<Item = &'a Observation>) ->
         .into_iter()
         .filter_map(|(cell, processes)| summarise_cell(cell, &processes, &speed))
         .collect();
+    core_correction::correct(&mut latencies);
     FirstPass::judge(&mut latencies);
     latencies
 }
@@ -97,7 +100,7 @@ fn summarise_cell(
         .iter()
         .zip(&passes)
         .zip(&joint.each)
-        .map(|((o, passes), own)| (*o, process(o, passes, own, &joint, speed.slowed_start(o))))
+        .map(|((o, passes), own)| (*o, process(o, passes, own, &joint, speed)))
         .collect();
     let undisturbed = observed
         .iter()
@@ -183,7 +186,7 @@ fn process(
     passes: &Passes,
     own: &Series,
     joint: &Joint,
-    slowed_start: bool,
+    speed: &CoreSpeed,
 ) -> ProcessLatency {
     let process = &observation.process;
     let times = passes.times;
@@ -235,7 +238,9 @@ fn process(
     ProcessLatency {
         round: observation.round,
         slowed,
-        slowed_start,
+        slowed_start: speed.slowed_start(observation),
+        core: speed.course(observation, &kept),
+        core_correction: BTreeMap::new(),
         steady,
         steady_mean,
         steady_range,
