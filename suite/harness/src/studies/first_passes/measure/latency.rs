@@ -69,8 +69,9 @@ struct Shares {
 }
 
 impl Shares {
-    /// Whether a cell may have a process now. One that is dear waits until the time is enough for
-    /// the others to get their least number, because one dear cell would cost many of them.
+    /// Whether a cell may have a process now. One that is dear has one, and waits until the time is enough for the
+    /// others to get twice their least number: that is what it takes to tell engines apart, and a dear process costs
+    /// many of theirs.
     fn allow(&self, cell: &Cell, all: &BTreeMap<&Cell, Progress>, left: Duration) -> bool {
         let Some(progress) = all.get(cell) else {
             return false;
@@ -84,24 +85,29 @@ impl Shares {
         if progress.spent > self.even * GREATEST_SHARE && progress.processes > 1 && others_wait() {
             return false;
         }
-        if progress.expected <= self.even {
+        if !self.is_dear(progress) {
             return progress.expected <= left;
         }
+        // Each gets one if there is any way.
+        let wanted = if progress.processes == 0 {
+            1
+        } else {
+            2 * self.least_processes
+        };
         let owed: Duration = all
             .values()
-            .filter(|other| other.stop.is_none() && other.expected <= self.even)
+            .filter(|other| other.stop.is_none() && !self.is_dear(other))
             .map(|other| {
-                let missing = self.least_processes.saturating_sub(other.processes);
+                let missing = wanted.saturating_sub(other.processes);
                 other.expected * u32::try_from(missing).unwrap_or(0)
             })
             .sum();
-        // Each gets one if there is any way.
-        let owed = if progress.processes == 0 {
-            owed / u32::try_from(self.least_processes.max(1)).unwrap_or(1)
-        } else {
-            owed
-        };
         progress.expected + owed <= left
+    }
+
+    /// Whether a single process takes more than half of what a cell may spend in all.
+    fn is_dear(&self, progress: &Progress) -> bool {
+        2 * progress.expected > self.even
     }
 }
 
@@ -442,11 +448,11 @@ mod tests {
         // Its first, as long as each of the others can have one as well.
         assert!(allowed(0, 0, 34));
         assert!(!allowed(0, 0, 33));
-        // Its second only when the others can have their five.
-        assert!(!allowed(1, 1, 45));
-        assert!(allowed(1, 1, 46));
-        assert!(allowed(5, 1, 30));
-        assert!(!allowed(5, 1, 29));
+        // Its second only when the others can have ten.
+        assert!(!allowed(1, 1, 65));
+        assert!(allowed(1, 1, 66));
+        assert!(allowed(10, 1, 30));
+        assert!(!allowed(10, 1, 29));
     }
 
     #[test]
