@@ -11,9 +11,21 @@ use firstpass_statistics::{
 };
 
 use crate::studies::{
-    first_passes::judge::latency::{Figure, Latency},
-    tune::judge::{Ablation, COLD_START_GOAL, FIRST_GOAL, SECOND_GOAL, Setting},
+    first_passes::{
+        judge::latency::{Figure, Latency},
+        measure::OUTPUTS_SHARE,
+    },
+    tune::judge::{
+        Ablation, COLD_START_GOAL, FIRST_GOAL, SECOND_GOAL, Setting,
+        race::{LOOKS, still_in_the_race},
+    },
 };
+
+/// The share of a budget that settings one at a time get.
+pub const SCREENING: f64 = 0.55;
+
+/// The share of a budget that every race has at least: the second has what the first leaves.
+const LEAST_SHARE: f64 = 1.0 - SCREENING;
 
 /// The answer to: which setting for this need?
 #[derive(Debug)]
@@ -23,9 +35,9 @@ pub enum Advice<'a> {
     Open {
         /// The one that seems to help most.
         seeming: &'a Setting,
-        /// For about how long it would have to be measured beside the default; `None` where no
-        /// reasonable time would tell.
-        seconds: Option<f64>,
+        /// The `--budget` with which a study of this engine alone would probably tell; `None` where all its rounds
+        /// would not.
+        budget_s: Option<f64>,
         /// No setting gains more than this share.
         bound: f64,
     },
@@ -66,7 +78,7 @@ pub fn advise(ablation: &Ablation, need: Need) -> Advice<'_> {
     match (seeming, bound) {
         (Some(seeming), Some(bound)) => Advice::Open {
             seeming,
-            seconds: seconds_to_tell(&ablation.default, seeming, need),
+            budget_s: budget_to_tell(ablation, seeming, need),
             bound,
         },
         _ => Advice::Nothing { bound },
@@ -137,17 +149,27 @@ fn score(setting: &Setting, need: Need) -> f64 {
     }
 }
 
-/// How long it would take to tell what is open of a setting, from the rounds that this takes and what a
-/// round of it and of the default took.
-fn seconds_to_tell(default: &Latency, setting: &Setting, need: Need) -> Option<f64> {
+/// The budget with which a study of this engine alone would probably tell what is open of a setting. It measures no
+/// setting by itself: a round is one process of each setting that may still win, and it judges at its looks only.
+fn budget_to_tell(ablation: &Ablation, setting: &Setting, need: Need) -> Option<f64> {
     let [first, second] = figures(need);
     let figures = [first, second, Figure::Steady];
     let comparisons = figures.iter().filter_map(|f| setting.against.get(f));
     let open = comparisons.filter(|c| c.verdict == Verdict::Open);
-    let rounds: Option<Vec<usize>> = open.map(|c| Some(c.rounds_needed()? - c.samples)).collect();
+    let rounds: Option<Vec<usize>> = open.map(Comparison::rounds_needed).collect();
     let rounds = rounds?.into_iter().max()?;
-    let round = process_ms(default)? + process_ms(setting.latency.as_ref()?)?;
-    Some(rounds as f64 * round / 1e3)
+    let look = LOOKS.into_iter().find(|look| *look >= rounds)?;
+    let default = process_ms(&ablation.default)?;
+    // One that was not timed yet takes about as long as the default.
+    let round = |settings: &[&Setting]| {
+        let processes = settings.iter().map(|s| s.latency.as_ref());
+        let ms = processes.map(|latency| latency.and_then(process_ms).unwrap_or(default));
+        default + ms.sum::<f64>()
+    };
+    let all: Vec<&Setting> = ablation.settings.iter().collect();
+    let first_rounds = LOOKS[0] as f64 * round(&all) / (1.0 - OUTPUTS_SHARE);
+    let later_rounds = (look - LOOKS[0]) as f64 * round(&still_in_the_race(ablation));
+    Some((first_rounds + later_rounds) / LEAST_SHARE / 1e3)
 }
 
 /// What a process of a cell takes from its spawn to its last pass.
@@ -413,15 +435,58 @@ mod tests {
         match advise(&judged, Need::Cold) {
             Advice::Open {
                 seeming,
-                seconds,
+                budget_s,
                 bound,
             } => {
                 assert_eq!(seeming.name(), "a=maybe");
-                assert!(seconds.is_some_and(|s| s > 0.0), "{seconds:?}");
+                assert!(budget_s.is_some_and(|s| s > 0.0), "{budget_s:?}");
                 assert!(bound > 0.25, "{bound}");
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// One round of one setting would never be measured by itself.
+    #[test]
+    fn a_forecast_is_of_what_the_study_does() {
+        let open = |deviation: f64, others: usize| {
+            let names: Vec<String> = (0..others).map(|n| format!("b=other-{n}")).collect();
+            let mut settings = vec![("", 100.0, 10.0, "same"), ("a=maybe", 90.0, 10.0, "same")];
+            settings.extend(names.iter().map(|name| (name.as_str(), 95.0, 10.0, "same")));
+            let mut judged = ablation(&settings);
+            let all = judged.settings.iter_mut();
+            for comparison in all.flat_map(|s| s.against.values_mut()) {
+                comparison.verdict = Verdict::Open;
+                comparison.deviation = deviation;
+            }
+            judged
+        };
+        let forecast = |judged: &Ablation| match advise(judged, Need::Cold) {
+            Advice::Open { budget_s, .. } => budget_s,
+            other => panic!("{other:?}"),
+        };
+        let process = |judged: &Ablation| process_ms(&judged.default).unwrap_or_default() / 1e3;
+        let alone = open(0.05, 0);
+        let seen = alone.settings[0].against[&Figure::ColdStart].samples;
+        let needed = alone.settings[0].against[&Figure::ColdStart].rounds_needed();
+        let look = LOOKS.into_iter().find(|look| *look > seen).unwrap_or(0);
+        assert!(needed.is_some_and(|n| n <= look), "{needed:?}");
+        // Both races up to the next look, of the default and the setting.
+        let seconds = forecast(&alone).expect("a study tells");
+        let least = look as f64 * 1.9 * process(&alone) / LEAST_SHARE;
+        assert!(seconds >= least, "{seconds} s, and {least} s at least");
+        // Others that may win are measured as well.
+        let among = open(0.05, 8);
+        let with_others = forecast(&among).expect("a study tells");
+        assert!(with_others > 4.0 * seconds, "{with_others} and {seconds}");
+        // It ends after its last look.
+        let noisy = open(1.5, 0);
+        let needed = noisy.settings[0].against[&Figure::ColdStart].rounds_needed();
+        assert!(
+            needed.is_some_and(|n| n > LOOKS[LOOKS.len() - 1]),
+            "{needed:?}"
+        );
+        assert_eq!(forecast(&noisy), None);
     }
 
     #[test]
