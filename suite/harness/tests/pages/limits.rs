@@ -146,10 +146,24 @@ fn of_page_behind(name: &str, text: &str) -> Vec<String> {
         faults.push(format!("{name} folds a table of {width} characters"));
     }
     faults.extend(of_sentences(name, &seen));
+    faults.extend(of_cells(name, text));
     faults
 }
 
-fn of_sentences(name: &str, page: &str) -> Vec<String> {
+/// Cells that hold the words of a program instead of a figure or a dash, and names of nothing.
+fn of_cells(name: &str, page: &str) -> Vec<String> {
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    let cells = rows.flat_map(|row| row.split('|').map(str::trim));
+    let odd = cells.filter(|cell| {
+        let is_word = |word: &str| matches!(word, "NaN" | "inf" | "None" | "null");
+        cell.split_whitespace().any(is_word) || cell.contains(" on ,")
+    });
+    odd.map(|cell| format!("{name} has a cell {cell:?}"))
+        .collect()
+}
+
+/// Sentences that are too long to be read at once.
+pub fn of_sentences(name: &str, page: &str) -> Vec<String> {
     let paragraphs = paragraphs(page);
     let sentences = paragraphs.iter().flat_map(|text| sentences(text));
     let long = sentences.filter_map(|sentence| {
