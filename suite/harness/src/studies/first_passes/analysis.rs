@@ -211,6 +211,13 @@ impl Analysis {
         &self.workload.models
     }
 
+    /// What a reader calls a model.
+    pub fn title<'a>(&'a self, model: &'a str) -> &'a str {
+        let mut models = self.models().iter();
+        let known = models.find(|known| known.name == model);
+        known.map_or(model, |known| &known.title)
+    }
+
     pub fn samples(&self) -> &[Sample] {
         &self.workload.samples
     }
