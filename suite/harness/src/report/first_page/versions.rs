@@ -167,3 +167,30 @@ fn numbers(version: &str) -> Vec<u64> {
     let parts = version.split(|c: char| !c.is_ascii_digit());
     parts.filter_map(|part| part.parse().ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+    use minijinja::context;
+
+    use crate::page::template;
+
+    /// An interval that lies on one side of 1 is not said to tell nothing.
+    #[test]
+    fn what_seems_longer_is_said_to() -> Result<()> {
+        let said = |low: f64, high: f64| {
+            let time =
+                context! { of => "a cold start", verdict => "open", ratio => 1.0, low, high };
+            let outputs = context! { differing => [""; 0], inputs => 2 };
+            let upgrade = context! { from => "e 1", to => "e 2", outputs, times => [time] };
+            let model = context! { called => "m", upgrades => [upgrade] };
+            template::on_terminal("answer/versions.md.j2", context! { models => [model] })
+        };
+        let longer = said(1.13, 1.56)?;
+        let words = "A cold start seems to take longer, which is not certain yet (1.13× to 1.56× the time).";
+        assert!(longer.contains(words), "{longer}");
+        assert!(said(0.5, 0.9)?.contains("A cold start seems to take less"));
+        assert!(said(0.9, 1.1)?.contains("Whether a cold start takes longer is open"));
+        Ok(())
+    }
+}
