@@ -341,6 +341,7 @@ fn too_short(analysis: &Analysis) -> Vec<Finding> {
         engines.extend((more > 0).then(|| format!("{more} more")));
         let why = match reason.why {
             Why::Budget(_) => "the budget ended before they had 10 passes".to_owned(),
+            Why::Passes(1) => "1 pass is too few".to_owned(),
             Why::Passes(passes) => format!("{passes} passes are too few"),
         };
         let text = format!(
