@@ -191,15 +191,15 @@ pub fn of_summary(summary: &str) -> Vec<String> {
 fn paragraphs(page: &str) -> Vec<String> {
     let mut paragraphs = Vec::new();
     let mut current = String::new();
-    let mut in_table = false;
+    let mut is_skipped = false;
     for event in Parser::new_ext(page, Options::ENABLE_TABLES) {
         match event {
-            Event::Start(Tag::Table(_)) => in_table = true,
-            Event::End(TagEnd::Table) => {
-                in_table = false;
+            Event::Start(Tag::Table(_) | Tag::CodeBlock(_)) => is_skipped = true,
+            Event::End(TagEnd::Table | TagEnd::CodeBlock) => {
+                is_skipped = false;
                 current.clear();
             }
-            Event::Text(text) | Event::Code(text) if !in_table => current.push_str(&text),
+            Event::Text(text) | Event::Code(text) if !is_skipped => current.push_str(&text),
             Event::SoftBreak => current.push(' '),
             Event::End(TagEnd::Paragraph | TagEnd::Item | TagEnd::Heading(_)) => {
                 paragraphs.push(std::mem::take(&mut current));
@@ -275,16 +275,16 @@ fn visible(page: &str) -> Option<String> {
 /// The widths of the tables of a page of markdown, in characters.
 fn widths(page: &str) -> Vec<usize> {
     let mut widths = Vec::new();
-    let mut in_table = false;
+    let mut is_skipped = false;
     for line in page.lines() {
         let is_row = line.starts_with('|');
-        if is_row && !in_table {
+        if is_row && !is_skipped {
             widths.push(0);
         }
         if let (true, Some(width)) = (is_row, widths.last_mut()) {
             *width = (*width).max(line.chars().count());
         }
-        in_table = is_row;
+        is_skipped = is_row;
     }
     widths
 }
