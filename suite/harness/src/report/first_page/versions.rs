@@ -140,11 +140,20 @@ fn difference(agreement: &Agreement) -> String {
         format!(" ({} quantization step{plural})", steps.max)
     });
     format!(
-        "{:.1} % of the values differ, by up to {:.2e}{}",
+        "{:.1} % of the values differ, by up to {}{}",
         share * 100.0,
-        agreement.max_abs,
+        size(agreement.max_abs),
         steps.unwrap_or_default()
     )
+}
+
+/// As people write it; what is very small or very large with its power of ten.
+fn size(value: f64) -> String {
+    match value {
+        v if !(0.001..10_000.0).contains(&v) => format!("{v:.2e}"),
+        v if v < 10.0 => format!("{v:.3}"),
+        v => format!("{v:.1}"),
+    }
 }
 
 fn time(of: &'static str, compared: &Comparison) -> Time {
@@ -173,7 +182,14 @@ mod tests {
     use anyhow::Result;
     use minijinja::context;
 
+    use super::size;
     use crate::page::template;
+
+    #[test]
+    fn sizes_are_written_as_people_do() {
+        let sizes = [9.0, 12.34, 0.00012, 3e7].map(size);
+        assert_eq!(sizes, ["9.000", "12.3", "1.20e-4", "3.00e7"]);
+    }
 
     /// An interval that lies on one side of 1 is not said to tell nothing.
     #[test]
