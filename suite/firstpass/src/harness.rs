@@ -1,10 +1,10 @@
 //! The only place that knows how Firstpass measures and judges. Nothing here is public, so that no
 //! type of the crates below can be part of this crate's interface.
 
+mod folder;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +29,10 @@ use firstpass_trial::{
     repeatability::Repeatability, shape::NamedShape, trust::is_listed, workload::Workload,
     workspace::Workspace,
 };
+
+pub(crate) use folder::target;
+
+use folder::Folder;
 
 use crate::{
     agreement::{Agreement, Difference, Outcome, Reference},
@@ -409,66 +413,6 @@ fn agreement(measured: &Analysis, row: &Row) -> Agreement {
     Agreement { outcome, outputs }
 }
 
-/// Where a check keeps what it measures, for as long as it holds the lock.
-struct Folder {
-    path: PathBuf,
-    /// The folder into which cargo builds.
-    target: PathBuf,
-    /// Others that measure wait until it is closed.
-    _lock: File,
-}
-
-impl Folder {
-    /// An empty folder, `firstpass/<model>-<what else is said of it>` where cargo builds.
-    fn of(check: &Check, target: PathBuf) -> Result<Self> {
-        let all = target.join("firstpass");
-        let unwritable = |path: &Path| {
-            let path = path.display().to_string();
-            move |error| Error::not_measured(format!("cannot write to {path}: {error}"))
-        };
-        fs::create_dir_all(&all).map_err(unwritable(&all))?;
-        let lock = all.join(".lock");
-        let lock = File::create(&lock)
-            .and_then(|file| file.lock().map(|()| file))
-            .map_err(unwritable(&lock))?;
-        let mut hasher = DefaultHasher::new();
-        // Paths are relative to where the test runs.
-        std::env::current_dir().ok().hash(&mut hasher);
-        format!("{check:?}").hash(&mut hasher);
-        let stem = check.models.first().and_then(|model| model.file_stem());
-        let stem = stem.unwrap_or_default().to_string_lossy();
-        let path = all.join(format!("{stem}-{:08x}", hasher.finish() as u32));
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(unwritable(&path))?;
-        }
-        fs::create_dir_all(&path).map_err(unwritable(&path))?;
-        Ok(Self {
-            path,
-            target,
-            _lock: lock,
-        })
-    }
-
-    /// A path in it, from the folder in which one runs cargo where that is the usual one.
-    fn shown(&self, path: &Path) -> String {
-        let root = self.target.parent();
-        let root = root.filter(|root| root.join("Cargo.toml").is_file());
-        let relative = root.and_then(|root| path.strip_prefix(root).ok());
-        relative.unwrap_or(path).display().to_string()
-    }
-}
-
-/// The folder into which cargo built this test: the one above it that cargo has marked as a cache.
-pub(crate) fn target() -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_default();
-    let mut above = test.ancestors().skip(1);
-    let marked = above.find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    match marked {
-        Some(folder) => folder.into(),
-        None => std::path::absolute("target").unwrap_or_else(|_| "target".into()),
-    }
-}
-
 fn workspace() -> Result<Workspace> {
     Workspace::find().map_err(failed)
 }
@@ -491,40 +435,4 @@ fn invalid(error: anyhow::Error) -> Error {
 /// It could not be measured.
 fn failed(error: anyhow::Error) -> Error {
     Error::not_measured(format!("{error:#}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_is_shown_from_where_cargo_runs() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let folder = Folder {
-            path: root.path().join("target/firstpass/model"),
-            target: root.path().join("target"),
-            _lock: tempfile::tempfile().expect("a temporary file"),
-        };
-        let record = folder.path.join("record");
-        assert_eq!(folder.shown(&record), record.display().to_string());
-        fs::write(root.path().join("Cargo.toml"), "").expect("a manifest");
-        assert_eq!(folder.shown(&record), "target/firstpass/model/record");
-    }
-
-    #[test]
-    fn one_check_waits_for_another() -> Result<()> {
-        let target = tempfile::tempdir().expect("a temporary folder");
-        let of = || Folder::of(&Check::new("m.onnx"), target.path().into());
-        let folder = of()?;
-        let other = File::create(target.path().join("firstpass/.lock")).expect("a lock");
-        assert!(other.try_lock().is_err());
-        fs::write(folder.path.join("old"), "").expect("a file");
-        let path = folder.path.clone();
-        drop(folder);
-        other.try_lock().expect("a lock that is free");
-        other.unlock().expect("a lock");
-        // The same folder, and empty again.
-        assert!(of()?.path == path && !path.join("old").exists());
-        Ok(())
-    }
 }

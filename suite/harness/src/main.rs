@@ -86,7 +86,7 @@ enum Command {
         ],
         [
             "firstpass check net.onnx --quick --engine A --engine B",
-            "A look at two engines within two minutes",
+            "A look at two engines, in about a minute",
         ],
         [
             "firstpass check net.onnx --engine NAME --engine NAME@1.2.3",

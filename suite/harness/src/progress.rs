@@ -48,10 +48,23 @@ fn begun(bar: ProgressBar, template: &str, title: &str, extent: &str) -> Progres
         bar.set_style(style);
     }
     // It is drawn on a terminal only.
-    if bar.is_hidden() {
-        eprintln!("{title}: {extent}");
+    let line = format!("{title}: {extent}");
+    if bar.is_hidden() && is_new(&SAID, &line) {
+        eprintln!("{line}");
     }
     bar
+}
+
+/// The last line of text: what is done several times is said once.
+static SAID: Mutex<String> = Mutex::new(String::new());
+
+fn is_new(said: &Mutex<String>, line: &str) -> bool {
+    let Ok(mut said) = said.lock() else {
+        return true;
+    };
+    let is_new = *said != line;
+    line.clone_into(&mut said);
+    is_new
 }
 
 fn style(template: &str) -> Result<ProgressStyle, TemplateError> {
@@ -66,6 +79,13 @@ fn style(template: &str) -> Result<ProgressStyle, TemplateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_said_once_in_a_row() {
+        let said = Mutex::new(String::new());
+        let lines = ["a", "a", "b", "a"].map(|line| is_new(&said, line));
+        assert_eq!(lines, [true, false, true, true]);
+    }
 
     #[test]
     fn the_lines_of_bars_are_sound() {

@@ -24,6 +24,12 @@ document.body.setAttribute("data-order", order.join(","));
 document.body.setAttribute("data-pwned", String(window.pwned));
 "#;
 
+/// Says in the page how wide it is, and how wide the window.
+const MEASURE: &str = r#"
+const root = document.documentElement;
+document.body.setAttribute("data-fits", String(root.scrollWidth <= root.clientWidth));
+"#;
+
 fn browser() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -51,6 +57,8 @@ fn shown(browser: &Path, html: &str) -> Result<(String, String)> {
             "--disable-sync",
             "--enable-logging=stderr",
             "--virtual-time-budget=2000",
+            // A phone.
+            "--window-size=400,800",
             "--dump-dom",
         ])
         .arg(format!(
@@ -104,22 +112,57 @@ fn renders_and_sorts(browser: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Long names are broken, and what is wide scrolls by itself: nobody has to scroll a page sideways.
+fn fits_a_phone(browser: &Path) -> Result<()> {
+    let name = "long_name_without_end".repeat(12);
+    let wide = "| wide |".repeat(30);
+    let text = format!(
+        "# {name}\n\n*Which engine runs {name} best?*\n\n- **{name}**: `{name}`\n\n### {name}\n\n{wide}\n{}\n{wide}\n\n\
+         ![p](p.svg)\n",
+        "|---|".repeat(30)
+    );
+    let page = Page {
+        file: "README.md",
+        title: &name,
+        text: &text,
+    };
+    let plot = b"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"900\" height=\"300\" viewBox=\"0 0 900 300\"></svg>";
+    let files = BTreeMap::from([(PathBuf::from("p.svg"), plot.to_vec())]);
+    let html = document_with(&name, &[page], &files, MEASURE)?;
+    let (dom, _) = shown(browser, &html)?;
+    ensure!(
+        dom.contains("data-fits=\"true\""),
+        "the page is wider than its window: {dom}"
+    );
+    Ok(())
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let browser = browser();
     let is_required = std::env::var_os(REQUIRED).is_some();
-    let name = match (&browser, is_required) {
-        (None, false) => {
-            "the report renders and sorts in a browser (ignored: there is none; install chromium)"
-        }
-        _ => "the report renders and sorts in a browser",
-    };
     let is_ignored = browser.is_none() && !is_required;
-    let trial = Trial::test(name, move || {
-        let browser = browser.context("there is no browser: install the package chromium");
-        browser
-            .and_then(|browser| renders_and_sorts(&browser))
-            .map_err(|error| Failed::from(format!("{error:#}")))
+    type Test = fn(&Path) -> Result<()>;
+    let tests: [(&str, Test); 2] = [
+        (
+            "the report renders and sorts in a browser",
+            renders_and_sorts,
+        ),
+        ("the report fits a phone", fits_a_phone),
+    ];
+    let trials = tests.map(|(name, test)| {
+        let browser = browser.clone();
+        let name = match is_ignored {
+            true => format!("{name} (ignored: there is no browser; install chromium)"),
+            false => name.to_owned(),
+        };
+        let trial = Trial::test(name, move || {
+            let browser = browser.context("there is no browser: install the package chromium");
+            browser
+                .and_then(|browser| test(&browser))
+                .map_err(|error| Failed::from(format!("{error:#}")))
+        });
+        trial.with_ignored_flag(is_ignored)
     });
-    libtest_mimic::run(&arguments, vec![trial.with_ignored_flag(is_ignored)]).exit();
+    libtest_mimic::run(&arguments, trials.into()).exit();
 }

@@ -7,6 +7,7 @@ mod binary;
 mod control;
 mod conv;
 mod geometry;
+mod indices;
 mod matmul;
 mod microsoft;
 mod movement;
@@ -45,6 +46,7 @@ const STANDARD: [Table; 14] = [
     control::TABLE,
     conv::TABLE,
     matmul::TABLE,
+    indices::TABLE,
     movement::TABLE,
     normalization::TABLE,
     pool::TABLE,

@@ -9,7 +9,7 @@ use firstpass_trial::{engine_spec::chosen_backends, workspace::Workspace};
 use crate::{
     commands::one_model::{self, engines},
     culprit::{Investigation, history, history_words, investigation_words, verdict},
-    page::terminal::text as shown,
+    page::{numbers::counted, terminal::text as shown},
 };
 
 #[derive(Args)]
@@ -49,8 +49,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     eprintln!(
-        "{} processes in {:.0} s",
-        investigation.asked,
+        "{} in {:.0} s",
+        counted(investigation.asked, "process"),
         investigation.spent().as_secs_f64()
     );
     Ok(ExitCode::SUCCESS)

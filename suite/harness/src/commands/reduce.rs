@@ -14,7 +14,7 @@ use firstpass_trial::{
 use crate::{
     commands::one_model::{self, engines},
     culprit::{Found, Investigation, Verdict, investigation_words, reduce, write},
-    page::terminal::text as shown,
+    page::{numbers::counted, terminal::text as shown},
 };
 
 #[derive(Args)]
@@ -49,8 +49,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         shown(&write::summary(&investigation, &question, &reduced)?)
     );
     eprintln!(
-        "{} processes in {:.0} s",
-        investigation.asked,
+        "{} in {:.0} s",
+        counted(investigation.asked, "process"),
         spent.as_secs_f64()
     );
     for file in files {

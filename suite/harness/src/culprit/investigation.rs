@@ -1,7 +1,8 @@
 //! What is wrong with a model on one input, and whose outputs are right.
 
+mod found;
+
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -11,10 +12,9 @@ use anyhow::{Context, Result, anyhow};
 use firstpass_onnx::cut::Cuttable;
 use firstpass_probe::{Format, Knobs, Model, Tensor};
 use firstpass_trial::{
-    agreement::{Agreement, compare, pairs},
+    agreement::{compare, pairs},
     expectation::{ExpectationVerdict, apart, differences as beyond_rounding},
     model::{ModelDescription, Precision},
-    observation::Outcome,
     outputs::Outputs,
     setting::setting,
     workload::{InputFiles, Workload},
@@ -29,6 +29,10 @@ use crate::{
     },
     studies::first_passes::reference::{self, Kind, StandIns},
 };
+
+pub use found::{Found, Verdict};
+
+use found::{against, agreements_of, differences_of, symptoms};
 
 /// The formats of graphs that can be cut, the usual one first.
 const GRAPHS: [Format; 2] = [Format::ONNX, Format::ONNX_QOPERATOR];
@@ -55,43 +59,6 @@ pub struct Investigation<'a> {
     budget: Duration,
     /// Processes that were run.
     pub asked: usize,
-}
-
-/// What is wrong with the model.
-#[derive(Debug)]
-pub struct Found {
-    /// Of each engine, in the order of [`Engines::all`].
-    pub verdicts: Vec<Verdict>,
-    /// With what outputs were compared.
-    pub compared: reference::Reference,
-    /// What the outputs of a part of the model can be compared with.
-    pub reference: Option<Reference>,
-    /// The worst first.
-    pub symptoms: Vec<Symptom>,
-    /// How what the file defines, after the referee, differs from golden outputs; nothing where it does not.
-    pub golden_against_referee: Vec<String>,
-}
-
-/// How an engine did.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    Agrees,
-    /// From the reference, in words.
-    Differs(Vec<String>),
-    /// By no more than rules of rounding that published engines follow, which is no fault.
-    Rounds {
-        /// From the reference, in words.
-        differences: Vec<String>,
-        /// The rule by which the referee gives its very outputs, where one does.
-        rule: Option<String>,
-    },
-    /// With its optimizations from itself without, where nothing says who is right.
-    DiffersFromItself(Vec<String>),
-    Fails(Outcome),
-    /// It gave outputs, and there is nothing to compare them with.
-    Open,
-    /// It reads no file of this model, or is not here.
-    NotAsked(String),
 }
 
 impl<'a> Investigation<'a> {
@@ -524,20 +491,6 @@ impl<'a> Investigation<'a> {
     }
 }
 
-impl Found {
-    /// What the outputs of parts are compared with, for a symptom.
-    pub fn reference_of(&self, symptom: &Symptom) -> Option<Reference> {
-        match (symptom, &self.reference) {
-            (Symptom::Fails(_), reference) => reference.clone(),
-            (Symptom::Differs(_), Some(reference)) => Some(reference.clone()),
-            (Symptom::Differs(place), None) => match self.verdicts.get(*place) {
-                Some(Verdict::DiffersFromItself(_)) => Some(Reference::Itself(*place)),
-                _ => None,
-            },
-        }
-    }
-}
-
 impl Candidate {
     fn whole(file: Cuttable, inputs: Tensors) -> Self {
         let outputs: Vec<String> = file.outputs().to_vec();
@@ -561,154 +514,5 @@ impl Candidate {
     }
 }
 
-fn agreements_of(
-    model: &ModelDescription,
-    compared: &reference::Reference,
-    got: &Outputs,
-) -> Option<Vec<Agreement>> {
-    let expected = compared.outputs.as_ref()?;
-    Some(compare(model, &pairs(expected, got)))
-}
-
-fn differences_of(
-    model: &ModelDescription,
-    compared: &reference::Reference,
-    agreements: &[Agreement],
-) -> Vec<String> {
-    match compared.kind {
-        Kind::Golden(_) => beyond_rounding(agreements),
-        _ => apart(model.precision, agreements),
-    }
-}
-
-/// How outputs compare with those of a reference; `None` where that has none.
-fn against(
-    model: &ModelDescription,
-    compared: &reference::Reference,
-    got: &Outputs,
-) -> Option<Verdict> {
-    let agreements = agreements_of(model, compared, got)?;
-    let differences = differences_of(model, compared, &agreements);
-    if differences.is_empty() {
-        return Some(Verdict::Agrees);
-    }
-    let moved = compared.moved_by_rules(model);
-    let verdict = ExpectationVerdict::Differs(differences.clone())
-        .within_rules(model.precision, &agreements, &moved)
-        .following(compared.rule_of(got));
-    Some(match verdict {
-        ExpectationVerdict::OtherRounding { differences, rule } => {
-            Verdict::Rounds { differences, rule }
-        }
-        _ => Verdict::Differs(differences),
-    })
-}
-
-/// Differences first, then those who fail, all together where no engine gives outputs.
-fn symptoms(verdicts: &[Verdict]) -> Vec<Symptom> {
-    let places = verdicts.iter().enumerate();
-    let mut found: Vec<Symptom> = places
-        .clone()
-        .filter(|(_, verdict)| {
-            matches!(verdict, Verdict::Differs(_) | Verdict::DiffersFromItself(_))
-        })
-        .map(|(place, _)| Symptom::Differs(place))
-        .collect();
-    let failed = places.filter_map(|(place, verdict)| match verdict {
-        Verdict::Fails(outcome) => Some((place, signature(outcome))),
-        _ => None,
-    });
-    let failed: BTreeMap<usize, String> = failed.collect();
-    let gave = |verdict: &Verdict| !matches!(verdict, Verdict::Fails(_) | Verdict::NotAsked(_));
-    if failed.len() > 1 && !verdicts.iter().any(gave) {
-        found.push(Symptom::Fails(failed.clone()));
-    }
-    let alone = failed.into_iter();
-    found.extend(alone.map(|one| Symptom::Fails(BTreeMap::from([one]))));
-    found
-}
-
 #[cfg(test)]
-mod tests {
-    use firstpass_probe::Error;
-    use firstpass_trial::model::OutputSpec;
-
-    use super::*;
-
-    /// A quantized model whose referee gives these values, and by a rule of rounding the others.
-    fn compared(kind: Kind, as_written: &[f32], by_rule: &[f32]) -> reference::Reference {
-        reference::Reference {
-            kind,
-            outputs: Some(one(as_written)),
-            by_rules: vec![("arithmetic=other".into(), one(by_rule))],
-        }
-    }
-
-    fn one(values: &[f32]) -> Outputs {
-        let tensor = Tensor::new(&[values.len()], values.to_vec()).expect("one axis");
-        Outputs::from([("a".to_owned(), vec![tensor])])
-    }
-
-    #[test]
-    fn rounding_by_another_rule_is_told_from_a_fault() {
-        let mut model = ModelDescription::for_tests(Precision::Int8);
-        model.outputs = vec![OutputSpec {
-            name: "y".into(),
-            step: Some(0.5),
-            ..OutputSpec::default()
-        }];
-        let as_written = [4.0, 8.0, -6.0, 2.0];
-        let by_rule = [4.5, 8.0, -6.5, 2.0];
-        let referee = || Kind::Referee("judge".into());
-        let told = |kind: Kind, got: &[f32]| {
-            against(&model, &compared(kind, &as_written, &by_rule), &one(got))
-        };
-        assert_eq!(told(referee(), &as_written), Some(Verdict::Agrees));
-        let follows = told(referee(), &by_rule);
-        let rule = match &follows {
-            Some(Verdict::Rounds { rule, .. }) => rule.as_deref(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(rule, Some("arithmetic=other"));
-        // As far as the rule, elsewhere.
-        let near = told(referee(), &[4.0, 8.5, -6.0, 2.5]);
-        assert!(
-            matches!(near, Some(Verdict::Rounds { rule: None, .. })),
-            "{near:?}"
-        );
-        // Nobody rounds so far; and golden outputs are right to the bit.
-        let far = told(referee(), &[4.5, 8.0, -6.5, 9.0]);
-        assert!(matches!(far, Some(Verdict::Differs(_))), "{far:?}");
-        let golden = compared(Kind::Golden("x".into()), &as_written, &by_rule);
-        let golden = reference::Reference {
-            by_rules: Vec::new(),
-            ..golden
-        };
-        let found = against(&model, &golden, &one(&by_rule));
-        assert!(matches!(found, Some(Verdict::Differs(_))), "{found:?}");
-    }
-
-    #[test]
-    fn what_no_engine_loads_is_one_symptom() {
-        let fails = |words: &str| Verdict::Fails(Outcome::Failed(Error::engine(words)));
-        let absent = Verdict::NotAsked("it is not here".into());
-        let found = symptoms(&[fails("a"), absent.clone(), fails("b")]);
-        let places = |symptom: &Symptom| match symptom {
-            Symptom::Fails(failed) => failed.keys().copied().collect(),
-            Symptom::Differs(_) => Vec::new(),
-        };
-        let places: Vec<Vec<usize>> = found.iter().map(places).collect();
-        assert_eq!(places, [vec![0, 2], vec![0], vec![2]]);
-
-        let differs = Verdict::Differs(vec!["by 2 steps".into()]);
-        let found = symptoms(&[fails("a"), differs, Verdict::Agrees, absent]);
-        assert_eq!(found[0], Symptom::Differs(1));
-        assert_eq!(found.len(), 2);
-        assert!(symptoms(&[Verdict::Agrees, Verdict::Open]).is_empty());
-        let rounds = Verdict::Rounds {
-            differences: vec!["by 1 step".into()],
-            rule: None,
-        };
-        assert!(symptoms(&[rounds]).is_empty(), "rounding is no fault");
-    }
-}
+mod tests;

@@ -210,7 +210,11 @@ fn picture(target: &str, files: &BTreeMap<PathBuf, Vec<u8>>, left: &mut usize) -
     }
     *left -= bytes.len();
     if path.ends_with(".svg") {
-        return String::from_utf8_lossy(bytes).into_owned();
+        // It stands in a paragraph, where a div has no place.
+        return format!(
+            "<span class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"plot\">{}</span>",
+            String::from_utf8_lossy(bytes)
+        );
     }
     format!(
         "<img alt=\"\" src=\"data:image/jpeg;base64,{}\">",

@@ -124,6 +124,16 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// The same of what is over, to the nearest: 602 s were 10 minutes.
+pub(crate) fn lasted(seconds: f64) -> String {
+    let unit = match seconds {
+        s if s < 120.0 => 1.0,
+        s if s < 7200.0 => 60.0,
+        _ => 3600.0,
+    };
+    duration((seconds / unit).round() * unit)
+}
+
 /// Three significant digits, in ms.
 pub(crate) fn milliseconds(ms: f64) -> String {
     // What rounds to nothing has no sign.
@@ -185,6 +195,17 @@ pub(crate) fn percent_to_hundredths(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_promise_is_rounded_up_and_what_is_over_to_the_nearest() {
+        assert_eq!(duration(602.3), "11 min");
+        assert_eq!(lasted(602.3), "10 min");
+        assert_eq!(
+            (lasted(59.6), lasted(119.9)),
+            ("60 s".into(), "2 min".into())
+        );
+        assert_eq!((lasted(7199.0), lasted(0.0)), ("2 h".into(), "1 s".into()));
+    }
 
     #[test]
     fn a_sentence_names_a_few_of_many() {

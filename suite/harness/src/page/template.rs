@@ -15,7 +15,9 @@ use serde::Serialize;
 
 use crate::page::{
     self,
-    numbers::{brief, counted, duration, list, milliseconds, names, times, times_with_interval},
+    numbers::{
+        brief, counted, duration, lasted, list, milliseconds, names, times, times_with_interval,
+    },
     terminal,
 };
 
@@ -120,6 +122,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("named", |items: Vec<String>| names(&items));
     environment.add_filter("counted", |n: usize, one: &str| counted(n, one));
     environment.add_filter("duration", duration);
+    environment.add_filter("lasted", lasted);
     environment.add_filter("brief", |words: &str| brief(words));
     environment.add_filter("code", |words: &str| markdown(page::markdown::code(words)));
     environment.add_filter("html", |words: &str| markdown(page::markdown::html(words)));

@@ -12,6 +12,7 @@ use clap::{Args, Parser};
 use firstpass_trial::{
     affinity::Affinity,
     machine::{Machine, all_threads},
+    model::ModelDescription,
     workspace::Workspace,
 };
 
@@ -205,7 +206,10 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     } else {
         usize::MAX
     };
-    let workload = measure.chosen_workload(workspace, samples)?;
+    let mut workload = measure.chosen_workload(workspace, samples)?;
+    if arguments.quick && measure.models.is_empty() {
+        workload.models.retain(is_for_a_quick_look);
+    }
     let mut settings = measure.settings(arguments.preset())?;
     settings.variants = chosen::tuned(workspace, &backends)?;
     if measure.models.is_empty() {
@@ -220,6 +224,12 @@ fn measure(workspace: &Workspace, arguments: &Arguments, folder: &Path) -> Resul
     Ok(record)
 }
 
+/// Whether a quick look has time for a model: it compares the times of engines, and one that is there for its outputs, or
+/// that no two engines share a form of, tells nothing of them.
+fn is_for_a_quick_look(model: &ModelDescription) -> bool {
+    !model.latency_on_request && model.artifacts.len() > 1
+}
+
 /// The record that the report in a folder shows, where it is of this machine: what was measured beside
 /// one of another machine says nothing of this one.
 fn shown_record(folder: &Path) -> Option<PathBuf> {
@@ -227,4 +237,28 @@ fn shown_record(folder: &Path) -> Option<PathBuf> {
     let shown = folder.join(Block::source_of(&page)?);
     let machine = Record::read(&shown).ok()?.run.machine;
     (machine.slug() == Machine::observe().slug()).then_some(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file whose first passes take ten seconds would use up the minute and a half of a quick look.
+    #[test]
+    fn a_quick_look_is_at_models_that_tell_engines_apart() -> Result<()> {
+        let workspace = Workspace::find()?;
+        let named = |name: &str| {
+            let folder = workspace.fixtures().join("models").join(name);
+            ModelDescription::read(&folder.join("model.toml"))
+        };
+        for (name, is_looked_at) in [
+            ("faceboxes-fp32", true),
+            ("faceboxes-int8-per-channel", true),
+            ("faceboxes-int8-per-channel-torch1.8", false),
+            ("faceboxes-int8-per-tensor", false),
+        ] {
+            assert_eq!(is_for_a_quick_look(&named(name)?), is_looked_at, "{name}");
+        }
+        Ok(())
+    }
 }

@@ -7,9 +7,12 @@ use firstpass_probe::Format;
 use firstpass_trial::{model::Precision, tensor_files::unfolded};
 use zip::ZipArchive;
 
-use crate::user_model::{
-    foreign::pickled,
-    signature::{MOST_BYTES, Signature},
+use crate::{
+    page::numbers::counted,
+    user_model::{
+        foreign::pickled,
+        signature::{MOST_BYTES, Signature},
+    },
 };
 
 /// More bytes of one file of code are not read: the largest modules have some hundred KiB.
@@ -56,8 +59,8 @@ pub(crate) fn torchscript(bytes: Vec<u8>) -> Result<Signature> {
     let is_module = |name: &&str| name.ends_with("/constants.pkl") || name.contains("/code/");
     ensure!(
         names.iter().any(is_module),
-        "it is an archive of {} files without a model; give an ONNX file or a TorchScript file",
-        names.len()
+        "it is an archive of {} without a model; give an ONNX file or a TorchScript file",
+        counted(names.len(), "file")
     );
     Ok(Signature {
         format: Format::TORCHSCRIPT,

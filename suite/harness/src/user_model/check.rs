@@ -111,7 +111,7 @@ pub struct Arguments {
     /// Open the report in a browser at the end
     #[arg(long)]
     open: bool,
-    /// Where the report goes [default: reports/check/NAME]
+    /// Where the report goes [default: reports/check/NAME in a checkout, else firstpass/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }

@@ -14,7 +14,11 @@ mod said;
 mod signature;
 mod text;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::sha256_of_file;
@@ -137,7 +141,7 @@ impl UserModel {
         let outputs = outputs.map(output).collect();
         let mut model = ModelDescription {
             name: name_of_file(first),
-            title: name_of_file(first),
+            title: title_of_files(&self.files),
             description: String::new(),
             precision,
             latency_on_request: false,
@@ -303,6 +307,20 @@ impl UserModel {
         }
         Ok(inputs)
     }
+}
+
+/// What a reader calls a model: its files. Half of all models lie in a file called `model.onnx`, and "model is fastest on"
+/// says nothing.
+fn title_of_files(files: &[PathBuf]) -> String {
+    let titles = files.iter().map(|file| match file.extension() {
+        None => name_of_file(file),
+        Some(extension) => format!(
+            "{}.{}",
+            name_of_file(file),
+            name_of_file(Path::new(extension))
+        ),
+    });
+    titles.collect::<Vec<_>>().join(" and ")
 }
 
 fn output(declared: &Declared) -> OutputSpec {

@@ -145,7 +145,7 @@ fn the_engine_is_blamed_that_the_referee_is_against() -> Result<()> {
         let [finding] = &analysis.findings()[..] else {
             panic!("{:?}", analysis.findings());
         };
-        let expected = format!("{wrong} on m gives other outputs than the file defines: y");
+        let expected = format!("{wrong} on m.onnx gives other outputs than the file defines: y");
         assert!(finding.text.starts_with(&expected), "{}", finding.text);
     }
     Ok(())
@@ -262,7 +262,7 @@ fn two_that_agree_without_optimizations_stand_in_and_optimizations_are_blamed() 
     let [finding] = &analysis.findings()[..] else {
         panic!("{:?}", analysis.findings());
     };
-    let than = "a on m gives other outputs than a and b without their optimizations: y";
+    let than = "a on m.onnx gives other outputs than a and b without their optimizations: y";
     assert!(finding.text.starts_with(than), "{}", finding.text);
     assert!(
         finding
@@ -276,7 +276,7 @@ fn two_that_agree_without_optimizations_stand_in_and_optimizations_are_blamed() 
     let [finding] = &analysis.findings()[..] else {
         panic!("{:?}", analysis.findings());
     };
-    assert!(finding.text.starts_with("a on m"), "{}", finding.text);
+    assert!(finding.text.starts_with("a on m.onnx"), "{}", finding.text);
     assert!(!finding.text.contains("optimizations it does not"));
     Ok(())
 }
@@ -306,7 +306,7 @@ fn values_that_are_no_numbers_are_said_first() -> Result<()> {
     assert_eq!(harms(&analysis), [Harm::NotFinite]);
     let text = summary(&analysis)?;
     assert!(
-        text.contains("b on m: y: 6 of 6 values are NaN or infinite"),
+        text.contains("b on m.onnx: y: 6 of 6 values are NaN or infinite"),
         "{text}"
     );
     assert!(text.contains("⚠ NaN or infinite"), "{text}");
@@ -316,7 +316,10 @@ fn values_that_are_no_numbers_are_said_first() -> Result<()> {
     let alike = [engine("a", f32::NAN), engine("b", f32::NAN)];
     let analysis = said(&alike, referee(f32::NAN))?;
     let text = summary(&analysis)?;
-    assert!(text.contains("m itself gives what is no number"), "{text}");
+    assert!(
+        text.contains("m.onnx itself gives what is no number"),
+        "{text}"
+    );
     assert!(!harms(&analysis).contains(&Harm::NotFinite));
     Ok(())
 }
@@ -329,7 +332,7 @@ fn nobody_is_accused_where_made_up_inputs_give_no_number() -> Result<()> {
     assert_eq!(harms(&analysis), [Harm::SaysLittle]);
     let text = analysis.findings()[0].text.clone();
     for words in [
-        "m itself gives what is no number: y: 6 of 6 values are NaN or infinite",
+        "m.onnx itself gives what is no number: y: 6 of 6 values are NaN or infinite",
         "b gives other values there",
         "with `--sample`",
     ] {
@@ -346,7 +349,7 @@ fn outputs_that_do_not_depend_on_the_input_say_little() -> Result<()> {
     assert_eq!(harms(&analysis), [Harm::SaysLittle]);
     let text = summary(&analysis)?;
     assert!(
-        text.contains("y of m is the same for every input"),
+        text.contains("y of m.onnx is the same for every input"),
         "{text}"
     );
     assert!(!text.contains("equal up to f32 rounding"), "{text}");
@@ -481,7 +484,7 @@ fn nobody_running_is_no_success() -> Result<()> {
     let analysis = plain(&[])?;
     assert_eq!(harms(&analysis), [Harm::NobodyRuns]);
     let text = summary(&analysis)?;
-    assert!(text.contains("no engine gave outputs for m"), "{text}");
+    assert!(text.contains("no engine gave outputs for m.onnx"), "{text}");
     assert!(!text.contains("all 0 rows"), "{text}");
     Ok(())
 }
@@ -604,6 +607,6 @@ fn an_engine_is_no_choice_only_where_its_outputs_are_far_off() -> Result<()> {
     assert!(far.contains("b is no choice"), "{far}");
     let near = shown(2.02)?;
     assert!(!near.contains("no choice"), "{near}");
-    assert!(near.contains("b on m gives other outputs"), "{near}");
+    assert!(near.contains("b on m.onnx gives other outputs"), "{near}");
     Ok(())
 }

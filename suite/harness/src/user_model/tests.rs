@@ -97,6 +97,7 @@ fn a_file_tells_its_inputs_and_outputs() -> Result<()> {
     let graph = identities(vec![open("image", &["batch", "3", "32", "40"]), ids]);
     let model = describe(&written(graph)?, &[])?;
     assert_eq!(model.name, "my model");
+    assert_eq!(model.title, "my model.onnx");
     let inputs: Vec<_> = model.inputs.iter().map(InputSpec::tensor).collect();
     assert_eq!(inputs[0], TensorSpec::f32("image", [1, 3, 32, 40]));
     assert_eq!(
@@ -107,6 +108,22 @@ fn a_file_tells_its_inputs_and_outputs() -> Result<()> {
     let shapes: Vec<_> = model.outputs.iter().map(|o| o.shape.clone()).collect();
     assert_eq!(shapes, [None, Some(vec![1, 7])]);
     Ok(())
+}
+
+/// "model is fastest on" says nothing: a reader knows a model by its file.
+#[test]
+fn a_model_is_called_as_its_files_are() {
+    let title = |names: &[&str]| {
+        let files: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
+        title_of_files(&files)
+    };
+    assert_eq!(title(&["a/onnx/model.onnx"]), "model.onnx");
+    assert_eq!(
+        title(&["model.onnx", "other.pt"]),
+        "model.onnx and other.pt"
+    );
+    assert_eq!(title(&["faces"]), "faces");
+    assert_eq!(title(&["m\n.on\u{1b}nx"]), "m-.on-nx");
 }
 
 #[test]

@@ -146,10 +146,24 @@ fn of_page_behind(name: &str, text: &str) -> Vec<String> {
         faults.push(format!("{name} folds a table of {width} characters"));
     }
     faults.extend(of_sentences(name, &seen));
+    faults.extend(of_cells(name, text));
     faults
 }
 
-fn of_sentences(name: &str, page: &str) -> Vec<String> {
+/// Cells that hold the words of a program instead of a figure or a dash, and names of nothing.
+fn of_cells(name: &str, page: &str) -> Vec<String> {
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    let cells = rows.flat_map(|row| row.split('|').map(str::trim));
+    let odd = cells.filter(|cell| {
+        let is_word = |word: &str| matches!(word, "NaN" | "inf" | "None" | "null");
+        cell.split_whitespace().any(is_word) || cell.contains(" on ,")
+    });
+    odd.map(|cell| format!("{name} has a cell {cell:?}"))
+        .collect()
+}
+
+/// Sentences that are too long to be read at once.
+pub fn of_sentences(name: &str, page: &str) -> Vec<String> {
     let paragraphs = paragraphs(page);
     let sentences = paragraphs.iter().flat_map(|text| sentences(text));
     let long = sentences.filter_map(|sentence| {
@@ -177,15 +191,15 @@ pub fn of_summary(summary: &str) -> Vec<String> {
 fn paragraphs(page: &str) -> Vec<String> {
     let mut paragraphs = Vec::new();
     let mut current = String::new();
-    let mut in_table = false;
+    let mut is_skipped = false;
     for event in Parser::new_ext(page, Options::ENABLE_TABLES) {
         match event {
-            Event::Start(Tag::Table(_)) => in_table = true,
-            Event::End(TagEnd::Table) => {
-                in_table = false;
+            Event::Start(Tag::Table(_) | Tag::CodeBlock(_)) => is_skipped = true,
+            Event::End(TagEnd::Table | TagEnd::CodeBlock) => {
+                is_skipped = false;
                 current.clear();
             }
-            Event::Text(text) | Event::Code(text) if !in_table => current.push_str(&text),
+            Event::Text(text) | Event::Code(text) if !is_skipped => current.push_str(&text),
             Event::SoftBreak => current.push(' '),
             Event::End(TagEnd::Paragraph | TagEnd::Item | TagEnd::Heading(_)) => {
                 paragraphs.push(std::mem::take(&mut current));
@@ -261,16 +275,16 @@ fn visible(page: &str) -> Option<String> {
 /// The widths of the tables of a page of markdown, in characters.
 fn widths(page: &str) -> Vec<usize> {
     let mut widths = Vec::new();
-    let mut in_table = false;
+    let mut is_skipped = false;
     for line in page.lines() {
         let is_row = line.starts_with('|');
-        if is_row && !in_table {
+        if is_row && !is_skipped {
             widths.push(0);
         }
         if let (true, Some(width)) = (is_row, widths.last_mut()) {
             *width = (*width).max(line.chars().count());
         }
-        in_table = is_row;
+        is_skipped = is_row;
     }
     widths
 }

@@ -18,7 +18,7 @@ use firstpass_harness::{
 };
 use firstpass_trial::workspace::Workspace;
 
-use limits::{FIRST, Report, of_summary};
+use limits::{FIRST, Report, of_sentences, of_summary};
 
 /// Folders of `reports` that are nobody's report, or are of this machine only and not committed.
 const NOT_COMMITTED: [&str; 4] = ["records", "check", "quick", "reduce"];
@@ -84,6 +84,24 @@ fn committed_pages_keep_their_limits() -> Result<()> {
         let report = read(&folder)?;
         ensure!(report.behind().next().is_some(), "no page behind the first");
         faults.extend(report.faults());
+    }
+    no_faults(&faults)
+}
+
+/// What a newcomer reads first has no endless sentence either.
+#[test]
+fn documents_have_no_endless_sentences() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let mut faults = Vec::new();
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "METHODOLOGY.md",
+        "BIAS.md",
+    ] {
+        let text = std::fs::read_to_string(workspace.root().join(name))?;
+        faults.extend(of_sentences(name, &text));
     }
     no_faults(&faults)
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     page::{
         markdown,
-        numbers::{brief, counted, duration},
+        numbers::{brief, counted, lasted},
         table::Table,
         template::markdown as safe,
     },
@@ -131,7 +131,7 @@ fn provenance(workspace: &Workspace, analysis: &Analysis) -> Provenance {
                 run.date,
                 run.duration_s.map_or_else(
                     || "⚠ interrupted before its end".into(),
-                    |s| format!("in {}", duration(s))
+                    |s| format!("in {}", lasted(s))
                 )
             ),
         ),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use firstpass_probe::warm_up_passes;
 use firstpass_statistics::comparison::Verdict;
 use firstpass_trial::model::ModelDescription;
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub(super) struct Slow {
 #[derive(Debug, Serialize)]
 pub(super) struct Cure {
     pub setting: String,
+    /// The passes on zeros that it makes before the first real one; 0 where it makes none, or one of another size.
+    pub warm_up: usize,
     /// Pass 1 with the settings over the steady time with them, where that is known.
     pub over_steady: Option<f64>,
     /// Whether pass 1 is still slow.
@@ -68,6 +71,8 @@ pub(super) struct Cure {
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Cures {
     pub setting: String,
+    /// As [`Cure::warm_up`].
+    pub warm_up: usize,
     /// Those whose pass 1 is not slow with them.
     pub ended: Vec<String>,
     /// Those whose pass 1 is faster and still slow, each with pass 1 over the steady time.
@@ -86,6 +91,7 @@ impl Cures {
             let at = at.unwrap_or_else(|| {
                 cures.push(Self {
                     setting: cure.setting.clone(),
+                    warm_up: cure.warm_up,
                     ended: Vec::new(),
                     lowered: Vec::new(),
                 });
@@ -192,6 +198,7 @@ fn cure(analysis: &Analysis, row: &Row, default: &Latency) -> Option<Cure> {
     let over_steady = tuned.first_over_steady;
     Some(Cure {
         setting: setting(&tuned.cell.knobs),
+        warm_up: warm_up_passes(&tuned.cell.knobs).unwrap_or(0),
         over_steady: over_steady.map(|first| first.ratio()),
         still_slow: over_steady.is_some_and(|first| first.verdict() == FirstPassVerdict::Slow),
     })
@@ -269,6 +276,7 @@ mod tests {
             steady_ms: 10.0,
             cure: cure.map(|(setting, still)| Cure {
                 setting: setting.into(),
+                warm_up: usize::from(setting.contains("warm-up")),
                 over_steady: still,
                 still_slow: still.is_some(),
             }),
@@ -297,6 +305,12 @@ mod tests {
         let then = "Less so on b (1.50×), c (1.40×) and d (1.30×). s=on brings that down to 1.20× on a and ends it on b. \
                     t=off ends it on c.";
         assert!(all.contains(then), "{all}");
+        // A newcomer does not know the names of settings.
+        answer.slow = vec![slow_engine("a", 5.0, Some(("warm-up=full", None)))];
+        answer.cures = Cures::of(&answer.slow);
+        let warm = said(&answer)?;
+        let then = "warm-up=full (1 pass on zeros before the first real one) ends it on a.";
+        assert!(warm.contains(then), "{warm}");
         Ok(())
     }
 }

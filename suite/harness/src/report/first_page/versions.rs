@@ -140,11 +140,20 @@ fn difference(agreement: &Agreement) -> String {
         format!(" ({} quantization step{plural})", steps.max)
     });
     format!(
-        "{:.1} % of the values differ, by up to {:.2e}{}",
+        "{:.1} % of the values differ, by up to {}{}",
         share * 100.0,
-        agreement.max_abs,
+        size(agreement.max_abs),
         steps.unwrap_or_default()
     )
+}
+
+/// As people write it; what is very small or very large with its power of ten.
+fn size(value: f64) -> String {
+    match value {
+        v if !(0.001..10_000.0).contains(&v) => format!("{v:.2e}"),
+        v if v < 10.0 => format!("{v:.3}"),
+        v => format!("{v:.1}"),
+    }
 }
 
 fn time(of: &'static str, compared: &Comparison) -> Time {
@@ -166,4 +175,38 @@ fn time(of: &'static str, compared: &Comparison) -> Time {
 fn numbers(version: &str) -> Vec<u64> {
     let parts = version.split(|c: char| !c.is_ascii_digit());
     parts.filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+    use minijinja::context;
+
+    use super::size;
+    use crate::page::template;
+
+    #[test]
+    fn sizes_are_written_as_people_do() {
+        let sizes = [9.0, 12.34, 0.00012, 3e7].map(size);
+        assert_eq!(sizes, ["9.000", "12.3", "1.20e-4", "3.00e7"]);
+    }
+
+    /// An interval that lies on one side of 1 is not said to tell nothing.
+    #[test]
+    fn what_seems_longer_is_said_to() -> Result<()> {
+        let said = |low: f64, high: f64| {
+            let time =
+                context! { of => "a cold start", verdict => "open", ratio => 1.0, low, high };
+            let outputs = context! { differing => [""; 0], inputs => 2 };
+            let upgrade = context! { from => "e 1", to => "e 2", outputs, times => [time] };
+            let model = context! { called => "m", upgrades => [upgrade] };
+            template::on_terminal("answer/versions.md.j2", context! { models => [model] })
+        };
+        let longer = said(1.13, 1.56)?;
+        let words = "A cold start seems to take longer, which is not certain yet (1.13× to 1.56× the time).";
+        assert!(longer.contains(words), "{longer}");
+        assert!(said(0.5, 0.9)?.contains("A cold start seems to take less"));
+        assert!(said(0.9, 1.1)?.contains("Whether a cold start takes longer is open"));
+        Ok(())
+    }
 }

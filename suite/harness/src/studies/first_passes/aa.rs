@@ -11,7 +11,7 @@ use clap::Args;
 use firstpass_trial::{affinity::Affinity, workspace::Workspace};
 
 use crate::{
-    page::table::Table,
+    page::{numbers::counted, table::Table},
     record::{Record, RunSettings, Target},
     studies::first_passes::{
         arguments as measure,
@@ -141,8 +141,9 @@ fn print(record: &Record) -> Result<()> {
     }
     let summary = disturbance::summarise(record.observations(), record.run.machine.cores);
     println!(
-        "{} of {} processes were disturbed by something else on the machine",
-        summary.disturbed, summary.processes
+        "disturbed by something else on the machine: {} of {}",
+        summary.disturbed,
+        counted(summary.processes, "process")
     );
     println!(
         "{:.0} % of the passes ran on a core that something else slowed; they enter figures only where there are too \

@@ -1,5 +1,7 @@
 //! A record, judged: everything that a report shows, before it has a form.
 
+mod numbers;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -28,11 +30,11 @@ use crate::{
         },
         reference::{self, Kind, Reference},
         row::{Judging, cells, row_label},
-        sanity::{NotFinite, independent_of_input, not_finite},
     },
 };
 
 pub use crate::studies::first_passes::row::Row;
+use numbers::{blame_not_finite, independent, numbers_on, without_numbers};
 
 /// A record, judged.
 #[derive(Debug)]
@@ -209,6 +211,13 @@ impl Analysis {
 
     pub fn models(&self) -> &[ModelDescription] {
         &self.workload.models
+    }
+
+    /// What a reader calls a model.
+    pub fn title<'a>(&'a self, model: &'a str) -> &'a str {
+        let mut models = self.models().iter();
+        let known = models.find(|known| known.name == model);
+        known.map_or(model, |known| &known.title)
     }
 
     pub fn samples(&self) -> &[Sample] {
@@ -393,158 +402,5 @@ fn set_apart(model: &ModelDescription, rows: &mut [Row]) {
     }
 }
 
-/// Whose fault values are that are no numbers: the model's where the reference has the same, or for lack of one
-/// all of several engines; else that of each engine that gives them. Returns what is the model's, in words.
-fn blame_not_finite(
-    model: &ModelDescription,
-    reference: &Reference,
-    rows: &mut [Row],
-) -> Vec<String> {
-    let mut of_model: Vec<(&NotFinite, String)> = Vec::new();
-    let own: Vec<_> = rows
-        .iter()
-        .map(|row| row.outputs.as_ref().map(|own| not_finite(model, own)))
-        .collect();
-    let given: Vec<_> = own.iter().flatten().collect();
-    let all_alike = given.len() > 1 && given.windows(2).all(|pair| pair[0] == pair[1]);
-    for (row, found) in rows.iter_mut().zip(&own) {
-        for found in found.iter().flatten() {
-            let text = format!(
-                "{}: {} of {} values are NaN or infinite",
-                found.output, found.not_finite, found.values
-            );
-            let compared = row.agreement.iter().flatten();
-            let is_shared = match reference.outputs {
-                Some(_) => compared
-                    .filter(|a| a.output == found.output)
-                    .all(|a| a.not_finite == 0 && a.other_shape == 0),
-                None => all_alike,
-            };
-            if !is_shared {
-                row.not_finite.push(text);
-                continue;
-            }
-            // An engine that was asked for fewer inputs gives fewer of them.
-            match of_model
-                .iter_mut()
-                .find(|(of, _)| found.output == of.output)
-            {
-                Some((of, _)) if of.values >= found.values => {}
-                Some(of) => *of = (found, text),
-                None => of_model.push((found, text)),
-            }
-        }
-    }
-    of_model.into_iter().map(|(_, text)| text).collect()
-}
-
-/// Outputs in which what stands in for golden outputs has no number at all.
-fn without_numbers(model: &ModelDescription, reference: &Reference) -> Vec<String> {
-    let (Some(outputs), false) = (
-        &reference.outputs,
-        matches!(reference.kind, Kind::Golden(_)),
-    ) else {
-        return Vec::new();
-    };
-    let found = not_finite(model, outputs).into_iter();
-    let found = found.filter(|found| found.not_finite == found.values);
-    found.map(|found| found.output).collect()
-}
-
-/// Who gives other values than the reference in outputs in which that has no number.
-fn numbers_on(
-    model: &ModelDescription,
-    reference: &Reference,
-    undefined: &[String],
-    rows: &[Row],
-) -> Vec<String> {
-    let Some(expected) = &reference.outputs else {
-        return Vec::new();
-    };
-    let differs = |row: &&Row| {
-        let Some(own) = &row.outputs else {
-            return false;
-        };
-        let found = compare(model, &pairs(expected, own));
-        let mut found = found.iter().filter(|a| undefined.contains(&a.output));
-        found.any(|a| a.not_finite > 0)
-    };
-    let mut labels: Vec<String> = Vec::new();
-    for row in rows.iter().filter(differs) {
-        if !labels.contains(&row.label) {
-            labels.push(row.label.clone());
-        }
-    }
-    labels
-}
-
-/// Which outputs do not depend on the input: as the reference has it, or for lack of one every engine.
-fn independent(
-    model: &ModelDescription,
-    reference: &Reference,
-    undefined: &[String],
-    rows: &[Row],
-) -> OfModel {
-    let own = rows.iter().filter_map(|row| row.outputs.as_ref());
-    let asked: Vec<&Outputs> = match &reference.outputs {
-        Some(outputs) => vec![outputs],
-        None => own.collect(),
-    };
-    let mut found = asked
-        .iter()
-        .map(|outputs| independent_of_input(model, outputs));
-    let first = found.next().unwrap_or_default();
-    let others: Vec<Vec<String>> = found.collect();
-    let independent: Vec<String> = first
-        .into_iter()
-        .filter(|name| others.iter().all(|names| names.contains(name)))
-        .collect();
-    OfModel {
-        says_little: independent.len() + undefined.len() == model.outputs.len()
-            && !model.outputs.is_empty(),
-        independent,
-        ..OfModel::default()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use firstpass_probe::Error;
-
-    use super::*;
-    use crate::studies::first_passes::judge::latency::tests::observation;
-
-    #[test]
-    fn a_setting_that_does_not_run_is_no_fault_where_the_default_does() -> Result<()> {
-        let mut works = observation(0, &[1.0]);
-        works.cell = works.cell.default_of();
-        works.process.outcome = Outcome::Completed;
-        let mut tuned = works.clone();
-        tuned.process.outcome = Outcome::Failed(Error::unsupported("x"));
-        tuned.cell.knobs = tuned.cell.knobs.with("fusion", "off");
-        let workspace = Workspace::find()?;
-        let counts = |observations: &[&Observation]| -> Result<[usize; 2]> {
-            let observations = observations.iter().copied().cloned().collect();
-            let record = crate::record::tests::record(observations);
-            let analysis = Analysis::new(&workspace, record)?;
-            Ok([analysis.faults().len(), analysis.without_tuned().count()])
-        };
-        assert_eq!(counts(&[&works, &tuned])?, [0, 1]);
-        assert_eq!(counts(&[&tuned])?, [1, 0]);
-        let mut fails = works.clone();
-        fails.process.outcome = Outcome::Failed(Error::unsupported("x"));
-        // In the same words, so that it is said once.
-        assert_eq!(counts(&[&fails, &tuned])?, [1, 0]);
-        // What works only sometimes, or ends without a word, is no refusal.
-        let mut sometimes = tuned.clone();
-        sometimes.process.outcome = Outcome::Completed;
-        assert_eq!(counts(&[&works, &tuned, &sometimes])?, [1, 0]);
-        let mut crashed = tuned.clone();
-        crashed.process.outcome = Outcome::Crashed {
-            how: "signal 11".into(),
-            after: crashed.process.stage(),
-        };
-        assert_eq!(counts(&[&works, &crashed])?, [1, 0]);
-        Ok(())
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! What is wrong in a record: all of it, each once, the worst first.
 
 use firstpass_trial::{
-    expectation::ExpectationVerdict, known::Known, observation::Outcome, setting::setting,
+    expectation::ExpectationVerdict, known::Known, model::ModelDescription, observation::Outcome,
+    setting::setting,
 };
 
 use crate::page::numbers::counted;
@@ -74,7 +75,7 @@ impl Analysis {
         found.extend(unavailable);
         for model in self.models() {
             let rows = self.rows(model);
-            found.extend(of_model(self, &model.name, rows));
+            found.extend(of_model(self, model, rows));
             let is_random = draws_numbers(self, &model.name);
             for row in rows {
                 let of_row = of_row(self, row).into_iter();
@@ -84,13 +85,13 @@ impl Analysis {
                 let text = format!(
                     "{} gives other outputs for the same input, on every engine alike: it seems to draw random \
                      numbers, so that no agreement can be told",
-                    model.name
+                    model.title
                 );
                 found.push(Finding::new(Harm::SaysLittle, text));
                 continue;
             }
-            found.extend(undecided(&model.name, rows));
-            found.extend(contested(self, &model.name));
+            found.extend(undecided(&model.title, rows));
+            found.extend(contested(self, model));
         }
         found.extend(too_short(self));
         for r in &self.repeatability {
@@ -106,7 +107,7 @@ impl Analysis {
                 } else {
                     ""
                 };
-                let text = format!("{label} on {}: {fault}{state}", r.model);
+                let text = format!("{label} on {}: {fault}{state}", self.title(&r.model));
                 found.push(Finding::new(Harm::NotRepeatable, text));
             }
         }
@@ -121,7 +122,10 @@ impl Analysis {
                 _ => Harm::Crashed,
             };
             let outcome = brief(&o.process.outcome.to_string());
-            Finding::new(harm, format!("{label} on {}: {outcome}", cell.model))
+            Finding::new(
+                harm,
+                format!("{label} on {}: {outcome}", self.title(&cell.model)),
+            )
         }));
         // Stable: of the same harm in the order of models and engines.
         found.sort_by_key(|finding| finding.harm);
@@ -140,14 +144,16 @@ impl Analysis {
     }
 }
 
-fn of_model(analysis: &Analysis, model: &str, rows: &[Row]) -> Vec<Finding> {
+fn of_model(analysis: &Analysis, model: &ModelDescription, rows: &[Row]) -> Vec<Finding> {
     let mut found = Vec::new();
+    let facts = analysis.of_models.get(&model.name);
+    let model = &model.title;
     if rows.iter().all(|row| row.outputs.is_none()) {
         let text = format!("no engine gave outputs for {model}");
         found.push(Finding::new(Harm::NobodyRuns, text));
         return found;
     }
-    let Some(facts) = analysis.of_models.get(model) else {
+    let Some(facts) = facts else {
         return found;
     };
     if !facts.not_finite.is_empty() {
@@ -186,7 +192,8 @@ fn of_model(analysis: &Analysis, model: &str, rows: &[Row]) -> Vec<Finding> {
 }
 
 fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
-    let model = &row.cell.model;
+    let name = &row.cell.model;
+    let model = analysis.title(name);
     let mut found = Vec::new();
     if !row.not_finite.is_empty() {
         let text = format!("{} on {model}: {}", row.label, row.not_finite.join("; "));
@@ -194,7 +201,7 @@ fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
     }
     let kind = analysis
         .references
-        .get(model)
+        .get(name)
         .map(|reference| &reference.kind);
     let than = match kind {
         Some(Kind::Golden(from)) => format!("the golden outputs of {from}"),
@@ -233,7 +240,7 @@ fn of_row(analysis: &Analysis, row: &Row) -> Vec<Finding> {
                     format!(" (`{}`)", setting(&plain.settings))
                 });
             }
-            let harm = if analysis.rounding_is_open(model) && !row.is_far() {
+            let harm = if analysis.rounding_is_open(name) && !row.is_far() {
                 text += "; whether that is more than rounding is not known: the time ended before the referee computed \
                          the model by other rules of rounding, give a longer `--budget`";
                 Harm::Undecided
@@ -275,19 +282,20 @@ fn undecided(model: &str, rows: &[Row]) -> Option<Finding> {
 }
 
 /// A referee that gives what no engine gives, while engines agree with each other.
-fn contested(analysis: &Analysis, model: &str) -> Option<Finding> {
+fn contested(analysis: &Analysis, model: &ModelDescription) -> Option<Finding> {
     let Kind::Agreed {
         engines,
         referee_differs,
-    } = &analysis.references.get(model)?.kind
+    } = &analysis.references.get(&model.name)?.kind
     else {
         return None;
     };
     let engines: Vec<&str> = engines.iter().map(String::as_str).collect();
     (!referee_differs.is_empty()).then(|| {
         let text = format!(
-            "on {model} the referee gives other outputs than {}, which agree with each other without their \
+            "on {} the referee gives other outputs than {}, which agree with each other without their \
              optimizations: either it is wrong, or they are ({})",
+            model.title,
             list(&engines),
             referee_differs.join("; ")
         );
@@ -301,7 +309,7 @@ fn too_short(analysis: &Analysis) -> Vec<Finding> {
     for model in analysis.models() {
         for row in analysis.rows(model) {
             let found = untimed(analysis, row).into_iter();
-            all.extend(found.map(|untimed| (row.label.as_str(), model.name.as_str(), untimed)));
+            all.extend(found.map(|untimed| (row.label.as_str(), model.title.as_str(), untimed)));
         }
     }
     let mut reasons: Vec<&Untimed> = Vec::new();
@@ -333,6 +341,7 @@ fn too_short(analysis: &Analysis) -> Vec<Finding> {
         engines.extend((more > 0).then(|| format!("{more} more")));
         let why = match reason.why {
             Why::Budget(_) => "the budget ended before they had 10 passes".to_owned(),
+            Why::Passes(1) => "1 pass is too few".to_owned(),
             Why::Passes(passes) => format!("{passes} passes are too few"),
         };
         let text = format!(

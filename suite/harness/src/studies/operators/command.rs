@@ -13,7 +13,7 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
-use crate::page::terminal::text as shown;
+use crate::page::{numbers::counted, terminal::text as shown};
 use crate::studies::{
     first_passes::arguments::reported,
     operators::{
@@ -68,11 +68,18 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     println!("{}", shown(&operators_on_terminal(&tried)?));
     if arguments.keep {
         let count = operators::keep(&workspace.fixtures().join(FOLDER), &tried.tried)?;
-        println!("{count} cases were written into fixtures/operators: now freeze with --freeze");
+        println!(
+            "written into fixtures/operators: {}; now freeze with --freeze",
+            counted(count, "case")
+        );
     }
     if let Some(folder) = &arguments.export {
         let count = operators::export(folder, &tried.tried)?;
-        println!("{count} cases were written into {}", folder.display());
+        println!(
+            "written into {}: {}",
+            folder.display(),
+            counted(count, "case")
+        );
     }
     println!("cases: {}", folder.display());
     println!(

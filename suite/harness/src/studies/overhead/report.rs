@@ -56,14 +56,13 @@ pub(crate) fn section(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> R
         let threads = counted(cost.threads, "thread");
         format!("{} on {}, {threads}", cost.backend, cost.model)
     };
-    let header = [
-        "engine",
-        "probe / called directly",
-        "probe / Python package",
-    ];
-    let ratios = Table::new(header).rows(costs.iter().map(|cost| {
-        let [direct, python] = [Variant::Direct, Variant::Python].map(|v| against(cost, v));
-        [engine(cost), direct, python]
+    let has_python = has_python(&costs);
+    let mut header = vec!["engine", "probe / called directly"];
+    header.extend(has_python.then_some("probe / Python package"));
+    let ratios = Table::new(header).rows(timed(&costs).map(|cost| {
+        let mut row = vec![engine(cost), against(cost, Variant::Direct)];
+        row.extend(has_python.then(|| against(cost, Variant::Python)));
+        row
     }));
     let header = [
         "engine",
@@ -72,7 +71,7 @@ pub(crate) fn section(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> R
         "beside a pass",
         "same bits",
     ];
-    let measured = Table::new(header).rows(costs.iter().map(|cost| {
+    let measured = Table::new(header).rows(timed(&costs).map(|cost| {
         [
             engine(cost),
             format!("{} × {}", cost.rounds, cost.passes),
@@ -94,6 +93,7 @@ pub(crate) fn section(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> R
         })
     });
     let data = context! {
+        has_python,
         ratios => ratios.page(),
         measured => measured.page(),
         compared => compared.collect::<Vec<_>>(),
@@ -103,6 +103,20 @@ pub(crate) fn section(overhead: &Overhead, called: &dyn Fn(&str) -> String) -> R
         clock_ns => format!("{:.0}", overhead.run.clock_read_ns),
     };
     template::render("detail/overhead.md.j2", context! { data })
+}
+
+/// Those of which there is a figure: why there is none of the others is said in words.
+fn timed(costs: &[Cost]) -> impl Iterator<Item = &Cost> {
+    costs.iter().filter(|cost| cost.rounds > 0)
+}
+
+/// Whether an engine was to run by its Python package.
+fn has_python(costs: &[Cost]) -> bool {
+    let compared = costs.iter().flat_map(|c| &c.against).map(|a| a.variant);
+    let failed = costs
+        .iter()
+        .flat_map(|c| c.failures.iter().map(|(v, _)| *v));
+    compared.chain(failed).any(|v| v == Variant::Python)
 }
 
 fn beside(cost: &Cost) -> String {
@@ -202,6 +216,22 @@ fn same(cost: &Cost) -> String {
 mod tests {
     use super::*;
     use crate::studies::overhead::judge::{judge_backends, tests::processes};
+
+    /// No empty name, no NaN, no column of dashes.
+    #[test]
+    fn an_engine_that_did_not_run_is_in_no_table() {
+        let ran = processes(0.005, 20);
+        let mut failed = processes(0.005, 1);
+        failed.retain(|p| p.variant == Variant::Probe);
+        failed[0].failure = Some("no".into());
+        let costs = judge_backends([("x", &ran[..]), ("y", &failed[..])]);
+        assert_eq!(costs.len(), 2);
+        let names: Vec<&str> = timed(&costs).map(|c| c.backend.as_str()).collect();
+        assert_eq!(names, ["x"]);
+        assert!(!has_python(&costs));
+        failed[0].variant = Variant::Python;
+        assert!(has_python(&judge_backends([("y", &failed[..])])));
+    }
 
     #[test]
     fn a_verdict_has_its_bound_in_words() -> Result<()> {

@@ -28,23 +28,18 @@ use crate::{
                 Ablation,
                 candidates::{combinations, one_at_a_time},
                 judge,
-                race::{LOOKS, still_in_the_race},
+                race::{LOOKS, MOST_ROUNDS, still_in_the_race},
+                recommend::SCREENING,
             },
         },
     },
 };
-
-/// The share of the time that the settings one at a time get.
-const SCREENING: f64 = 0.55;
 
 /// No cell is done because its own intervals are narrow: comparisons say when it is.
 const NEVER: Target = Target {
     steady: 0.0,
     first_pass: 0.0,
 };
-
-/// As many rounds as the last look is after.
-const MOST_ROUNDS: usize = LOOKS[LOOKS.len() - 1];
 
 /// How many settings are named while they race.
 const NAMED: usize = 3;

@@ -109,7 +109,7 @@ pub(crate) fn files(
                 title: format!("{} on {title}", called(name)),
                 advice: Need::ALL
                     .into_iter()
-                    .map(|need| Ok(markdown(advice(ablation, need)?)))
+                    .map(|need| Ok(markdown(advice(tuning, ablation, need)?)))
                     .collect::<Result<_>>()?,
                 recommendations: recommendations(ablation).page(),
                 goals: goals_of(ablation),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// After this share of the budget the rest of the models are looked at on one photograph only.
-const SHARE: f64 = 0.4;
+pub(crate) const OUTPUTS_SHARE: f64 = 0.4;
 
 /// A slow engine passes over a photograph once only, in ms.
 const SECOND_PASS_WITHIN_MS: u64 = 1500;
@@ -124,7 +124,7 @@ pub(crate) fn observe(
     let bar = progress("outputs", jobs.len());
     for job in jobs {
         bar.set_message(label(&job.cell));
-        let low_budget = budget.spent() > budget.all.mul_f64(SHARE);
+        let low_budget = budget.spent() > budget.all.mul_f64(OUTPUTS_SHARE);
         // Whether a setting changes the outputs of a photograph, its timed passes tell as well.
         if low_budget && settings.skip_arithmetic && !job.cell.is_default() {
             bar.inc(1);

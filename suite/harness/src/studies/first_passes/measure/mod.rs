@@ -4,6 +4,8 @@ mod agreement;
 mod latency;
 mod reference;
 
+pub(crate) use agreement::OUTPUTS_SHARE;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},

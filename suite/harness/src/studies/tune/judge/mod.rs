@@ -1,24 +1,23 @@
 //! What each setting of an engine does: to the first passes, to the steady state, to the outputs.
 
+mod break_even;
 pub mod candidates;
 pub mod race;
 pub mod recommend;
 #[cfg(test)]
 mod simulation;
 
+pub use break_even::BreakEven;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use firstpass_probe::Knobs;
-use firstpass_statistics::{
-    comparison::{Comparison, Verdict},
-    median, quantile,
-};
+use firstpass_statistics::comparison::{Comparison, Verdict};
 use firstpass_trial::{
     agreement::{DetectionAgreement, compare, compare_detections, pairs},
     model::ModelDescription,
     observation::{Cell, Observation, Purpose},
 };
-use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use crate::{
     page::numbers::setting,
@@ -49,12 +48,6 @@ const WORST_ANSWERS: f64 = 1.1;
 
 /// Not one whose steady time seems so much worse, even where that could not be told for sure.
 const WORST_STEADY: f64 = 1.15;
-
-/// Passes after which no break-even is of interest.
-const FARTHEST_BREAK_EVEN: f64 = 1e6;
-
-/// Of the bootstrap of break-even points.
-const DRAWS: usize = 1000;
 
 /// What settings are compared by.
 const FIGURES: [Figure; 6] = [
@@ -103,20 +96,6 @@ pub struct Setting {
     pub memory: Option<f64>,
     /// The engine's own words, where it does not run with this setting.
     pub failure: Option<String>,
-}
-
-/// After how many passes a setting has taken as much time as the default.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum BreakEven {
-    /// It is ahead from the first answer on and stays so.
-    AlwaysAhead,
-    NeverAhead,
-    /// Ahead until this many passes, with a 95 % interval.
-    AheadUntil(f64, (f64, f64)),
-    /// Ahead from this many passes on, with a 95 % interval.
-    AheadFrom(f64, (f64, f64)),
-    /// No difference that could be told.
-    Untold,
 }
 
 /// All settings of one backend on one model.
@@ -185,7 +164,7 @@ impl Ablation {
 
     /// After how many passes a setting has taken as much time as the default; `None` where it has no figures.
     pub fn break_even(&self, setting: &Setting) -> Option<BreakEven> {
-        break_even(setting.latency.as_ref()?, &self.default, &setting.against)
+        break_even::of(setting.latency.as_ref()?, &self.default, &setting.against)
     }
 
     /// The first of two settings against the second.
@@ -376,170 +355,5 @@ fn output_change(
     })
 }
 
-/// From the medians over rounds, with an interval by bootstrap over the rounds that both have.
-fn break_even(
-    setting: &Latency,
-    default: &Latency,
-    against: &BTreeMap<Figure, Comparison>,
-) -> Option<BreakEven> {
-    let steady = against.get(&Figure::Steady)?;
-    let answers = against.get(&Figure::ThreeAnswers)?;
-    let ahead = |verdict| match verdict {
-        Verdict::Faster => Some(true),
-        Verdict::Slower => Some(false),
-        Verdict::NoDifference | Verdict::Open => None,
-    };
-    let (early, late) = (ahead(answers.verdict), ahead(steady.verdict));
-    match (early, late) {
-        (None, None) => return Some(BreakEven::Untold),
-        (Some(true), Some(true) | None) | (None, Some(true)) => {
-            return Some(BreakEven::AlwaysAhead);
-        }
-        (Some(false), Some(false) | None) | (None, Some(false)) => {
-            return Some(BreakEven::NeverAhead);
-        }
-        (Some(true), Some(false)) | (Some(false), Some(true)) => {}
-    }
-    let rounds = rounds_of_both(setting, default);
-    let crossing = |rounds: &[[f64; 4]]| {
-        let of = |at: usize| median(rounds.iter().map(|r| r[at]));
-        let (own, own_steady, other, other_steady) = (of(0)?, of(1)?, of(2)?, of(3)?);
-        let passes = 3.0 + (other - own) / (own_steady - other_steady);
-        (passes.is_finite() && passes > 0.0).then(|| passes.min(FARTHEST_BREAK_EVEN))
-    };
-    let passes = crossing(&rounds)?;
-    let mut random = ChaCha8Rng::seed_from_u64(1);
-    let draws: Vec<f64> = (0..DRAWS)
-        .filter_map(|_| {
-            let drawn: Vec<[f64; 4]> = (0..rounds.len())
-                .map(|_| rounds[random.random_range(0..rounds.len())])
-                .collect();
-            crossing(&drawn)
-        })
-        .collect();
-    let interval = (
-        quantile(draws.iter().copied(), 0.025)?,
-        quantile(draws.iter().copied(), 0.975)?,
-    );
-    Some(if early == Some(true) {
-        BreakEven::AheadUntil(passes, interval)
-    } else {
-        BreakEven::AheadFrom(passes, interval)
-    })
-}
-
-/// Time to three answers and steady time, of the setting and then of the default, by round.
-fn rounds_of_both(setting: &Latency, default: &Latency) -> Vec<[f64; 4]> {
-    let answers = setting.rounds_with(default, Figure::ThreeAnswers);
-    let steady = setting.rounds_with(default, Figure::Steady);
-    let both = answers.iter().filter_map(|(round, (own, other))| {
-        let (own_steady, other_steady) = steady.get(round)?;
-        Some([*own, *own_steady, *other, *other_steady])
-    });
-    both.collect()
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use firstpass_probe::THREADS;
-
-    use super::*;
-    use crate::studies::first_passes::judge::latency::tests::{observation, times};
-
-    /// How much longer everything takes in ten rounds.
-    const QUIET: [f64; 10] = [1.0, 1.004, 1.008, 1.0, 1.004, 1.008, 1.0, 1.004, 1.008, 1.0];
-
-    /// Rounds of a setting: its first pass and its steady time in ms, and how much longer both take in each round.
-    fn cell(
-        knobs: &Knobs,
-        first: f64,
-        steady: f64,
-        digest: &str,
-        rounds: &[f64],
-    ) -> Vec<Observation> {
-        let round = |(round, factor): (usize, &f64)| {
-            observation(round, &times(&[first * factor], steady * factor))
-        };
-        let mut observations: Vec<Observation> = rounds.iter().enumerate().map(round).collect();
-        let mut agreement = observation(0, &times(&[first], steady));
-        agreement.purpose = Purpose::Agreement;
-        observations.push(agreement);
-        for observation in &mut observations {
-            observation.cell.knobs = knobs.clone().with(THREADS, 1);
-            for pass in &mut observation.process.passes {
-                pass.digest = digest.into();
-            }
-        }
-        observations
-    }
-
-    /// What is judged of such settings, each `knob=value,knob=value`.
-    pub(crate) fn ablation(cells: &[(&str, f64, f64, &str)]) -> Ablation {
-        let cells = cells.iter();
-        let quiet = cells.map(|(setting, first, steady, digest)| {
-            (*setting, *first, *steady, *digest, &QUIET[..])
-        });
-        ablation_of_rounds(quiet)
-    }
-
-    /// The same of rounds that take longer by these factors.
-    pub(crate) fn ablation_of_rounds<'a>(
-        cells: impl IntoIterator<Item = (&'a str, f64, f64, &'a str, &'a [f64])>,
-    ) -> Ablation {
-        let observations: Vec<Observation> = cells
-            .into_iter()
-            .flat_map(|(setting, first, steady, digest, rounds)| {
-                let pairs = setting.split(',').filter_map(|pair| pair.split_once('='));
-                let knobs = pairs.fold(Knobs::default(), |all, (k, v)| all.with(k, v));
-                cell(&knobs, first, steady, digest, rounds)
-            })
-            .collect();
-        let mut record = crate::record::tests::record(observations);
-        record.folder = "/nonexistent".into();
-        let model = firstpass_trial::model::ModelDescription::for_tests(
-            firstpass_trial::model::Precision::Int8,
-        );
-        let mut judged = judge(&record, &[model]).expect("no outputs are read");
-        assert_eq!(judged.len(), 1);
-        judged.remove(0)
-    }
-
-    fn setting<'a>(ablation: &'a Ablation, name: &str) -> &'a Setting {
-        let found = ablation.settings.iter().find(|s| s.name() == name);
-        found.unwrap_or_else(|| panic!("no setting {name}"))
-    }
-
-    #[test]
-    fn each_setting_is_seen_for_what_it_does() {
-        let judged = ablation(&[
-            ("", 100.0, 10.0, "same"),
-            ("a=tuning", 20.0, 10.0, "same"),
-            ("b=nothing", 100.0, 10.0, "same"),
-            ("c=wrong", 20.0, 10.0, "other"),
-            ("d=trade", 20.0, 15.0, "same"),
-            ("e=worse", 150.0, 12.0, "same"),
-        ]);
-        assert!(setting(&judged, "b=nothing").does_nothing());
-        assert!(!setting(&judged, "a=tuning").does_nothing());
-        assert!(setting(&judged, "a=tuning").is_harmless());
-        assert_eq!(setting(&judged, "c=wrong").outputs, OutputChange::Unknown);
-        assert!(!setting(&judged, "c=wrong").is_harmless());
-        assert!(!setting(&judged, "d=trade").is_harmless());
-        let even = |name| judged.break_even(setting(&judged, name));
-        assert_eq!(even("a=tuning"), Some(BreakEven::AlwaysAhead));
-        assert_eq!(even("b=nothing"), Some(BreakEven::Untold));
-        assert_eq!(even("e=worse"), Some(BreakEven::NeverAhead));
-        // 80 ms ahead after pass 1, 5 ms lost with each further pass.
-        match even("d=trade") {
-            Some(BreakEven::AheadUntil(passes, _)) => {
-                assert!((16.0..=18.0).contains(&passes), "{passes}");
-            }
-            other => panic!("{other:?}"),
-        }
-        let front: Vec<String> = pareto(&judged)
-            .into_iter()
-            .map(|s| s.map_or_else(|| "default".into(), Setting::name))
-            .collect();
-        assert_eq!(front, ["a=tuning"]);
-    }
-}
+pub(crate) mod tests;

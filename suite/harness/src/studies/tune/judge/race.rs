@@ -19,6 +19,9 @@ use crate::studies::{
 /// The rounds after which is looked, in all. Each is one of the looks that a comparison is planned for.
 pub const LOOKS: [usize; 6] = [2, 4, 8, 16, 32, 64];
 
+/// As many rounds as the last look is after: a race has no more.
+pub const MOST_ROUNDS: usize = LOOKS[LOOKS.len() - 1];
+
 /// How a setting stands for one need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {

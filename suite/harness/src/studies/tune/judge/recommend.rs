@@ -11,9 +11,21 @@ use firstpass_statistics::{
 };
 
 use crate::studies::{
-    first_passes::judge::latency::{Figure, Latency},
-    tune::judge::{Ablation, COLD_START_GOAL, FIRST_GOAL, SECOND_GOAL, Setting},
+    first_passes::{
+        judge::latency::{Figure, Latency},
+        measure::OUTPUTS_SHARE,
+    },
+    tune::judge::{
+        Ablation, COLD_START_GOAL, FIRST_GOAL, SECOND_GOAL, Setting,
+        race::{LOOKS, still_in_the_race},
+    },
 };
+
+/// The share of a budget that settings one at a time get.
+pub const SCREENING: f64 = 0.55;
+
+/// The share of a budget that every race has at least: the second has what the first leaves.
+const LEAST_SHARE: f64 = 1.0 - SCREENING;
 
 /// The answer to: which setting for this need?
 #[derive(Debug)]
@@ -23,9 +35,9 @@ pub enum Advice<'a> {
     Open {
         /// The one that seems to help most.
         seeming: &'a Setting,
-        /// For about how long it would have to be measured beside the default; `None` where no
-        /// reasonable time would tell.
-        seconds: Option<f64>,
+        /// The `--budget` with which a study of this engine alone would probably tell; `None` where all its rounds
+        /// would not.
+        budget_s: Option<f64>,
         /// No setting gains more than this share.
         bound: f64,
     },
@@ -66,7 +78,7 @@ pub fn advise(ablation: &Ablation, need: Need) -> Advice<'_> {
     match (seeming, bound) {
         (Some(seeming), Some(bound)) => Advice::Open {
             seeming,
-            seconds: seconds_to_tell(&ablation.default, seeming, need),
+            budget_s: budget_to_tell(ablation, seeming, need),
             bound,
         },
         _ => Advice::Nothing { bound },
@@ -137,17 +149,27 @@ fn score(setting: &Setting, need: Need) -> f64 {
     }
 }
 
-/// How long it would take to tell what is open of a setting, from the rounds that this takes and what a
-/// round of it and of the default took.
-fn seconds_to_tell(default: &Latency, setting: &Setting, need: Need) -> Option<f64> {
+/// The budget with which a study of this engine alone would probably tell what is open of a setting. It measures no
+/// setting by itself: a round is one process of each setting that may still win, and it judges at its looks only.
+fn budget_to_tell(ablation: &Ablation, setting: &Setting, need: Need) -> Option<f64> {
     let [first, second] = figures(need);
     let figures = [first, second, Figure::Steady];
     let comparisons = figures.iter().filter_map(|f| setting.against.get(f));
     let open = comparisons.filter(|c| c.verdict == Verdict::Open);
-    let rounds: Option<Vec<usize>> = open.map(|c| Some(c.rounds_needed()? - c.samples)).collect();
+    let rounds: Option<Vec<usize>> = open.map(Comparison::rounds_needed).collect();
     let rounds = rounds?.into_iter().max()?;
-    let round = process_ms(default)? + process_ms(setting.latency.as_ref()?)?;
-    Some(rounds as f64 * round / 1e3)
+    let look = LOOKS.into_iter().find(|look| *look >= rounds)?;
+    let default = process_ms(&ablation.default)?;
+    // One that was not timed yet takes about as long as the default.
+    let round = |settings: &[&Setting]| {
+        let processes = settings.iter().map(|s| s.latency.as_ref());
+        let ms = processes.map(|latency| latency.and_then(process_ms).unwrap_or(default));
+        default + ms.sum::<f64>()
+    };
+    let all: Vec<&Setting> = ablation.settings.iter().collect();
+    let first_rounds = LOOKS[0] as f64 * round(&all) / (1.0 - OUTPUTS_SHARE);
+    let later_rounds = (look - LOOKS[0]) as f64 * round(&still_in_the_race(ablation));
+    Some((first_rounds + later_rounds) / LEAST_SHARE / 1e3)
 }
 
 /// What a process of a cell takes from its spawn to its last pass.
@@ -267,173 +289,4 @@ pub fn warm_up_suffices(ablation: &Ablation, setting: &Setting) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::studies::tune::judge::tests::{ablation, ablation_of_rounds};
-
-    fn name(setting: Option<&Setting>) -> Option<String> {
-        setting.map(Setting::name)
-    }
-
-    #[test]
-    fn each_need_has_a_recommendation_of_its_own() {
-        let judged = ablation(&[
-            ("", 100.0, 10.0, "same"),
-            ("a=cold", 60.0, 10.0, "same"),
-            ("a=serve", 11.0, 10.0, "same"),
-        ]);
-        assert_eq!(
-            name(recommended(&judged, Need::Serve)).as_deref(),
-            Some("a=serve")
-        );
-        let goals = goals(&judged, recommended(&judged, Need::Serve), Need::Serve);
-        let reached: Vec<Reached> = goals.iter().map(Goal::reached).collect();
-        assert_eq!(reached, [Reached::Met, Reached::Met]);
-    }
-
-    /// The core of every process has a speed of its own, as on a machine that others use.
-    #[test]
-    fn a_slower_core_hides_no_gain_of_a_service() {
-        let judged = |first: f64| {
-            let default = ("", 14.0, 10.0, "same", &[1.0, 1.4, 1.0, 2.0, 1.4, 1.0][..]);
-            let setting = (
-                "a=x",
-                first,
-                10.0,
-                "same",
-                &[1.4, 1.0, 1.0, 1.4, 2.0, 1.0][..],
-            );
-            ablation_of_rounds([default, setting])
-        };
-        assert_eq!(
-            name(recommended(&judged(10.0), Need::Serve)).as_deref(),
-            Some("a=x")
-        );
-        assert_eq!(name(recommended(&judged(14.0), Need::Serve)), None);
-    }
-
-    #[test]
-    fn a_shorter_steady_time_makes_no_first_pass_worse() {
-        let judged = ablation(&[("", 20.0, 10.0, "same"), ("a=x", 18.0, 6.0, "same")]);
-        let setting = &judged.settings[0];
-        assert_eq!(
-            setting.verdict(Figure::FirstOverSteady),
-            Some(Verdict::Slower)
-        );
-        assert!(may_help(setting, Need::Serve));
-        let judged = ablation(&[("", 20.0, 10.0, "same"), ("a=x", 30.0, 10.0, "same")]);
-        assert!(!may_help(&judged.settings[0], Need::Serve));
-    }
-
-    #[test]
-    fn what_changes_outputs_or_costs_steady_time_is_not_recommended() {
-        let judged = ablation(&[
-            ("", 100.0, 10.0, "same"),
-            ("a=right", 50.0, 10.0, "same"),
-            ("b=wrong", 20.0, 10.0, "other"),
-            ("c=trade", 20.0, 15.0, "same"),
-        ]);
-        for need in Need::ALL {
-            assert_eq!(
-                name(recommended(&judged, need)).as_deref(),
-                Some("a=right"),
-                "{need}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_further_knob_has_to_be_told_to_be_better() {
-        let judged = ablation(&[
-            ("", 100.0, 10.0, "same"),
-            ("a=x", 20.0, 10.0, "same"),
-            ("a=x,b=y", 15.0, 10.0, "same"),
-            ("a=x,b=y,c=z", 14.99, 10.0, "same"),
-        ]);
-        assert_eq!(
-            name(recommended(&judged, Need::Serve)).as_deref(),
-            Some("a=x, b=y")
-        );
-    }
-
-    #[test]
-    fn the_fewest_warm_up_passes_that_suffice_are_recommended() {
-        let judged = ablation(&[
-            ("", 100.0, 10.0, "same"),
-            ("warm-up=full", 14.0, 10.0, "same"),
-            ("warm-up=full-2", 10.0, 10.0, "same"),
-            ("warm-up=full-3", 9.99, 10.0, "same"),
-        ]);
-        let setting = recommended(&judged, Need::Serve).expect("warm-up passes help");
-        assert_eq!(setting.name(), "warm-up=full-2");
-        let steps: Vec<usize> = warm_up_steps(&judged, setting)
-            .into_iter()
-            .map(|(passes, _)| passes)
-            .collect();
-        assert_eq!(steps, [0, 1, 2, 3]);
-        let suffices = |name: &str| {
-            let setting = judged.settings.iter().find(|s| s.name() == name);
-            setting.is_some_and(|s| warm_up_suffices(&judged, s))
-        };
-        assert!(suffices("warm-up=full-2"));
-        assert!(!suffices("warm-up=full"), "a second one helps");
-        assert!(!suffices("warm-up=full-3"), "no more were tried");
-    }
-
-    #[test]
-    fn where_nothing_helps_the_bound_is_known() {
-        let judged = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 100.0, 10.0, "same")]);
-        for need in Need::ALL {
-            match advise(&judged, need) {
-                Advice::Nothing { bound: Some(bound) } => assert!(bound < 0.05, "{bound}"),
-                other => panic!("{need}: {other:?}"),
-            }
-        }
-        let wrong = ablation(&[("", 100.0, 10.0, "same"), ("a=x", 20.0, 10.0, "other")]);
-        let advice = advise(&wrong, Need::Cold);
-        assert!(
-            matches!(advice, Advice::Nothing { bound: None }),
-            "{advice:?}"
-        );
-    }
-
-    #[test]
-    fn what_is_open_is_named_with_the_time_that_it_takes_to_tell() {
-        let mut judged = ablation(&[
-            ("", 100.0, 10.0, "same"),
-            ("a=maybe", 60.0, 10.0, "same"),
-            ("b=less", 80.0, 10.0, "same"),
-        ]);
-        let all = judged.settings.iter_mut();
-        for comparison in all.flat_map(|s| s.against.values_mut()) {
-            comparison.verdict = Verdict::Open;
-            comparison.deviation = 0.5;
-            comparison.interval = (comparison.ratio * 0.8, comparison.ratio * 1.25);
-        }
-        match advise(&judged, Need::Cold) {
-            Advice::Open {
-                seeming,
-                seconds,
-                bound,
-            } => {
-                assert_eq!(seeming.name(), "a=maybe");
-                assert!(seconds.is_some_and(|s| s > 0.0), "{seconds:?}");
-                assert!(bound > 0.25, "{bound}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_goal_is_met_or_not_or_open() {
-        let goal = |interval| Goal {
-            name: "pass 1",
-            limit: 1.2,
-            ratio: 1.1,
-            interval,
-        };
-        assert_eq!(goal((1.0, 1.2)).reached(), Reached::Met);
-        assert_eq!(goal((1.1, 1.3)).reached(), Reached::Open);
-        assert_eq!(goal((1.3, 1.4)).reached(), Reached::NotMet);
-    }
-}
+mod tests;

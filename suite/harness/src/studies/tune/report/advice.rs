@@ -9,9 +9,16 @@ use crate::{
     page::{numbers::times_with_interval, template},
     studies::{
         first_passes::judge::latency::{Figure, Latency},
-        tune::judge::{
-            Ablation, BreakEven, Setting,
-            recommend::{Advice, Reached, advise, figures, goals, recommended, warm_up_suffices},
+        tune::{
+            Tuning,
+            judge::{
+                Ablation, BreakEven, Setting,
+                race::MOST_ROUNDS,
+                recommend::{
+                    Advice, Reached, advise, figures, goals, recommended, warm_up_suffices,
+                },
+            },
+            report::open::alone,
         },
     },
 };
@@ -85,15 +92,20 @@ struct Open {
     setting: String,
     /// What it seems to give, figure by figure.
     seen: Vec<String>,
-    /// How long it would take to tell, in s; `None` where no reasonable time would.
-    seconds: Option<f64>,
+    /// The budget of a study of this engine alone that would probably tell, in s; `None` where all its rounds would
+    /// not.
+    budget_s: Option<f64>,
+    /// That study, where it is a command of its own.
+    command: Option<String>,
+    /// After how many rounds a study ends.
+    rounds: usize,
 }
 
 /// What to use for a need and why, or what is known where nothing can be recommended.
 ///
 /// # Errors
 /// Fails where the template cannot be rendered.
-pub(super) fn advice(ablation: &Ablation, need: Need) -> Result<String> {
+pub(super) fn advice(tuning: &Tuning, ablation: &Ablation, need: Need) -> Result<String> {
     let advice = advise(ablation, need);
     let [first, second] = figures(need);
     let (mut to_use, mut open, mut bound) = (None, None, None);
@@ -110,7 +122,7 @@ pub(super) fn advice(ablation: &Ablation, need: Need) -> Result<String> {
         Advice::Nothing { bound: known } => bound = known,
         Advice::Open {
             seeming,
-            seconds,
+            budget_s,
             bound: known,
         } => {
             let seen = [first, second, Figure::Steady];
@@ -120,7 +132,9 @@ pub(super) fn advice(ablation: &Ablation, need: Need) -> Result<String> {
                 seen: seen
                     .map(|figure| format!("{figure} {}", against(seeming, figure)))
                     .into(),
-                seconds,
+                command: budget_s.and_then(|s| alone(tuning, &ablation.backend, s)),
+                budget_s,
+                rounds: MOST_ROUNDS,
             });
         }
     }

@@ -74,21 +74,39 @@ pub(super) fn untried(tuning: &Tuning, called: &dyn Fn(&str) -> String) -> Optio
 
 /// What times these engines, on the model that was tried.
 fn command(tuning: &Tuning, engines: &[&str]) -> String {
+    let (mut words, tries_only) = given(tuning);
+    if tries_only {
+        words.extend(named(engines));
+    }
+    words.extend(["--budget".into(), "20m".into()]);
+    shell::command(words.iter().map(String::as_str))
+}
+
+/// The study of an engine alone with a budget, where it is a command of its own.
+pub(super) fn alone(tuning: &Tuning, engine: &str, budget_s: f64) -> Option<String> {
+    let (mut words, tries_only) = given(tuning);
+    words.extend(named(&[engine]));
+    let minutes = (budget_s / 60.0).ceil().max(1.0);
+    words.extend(["--budget".into(), format!("{minutes}m")]);
+    tries_only.then(|| shell::command(words.iter().map(String::as_str)))
+}
+
+/// The command that tried settings, and whether it does nothing else.
+fn given(tuning: &Tuning) -> (Vec<String>, bool) {
     let mut records = tuning.one_at_a_time.records.iter();
     let given = records.next().map(|record| &record.run.settings.command);
-    let mut words = given.cloned().unwrap_or_default();
-    let tries_only = match words.first() {
-        None => {
-            words.push("tune".into());
-            true
+    match given.cloned().unwrap_or_default() {
+        words if words.is_empty() => (vec!["tune".into()], true),
+        words => {
+            let tries_only = words[0] == "tune";
+            (words, tries_only)
         }
-        Some(first) => first == "tune",
-    };
-    if tries_only {
-        let named = engines.iter().flat_map(|name| ["--engine", name]);
-        words.extend(named.map(str::to_owned));
     }
-    shell::command(words.iter().map(String::as_str).chain(["--budget", "20m"]))
+}
+
+fn named(engines: &[&str]) -> impl Iterator<Item = String> {
+    let words = engines.iter().flat_map(|name| ["--engine", name]);
+    words.map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -113,6 +131,10 @@ mod tests {
             untried.command.contains("--engine slow"),
             "{}",
             untried.command
+        );
+        assert_eq!(
+            alone(&tried, "slow", 61.0).as_deref(),
+            Some("cargo firstpass tune --engine slow --budget 2m")
         );
         let all_tried = tuning(vec![same()], vec![same()]);
         assert!(super::untried(&all_tried, &called).is_none());
