@@ -6,6 +6,7 @@ mod activations;
 mod binary;
 mod control;
 mod conv;
+mod dynamic_lstm;
 mod geometry;
 mod matmul;
 mod microsoft;
@@ -19,6 +20,7 @@ mod reduce;
 mod resize;
 mod shapes;
 mod unary;
+mod vision;
 
 use std::sync::Arc;
 
@@ -39,7 +41,7 @@ pub type Operator = fn(&Call<'_>) -> Result<Vec<Value>>;
 type Table = &'static [(&'static str, Operator)];
 
 /// Of ONNX's own domain.
-const STANDARD: [Table; 14] = [
+const STANDARD: [Table; 15] = [
     activations::TABLE,
     binary::TABLE,
     control::TABLE,
@@ -54,6 +56,7 @@ const STANDARD: [Table; 14] = [
     resize::TABLE,
     shapes::TABLE,
     unary::TABLE,
+    vision::TABLE,
 ];
 
 /// The operator of a node; `None` where it is not implemented.

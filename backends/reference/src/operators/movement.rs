@@ -23,6 +23,7 @@ pub const TABLE: Table = &[
     ("Pad", pad),
     ("Reshape", reshape),
     ("ReverseSequence", reverse_sequence),
+    ("Scatter", |call| scatter(call, element_places)),
     ("ScatterElements", |call| scatter(call, element_places)),
     ("ScatterND", |call| scatter(call, nd_places)),
     ("Slice", slice),
