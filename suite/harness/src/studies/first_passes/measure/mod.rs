@@ -163,7 +163,7 @@ pub fn run_asking(
         all: Duration::from_secs_f64(settings.budget_s),
     };
     let mut inputs = InputFiles::new()?;
-    let paces = agreement::observe(
+    let observed = agreement::observe(
         &jobs,
         workload,
         settings,
@@ -183,6 +183,7 @@ pub fn run_asking(
         .iter()
         .filter(|job| !settings.agreement_only.contains(&job.model.name))
         .filter(|job| job.probe.launcher.is_empty())
+        .filter(|job| !observed.is_refused(&job.cell))
         .collect();
     latency::observe(
         &timed,
@@ -190,7 +191,7 @@ pub fn run_asking(
         settings,
         &TimePlan {
             budget: &budget,
-            paces: &paces,
+            paces: &observed.paces,
             asks,
         },
         &mut inputs,
