@@ -53,6 +53,8 @@ pub struct Investigation<'a> {
     folder: InputFiles,
     began: Instant,
     budget: Duration,
+    /// When what is being asked has to be done, from the beginning on; after that others have their share.
+    share: Option<Duration>,
     /// Processes that were run.
     pub asked: usize,
 }
@@ -142,13 +144,27 @@ impl<'a> Investigation<'a> {
             folder,
             began: Instant::now(),
             budget,
+            share: None,
             asked: 0,
         })
     }
 
+    /// Leaves for what is asked next its part of the time that is left: `own` of `all`.
+    pub(crate) fn share(&mut self, own: u32, all: u32) {
+        self.share = None;
+        let part = self.left() * own / all.max(1);
+        self.share = Some(self.began.elapsed() + part);
+    }
+
+    /// What is asked next may take all that is left.
+    pub(crate) fn share_no_more(&mut self) {
+        self.share = None;
+    }
+
     /// What is left of the time.
     pub fn left(&self) -> Duration {
-        self.budget.saturating_sub(self.began.elapsed())
+        let end = self.share.unwrap_or(self.budget).min(self.budget);
+        end.saturating_sub(self.began.elapsed())
     }
 
     pub fn is_out_of_time(&self) -> bool {
@@ -263,6 +279,7 @@ impl<'a> Investigation<'a> {
                 }
                 Ok(true)
             }
+            Symptom::SlowFirst(slow) => self.is_slow(*slow, knobs, part),
             Symptom::Differs(place) => {
                 let got = self.of_part(&engines.all[*place], knobs, part)?.outputs();
                 let (Some(got), Some(reference)) = (got, reference) else {
@@ -528,7 +545,7 @@ impl Found {
     /// What the outputs of parts are compared with, for a symptom.
     pub fn reference_of(&self, symptom: &Symptom) -> Option<Reference> {
         match (symptom, &self.reference) {
-            (Symptom::Fails(_), reference) => reference.clone(),
+            (Symptom::Fails(_) | Symptom::SlowFirst(_), reference) => reference.clone(),
             (Symptom::Differs(_), Some(reference)) => Some(reference.clone()),
             (Symptom::Differs(place), None) => match self.verdicts.get(*place) {
                 Some(Verdict::DiffersFromItself(_)) => Some(Reference::Itself(*place)),
@@ -695,7 +712,7 @@ mod tests {
         let found = symptoms(&[fails("a"), absent.clone(), fails("b")]);
         let places = |symptom: &Symptom| match symptom {
             Symptom::Fails(failed) => failed.keys().copied().collect(),
-            Symptom::Differs(_) => Vec::new(),
+            Symptom::Differs(_) | Symptom::SlowFirst(_) => Vec::new(),
         };
         let places: Vec<Vec<usize>> = found.iter().map(places).collect();
         assert_eq!(places, [vec![0, 2], vec![0], vec![2]]);
