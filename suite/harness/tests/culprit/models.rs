@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         per_axis(),
         per_axis_convolution(),
         per_axis_sum(),
+        padded_bytes(),
         bias_of_another_scale(),
         mean(),
         product(),
@@ -218,6 +219,39 @@ fn per_axis_sum() -> Case {
     nodes.extend(pair("sum", "q2", "y", "b").map(axis));
     let constants = [grid_by_channel("a"), grid_by_channel("b")].concat();
     case("per axis sum", [&[1, 3, 8, 8]; 2], 13, nodes, constants)
+}
+
+/// A dynamically quantized convolution with padding, whose weights of u8 have a zero point in their middle, as quantizers
+/// write them.
+fn padded_bytes() -> Case {
+    let dynamic = NodeProto {
+        output: ["q", "q.scale", "q.zero"].map(String::from).to_vec(),
+        ..node("DynamicQuantizeLinear", &["x"], "q")
+    };
+    let convolution = node("ConvInteger", &["q", "w", "q.zero", "w.zero"], "sums")
+        .with(AttributeProto::ints("kernel_shape", &[1, 3]))
+        .with(AttributeProto::ints("strides", &[1, 1]))
+        .with(AttributeProto::ints("pads", &[0, 1, 0, 1]));
+    let nodes = vec![
+        dynamic,
+        convolution,
+        node("Cast", &["sums"], "floats").with(AttributeProto::int("to", 1)),
+        node("Mul", &["q.scale", "w.scale"], "scale"),
+        node("Mul", &["floats", "scale"], "y"),
+    ];
+    let weights: Vec<u8> = (0..4 * 3 * 3).map(|n: u8| 7 * (n % 31) + 20).collect();
+    let constants = vec![
+        constant("w", &[4, 3, 1, 3], &weights),
+        constant("w.zero", &[], &[121_u8]),
+        constant("w.scale", &[], &[0.01_f32]),
+    ];
+    case(
+        "padded bytes",
+        [&[1, 3, 2, 6], &[1, 4, 2, 6]],
+        13,
+        nodes,
+        constants,
+    )
 }
 
 /// A quantized convolution whose bias is of another scale than the product of those of input and weights.
