@@ -365,7 +365,7 @@ mod tests {
             for (found, expected) in found.reals()?.array.values.iter().zip(expected) {
                 let off: f64 = found - expected;
                 assert!(
-                    off.abs() < 1e-5,
+                    off.abs() < 2e-6 * f64::max(expected, 1.0),
                     "{mode} {around} {aligns}: {found} {expected}"
                 );
             }
