@@ -192,7 +192,7 @@ fn per_axis_convolution() -> Case {
     let mut nodes = pair("x", "q1", "d1", "a").map(axis).to_vec();
     nodes.extend([
         node("DequantizeLinear", &["w", "w.scale", "w.zero"], "dw"),
-        node("Conv", &["d1", "dw"], "conv").with(AttributeProto::ints("strides", &[1, 1])),
+        node("Conv", &["d1", "dw"], "conv").with(AttributeProto::ints("kernel_shape", &[1, 1])),
     ]);
     nodes.extend(pair("conv", "q2", "y", "b").map(axis));
     let mut constants = [grid_by_channel("a"), grid_by_channel("b")].concat();
@@ -226,13 +226,15 @@ fn per_axis_sum() -> Case {
 fn padded_bytes() -> Case {
     let dynamic = NodeProto {
         output: ["q", "q.scale", "q.zero"].map(String::from).to_vec(),
-        ..node("DynamicQuantizeLinear", &["x"], "q")
+        ..node("DynamicQuantizeLinear", &["above"], "q")
     };
     let convolution = node("ConvInteger", &["q", "w", "q.zero", "w.zero"], "sums")
         .with(AttributeProto::ints("kernel_shape", &[1, 3]))
         .with(AttributeProto::ints("strides", &[1, 1]))
         .with(AttributeProto::ints("pads", &[0, 1, 0, 1]));
     let nodes = vec![
+        // No value is below 0, so that the zero point is 0, far from the middle of u8.
+        node("Relu", &["x"], "above"),
         dynamic,
         convolution,
         node("Cast", &["sums"], "floats").with(AttributeProto::int("to", 1)),
