@@ -336,7 +336,7 @@ mod tests {
         };
         let graph = GraphProto {
             node: vec![
-                node("NonMaxSuppression", &["x", "x"], "a"),
+                node("RoiAlign", &["x", "x"], "a"),
                 node("Relu", &["x"], "y"),
                 node("Scan", &["x"], "b"),
                 node("Scan", &["x"], "c"),
@@ -349,7 +349,7 @@ mod tests {
         let error = Model::new(graph, 13, &["x"], &["y"]).expect_err("it cannot run");
         assert_eq!(error.kind, ErrorKind::Unsupported);
         let text = error.to_string();
-        let expected = "does not implement NonMaxSuppression, Scan, com.example.Relu;";
+        let expected = "does not implement RoiAlign, Scan, com.example.Relu;";
         assert!(text.contains(expected), "{text}");
     }
 }

@@ -119,7 +119,7 @@ enum Command {
     #[command(after_help = examples(&[["firstpass blame net.onnx", "Every engine, on made-up inputs, within two minutes"], ["firstpass blame net.onnx --sample inputs.npz --golden outputs.npz", "On inputs of your own, against the outputs that it should give"], ["firstpass blame net.onnx --engine NAME --budget 5m", "One engine, with more time"]]))]
     Blame(blame::Arguments),
     /// What is the smallest part of your own model on which an engine differs or fails?
-    #[command(after_help = examples(&[["firstpass reduce net.onnx --sample inputs.npz", "A folder with model, input, programs that show it, and a text for a bug report"], ["firstpass reduce net.onnx --engine NAME --out small", "What one engine does not run, written to small"]]))]
+    #[command(after_help = examples(&[["firstpass reduce net.onnx --sample inputs.npz", "A folder with model, input, programs that show it, and a text for a bug report"], ["firstpass reduce net.onnx --engine NAME --out small", "What one engine does not run, written to small"], ["firstpass reduce net.onnx --slow-first-pass 3x", "The part that makes the first pass take three times as long as later ones"]]))]
     Reduce(reduce::Arguments),
     /// Adds a file to the list of programs, such as TorchScript files, that you trust
     #[command(after_help = examples(&[

@@ -12,6 +12,7 @@ pub const TABLE: Table = &[
     ("Gather", gather),
     ("GatherElements", gather_elements),
     ("GatherND", gather_nd),
+    ("Scatter", |call| scatter(call, element_places)),
     ("ScatterElements", |call| scatter(call, element_places)),
     ("ScatterND", |call| scatter(call, nd_places)),
 ];

@@ -11,7 +11,9 @@ use crate::{
     operators::{
         Call, Table,
         activations::{gelu, gelu_by_tanh, sigmoid},
-        axis, binary, find,
+        axis, binary,
+        dynamic_lstm::dynamic_lstm,
+        find,
         matmul::{self, product},
         movement::concatenated,
         on_bytes::{self, Output},
@@ -24,6 +26,7 @@ use crate::{
 pub const TABLE: Table = &[
     ("BiasGelu", |call| activated(call, gelu)),
     ("DequantizeLinear", standard),
+    ("DynamicQuantizeLSTM", dynamic_lstm),
     ("DynamicQuantizeMatMul", dynamic_matmul),
     ("FastGelu", |call| activated(call, gelu_by_tanh)),
     ("FusedMatMul", fused_matmul),

@@ -6,6 +6,7 @@ mod activations;
 mod binary;
 mod control;
 mod conv;
+mod dynamic_lstm;
 mod geometry;
 mod indices;
 mod matmul;
@@ -20,6 +21,7 @@ mod reduce;
 mod resize;
 mod shapes;
 mod unary;
+mod vision;
 
 use std::sync::Arc;
 
@@ -40,7 +42,7 @@ pub type Operator = fn(&Call<'_>) -> Result<Vec<Value>>;
 type Table = &'static [(&'static str, Operator)];
 
 /// Of ONNX's own domain.
-const STANDARD: [Table; 14] = [
+const STANDARD: [Table; 15] = [
     activations::TABLE,
     binary::TABLE,
     control::TABLE,
@@ -56,6 +58,7 @@ const STANDARD: [Table; 14] = [
     resize::TABLE,
     shapes::TABLE,
     unary::TABLE,
+    vision::TABLE,
 ];
 
 /// The operator of a node; `None` where it is not implemented.

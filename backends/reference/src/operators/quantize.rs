@@ -262,7 +262,7 @@ pub fn dequantized(
 }
 
 /// In f32, as the standard writes it: the range always holds zero.
-fn dynamic(call: &Call<'_>) -> Result<Vec<Value>> {
+pub fn dynamic(call: &Call<'_>) -> Result<Vec<Value>> {
     let reals = call.reals(0)?;
     let values = || reals.array.values.iter().map(|&v| v as f32);
     let highest = values().fold(0.0_f32, f32::max);

@@ -67,7 +67,7 @@ fn sigmoid(v: f64) -> f64 {
 }
 
 fn rnn(call: &Call<'_>) -> Result<Vec<Value>> {
-    along(call, 1, 1, |weights, x, states| {
+    along(call, [1, 1], as_it_is, |weights, x, states| {
         let sums = weights.both(0, x, &states[0]);
         states[0] = sums.into_iter().map(f64::tanh).collect();
     })
@@ -76,7 +76,7 @@ fn rnn(call: &Call<'_>) -> Result<Vec<Value>> {
 /// Its gates: update, reset, and what is hidden.
 fn gru(call: &Call<'_>) -> Result<Vec<Value>> {
     let is_linear_first = call.is_set("linear_before_reset")?;
-    along(call, 3, 1, |weights, x, states| {
+    along(call, [3, 1], as_it_is, |weights, x, states| {
         let h = &states[0];
         let update = weights.both(0, x, h);
         let reset: Vec<f64> = weights.both(1, x, h).into_iter().map(sigmoid).collect();
@@ -100,12 +100,21 @@ fn gru(call: &Call<'_>) -> Result<Vec<Value>> {
 
 /// Its gates: input, output, forget, and the cell.
 fn lstm(call: &Call<'_>) -> Result<Vec<Value>> {
+    lstm_through(call, as_it_is)
+}
+
+/// The same, where what is multiplied is first what `seen` makes of it: of a whole sequence, and of the states of all
+/// batches before each step.
+pub fn lstm_through(
+    call: &Call<'_>,
+    seen: impl Fn(&[f64]) -> Result<Vec<f64>>,
+) -> Result<Vec<Value>> {
     if call.is_set("input_forget")? {
         return Err(Error::unsupported(
             "its gates of input and forget are coupled",
         ));
     }
-    along(call, 4, 2, |weights, x, states| {
+    along(call, [4, 2], seen, |weights, x, states| {
         let [input, output, forget, cell] =
             [0, 1, 2, 3].map(|gate| weights.both(gate, x, &states[0]));
         let peephole = |gate: usize, unit: usize| weights.peepholes[weights.units(gate)][unit];
@@ -122,12 +131,16 @@ fn lstm(call: &Call<'_>) -> Result<Vec<Value>> {
     })
 }
 
+fn as_it_is(values: &[f64]) -> Result<Vec<f64>> {
+    Ok(values.to_vec())
+}
+
 /// The whole sequence of each batch in each direction: what is hidden after every step, and every state after the
 /// last.
 fn along(
     call: &Call<'_>,
-    gates: usize,
-    states: usize,
+    [gates, states]: [usize; 2],
+    seen: impl Fn(&[f64]) -> Result<Vec<f64>>,
     step: impl Fn(&Direction<'_>, &[f64], &mut [Vec<f64>]),
 ) -> Result<Vec<Value>> {
     for name in OTHER_STEPS {
@@ -140,7 +153,8 @@ fn along(
     let is_batch_first = call.is_set("layout")?;
     let sequence = call.reals(0)?;
     let kind = sequence.kind;
-    let x = turned(&sequence.array, is_batch_first)?;
+    let mut x = turned(&sequence.array, is_batch_first)?;
+    x.values = seen(&x.values)?;
     let (of_input, of_state) = (call.reals(1)?, call.reals(2)?);
     let [steps, batch, inputs] = three(&x)?;
     let [directions, rows, columns] = three(&of_input.array)?;
@@ -199,19 +213,24 @@ fn along(
             gates,
         };
         let is_backward = direction == 1 || word == "reverse";
-        for (number, &length) in lengths.iter().enumerate() {
-            let begin = (direction * batch + number) * hidden;
-            let own = begin..begin + hidden;
-            let mut current: Vec<Vec<f64>> = last.iter().map(|s| s[own.clone()].to_vec()).collect();
-            for turn in 0..length {
+        for turn in 0..steps {
+            let all_own = of(batch * hidden);
+            let hidden_before = seen(&last[0][all_own])?;
+            let going = lengths.iter().enumerate();
+            for (number, &length) in going.filter(|(_, length)| turn < **length) {
+                let begin = (direction * batch + number) * hidden;
+                let own = begin..begin + hidden;
+                let mut current: Vec<Vec<f64>> =
+                    last.iter().map(|s| s[own.clone()].to_vec()).collect();
+                current[0].copy_from_slice(&hidden_before[number * hidden..][..hidden]);
                 let at = if is_backward { length - 1 - turn } else { turn };
                 let x = &x.values[(at * batch + number) * inputs..][..inputs];
                 step(&weights, x, &mut current);
                 let place = ((at * directions + direction) * batch + number) * hidden;
                 all.values[place..place + hidden].copy_from_slice(&current[0]);
-            }
-            for (last, current) in last.iter_mut().zip(current) {
-                last[own.clone()].copy_from_slice(&current);
+                for (last, current) in last.iter_mut().zip(current) {
+                    last[own.clone()].copy_from_slice(&current);
+                }
             }
         }
     }

@@ -93,7 +93,7 @@ impl Arguments {
     }
 
     /// The settings of the engine in question.
-    fn knobs(&self) -> Result<Knobs> {
+    pub(super) fn knobs(&self) -> Result<Knobs> {
         let settings = self.knobs.iter().map(|setting| {
             let pair = setting.split_once('=');
             pair.with_context(|| format!("--set takes NAME=VALUE, not {setting:?}"))

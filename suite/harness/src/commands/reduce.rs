@@ -10,17 +10,32 @@ use clap::Args;
 use firstpass_trial::{
     engine_spec::chosen_backends, own_model, workload::Workload, workspace::Workspace,
 };
+use minijinja::context;
 
 use crate::{
     commands::one_model::{self, engines},
-    culprit::{Found, Investigation, Verdict, investigation_words, reduce, write},
-    page::{numbers::counted, terminal::text as shown},
+    compare::limits::Times,
+    culprit::{
+        Found, Investigation, Verdict,
+        engines::Engines,
+        first_pass::{self, Taken},
+        investigation_words, reduce, write,
+    },
+    page::{
+        numbers::{counted, times as in_times},
+        template,
+        terminal::text as shown,
+    },
 };
 
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
     model: one_model::Arguments,
+    /// Look for the part whose first pass takes at least so many times as long as a steady one, such as 3x, instead of
+    /// wrong outputs and failures
+    #[arg(long, value_name = "TIMES")]
+    slow_first_pass: Option<Times>,
     /// Where the folder goes [default: reports/reduce/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -35,8 +50,22 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         Investigation::new(&engines, &chosen.workload, arguments.model.budget())?;
     let found = investigation.look()?;
     println!("{}", shown(&investigation_words(&investigation, &found)?));
-    let Some(symptom) = found.symptoms.first().cloned() else {
-        println!("{}", nothing_to_cut(&found));
+    let symptom = match arguments.slow_first_pass {
+        Some(Times(times)) => {
+            let knobs = arguments.model.knobs()?;
+            let (taken, symptom) = first_pass::slowest(&mut investigation, times, &knobs);
+            println!("{}", shown(&first_passes(&engines, &taken, times)?));
+            symptom
+        }
+        None => {
+            let symptom = found.symptoms.first().cloned();
+            if symptom.is_none() {
+                println!("{}", nothing_to_cut(&found));
+            }
+            symptom
+        }
+    };
+    let Some(symptom) = symptom else {
         return Ok(ExitCode::FAILURE);
     };
     let question = arguments.model.question(&found, symptom)?;
@@ -60,6 +89,21 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the first passes of all engines take, and whether one of them is slow.
+fn first_passes(engines: &Engines, taken: &[Option<Taken>], limit: f64) -> Result<String> {
+    let ms = |ns: u64| format!("{:.3}", ns as f64 / 1e6);
+    let rows = engines.all.iter().zip(taken).filter_map(|(engine, taken)| {
+        let taken = (*taken)?;
+        let (first, steady) = (ms(taken.first_ns), ms(taken.steady_ns));
+        let ratio = in_times(taken.ratio());
+        Some(context! { called => engine.called, first, steady, ratio, is_slow => taken.ratio() >= limit })
+    });
+    let rows: Vec<_> = rows.collect();
+    let limit = in_times(limit);
+    let words = template::render("culprit/first_passes.txt.j2", context! { rows, limit })?;
+    Ok(words.trim_end().to_owned())
+}
+
 /// Why there is nothing to cut out of a model.
 fn nothing_to_cut(found: &Found) -> &'static str {
     let rounds = |verdict: &Verdict| matches!(verdict, Verdict::Rounds { .. });
@@ -67,7 +111,8 @@ fn nothing_to_cut(found: &Found) -> &'static str {
         "engines differ by their rounding alone, which is no fault that could be cut out of the model; `firstpass blame` \
          says by which rule each rounds"
     } else {
-        "nothing is wrong with this model that could be cut out of it"
+        "nothing is wrong with this model that could be cut out of it; `--slow-first-pass 3x` looks for what makes a first pass \
+         slow"
     }
 }
 

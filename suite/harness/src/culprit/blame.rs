@@ -70,6 +70,9 @@ pub fn settings(investigation: &mut Investigation, found: &Found, place: usize) 
         if knob.parts().is_empty() {
             continue;
         }
+        if investigation.is_out_of_time() {
+            break;
+        }
         let with = |parts: &[String]| Knobs::default().with(&knob.name, parts.join(","));
         blame.tried += 1;
         if !goes(investigation, found, place, &with(knob.parts())) {

@@ -57,6 +57,8 @@ pub struct Investigation<'a> {
     folder: InputFiles,
     began: Instant,
     budget: Duration,
+    /// When what is being asked has to be done, from the beginning on; after that others have their share.
+    share: Option<Duration>,
     /// Processes that were run.
     pub asked: usize,
 }
@@ -109,13 +111,27 @@ impl<'a> Investigation<'a> {
             folder,
             began: Instant::now(),
             budget,
+            share: None,
             asked: 0,
         })
     }
 
+    /// Leaves for what is asked next its part of the time that is left: `own` of `all`.
+    pub(crate) fn share(&mut self, own: u32, all: u32) {
+        self.share = None;
+        let part = self.left() * own / all.max(1);
+        self.share = Some(self.began.elapsed() + part);
+    }
+
+    /// What is asked next may take all that is left.
+    pub(crate) fn share_no_more(&mut self) {
+        self.share = None;
+    }
+
     /// What is left of the time.
     pub fn left(&self) -> Duration {
-        self.budget.saturating_sub(self.began.elapsed())
+        let end = self.share.unwrap_or(self.budget).min(self.budget);
+        end.saturating_sub(self.began.elapsed())
     }
 
     pub fn is_out_of_time(&self) -> bool {
@@ -230,6 +246,7 @@ impl<'a> Investigation<'a> {
                 }
                 Ok(true)
             }
+            Symptom::SlowFirst(slow) => self.is_slow(*slow, knobs, part),
             Symptom::Differs(place) => {
                 let got = self.of_part(&engines.all[*place], knobs, part)?.outputs();
                 let (Some(got), Some(reference)) = (got, reference) else {

@@ -9,7 +9,7 @@ use firstpass_trial::{
     model::{ModelDescription, OutputSpec, StepSpec},
 };
 
-use crate::culprit::{Tensors, candidate::Candidate};
+use crate::culprit::{Tensors, candidate::Candidate, first_pass::SlowFirst};
 
 /// What is wrong with a model. Engines are named by their places among all that were started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Symptom {
     Differs(usize),
     /// Each of these engines fails, in these words: see [`super::engines::signature`].
     Fails(BTreeMap<usize, String>),
+    /// The first pass of an engine takes many times as long as a steady one.
+    SlowFirst(SlowFirst),
 }
 
 /// Whose outputs are right, or at least compared with.

@@ -7,6 +7,7 @@ pub mod blame;
 mod candidate;
 mod ddmin;
 pub mod engines;
+pub mod first_pass;
 mod investigation;
 mod judge;
 mod record_values;

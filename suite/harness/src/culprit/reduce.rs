@@ -102,6 +102,11 @@ pub fn cut(investigation: &mut Investigation, question: &Question) -> Result<Red
         investigation.shows(candidate, symptom, reference, &question.knobs)
     };
     if !is_shown(investigation, &current)? {
+        if investigation.is_out_of_time() {
+            bail!(
+                "the time was used up before a copy of the whole model had been asked about: give a longer --budget"
+            );
+        }
         bail!(
             "a copy of the whole model, written anew, does not show it: it does not come from the nodes of the graph \
              alone, or it comes and goes"
@@ -120,7 +125,8 @@ pub fn cut(investigation: &mut Investigation, question: &Question) -> Result<Red
             candidate: current,
             first: None,
             steps,
-            is_complete: true,
+            // An engine that was ended by the clock shows nothing.
+            is_complete: !investigation.is_out_of_time(),
         });
     }
     let known = record(investigation, &whole, question.reference.as_ref())?;
@@ -132,7 +138,9 @@ pub fn cut(investigation: &mut Investigation, question: &Question) -> Result<Red
     };
     let all = whole.nodes.len();
     current = asking.earliest(current)?;
-    let first = current.nodes.last().copied();
+    // Where the time ended before, the halving did not: nobody knows the node.
+    let is_found = !asking.investigation.is_out_of_time();
+    let first = current.nodes.last().copied().filter(|_| is_found);
     steps.push(Step::Leading {
         nodes: current.nodes.len(),
         of: all,
@@ -165,6 +173,10 @@ impl Asking<'_, '_> {
 
     /// The candidate of these nodes with all its outputs, where it shows what is looked for.
     fn of_nodes(&mut self, nodes: &BTreeSet<usize>) -> Result<Option<Candidate>> {
+        // To make thousands of candidates that nobody is asked about takes time too.
+        if self.investigation.is_out_of_time() {
+            return Ok(None);
+        }
         let Some(candidate) = self.known.candidate(nodes.clone(), None) else {
             return Ok(None);
         };

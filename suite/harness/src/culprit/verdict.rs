@@ -60,6 +60,8 @@ enum Layer {
     ReadsNoParts,
     /// There is no graph.
     None,
+    /// It was not looked for.
+    OutOfTime,
     NotCut {
         why: String,
     },
@@ -124,10 +126,14 @@ pub fn verdict(
         Symptom::Fails(failed) if failed.len() == 1 => {
             failed.keys().next().map(|place| (*place, symptom))
         }
-        Symptom::Fails(_) => None,
+        Symptom::Fails(_) | Symptom::SlowFirst(_) => None,
     });
+    let alone: Vec<(usize, &Symptom)> = alone.collect();
     let mut engines = Vec::new();
-    for (place, symptom) in alone {
+    for (number, &(place, symptom)) in alone.iter().enumerate() {
+        // One engine must not take the time of the others.
+        let all = alone[number..].iter().map(|(_, symptom)| weight(symptom));
+        investigation.share(weight(symptom), all.sum());
         let blame = blame::settings(investigation, found, place)?;
         let (layer, cause) = layer(investigation, found, symptom)?;
         engines.push(OfEngine {
@@ -139,6 +145,7 @@ pub fn verdict(
             is_complete: blame.is_complete,
         });
     }
+    investigation.share_no_more();
     said(&Shown {
         engines,
         rounding: rounding(workspace, investigation, found)?,
@@ -146,6 +153,14 @@ pub fn verdict(
         subnormals: subnormals(investigation)?,
         is_out_of_time: investigation.is_out_of_time(),
     })
+}
+
+/// How much of the time an engine gets: what it lacks is found sooner than where it differs.
+fn weight(symptom: &Symptom) -> u32 {
+    match symptom {
+        Symptom::Differs(_) => 3,
+        Symptom::Fails(_) | Symptom::SlowFirst(_) => 1,
+    }
 }
 
 fn said(shown: &Shown) -> Result<String> {
@@ -198,6 +213,9 @@ fn layer(
     };
     if question.reference.is_none() && matches!(symptom, Symptom::Differs(_)) {
         return Ok((Layer::Unknown, None));
+    }
+    if investigation.is_out_of_time() {
+        return Ok((Layer::OutOfTime, None));
     }
     let is_of_whole =
         matches!(symptom, Symptom::Differs(place) if !investigation.reads_parts(*place));

@@ -145,6 +145,7 @@ fn did(
     let is_wrong = |symptom: &Symptom| match symptom {
         Symptom::Differs(place) => *place == 0,
         Symptom::Fails(failed) => failed.contains_key(&0),
+        Symptom::SlowFirst(slow) => slow.place == 0,
     };
     Ok(Did {
         is_wrong: found.symptoms.iter().any(is_wrong),

@@ -17,19 +17,29 @@ use crate::{
         Candidate, Investigation, Reference, Symptom, Tensors,
         candidate::called,
         engines::{Answer, Engine},
+        first_pass::Taken,
         judge::differences,
         reduce::{Question, Reduced, Step},
     },
-    page::{numbers::brief, template},
+    page::{
+        numbers::{brief, times},
+        template,
+    },
 };
 
 /// Inputs and outputs of at most so many values are printed.
 const FEW: usize = 16;
 
+/// So many operators stand in a title.
+const IN_TITLE: usize = 6;
+
 const REPORT: &str = include_str!("../../templates/reduced/report.md.j2");
 
 /// The programs for an engine that has none of its own.
 const PROGRAM: &str = include_str!("../../templates/reduced/main.rs.j2");
+
+/// That which times passes, for every engine.
+const TIMES: &str = include_str!("../../templates/reduced/first_pass.rs.j2");
 
 /// What an engine gives on the part that is left.
 #[derive(Debug, Clone, Serialize)]
@@ -46,9 +56,30 @@ struct Row {
     failure: Option<String>,
     /// How its outputs differ from those that are expected; `None` where none are.
     differs: Option<Vec<String>>,
+    /// What its passes took, where it is about these.
+    times: Option<Times>,
     /// The first values of each output.
     values: Vec<String>,
     is_subject: bool,
+}
+
+/// Passes of a process, in words.
+#[derive(Debug, Clone, Serialize)]
+struct Times {
+    first_ms: String,
+    steady_ms: String,
+    ratio: String,
+}
+
+impl Times {
+    fn of(taken: Taken) -> Self {
+        let ms = |ns: u64| format!("{:.3}", ns as f64 / 1e6);
+        Self {
+            first_ms: ms(taken.first_ns),
+            steady_ms: ms(taken.steady_ns),
+            ratio: times(taken.ratio()),
+        }
+    }
 }
 
 /// A tensor as the programs name it.
@@ -87,6 +118,8 @@ struct Shown {
     machine: String,
     is_complete: bool,
     has_expected: bool,
+    /// Whether it is about the times of passes and not about outputs.
+    is_of_times: bool,
     made_by: String,
 }
 
@@ -154,6 +187,7 @@ pub fn write(
         machine: format!("{}, {} cores, {}", machine.cpu, machine.cores, machine.os),
         is_complete: reduced.is_complete,
         has_expected: expected.is_some(),
+        is_of_times: matches!(question.symptom, Symptom::SlowFirst(_)),
         made_by: format!("Firstpass {}", env!("CARGO_PKG_VERSION")),
     };
     for (name, text) in programs(subject, &shown)? {
@@ -183,6 +217,7 @@ fn subject<'a>(investigation: &Investigation<'a>, symptom: &Symptom) -> &'a Engi
     let place = match symptom {
         Symptom::Differs(place) => *place,
         Symptom::Fails(failed) => failed.keys().next().copied().unwrap_or(0),
+        Symptom::SlowFirst(slow) => slow.place,
     };
     &investigation.engines.all[place]
 }
@@ -215,6 +250,7 @@ fn rows(
         let is_subject = match &question.symptom {
             Symptom::Differs(subject) => *subject == place,
             Symptom::Fails(failed) => failed.contains_key(&place),
+            Symptom::SlowFirst(slow) => slow.place == place,
         };
         let mut settings = vec![question.knobs.clone()];
         settings.extend(engine.plain.clone().filter(|_| is_subject));
@@ -228,6 +264,10 @@ fn rows(
                 _ => None,
             };
             let outputs = answer.outputs();
+            let times = match &question.symptom {
+                Symptom::SlowFirst(_) => investigation.taken_on_part(place, &knobs, part)?,
+                Symptom::Differs(_) | Symptom::Fails(_) => None,
+            };
             let row = Row {
                 engine: engine.versioned(),
                 is_plain: number > 0,
@@ -238,6 +278,7 @@ fn rows(
                 settings: (knobs != Knobs::default()).then(|| setting(&knobs)),
                 failure,
                 differs,
+                times: times.map(Times::of),
                 values: outputs.as_ref().map(beginnings).unwrap_or_default(),
                 is_subject,
             };
@@ -315,11 +356,16 @@ fn title(subject: &Engine, question: &Question, part: &Candidate) -> Result<Stri
         (Symptom::Fails(_), _) => "fails",
         (Symptom::Differs(_), Some(Reference::Itself(_))) => "differs-from-itself",
         (Symptom::Differs(_), _) => "differs",
+        (Symptom::SlowFirst(_), _) => "slow-first",
     };
-    let (engine, operators) = (&subject.called, part.operators());
+    let mut operators = part.operators();
+    // A title is one line; the list of nodes below it has all.
+    let more = operators.len().saturating_sub(IN_TITLE);
+    operators.truncate(IN_TITLE);
+    let engine = &subject.called;
     let title = template::render(
         "culprit/title.txt.j2",
-        context! { symptom, engine, operators },
+        context! { symptom, engine, operators, more },
     )?;
     Ok(title.trim().to_owned())
 }
@@ -358,6 +404,11 @@ fn expected_of(investigation: &Investigation, reference: Option<&Reference>) -> 
 fn programs(subject: &Engine, shown: &Shown) -> Result<BTreeMap<String, String>> {
     let folder = subject.backend.dir.join("reproduce");
     let mut programs = BTreeMap::new();
+    if shown.is_of_times {
+        // The programs of engines print outputs.
+        programs.insert("main.rs".into(), rendered(TIMES, shown)?);
+        return Ok(programs);
+    }
     // Values of 16 bits take a crate that no engine's users need for what is shown here.
     let all = shown.inputs.iter().chain(&shown.outputs);
     let has_halves = all.clone().any(|array| array.numpy == "float16");

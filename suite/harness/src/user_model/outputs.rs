@@ -12,7 +12,10 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
-use crate::user_model::{Found, layout::made_up_file};
+use crate::{
+    page::numbers::list,
+    user_model::{Found, layout::made_up_file},
+};
 
 /// Runs the model once, on the first sample or else on made-up inputs, on the first engine that reads such
 /// a file.
@@ -61,7 +64,16 @@ pub(crate) fn outputs_of_torchscript(
         }
         let saved = folder.path().join("outputs.safetensors");
         let outputs = once(&probe, &file, &Knobs::default(), &inputs, &saved)
-            .with_context(|| format!("{} cannot run {}", backend.name, shown.display()))?;
+            .with_context(|| {
+                let given = given(model);
+                format!(
+                    "{} cannot run {} with {given}. A TorchScript file does not tell its inputs: give an --input for each \
+                     argument of forward(), in its order and with its type, such as `--input 1x512 --input scalar:i64`, or \
+                     a --sample that it runs on",
+                    backend.name,
+                    shown.display()
+                )
+            })?;
         let mut outputs: Vec<Found> = outputs
             .into_iter()
             .map(|(name, tensor)| (name, tensor.into_parts().0))
@@ -86,6 +98,19 @@ pub(crate) fn outputs_of_torchscript(
     )
 }
 
+/// What the model is given, as `--input` takes it.
+fn given(model: &ModelDescription) -> String {
+    let inputs = model.inputs.iter().map(|input| {
+        let lengths: Vec<String> = input.shape.iter().map(ToString::to_string).collect();
+        let shape = match lengths.is_empty() {
+            true => "scalar".into(),
+            false => lengths.join("x"),
+        };
+        format!("{}={shape}:{}", input.name, input.dtype.key())
+    });
+    list(&inputs.collect::<Vec<_>>())
+}
+
 /// Writes what the model is run on: made-up inputs may be none that it can run on.
 fn write_inputs(model: &ModelDescription, samples: &[PathBuf], path: &Path) -> Result<()> {
     let Some(sample) = samples.first() else {
@@ -98,10 +123,28 @@ fn write_inputs(model: &ModelDescription, samples: &[PathBuf], path: &Path) -> R
 
 #[cfg(test)]
 mod tests {
-    use firstpass_probe::Tensor;
-    use firstpass_trial::model::Precision;
+    use firstpass_probe::{Dtype, Tensor};
+    use firstpass_trial::model::{InputSpec, Precision};
 
     use super::*;
+
+    #[test]
+    fn what_was_given_is_said_as_it_can_be_typed() {
+        let mut model = ModelDescription::for_tests(Precision::Fp32);
+        let input = |name: &str, shape: &[usize], dtype| InputSpec {
+            name: name.into(),
+            shape: shape.to_vec(),
+            dtype,
+            preprocess: None,
+        };
+        model.inputs = vec![
+            input("x", &[1, 512], Dtype::F32),
+            input("sr", &[], Dtype::I64),
+        ];
+        assert_eq!(given(&model), "x=1x512:f32 and sr=scalar:i64");
+        model.inputs.truncate(1);
+        assert_eq!(given(&model), "x=1x512:f32");
+    }
 
     #[test]
     fn it_is_run_on_the_sample_where_there_is_one() -> Result<()> {

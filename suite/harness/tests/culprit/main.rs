@@ -102,6 +102,7 @@ fn attempt(workspace: &Workspace, engines: &Engines, case: &Case, flags: &[Strin
         let symptom = found.symptoms.iter().find(|symptom| match symptom {
             Symptom::Differs(at) => *at == place,
             Symptom::Fails(failed) => failed.len() == 1 && failed.contains_key(&place),
+            Symptom::SlowFirst(_) => false,
         });
         let Some(symptom) = symptom else { continue };
         let question = Question {

@@ -19,10 +19,14 @@ pub struct Case {
 pub fn cases() -> Vec<Case> {
     vec![
         double_pairs(),
+        rounding_before_a_fault(),
         softmax(),
         output_dtype(),
         resize(),
         per_axis(),
+        per_axis_convolution(),
+        per_axis_sum(),
+        padded_bytes(),
         bias_of_another_scale(),
         mean(),
         product(),
@@ -88,6 +92,33 @@ fn double_pairs() -> Case {
     )
 }
 
+/// A sum whose halves engines round in different ways, which is no fault, before values that are quantized anew by
+/// another scale: who is led to the sum was not asked by what rounding alone does to it.
+fn rounding_before_a_fault() -> Case {
+    let sum = vec![node("Add", &["d1", "d1"], "sum")];
+    let nodes = [
+        pair("x", "q1", "d1", "a").to_vec(),
+        sum,
+        pair("sum", "q2", "d2", "b").to_vec(),
+        pair("d2", "q3", "d3", "c").to_vec(),
+        pair("d3", "q4", "y", "e").to_vec(),
+    ];
+    // Twice a step of the first is a half of the second.
+    let constants = [
+        grid("a", 0.04, 128),
+        grid("b", 0.16, 131),
+        grid("c", 0.2096, 120),
+        grid("e", 0.1712, 126),
+    ];
+    case(
+        "rounding before a fault",
+        [&[1, 3, 8, 8]; 2],
+        13,
+        nodes.concat(),
+        constants.concat(),
+    )
+}
+
 /// Softmax over the last of four axes, between quantized values.
 fn softmax() -> Case {
     let mut nodes = pair("x", "q1", "d1", "a").to_vec();
@@ -146,6 +177,83 @@ fn per_axis() -> Case {
     ];
     constants.extend(grid("b", 1.0 / 256.0, 0));
     case("per axis", [&[1, 3, 8, 8]; 2], 13, nodes, constants)
+}
+
+fn grid_by_channel(of: &str) -> [TensorProto; 2] {
+    [
+        constant(&format!("{of}.scale"), &[3], &[0.02_f32, 0.03, 0.05]),
+        constant(&format!("{of}.zero"), &[3], &[120_u8, 128, 130]),
+    ]
+}
+
+/// A convolution of such activations, with weights that have one scale.
+fn per_axis_convolution() -> Case {
+    let axis = |n: NodeProto| n.with(AttributeProto::int("axis", 1));
+    let mut nodes = pair("x", "q1", "d1", "a").map(axis).to_vec();
+    nodes.extend([
+        node("DequantizeLinear", &["w", "w.scale", "w.zero"], "dw"),
+        node("Conv", &["d1", "dw"], "conv").with(AttributeProto::ints("kernel_shape", &[1, 1])),
+    ]);
+    nodes.extend(pair("conv", "q2", "y", "b").map(axis));
+    let mut constants = [grid_by_channel("a"), grid_by_channel("b")].concat();
+    let weights: Vec<i8> = (0..3 * 3).map(|n: i8| 17 * n - 60).collect();
+    constants.extend([
+        constant("w", &[3, 3, 1, 1], &weights),
+        constant("w.scale", &[], &[0.01_f32]),
+        constant("w.zero", &[], &[0_i8]),
+    ]);
+    case(
+        "per axis convolution",
+        [&[1, 3, 8, 8]; 2],
+        13,
+        nodes,
+        constants,
+    )
+}
+
+/// A sum of such activations.
+fn per_axis_sum() -> Case {
+    let axis = |n: NodeProto| n.with(AttributeProto::int("axis", 1));
+    let mut nodes = pair("x", "q1", "d1", "a").map(axis).to_vec();
+    nodes.push(node("Add", &["d1", "d1"], "sum"));
+    nodes.extend(pair("sum", "q2", "y", "b").map(axis));
+    let constants = [grid_by_channel("a"), grid_by_channel("b")].concat();
+    case("per axis sum", [&[1, 3, 8, 8]; 2], 13, nodes, constants)
+}
+
+/// A dynamically quantized convolution with padding, whose weights of u8 have a zero point in their middle, as quantizers
+/// write them.
+fn padded_bytes() -> Case {
+    let dynamic = NodeProto {
+        output: ["q", "q.scale", "q.zero"].map(String::from).to_vec(),
+        ..node("DynamicQuantizeLinear", &["above"], "q")
+    };
+    let convolution = node("ConvInteger", &["q", "w", "q.zero", "w.zero"], "sums")
+        .with(AttributeProto::ints("kernel_shape", &[1, 3]))
+        .with(AttributeProto::ints("strides", &[1, 1]))
+        .with(AttributeProto::ints("pads", &[0, 1, 0, 1]));
+    let nodes = vec![
+        // No value is below 0, so that the zero point is 0, far from the middle of u8.
+        node("Relu", &["x"], "above"),
+        dynamic,
+        convolution,
+        node("Cast", &["sums"], "floats").with(AttributeProto::int("to", 1)),
+        node("Mul", &["q.scale", "w.scale"], "scale"),
+        node("Mul", &["floats", "scale"], "y"),
+    ];
+    let weights: Vec<u8> = (0..4 * 3 * 3).map(|n: u8| 7 * (n % 31) + 20).collect();
+    let constants = vec![
+        constant("w", &[4, 3, 1, 3], &weights),
+        constant("w.zero", &[], &[121_u8]),
+        constant("w.scale", &[], &[0.01_f32]),
+    ];
+    case(
+        "padded bytes",
+        [&[1, 3, 2, 6], &[1, 4, 2, 6]],
+        13,
+        nodes,
+        constants,
+    )
 }
 
 /// A quantized convolution whose bias is of another scale than the product of those of input and weights.

@@ -67,6 +67,17 @@ fn each_run_of_elements_has_its_own_step() {
 }
 
 #[test]
+fn a_value_between_two_steps_is_another_value() {
+    // The first two differ by f32's rounding and by two fifths of a step; the last two by a step and a half and by
+    // less than an eighth.
+    let a = tensor(&[1.0, 1.0, 0.3, 0.5]);
+    let b = tensor(&[1.000_000_1, 1.2, 0.15, 0.51]);
+    let agreement = compare_output(&spec(Activation::None), &[(&a, &b)]);
+    let steps = agreement.steps.expect("the output is quantized");
+    assert_eq!((steps.max, &steps.histogram[..3]), (2, &[2, 1, 1][..]));
+}
+
+#[test]
 fn scores_are_compared_before_the_sigmoid() {
     let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
     let a = tensor(&[sigmoid(-9.0), sigmoid(2.0), sigmoid(0.0), sigmoid(-34.0)]);

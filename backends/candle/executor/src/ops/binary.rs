@@ -27,6 +27,10 @@ pub enum Function {
     Pow,
     Min,
     Max,
+    /// With the sign of the divisor.
+    Mod,
+    /// With the sign of the dividend.
+    Remainder,
     PRelu,
 }
 
@@ -56,6 +60,8 @@ impl Binary {
             "Pow" => Function::Pow,
             "Min" => Function::Min,
             "Max" => Function::Max,
+            "Mod" if node.int("fmod")?.unwrap_or(0) != 0 => Function::Remainder,
+            "Mod" => Function::Mod,
             "PRelu" => Function::PRelu,
             _ => return Err(node.unsupported("it is no function of two values")),
         };
@@ -137,6 +143,7 @@ impl Operator for Arithmetic {
             Function::Pow => "pow",
             Function::Min => "min",
             Function::Max => "max",
+            Function::Mod | Function::Remainder => "mod",
             Function::PRelu => "prelu",
         }
     }
@@ -206,6 +213,8 @@ impl OfTwo {
             }
             Function::Min => clamped!(|a: f32, b: f32| if b < a { b } else { a }),
             Function::Max => clamped!(|a: f32, b: f32| if b > a { b } else { a }),
+            Function::Mod => clamped!(|a: f32, b: f32| modulo(a % b, b)),
+            Function::Remainder => clamped!(|a: f32, b: f32| a % b),
             Function::PRelu => clamped!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
         }
     }
@@ -304,7 +313,7 @@ impl Arithmetic {
 }
 
 /// The functions on numbers of other types: integers overflow and cannot be divided by 0.
-trait Number: Sized {
+pub(super) trait Number: Sized {
     fn of(function: Function) -> fn(Self, Self) -> Option<Self>;
 
     /// Whether it is one of a narrower type.
@@ -327,6 +336,12 @@ macro_rules! whole {
                     Function::Pow => |a, b| a.checked_pow(u32::try_from(b).ok()?),
                     Function::Min => |a, b| Some(a.min(b)),
                     Function::Max => |a, b| Some(a.max(b)),
+                    Function::Mod => |a, b| {
+                        let rest = (b != 0).then(|| a.wrapping_rem(b))?;
+                        let differs = rest != 0 && rest.cmp(&0) != b.cmp(&0);
+                        Some(if differs { rest + b } else { rest })
+                    },
+                    Function::Remainder => |a, b| (b != 0).then(|| a.wrapping_rem(b)),
                     Function::PRelu => |a, b| match a.cmp(&0) {
                         Ordering::Less => a.checked_mul(b),
                         _ => Some(a),
@@ -339,21 +354,38 @@ macro_rules! whole {
 
 whole!(u8, i16, i32, i64);
 
-impl Number for f64 {
-    fn is_of(&self, _: Narrow) -> bool {
-        true
-    }
-
-    fn of(function: Function) -> fn(Self, Self) -> Option<Self> {
-        match function {
-            Function::Add => |a, b| Some(a + b),
-            Function::Sub => |a, b| Some(a - b),
-            Function::Mul => |a, b| Some(a * b),
-            Function::Div => |a, b| Some(a / b),
-            Function::Pow => |a, b| Some(a.powf(b)),
-            Function::Min => |a, b| Some(a.min(b)),
-            Function::Max => |a, b| Some(a.max(b)),
-            Function::PRelu => |a, b| Some(if a < 0.0 { a * b } else { a }),
-        }
+/// What is left of a division, with the sign of the divisor.
+fn modulo<T: Copy + PartialOrd + std::ops::Add<Output = T> + Default>(rest: T, divisor: T) -> T {
+    let zero = T::default();
+    match rest != zero && (rest < zero) != (divisor < zero) {
+        true => rest + divisor,
+        false => rest,
     }
 }
+
+macro_rules! real {
+    ($($type:ty),*) => {
+        $(impl Number for $type {
+            fn is_of(&self, _: Narrow) -> bool {
+                true
+            }
+
+            fn of(function: Function) -> fn(Self, Self) -> Option<Self> {
+                match function {
+                    Function::Add => |a, b| Some(a + b),
+                    Function::Sub => |a, b| Some(a - b),
+                    Function::Mul => |a, b| Some(a * b),
+                    Function::Div => |a, b| Some(a / b),
+                    Function::Pow => |a, b| Some(a.powf(b)),
+                    Function::Min => |a, b| Some(a.min(b)),
+                    Function::Max => |a, b| Some(a.max(b)),
+                    Function::Mod => |a, b| Some(modulo(a % b, b)),
+                    Function::Remainder => |a, b| Some(a % b),
+                    Function::PRelu => |a, b| Some(if a < 0.0 { a * b } else { a }),
+                }
+            }
+        })*
+    };
+}
+
+real!(f32, f64);

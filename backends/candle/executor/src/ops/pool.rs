@@ -16,7 +16,7 @@ use crate::{
     kernels::Isa,
 };
 
-/// MaxPool and AveragePool.
+/// MaxPool, AveragePool and LpPool.
 #[derive(Debug, Clone)]
 pub struct Pool {
     geometry: Geometry,
@@ -30,7 +30,13 @@ pub struct Pool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Max,
-    Average { counts_padding: bool },
+    Average {
+        counts_padding: bool,
+    },
+    /// A norm: the root of the sum of powers.
+    Norm {
+        power: i32,
+    },
 }
 
 impl Pool {
@@ -53,6 +59,12 @@ impl Pool {
             kernel,
             kind: match node.op_type.as_str() {
                 "MaxPool" => Kind::Max,
+                "LpPool" => Kind::Norm {
+                    power: i32::try_from(node.int("p")?.unwrap_or(2))
+                        .ok()
+                        .filter(|power| *power > 0)
+                        .ok_or_else(|| node.malformed("its p must be at least 1"))?,
+                },
                 _ => Kind::Average {
                     counts_padding: flag("count_include_pad")?,
                 },
@@ -95,9 +107,11 @@ impl Operation for Pool {
         let name = match self.kind {
             Kind::Max => "max-pool",
             Kind::Average { .. } => "average-pool",
+            Kind::Norm { .. } => "lp-pool",
         };
         let (kind, sizes, lengths) = (self.kind, input[2..].to_vec(), output[2..].to_vec());
-        let Some(window) = Window::of(&spans) else {
+        let is_norm = matches!(kind, Kind::Norm { .. });
+        let Some(window) = Window::of(&spans).filter(|_| !is_norm) else {
             let volumes = Volumes {
                 spans,
                 kind,
@@ -212,7 +226,7 @@ impl Planes {
         let [height, width] = self.input;
         out.fill(match self.kind {
             Kind::Max => f32::NEG_INFINITY,
-            Kind::Average { .. } => 0.0,
+            Kind::Average { .. } | Kind::Norm { .. } => 0.0,
         });
         for tap in 0..vertical.kernel {
             let Some(row) = vertical.source(row, tap, height) else {
@@ -225,7 +239,7 @@ impl Planes {
                     Kind::Max => each(out, values, horizontal.stride, |out, value| {
                         *out = if value > *out { value } else { *out };
                     }),
-                    Kind::Average { .. } => {
+                    Kind::Average { .. } | Kind::Norm { .. } => {
                         each(out, values, horizontal.stride, |out, value| *out += value);
                     }
                 }
@@ -314,6 +328,12 @@ impl Volumes {
         match self.kind {
             Kind::Max => values.fold(f32::NEG_INFINITY, f32::max),
             Kind::Average { .. } => values.sum::<f32>() / count as f32,
+            Kind::Norm { power: 1 } => values.map(f32::abs).sum(),
+            Kind::Norm { power: 2 } => values.map(|value| value * value).sum::<f32>().sqrt(),
+            Kind::Norm { power } => {
+                let sum: f32 = values.map(|value| value.abs().powi(power)).sum();
+                sum.powf(1.0 / power as f32)
+            }
         }
     }
 }

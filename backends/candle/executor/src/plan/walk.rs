@@ -20,7 +20,7 @@ use crate::{
     kernels::Isa,
     ops::{
         AtRunTime, Binary, BinaryFunction, Clamp, DynamicQuantize, Fact, Inputs, Norm, OPERATORS,
-        Operation, Shaping, Split, ToFloats, ToNumbers, is_function,
+        Operation, Shaping, Split, ToFloats, ToNumbers, TopK, is_function,
     },
 };
 
@@ -217,7 +217,7 @@ impl<'a> Walk<'a> {
         };
         let has_several = matches!(
             node.op_type.as_str(),
-            "Split" | "DynamicQuantizeLinear" | "LayerNormalization"
+            "Split" | "DynamicQuantizeLinear" | "LayerNormalization" | "TopK"
         );
         let is_read = |name: &String| self.reads.contains_key(name.as_str());
         if !has_several && others.iter().any(is_read) {
@@ -518,6 +518,7 @@ pub(super) fn parse(node: &Node<'_>, index: usize) -> Result<Box<dyn Operation>>
         "Split" => return Split::read(node, index),
         "DynamicQuantizeLinear" => return DynamicQuantize::read(node, index),
         "LayerNormalization" => return Norm::read(node, index),
+        "TopK" => return TopK::read(node, index),
         _ => {}
     }
     let entry = OPERATORS.iter().find(|(name, _)| *name == node.op_type);

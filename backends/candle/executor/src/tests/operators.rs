@@ -1,5 +1,7 @@
 //! Every operator on a small tensor, against values computed by hand.
 
+mod indexed;
+
 use std::collections::BTreeSet;
 
 use firstpass_onnx::{
@@ -524,6 +526,8 @@ fn every_operator_computes_what_the_standard_says() {
         rows(),
         products(),
         resizes(),
+        indexed::indexed(),
+        indexed::sums_of_products(),
     ];
     let mut tested = BTreeSet::new();
     let mut failed = Vec::new();

@@ -56,7 +56,7 @@ impl Found {
     /// What the outputs of parts are compared with, for a symptom.
     pub fn reference_of(&self, symptom: &Symptom) -> Option<Reference> {
         match (symptom, &self.reference) {
-            (Symptom::Fails(_), reference) => reference.clone(),
+            (Symptom::Fails(_) | Symptom::SlowFirst(_), reference) => reference.clone(),
             (Symptom::Differs(_), Some(reference)) => Some(reference.clone()),
             (Symptom::Differs(place), None) => match self.verdicts.get(*place) {
                 Some(Verdict::DiffersFromItself(_)) => Some(Reference::Itself(*place)),

@@ -63,7 +63,7 @@ fn what_no_engine_loads_is_one_symptom() {
     let found = symptoms(&[fails("a"), absent.clone(), fails("b")]);
     let places = |symptom: &Symptom| match symptom {
         Symptom::Fails(failed) => failed.keys().copied().collect(),
-        Symptom::Differs(_) => Vec::new(),
+        Symptom::Differs(_) | Symptom::SlowFirst(_) => Vec::new(),
     };
     let places: Vec<Vec<usize>> = found.iter().map(places).collect();
     assert_eq!(places, [vec![0, 2], vec![0], vec![2]]);

@@ -78,8 +78,8 @@ fn each_engine_is_said_with_its_layer_and_its_cause() -> Result<()> {
         format!(
             "\nx 1.0\n  layer: from the inputs on it begins at node 3 of 9, b (Relu)\n  by itself it is in a (Conv) \
              and b\\u{{1b}} (Relu)\n  the time was used up: it may be in fewer nodes\n  cause: it gives exactly what \
-             the referee gives by sums=pairs\n    sums=pairs: two by two\n{tried}\n\nx 1.0\n  the time was used up: \
-             it may be in fewer nodes\n  cause: no rule of the referee gives what it gives there\n{tried}\n\nx \
+             the referee gives by sums=pairs\n    sums=pairs: two by two\n{tried}\n\nx 1.0\n  layer: the time \
+             was used up before the file could be cut\n  cause: no rule of the referee gives what it gives there\n{tried}\n\nx \
              1.0\n  layer: nothing says what its layers should give\n{tried}"
         )
     );
@@ -87,12 +87,18 @@ fn each_engine_is_said_with_its_layer_and_its_cause() -> Result<()> {
     let others = said_of(vec![
         of(Layer::ReadsNoParts, None, Vec::new()),
         of(Layer::NotCut { why }, None, Vec::new()),
+        of(Layer::OutOfTime, None, Vec::new()),
+        of(cut(None), None, Vec::new()),
     ])?;
     assert!(
         others.contains("\n  layer: it reads no ONNX, so that parts"),
         "{others}"
     );
     assert!(others.contains("\n  layer: no ONNX\n"), "{others}");
+    assert!(
+        others.contains("\n  layer: the time was used up before it was looked for\n"),
+        "{others}"
+    );
     Ok(())
 }
 

@@ -21,6 +21,7 @@ fn shown() -> Result<Shown> {
         machine: "a processor".into(),
         is_complete: true,
         has_expected: true,
+        is_of_times: false,
         made_by: "Firstpass".into(),
     })
 }

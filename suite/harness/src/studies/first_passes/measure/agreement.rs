@@ -1,9 +1,13 @@
 //! What each engine runs for each model, and its outputs for every photograph.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
-use firstpass_probe::{Error, PassPlan, Phase, THREADS, Trial};
+use firstpass_probe::{Error, ErrorKind, PassPlan, Phase, THREADS, Trial};
 use firstpass_trial::{
     model::ModelDescription,
     observation::{Cell, Outcome, Process, Purpose},
@@ -102,7 +106,7 @@ fn of_declared_shapes(model: &ModelDescription, outputs: Outputs) -> Result<Outp
 
 /// Observes each file of each model on each backend once.
 ///
-/// Returns how fast they were, so that the time for what follows can be shared out.
+/// Returns how fast they were, so that the time for what follows can be shared out, and which files engines refuse.
 pub(crate) fn observe(
     jobs: &[Job],
     workload: &Workload,
@@ -110,10 +114,10 @@ pub(crate) fn observe(
     budget: &Budget,
     inputs: &mut InputFiles,
     recorder: &mut Recorder,
-) -> Result<Paces> {
-    let mut paces = Paces::new();
+) -> Result<Observed> {
+    let mut observed = Observed::default();
     if settings.agreement_passes == 0 {
-        return Ok(paces);
+        return Ok(observed);
     }
     let fewest_threads = jobs.iter().map(|j| j.cell.threads()).min();
     let jobs: Vec<&Job> = jobs
@@ -124,6 +128,10 @@ pub(crate) fn observe(
     let bar = progress("outputs", jobs.len());
     for job in jobs {
         bar.set_message(label(&job.cell));
+        if observed.is_refused(&job.cell) {
+            bar.inc(1);
+            continue;
+        }
         let low_budget = budget.spent() > budget.all.mul_f64(OUTPUTS_SHARE);
         // Whether a setting changes the outputs of a photograph, its timed passes tell as well.
         if low_budget && settings.skip_arithmetic && !job.cell.is_default() {
@@ -179,7 +187,9 @@ pub(crate) fn observe(
             probe.trial(&trial)
         });
         let cell = &job.cell;
-        paces.extend(Pace::of(&observation.process).map(|pace| (paced(cell), pace)));
+        observed
+            .paces
+            .extend(Pace::of(&observation.process).map(|pace| (paced(cell), pace)));
         let default = seen.get(&cell.default_of()).filter(|_| !cell.is_default());
         let is_known = default.and_then(|default| observation.process.same_bits(default));
         let is_known = is_known == Some(true);
@@ -197,10 +207,80 @@ pub(crate) fn observe(
         if !observation.process.completed() {
             let outcome = observation.process.outcome.to_string();
             bar.suspend(|| eprintln!("{}: {}", label(cell), beginning(&outcome)));
+            if cell.is_default() && is_refusal(&observation.process.outcome) {
+                observed.refused.insert(cell.clone());
+            }
         }
         recorder.write(&cell.backend, &Line::Observation(Box::new(observation)))?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(paces)
+    Ok(observed)
+}
+
+/// What the first look at outputs tells of what follows.
+#[derive(Default)]
+pub(crate) struct Observed {
+    pub paces: Paces,
+    /// Files that engines refuse as their users find them.
+    refused: BTreeSet<Cell>,
+}
+
+impl Observed {
+    /// Whether a cell is of a file that its engine refuses, with a setting that does not change the file.
+    pub(crate) fn is_refused(&self, cell: &Cell) -> bool {
+        !cell.is_default() && self.refused.contains(&cell.default_of())
+    }
+}
+
+/// Whether an engine said that it does not have what the file needs, before any pass.
+fn is_refusal(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed(error) => {
+            error.kind == ErrorKind::Unsupported && error.phase == Some(Phase::Load)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstpass_probe::{Format, Knobs};
+
+    use super::*;
+
+    fn failed(mut error: Error, phase: Phase) -> Outcome {
+        error.phase = Some(phase);
+        Outcome::Failed(error)
+    }
+
+    #[test]
+    fn a_file_that_an_engine_refuses_is_not_tried_with_every_setting() {
+        assert!(is_refusal(&failed(Error::unsupported("LSTM"), Phase::Load)));
+        // With another setting it may well go.
+        for other in [
+            failed(Error::unsupported("odd sizes"), Phase::Pass),
+            failed(Error::engine("a fusion fails"), Phase::Load),
+            Outcome::Completed,
+        ] {
+            assert!(!is_refusal(&other), "{other:?}");
+        }
+        let cell = |backend: &str, knobs: Knobs| Cell {
+            backend: backend.into(),
+            model: "m".into(),
+            format: Format::ONNX,
+            knobs: knobs.with(THREADS, 1),
+            cold_files: false,
+            entry: 0,
+        };
+        let observed = Observed {
+            refused: BTreeSet::from([cell("a", Knobs::default())]),
+            ..Observed::default()
+        };
+        let set = || Knobs::default().with("kernels", "plain");
+        assert!(observed.is_refused(&cell("a", set())));
+        // Its own row stays, with its words.
+        assert!(!observed.is_refused(&cell("a", Knobs::default())));
+        assert!(!observed.is_refused(&cell("b", set())));
+    }
 }

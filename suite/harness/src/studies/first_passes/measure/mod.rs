@@ -165,7 +165,7 @@ pub fn run_asking(
         all: Duration::from_secs_f64(settings.budget_s),
     };
     let mut inputs = InputFiles::new()?;
-    let paces = agreement::observe(
+    let observed = agreement::observe(
         &jobs,
         workload,
         settings,
@@ -185,6 +185,7 @@ pub fn run_asking(
         .iter()
         .filter(|job| !settings.agreement_only.contains(&job.model.name))
         .filter(|job| job.probe.launcher.is_empty())
+        .filter(|job| !observed.is_refused(&job.cell))
         .collect();
     latency::observe(
         &timed,
@@ -192,7 +193,7 @@ pub fn run_asking(
         settings,
         &TimePlan {
             budget: &budget,
-            paces: &paces,
+            paces: &observed.paces,
             asks,
         },
         &mut inputs,
