@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -191,7 +191,7 @@ fn run_all(
         Some(filter) => matching(jobs, filter, |job| listed(&mut of_job(job, &["--list"])))?,
         None => jobs.iter().collect(),
     };
-    let failed = at_once(&chosen, |job, output| {
+    let failed = at_once(&chosen, &Mutex::new(io::stderr()), |job, output| {
         let mut command = of_job(job, &[]);
         if let Some(output) = output {
             let errors = output.try_clone()?;
@@ -209,10 +209,11 @@ fn run_all(
 }
 
 /// Runs the jobs in their order, [`AT_ONCE`] at a time; `run` says whether one passed. The first writes as it goes. What
-/// the others write goes to a file and is shown in one piece, when those before have been shown. Returns the names
-/// of those that failed.
+/// the others write goes to a file and is shown in one piece on `screen`, when those before have been shown. Returns the
+/// names of those that failed.
 fn at_once(
     jobs: &[&Job],
+    screen: &Mutex<impl Write + Send>,
     run: impl Fn(&Job, Option<File>) -> Result<bool> + Sync,
 ) -> Result<Vec<String>> {
     let next = AtomicUsize::new(0);
@@ -224,16 +225,16 @@ fn at_once(
                 return Ok(());
             };
             let written = if at == 0 {
-                eprintln!("\n== {}", job.name);
+                writeln!(locked(screen), "\n== {}", job.name)?;
                 None
             } else {
                 Some(tempfile::tempfile().context("cannot make a temporary file")?)
             };
             let output = written.as_ref().map(File::try_clone).transpose()?;
             let passed = run(job, output)?;
-            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shown = locked(&shown);
             shown.done.insert(at, (written, passed));
-            shown.show(jobs)?;
+            shown.show(jobs, &mut *locked(screen))?;
         }
     };
     thread::scope(|scope| -> Result<()> {
@@ -249,6 +250,10 @@ fn at_once(
         .failed)
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What has been shown of jobs that run side by side.
 #[derive(Default)]
 struct Shown {
@@ -261,14 +266,13 @@ struct Shown {
 
 impl Shown {
     /// Shows every job that is done and follows what has been shown.
-    fn show(&mut self, jobs: &[&Job]) -> Result<()> {
+    fn show(&mut self, jobs: &[&Job], screen: &mut impl Write) -> Result<()> {
         while let Some((written, passed)) = self.done.remove(&self.jobs) {
             let name = &jobs[self.jobs].name;
             if let Some(mut written) = written {
-                let mut errors = io::stderr().lock();
-                writeln!(errors, "\n== {name}")?;
+                writeln!(screen, "\n== {name}")?;
                 written.rewind()?;
-                io::copy(&mut written, &mut errors)?;
+                io::copy(&mut written, screen)?;
             }
             if !passed {
                 self.failed.push(name.clone());
@@ -375,7 +379,8 @@ mod tests {
         let jobs: Vec<&Job> = jobs.iter().collect();
         // The first is done only when another has begun.
         let begun = std::sync::Barrier::new(2);
-        let failed = at_once(&jobs, |job, output| {
+        let screen = Mutex::new(Vec::new());
+        let failed = at_once(&jobs, &screen, |job, output| {
             assert_eq!(output.is_none(), job.name == "suite");
             if ["suite", "slow"].contains(&job.name.as_str()) {
                 begun.wait();
@@ -383,6 +388,9 @@ mod tests {
             Ok(!["broken", "bad"].contains(&job.name.as_str()))
         })?;
         assert_eq!(failed, ["broken", "bad"]);
+        let screen = String::from_utf8(screen.into_inner()?)?;
+        let names: Vec<&str> = screen.split_whitespace().filter(|w| *w != "==").collect();
+        assert_eq!(names, ["suite", "slow", "broken", "good", "bad"]);
         Ok(())
     }
 
@@ -394,11 +402,12 @@ mod tests {
         let mut written = tempfile::tempfile()?;
         written.write_all(b"of the second\n")?;
         shown.done.insert(1, (Some(written), false));
-        shown.show(&jobs)?;
-        assert_eq!((shown.jobs, shown.failed.len()), (0, 0));
+        let mut screen = Vec::new();
+        shown.show(&jobs, &mut screen)?;
+        assert!(screen.is_empty());
         shown.done.insert(0, (None, true));
-        shown.show(&jobs)?;
-        assert_eq!(shown.jobs, 2);
+        shown.show(&jobs, &mut screen)?;
+        assert_eq!(String::from_utf8(screen)?, "\n== second\nof the second\n");
         assert_eq!(shown.failed, ["second"]);
         Ok(())
     }
