@@ -271,17 +271,19 @@ impl Check {
         let file = self.golden.as_ref()?;
         let model = self.models.first()?;
         harness::keeps_golden(file).then(|| {
-            let options = self.inputs.iter().map(|input| format!(" --input {input}"));
+            let quoted = harness::quoted;
+            let options = self.inputs.iter();
+            let options = options.map(|input| format!(" --input {}", quoted(Path::new(&input.to_string()))));
             let samples = self.samples.iter();
-            let samples = samples.map(|sample| format!(" --sample {}", sample.display()));
+            let samples = samples.map(|sample| format!(" --sample {}", quoted(sample)));
             let engines = self.engines.iter();
-            let engines = engines.map(|engine| format!(" --engine {engine}"));
+            let engines = engines.map(|engine| format!(" --engine {}", quoted(Path::new(engine))));
             let options: String = options.chain(samples).chain(engines).collect();
             format!(
                 "run this test once with {VARIABLE}={WRITE} to keep the outputs of today; in a checkout \
                  of Firstpass `cargo firstpass golden {}{options} --force --out {}` does the same",
-                model.display(),
-                file.display()
+                quoted(model),
+                quoted(file)
             )
         })
     }

@@ -26,8 +26,8 @@ use firstpass_statistics::bootstrap;
 use firstpass_trial::{
     affinity::Affinity, engine::Backend, engine_spec::chosen_backends,
     expectation::ExpectationVerdict, machine, observation::Observation,
-    repeatability::Repeatability, shape::NamedShape, trust::is_listed, workload::Workload,
-    workspace::Workspace,
+    repeatability::Repeatability, shape::NamedShape, shell_word, trust::is_listed,
+    workload::Workload, workspace::Workspace,
 };
 
 pub(crate) use folder::target;
@@ -78,6 +78,10 @@ pub(crate) fn engine_without_library() -> Result<String> {
 
 pub(crate) fn threads_of_machine() -> usize {
     machine::all_threads()
+}
+
+pub(crate) fn quoted(word: &Path) -> String {
+    shell_word::path(word)
 }
 
 pub(crate) fn is_tensors(file: &Path) -> bool {
@@ -180,7 +184,7 @@ fn own(check: &Check) -> Result<UserModel> {
                 "{} is a program that would be run with your rights; say `.trust()` if you know where \
                  it comes from, or run `firstpass trust {}` once",
                 file.display(),
-                file.display()
+                shell_word::path(file)
             )));
         }
     }

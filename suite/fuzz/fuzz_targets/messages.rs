@@ -30,6 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
             load_average: 0.0,
             wall_ms: 0.0,
             others_cpu_ms: None,
+            other_measurements: 0,
             steal_ms: None,
             iowait_ms: None,
             temperature_c: None,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firstpass_trial::{left_behind, scratch};
+use firstpass_trial::{left_behind, measuring, scratch};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     flag,
@@ -58,6 +58,7 @@ pub fn watch() -> Result<()> {
         if let Some(signal) = signals.forever().next() {
             eprintln!("\n{}", message(signal));
             left_behind::end_all();
+            measuring::end();
             scratch::remove_all();
             exit(128 + signal);
         }

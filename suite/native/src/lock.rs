@@ -23,6 +23,13 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder(String);
 
+impl Holder {
+    /// Who holds the lock whose file this is; `None` where nobody does.
+    pub fn of(file: &mut File) -> Option<Self> {
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| holder(file))
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -86,11 +93,7 @@ impl Lock {
             name.starts_with('.') && name.ends_with(SUFFIX)
         });
         let mut locks = locks.filter(|path| path.symlink_metadata().is_ok_and(|at| at.is_file()));
-        locks.find_map(|path| {
-            let mut file = File::options().read(true).open(path).ok()?;
-            matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
-                .then(|| holder(&mut file))
-        })
+        locks.find_map(|path| Holder::of(&mut File::options().read(true).open(path).ok()?))
     }
 
     /// Writes who holds it; `None` where the file was removed meanwhile by the one who held it before.

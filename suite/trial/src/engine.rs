@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firstpass_native::{NativeLibrary, sha256_of_file};
 use serde::Deserialize;
 
@@ -95,13 +95,11 @@ impl Backend {
     /// A program that speaks the protocol of probes.
     ///
     /// # Errors
-    /// Fails where it is no file.
+    /// Fails where it is no file that may be run.
     pub fn program(name: &str, program: &Path) -> Result<Self> {
-        ensure!(
-            program.is_file(),
-            "the engine {name} is no program: there is no file {}; name it as in {name}=./program",
-            program.display()
-        );
+        check_program(program).with_context(|| {
+            format!("the engine {name} is no program; name one as in {name}=./program")
+        })?;
         let program = std::path::absolute(program)?;
         Ok(Self {
             name: name.into(),
@@ -175,4 +173,36 @@ impl Backend {
             Ok(Known::default())
         }
     }
+}
+
+/// Whether this is a program of the user's own, as far as one can tell without running it.
+///
+/// # Errors
+/// Fails where it is no file that may be run, and says what it is instead.
+pub fn check_program(program: &Path) -> Result<()> {
+    let at = program.display();
+    let metadata = match std::fs::metadata(program) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("there is no file {at}")
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot look at {at}")),
+    };
+    ensure!(
+        !metadata.is_dir(),
+        "{at} is a folder: name the program in it"
+    );
+    ensure!(
+        metadata.is_file(),
+        "{at} is a pipe or a device, and no program"
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        ensure!(
+            metadata.permissions().mode() & 0o111 != 0,
+            "{at} may not be run: `chmod +x` lets it"
+        );
+    }
+    Ok(())
 }

@@ -233,6 +233,15 @@ mod tests {
             (format!("{linked}@mine:X=/"), "takes no library"),
             (format!("{linked}=/bin/true"), "is an engine already"),
             ("own=/nosuch".to_owned(), "there is no file /nosuch"),
+            ("own=/".to_owned(), "/ is a folder: name the program in it"),
+            (
+                "own=/dev/null".to_owned(),
+                "is a pipe or a device, and no program",
+            ),
+            (
+                format!("own={}/Cargo.toml", env!("CARGO_MANIFEST_DIR")),
+                "may not be run: `chmod +x` lets it",
+            ),
         ] {
             let error = chosen(&wrong).expect_err(&wrong);
             assert!(format!("{error:#}").contains(words), "{wrong}: {error:#}");

@@ -102,7 +102,7 @@ pub fn claim(folder: &Path, source: &Path) -> Result<()> {
         );
     }
     let text = format!("{}\n", absolute(source).display());
-    std::fs::write(path, text).with_context(unwritable)
+    regular_file::replace(&path, |new| Ok(std::fs::write(new, text)?)).with_context(unwritable)
 }
 
 /// Where the models lie that commands name by their files.

@@ -4,7 +4,7 @@
 //! the next time, and what engines have prepared of it is found again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{Read, Write},
     path::{Component, Path, PathBuf},
@@ -17,7 +17,7 @@ use firstpass_onnx::weight_files;
 use firstpass_probe::{cache_folder, check_private, private_folder};
 use sha2::{Digest, Sha256};
 
-use crate::regular_file;
+use crate::{process::most_memory, regular_file};
 
 /// A copy that was not used for so long is removed, and what an engine has prepared of it.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -37,6 +37,8 @@ pub struct PrivateCopy {
     pub sha256: String,
     /// SHA-256 of each file of weights, by its own path.
     pub weights: BTreeMap<PathBuf, String>,
+    /// SHA-256 of each file of the copy, by its path in the folder.
+    files: BTreeMap<PathBuf, String>,
 }
 
 impl PrivateCopy {
@@ -100,7 +102,8 @@ impl PrivateCopy {
             .tempdir_in(folder)
             .with_context(|| format!("cannot write to {}", folder.display()))?;
         let copied = unfinished.path().join(name);
-        let sha256 = copy(original, &copied)?;
+        let mut room = Room(most_memory());
+        let sha256 = copy(original, &copied, &mut room)?;
 
         let mut key = Sha256::new();
         key.update(&sha256);
@@ -108,8 +111,12 @@ impl PrivateCopy {
         let mut files = BTreeMap::from([(PathBuf::from(name), sha256.clone())]);
         for location in locations(&copied)? {
             let from = original.with_file_name(&location);
+            if location == name {
+                // It is copied already.
+                continue;
+            }
             is_beside(&from, original)?;
-            let sum = copy(&from, &unfinished.path().join(&location))
+            let sum = copy(&from, &unfinished.path().join(&location), &mut room)
                 .with_context(|| format!("{} names a file of weights", original.display()))?;
             key.update(location.as_os_str().as_encoded_bytes());
             key.update(&sum);
@@ -134,7 +141,15 @@ impl PrivateCopy {
             path: place.join(name),
             sha256,
             weights,
+            files,
         })
+    }
+
+    /// Whether it still is what was copied: a program with the rights of the user can change it.
+    pub fn is_unchanged(&self) -> bool {
+        self.path
+            .parent()
+            .is_some_and(|folder| is_whole(folder, &self.files))
     }
 }
 
@@ -169,7 +184,8 @@ fn locations(model: &Path) -> Result<Vec<PathBuf>> {
     let bytes = read.with_context(|| format!("cannot read {}", model.display()))?;
     // What is no ONNX file says so itself, in the words of its engine.
     let names = weight_files(&bytes).unwrap_or_default();
-    let names = names.into_iter().map(PathBuf::from).map(|name| {
+    let names = names.into_iter().map(PathBuf::from);
+    let names = names.map(|name| -> Result<PathBuf> {
         let is_below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         ensure!(
             !name.as_os_str().is_empty(),
@@ -179,18 +195,41 @@ fn locations(model: &Path) -> Result<Vec<PathBuf>> {
             name.components().all(is_below) && name.file_name().is_some(),
             "the model names weights outside of its folder, {name:?}; it is not read"
         );
-        Ok(name)
+        // The same file may be named in several ways, such as `w` and `./w`.
+        let parts = name.components();
+        Ok(parts.filter(|part| *part != Component::CurDir).collect())
     });
-    names.collect()
+    let names: BTreeSet<PathBuf> = names.collect::<Result<_>>()?;
+    Ok(names.into_iter().collect())
+}
+
+/// How many bytes may still be copied. What no process could have in memory is no model; and a file of holes, which
+/// takes no room itself, would fill a disk.
+struct Room(u64);
+
+impl Room {
+    fn take(&mut self, bytes: u64) -> std::io::Result<()> {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.ok_or_else(|| {
+            let what = "with its weights it is larger than the memory that a process may have here";
+            std::io::Error::new(std::io::ErrorKind::FileTooLarge, what)
+        })?;
+        Ok(())
+    }
 }
 
 /// Copies one file, opened once, and returns the SHA-256 of what was copied.
-fn copy(from: &Path, to: &Path) -> Result<String> {
+fn copy(from: &Path, to: &Path, room: &mut Room) -> Result<String> {
     let looked = regular_file::check(from);
     looked.with_context(|| format!("cannot read {}", from.display()))?;
-    let mut source = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
-    let is_file = source.metadata().is_ok_and(|metadata| metadata.is_file());
-    ensure!(is_file, "{} is no file", from.display());
+    let source = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let metadata = source.metadata().ok().filter(fs::Metadata::is_file);
+    let bytes = metadata.map(|metadata| metadata.len());
+    let bytes = bytes.with_context(|| format!("{} is no file", from.display()))?;
+    let fits = room.take(bytes);
+    fits.with_context(|| format!("{} is not read", from.display()))?;
+    // It may grow meanwhile.
+    let mut source = source.take(bytes);
     let mut copy = || -> std::io::Result<String> {
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder)?;

@@ -12,7 +12,7 @@ use nix::sys::{
 use serde::{Deserialize, Serialize};
 use sysinfo::Components;
 
-use crate::machine::load_average;
+use crate::{machine::load_average, measuring};
 
 /// The circumstances of one process. What the system does not tell is `None`.
 ///
@@ -37,11 +37,20 @@ pub struct SystemCounters {
     /// The mean over the clocks of all CPUs just after, in MHz. A virtual machine mostly tells the
     /// nominal one.
     pub frequency_mhz: Option<f64>,
+    /// Other commands of Firstpass that measured on this machine, just before or just after.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub other_measurements: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What was counted before the process.
 #[derive(Debug)]
 pub struct Sample {
+    other_measurements: usize,
     load_average: f64,
     began: Instant,
     own_cpu: Option<Duration>,
@@ -60,6 +69,7 @@ impl SystemCounters {
     /// To be called just before a process is spawned.
     pub fn before() -> Sample {
         Sample {
+            other_measurements: measuring::others().len(),
             load_average: load_average(),
             began: Instant::now(),
             own_cpu: own_cpu(),
@@ -85,6 +95,7 @@ impl Sample {
             iowait_ms: cpus.map(|c| milliseconds(ticks(c.iowait))),
             temperature_c: temperature_c(),
             frequency_mhz: frequency_mhz(),
+            other_measurements: measuring::others().len().max(self.other_measurements),
         }
     }
 }

@@ -16,8 +16,9 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileO
 /// The name of the one array of a `.npy` file.
 pub const UNNAMED: &str = "";
 
-/// The larger arrays of an archive are not read: a small file may unfold into a large one.
-const MOST_BYTES: u64 = 1 << 31;
+/// Larger files are not read, nor larger arrays of an archive: a small file may unfold into a large one, and one of holes
+/// takes no room on a disk.
+pub const MOST_BYTES: u64 = 1 << 31;
 
 /// Whether a file is one of tensors, by its name.
 pub fn is_tensors(path: &Path) -> bool {
@@ -39,6 +40,7 @@ pub fn read_named(path: &Path) -> Result<BTreeMap<String, Tensor>> {
             }
             Some("npz") => npz(path),
             _ => {
+                regular_file::check_size(path, MOST_BYTES)?;
                 let (tensors, _) = read_tensors(path)?;
                 Ok(tensors.into_iter().collect())
             }

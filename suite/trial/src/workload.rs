@@ -17,7 +17,9 @@ use crate::{
     outputs::Outputs,
     own_model,
     private_copy::PrivateCopy,
+    regular_file,
     sample::Sample,
+    shell_word, tensor_files,
     trust::is_trusted,
     workspace::Workspace,
 };
@@ -199,12 +201,30 @@ impl Workload {
             "{} is a program that would be run with your rights: if you know where it comes from, say \
              --trust, or run `cargo firstpass trust {}` once",
             path.display(),
-            path.display()
+            shell_word::path(path)
         );
         Ok(Model {
             path: copy.path,
             ..file.clone()
         })
+    }
+
+    /// Whether what engines have read in place of files outside the fixtures is what was admitted.
+    ///
+    /// # Errors
+    /// Names a file whose copy an engine has changed: what others gave after that is of another model.
+    pub fn check_copies(&self) -> Result<()> {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        for (file, copy) in copies.iter() {
+            ensure!(
+                copy.is_unchanged(),
+                "an engine has changed the copy of {} that all engines read, at {}: nothing that was measured meanwhile is \
+                 sure to be of this model. Measure again, without programs that write to their model file",
+                file.display(),
+                copy.path.display()
+            );
+        }
+        Ok(())
     }
 
     /// The copy of a file, made the first time that it is asked for.
@@ -257,6 +277,8 @@ impl Workload {
         };
         let path = model.path(relative);
         self.verify(&path)?;
+        regular_file::check_size(&path, tensor_files::MOST_BYTES)
+            .with_context(|| format!("cannot read the tensors in {}", path.display()))?;
         let (tensors, metadata) = read_tensors(&path)?;
         let mut golden = Outputs::new();
         for sample in &self.samples {

@@ -22,7 +22,7 @@ use firstpass_trial::{
     workspace::Workspace,
 };
 
-use crate::studies::operators::command::check_standard;
+use crate::{record::begin_measuring, studies::operators::command::check_standard};
 
 /// Set for the tests: an engine that cannot run is a failure then, and not an ignored test.
 const REQUIRE_ALL: &str = "FIRSTPASS_REQUIRE_ALL";
@@ -112,6 +112,7 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCo
         let listed = listed(&mut bench(&["--list"]))?;
         ensure!(listed != Some(0), "no benchmark matches {filter:?}");
     }
+    let _measuring = begin_measuring();
     let status = bench(&[]).status().context("cannot run cargo")?;
     Ok(if status.success() {
         ExitCode::SUCCESS

@@ -5,10 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
-    engine_spec::chosen_backends, own_model, workload::Workload, workspace::Workspace,
+    engine_spec::chosen_backends, model::ModelDescription, own_model, workload::Workload,
+    workspace::Workspace,
 };
 use minijinja::context;
 
@@ -26,6 +27,7 @@ use crate::{
         template,
         terminal::text as shown,
     },
+    record::check_outside_records,
 };
 
 #[derive(Args)]
@@ -44,6 +46,18 @@ pub struct Arguments {
 /// Succeeds where something was wrong and a part of the model shows it.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let chosen = arguments.model.chosen(workspace)?;
+    if let Some(out) = &arguments.out {
+        let model = chosen
+            .workload
+            .models
+            .first()
+            .context("there is no model")?;
+        check_free(
+            &std::path::absolute(out)?,
+            &source(arguments, model)?,
+            model,
+        )?;
+    }
     let backends = chosen_backends(workspace, &arguments.model.backends)?;
     let engines = engines(workspace, &backends)?;
     let mut investigation =
@@ -116,15 +130,97 @@ fn nothing_to_cut(found: &Found) -> &'static str {
     }
 }
 
+/// Whether nothing in a folder is lost by what is written there: among it is a file that is called `model.onnx`.
+///
+/// # Errors
+/// Says what lies there.
+fn check_free(folder: &Path, source: &Path, model: &ModelDescription) -> Result<()> {
+    check_outside_records(folder)?;
+    let real = folder.canonicalize().ok();
+    let files = model.artifacts.values().map(|file| model.path(file));
+    let files = files.filter_map(|file| file.canonicalize().ok());
+    let holds_model = files
+        .into_iter()
+        .any(|file| file.parent() == real.as_deref());
+    let is_new = !folder.exists() || own_model::belongs_to(folder, source);
+    ensure!(
+        is_new && (real.is_none() || !holds_model),
+        "{} holds {}, which a smaller model.onnx might replace; give another folder with --out",
+        folder.display(),
+        if holds_model {
+            "the model itself"
+        } else {
+            "other files"
+        }
+    );
+    Ok(())
+}
+
 /// Where the result goes, which belongs to this model alone.
 fn folder(workspace: &Workspace, arguments: &Arguments, workload: &Workload) -> Result<PathBuf> {
     let model = workload.models.first().context("there is no model")?;
-    let source = Path::new(arguments.model.source()?);
-    let source = if source.exists() { source } else { &model.file };
+    let source = source(arguments, model)?;
     let folder = match &arguments.out {
         Some(folder) => std::path::absolute(folder)?,
-        None => own_model::claimed(&workspace.reports().join("reduce"), &model.name, source)?,
+        None => own_model::claimed(&workspace.reports().join("reduce"), &model.name, &source)?,
     };
-    own_model::claim(&folder, source)?;
+    own_model::claim(&folder, &source)?;
     Ok(folder)
+}
+
+/// The file that the model is known by.
+fn source(arguments: &Arguments, model: &ModelDescription) -> Result<PathBuf> {
+    let named = PathBuf::from(arguments.model.source()?);
+    Ok(if named.exists() {
+        named
+    } else {
+        model.file.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use firstpass_probe::Format;
+    use firstpass_trial::model::Precision;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_with_the_model_or_with_other_files_is_not_written_into() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (own, other) = (dir.path().join("own"), dir.path().join("other"));
+        fs::create_dir(&own)?;
+        fs::create_dir(&other)?;
+        let source = own.join("model.onnx");
+        fs::write(&source, "the model")?;
+        let mut model = ModelDescription::for_tests(Precision::Fp32);
+        model.artifacts.insert(Format::ONNX, source.clone());
+        let said = |folder: &Path| {
+            let error = check_free(folder, &source, &model).err();
+            error.map_or_else(String::new, |error| error.to_string())
+        };
+        for (folder, words) in [
+            (own.clone(), "holds the model itself"),
+            (own.join("../own"), "holds the model itself"),
+            (other.clone(), ""),
+            (dir.path().join("new"), ""),
+        ] {
+            let said = said(&folder);
+            assert!(
+                said.contains(words) && said.is_empty() == words.is_empty(),
+                "{said}"
+            );
+        }
+        fs::write(other.join("notes"), "")?;
+        assert!(said(&other).contains("holds other files"));
+        // What an earlier command has written of this model.
+        own_model::claim(&other, &source)?;
+        assert_eq!(said(&other), "");
+        // Even where one has written beside the model.
+        own_model::claim(&own, &source)?;
+        assert!(said(&own).contains("holds the model itself"));
+        Ok(())
+    }
 }

@@ -9,8 +9,10 @@ use crate::{
         circumstances::OTHER_MACHINE,
     },
     page::{
+        markdown,
         numbers::{milliseconds, times, times_with_interval},
         table::Table,
+        terminal,
     },
     studies::first_passes::judge::{first_pass::FirstPass, latency::Figure},
 };
@@ -25,16 +27,22 @@ const HEADER: [&str; 5] = [
 
 /// For a terminal.
 pub fn changes_on_terminal(changes: &Changes, all: bool) -> String {
-    text(changes, all, Table::terminal)
+    text(changes, all, Table::terminal, cell_name)
 }
 
 /// For a page or a comment of a code review.
 pub fn changes_as_markdown(changes: &Changes, all: bool) -> String {
-    let body = text(changes, all, |table| table.page().to_string());
+    let named = |cell: &Cell| markdown::inline(&cell_name(cell));
+    let body = text(changes, all, |table| table.page().to_string(), named);
     format!("## What changed\n\n{body}\n")
 }
 
-fn text(changes: &Changes, all: bool, drawn: impl Fn(&Table) -> String) -> String {
+fn text(
+    changes: &Changes,
+    all: bool,
+    drawn: impl Fn(&Table) -> String,
+    named: impl Fn(&Cell) -> String,
+) -> String {
     let mut parts = Vec::new();
     let circumstances = &changes.circumstances;
     if !circumstances.differences.is_empty() {
@@ -64,7 +72,7 @@ fn text(changes: &Changes, all: bool, drawn: impl Fn(&Table) -> String) -> Strin
         });
         parts.push(drawn(&Table::new(HEADER).rows(rows)));
     }
-    parts.push(summary(changes));
+    parts.push(summary(changes, &named));
     if !changes.first_passes.is_empty() {
         let words = |first: &FirstPass| format!("{}, {}", first.verdict(), times(first.ratio()));
         let rows = changes.first_passes.iter();
@@ -90,7 +98,7 @@ fn text(changes: &Changes, all: bool, drawn: impl Fn(&Table) -> String) -> Strin
         ),
     ] {
         if !cells.is_empty() {
-            let names: Vec<String> = cells.iter().map(cell_name).collect();
+            let names: Vec<String> = cells.iter().map(&named).collect();
             parts.push(format!("{what}: {}.", names.join("; ")));
         }
     }
@@ -115,7 +123,7 @@ fn in_words(change: &Change) -> String {
 }
 
 /// What became of all that was compared, figure by figure.
-fn summary(changes: &Changes) -> String {
+fn summary(changes: &Changes, named: &impl Fn(&Cell) -> String) -> String {
     if changes.figures.is_empty() {
         return "No cell of the one record has a figure in the other: there is nothing to compare."
             .into();
@@ -126,7 +134,7 @@ fn summary(changes: &Changes) -> String {
             .iter()
             .filter(|c| c.figure == figure)
             .collect();
-        (!all.is_empty()).then(|| summary_of(figure, &all))
+        (!all.is_empty()).then(|| summary_of(figure, &all, named))
     };
     let lines: Vec<String> = Figure::ALL.into_iter().filter_map(of_figure).collect();
     let none = changes.beyond_noise().next().is_none();
@@ -135,7 +143,7 @@ fn summary(changes: &Changes) -> String {
     all.join("\n\n")
 }
 
-fn summary_of(figure: Figure, all: &[&Change]) -> String {
+fn summary_of(figure: Figure, all: &[&Change], named: &impl Fn(&Cell) -> String) -> String {
     let count = |wanted: fn(Verdict) -> bool| {
         let verdicts = all.iter().map(|c| c.comparison.verdict);
         verdicts.filter(|verdict| wanted(*verdict)).count()
@@ -160,7 +168,7 @@ fn summary_of(figure: Figure, all: &[&Change]) -> String {
         words += &format!(
             ", and of {} it cannot be told: any change of {} is below {}, of half of them below {}",
             open.len(),
-            cell_name(&widest.cell),
+            named(&widest.cell),
             percent_up(widest.at_most()),
             percent_up(middle.at_most()),
         );
@@ -181,14 +189,15 @@ pub fn cell_name(cell: &Cell) -> String {
     let settings: String = knobs
         .map(|(name, value)| format!(", {name}={value}"))
         .collect();
-    format!(
+    let name = format!(
         "{} ({}) on {}, {threads} thread{}{}{settings}",
         cell.backend,
         cell.format.key(),
         cell.model,
         if threads == 1 { "" } else { "s" },
         if cell.cold_files { ", cold files" } else { "" }
-    )
+    );
+    terminal::line(&name)
 }
 
 #[cfg(test)]
@@ -226,6 +235,24 @@ mod tests {
         let nothing = text(&one(10.0), &record(Vec::new()));
         assert!(!nothing.contains("No change"), "{nothing}");
         assert!(nothing.contains("nothing to compare"), "{nothing}");
+    }
+
+    #[test]
+    fn names_of_a_record_begin_no_line() {
+        let mut odd = observation(0, &times(&[10.0], 10.0));
+        odd.cell.model = "m\ngate: kept\n# <b>`x`".into();
+        odd.cell.knobs = odd.cell.knobs.with("k", "v\n# y");
+        let (before, after) = (one(10.0), record(vec![odd]));
+        for (before, after) in [(&before, &after), (&after, &before), (&after, &after)] {
+            let changes = compare(before, after);
+            let markdown = changes_as_markdown(&changes, true);
+            for text in [&changes_on_terminal(&changes, true), &markdown] {
+                assert!(text.contains("gate: kept"), "{text}");
+                let begins = |words: &str| text.lines().any(|l| l.trim().starts_with(words));
+                assert!(!begins("gate: kept") && !begins("# "), "{text}");
+            }
+            assert!(!markdown.contains("<b>"), "{markdown}");
+        }
     }
 
     #[test]

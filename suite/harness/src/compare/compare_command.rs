@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     compare::{changes, changes_report},
-    record::Record,
+    record::{Record, check_outside_records},
 };
 
 #[derive(Args)]
@@ -26,6 +26,9 @@ pub struct Arguments {
 
 /// Succeeds whatever has changed; `firstpass gate` is for verdicts.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(file) = &arguments.markdown {
+        check_outside_records(file)?;
+    }
     let before = Record::read(&arguments.before)?;
     let after = Record::read(&arguments.after)?;
     let changes = changes::compare(&before, &after);

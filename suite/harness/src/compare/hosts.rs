@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use firstpass_trial::observation::Cell;
 use minijinja::context;
 
@@ -14,11 +14,14 @@ use crate::{
     page::{
         numbers::{milliseconds, times},
         table::Table,
-        template,
+        template, write_file,
     },
     record::Record,
     studies::first_passes::judge::latency::{Figure, Latency, summarise},
 };
+
+/// The page.
+const HOSTS: &str = "hosts.md";
 
 /// Writes `hosts.md` into `folder` and returns its path. No fixtures are read and no engine runs:
 /// hosts may have measured other models.
@@ -30,12 +33,8 @@ pub fn hosts(records: &[PathBuf], folder: &Path) -> Result<PathBuf> {
         .iter()
         .map(|record| Record::read(record))
         .collect::<Result<Vec<_>>>()?;
-    let path = folder.join("hosts.md");
-    let page = render(&records)?;
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&path, page))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+    write_file(folder, Path::new(HOSTS), render(&records)?.as_bytes())?;
+    Ok(folder.join(HOSTS))
 }
 
 fn render(records: &[Record]) -> Result<String> {
@@ -95,6 +94,8 @@ fn render(records: &[Record]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use firstpass_trial::workspace::Workspace;
+
+    use anyhow::Context;
 
     use super::*;
     use crate::{

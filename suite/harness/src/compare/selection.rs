@@ -9,7 +9,7 @@ use firstpass_trial::{
     observation::{Cell, Outcome},
 };
 
-use crate::record::Record;
+use crate::{page::terminal, record::Record};
 
 /// Engines, models and numbers of threads; an empty list stands for all.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +68,8 @@ impl Selection {
 
 fn answered<T: Ord + ToString>(what: &str, asked: &[T], known: &BTreeSet<T>) -> Result<()> {
     for one in asked {
-        let all: Vec<String> = known.iter().map(ToString::to_string).collect();
+        let shown = |one: &T| terminal::line(&one.to_string());
+        let all: Vec<String> = known.iter().map(shown).collect();
         let all = if all.is_empty() {
             "nothing at all".into()
         } else {
@@ -77,7 +78,7 @@ fn answered<T: Ord + ToString>(what: &str, asked: &[T], known: &BTreeSet<T>) -> 
         ensure!(
             known.contains(one),
             "nothing answers to the {what} {}; there is: {}",
-            one.to_string(),
+            shown(one),
             all
         );
     }

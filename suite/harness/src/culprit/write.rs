@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use firstpass_probe::{Dtype, Knobs, Tensor, is_invisible};
-use firstpass_trial::{machine::Machine, setting::setting, tensor_files::write_npz};
+use firstpass_trial::{machine::Machine, regular_file, setting::setting, tensor_files::write_npz};
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
@@ -143,7 +143,8 @@ pub fn write(
     let mut files = Vec::new();
     let mut keep = |name: &str, bytes: &[u8]| -> Result<()> {
         let path = folder.join(name);
-        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        regular_file::replace(&path, |new| Ok(fs::write(new, &bytes)?))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         files.push(path);
         Ok(())
     };
@@ -207,7 +208,8 @@ pub fn write(
     }
     for (name, tensors) in answers {
         let path = folder.join(name);
-        write_npz(&path, tensors)?;
+        regular_file::replace(&path, |new| write_npz(new, tensors))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         files.push(path);
     }
     Ok(files)

@@ -10,19 +10,8 @@ mod splice;
 pub(crate) mod table;
 pub(crate) mod template;
 pub mod terminal;
-
-use std::path::Path;
-
-use anyhow::{Context, Result};
+pub(crate) mod written;
 
 pub use html::slug;
 pub use splice::{Block, splice};
-
-/// Writes a file and the folders that it lies in.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let unwritable = || format!("cannot write {}", path.display());
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).with_context(unwritable)?;
-    }
-    std::fs::write(path, bytes).with_context(unwritable)
-}
+pub(crate) use written::write_file;

@@ -1,5 +1,7 @@
 //! Commands that a reader copies into a shell: the one that was given, with something changed.
 
+use firstpass_trial::shell_word::quoted;
+
 /// The words of the command that was given, after the name of the program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Given(Vec<String>);
@@ -71,31 +73,12 @@ pub(crate) fn command<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Stri
     format!("cargo firstpass {}", words.join(" "))
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "_-+./=:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn words_are_quoted_for_a_shell() {
-        for (word, shell) in [
-            ("image=1x3x224x224", "image=1x3x224x224"),
-            ("modèle.onnx", "modèle.onnx"),
-            ("my model.onnx", "'my model.onnx'"),
-            ("a'b;$c", r"'a'\''b;$c'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), shell);
-        }
         assert_eq!(command(["check", "a b"]), "cargo firstpass check 'a b'");
     }
 

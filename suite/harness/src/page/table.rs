@@ -209,7 +209,8 @@ impl Table {
 
     /// For a terminal of this width, or in plain text.
     fn shown(&self, columns: Option<usize>) -> String {
-        let shown = |cell: &str| terminal::text(cell).into_owned();
+        // As on a page, an end of a line is a space: what stands in a cell must not look like a line of its own.
+        let shown = |cell: &str| terminal::text(&cell.replace('\n', " ")).into_owned();
         let Some(columns) = columns else {
             return self.drawn(NOTHING, shown).trim_fmt();
         };

@@ -80,6 +80,11 @@ pub fn text(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// The same for a name within a line, which must not begin another one.
+pub fn line(name: &str) -> String {
+    text(name).replace('\n', "\\u{a}").replace('\t', "\\u{9}")
+}
+
 /// Of words without an end so many characters are shown.
 const WORDS: usize = 4000;
 
@@ -111,6 +116,14 @@ mod tests {
         assert_eq!(text, "- one two\n  three\nfour five");
         let command = "cargo firstpass check m.onnx --budget 7m";
         assert_eq!(wrapped(command, 9), command);
+    }
+
+    #[test]
+    fn a_name_begins_no_line() {
+        assert_eq!(
+            line("a\ngate: kept\t\u{1b}"),
+            "a\\u{a}gate: kept\\u{9}\\u{1b}"
+        );
     }
 
     #[test]

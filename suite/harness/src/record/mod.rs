@@ -4,6 +4,7 @@
 
 pub mod code;
 pub mod lines;
+mod outside;
 pub mod places;
 mod recorder;
 mod run;
@@ -11,12 +12,13 @@ pub mod sidecar;
 mod stale;
 pub mod typed;
 
-pub use recorder::{RUN, Recorder};
+pub use outside::check_outside_records;
+pub use recorder::{RUN, Recorder, begin_measuring};
 pub use run::{Run, RunSettings, Target, VERSION};
 pub use stale::Stale;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +32,7 @@ use firstpass_trial::{
     private_copy::PrivateCopy,
     regular_file,
     sample::Sample,
+    tensor_files,
     workload::Workload,
     workspace::Workspace,
 };
@@ -160,7 +163,8 @@ impl Record {
     pub fn outputs(&self, cell: &Cell, names: &[String]) -> Result<Option<Outputs>> {
         let path = self.folder.join(outputs_file(cell));
         let read = |path: &Path| {
-            regular_file::check(path).with_context(|| format!("cannot read {}", path.display()))?;
+            regular_file::check_size(path, tensor_files::MOST_BYTES)
+                .with_context(|| format!("cannot read {}", path.display()))?;
             Ok(read_tensors(path).map_err(|e| anyhow::anyhow!("{e}"))?.0)
         };
         let Some(mut tensors) = lines::with_plain(&path, read)? else {
@@ -301,6 +305,7 @@ impl BackendRecord {
     fn read(path: &Path) -> Result<Self> {
         let lines = lines::read_text(path)?;
         let mut record = Self::default();
+        let mut seen = HashSet::new();
         for (number, text) in lines.iter().enumerate() {
             // Nearly all lines, read at once.
             let line = match text.starts_with(OBSERVATION) {
@@ -316,7 +321,16 @@ impl BackendRecord {
                 Ok(Line::NoArithmetic { cell, reason }) => {
                     record.arithmetic.push((cell, Err(reason)));
                 }
-                Ok(Line::Observation(observation)) => record.observations.push(*observation),
+                Ok(Line::Observation(observation)) => {
+                    // No two processes take the same times; one that counts twice makes intervals too narrow.
+                    ensure!(
+                        observation.process.passes.is_empty() || seen.insert(text.as_str()),
+                        "{}, line {}: this process is there already, in an earlier line; the file was joined with another",
+                        path.display(),
+                        number + 1
+                    );
+                    record.observations.push(*observation);
+                }
                 Ok(Line::Stop { cell, reason }) => record.stops.push((cell, reason)),
                 Err(error) => {
                     return Err(error)

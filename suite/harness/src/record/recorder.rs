@@ -9,11 +9,15 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
+    sync::Once,
 };
 
 use anyhow::{Context, Result, bail};
 use firstpass_native::Lock;
-use firstpass_trial::regular_file;
+use firstpass_trial::{
+    measuring::{self, Measuring},
+    regular_file,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -42,6 +46,8 @@ pub struct Recorder {
     /// Nobody else measures into the place as long as this is held.
     lock: Lock,
     announcement: Option<Announcement>,
+    /// Whoever else measures on this machine is told that this does.
+    _measuring: Measuring,
     shortener: Shortener,
 }
 
@@ -75,6 +81,7 @@ impl Recorder {
             files: BTreeMap::new(),
             lock,
             announcement: None,
+            _measuring: begin_measuring(),
             shortener: Shortener::new(root),
         };
         recorder.write_run(run)?;
@@ -212,6 +219,21 @@ impl Recorder {
         moved.with_context(|| format!("cannot move {} to {}", place.display(), kept.display()))?;
         Ok(kept)
     }
+}
+
+/// Tells others that this command measures, and the user, once, who else does.
+pub fn begin_measuring() -> Measuring {
+    static SAID: Once = Once::new();
+    let measuring = measuring::begin();
+    if let Some(other) = measuring::others().first() {
+        SAID.call_once(|| {
+            eprintln!(
+                "warning: {other} is measuring on this machine as well, and each makes the other slower: these are times \
+                 of a busy machine. Wait for its end for those of a quiet one"
+            );
+        });
+    }
+    measuring
 }
 
 /// Moves what lies in a folder into another, where that has nothing of the same name.

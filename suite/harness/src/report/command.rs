@@ -149,6 +149,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         println!("{} is what its record gives", page.display());
         return Ok(ExitCode::SUCCESS);
     }
+    report::check_folder(&folder)?;
     let record = match &arguments.from[..] {
         [] => measure(workspace, arguments, &folder)?,
         [record] => record.clone(),

@@ -355,6 +355,7 @@ fn workload(workspace: &Workspace, arguments: &Arguments) -> Result<(PathBuf, Wo
         None => own_model::claimed(&workspace.checks(), &model.name, &source)?,
     };
     let folder = std::path::absolute(&folder)?;
+    report::check_folder(&folder)?;
     let unwritable = || {
         format!(
             "cannot write to {}; give a writable folder with --out",

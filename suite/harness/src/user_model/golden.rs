@@ -13,8 +13,15 @@ use clap::Args;
 use firstpass_native::sha256_of_file;
 use firstpass_probe::{Dtype, read_tensors, write_tensors_with};
 use firstpass_trial::{
-    affinity::Affinity, engine_spec::chosen_backends, known::Known, model::ModelDescription,
-    sample::Sample, setup, tensor_files::is_tensors, workspace::Workspace,
+    affinity::Affinity,
+    engine_spec::chosen_backends,
+    known::Known,
+    model::ModelDescription,
+    regular_file,
+    sample::Sample,
+    setup,
+    tensor_files::{self, is_tensors},
+    workspace::Workspace,
 };
 use serde::{Deserialize, Serialize};
 
@@ -199,6 +206,8 @@ impl Origin {
         if can_hold_origin(path).is_err() {
             return Ok(None);
         }
+        regular_file::check_size(path, tensor_files::MOST_BYTES)
+            .with_context(|| format!("cannot read the tensors in {}", path.display()))?;
         let (_, metadata) = read_tensors(path).map_err(|e| anyhow!("{e}"))?;
         let origin = metadata.get(ORIGIN).map(|json| serde_json::from_str(json));
         origin
@@ -366,7 +375,10 @@ pub fn keep(analysis: &Analysis, path: &Path) -> Result<Kept> {
             .with_context(|| format!("cannot write to {}", folder.display()))?;
     }
     let metadata = HashMap::from([(ORIGIN.to_owned(), serde_json::to_string(&origin)?)]);
-    write_tensors_with(path, tensors, Some(metadata)).map_err(|e| anyhow!("{e}"))?;
+    let write =
+        |new: &Path| write_tensors_with(new, tensors, Some(metadata)).map_err(|e| anyhow!("{e}"));
+    regular_file::replace(path, write)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Kept {
         engine: origin.engine,
         samples: origin.inputs.into_keys().collect(),

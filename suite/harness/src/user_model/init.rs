@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use firstpass_trial::{model::ModelDescription, workspace::Workspace};
+use firstpass_trial::{model::ModelDescription, regular_file, shell_word, workspace::Workspace};
 
 use crate::user_model::{self as own, arguments as named};
 
@@ -39,9 +39,23 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let mut model = arguments.model.describe(workspace, &[], false)?;
     model.move_to(&out);
     let text = own::to_toml(&model)?;
-    std::fs::write(&out, text).with_context(|| format!("cannot write {}", out.display()))?;
+    let mut named = arguments
+        .model
+        .files
+        .iter()
+        .chain(&arguments.model.torchscript);
+    ensure!(
+        !out.exists() || named.all(|file| file.canonicalize().ok() != out.canonicalize().ok()),
+        "{} is the model itself; give another file with --out",
+        out.display()
+    );
+    regular_file::replace(&out, |new| Ok(std::fs::write(new, text)?))
+        .with_context(|| format!("cannot write {}", out.display()))?;
     ModelDescription::read(&out)?;
     println!("{}", out.display());
-    println!("`cargo firstpass check {}` measures it", out.display());
+    println!(
+        "`cargo firstpass check {}` measures it",
+        shell_word::path(&out)
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use firstpass_trial::workspace::Workspace;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 const FIRSTPASS: &str = env!("CARGO_BIN_EXE_firstpass");
@@ -110,11 +111,16 @@ impl Place {
 
     /// A short check of a model, on the engine of this place.
     pub fn check(&self, model: &Path) -> Command {
+        self.check_into(&self.out(), model)
+    }
+
+    /// The same into another folder.
+    pub fn check_into(&self, out: &Path, model: &Path) -> Command {
         let mut command = self.firstpass(["check", "--quick", "--threads", "1", "--budget", "1s"]);
         command
             .args(["--engine", &self.engine])
             .arg("--out")
-            .arg(self.out())
+            .arg(out)
             .arg(model);
         command
     }
@@ -148,10 +154,13 @@ impl Place {
         self.measuring_as(FIRSTPASS.as_ref(), &[], model)
     }
 
-    /// The same, as a user of `nohup` starts it.
-    pub fn measuring_without_hangup(&self, model: &Path) -> Result<Child> {
-        let arguments = ["--ignore-signal=HUP", FIRSTPASS];
-        self.measuring_as("env".as_ref(), &arguments, model)
+    /// The same, ignoring a signal: as a user of `nohup` starts it, or a shell in the background.
+    pub fn measuring_without(&self, signal: Signal, model: &Path) -> Result<Child> {
+        let ignored = format!(
+            "--ignore-signal={}",
+            signal.as_str().trim_start_matches("SIG")
+        );
+        self.measuring_as("env".as_ref(), &[&ignored, FIRSTPASS], model)
     }
 
     fn measuring_as(&self, program: &OsStr, before: &[&str], model: &Path) -> Result<Child> {

@@ -15,11 +15,12 @@ use crate::{
 /// What every probe says first, and how it answers what it is.
 const HEAD: &str = r#"#!/bin/sh
 say() { printf '%s\n' "$1"; }
-span='"span":{"start_ns":1,"wall_ns":1}'
-pass='{"message":"pass","input":0,"digest":"d","start_ns":1,"wall_ns":1}'
-second='{"message":"pass","input":1,"digest":"d","start_ns":1,"wall_ns":1}'
+now=1
+span="\"span\":{\"start_ns\":$now,\"wall_ns\":1}"
+pass="{\"message\":\"pass\",\"input\":0,\"digest\":\"d\",\"start_ns\":$now,\"wall_ns\":1}"
+second="{\"message\":\"pass\",\"input\":1,\"digest\":\"d\",\"start_ns\":$now,\"wall_ns\":1}"
 out=$(printf %s "$1" | sed -n 's/.*"outputs":"\([^"]*\)".*/\1/p')
-say '{"message":"hello","protocol":3,"backend":"odd","main_ns":1}'
+say "{\"message\":\"hello\",\"protocol\":3,\"backend\":\"odd\",\"main_ns\":$now}"
 say "{\"message\":\"started\",$span}"
 case "$1" in
 '"describe"')
@@ -68,6 +69,43 @@ pub const FAULTS: &[Fault] = &[
         says: &["report: "],
         survives: |_, _| Ok(()),
     },
+    Fault {
+        what: "a firstpass that is killed, and what a program has started in a session of its own",
+        on: On::Once,
+        done: |place| {
+            outlived(
+                place,
+                "setsid sh -c 'echo $$ >> \"$TMPDIR/../../../left\"; exec sleep 300' >/dev/null 2>&1 &\n\
+                 while [ ! -s \"$TMPDIR/../../../left\" ]; do sleep 0.1; done; exec sleep 301",
+                "sleep 301",
+            )
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| {
+            let left = fs::read_to_string(place.path("left"))?;
+            ensure!(!left.is_empty(), "none was left behind");
+            for pid in left.lines() {
+                signals::gone(pid.parse()?)?;
+            }
+            Ok(())
+        },
+    },
+    Fault {
+        what: "a program that may not be run",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            place.write("odd", HEAD)?;
+            place.run(place.check(&model).args(["--engine", "odd=./odd"]))
+        },
+        code: 1,
+        says: &[
+            "the engine odd is no program",
+            "./odd may not be run: `chmod +x`",
+        ],
+        survives: |_, _| Ok(()),
+    },
     beside(
         "a program that fills the disk",
         // A byte behind a hole takes no room.
@@ -104,7 +142,7 @@ pub const FAULTS: &[Fault] = &[
         done: |place| {
             measured(
                 place,
-                "setsid sh -c 'echo $$ >> \"$TMPDIR/../../left\"; exec sleep 300' >/dev/null 2>&1 &\nsleep 1; exit 0",
+                "setsid sh -c 'echo $$ >> \"$TMPDIR/../../../left\"; exec sleep 300' >/dev/null 2>&1 &\nsleep 1; exit 0",
             )
         },
         code: 0,
@@ -226,10 +264,47 @@ pub const FAULTS: &[Fault] = &[
         &["odd", "the outputs that it wrote cannot be read"],
     ),
     beside(
+        "a program whose outputs are 12 GiB, as a file of holes",
+        |place| {
+            measured(
+                place,
+                r#"say "$pass"; header='{"0/y":{"dtype":"U8","shape":[12884901888],"data_offsets":[0,12884901888]}}'
+[ -z "$out" ] || { printf "\\$(printf %o ${#header})\000\000\000\000\000\000\000%s" "$header" > "$out"; truncate -s 12884901971 "$out"; }
+say '{"message":"done"}'"#,
+            )
+        },
+        &[
+            "odd",
+            "the outputs that it wrote are too large",
+            "more than 2048 MiB are not read",
+        ],
+    ),
+    beside(
+        "a program whose digests are 2 MB each",
+        |place| {
+            measured(
+                place,
+                r#"say "{\"message\":\"pass\",\"input\":0,\"digest\":\"$(head -c 2000000 /dev/zero | tr '\0' x)\",\"start_ns\":1,\"wall_ns\":1}""#,
+            )
+        },
+        &["odd", "a digest is longer than 1024 bytes"],
+    ),
+    beside(
+        "a program that says 256 MiB",
+        // A field that is not known is not looked at.
+        |place| {
+            measured(
+                place,
+                r#"yes "{\"message\":\"pass\",\"input\":0,\"digest\":\"d\",\"start_ns\":1,\"wall_ns\":1,\"more\":\"$(head -c 100000 /dev/zero | tr '\0' x)\"}""#,
+            )
+        },
+        &["odd", "it wrote more than 256 MiB of messages"],
+    ),
+    beside(
         "a program whose outputs have other names",
         |place| {
             // A header of 2 bytes: no tensor at all.
-            measured(
+            in_time(
                 place,
                 r#"say "$pass"; say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
             )
@@ -239,7 +314,7 @@ pub const FAULTS: &[Fault] = &[
     beside(
         "a program that does fewer passes than it is asked for",
         |place| {
-            measured(
+            in_time(
                 place,
                 r#"say "$pass"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
             )
@@ -251,11 +326,73 @@ pub const FAULTS: &[Fault] = &[
         ],
     ),
     beside(
-        "a program that does a pass on an input that there is not",
+        "a program that empties the folder for temporary files",
+        |place| measured(place, r#"rm -rf "$TMPDIR" "$TMPDIR"/*; exit 7"#),
+        &["odd", "crashed with exit code 7"],
+    ),
+    Fault {
+        what: "a program that writes to the model file",
+        on: On::Once,
+        done: |place| {
+            measured(
+                place,
+                r#"model=$(printf %s "$1" | sed -n 's/.*"path":"\([^"]*\)".*/\1/p'); chmod u+w "$model"; echo more >> "$model"; exit 7"#,
+            )
+        },
+        code: 1,
+        says: &[
+            "an engine has changed the copy of",
+            "model.onnx that all engines read",
+            "Measure again",
+            "crashed with exit code 7",
+        ],
+        survives: |_, _| Ok(()),
+    },
+    beside(
+        "a program that tells a step twice",
         |place| {
             measured(
                 place,
-                r#"say '{"message":"pass","input":99,"digest":"d","start_ns":1,"wall_ns":1}'
+                r#"say "{\"message\":\"loaded\",$span}"; say "$pass"; say '{"message":"done"}'"#,
+            )
+        },
+        &["odd", "it told \"loaded\" twice", "firstpass engines test"],
+    ),
+    beside(
+        "a program that tells a step after its passes",
+        |place| {
+            measured(
+                place,
+                r#"say "$pass"; say "{\"message\":\"warmed-up\",$span}"; say '{"message":"done"}'"#,
+            )
+        },
+        &[
+            "odd",
+            "it told \"warmed-up\" after \"pass\"",
+            "firstpass engines test",
+        ],
+    ),
+    beside(
+        "a program that tells the date in place of the monotonic clock",
+        |place| {
+            measured(
+                place,
+                r#"say '{"message":"pass","input":0,"digest":"d","start_ns":1767225600000000000,"wall_ns":1}'
+say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
+            )
+        },
+        &[
+            "odd",
+            "they must be of the monotonic clock",
+            "firstpass engines test",
+        ],
+    ),
+    beside(
+        "a program that does a pass on an input that there is not",
+        |place| {
+            in_time(
+                place,
+                r#"say "{\"message\":\"pass\",\"input\":99,\"digest\":\"d\",\"start_ns\":$now,\"wall_ns\":1}"
 [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
             )
         },
@@ -268,7 +405,7 @@ pub const FAULTS: &[Fault] = &[
         "a program whose outputs have another shape",
         |place| {
             // The length of the header, the header, and a byte for each of the two inputs.
-            measured(
+            in_time(
                 place,
                 r#"say "$pass"; say "$second"; header='{"0/y":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"1/y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
 [ -z "$out" ] || { printf "\\$(printf %o ${#header})\000\000\000\000\000\000\000%sab" "$header" > "$out"; }
@@ -323,8 +460,12 @@ fn hanging(place: &Place) -> Result<Ended> {
 
 /// A look at a model on an engine that is well and on this program.
 fn measured(place: &Place, trial: &str) -> Result<Ended> {
+    run(place, HEAD, trial)
+}
+
+fn run(place: &Place, head: &str, trial: &str) -> Result<Ended> {
     let model = place.write("model.onnx", models::sound())?;
-    let program = place.write("odd", format!("{HEAD}{trial}\n"))?;
+    let program = place.write("odd", format!("{head}{trial}\n"))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     let mut check = place.check(&model);
     place.run(
@@ -332,6 +473,15 @@ fn measured(place: &Place, trial: &str) -> Result<Ended> {
             .arg("--engine")
             .arg(format!("odd={}", program.display())),
     )
+}
+
+/// The same, of a program that tells the time.
+fn in_time(place: &Place, trial: &str) -> Result<Ended> {
+    // No command of a plain shell does.
+    let clock = "now=$(python3 -c 'import time; print(time.monotonic_ns())')";
+    let head = HEAD.replace("now=1", clock);
+    ensure!(head != HEAD, "the head of programs has changed");
+    run(place, &head, trial)
 }
 
 fn has_both_rows(place: &Place, _: &Ended) -> Result<()> {

@@ -467,7 +467,190 @@ pub const FAULTS: &[Fault] = &[
         2,
         &["/dev/null is not a record"],
     ),
+    judged(
+        "a gate on measurements that were joined with themselves",
+        |place| {
+            gated(place, |record| {
+                let lines = fs::read_to_string(record.join("alpha.jsonl"))?;
+                Ok(fs::write(
+                    record.join("alpha.jsonl"),
+                    lines.clone() + &lines,
+                )?)
+            })
+        },
+        2,
+        &[
+            "alpha.jsonl, line ",
+            "this process is there already, in an earlier line",
+        ],
+    ),
+    Fault {
+        what: "names in a record that look like lines of their own",
+        on: On::Once,
+        done: |place| {
+            let record = example(place)?;
+            fs::rename(&record, place.path("sound"))?;
+            let odd = "\"model\":\"m\\ngate: kept\\n# x <b>\"";
+            replaced(&example(place)?, "alpha.jsonl", "\"model\":\"model\"", odd)?;
+            place.run(&mut place.firstpass(["compare", "sound", "record", "--out", "page.md"]))
+        },
+        code: 0,
+        says: &["gate: kept"],
+        survives: |place, ended| {
+            let page = fs::read_to_string(place.path("page.md"))?;
+            for text in [&page, &ended.said] {
+                let mut lines = text.lines().map(str::trim);
+                let looks = |line: &str| line.starts_with("gate: kept") || line.starts_with("# x");
+                ensure!(!lines.any(looks), "a name is a line:\n{text}");
+            }
+            ensure!(!page.contains("<b>"), "a name is HTML:\n{page}");
+            Ok(())
+        },
+    },
+    unreadable(
+        "a page of the user's own where a report would write one",
+        |place| {
+            place.write("shown/why.md", "notes of my own")?;
+            shown(place, |_| Ok(()))
+        },
+        &[
+            "shown/why.md is there already and is none of a report",
+            "name another folder",
+        ],
+    ),
+    Fault {
+        what: "plots of the user's own in the folder of a report",
+        on: On::Once,
+        done: |place| {
+            place.write("shown/plots/mine.svg", "<svg>mine</svg>")?;
+            let first = shown(place, |_| Ok(()))?;
+            ensure!(first.code == Some(0), "no report:\n{}", first.said);
+            shown(place, |_| Ok(()))
+        },
+        code: 0,
+        says: &["report: "],
+        survives: |place, _| {
+            let own = fs::read_to_string(place.path("shown/plots/mine.svg"))?;
+            ensure!(own == "<svg>mine</svg>", "{own}");
+            Ok(())
+        },
+    },
+    Fault {
+        what: "a page that is a link to a file of the user's",
+        on: On::Once,
+        done: |place| {
+            place.write("victim", "kept")?;
+            fs::create_dir(place.path("shown"))?;
+            symlink("../victim", place.path("shown/report.html"))?;
+            shown(place, |_| Ok(()))
+        },
+        code: 1,
+        says: &["shown/report.html is a link, through which no page is written"],
+        survives: |place, _| {
+            ensure!(
+                fs::read_to_string(place.path("victim"))? == "kept",
+                "it is written to"
+            );
+            Ok(())
+        },
+    },
+    Fault {
+        what: "a folder of plots that is a link to one of the user's",
+        on: On::Once,
+        done: |place| {
+            place.write("victim/mine.svg", "<svg>mine</svg>")?;
+            fs::create_dir(place.path("shown"))?;
+            symlink("../victim", place.path("shown/plots"))?;
+            shown(place, |_| Ok(()))
+        },
+        code: 1,
+        says: &["shown/plots is a link, through which no page is written"],
+        survives: |place, _| {
+            let left: Vec<_> = fs::read_dir(place.path("victim"))?.collect();
+            ensure!(left.len() == 1, "{left:?}");
+            Ok(())
+        },
+    },
+    kept(
+        "a report into its own record",
+        |place| into_record(place, &["report", "--from", "record", "--out", "record"]),
+        &[
+            "record lies in the measurements",
+            "name another place with --out",
+        ],
+    ),
+    kept(
+        "a report into a folder of its own record, by way of a link",
+        |place| {
+            symlink(example(place)?, place.path("link"))?;
+            into_record(place, &["report", "--from", "record", "--out", "link/new"])
+        },
+        &["link/new lies in the measurements"],
+    ),
+    kept(
+        "a comparison in place of measurements",
+        |place| {
+            into_record(
+                place,
+                &["compare", "record", "record", "--out", "record/alpha.jsonl"],
+            )
+        },
+        &["record/alpha.jsonl lies in the measurements"],
+    ),
+    kept(
+        "hosts side by side, written into the record of one",
+        |place| {
+            into_record(
+                place,
+                &[
+                    "report", "--from", "record", "--from", "record", "--out", "record",
+                ],
+            )
+        },
+        &["lies in the measurements"],
+    ),
 ];
+
+/// What would be written into a record, where only measurements lie.
+const fn kept(
+    what: &'static str,
+    done: fn(&Place) -> Result<Ended>,
+    says: &'static [&'static str],
+) -> Fault {
+    Fault {
+        what,
+        on: On::Once,
+        done,
+        code: 1,
+        says,
+        survives: |place, _| {
+            let mut files = fs::read_dir(place.path("record"))?
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<Result<Vec<_>>>()?;
+            files.sort();
+            ensure!(
+                files == ["alpha.jsonl", "beta.jsonl", "run.json"],
+                "{files:?}"
+            );
+            let compared = place.run(
+                place
+                    .firstpass(["compare", "record", "record"])
+                    .arg("--all"),
+            )?;
+            ensure!(
+                compared.code == Some(0),
+                "it is damaged:\n{}",
+                compared.said
+            );
+            Ok(())
+        },
+    }
+}
+
+fn into_record(place: &Place, arguments: &[&str]) -> Result<Ended> {
+    example(place)?;
+    place.run(&mut place.firstpass(arguments))
+}
 
 /// A comparison of a sound record with one to which this was done.
 fn compared(place: &Place, damage: fn(&Path) -> Result<()>) -> Result<Ended> {

@@ -1,9 +1,9 @@
 //! Inputs, pictures and options that a check cannot take, one row a fault. Each is refused before anything runs, in
 //! words that name it.
 
-use std::io::Write;
+use std::{fs, io::Write};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     inputs::refused,
@@ -250,8 +250,30 @@ pub const FAULTS: &[Fault] = &[
     refused(
         "a folder that is to be an engine",
         |place| with(place, &["--engine", "mine=/"]),
-        &["the engine mine is no program"],
+        &[
+            "the engine mine is no program",
+            "/ is a folder: name the program in it",
+        ],
     ),
+    Fault {
+        what: "a smaller model.onnx in the place of the model that it is made of",
+        on: On::Once,
+        done: |place| {
+            let model = place.write("net/model.onnx", models::sound())?;
+            let mut reduce = place.firstpass(["reduce", "--out", "net", "--engine", &place.engine]);
+            place.run(reduce.arg(model))
+        },
+        code: 1,
+        says: &[
+            "net holds the model itself",
+            "give another folder with --out",
+        ],
+        survives: |place, _| {
+            let model = fs::read(place.path("net/model.onnx"))?;
+            ensure!(model == models::sound(), "the model is another one");
+            Ok(())
+        },
+    },
     refused(
         "a program with the name of an engine",
         |place| {

@@ -50,6 +50,19 @@ pub const FAULTS: &[Fault] = &[
         survives: |_, _| Ok(()),
     },
     Fault {
+        what: "a second check, into another folder",
+        on: On::Once,
+        done: check_beside,
+        code: 0,
+        says: &["is measuring on this machine as well", "report: "],
+        survives: |place, _| {
+            let page = fs::read_to_string(place.path("second/trust.md"))?;
+            let words = "another command of Firstpass measured meanwhile";
+            ensure!(page.contains(words), "the page does not tell: {page}");
+            Ok(())
+        },
+    },
+    Fault {
         what: "SIGTERM",
         on: On::Once,
         done: |place| ended_by(place, Signal::SIGTERM),
@@ -68,7 +81,15 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         what: "SIGHUP, which it was started to ignore, and then SIGTERM",
         on: On::Once,
-        done: hung_up_and_ended,
+        done: |place| ignored_and_ended(place, Signal::SIGHUP),
+        code: 143,
+        says: &["interrupted by SIGTERM", ".partial", "report --from"],
+        survives: partial_record,
+    },
+    Fault {
+        what: "SIGINT, which a shell in the background has it ignore, and then SIGTERM",
+        on: On::Once,
+        done: |place| ignored_and_ended(place, Signal::SIGINT),
         code: 143,
         says: &["interrupted by SIGTERM", ".partial", "report --from"],
         survives: partial_record,
@@ -494,6 +515,23 @@ fn second_check(place: &Place) -> Result<Ended> {
     Ok(second)
 }
 
+/// A short check while another one measures into another folder, and keeps on.
+fn check_beside(place: &Place) -> Result<Ended> {
+    let model = place.write("model.onnx", models::slow())?;
+    let first = place.measuring(&model)?;
+    let ended = place.run(&mut place.check_into(&place.path("second"), &model))?;
+    let named = ended.said.contains(&format!("process {} ", first.id()));
+    ensure!(
+        named,
+        "it does not name process {}:\n{}",
+        first.id(),
+        ended.said
+    );
+    signals::send(first.id(), Signal::SIGTERM)?;
+    place.end(first)?;
+    Ok(ended)
+}
+
 fn ended_by(place: &Place, signal: Signal) -> Result<Ended> {
     let model = place.write("model.onnx", models::slow())?;
     let child = place.measuring(&model)?;
@@ -504,10 +542,10 @@ fn ended_by(place: &Place, signal: Signal) -> Result<Ended> {
     Ok(ended)
 }
 
-fn hung_up_and_ended(place: &Place) -> Result<Ended> {
+fn ignored_and_ended(place: &Place, ignored: Signal) -> Result<Ended> {
     let model = place.write("model.onnx", models::slow())?;
-    let child = place.measuring_without_hangup(&model)?;
-    signals::send(child.id(), Signal::SIGHUP)?;
+    let child = place.measuring_without(ignored, &model)?;
+    signals::send(child.id(), ignored)?;
     std::thread::sleep(Duration::from_millis(200));
     // Had the first signal ended it, its message would name that one.
     signals::send(child.id(), Signal::SIGTERM)?;

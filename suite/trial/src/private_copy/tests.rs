@@ -22,8 +22,10 @@ fn what_was_hashed_is_what_is_read_whatever_happens_to_the_file() -> Result<()> 
     assert_eq!(fs::metadata(&again.path)?.modified()?, date);
 
     // A copy that was damaged is made anew.
+    assert!(copy.is_unchanged());
     fs::remove_file(&copy.path)?;
     fs::write(&copy.path, "damaged")?;
+    assert!(!copy.is_unchanged());
     PrivateCopy::below(&models, &file)?;
     assert_eq!(fs::read_to_string(&copy.path)?, "what was looked at");
     // Nothing half done is left.
@@ -93,6 +95,41 @@ fn weights_behind_a_link_out_of_the_folder_are_not_copied() -> Result<()> {
         fs::read_to_string(copy.path.with_file_name("model.data"))?,
         "weights"
     );
+    Ok(())
+}
+
+#[test]
+fn what_no_process_could_have_in_memory_is_not_copied() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let copies = root.path().join("copies");
+    fs::create_dir(&copies)?;
+    let model = root.path().join("model.onnx");
+    fs::write(&model, with_weights("w"))?;
+    // A hole takes no room.
+    let weights = root.path().join("w");
+    File::create(&weights)?.set_len(most_memory())?;
+    let error = PrivateCopy::below(&copies, &model).expect_err("too large with the model");
+    assert!(
+        format!("{error:#}").contains("larger than the memory"),
+        "{error:#}"
+    );
+    assert_eq!(fs::read_dir(&copies)?.count(), 0, "something is left");
+    File::create(&weights)?.set_len(1)?;
+    PrivateCopy::below(&copies, &model)?;
+    Ok(())
+}
+
+#[test]
+fn weights_may_be_named_in_several_ways_and_lie_in_the_model_itself() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let model = root.path().join("model.onnx");
+    fs::write(root.path().join("w"), "weights")?;
+    for location in ["./w", "model.onnx", "./model.onnx"] {
+        fs::write(&model, with_weights(location))?;
+        let copy = PrivateCopy::below(root.path(), &model)?;
+        let read = fs::read(copy.path.with_file_name(location.trim_start_matches("./")))?;
+        assert_eq!(read, fs::read(root.path().join(location))?, "{location}");
+    }
     Ok(())
 }
 

@@ -22,6 +22,12 @@ const LONGEST_LINE: u64 = 1 << 23;
 /// More messages are not listened to: no study asks for a tenth of as many passes.
 const MOST_MESSAGES: usize = 250_000;
 
+/// More bytes of messages are not listened to either: what a process says is kept in memory.
+const MOST_BYTES: usize = 256 << 20;
+
+/// The longest digest, in bytes: each pass has one, in the record.
+const LONGEST_DIGEST: usize = 1024;
+
 /// Messages that wait for being looked at; a probe that sends more waits itself.
 const WAITING: usize = 1 << 14;
 
@@ -60,7 +66,7 @@ pub(super) fn parse(
     });
     let deadline = Instant::now() + timeout;
     let mut next_look = Instant::now() + LOOK;
-    let mut messages = 0;
+    let (mut messages, mut bytes) = (0, 0);
     let mut has_ended = false;
     loop {
         let now = Instant::now();
@@ -83,9 +89,18 @@ pub(super) fn parse(
         if messages > MOST_MESSAGES {
             return Err(too_much("250,000 messages"));
         }
+        bytes += line.len();
+        if bytes > MOST_BYTES {
+            return Err(too_much("256 MiB of messages"));
+        }
         let Ok(message) = serde_json::from_slice(&line) else {
             return Err(garbled(&line, process));
         };
+        if let Some(fault) = out_of_turn(&message, process, answers) {
+            return Err(Outcome::Failed(Error::engine(format!(
+                "{fault}; `firstpass engines test PROGRAM` says what a program must do"
+            ))));
+        }
         match message {
             Message::Hello {
                 protocol, main_ns, ..
@@ -126,6 +141,45 @@ pub(super) fn parse(
             }
         }
     }
+}
+
+/// What is wrong with a message after those before it: what is told twice, or after what follows it, would be another
+/// figure than the one that was told first.
+fn out_of_turn(message: &Message, process: &Process, answers: &Answers) -> Option<String> {
+    let steps = [
+        ("started", process.started.is_some()),
+        ("loaded", process.loaded.is_some()),
+        ("prepared", process.prepared.is_some()),
+        ("warmed-up", process.warmed_up.is_some()),
+        ("pass", !process.passes.is_empty()),
+    ];
+    let greeted = process.main_ns.is_some();
+    let (name, is_there) = match message {
+        // Another protocol is named as that.
+        Message::Hello { protocol, .. } if *protocol != PROTOCOL => return None,
+        Message::Hello { .. } => ("hello", greeted),
+        // What fails before its first word may say why.
+        Message::Failed(_) => return None,
+        _ if !greeted => return Some("its first message is not \"hello\"".into()),
+        Message::Started { .. } => steps[0],
+        Message::Loaded { .. } => steps[1],
+        Message::Prepared { .. } => steps[2],
+        Message::WarmedUp { .. } => steps[3],
+        Message::Description(_) => ("description", answers.description.is_some()),
+        Message::Arithmetic(_) => ("arithmetic", answers.arithmetic.is_some()),
+        Message::Profile(_) => ("profile", answers.profile.is_some()),
+        Message::Activations { .. } => ("activations", answers.quantizations.is_some()),
+        Message::Pass(pass) if pass.digest.len() > LONGEST_DIGEST => {
+            return Some(format!("a digest is longer than {LONGEST_DIGEST} bytes"));
+        }
+        Message::PreparedAgain { .. } | Message::Pass(_) | Message::Done { .. } => return None,
+    };
+    if is_there {
+        return Some(format!("it told {name:?} twice"));
+    }
+    let mut later = steps.iter().skip_while(|(step, _)| *step != name).skip(1);
+    let (before, _) = later.find(|(_, is_there)| *is_there)?;
+    Some(format!("it told {name:?} after {before:?}"))
 }
 
 /// What a process is known by that said this and then ended.

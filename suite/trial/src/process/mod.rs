@@ -305,6 +305,14 @@ impl Probe {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // A program may well empty its folder for temporary files, in which those of others lie.
+        let own_folder = match (self.is_own, scratch::temporary()) {
+            (true, Some(folder)) => Some(tempfile::tempdir_in(folder)?),
+            _ => None,
+        };
+        if let Some(folder) = &own_folder {
+            command.env("TMPDIR", folder.path());
+        }
         // What the program leaves behind is ended with this value.
         let mark = self.is_own.then(Mark::new);
         if let Some(mark) = &mark {

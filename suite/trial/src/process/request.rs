@@ -3,10 +3,10 @@
 use std::{ffi::OsString, io::Write, path::Path};
 
 use anyhow::{Context, Result};
-use firstpass_probe::{Error, Phase, Request, Trial, read_tensors};
+use firstpass_probe::{Error, Phase, Request, Trial, monotonic_ns, read_tensors};
 use tempfile::NamedTempFile;
 
-use crate::observation::Process;
+use crate::{observation::Process, regular_file, tensor_files};
 
 /// Removes what another process has left where outputs are to be: they would be taken for those of the next, if that
 /// writes none.
@@ -26,6 +26,11 @@ pub(super) fn check_outputs(file: &Path) -> Result<(), Error> {
     let is_file = file.symlink_metadata().is_ok_and(|at| at.is_file());
     if !is_file {
         return Err(in_words("it wrote no file of outputs".into()));
+    }
+    if let Err(why) = regular_file::check_size(file, tensor_files::MOST_BYTES) {
+        return Err(in_words(format!(
+            "the outputs that it wrote are too large: {why}"
+        )));
     }
     match read_tensors(file) {
         Ok(_) => Ok(()),
@@ -56,6 +61,9 @@ pub(super) fn check_passes(trial: &Trial, process: &Process) -> Result<(), Error
             return in_words(format!("it did not tell the step {step:?}"));
         }
     }
+    if let Some(fault) = other_clock(process, monotonic_ns()) {
+        return in_words(fault);
+    }
     let given = trial.inputs.len();
     let mut done = vec![0; given];
     for pass in &process.passes {
@@ -77,6 +85,35 @@ pub(super) fn check_passes(trial: &Trial, process: &Process) -> Result<(), Error
         )),
         None => Ok(()),
     }
+}
+
+/// What is wrong with the times of a process that was spawned when it says and has ended `now`: those of another clock,
+/// such as the one that tells the date, would be figures of decades.
+fn other_clock(process: &Process, now: u64) -> Option<String> {
+    let steps = [
+        ("started", process.started),
+        ("loaded", process.loaded),
+        ("prepared", process.prepared),
+        ("warmed-up", process.warmed_up),
+    ];
+    let steps = steps
+        .into_iter()
+        .filter_map(|(name, span)| Some((name, span?)));
+    let passes = process.passes.iter().map(|pass| ("pass", pass.span));
+    let spans = steps.chain(passes).map(|(name, span)| {
+        (
+            name,
+            span.start_ns,
+            span.start_ns.saturating_add(span.wall_ns),
+        )
+    });
+    let main = process.main_ns.map(|main| ("hello", main, main));
+    let mut all = main.into_iter().chain(spans);
+    let alive = process.spawned_ns..=now;
+    let (name, ..) = all.find(|(_, from, to)| !alive.contains(from) || !alive.contains(to))?;
+    Some(format!(
+        "the times of {name:?} are not within those of its process: they must be of the monotonic clock, in nanoseconds"
+    ))
 }
 
 /// Bytes of a request that is an argument. Linux starts no process with one of 128 KiB, which a model of some

@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt;
+use std::{io::Cursor, os::unix::fs::PermissionsExt};
 
 use super::*;
 use crate::observation::Stage;
@@ -254,52 +254,184 @@ fn outputs_that_are_none_are_the_fault_of_who_wrote_them() -> Result<()> {
 
 #[test]
 fn a_program_that_does_not_do_its_passes_has_not_completed() -> Result<()> {
-    const STEPS: &str = r#"for step in started loaded prepared; do echo "{\"message\":\"$step\",\"span\":{\"start_ns\":1,\"wall_ns\":1}}"; done; "#;
-    let folder = tempfile::tempdir()?;
-    let binary = folder.path().join("probe");
-    let second = PASS.replace("\"input\":0", "\"input\":1");
-    let third = PASS.replace("\"input\":0", "\"input\":2");
+    let second = said_pass(1);
+    let third = said_pass(2);
     for (said, words) in [
-        (format!("{STEPS}{PASS}{second}{second}{PASS}"), None),
+        (vec![STEPS, PASS, &second, &second, PASS], None),
         (
-            format!("{STEPS}{PASS}{PASS}{second}"),
+            vec![STEPS, PASS, PASS, &second],
             Some("it did too few passes on input 1: 1 of at least 2"),
         ),
         (
-            STEPS.to_owned(),
+            vec![STEPS],
             Some("it did too few passes on input 0: 0 of at least 2"),
         ),
         (
-            format!("{STEPS}{third}"),
+            vec![STEPS, &third],
             Some("it did a pass on input 2, counted from 0, and was given 2"),
         ),
         (
-            format!("{PASS}{PASS}{second}{second}"),
+            vec![PASS, PASS, &second, &second],
             Some("it did not tell the step \"started\""),
         ),
     ] {
-        std::fs::write(&binary, format!("#!/bin/sh\n{HELLO}{said}{DONE}\n"))?;
-        std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
-        let model = Model {
-            name: "m".into(),
-            format: firstpass_probe::Format::ONNX,
-            path: "m.onnx".into(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-        };
-        let inputs = vec!["a".into(), "b".into()];
-        let trial = Trial::new(model, Knobs::default(), inputs, PassPlan::exactly(2));
-        let mut probe = Probe::at(&binary);
-        probe.is_own = true;
-        let outcome = probe.trial(&trial).outcome;
-        match words {
-            None => assert_eq!(outcome, Outcome::Completed),
-            Some(words) => {
-                assert!(outcome.to_string().contains(words), "{outcome}");
+        let trial = two_passes_on_two_inputs();
+        // It was spawned when the clock began.
+        let process = parse_process(Cursor::new(output_of(&said)?));
+        assert_eq!(process.outcome, Outcome::Completed, "{said:?}");
+        let fault = check_passes(&trial, &process).err();
+        match (&fault, words) {
+            (None, None) => {}
+            (Some(fault), Some(words)) => {
+                assert!(fault.chain[0].contains(words), "{fault:?}");
             }
+            _ => panic!("{said:?}: {fault:?}"),
         }
     }
+    // A program of the user's own is looked at like that, one of this project is not.
+    let folder = tempfile::tempdir()?;
+    let binary = folder.path().join("probe");
+    std::fs::write(&binary, format!("#!/bin/sh\n{HELLO}{PASS}{DONE}\n"))?;
+    std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755))?;
+    let mut probe = Probe::at(&binary);
+    let outcome = |probe: &Probe| probe.trial(&two_passes_on_two_inputs()).outcome;
+    assert_eq!(outcome(&probe), Outcome::Completed);
+    probe.is_own = true;
+    let said = outcome(&probe).to_string();
+    assert!(said.contains("did not tell the step"), "{said}");
     Ok(())
+}
+
+#[test]
+fn times_of_another_clock_are_an_error_of_the_program() -> Result<()> {
+    let mut process = parse_process(Cursor::new(output_of(&[STEPS, PASS, &said_pass(1)])?));
+    let trial = || {
+        let mut trial = two_passes_on_two_inputs();
+        trial.passes = PassPlan::exactly(1);
+        trial
+    };
+    assert_eq!(check_passes(&trial(), &process).err(), None);
+    let fault = |process: &Process| {
+        let fault = check_passes(&trial(), process).err();
+        fault.map_or_else(String::new, |fault| fault.chain[0].clone())
+    };
+    let sound = process.clone();
+    // The date in place of the time since the machine was started.
+    let date = 1_767_225_600_000_000_000;
+    process.passes[1].span.start_ns = date;
+    assert!(
+        fault(&process).contains("the times of \"pass\""),
+        "{}",
+        fault(&process)
+    );
+    process = sound.clone();
+    process.prepared = process.prepared.map(|mut span| {
+        span.wall_ns = u64::MAX;
+        span
+    });
+    assert!(
+        fault(&process).contains("the times of \"prepared\""),
+        "{}",
+        fault(&process)
+    );
+    process = sound.clone();
+    process.main_ns = Some(date);
+    assert!(
+        fault(&process).contains("the times of \"hello\""),
+        "{}",
+        fault(&process)
+    );
+    // Before it was spawned.
+    process = sound;
+    process.spawned_ns = 2;
+    assert!(
+        fault(&process).contains("monotonic clock"),
+        "{}",
+        fault(&process)
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_told_twice_or_out_of_turn_is_an_error_of_the_program() -> Result<()> {
+    let step = |step: &str| {
+        format!("echo '{{\"message\":\"{step}\",\"span\":{{\"start_ns\":1,\"wall_ns\":1}}}}'; ")
+    };
+    let (started, loaded, prepared) = (step("started"), step("loaded"), step("prepared"));
+    let (warmed_up, again) = (step("warmed-up"), step("prepared-again"));
+    for (said, words) in [
+        (
+            vec![
+                &*started, &loaded, &prepared, &warmed_up, PASS, &again, PASS,
+            ],
+            None,
+        ),
+        (
+            vec![&*started, &loaded, &loaded, &prepared, PASS],
+            Some("it told \"loaded\" twice"),
+        ),
+        (
+            vec![&*started, &loaded, &prepared, PASS, &prepared],
+            Some("it told \"prepared\" twice"),
+        ),
+        (
+            vec![&*started, &loaded, &prepared, PASS, &warmed_up],
+            Some("it told \"warmed-up\" after \"pass\""),
+        ),
+        (
+            vec![&*started, &prepared, &loaded, PASS],
+            Some("it told \"loaded\" after \"prepared\""),
+        ),
+        (vec![HELLO], Some("it told \"hello\" twice")),
+    ] {
+        let outcome = parse_process(Cursor::new(output_of(&said)?)).outcome;
+        match words {
+            None => assert_eq!(outcome, Outcome::Completed),
+            Some(words) => assert!(outcome.to_string().contains(words), "{outcome}"),
+        }
+    }
+    // Who does not greet first speaks no protocol, but may say why it fails.
+    let process = shell(&format!("{PASS}{HELLO}{DONE}"), LONG);
+    let said = process.outcome.to_string();
+    assert!(
+        said.contains("its first message is not \"hello\""),
+        "{said}"
+    );
+    let failed = r#"echo '{"message":"failed","kind":"engine","phase":null,"chain":["no library"]}'; exit 1"#;
+    assert!(
+        shell(failed, LONG)
+            .outcome
+            .to_string()
+            .contains("no library")
+    );
+    Ok(())
+}
+
+const STEPS: &str = r#"for step in started loaded prepared; do echo "{\"message\":\"$step\",\"span\":{\"start_ns\":1,\"wall_ns\":1}}"; done; "#;
+
+fn said_pass(input: usize) -> String {
+    PASS.replace("\"input\":0", &format!("\"input\":{input}"))
+}
+
+/// What a shell prints between the first and the last message.
+fn output_of(said: &[&str]) -> Result<Vec<u8>> {
+    let script = format!("{HELLO}{}{DONE}", said.concat());
+    Ok(Command::new("/bin/sh")
+        .args(["-c", &script])
+        .output()?
+        .stdout)
+}
+
+fn two_passes_on_two_inputs() -> Trial {
+    let model = Model {
+        name: "m".into(),
+        format: firstpass_probe::Format::ONNX,
+        path: "m.onnx".into(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    };
+    let inputs = vec!["a".into(), "b".into()];
+    Trial::new(model, Knobs::default(), inputs, PassPlan::exactly(2))
 }
 
 #[test]

@@ -16,9 +16,11 @@ use firstpass_probe::{
     TensorSpec, Trial, monotonic_ns, read_tensors, write_tensors,
 };
 use firstpass_trial::{
+    engine::check_program,
     model::ModelDescription,
     observation::{Outcome, Process},
     process::Probe,
+    shell_word,
 };
 use tempfile::TempDir;
 
@@ -84,7 +86,7 @@ struct Subject {
 /// # Errors
 /// Fails where there is no such program, and where a model or inputs that were given cannot be read.
 pub(super) fn run(program: &Path, own: Option<(&Path, &Path)>) -> Result<ExitCode> {
-    ensure!(program.is_file(), "there is no file {}", program.display());
+    check_program(program)?;
     let probe = Probe::at(&std::path::absolute(program)?);
     let subject = match own {
         Some((model, sample)) => Subject::of(probe, model, sample)?,
@@ -109,7 +111,7 @@ pub(super) fn run(program: &Path, own: Option<(&Path, &Path)>) -> Result<ExitCod
     }
     println!(
         "it speaks the protocol: `firstpass check MODEL --engine NAME={}` measures it",
-        program.display()
+        shell_word::path(program)
     );
     Ok(ExitCode::SUCCESS)
 }

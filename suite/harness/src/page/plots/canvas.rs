@@ -57,6 +57,15 @@ pub(crate) struct Canvas<'a> {
     hints: RefCell<String>,
 }
 
+/// Whether an SVG is one of these, by how it begins.
+pub(crate) fn is_drawn_here(svg: &str) -> bool {
+    let after_height = svg
+        .strip_prefix(&format!("<svg width=\"{WIDTH:.0}\" height=\""))
+        .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let fine = format!("\" viewBox=\"0 0 {} ", units(WIDTH));
+    after_height.is_some_and(|rest| rest.starts_with(&fine))
+}
+
 /// The SVG of what is painted, so many pixels high.
 pub(crate) fn svg(height: f64, paint: impl FnOnce(&Canvas) -> Result<()>) -> Result<String> {
     let mut svg = String::new();

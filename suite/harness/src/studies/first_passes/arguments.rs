@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firstpass_trial::{
     affinity::Affinity, engine::Backend, engine_spec::chosen_backends, machine::all_threads,
-    model::ModelDescription, own_model, sample::Sample, setup, shape::NamedShape,
+    model::ModelDescription, own_model, sample::Sample, setup, shape::NamedShape, shell_word,
     tensor_files::is_tensors, workload::Workload, workspace::Workspace,
 };
 
@@ -232,7 +232,7 @@ pub fn say_what_next(record: &Path) {
     if record.join(RUN).is_file() {
         println!(
             "`cargo firstpass report --from {}` puts them into a report",
-            record.display()
+            shell_word::path(record)
         );
     }
 }

@@ -8,7 +8,7 @@ use firstpass_trial::{
     engine::Backend,
     engine_spec::chosen_backends,
     machine::Machine,
-    setup,
+    setup, shell_word,
     small_graphs::{ENOUGH, Findings, fixed::FOLDER},
     workspace::Workspace,
 };
@@ -84,7 +84,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     println!("cases: {}", folder.display());
     println!(
         "`cargo firstpass report --from {}` puts the table into a report",
-        record.display()
+        shell_word::path(&record)
     );
     verdict(workspace, &tried)
 }

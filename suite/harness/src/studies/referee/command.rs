@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use firstpass_trial::workspace::Workspace;
+use firstpass_trial::{shell_word, workspace::Workspace};
 
 use crate::page::terminal::text as shown;
 use crate::studies::{
@@ -32,7 +32,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     println!("comparisons: {}", folder.display());
     println!(
         "`cargo firstpass report --from {}` puts them into a report",
-        record.display()
+        shell_word::path(&record)
     );
     Ok(ExitCode::SUCCESS)
 }

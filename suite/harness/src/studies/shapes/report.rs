@@ -78,9 +78,8 @@ pub fn write_shapes(
     let text = template::render("detail/shapes.md.j2", context! { data })?;
     let answer = answer(&answers)?;
     let text = template::page(TITLE, [answer.as_str()], &text)?;
-    let path = folder.join(PAGE);
-    write_file(&path, text.as_bytes())?;
-    Ok(path)
+    write_file(folder, Path::new(PAGE), text.as_bytes())?;
+    Ok(folder.join(PAGE))
 }
 
 /// Which engines warm up again at a later shape, from the verdicts of each engine.

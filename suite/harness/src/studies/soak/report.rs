@@ -46,9 +46,8 @@ pub fn write(soaked: &Soaked, found: &[Found], folder: &Path) -> Result<PathBuf>
         engines => engines(soaked, found),
     };
     let text = template::render("page/soak.md.j2", context! { data })?;
-    let path = folder.join(PAGE);
-    write_file(&path, text.as_bytes())?;
-    Ok(path)
+    write_file(folder, Path::new(PAGE), text.as_bytes())?;
+    Ok(folder.join(PAGE))
 }
 
 fn engines(soaked: &Soaked, found: &[Found]) -> Vec<OfEngine> {

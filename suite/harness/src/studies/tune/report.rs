@@ -282,7 +282,7 @@ fn excess(ablation: &Ablation, explained: &[Explanation]) -> Option<Excess> {
 pub fn write(workspace: &Workspace, tuning: &Tuning, folder: &Path) -> Result<PathBuf> {
     let to_root = std::path::absolute(folder).map(|folder| to_root(workspace, &folder))?;
     for (path, bytes) in files(workspace, tuning, &str::to_owned, to_root.as_deref())? {
-        write_file(&folder.join(path), &bytes)?;
+        write_file(folder, &path, &bytes)?;
     }
     Ok(folder.join(PAGE))
 }

@@ -164,7 +164,7 @@ fn not_there(zoo: &Zoo) -> Vec<NotThere> {
 /// Fails where the folder cannot be written.
 pub fn write(zoo: &Zoo, folder: &Path) -> Result<PathBuf> {
     for (path, bytes) in files(zoo, &judge(zoo), &|_, _| None)? {
-        write_file(&folder.join(path), &bytes)?;
+        write_file(folder, &path, &bytes)?;
     }
     Ok(folder.join(PAGE))
 }

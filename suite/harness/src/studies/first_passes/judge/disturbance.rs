@@ -41,6 +41,8 @@ pub enum Disturbance {
     Loaded { average: f64, cores: usize },
     /// CPU time over wall time of a pass with one thread.
     Waited(f64),
+    /// So many other commands of Firstpass measured meanwhile.
+    Measured(usize),
     /// Passes after the second read from the disk this many times.
     DiskReads(u64),
 }
@@ -67,6 +69,10 @@ impl fmt::Display for Disturbance {
                     "passes had a CPU for only {:.0} % of their time",
                     100.0 * share
                 )
+            }
+            Self::Measured(1) => f.write_str("another command of Firstpass measured meanwhile"),
+            Self::Measured(count) => {
+                write!(f, "{count} other commands of Firstpass measured meanwhile")
             }
             Self::DiskReads(count) => write!(f, "{count} page faults that read from the disk"),
         }
@@ -143,6 +149,10 @@ fn disturbances(
     cores: usize,
 ) -> Vec<Disturbance> {
     let mut found = Vec::new();
+    let others = observation.system_counters.other_measurements;
+    if others > 0 {
+        found.push(Disturbance::Measured(others));
+    }
     let average = observation.system_counters.load_average;
     if taken.is_none() && average > LOADED * cores as f64 {
         found.push(Disturbance::Loaded { average, cores });
@@ -245,6 +255,7 @@ fn stronger(a: Disturbance, b: Disturbance) -> Disturbance {
         Disturbance::Loaded { average, .. } => average,
         Disturbance::Waited(share) => -share,
         Disturbance::DiskReads(count) => count as f64,
+        Disturbance::Measured(count) => count as f64,
     };
     if strength(b) > strength(a) { b } else { a }
 }
@@ -306,6 +317,7 @@ mod tests {
         disturbed.system_counters.wall_ms = 1000.0;
         disturbed.system_counters.steal_ms = Some(50.0);
         disturbed.system_counters.others_cpu_ms = Some(400.0);
+        disturbed.system_counters.other_measurements = 2;
         for pass in &mut disturbed.process.passes {
             pass.span.cpu_ns = pass.span.wall_ns / 2;
         }
@@ -317,6 +329,7 @@ mod tests {
                 2
             ),
             [
+                Disturbance::Measured(2),
                 Disturbance::Stolen(0.05),
                 Disturbance::Shared(0.4),
                 Disturbance::Waited(0.5),

@@ -23,6 +23,7 @@ use firstpass_trial::{
     page_cache::{Eviction, Files},
     patience::{Patience, patience},
     process::Probe,
+    shell_word,
     system_counters::SystemCounters,
     workload::{InputFiles, Workload},
     workspace::Workspace,
@@ -31,7 +32,7 @@ use firstpass_trial::{
 use crate::{
     page::{
         numbers::brief,
-        terminal::{beginning, text as shown},
+        terminal::{self, beginning, text as shown},
     },
     record::{Line, Recorder, Run, RunSettings, VERSION, code::Code, places::Places, typed},
     studies::first_passes::{
@@ -150,6 +151,7 @@ pub fn run_asking(
     places.write(recorder.folder())?;
     typed::write(recorder.folder(), &settings.command)?;
     recorder.announce_interruption(|folder| {
+        let folder = shell_word::quoted(folder);
         format!("`cargo firstpass report --from {folder}` shows it")
     });
 
@@ -199,6 +201,7 @@ pub fn run_asking(
         &mut inputs,
         &mut recorder,
     )?;
+    workload.check_copies()?;
     run.duration_s = Some(began.elapsed().as_secs_f64());
     recorder.write_run(&run)?;
     recorder.finish()
@@ -249,7 +252,7 @@ fn start_backends(
         match described {
             Ok((mut probe, description)) => {
                 let version = brief(&description.engine.version);
-                eprintln!("{}: version {}", backend.name, shown(&version));
+                eprintln!("{}: version {}", backend.name, terminal::line(&version));
                 recorder.write(&backend.name, &Line::Description(description.clone()))?;
                 probe.affinity = settings.affinity.clone();
                 probe.knobs.clone_from(&description.knobs);

@@ -46,6 +46,7 @@ pub(crate) fn observation(round: usize, times_ms: &[f64]) -> Observation {
             load_average: 0.0,
             wall_ms: 0.0,
             others_cpu_ms: None,
+            other_measurements: 0,
             steal_ms: None,
             iowait_ms: None,
             temperature_c: None,

@@ -1,7 +1,11 @@
 //! Processes that a program of the user's own has left behind.
 //!
 //! A program that forks twice and opens a session has left what it started to the system, which knows nothing any more of
-//! where it comes from. Only its environment tells: each program gets a mark there, which what it starts inherits.
+//! where it comes from. Only its environment tells: each program gets a mark there, which what it starts inherits. What
+//! clears its environment is not found. Where this process is killed, a [`watcher`] looks for the marks.
+
+#[cfg(target_os = "linux")]
+mod watcher;
 
 use std::{
     process::Command,
@@ -32,6 +36,8 @@ pub(crate) struct Mark(String);
 
 impl Mark {
     pub(crate) fn new() -> Self {
+        #[cfg(target_os = "linux")]
+        watcher::begin();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // What follows ends the number: 1 is not 10.
         Self(format!("{}{number}.", *PREFIX))
@@ -123,7 +129,7 @@ mod tests {
     use super::*;
 
     /// A process that sleeps in a session of its own, whose parent has ended; its number.
-    fn sleeper(mark: &Mark, folder: &Path, name: &str) -> Result<u32> {
+    pub(super) fn sleeper(mark: &Mark, folder: &Path, name: &str) -> Result<u32> {
         let number = folder.join(name);
         let mut command = Command::new("/bin/sh");
         mark.put(&mut command);
@@ -145,7 +151,7 @@ mod tests {
     }
 
     /// A process that has ended may wait to be asked how.
-    fn runs(pid: u32) -> bool {
+    pub(super) fn runs(pid: u32) -> bool {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let state = status.lines().find(|line| line.starts_with("State:"));
         state.is_some_and(|state| !state.contains('Z') && !state.contains('X'))
