@@ -1,6 +1,6 @@
 //! Whether a place that the user names is one of measurements, where no page may be written.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
 use firstpass_trial::regular_file;
@@ -33,7 +33,14 @@ fn resolved(path: &Path) -> Result<PathBuf> {
     Ok(match there {
         Some((folder, real)) => {
             let rest = path.strip_prefix(folder).unwrap_or(&path);
-            real.components().chain(rest.components()).collect()
+            // What is not there is no link, so that `..` leads back.
+            rest.components().fold(real, |mut resolved, part| {
+                match part {
+                    Component::ParentDir => drop(resolved.pop()),
+                    part => resolved.push(part),
+                }
+                resolved
+            })
         }
         None => path,
     })
