@@ -40,7 +40,7 @@ pub type Operator = fn(&Call<'_>) -> Result<Vec<Value>>;
 type Table = &'static [(&'static str, Operator)];
 
 /// Of ONNX's own domain.
-const STANDARD: [Table; 14] = [
+const STANDARD: [Table; 15] = [
     activations::TABLE,
     binary::TABLE,
     control::TABLE,
