@@ -42,6 +42,18 @@ pub struct Steps {
     pub max: u64,
 }
 
+/// No quantized tensor has more steps than this. A value beyond it is no matter of counting.
+const MOST_COUNTED: u64 = 1_000_000_000;
+
+/// A number of steps in words: `1 step`, `7 steps`, or that they are too many to be counted.
+pub fn steps_in_words(steps: u64) -> String {
+    match steps {
+        1 => "1 step".into(),
+        0..=MOST_COUNTED => format!("{steps} steps"),
+        _ => "over a billion steps".into(),
+    }
+}
+
 /// Entries of [`Steps::histogram`], less one.
 pub const HISTOGRAM: usize = 10;
 

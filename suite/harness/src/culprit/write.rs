@@ -143,7 +143,7 @@ pub fn write(
     let mut files = Vec::new();
     let mut keep = |name: &str, bytes: &[u8]| -> Result<()> {
         let path = folder.join(name);
-        regular_file::replace(&path, |new| Ok(fs::write(new, &bytes)?))
+        regular_file::replace(&path, |new| Ok(fs::write(new, bytes)?))
             .with_context(|| format!("cannot write {}", path.display()))?;
         files.push(path);
         Ok(())

@@ -90,6 +90,20 @@ fn scores_are_compared_before_the_sigmoid() {
 }
 
 #[test]
+fn a_value_beyond_all_steps_is_not_counted() {
+    let steps = |other: f32| {
+        let a = tensor(&[1.0, 1.0, 0.3, 0.5]);
+        let b = tensor(&[1.0, 1.0, 0.3, other]);
+        let steps = compare_output(&spec(Activation::None), &[(&a, &b)]).steps;
+        steps_in_words(steps.expect("the output is quantized").max)
+    };
+    assert_eq!(steps(0.6), "1 step");
+    assert_eq!(steps(0.5), "0 steps");
+    assert_eq!(steps(100_000.5), "1000000 steps");
+    assert_eq!(steps(1e30), "over a billion steps");
+}
+
+#[test]
 fn nan_is_never_agreement() {
     let a = tensor(&[1.0, 1.0, 1.0, 1.0]);
     let b = tensor(&[f32::NAN, 1.0, 1.0, f32::INFINITY]);

@@ -4,7 +4,7 @@ use firstpass_probe::{Arithmetic, Format};
 
 use super::{ExpectationVerdict, share_of_scale, undeclared, unlike};
 use crate::{
-    agreement::{Agreement, DetectionAgreement},
+    agreement::{Agreement, DetectionAgreement, steps_in_words},
     known::{Bounds, Divergence, FloatBounds, Known},
     model::{ModelDescription, Precision},
 };
@@ -109,8 +109,9 @@ fn outside(agreement: &Agreement, bounds: Bounds, is_complete: bool) -> Vec<Stri
             ""
         };
         faults.push(format!(
-            "{}: differs by up to {} steps{healed}, declared are {least} to {most}",
-            agreement.output, steps.max
+            "{}: differs by up to {}{healed}, declared are {least} to {most}",
+            agreement.output,
+            steps_in_words(steps.max)
         ));
     }
     let [least, most] = bounds.exact_share;

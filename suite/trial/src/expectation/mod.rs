@@ -11,7 +11,10 @@ mod verdict;
 
 use firstpass_probe::Dtype;
 
-use crate::{agreement::Agreement, model::Precision};
+use crate::{
+    agreement::{Agreement, steps_in_words},
+    model::Precision,
+};
 
 pub use declared::{Standard, judge, judge_arithmetic};
 pub use rounding::{FLOAT_MAX_ABSOLUTE, FLOAT_MAX_RELATIVE, INNER_ROUNDING_DB, STEP_ROUNDING};
@@ -59,9 +62,8 @@ fn undeclared(agreement: &Agreement) -> Option<String> {
     let output = &agreement.output;
     match &agreement.steps {
         Some(steps) if steps.max > 0 => Some(format!(
-            "{output}: differs by up to {} step{}, {:.1} % exact",
-            steps.max,
-            if steps.max == 1 { "" } else { "s" },
+            "{output}: differs by up to {}, {:.1} % exact",
+            steps_in_words(steps.max),
             100.0 * steps.share_within(0)
         )),
         None if agreement.max_relative > most_rounding(agreement.dtype)

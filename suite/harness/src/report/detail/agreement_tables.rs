@@ -1,7 +1,10 @@
 //! The tables about outputs.
 
 use firstpass_trial::{
-    agreement::{Agreement, DetectionAgreement, HISTOGRAM, against_known_faces, compare, pairs},
+    agreement::{
+        Agreement, DetectionAgreement, HISTOGRAM, against_known_faces, compare, pairs,
+        steps_in_words,
+    },
     known::Exception,
     model::{ModelDescription, Precision},
     repeatability::Repeatability,
@@ -134,7 +137,7 @@ fn pair(agreements: &[Agreement]) -> [String; 4] {
             .iter()
             .map(|s| s.histogram.iter().sum::<usize>())
             .sum();
-        (format!("≤ {}", steps_of(max)), share(exact, all))
+        (format!("≤ {}", steps_in_words(max)), share(exact, all))
     };
     let difference = if agreements.iter().all(Agreement::bit_equal) {
         "none".into()
@@ -142,10 +145,6 @@ fn pair(agreements: &[Agreement]) -> [String; 4] {
         difference
     };
     [difference, exact, decibel(sqnr), format!("{cosine:.6}")]
-}
-
-fn steps_of(most: u64) -> String {
-    counted(usize::try_from(most).unwrap_or(usize::MAX), "step")
 }
 
 fn decibel(sqnr: f64) -> String {

@@ -2,7 +2,7 @@
 
 use firstpass_statistics::bootstrap::Estimate;
 use firstpass_trial::{
-    agreement::Agreement,
+    agreement::{Agreement, steps_in_words},
     expectation::{ExpectationVerdict, share_of_scale},
     model::ModelDescription,
 };
@@ -179,8 +179,7 @@ fn distance(agreements: &[Agreement]) -> Option<String> {
         (None | Some(0), Some(most)) => Some(format!("≤ {}", share_of_scale(most))),
         // They round to the same steps, and have other bits.
         (Some(0), None) => Some("< 1 step".into()),
-        (Some(1), _) => Some("≤ 1 step".into()),
-        (Some(steps), _) => Some(format!("≤ {steps} steps")),
+        (Some(steps), _) => Some(format!("≤ {}", steps_in_words(steps))),
         (None, None) => None,
     }
 }

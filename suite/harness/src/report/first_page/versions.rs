@@ -2,7 +2,7 @@
 
 use firstpass_statistics::comparison::{Comparison, Verdict};
 use firstpass_trial::{
-    agreement::{Agreement, compare, pairs},
+    agreement::{Agreement, compare, pairs, steps_in_words},
     engine::base,
     model::ModelDescription,
     outputs::Outputs,
@@ -135,10 +135,7 @@ fn difference(agreement: &Agreement) -> String {
     }
     let share = 1.0 - agreement.same_bits as f64 / agreement.values.max(1) as f64;
     let steps = agreement.steps.as_ref();
-    let steps = steps.map(|steps| {
-        let plural = if steps.max == 1 { "" } else { "s" };
-        format!(" ({} quantization step{plural})", steps.max)
-    });
+    let steps = steps.map(|steps| format!(" ({} of quantization)", steps_in_words(steps.max)));
     format!(
         "{:.1} % of the values differ, by up to {}{}",
         share * 100.0,
