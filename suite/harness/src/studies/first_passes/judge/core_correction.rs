@@ -162,14 +162,13 @@ mod tests {
                 one.cell.backend = format!("engine-{engine}");
                 let reference = (3000.0 * core) as u64;
                 let process = &mut one.process;
-                for span in [
+                let steps = [
                     &mut process.started,
                     &mut process.loaded,
                     &mut process.prepared,
-                ] {
-                    if let Some(span) = span {
-                        span.reference_ns = reference;
-                    }
+                ];
+                for span in steps.into_iter().flatten() {
+                    span.reference_ns = reference;
                 }
                 for pass in &mut process.passes {
                     pass.span.reference_ns = reference;
