@@ -64,7 +64,7 @@ const STANDARD: &[Table] = &[
 /// The operator of a node; `None` where it is not implemented.
 pub fn find(node: &NodeProto) -> Option<Operator> {
     let tables: &[Table] = match node.domain.as_str() {
-        "" | "ai.onnx" => &STANDARD,
+        "" | "ai.onnx" => STANDARD,
         "com.microsoft" => &[microsoft::TABLE],
         _ => &[],
     };
@@ -81,7 +81,7 @@ pub fn names() -> Vec<String> {
         names.sort_unstable();
         names
     };
-    let mut all = names(&STANDARD, "");
+    let mut all = names(STANDARD, "");
     all.extend(names(&[microsoft::TABLE], "com.microsoft."));
     all
 }
