@@ -24,7 +24,11 @@ use crate::{
     },
     page::{help::examples, numbers::times_with_interval, table::Table},
     record::{Record, RunSettings, Target},
-    studies::first_passes::{arguments as measure, judge::latency::Latency, measure as campaign},
+    studies::first_passes::{
+        arguments as measure,
+        judge::{latency::Latency, no_choice::NoChoice},
+        measure as campaign,
+    },
 };
 
 /// Every figure is below its limit.
@@ -212,7 +216,7 @@ fn measure(
     let folder = options.quick(workspace)?.join("records");
     let folder = campaign::new_record(&folder, "-gate");
     let before = baseline.map(latencies).unwrap_or_default();
-    let asks = |measured: &[Latency]| gate::ask(measured, &before, limits);
+    let asks = |measured: &[Latency], _: &NoChoice| gate::ask(measured, &before, limits);
     measure::run_asking(workspace, &backends, &workload, &settings, &folder, &asks)
 }
 

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 
 use crate::{
+    fault::Fault,
     models,
     place::{Ended, Place},
-    table::{Fault, On, check_of, example},
 };
 
 /// What is refused before anything runs, in these words.
@@ -17,14 +17,7 @@ pub const fn refused(
     done: fn(&Place) -> Result<Ended>,
     says: &'static [&'static str],
 ) -> Fault {
-    Fault {
-        what,
-        on: On::Once,
-        done,
-        code: 1,
-        says,
-        survives: |_, _| Ok(()),
-    }
+    Fault::new(what, done, 1, says)
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -148,7 +141,7 @@ pub const FAULTS: &[Fault] = &[
         "weights in a pipe",
         |place| {
             pipe(&place.path("w"))?;
-            check_of(place, &models::with_weights("w"))
+            place.check_of(&models::with_weights("w"))
         },
         &["names a file of weights", "it is a pipe"],
     ),
@@ -167,29 +160,28 @@ pub const FAULTS: &[Fault] = &[
     ),
     refused(
         "weights in a folder above",
-        |place| check_of(place, &models::with_weights("../w")),
+        |place| place.check_of(&models::with_weights("../w")),
         &["names weights outside of its folder"],
     ),
     refused(
         "weights in a file without a name",
-        |place| check_of(place, &models::with_weights("")),
+        |place| place.check_of(&models::with_weights("")),
         &["a file of weights without a name"],
     ),
     refused(
         "weights that are not there",
-        |place| check_of(place, &models::with_weights("w")),
+        |place| place.check_of(&models::with_weights("w")),
         &["names a file of weights", "No such file"],
     ),
     refused(
         "graphs within graphs, 200 deep",
-        |place| check_of(place, &models::nested(200)),
+        |place| place.check_of(&models::nested(200)),
         &["more than 30 deep", "not read"],
     ),
-    Fault {
-        what: "names in a record that are commands to a terminal",
-        on: On::Once,
-        done: |place| {
-            let record = example(place)?;
+    Fault::new(
+        "names in a record that are commands to a terminal",
+        |place| {
+            let record = place.example()?;
             let lines = record.join("alpha.jsonl");
             let text = fs::read_to_string(&lines)?;
             let other = text.replace("\"model\":\"model\"", r#""model":"x\u001b[31m\u202e""#);
@@ -202,30 +194,92 @@ pub const FAULTS: &[Fault] = &[
                     .arg(&record),
             )
         },
-        code: 0,
-        says: &[r"x\u{1b}[31m\u{202e}"],
-        survives: |_, ended| {
-            let orders = ['\u{1b}', '\u{202e}'];
-            ensure!(!ended.said.contains(orders), "an order: {:?}", ended.said);
-            Ok(())
+        0,
+        &[r"x\u{1b}[31m\u{202e}"],
+    )
+    .surviving(|_, ended| {
+        let orders = ['\u{1b}', '\u{202e}'];
+        ensure!(!ended.said.contains(orders), "an order: {:?}", ended.said);
+        Ok(())
+    }),
+    Fault::new(
+        "a model file whose graph reads itself",
+        |place| place.check_of(&models::cyclic()),
+        1,
+        &["no engine gave outputs"],
+    )
+    .surviving(|place, ended| {
+        ensure!(place.record()?.is_dir(), "what was tried is lost");
+        ensure!(
+            !ended.said.contains("crashed with"),
+            "an engine crashes:\n{}",
+            ended.said
+        );
+        Ok(())
+    }),
+    Fault::new(
+        "an input that no memory holds",
+        |place| {
+            let model = place.write("model.onnx", models::graph(&["x"], &["y"], None))?;
+            place.run(place.check(&model).args(["--input", "1x3x100000x100000"]))
         },
-    },
-    Fault {
-        what: "a model file whose graph reads itself",
-        on: On::Once,
-        done: |place| check_of(place, &models::cyclic()),
-        code: 1,
-        says: &["no engine gave outputs"],
-        survives: |place, ended| {
-            ensure!(place.record()?.is_dir(), "what was tried is lost");
-            ensure!(
-                !ended.said.contains("crashed with"),
-                "an engine crashes:\n{}",
-                ended.said
-            );
-            Ok(())
+        1,
+        &["input"],
+    ),
+    // Verdicts are honest.
+    Fault::new(
+        "outputs that are no numbers",
+        |place| place.check_of(&models::nothing()),
+        0,
+        &["report: "],
+    )
+    .on_each_engine()
+    .surviving(|place, _| {
+        let page = fs::read_to_string(place.out().join("README.md"))?;
+        ensure!(page.contains("NaN") || page.contains("no number"), "{page}");
+        Ok(())
+    }),
+    // What is no model.
+    Fault::new(
+        "an empty model file",
+        |place| place.check_of(b""),
+        1,
+        &["it is empty"],
+    ),
+    Fault::new(
+        "a model file of text",
+        |place| place.check_of(b"no model, but a sentence of some length"),
+        1,
+        &["it is neither ONNX nor TorchScript"],
+    ),
+    Fault::new(
+        "a model file that ends in the middle",
+        |place| {
+            let model = models::sound();
+            place.check_of(&model[..model.len() / 2])
         },
-    },
+        1,
+        &["cannot read"],
+    ),
+    Fault::new(
+        "a folder in place of a model file",
+        |place| {
+            fs::create_dir(place.path("model.onnx"))?;
+            place.run(&mut place.check(&place.path("model.onnx")))
+        },
+        1,
+        &["model.onnx"],
+    ),
+    Fault::new(
+        "an archive of inputs that is none",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let sample = place.write("in.npz", "PK\u{3}\u{4}, and no more")?;
+            place.run(place.check(&model).arg("--sample").arg(sample))
+        },
+        1,
+        &["in.npz"],
+    ),
 ];
 
 /// A check of a model whose input is described so.

@@ -1,18 +1,23 @@
-//! What goes wrong around Firstpass, what must then be said, and what must survive: see [`table`], [`inputs`],
-//! [`programs`], [`records`], [`samples`] and [`surroundings`].
+//! What goes wrong around Firstpass, what must then be said, and what must survive: a row a [`fault`], in the file of
+//! its subject.
 //!
 //! Each fault is tried on the command itself, in a folder of its own, with the user's folders and the folder
 //! for temporary files there. Whatever the fault, nothing panics, and no temporary file is left.
 
+mod ended;
+mod fault;
 mod inputs;
+mod left;
 mod models;
+mod names;
 mod place;
 mod programs;
 mod records;
 mod samples;
 mod signals;
+mod strangers;
+mod streams;
 mod surroundings;
-mod table;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -22,8 +27,9 @@ use firstpass_trial::{engine::Backend, process::Probe, workspace::Workspace};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
 use crate::{
+    fault::Fault,
     place::Place,
-    table::{FAULTS, Fault, On},
+    records::{damaged, gates, pages},
 };
 
 fn main() -> ExitCode {
@@ -57,22 +63,29 @@ fn tests() -> Result<Vec<Test>> {
         .collect();
     let mut tests = Vec::new();
     let all = [
-        FAULTS,
+        ended::FAULTS,
+        streams::FAULTS,
+        strangers::FAULTS,
+        names::FAULTS,
         inputs::FAULTS,
-        programs::FAULTS,
-        records::FAULTS,
         samples::FAULTS,
+        programs::FAULTS,
+        damaged::FAULTS,
+        gates::FAULTS,
+        pages::FAULTS,
         surroundings::FAULTS,
     ];
     for fault in all.into_iter().flatten() {
-        let names = match fault.on {
-            On::Once => vec![any],
-            On::EachEngine => there.clone(),
+        let names = if fault.is_of_each_engine {
+            there.clone()
+        } else {
+            vec![any]
         };
         for engine in names {
-            let name = match fault.on {
-                On::Once => fault.what.to_owned(),
-                On::EachEngine => format!("{}: {engine}", fault.what),
+            let name = if fault.is_of_each_engine {
+                format!("{}: {engine}", fault.what)
+            } else {
+                fault.what.to_owned()
             };
             let (workspace, engine) = (Arc::clone(&workspace), engine.clone());
             tests.push(Test::test(name, move || {
@@ -95,7 +108,7 @@ fn reads_onnx(workspace: &Workspace, engine: &Backend) -> bool {
 fn attempt(fault: &Fault, workspace: &Workspace, engine: &str) -> Result<()> {
     let place = Place::new(workspace, engine)?;
     let before = place.project()?;
-    let ended = (fault.done)(&place)?;
+    let ended = fault.happen(&place)?;
     let said = &ended.said;
     ensure!(
         ended.code == Some(fault.code),

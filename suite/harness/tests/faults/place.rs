@@ -131,6 +131,21 @@ impl Place {
         finish(child.spawn()?)
     }
 
+    /// A check of a model file of these bytes.
+    pub fn check_of(&self, bytes: &[u8]) -> Result<Ended> {
+        let model = self.write("model.onnx", bytes)?;
+        self.run(&mut self.check(&model))
+    }
+
+    /// A copy of a small record.
+    pub fn example(&self) -> Result<PathBuf> {
+        let source = self.of_project("suite/firstpass/tests/example/record");
+        for file in ["run.json", "alpha.jsonl", "beta.jsonl"] {
+            self.write(&format!("record/{file}"), fs::read(source.join(file))?)?;
+        }
+        Ok(self.path("record"))
+    }
+
     /// The folder of the one record that was made, or is being made.
     pub fn record(&self) -> Result<PathBuf> {
         let records: Vec<PathBuf> = fs::read_dir(self.out().join("records"))

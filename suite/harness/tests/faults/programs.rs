@@ -6,10 +6,11 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
 use anyhow::{Result, ensure};
 
 use crate::{
+    fault::Fault,
+    left::read,
     models,
     place::{Ended, Place, finish},
     signals,
-    table::{Fault, On, read},
 };
 
 /// What every probe says first, and how it answers what it is.
@@ -36,85 +37,68 @@ say "{\"message\":\"loaded\",$span}"
 say "{\"message\":\"prepared\",$span}"
 "#;
 
+/// Leaves a program behind in a session of its own, and its number in the folder of the place, above that for
+/// temporary files.
+const LEAVING_ONE: &str =
+    "setsid sh -c 'echo $$ >> \"$TMPDIR/../../../left\"; exec sleep 300' >/dev/null 2>&1 &";
+
 /// A program that does this when it is asked for passes, beside an engine that is well.
 const fn beside(
     what: &'static str,
     done: fn(&Place) -> Result<Ended>,
     says: &'static [&'static str],
 ) -> Fault {
-    Fault {
-        what,
-        on: On::Once,
-        done,
-        code: 0,
-        says,
-        survives: has_both_rows,
-    }
+    Fault::new(what, done, 0, says).surviving(has_both_rows)
 }
 
 pub const FAULTS: &[Fault] = &[
-    Fault {
-        what: "a program that floods standard error and outlives a firstpass that was killed",
-        on: On::Once,
-        done: |place| outlived(place, "exec yes >&2", "yes"),
-        code: 0,
-        says: &["report: "],
-        survives: |_, _| Ok(()),
-    },
-    Fault {
-        what: "a program that does nothing and outlives a firstpass that was killed",
-        on: On::Once,
-        done: |place| outlived(place, "exec sleep 300", "sleep 300"),
-        code: 0,
-        says: &["report: "],
-        survives: |_, _| Ok(()),
-    },
-    Fault {
-        what: "a firstpass that is killed, and what a program has started in a session of its own",
-        on: On::Once,
-        done: |place| {
-            outlived(
-                place,
-                "setsid sh -c 'echo $$ >> \"$TMPDIR/../../../left\"; exec sleep 300' >/dev/null 2>&1 &\n\
-                 while [ ! -s \"$TMPDIR/../../../left\" ]; do sleep 0.1; done; exec sleep 301",
-                "sleep 301",
-            )
+    Fault::new(
+        "a program that floods standard error and outlives a firstpass that was killed",
+        |place| outlived(place, "exec yes >&2", "yes"),
+        0,
+        &["report: "],
+    ),
+    Fault::new(
+        "a program that does nothing and outlives a firstpass that was killed",
+        |place| outlived(place, "exec sleep 300", "sleep 300"),
+        0,
+        &["report: "],
+    ),
+    Fault::new(
+        "a firstpass that is killed, and what a program has started in a session of its own",
+        |place| {
+            let waiting = "while [ ! -s \"$TMPDIR/../../../left\" ]; do sleep 0.1; done";
+            let script = format!("{LEAVING_ONE}\n{waiting}; exec sleep 301");
+            outlived(place, &script, "sleep 301")
         },
-        code: 0,
-        says: &["report: "],
-        survives: |place, _| {
-            let left = fs::read_to_string(place.path("left"))?;
-            ensure!(!left.is_empty(), "none was left behind");
-            for pid in left.lines() {
-                signals::gone(pid.parse()?)?;
-            }
-            Ok(())
-        },
-    },
-    Fault {
-        what: "a program that may not be run",
-        on: On::Once,
-        done: |place| {
+        0,
+        &["report: "],
+    )
+    .surviving(|place, _| {
+        let left = fs::read_to_string(place.path("left"))?;
+        ensure!(!left.is_empty(), "none was left behind");
+        for pid in left.lines() {
+            signals::gone(pid.parse()?)?;
+        }
+        Ok(())
+    }),
+    Fault::new(
+        "a program that may not be run",
+        |place| {
             let model = place.write("model.onnx", models::sound())?;
             place.write("odd", HEAD)?;
             place.run(place.check(&model).args(["--engine", "odd=./odd"]))
         },
-        code: 1,
-        says: &[
+        1,
+        &[
             "the engine odd is no program",
             "./odd may not be run: `chmod +x`",
         ],
-        survives: |_, _| Ok(()),
-    },
+    ),
     beside(
         "a program that fills the disk",
         // A byte behind a hole takes no room.
-        |place| {
-            measured(
-                place,
-                "exec dd if=/dev/zero of=\"$TMPDIR/all\" bs=1 count=1 conv=notrunc seek=17179869184 2>/dev/null",
-            )
-        },
+        |place| measured(place, "exec dd if=/dev/zero of=\"$TMPDIR/all\" bs=1 count=1 conv=notrunc seek=17179869184 2>/dev/null"),
         &["odd", "crashed with signal 25 (SIGXFSZ)"],
     ),
     beside(
@@ -122,40 +106,32 @@ pub const FAULTS: &[Fault] = &[
         |place| measured(place, "exec yes >&2"),
         &["odd", "it wrote more than 256 MiB to standard error"],
     ),
-    Fault {
-        what: "a program that says what it is and then hangs, with a budget of a second",
-        on: On::Once,
-        done: hanging,
-        code: 0,
-        says: &["odd", "killed after 10 s without an end"],
-        survives: has_both_rows,
-    },
+    Fault::new(
+        "a program that says what it is and then hangs, with a budget of a second",
+        hanging,
+        0,
+        &["odd", "killed after 10 s without an end"],
+    )
+    .surviving(has_both_rows),
     beside(
         "a program that ends and leaves another behind, which holds its output open",
         |place| measured(place, "sleep 300 & exit 0"),
         &["odd", "crashed with exit code 0"],
     ),
-    Fault {
-        what: "a program that leaves another behind, in a session of its own",
-        on: On::Once,
-        // The folder for temporary files lies in that of this place.
-        done: |place| {
-            measured(
-                place,
-                "setsid sh -c 'echo $$ >> \"$TMPDIR/../../../left\"; exec sleep 300' >/dev/null 2>&1 &\nsleep 1; exit 0",
-            )
-        },
-        code: 0,
-        says: &["odd", "crashed with exit code 0"],
-        survives: |place, ended| {
-            let left = fs::read_to_string(place.path("left"))?;
-            ensure!(!left.is_empty(), "none was left behind");
-            for pid in left.lines() {
-                signals::gone(pid.parse()?)?;
-            }
-            has_both_rows(place, ended)
-        },
-    },
+    Fault::new(
+        "a program that leaves another behind, in a session of its own",
+        |place| measured(place, &format!("{LEAVING_ONE}\nsleep 1; exit 0")),
+        0,
+        &["odd", "crashed with exit code 0"],
+    )
+    .surviving(|place, ended| {
+        let left = fs::read_to_string(place.path("left"))?;
+        ensure!(!left.is_empty(), "none was left behind");
+        for pid in left.lines() {
+            signals::gone(pid.parse()?)?;
+        }
+        has_both_rows(place, ended)
+    }),
     beside(
         "a program that prints what is no text",
         |place| measured(place, r"printf '\377\376\000\001garbage\n'"),
@@ -191,23 +167,17 @@ pub const FAULTS: &[Fault] = &[
         },
         &["odd", "printed something that is not a message"],
     ),
-    Fault {
-        what: "a program that fails with two million letters",
-        on: On::Once,
-        done: |place| {
-            measured(
-                place,
-                r#"say "{\"message\":\"failed\",\"kind\":\"engine\",\"phase\":null,\"chain\":[\"$(head -c 2000000 /dev/zero | tr '\0' x)\"]}"; exit 1"#,
-            )
-        },
-        code: 0,
-        says: &["odd", "failed: xxx", "more characters)"],
-        survives: |place, ended| {
-            let length = ended.said.len();
-            ensure!(length < 50_000, "it said {length} bytes");
-            has_both_rows(place, ended)
-        },
-    },
+    Fault::new(
+        "a program that fails with two million letters",
+        |place| measured(place, r#"say "{\"message\":\"failed\",\"kind\":\"engine\",\"phase\":null,\"chain\":[\"$(head -c 2000000 /dev/zero | tr '\0' x)\"]}"; exit 1"#),
+        0,
+        &["odd", "failed: xxx", "more characters)"],
+    )
+    .surviving(|place, ended| {
+        let length = ended.said.len();
+        ensure!(length < 50_000, "it said {length} bytes");
+        has_both_rows(place, ended)
+    }),
     beside(
         "a program that never stops talking",
         |place| measured(place, r#"yes "$pass""#),
@@ -255,24 +225,14 @@ pub const FAULTS: &[Fault] = &[
     ),
     beside(
         "a program whose outputs are no tensors",
-        |place| {
-            measured(
-                place,
-                r#"say "$pass"; [ -z "$out" ] || echo nonsense > "$out"; say '{"message":"done"}'"#,
-            )
-        },
+        |place| measured(place, r#"say "$pass"; [ -z "$out" ] || echo nonsense > "$out"; say '{"message":"done"}'"#),
         &["odd", "the outputs that it wrote cannot be read"],
     ),
     beside(
         "a program whose outputs are 12 GiB, as a file of holes",
-        |place| {
-            measured(
-                place,
-                r#"say "$pass"; header='{"0/y":{"dtype":"U8","shape":[12884901888],"data_offsets":[0,12884901888]}}'
+        |place| measured(place, r#"say "$pass"; header='{"0/y":{"dtype":"U8","shape":[12884901888],"data_offsets":[0,12884901888]}}'
 [ -z "$out" ] || { printf "\\$(printf %o ${#header})\000\000\000\000\000\000\000%s" "$header" > "$out"; truncate -s 12884901971 "$out"; }
-say '{"message":"done"}'"#,
-            )
-        },
+say '{"message":"done"}'"#),
         &[
             "odd",
             "the outputs that it wrote are too large",
@@ -281,44 +241,26 @@ say '{"message":"done"}'"#,
     ),
     beside(
         "a program whose digests are 2 MB each",
-        |place| {
-            measured(
-                place,
-                r#"say "{\"message\":\"pass\",\"input\":0,\"digest\":\"$(head -c 2000000 /dev/zero | tr '\0' x)\",\"start_ns\":1,\"wall_ns\":1}""#,
-            )
-        },
+        |place| measured(place, r#"say "{\"message\":\"pass\",\"input\":0,\"digest\":\"$(head -c 2000000 /dev/zero | tr '\0' x)\",\"start_ns\":1,\"wall_ns\":1}""#),
         &["odd", "a digest is longer than 1024 bytes"],
     ),
     beside(
         "a program that says 256 MiB",
         // A field that is not known is not looked at.
-        |place| {
-            measured(
-                place,
-                r#"yes "{\"message\":\"pass\",\"input\":0,\"digest\":\"d\",\"start_ns\":1,\"wall_ns\":1,\"more\":\"$(head -c 100000 /dev/zero | tr '\0' x)\"}""#,
-            )
-        },
+        |place| measured(place, r#"yes "{\"message\":\"pass\",\"input\":0,\"digest\":\"d\",\"start_ns\":1,\"wall_ns\":1,\"more\":\"$(head -c 100000 /dev/zero | tr '\0' x)\"}""#),
         &["odd", "it wrote more than 256 MiB of messages"],
     ),
     beside(
         "a program whose outputs have other names",
         |place| {
             // A header of 2 bytes: no tensor at all.
-            in_time(
-                place,
-                r#"say "$pass"; say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
-            )
+            in_time(place, r#"say "$pass"; say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#)
         },
         &["odd", "the probe gave no outputs for"],
     ),
     beside(
         "a program that does fewer passes than it is asked for",
-        |place| {
-            in_time(
-                place,
-                r#"say "$pass"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
-            )
-        },
+        |place| in_time(place, r#"say "$pass"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#),
         &[
             "odd",
             "it did too few passes on input 1: 0 of at least 1",
@@ -330,42 +272,25 @@ say '{"message":"done"}'"#,
         |place| measured(place, r#"rm -rf "$TMPDIR" "$TMPDIR"/*; exit 7"#),
         &["odd", "crashed with exit code 7"],
     ),
-    Fault {
-        what: "a program that writes to the model file",
-        on: On::Once,
-        done: |place| {
-            measured(
-                place,
-                r#"model=$(printf %s "$1" | sed -n 's/.*"path":"\([^"]*\)".*/\1/p'); chmod u+w "$model"; echo more >> "$model"; exit 7"#,
-            )
-        },
-        code: 1,
-        says: &[
+    Fault::new(
+        "a program that writes to the model file",
+        |place| measured(place, r#"model=$(printf %s "$1" | sed -n 's/.*"path":"\([^"]*\)".*/\1/p'); chmod u+w "$model"; echo more >> "$model"; exit 7"#),
+        1,
+        &[
             "an engine has changed the copy of",
             "model.onnx that all engines read",
             "Measure again",
             "crashed with exit code 7",
         ],
-        survives: |_, _| Ok(()),
-    },
+    ),
     beside(
         "a program that tells a step twice",
-        |place| {
-            measured(
-                place,
-                r#"say "{\"message\":\"loaded\",$span}"; say "$pass"; say '{"message":"done"}'"#,
-            )
-        },
+        |place| measured(place, r#"say "{\"message\":\"loaded\",$span}"; say "$pass"; say '{"message":"done"}'"#),
         &["odd", "it told \"loaded\" twice", "firstpass engines test"],
     ),
     beside(
         "a program that tells a step after its passes",
-        |place| {
-            measured(
-                place,
-                r#"say "$pass"; say "{\"message\":\"warmed-up\",$span}"; say '{"message":"done"}'"#,
-            )
-        },
+        |place| measured(place, r#"say "$pass"; say "{\"message\":\"warmed-up\",$span}"; say '{"message":"done"}'"#),
         &[
             "odd",
             "it told \"warmed-up\" after \"pass\"",
@@ -374,13 +299,8 @@ say '{"message":"done"}'"#,
     ),
     beside(
         "a program that tells the date in place of the monotonic clock",
-        |place| {
-            measured(
-                place,
-                r#"say '{"message":"pass","input":0,"digest":"d","start_ns":1767225600000000000,"wall_ns":1}'
-say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
-            )
-        },
+        |place| measured(place, r#"say '{"message":"pass","input":0,"digest":"d","start_ns":1767225600000000000,"wall_ns":1}'
+say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#),
         &[
             "odd",
             "they must be of the monotonic clock",
@@ -389,13 +309,8 @@ say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$
     ),
     beside(
         "a program that does a pass on an input that there is not",
-        |place| {
-            in_time(
-                place,
-                r#"say "{\"message\":\"pass\",\"input\":99,\"digest\":\"d\",\"start_ns\":$now,\"wall_ns\":1}"
-[ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#,
-            )
-        },
+        |place| in_time(place, r#"say "{\"message\":\"pass\",\"input\":99,\"digest\":\"d\",\"start_ns\":$now,\"wall_ns\":1}"
+[ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$out"; say '{"message":"done"}'"#),
         &[
             "odd",
             "it did a pass on input 99, counted from 0, and was given 2",
@@ -405,12 +320,9 @@ say "$second"; [ -z "$out" ] || printf '\002\000\000\000\000\000\000\000{}' > "$
         "a program whose outputs have another shape",
         |place| {
             // The length of the header, the header, and a byte for each of the two inputs.
-            in_time(
-                place,
-                r#"say "$pass"; say "$second"; header='{"0/y":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"1/y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
+            in_time(place, r#"say "$pass"; say "$second"; header='{"0/y":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"1/y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
 [ -z "$out" ] || { printf "\\$(printf %o ${#header})\000\000\000\000\000\000\000%sab" "$header" > "$out"; }
-say '{"message":"done"}'"#,
-            )
+say '{"message":"done"}'"#)
         },
         &[
             "odd",

@@ -6,10 +6,10 @@ use std::{fs, io::Write};
 use anyhow::{Result, ensure};
 
 use crate::{
+    fault::Fault,
     inputs::refused,
     models,
     place::{Ended, Place},
-    table::{Fault, On},
 };
 
 /// An option that is refused while the command line is read.
@@ -18,14 +18,7 @@ const fn misread(
     done: fn(&Place) -> Result<Ended>,
     says: &'static [&'static str],
 ) -> Fault {
-    Fault {
-        what,
-        on: On::Once,
-        done,
-        code: 2,
-        says,
-        survives: |_, _| Ok(()),
-    }
+    Fault::new(what, done, 2, says)
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -255,25 +248,24 @@ pub const FAULTS: &[Fault] = &[
             "/ is a folder: name the program in it",
         ],
     ),
-    Fault {
-        what: "a smaller model.onnx in the place of the model that it is made of",
-        on: On::Once,
-        done: |place| {
+    Fault::new(
+        "a smaller model.onnx in the place of the model that it is made of",
+        |place| {
             let model = place.write("net/model.onnx", models::sound())?;
             let mut reduce = place.firstpass(["reduce", "--out", "net", "--engine", &place.engine]);
             place.run(reduce.arg(model))
         },
-        code: 1,
-        says: &[
+        1,
+        &[
             "net holds the model itself",
             "give another folder with --out",
         ],
-        survives: |place, _| {
-            let model = fs::read(place.path("net/model.onnx"))?;
-            ensure!(model == models::sound(), "the model is another one");
-            Ok(())
-        },
-    },
+    )
+    .surviving(|place, _| {
+        let model = fs::read(place.path("net/model.onnx"))?;
+        ensure!(model == models::sound(), "the model is another one");
+        Ok(())
+    }),
     refused(
         "a program with the name of an engine",
         |place| {

@@ -1,18 +1,24 @@
 //! What lies around a command: its environment, its limits, its folders, and other commands beside it, one row a fault.
 
 use std::{
+    ffi::OsStr,
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
+    path::Path,
     process::Stdio,
 };
 
 use anyhow::{Result, ensure};
 
 use crate::{
+    fault::Fault,
     inputs::pipe,
+    left::has_report,
     models,
     place::{Ended, Place, finish},
-    table::{Fault, On, example},
 };
 
 /// A command with its exit code and its words.
@@ -22,14 +28,7 @@ const fn said(
     code: i32,
     says: &'static [&'static str],
 ) -> Fault {
-    Fault {
-        what,
-        on: On::Once,
-        done,
-        code,
-        says,
-        survives: |_, _| Ok(()),
-    }
+    Fault::new(what, done, code, says)
 }
 
 /// A value of a variable with which a comparison goes on as ever.
@@ -96,7 +95,7 @@ pub const FAULTS: &[Fault] = &[
     said(
         "a page that may not grow beyond 512 bytes",
         |place| {
-            let record = example(place)?;
+            let record = place.example()?;
             let mut shell = place
                 .shell("ulimit -f 1; exec \"$0\" compare --all \"$1\" \"$1\" --out changes.md");
             place.run(shell.arg(record))
@@ -107,7 +106,7 @@ pub const FAULTS: &[Fault] = &[
     said(
         "five open files at most",
         |place| {
-            let record = example(place)?;
+            let record = place.example()?;
             let mut shell = place.shell("ulimit -n 5; exec \"$0\" compare \"$1\" \"$1\"");
             place.run(shell.arg(record))
         },
@@ -117,7 +116,7 @@ pub const FAULTS: &[Fault] = &[
     said(
         "a page to a full disk",
         |place| {
-            let record = example(place)?;
+            let record = place.example()?;
             let mut compare = place.firstpass(["compare", "--out", "/dev/full"]);
             place.run(compare.arg(&record).arg(&record))
         },
@@ -204,24 +203,23 @@ pub const FAULTS: &[Fault] = &[
         &["added to"],
     ),
     // Locks.
-    Fault {
-        what: "a lock that leads to a file of the user's",
-        on: On::Once,
-        done: |place| {
+    Fault::new(
+        "a lock that leads to a file of the user's",
+        |place| {
             let victim = place.write("victim", "precious")?;
             fs::create_dir(place.out())?;
             symlink(victim, place.out().join(".check.lock"))?;
             let model = place.write("model.onnx", models::sound())?;
             place.run(&mut place.check(&model))
         },
-        code: 1,
-        says: &["cannot lock", ".check.lock", "it is a link"],
-        survives: |place, _| {
-            let kept = fs::read_to_string(place.path("victim"))?;
-            ensure!(kept == "precious", "the file was written to: {kept:?}");
-            Ok(())
-        },
-    },
+        1,
+        &["cannot lock", ".check.lock", "it is a link"],
+    )
+    .surviving(|place, _| {
+        let kept = fs::read_to_string(place.path("victim"))?;
+        ensure!(kept == "precious", "the file was written to: {kept:?}");
+        Ok(())
+    }),
     said(
         "a pipe in place of a lock",
         |place| {
@@ -243,11 +241,52 @@ pub const FAULTS: &[Fault] = &[
         0,
         &["report: "],
     ),
+    Fault::new(
+        "an environment variable that is not UTF-8",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let mut check = place.check(&model);
+            let other = OsStr::from_bytes(b"\xff");
+            place.run(check.env("SOME_NAME", other).env("OMP_PROC_BIND", other))
+        },
+        0,
+        &["report: "],
+    )
+    .surviving(|place, _| has_report(place)),
+    Fault::new(
+        "an environment variable of two lines, of which one is a heading",
+        |place| {
+            let model = place.write("model.onnx", models::sound())?;
+            let mut check = place.check(&model);
+            place.run(check.env("OMP_PROC_BIND", "x\n# y\u{1b}[31m"))
+        },
+        0,
+        &["report: "],
+    )
+    .surviving(|place, ended| {
+        let page = fs::read_to_string(place.out().join("trust.md"))?;
+        ensure!(page.contains("OMP_PROC_BIND"), "the page does not tell");
+        for text in [&page, &ended.said] {
+            ensure!(!text.contains("\n# y"), "it is a heading:\n{text}");
+            ensure!(!text.contains('\u{1b}'), "an escape: {text:?}");
+        }
+        has_report(place)
+    }),
+    Fault::new(
+        "an argument that is not UTF-8",
+        |place| {
+            let name = OsStr::from_bytes(b"mod\xff.onnx");
+            fs::write(place.path(name), models::sound())?;
+            place.run(&mut place.check(Path::new(name)))
+        },
+        1,
+        &["mod\\xFF.onnx", "is not UTF-8"],
+    ),
 ];
 
 /// A comparison of a record with itself, with this variable.
 fn compared_with(place: &Place, variable: &str, value: &str) -> Result<Ended> {
-    let record = example(place)?;
+    let record = place.example()?;
     let mut compare = place.firstpass(["compare"]);
     place.run(compare.arg(&record).arg(&record).env(variable, value))
 }

@@ -88,3 +88,17 @@ impl PendingOperator<'_> {
         !matches!(self, Self::MaxPool(..) | Self::Moving(..))
     }
 }
+
+/// What a pending operator gives.
+pub(super) fn pending_at<'a>(
+    node: Node<'a>,
+    index: usize,
+    operator: PendingOperator<'a>,
+) -> Known<'a> {
+    Known::Pending(Arc::new(Pending {
+        node,
+        index,
+        operator,
+        bounds: Bounds::NONE,
+    }))
+}

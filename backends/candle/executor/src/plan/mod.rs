@@ -1,10 +1,13 @@
 //! What a graph computes, step by step, before its inputs have shapes.
 
+mod clamping;
 mod integers;
 mod known;
 mod lowering;
+mod moving;
 mod quantized;
 mod quantized_constants;
+mod quantizing;
 mod walk;
 
 use candle_core::DType;

@@ -14,6 +14,7 @@ use crate::{
             headlines::{Answer, Question, headlines},
             latency::Latency,
         },
+        unfit::no_choice,
         untimed::in_words,
     },
 };
@@ -70,7 +71,7 @@ pub(super) fn open(analysis: &Analysis) -> Option<Open> {
         .flatten()
         .flat_map(|row| row.latency.values().chain(row.tuned.values()).cloned())
         .collect();
-    let headlines = headlines(&latencies, &analysis.comparisons);
+    let headlines = headlines(&latencies, &analysis.comparisons, &no_choice(analysis));
     let seconds_a_round: BTreeMap<&Cell, f64> = latencies
         .iter()
         .filter_map(|l| {

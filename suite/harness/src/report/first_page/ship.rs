@@ -1,9 +1,7 @@
 //! Which engine to ship.
 
 use firstpass_statistics::comparison::Verdict;
-use firstpass_trial::{
-    agreement::Agreement, expectation::ExpectationVerdict, model::ModelDescription,
-};
+use firstpass_trial::{expectation::ExpectationVerdict, model::ModelDescription};
 use serde::Serialize;
 
 use super::{timed, typical};
@@ -13,7 +11,7 @@ use crate::studies::first_passes::{
         headlines::{Answer, fastest},
         latency::{Figure, LEAST_PASSES, Latency},
     },
-    row::USABLE_DB,
+    unfit,
 };
 
 /// The engines that are fastest among those whose outputs can be used.
@@ -76,7 +74,7 @@ pub(super) struct Rival {
 pub(super) struct Unfit {
     pub labels: Vec<String>,
     pub why: String,
-    /// Whether the size of the difference decides that, [`USABLE_DB`].
+    /// Whether the size of the difference decides that, [`unfit::Unfit::is_far`].
     pub is_far: bool,
 }
 
@@ -90,14 +88,18 @@ pub(super) fn ship(analysis: &Analysis, model: &ModelDescription, threads: usize
     });
     let mut unfit: Vec<Unfit> = Vec::new();
     for row in here {
-        let Some(unfit_row) = self::unfit(row) else {
+        let Some(unfit::Unfit { why, is_far }) = row.unfit() else {
             continue;
         };
-        let is_same =
-            |known: &&mut Unfit| (&known.why, known.is_far) == (&unfit_row.why, unfit_row.is_far);
+        let label = row.label.clone();
+        let is_same = |known: &&mut Unfit| (&known.why, known.is_far) == (&why, is_far);
         match unfit.iter_mut().find(is_same) {
-            Some(known) => known.labels.extend(unfit_row.labels),
-            None => unfit.push(unfit_row),
+            Some(known) => known.labels.push(label),
+            None => unfit.push(Unfit {
+                labels: vec![label],
+                why,
+                is_far,
+            }),
         }
     }
     let fit: Vec<(&Row, &Latency)> = timed(rows, threads)
@@ -214,45 +216,6 @@ fn first_to_answer(analysis: &Analysis, fit: &[(&Row, &Latency)]) -> Option<Engi
     let ranked = ranked(fit, Figure::ColdStart);
     let first = ranked.iter().find(|(_, l, _)| cells.contains(&l.cell))?;
     (cells.len() == 1).then(|| engine(first))
-}
-
-/// Whether a difference is so large that the engine computes something else: a step here and there is what the
-/// optimizations of many engines cost, and the reader decides about that.
-fn is_far(agreement: &Agreement) -> bool {
-    agreement.sqnr_db < USABLE_DB
-}
-
-/// Whether outputs cannot be compared value by value.
-fn is_other(agreement: &Agreement) -> bool {
-    agreement.other_shape > 0 || agreement.not_finite > 0
-}
-
-/// An engine whose outputs cannot be used, and why; `None` where they can.
-fn unfit(row: &Row) -> Option<Unfit> {
-    let unfit = |why: String, is_far| {
-        Some(Unfit {
-            labels: vec![row.label.clone()],
-            why,
-            is_far,
-        })
-    };
-    if row.outputs.is_none() {
-        return unfit("no outputs".into(), false);
-    }
-    if !row.not_finite.is_empty() {
-        return unfit(row.not_finite.join("; "), false);
-    }
-    let compared = row.agreement.iter().flatten();
-    match row.verdict.as_ref()? {
-        ExpectationVerdict::Unexpected(how) => unfit(how.join("; "), false),
-        ExpectationVerdict::Differs(how) if compared.clone().any(is_other) => {
-            unfit(how.join("; "), false)
-        }
-        ExpectationVerdict::Differs(how) if compared.clone().any(is_far) => {
-            unfit(how.join("; "), true)
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::{
             comparisons::Comparisons,
             headlines::{Answer, Question, contradicts, headlines},
             latency::{self, summarise},
+            no_choice::NoChoice,
         },
     },
 };
@@ -71,7 +72,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         println!("{}: {}\n", folder.display(), noise_in_words(&noise));
         println!("{}\n", table(&rates).terminal());
         kept &= rates.iter().all(Rate::is_kept);
-        let asked = headlines(&latencies, &Comparisons::of_run(&latencies));
+        // Times alone are judged here, whatever the outputs are.
+        let comparisons = Comparisons::of_run(&latencies);
+        let asked = headlines(&latencies, &comparisons, &NoChoice::default());
         let open = asked.values().filter(|answer| answer.is_open()).count();
         println!("{open} of {} headline questions are open\n", asked.len());
         answers.push((folder, asked));

@@ -17,6 +17,7 @@ pub mod reference;
 pub mod report;
 pub mod row;
 pub mod sanity;
+pub mod unfit;
 pub mod untimed;
 pub mod verdict;
 pub mod words;

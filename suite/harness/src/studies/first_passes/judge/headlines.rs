@@ -13,6 +13,7 @@ use crate::studies::first_passes::judge::{
     comparisons::Comparisons,
     first_pass::FirstPassVerdict,
     latency::{Figure, Latency},
+    no_choice::NoChoice,
 };
 
 /// The figures whose fastest engine is asked for.
@@ -24,7 +25,7 @@ const TUNED: [Figure; 2] = [Figure::ColdStart, Figure::FirstPass];
 /// A question about one model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// Which engine is fastest in a figure, with this many threads.
+    /// Which engine is fastest in a figure, with this many threads, among those whose outputs can be used.
     Fastest {
         model: String,
         threads: usize,
@@ -78,20 +79,36 @@ fn named(cell: &Cell) -> String {
 }
 
 /// What a run answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The cells that are fastest, without a difference among them that matters.
     Fastest(BTreeSet<Cell>),
     /// Whether the first pass is slow.
-    Slow(bool),
+    Slow(Told),
     /// Whether the settings are faster; they may be slower, or make no difference.
-    Faster(bool),
+    Faster(Told),
     /// Not yet, and which cells have to be measured on.
     Open {
         cells: BTreeSet<Cell>,
         /// After about how many rounds in all it would probably be answered; `None` for very many.
         rounds: Option<usize>,
     },
+}
+
+/// Yes or no, and the 95 % interval of the ratio that tells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Told {
+    pub yes: bool,
+    pub interval: (f64, f64),
+}
+
+impl Told {
+    /// Whether not both can be right. A ratio between two limits may rightly be called either: a pass of 1.08× is slow
+    /// by a long run, and less than 15 % slower by a short one.
+    fn contradicts(&self, other: &Self) -> bool {
+        let apart = self.interval.1 < other.interval.0 || other.interval.1 < self.interval.0;
+        self.yes != other.yes && apart
+    }
 }
 
 impl fmt::Display for Answer {
@@ -102,7 +119,9 @@ impl fmt::Display for Answer {
                 let names: Vec<&str> = names.into_iter().collect();
                 f.write_str(&names.join(" and "))
             }
-            Self::Slow(yes) | Self::Faster(yes) => f.write_str(if *yes { "yes" } else { "no" }),
+            Self::Slow(told) | Self::Faster(told) => {
+                f.write_str(if told.yes { "yes" } else { "no" })
+            }
             Self::Open { .. } => f.write_str("open"),
         }
     }
@@ -123,8 +142,8 @@ pub struct Asked {
 }
 
 /// Asks every headline question.
-pub fn ask(latencies: &[Latency]) -> Asked {
-    let headlines = headlines(latencies, &Comparisons::of_run(latencies));
+pub fn ask(latencies: &[Latency], no_choice: &NoChoice) -> Asked {
+    let headlines = headlines(latencies, &Comparisons::of_run(latencies), no_choice);
     Asked {
         all: headlines.len(),
         open: headlines.into_values().filter(Answer::is_open).collect(),
@@ -132,13 +151,19 @@ pub fn ask(latencies: &[Latency]) -> Asked {
 }
 
 /// Every headline question that a run can be asked, with its answer.
-pub fn headlines(latencies: &[Latency], comparisons: &Comparisons) -> BTreeMap<Question, Answer> {
+pub fn headlines(
+    latencies: &[Latency],
+    comparisons: &Comparisons,
+    no_choice: &NoChoice,
+) -> BTreeMap<Question, Answer> {
     let mut headlines = BTreeMap::new();
     let mut groups: BTreeMap<(&str, usize), Vec<&Latency>> = BTreeMap::new();
     let asked = |l: &&Latency| l.cell.is_default() && !l.cell.cold_files && l.cell.entry == 0;
     for latency in latencies.iter().filter(asked) {
         let group = (latency.cell.model.as_str(), latency.cell.threads());
-        groups.entry(group).or_default().push(latency);
+        if !no_choice.contains(&latency.cell) {
+            groups.entry(group).or_default().push(latency);
+        }
         if let Some(answer) = slow_first(latency) {
             headlines.insert(Question::SlowFirst(latency.cell.clone()), answer);
         }
@@ -167,9 +192,13 @@ pub fn headlines(latencies: &[Latency], comparisons: &Comparisons) -> BTreeMap<Q
 
 fn slow_first(latency: &Latency) -> Option<Answer> {
     let first = latency.first_over_steady?;
+    let told = |yes| {
+        let interval = first.0.interval;
+        Answer::Slow(Told { yes, interval })
+    };
     Some(match first.verdict() {
-        FirstPassVerdict::Slow => Answer::Slow(true),
-        FirstPassVerdict::NotSlow => Answer::Slow(false),
+        FirstPassVerdict::Slow => told(true),
+        FirstPassVerdict::NotSlow => told(false),
         FirstPassVerdict::Open => Answer::Open {
             cells: BTreeSet::from([latency.cell.clone()]),
             rounds: first.0.rounds_needed(),
@@ -179,9 +208,13 @@ fn slow_first(latency: &Latency) -> Option<Answer> {
 
 fn tuned(cell: &Cell, comparisons: &Comparisons, figure: Figure) -> Option<Answer> {
     let compared = comparisons.get(cell, &cell.default_of(), figure)?;
+    let told = |yes| {
+        let interval = compared.interval;
+        Answer::Faster(Told { yes, interval })
+    };
     Some(match compared.verdict {
-        Verdict::Faster => Answer::Faster(true),
-        Verdict::Slower | Verdict::NoDifference => Answer::Faster(false),
+        Verdict::Faster => told(true),
+        Verdict::Slower | Verdict::NoDifference => told(false),
         Verdict::Open => Answer::Open {
             cells: BTreeSet::from([cell.clone(), cell.default_of()]),
             rounds: compared.rounds_needed(),
@@ -233,7 +266,9 @@ pub(crate) fn fastest(
 pub fn contradicts(a: &Answer, b: &Answer) -> bool {
     match (a, b) {
         (Answer::Fastest(a), Answer::Fastest(b)) => a.is_disjoint(b),
-        (Answer::Slow(a), Answer::Slow(b)) | (Answer::Faster(a), Answer::Faster(b)) => a != b,
+        (Answer::Slow(a), Answer::Slow(b)) | (Answer::Faster(a), Answer::Faster(b)) => {
+            a.contradicts(b)
+        }
         _ => false,
     }
 }
@@ -259,7 +294,13 @@ mod tests {
             }
         }
         let latencies = summarise(&observations);
-        headlines(&latencies, &Comparisons::of_run(&latencies))
+        let wrong = latencies.iter().map(|l| &l.cell);
+        let wrong = wrong.filter(|cell| cell.backend.starts_with("wrong"));
+        headlines(
+            &latencies,
+            &Comparisons::of_run(&latencies),
+            &wrong.collect(),
+        )
     }
 
     fn steady(answers: &BTreeMap<Question, Answer>) -> &Answer {
@@ -298,6 +339,27 @@ mod tests {
     }
 
     #[test]
+    fn what_may_rightly_be_called_either_is_no_contradiction() {
+        let told = |yes, low, high| {
+            let interval = (low, high);
+            Answer::Slow(Told { yes, interval })
+        };
+        assert!(!contradicts(
+            &told(true, 1.06, 1.1),
+            &told(false, 1.02, 1.12)
+        ));
+        assert!(contradicts(
+            &told(true, 1.06, 1.1),
+            &told(false, 0.98, 1.05)
+        ));
+        assert!(contradicts(
+            &told(false, 0.98, 1.05),
+            &told(true, 1.06, 1.1)
+        ));
+        assert!(!contradicts(&told(true, 1.06, 1.1), &told(true, 2.0, 2.1)));
+    }
+
+    #[test]
     fn questions_and_answers_are_words() {
         let answers = run(&[("a", 50.0, 10.0, 0.0), ("b", 50.0, 20.0, 0.0)], 4);
         let said: Vec<String> = answers
@@ -312,9 +374,25 @@ mod tests {
     }
 
     #[test]
+    fn one_with_wrong_outputs_is_not_the_fastest_and_leaves_the_others_open() {
+        let rivals = [("a", 50.0, 10.0, 0.05), ("b", 50.0, 10.6, 0.05)];
+        let fast = |name| [(name, 50.0, 1.0, 0.0)].into_iter().chain(rivals);
+        let right = run(&fast("right").collect::<Vec<_>>(), 3);
+        assert!(matches!(steady(&right), Answer::Fastest(cells) if cells.len() == 1));
+        let wrong = run(&fast("wrong").collect::<Vec<_>>(), 3);
+        assert!(steady(&wrong).is_open(), "{wrong:?}");
+        let first = |(question, _): &(&Question, &Answer)| matches!(question, Question::SlowFirst(cell) if cell.backend == "wrong");
+        assert!(
+            wrong.iter().any(|asked| first(&asked)),
+            "of its first pass it is asked"
+        );
+    }
+
+    #[test]
     fn one_engine_alone_is_not_asked_which_is_fastest() {
         let alone = run(&[("a", 50.0, 10.0, 0.0)], 3);
         assert_eq!(alone.len(), 1, "whether its first pass is slow");
-        assert!(alone.values().all(|answer| *answer == Answer::Slow(true)));
+        let slow = |answer: &Answer| matches!(answer, Answer::Slow(told) if told.yes);
+        assert!(alone.values().all(slow));
     }
 }

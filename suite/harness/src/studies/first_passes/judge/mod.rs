@@ -8,4 +8,5 @@ pub mod first_pass;
 pub mod flipping;
 pub mod headlines;
 pub mod latency;
+pub mod no_choice;
 pub mod noise_floor;

@@ -28,6 +28,7 @@ use crate::{
             comparisons::Comparisons,
             headlines::{Answer, Asked},
             latency::{Figure, LEAST_PASSES, Latency, summarise},
+            no_choice::NoChoice,
         },
         measure::{
             Asks, Budget, Job,
@@ -117,6 +118,7 @@ pub(crate) struct TimePlan<'a> {
     pub budget: &'a Budget,
     pub paces: &'a Paces,
     pub asks: Asks<'a>,
+    pub no_choice: &'a NoChoice,
 }
 
 /// Measures until every cell has a reason to stop, which is recorded.
@@ -135,7 +137,9 @@ pub(crate) fn observe(
         budget,
         paces,
         asks,
+        no_choice,
     } = *time;
+    let asks = |latencies: &[Latency]| asks(latencies, no_choice);
     let shares = Shares {
         even: budget.left() / u32::try_from(jobs.len().max(1))?,
         least_processes: settings.least_processes,
@@ -215,7 +219,7 @@ pub(crate) fn observe(
             }
         } else if is_look(round + 1) {
             let asked =
-                stop_what_is_answered(&mut progress_of, &observations, settings, budget, asks);
+                stop_what_is_answered(&mut progress_of, &observations, settings, budget, &asks);
             open = format!("{} of {} questions open, ", asked.open.len(), asked.all);
         }
     }
@@ -274,7 +278,7 @@ fn stop_what_is_answered(
     observations: &[Observation],
     settings: &RunSettings,
     budget: &Budget,
-    asks: Asks,
+    asks: impl Fn(&[Latency]) -> Asked,
 ) -> Asked {
     let latencies = summarise(observations);
     let asked = asks(&latencies);

@@ -34,18 +34,23 @@ use crate::{
         numbers::brief,
         terminal::{self, beginning, text as shown},
     },
-    record::{Line, Recorder, Run, RunSettings, VERSION, code::Code, places::Places, typed},
+    record::{
+        Line, Record, Recorder, Run, RunSettings, VERSION, code::Code, places::Places, typed,
+    },
     studies::first_passes::{
+        analysis::Analysis,
         judge::{
             headlines::{Asked, ask},
             latency::Latency,
+            no_choice::NoChoice,
         },
         measure::{latency::TimePlan, reference::Seeking},
+        unfit,
     },
 };
 
-/// What a run is to answer, of what it has measured so far.
-pub type Asks<'a> = &'a dyn Fn(&[Latency]) -> Asked;
+/// What a run is to answer, of what it has measured so far and whose outputs cannot be used.
+pub type Asks<'a> = &'a dyn Fn(&[Latency], &NoChoice) -> Asked;
 
 /// A backend whose engine has said what it is.
 struct Started {
@@ -182,6 +187,7 @@ pub fn run_asking(
         referees: &referees,
     };
     reference::observe(&seeking, &jobs, settings, &mut inputs, &mut recorder)?;
+    let no_choice = no_choice(workspace, workload, recorder.folder());
     // What an emulator takes says nothing about the engine.
     let timed: Vec<&Job> = jobs
         .iter()
@@ -197,6 +203,7 @@ pub fn run_asking(
             budget: &budget,
             paces: &observed.paces,
             asks,
+            no_choice: &no_choice,
         },
         &mut inputs,
         &mut recorder,
@@ -205,6 +212,22 @@ pub fn run_asking(
     run.duration_s = Some(began.elapsed().as_secs_f64());
     recorder.write_run(&run)?;
     recorder.finish()
+}
+
+/// Whose outputs cannot be used. A record that cannot be judged yet is measured all the same.
+fn no_choice(workspace: &Workspace, workload: &Workload, folder: &Path) -> NoChoice {
+    let analysis =
+        Record::read(folder).and_then(|r| Analysis::with(workspace, r, workload.clone()));
+    match analysis {
+        Ok(analysis) => unfit::no_choice(&analysis),
+        Err(error) => {
+            eprintln!(
+                "Outputs are not judged yet, so all engines count as fit to use: {}",
+                shown(&format!("{error:#}"))
+            );
+            NoChoice::default()
+        }
+    }
 }
 
 /// Where those engines come from that are not simply here.

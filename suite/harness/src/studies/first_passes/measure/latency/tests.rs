@@ -132,7 +132,13 @@ fn asked(level: f64, noise: f64, rounds: usize, left_s: u64) -> (usize, Vec<Opti
         began: std::time::Instant::now(),
         all: Duration::from_secs(left_s),
     };
-    let asked = stop_what_is_answered(&mut all, &observations, &settings, &budget, &ask);
+    let asked = stop_what_is_answered(
+        &mut all,
+        &observations,
+        &settings,
+        &budget,
+        |measured: &[Latency]| ask(measured, &NoChoice::default()),
+    );
     (asked.open.len(), all.values().map(|p| p.stop).collect())
 }
 
