@@ -26,6 +26,8 @@ pub struct Requantization {
     /// Whether no sum of the packed weights with u8 can leave what i32 holds once it is scaled, so that
     /// it may be rounded before it is clamped.
     pub(super) bounded: bool,
+    /// Whether `bias` may change a sum.
+    pub(super) has_bias: bool,
 }
 
 impl Requantization {
@@ -46,6 +48,7 @@ impl Requantization {
             range,
             inverse: None,
             bounded: false,
+            has_bias: true,
         }
     }
 
@@ -71,8 +74,11 @@ impl Requantization {
             let factor = f64::from(self.factor[channel]) / f64::from(self.divisor.unwrap_or(1.0));
             (sum as f64 + bias.abs()) * factor.abs() < LIMIT
         });
+        // An infinite factor makes NaN of zero.
+        let has_bias = !self.bias_factor.is_finite() || self.bias.iter().any(|&bias| bias != 0.0);
         Self {
             bounded,
+            has_bias,
             ..self.clone()
         }
     }

@@ -27,8 +27,9 @@ fn requantization(channels: usize, products: usize) -> impl Strategy<Value = Req
     let spread = 40.0 / (products as f32).sqrt();
     (
         vec(-100_000..100_000_i32, channels),
-        vec(-1e6..1e6_f32, channels),
-        prop_oneof![Just(1.0_f32), 0.001..10.0_f32],
+        // None, as where the biases of a file are integers.
+        prop_oneof![vec(-1e6..1e6_f32, channels), Just(vec![0.0; channels])],
+        prop_oneof![8 => Just(1.0_f32), 8 => 0.001..10.0_f32, 1 => Just(f32::INFINITY)],
         prop_oneof![
             4 => vec(spread * 1e-4..spread * 1e-2, channels),
             // Beyond what i32 holds.

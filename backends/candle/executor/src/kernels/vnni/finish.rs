@@ -25,6 +25,8 @@ pub(super) trait Ending {
     /// Packing numbers to bytes saturates them, and that is not enough: the output may not be as little as 0 or as
     /// much as 255, or i32 does not hold all numbers.
     const CLAMPS: bool;
+    /// A bias is to be added that is none of integers, which the sums begin with.
+    const HAS_BIAS: bool;
 }
 
 /// What sums are scaled by besides the factors of their channels.
@@ -39,7 +41,10 @@ pub(super) enum Scaling {
 }
 
 macro_rules! endings {
-    ($($(#[$doc:meta])* $name:ident: $scaling:ident, $moves:literal, $clamps:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $scaling:ident, $moves:literal, $clamps:literal, $has_bias:literal;
+    )*) => {
         $(
             $(#[$doc])*
             pub(super) struct $name;
@@ -47,18 +52,20 @@ macro_rules! endings {
                 const SCALING: Scaling = Scaling::$scaling;
                 const MOVES: bool = $moves;
                 const CLAMPS: bool = $clamps;
+                const HAS_BIAS: bool = $has_bias;
             }
         )*
     };
 }
 
 endings! {
-    Packed: Factors, false, false;
-    Moved: Factors, true, false;
-    Clamped: Factors, true, true;
-    MovedInverse: Inverse, true, false;
-    ClampedInverse: Inverse, true, true;
-    Divided: Divisor, true, true;
+    Packed: Factors, false, false, true;
+    Moved: Factors, true, false, true;
+    Clamped: Factors, true, true, true;
+    /// What files have whose biases are integers.
+    MovedInverse: Inverse, true, false, false;
+    ClampedInverse: Inverse, true, true, true;
+    Divided: Divisor, true, true, true;
 }
 
 /// Evaluates an expression in which `$ending` is the type of the [`Ending`] that a requantization needs.
@@ -78,12 +85,14 @@ macro_rules! with_ending {
                 type $ending = finish::Clamped;
                 $expression
             }
-            (finish::Scaling::Inverse, finish::Saturation::Clamping) => {
-                type $ending = finish::ClampedInverse;
+            (finish::Scaling::Inverse, finish::Saturation::Packing | finish::Saturation::Zero)
+                if !$requantization.has_bias =>
+            {
+                type $ending = finish::MovedInverse;
                 $expression
             }
             (finish::Scaling::Inverse, _) => {
-                type $ending = finish::MovedInverse;
+                type $ending = finish::ClampedInverse;
                 $expression
             }
             (finish::Scaling::Divisor, _) => {
@@ -188,7 +197,10 @@ impl<const VECTORS: usize, E: Ending> Finish<VECTORS, E> {
     pub(super) fn bytes(&self, sums: &[__m512i; 4]) -> __m512i {
         let real = |n: usize| {
             let sums = _mm512_cvtepi32_ps(sums[n]);
-            _mm512_fmadd_ps(self.bias[n % VECTORS], self.bias_factor, sums)
+            match E::HAS_BIAS {
+                true => _mm512_fmadd_ps(self.bias[n % VECTORS], self.bias_factor, sums),
+                false => sums,
+            }
         };
         let product = |n: usize| {
             let real = real(n);
