@@ -108,7 +108,15 @@ impl Rules {
         vec![
             Knob::choice(
                 ARITHMETIC,
-                &[AS_WRITTEN, STANDARD, QLINEAR, FBGEMM, FIXED_POINT, FAKE_QUANTIZE, EXACT],
+                &[
+                    AS_WRITTEN,
+                    STANDARD,
+                    QLINEAR,
+                    FBGEMM,
+                    FIXED_POINT,
+                    FAKE_QUANTIZE,
+                    EXACT,
+                ],
                 "how sums are scaled: as ONNX defines each operator, QLinearConv's way in f32, fbgemm's, \
                  QLinearConv's in fixed point, as ONNX defines it but with the zero point added before numbers are \
                  rounded, or in real numbers; as written: fbgemm's where quantized \

@@ -292,9 +292,8 @@ impl<'a> Investigation<'a> {
             let Some(by_rule) = self.of_part(referee, &rule, part)?.outputs() else {
                 continue;
             };
-            let apart = |from: &Tensors, to: &Tensors| {
-                agreements(&self.description, part, from, to)
-            };
+            let apart =
+                |from: &Tensors, to: &Tensors| agreements(&self.description, part, from, to);
             moved.push(ByRule {
                 moved: apart(expected, &by_rule),
                 left: known.halves.then(|| apart(&by_rule, got)),

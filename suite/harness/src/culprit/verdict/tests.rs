@@ -103,6 +103,22 @@ fn each_engine_is_said_with_its_layer_and_its_cause() -> Result<()> {
 }
 
 #[test]
+fn that_nothing_was_tried_is_said_with_why() -> Result<()> {
+    let untried = |is_complete| {
+        said_of(vec![OfEngine {
+            tried: 0,
+            is_complete,
+            ..of(Layer::None, None, Vec::new())
+        }])
+    };
+    let none = "\nx 1.0\n  settings: it has none that could be tried";
+    assert_eq!(untried(true)?, none);
+    let late = "\nx 1.0\n  settings: the time was used up before one was tried";
+    assert_eq!(untried(false)?, late);
+    Ok(())
+}
+
+#[test]
 fn where_nothing_is_wrong_that_is_said_with_what_else_was_found() -> Result<()> {
     let slower = |engine: &str, ratio| Slower {
         engine: engine.into(),
