@@ -149,6 +149,7 @@ fn a_rule_of_rounding_is_named_with_who_follows_it() -> Result<()> {
     let rules = [RoundingRule {
         settings: Knobs::default().with("arithmetic", "fbgemm"),
         reason: "in f32 with products of inverses".into(),
+        halves: false,
     }];
     let of = |rule: Option<&str>| Rounding {
         called: "x 1.0".into(),
