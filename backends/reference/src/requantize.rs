@@ -100,8 +100,17 @@ impl Requantizer {
 
     /// QuantizeLinear.
     pub fn quantize(&self, value: f32) -> i32 {
-        let value = f64::from(value);
-        self.store(steps(self.arithmetic, Kind::F32, value, self.output.scale))
+        let Quantization {
+            scale,
+            zero,
+            limits: (low, high),
+        } = self.output;
+        let (arithmetic, rounding) = (self.arithmetic, self.rounding);
+        let limits = (low.into(), high.into());
+        let zero = zero.into();
+        let value = value.into();
+        let all = quantized(arithmetic, rounding, Kind::F32, value, scale, zero, limits) as f64;
+        all.max(self.low).min(self.high) as i32
     }
 
     /// A sum of products, its bias not yet added.
@@ -139,6 +148,7 @@ impl Requantizer {
                     f64::from(sum as f32 * tract_factor(channel, self.output.scale))
                 }
             }
+            Arithmetic::FakeQuantize => return self.quantize(real_sum(sum, channel) as f32),
             Arithmetic::Exact => real_sum(sum, channel) / f64::from(self.output.scale),
         })
     }
@@ -170,6 +180,10 @@ impl Requantizer {
                 let real = |value: i32, q: Quantization| (value - q.zero) as f32 * q.scale;
                 f64::from((real(values[0], a) + real(values[1], b)) / self.output.scale)
             }
+            Arithmetic::FakeQuantize => {
+                let real = |value: i32, q: Quantization| (value - q.zero) as f32 * q.scale;
+                return self.quantize(real(values[0], a) + real(values[1], b));
+            }
             Arithmetic::Exact => {
                 let real =
                     |value: i32, q: Quantization| f64::from(q.scale) * f64::from(value - q.zero);
@@ -184,13 +198,41 @@ impl Requantizer {
     }
 }
 
-/// How many steps of a scale a number is, before these are rounded; `division` is the type of ONNX's division.
-pub fn steps(arithmetic: Arithmetic, division: Kind, value: f64, scale: f32) -> f64 {
-    match arithmetic {
-        Arithmetic::Fbgemm | Arithmetic::FixedPoint => f64::from(value as f32 * (1.0 / scale)),
-        Arithmetic::Standard | Arithmetic::QLinear => division.rounded(value / f64::from(scale)),
-        Arithmetic::Exact => value / f64::from(scale),
-    }
+/// The integer within `limits` that a number becomes; `division` is the type of ONNX's division. NaN becomes the lowest.
+pub fn quantized(
+    arithmetic: Arithmetic,
+    rounding: Rounding,
+    division: Kind,
+    value: f64,
+    scale: f32,
+    zero: i64,
+    limits: (i64, i64),
+) -> i64 {
+    let (low, high) = (limits.0 as f64, limits.1 as f64);
+    let of_steps = |steps: f64| rounding.round(steps) + zero as f64;
+    let integer = match arithmetic {
+        Arithmetic::Fbgemm | Arithmetic::FixedPoint => {
+            of_steps(f64::from(value as f32 * (1.0 / scale)))
+        }
+        Arithmetic::Standard | Arithmetic::QLinear => {
+            of_steps(division.rounded(value / f64::from(scale)))
+        }
+        Arithmetic::FakeQuantize => {
+            rounding.round(above_lowest(value as f32, scale, zero, limits).into()) + low
+        }
+        Arithmetic::Exact => of_steps(value / f64::from(scale)),
+    };
+    integer.max(low).min(high) as i64
+}
+
+/// How many steps a number lies above the lowest of its type, as OpenVINO counts them: from the real numbers that the
+/// ends of the type stand for (`get_input_bands` of its reader of ONNX), in two roundings to f32.
+fn above_lowest(value: f32, scale: f32, zero: i64, (low, high): (i64, i64)) -> f32 {
+    let real = |end: i64| scale * (end - zero) as f32;
+    let (lowest, highest) = (real(low), real(high));
+    let steps_of_one = (high - low) as f32 / (highest - lowest);
+    let shift = -lowest * steps_of_one;
+    value * steps_of_one + shift
 }
 
 /// With the bias as an i32, as QLinearConv has it.
@@ -231,11 +273,12 @@ pub fn real_sum(sum: i32, channel: &Channel) -> f64 {
 mod tests {
     use super::*;
 
-    const ALL: [Arithmetic; 5] = [
+    const ALL: [Arithmetic; 6] = [
         Arithmetic::Standard,
         Arithmetic::Fbgemm,
         Arithmetic::QLinear,
         Arithmetic::FixedPoint,
+        Arithmetic::FakeQuantize,
         Arithmetic::Exact,
     ];
 
@@ -324,9 +367,51 @@ mod tests {
         ] {
             for arithmetic in ALL {
                 assert_eq!(requantizer(arithmetic, HalfEven).quantize(value), even);
-                assert_eq!(requantizer(arithmetic, HalfAway).quantize(value), away);
+                // Counted from the lowest of the type, no half lies below zero.
+                if arithmetic != Arithmetic::FakeQuantize {
+                    assert_eq!(requantizer(arithmetic, HalfAway).quantize(value), away);
+                }
             }
         }
+    }
+
+    /// What OpenVINO 2026.4.1 gives for QuantizeLinear before DequantizeLinear, where division, a product with the
+    /// inverse, a fused multiply-add or another order of the constants give the neighbour.
+    #[test]
+    fn fake_quantize_gives_what_openvino_does() {
+        let u8 = (0, 255);
+        for (bits, scale, zero, limits, expected) in [
+            (0x4188_51eb, 0.16, 127, u8, 234),
+            (0xc0f8_51ea, 0.16, 127, u8, 78),
+            (0x4191_47af, 0.16, 127, u8, 240),
+            (0x408c_ccce, 0.16, 127, u8, 154),
+            (0x404d_5810, 0.023, 3, u8, 142),
+            (0x3e93_3332, 0.023, 3, u8, 15),
+            (0x3f39_78d5, 0.023, 3, u8, 35),
+            (0x3d67_6f2b, 0.000_485, 128, u8, 244),
+            (0xbc22_e5dd, 0.000_485, 128, u8, 108),
+            (0x4130_cccd, 0.1, -5, (-128, 127), 106),
+            (0xc0e1_9999, 0.1, -5, (-128, 127), -76),
+        ] {
+            let value = f32::from_bits(bits);
+            let output = Quantization {
+                scale,
+                zero,
+                limits,
+            };
+            let of = |arithmetic| {
+                let rounding = Rounding::HalfEven;
+                Requantizer::new(arithmetic, rounding, Bounds::NONE, output).quantize(value)
+            };
+            assert_eq!(of(Arithmetic::FakeQuantize), expected, "{value} by {scale}");
+        }
+        // A half goes to the even neighbour of those that count from the lowest of the type.
+        let odd = output(0.5, 11);
+        let of = |arithmetic| {
+            Requantizer::new(arithmetic, Rounding::HalfEven, Bounds::NONE, odd).quantize(0.25)
+        };
+        assert_eq!(of(Arithmetic::Standard), 11);
+        assert_eq!(of(Arithmetic::FakeQuantize), 12);
     }
 
     #[test]

@@ -13,6 +13,7 @@ const STANDARD: &str = "standard";
 const QLINEAR: &str = "qlinear";
 const FBGEMM: &str = "fbgemm";
 const FIXED_POINT: &str = "fixed-point";
+const FAKE_QUANTIZE: &str = "fake-quantize";
 const EXACT: &str = "exact";
 const ROUNDING: &str = "rounding";
 const SUMS: &str = "sums";
@@ -59,6 +60,11 @@ pub enum Arithmetic {
     /// multiplies by `1/s`. tract-core, `ops/matmul/quant.rs` (requant), `ops/quant.rs` (Scale);
     /// tract-linalg, `generic/rounding.rs` (Scaler).
     FixedPoint,
+    /// As OpenVINO computes QuantizeLinear, which it reads as FakeQuantize: in f32 times the steps of a unit, the zero
+    /// point added, and only then rounded, so that of two neighbours a half goes to the even one counted from the lowest
+    /// of the type. All else is as in the standard. OpenVINO, `quantize_linear.cpp` of its reader of ONNX, and
+    /// `fake_quantize.cpp` of its plugin for processors.
+    FakeQuantize,
     /// What the graph means: real numbers, in f64, with a single rounding at the end.
     Exact,
 }
@@ -102,9 +108,18 @@ impl Rules {
         vec![
             Knob::choice(
                 ARITHMETIC,
-                &[AS_WRITTEN, STANDARD, QLINEAR, FBGEMM, FIXED_POINT, EXACT],
+                &[
+                    AS_WRITTEN,
+                    STANDARD,
+                    QLINEAR,
+                    FBGEMM,
+                    FIXED_POINT,
+                    FAKE_QUANTIZE,
+                    EXACT,
+                ],
                 "how sums are scaled: as ONNX defines each operator, QLinearConv's way in f32, fbgemm's, \
-                 QLinearConv's in fixed point, or in real numbers; as written: fbgemm's where quantized \
+                 QLinearConv's in fixed point, as ONNX defines it but with the zero point added before numbers are \
+                 rounded, or in real numbers; as written: fbgemm's where quantized \
                  convolutions have biases of floats, as in files made from PyTorch's quantized models, and \
                  else as ONNX defines each operator",
             ),
@@ -149,6 +164,7 @@ impl Rules {
                 Some(FBGEMM) => Some(Arithmetic::Fbgemm),
                 Some(QLINEAR) => Some(Arithmetic::QLinear),
                 Some(FIXED_POINT) => Some(Arithmetic::FixedPoint),
+                Some(FAKE_QUANTIZE) => Some(Arithmetic::FakeQuantize),
                 Some(EXACT) => Some(Arithmetic::Exact),
                 Some(other) => return unknown(ARITHMETIC, other),
             },
@@ -187,6 +203,7 @@ impl Arithmetic {
             Self::Fbgemm => FBGEMM,
             Self::QLinear => QLINEAR,
             Self::FixedPoint => FIXED_POINT,
+            Self::FakeQuantize => FAKE_QUANTIZE,
             Self::Exact => EXACT,
         };
         Knobs::default().with(ARITHMETIC, value)
@@ -272,6 +289,7 @@ mod tests {
             Arithmetic::QLinear,
             Arithmetic::Fbgemm,
             Arithmetic::FixedPoint,
+            Arithmetic::FakeQuantize,
             Arithmetic::Exact,
         ] {
             let rules = Rules::of(&arithmetic.knobs())?;

@@ -137,6 +137,10 @@ pub struct RoundingRule {
     pub settings: Knobs,
     /// Who rounds so.
     pub reason: String,
+    /// Whether it sends halves elsewhere, of which a model may have many: how far outputs move by it excuses no engine
+    /// but those that give about what the referee gives by it.
+    #[serde(default)]
+    pub halves: bool,
 }
 
 /// Model files that an engine does not run: it must go on refusing them, in its own words.

@@ -182,8 +182,9 @@ impl Call<'_> {
         let Context {
             arithmetic, rules, ..
         } = self.context;
+        let of_floats = matches!(arithmetic, Arithmetic::Standard | Arithmetic::FakeQuantize);
         // Only integers saturate.
-        let is_needed = arithmetic != Arithmetic::Standard || rules.sums != Sums::Exact;
+        let is_needed = !of_floats || rules.sums != Sums::Exact;
         rules.end.is_none() && is_needed
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     array::Array,
     kind::Kind,
     operators::{Call, Table, axis, conv, length, matmul},
-    requantize::{Quantization, Requantizer, steps},
+    requantize::{Quantization, Requantizer, quantized},
     rules::Arithmetic,
     value::{Dequantized, Exact, Integers, Layout, Value},
 };
@@ -165,17 +165,14 @@ impl Scales {
         };
         // A type of the division that the file names counts before that of the scale.
         let division = call.kind("precision")?.unwrap_or(self.kind);
-        let (low, high) = kind.limits();
-        let (low, high) = (low as f64, high as f64);
+        let rounding = call.context.rules.rounding;
         let integer = |arithmetic: Arithmetic, at: usize, value: f64| {
             let index = self.layout.index(at);
             let of = |count: usize| if count == 1 { 0 } else { index };
             let scale = self.scales[of(self.scales.len())];
-            let steps = steps(arithmetic, division, value, scale);
-            let rounded = call.context.rules.rounding.round(steps);
-            let zero = self.zeros[of(self.zeros.len())] as f64;
-            // NaN becomes the lowest.
-            (rounded + zero).max(low).min(high) as i64
+            let zero = self.zeros[of(self.zeros.len())];
+            let limits = kind.limits();
+            quantized(arithmetic, rounding, division, value, scale, zero, limits)
         };
         let places = numbers.values.iter().enumerate();
         let values = places.map(|(at, &value)| match call.context.rules.end {

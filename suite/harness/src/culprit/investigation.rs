@@ -13,7 +13,7 @@ use firstpass_onnx::cut::Cuttable;
 use firstpass_probe::{Format, Knobs, Model, Tensor};
 use firstpass_trial::{
     agreement::{compare, pairs},
-    expectation::{ExpectationVerdict, apart, differences as beyond_rounding},
+    expectation::{ByRule, ExpectationVerdict, apart, differences as beyond_rounding},
     model::{ModelDescription, Precision},
     outputs::Outputs,
     setting::setting,
@@ -27,7 +27,7 @@ use crate::{
         engines::{Answer, Engine, Engines, is_absent, signature},
         judge::{agreements, differences},
     },
-    studies::first_passes::reference::{self, Kind, StandIns},
+    studies::first_passes::reference::{self, Kind, OutputsByRule, StandIns},
 };
 
 pub use found::{Found, Verdict};
@@ -284,15 +284,20 @@ impl<'a> Investigation<'a> {
         let own = agreements(&self.description, part, expected, got);
         let differs = ExpectationVerdict::Differs(differences);
         let mut moved = Vec::new();
-        for rule in &referee.rounding_rules {
-            let rule = as_written.clone().and(&rule.settings);
+        for known in &referee.rounding_rules {
+            let rule = as_written.clone().and(&known.settings);
             if rule == *as_written || self.is_out_of_time() {
                 continue;
             }
             let Some(by_rule) = self.of_part(referee, &rule, part)?.outputs() else {
                 continue;
             };
-            moved.push(agreements(&self.description, part, expected, &by_rule));
+            let apart =
+                |from: &Tensors, to: &Tensors| agreements(&self.description, part, from, to);
+            moved.push(ByRule {
+                moved: apart(expected, &by_rule),
+                left: known.halves.then(|| apart(&by_rule, got)),
+            });
             let verdict = differs.clone().within_rules(precision, &own, &moved);
             if !verdict.is_difference() {
                 return Ok(true);
@@ -322,7 +327,7 @@ impl<'a> Investigation<'a> {
 
     /// What the referee gives for the whole of a quantized model by each rule of rounding, as far as the time that is
     /// for it reaches.
-    fn by_rules(&mut self, as_written: &Knobs) -> Result<Vec<(String, Outputs)>> {
+    fn by_rules(&mut self, as_written: &Knobs) -> Result<Vec<OutputsByRule>> {
         let engines = self.engines;
         let (Some(referee), Some(whole)) = (&engines.referee, self.whole.clone()) else {
             return Ok(Vec::new());
@@ -339,8 +344,12 @@ impl<'a> Investigation<'a> {
                 continue;
             }
             if let Some(outputs) = self.of_part(referee, &rules, &whole)?.outputs() {
-                let name = setting(&rule.settings);
-                found.extend(self.ordered(&outputs).map(|outputs| (name, outputs)));
+                let outputs = self.ordered(&outputs).map(|outputs| OutputsByRule {
+                    name: setting(&rule.settings),
+                    halves: rule.halves,
+                    outputs,
+                });
+                found.extend(outputs);
             }
             if began.elapsed() + asked.elapsed() > self.budget / RULES_SHARE {
                 break;

@@ -19,6 +19,7 @@ pub struct Case {
 pub fn cases() -> Vec<Case> {
     vec![
         double_pairs(),
+        halves(),
         rounding_before_a_fault(),
         softmax(),
         output_dtype(),
@@ -85,6 +86,29 @@ fn double_pairs() -> Case {
     ];
     case(
         "double pairs",
+        [&[1, 3, 8, 8]; 2],
+        13,
+        nodes.concat(),
+        constants.concat(),
+    )
+}
+
+/// Values that are quantized anew by a scale of two steps, so that half of them lie on a half, and by a third. Some
+/// engines send halves to the other neighbour, which is no fault and moves as many values by as much as one is: to leave
+/// out a quantization.
+fn halves() -> Case {
+    let nodes = [
+        pair("x", "q1", "d1", "a"),
+        pair("d1", "q2", "d2", "b"),
+        pair("d2", "q3", "y", "c"),
+    ];
+    let constants = [
+        grid("a", 0.25, 127),
+        grid("b", 0.5, 113),
+        grid("c", 0.375, 125),
+    ];
+    case(
+        "halves",
         [&[1, 3, 8, 8]; 2],
         13,
         nodes.concat(),

@@ -17,7 +17,9 @@ use crate::{
 };
 
 pub use declared::{Standard, judge, judge_arithmetic};
-pub use rounding::{FLOAT_MAX_ABSOLUTE, FLOAT_MAX_RELATIVE, INNER_ROUNDING_DB, STEP_ROUNDING};
+pub use rounding::{
+    ByRule, FLOAT_MAX_ABSOLUTE, FLOAT_MAX_RELATIVE, INNER_ROUNDING_DB, STEP_ROUNDING,
+};
 use rounding::{has_fine_steps, is_inner_rounding, most_rounding};
 pub use verdict::ExpectationVerdict;
 

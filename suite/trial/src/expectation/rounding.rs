@@ -63,20 +63,39 @@ pub const INNER_ROUNDING_DB: f64 = 30.0;
 /// times as much in all models but those that amplify a single step to the size of their outputs.
 const OF_ROUNDING: f64 = 2.0;
 
+/// What a rule of rounding of a referee does to the outputs of a model.
+#[derive(Debug, Clone)]
+pub struct ByRule {
+    /// How far it moves them.
+    pub moved: Vec<Agreement>,
+    /// Where it sends halves elsewhere: how far the outputs of an engine are from those by it. Such a rule may move
+    /// half of all values by a step, as some faults do.
+    pub left: Option<Vec<Agreement>>,
+}
+
 /// Whether every output is off by no more than [`OF_ROUNDING`] times what it is by one of the rules, or by no more
-/// than is nothing anyway.
+/// than is nothing anyway; or whether it is so from what a rule gives that sends halves elsewhere.
 pub(super) fn is_rounding(
     precision: Precision,
     agreements: &[Agreement],
-    rules: &[Vec<Agreement>],
+    rules: &[ByRule],
 ) -> bool {
-    unlike(agreements).is_empty()
-        && agreements.iter().all(|agreement| {
-            let mut by_rules = rules.iter().flatten();
-            apart(precision, std::slice::from_ref(agreement)).is_empty()
-                || by_rules
-                    .any(|rule| rule.output == agreement.output && is_as_near(agreement, rule))
-        })
+    let moved: Vec<&Agreement> = rules
+        .iter()
+        .filter(|rule| rule.left.is_none())
+        .flat_map(|rule| &rule.moved)
+        .collect();
+    let is_near = |agreements: &[Agreement]| {
+        unlike(agreements).is_empty()
+            && agreements.iter().all(|agreement| {
+                apart(precision, std::slice::from_ref(agreement)).is_empty()
+                    || moved
+                        .iter()
+                        .any(|rule| rule.output == agreement.output && is_as_near(agreement, rule))
+            })
+    };
+    let mut left = rules.iter().filter_map(|rule| rule.left.as_deref());
+    is_near(agreements) || left.any(|left| !left.is_empty() && is_near(left))
 }
 
 /// Whether an output is off by about as much as by a rule of rounding: in its largest value, in the mean of squares,

@@ -100,6 +100,40 @@ fn steps_within_a_quantized_model_are_no_fault_of_a_float_output() {
     }
 }
 
+/// A rule that moves outputs so far.
+fn moves(moved: Vec<Agreement>) -> ByRule {
+    ByRule { moved, left: None }
+}
+
+/// A rule that sends halves elsewhere moves half of the values by a step, as an engine does that leaves out a
+/// quantization: only who rounds by it is excused.
+#[test]
+fn a_rule_of_halves_excuses_only_who_follows_it() {
+    let off = |max: u64, exact: usize| Agreement {
+        sqnr_db: 30.0,
+        ..agreement(max, exact, 100)
+    };
+    let judged = |left: Agreement, others: &[ByRule]| {
+        let halves = ByRule {
+            moved: vec![off(1, 50)],
+            left: Some(vec![left]),
+        };
+        let rules = [&[halves], others].concat();
+        let differs = ExpectationVerdict::Differs(vec!["y: differs".into()]);
+        differs.within_rules(Precision::Int8, &[off(1, 50)], &rules)
+    };
+    // The outputs by the rule, or all but those that are next to a half.
+    assert!(!judged(off(0, 100), &[]).is_difference());
+    assert!(!judged(off(1, 99), &[]).is_difference());
+    // Half of the values are others than by the rule.
+    assert!(judged(off(1, 49), &[]).is_difference());
+    assert!(judged(off(1, 97), &[]).is_difference());
+    // As far from the outputs by the rule as another rule moves them.
+    let other = [moves(vec![off(1, 90)])];
+    assert!(!judged(off(1, 85), &other).is_difference());
+    assert!(judged(off(1, 75), &other).is_difference());
+}
+
 #[test]
 fn what_rules_of_rounding_do_is_no_fault() {
     let off = |max: u64, exact: usize, sqnr_db: f64| Agreement {
@@ -107,7 +141,7 @@ fn what_rules_of_rounding_do_is_no_fault() {
         ..agreement(max, exact, 100)
     };
     let judged = |own: Agreement, rules: &[Agreement]| {
-        let rules: Vec<Vec<Agreement>> = rules.iter().map(|rule| vec![rule.clone()]).collect();
+        let rules: Vec<ByRule> = rules.iter().map(|rule| moves(vec![rule.clone()])).collect();
         let differs = ExpectationVerdict::Differs(vec!["y: differs".into()]);
         differs.within_rules(Precision::Int8, &[own], &rules)
     };
@@ -139,7 +173,7 @@ fn what_rules_of_rounding_do_is_no_fault() {
         output: output.into(),
         ..agreement
     };
-    let rule = vec![of("y", off(4, 62, 25.0)), of("z", off(0, 100, 99.0))];
+    let rule = moves(vec![of("y", off(4, 62, 25.0)), of("z", off(0, 100, 99.0))]);
     let both = |z: Agreement| {
         let own = [of("y", off(4, 62, 25.0)), of("z", z)];
         let differs = ExpectationVerdict::Differs(vec!["y: differs".into()]);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     apart,
-    rounding::{has_fine_steps, is_inner_rounding, is_rounding},
+    rounding::{ByRule, has_fine_steps, is_inner_rounding, is_rounding},
     undeclared,
 };
 use crate::{agreement::Agreement, model::Precision};
@@ -83,14 +83,13 @@ impl ExpectationVerdict {
         }
     }
 
-    /// The same where a referee says how far outputs move by rounding alone: `rules` is how those by each of its
-    /// rules are off from those that `agreements` are with.
+    /// The same where a referee says how far outputs move by rounding alone, from those that `agreements` are with.
     #[must_use]
     pub fn within_rules(
         self,
         precision: Precision,
         agreements: &[Agreement],
-        rules: &[Vec<Agreement>],
+        rules: &[ByRule],
     ) -> Self {
         let is_rounding = || !rules.is_empty() && is_rounding(precision, agreements, rules);
         match self {

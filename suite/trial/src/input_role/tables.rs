@@ -15,6 +15,9 @@ const MOST_STEPS: usize = 10_000;
 /// An offset of tokens has one number, or one for each place.
 const MOST_OFFSETS: i64 = 4096;
 
+/// A count that tokens are compared with has a number for each token.
+const MOST_COUNTED: i64 = 1 << 20;
+
 /// The smallest table that each input of the graph in a file indexes; inputs that index none are left out.
 pub(super) fn read(file: &Path) -> Result<BTreeMap<String, u64>> {
     let (graph, _) = decode_flat(std::fs::read(file)?.into())?;
@@ -118,6 +121,11 @@ impl<'a> Tables<'a> {
                 let depth = self.integer(node.input.get(1)?);
                 depth.and_then(|depth| u64::try_from(depth).ok())
             }
+            // What is compared with each number of a count is made one of so many: JAX writes OneHot so.
+            "Equal" => {
+                let other = node.input.iter().find(|name| *name != value)?;
+                self.count(other)
+            }
             // Tokens and sentences, then the tables of tokens, of places and of sentences.
             "EmbedLayerNormalization" if is_input(0) => row_axis(0, 2),
             "EmbedLayerNormalization" if is_input(1) => row_axis(0, 4),
@@ -163,6 +171,22 @@ impl<'a> Tables<'a> {
             }
             _ => None,
         }
+    }
+
+    /// How many numbers a constant has that is the count 0, 1, 2 and so on.
+    fn count(&self, name: &str) -> Option<u64> {
+        let tensor = self.constants.get(name)?;
+        // No table of tokens is larger, and a large constant takes time to read.
+        if tensor.dims.iter().any(|&length| length > MOST_COUNTED) {
+            return None;
+        }
+        let values = match Constant::read(tensor).ok()?.values {
+            Values::I64(values) => values,
+            Values::I32(values) => values.into_iter().map(i64::from).collect(),
+            _ => return None,
+        };
+        let is_count = values.len() > 1 && values.iter().copied().eq(0..values.len() as i64);
+        is_count.then_some(values.len() as u64)
     }
 
     /// The shape of a constant, or of what operators that keep the shape make of one.
@@ -218,6 +242,8 @@ mod tests {
             })
             .collect();
         initializer.push(constant("two", &[], &[2_i64]));
+        initializer.push(constant("count", &[1, 1, 5], &[0_i32, 1, 2, 3, 4]));
+        initializer.push(constant("marks", &[1, 1, 2], &[0_i32, 7]));
         let graph = GraphProto {
             node: nodes,
             initializer,
@@ -276,6 +302,10 @@ mod tests {
     fn one_hot_and_embeddings_have_tables_too() {
         let one_hot = node("OneHot", &["ids", "two", "values"], "hot");
         assert_eq!(of(vec![one_hot], &[]), only(2));
+        let wide = node("Expand", &["ids", "shape"], "wide");
+        let equal = |other: &str| node("Equal", &["wide", other], "hot");
+        assert_eq!(of(vec![wide.clone(), equal("count")], &[]), only(5));
+        assert_eq!(of(vec![wide, equal("marks")], &[]), BTreeMap::new());
         let embed = node(
             "EmbedLayerNormalization",
             &["ids", "other", "words", "places", "sentences"],

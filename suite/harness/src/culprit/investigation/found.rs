@@ -97,9 +97,9 @@ pub(super) fn against(
     if differences.is_empty() {
         return Some(Verdict::Agrees);
     }
-    let moved = compared.moved_by_rules(model);
+    let rules = compared.rules_for(model, &compared.moved_by_rules(model), got);
     let verdict = ExpectationVerdict::Differs(differences.clone())
-        .within_rules(model.precision, &agreements, &moved)
+        .within_rules(model.precision, &agreements, &rules)
         .following(compared.rule_of(got));
     Some(match verdict {
         ExpectationVerdict::OtherRounding { differences, rule } => {

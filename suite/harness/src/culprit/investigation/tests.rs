@@ -8,7 +8,11 @@ fn compared(kind: Kind, as_written: &[f32], by_rule: &[f32]) -> reference::Refer
     reference::Reference {
         kind,
         outputs: Some(one(as_written)),
-        by_rules: vec![("arithmetic=other".into(), one(by_rule))],
+        by_rules: vec![reference::OutputsByRule {
+            name: "arithmetic=other".into(),
+            halves: false,
+            outputs: one(by_rule),
+        }],
     }
 }
 

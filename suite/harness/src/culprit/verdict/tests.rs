@@ -103,6 +103,22 @@ fn each_engine_is_said_with_its_layer_and_its_cause() -> Result<()> {
 }
 
 #[test]
+fn that_nothing_was_tried_is_said_with_why() -> Result<()> {
+    let untried = |is_complete| {
+        said_of(vec![OfEngine {
+            tried: 0,
+            is_complete,
+            ..of(Layer::None, None, Vec::new())
+        }])
+    };
+    let none = "\nx 1.0\n  settings: it has none that could be tried";
+    assert_eq!(untried(true)?, none);
+    let late = "\nx 1.0\n  settings: the time was used up before one was tried";
+    assert_eq!(untried(false)?, late);
+    Ok(())
+}
+
+#[test]
 fn where_nothing_is_wrong_that_is_said_with_what_else_was_found() -> Result<()> {
     let slower = |engine: &str, ratio| Slower {
         engine: engine.into(),
@@ -133,6 +149,7 @@ fn a_rule_of_rounding_is_named_with_who_follows_it() -> Result<()> {
     let rules = [RoundingRule {
         settings: Knobs::default().with("arithmetic", "fbgemm"),
         reason: "in f32 with products of inverses".into(),
+        halves: false,
     }];
     let of = |rule: Option<&str>| Rounding {
         called: "x 1.0".into(),

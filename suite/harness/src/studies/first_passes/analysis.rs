@@ -17,6 +17,7 @@ use firstpass_trial::{
     own_model::is_made_up,
     repeatability::{self, Repeatability},
     sample::Sample,
+    setting::setting,
     workload::Workload,
     workspace::Workspace,
 };
@@ -152,7 +153,12 @@ impl Analysis {
                 self.known.get(&cell.backend),
             )
         };
-        let found = reference::stand_ins(record, model, &self.referees, label)?;
+        let halves = |referee: &str, rule: &str| {
+            let known = self.known.get(referee);
+            let mut rules = known.iter().flat_map(|known| &known.rounding_rule);
+            rules.any(|known| known.halves && setting(&known.settings) == rule)
+        };
+        let found = reference::stand_ins(record, model, &self.referees, label, halves)?;
         let plain = found.plain.clone();
         let reference = match self.workload.golden(model)? {
             Some(golden) => Reference::golden(&model.golden_from, golden),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use firstpass_trial::{
     agreement::{Agreement, compare, pairs},
-    expectation::apart,
+    expectation::{ByRule, apart},
     model::ModelDescription,
     observation::{Cell, Observation, Outcome},
     outputs::Outputs,
@@ -42,8 +42,8 @@ pub enum Kind {
 pub struct Reference {
     pub kind: Kind,
     pub outputs: Option<Outputs>,
-    /// What these are by other rules of rounding, each with its name, where a referee gave both.
-    pub by_rules: Vec<(String, Outputs)>,
+    /// What these are by other rules of rounding, where a referee gave both.
+    pub by_rules: Vec<OutputsByRule>,
 }
 
 /// What outputs are compared with where there are no golden ones: `templates/said/explanation.md.j2` says it.
@@ -57,13 +57,23 @@ pub struct Explanation {
     engines: Vec<String>,
 }
 
+/// What a referee gives by one of its rules of rounding.
+#[derive(Debug, Clone)]
+pub struct OutputsByRule {
+    /// Its settings.
+    pub name: String,
+    /// See [`firstpass_trial::known::RoundingRule::halves`].
+    pub halves: bool,
+    pub outputs: Outputs,
+}
+
 /// What stands in for golden outputs in a record.
 #[derive(Debug, Default)]
 pub struct StandIns {
     /// The referee's name and its outputs.
     pub referee: Option<(String, Outputs)>,
-    /// Its outputs by each of its rules of rounding, with its name.
-    pub by_rules: Vec<(String, Outputs)>,
+    /// Its outputs by each of its rules of rounding.
+    pub by_rules: Vec<OutputsByRule>,
     /// Each engine without its optimizations, by its label.
     pub plain: Vec<(String, Outputs)>,
 }
@@ -124,24 +134,41 @@ impl Reference {
         }
     }
 
-    /// How far rules of rounding move the outputs of a model.
+    /// How far each rule of rounding moves the outputs of a model.
     pub fn moved_by_rules(&self, model: &ModelDescription) -> Vec<Vec<Agreement>> {
         let Some(outputs) = &self.outputs else {
             return Vec::new();
         };
         let by_rules = self.by_rules.iter();
-        let moved = by_rules.map(|(_, by_rule)| compare(model, &pairs(outputs, by_rule)));
+        let moved = by_rules.map(|by_rule| compare(model, &pairs(outputs, &by_rule.outputs)));
         moved.collect()
+    }
+
+    /// The rules of rounding for the outputs of an engine, after [`Self::moved_by_rules`].
+    pub fn rules_for(
+        &self,
+        model: &ModelDescription,
+        moved: &[Vec<Agreement>],
+        own: &Outputs,
+    ) -> Vec<ByRule> {
+        let both = self.by_rules.iter().zip(moved);
+        let rules = both.map(|(by_rule, moved)| ByRule {
+            moved: moved.clone(),
+            left: by_rule
+                .halves
+                .then(|| compare(model, &pairs(&by_rule.outputs, own))),
+        });
+        rules.collect()
     }
 
     /// The first rule of rounding by which the referee gives these very outputs, for all inputs that it has.
     pub fn rule_of(&self, own: &Outputs) -> Option<String> {
-        let gives = |(_, by_rule): &&(String, Outputs)| {
-            let both = pairs(by_rule, own);
+        let gives = |by_rule: &&OutputsByRule| {
+            let both = pairs(&by_rule.outputs, own);
             !both.is_empty() && both.iter().all(|(by_rule, own)| by_rule == own)
         };
         let rule = self.by_rules.iter().find(gives);
-        rule.map(|(name, _)| name.clone())
+        rule.map(|rule| rule.name.clone())
     }
 
     /// Whose outputs they are; `None` where there are none.
@@ -209,7 +236,8 @@ fn agreeing(model: &ModelDescription, outputs: &[(String, Outputs)]) -> Vec<usiz
     }
 }
 
-/// What was kept of a model beside what the engines gave. `referees` are names of backends.
+/// What was kept of a model beside what the engines gave. `referees` are names of backends; `halves` says of which rules
+/// of rounding [`OutputsByRule::halves`] holds.
 ///
 /// # Errors
 /// Fails where outputs are there and cannot be read.
@@ -218,6 +246,7 @@ pub fn stand_ins(
     model: &ModelDescription,
     referees: &[String],
     label: impl Fn(&Cell) -> String,
+    halves: impl Fn(&str, &str) -> bool,
 ) -> Result<StandIns> {
     let names: Vec<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
     let mut found = StandIns::default();
@@ -230,8 +259,12 @@ pub fn stand_ins(
             continue;
         };
         if referees.contains(&cell.backend) && !cell.is_default() {
-            let rule = setting(&cell.knobs);
-            found.by_rules.push((rule, outputs));
+            let name = setting(&cell.knobs);
+            found.by_rules.push(OutputsByRule {
+                halves: halves(&cell.backend, &name),
+                name,
+                outputs,
+            });
         } else if referees.contains(&cell.backend) {
             found.referee = Some((cell.backend.clone(), outputs));
         } else {
@@ -401,7 +434,11 @@ mod tests {
         assert!(explained(&said(Kind::Nothing))?.contains("give the right ones with `--golden`."));
         let mut referee = said(Kind::Referee("r".into()));
         assert!(explained(&referee)?.ends_with("exactly and not fast."));
-        referee.by_rules = vec![("half-even".into(), Outputs::new())];
+        referee.by_rules = vec![OutputsByRule {
+            name: "half-even".into(),
+            halves: false,
+            outputs: Outputs::new(),
+        }];
         assert!(explained(&referee)?.ends_with("is rounding, and no fault."));
         assert_eq!(said(Kind::Golden("x".into())).explanation(), None);
         Ok(())

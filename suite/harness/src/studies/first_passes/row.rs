@@ -207,11 +207,17 @@ impl Judging<'_> {
             };
             let verdict =
                 expectation::judge(model, cell.format, agreement, faces.as_ref(), standard);
+            let rules = match &outputs {
+                Some(own) if verdict.is_difference() => {
+                    self.reference.rules_for(model, &self.moved_by_rules, own)
+                }
+                _ => Vec::new(),
+            };
             match self.reference.kind {
                 Kind::Golden(_) => verdict,
                 _ => verdict
                     .without_golden(model.precision, agreement)
-                    .within_rules(model.precision, agreement, &self.moved_by_rules)
+                    .within_rules(model.precision, agreement, &rules)
                     .following(outputs.as_ref().and_then(|own| self.reference.rule_of(own))),
             }
         });
