@@ -35,6 +35,9 @@ pub struct Known {
     /// Of a referee: the ways in which published engines round what the file leaves to them.
     #[serde(default)]
     pub rounding_rule: Vec<RoundingRule>,
+    /// Of a referee: ways to compute by which golden outputs may have been made, such as with sums that saturate.
+    #[serde(default)]
+    pub golden_rule: Vec<GoldenRule>,
     #[serde(default)]
     pub operator: Vec<DeclaredOperator>,
     #[serde(default)]
@@ -141,6 +144,16 @@ pub struct RoundingRule {
     /// but those that give about what the referee gives by it.
     #[serde(default)]
     pub halves: bool,
+}
+
+/// A way to compute by which golden outputs may have been made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct GoldenRule {
+    /// Knobs of the referee with their values.
+    pub settings: Knobs,
+    /// What is computed so, and by whom.
+    pub reason: String,
 }
 
 /// Model files that an engine does not run: it must go on refusing them, in its own words.

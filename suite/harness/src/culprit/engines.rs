@@ -6,7 +6,7 @@ use anyhow::Result;
 use firstpass_probe::{Description, ErrorKind, Knobs, Model, PassPlan, Trial, read_tensors};
 use firstpass_trial::{
     engine::Backend,
-    known::RoundingRule,
+    known::{GoldenRule, RoundingRule},
     observation::Outcome,
     process::{Probe, start},
     workspace::Workspace,
@@ -26,6 +26,8 @@ pub struct Engine {
     pub plain: Option<Knobs>,
     /// How published engines round: what a referee knows of them.
     pub rounding_rules: Vec<RoundingRule>,
+    /// By what golden outputs may have been made: what a referee knows of it.
+    pub golden_rules: Vec<GoldenRule>,
 }
 
 /// The engines of a question. Another version of an engine is one more.
@@ -75,6 +77,7 @@ impl Engine {
             called: known.called.unwrap_or_else(|| backend.name.clone()),
             plain: known.without_optimizations.map(|plain| plain.settings),
             rounding_rules: known.rounding_rule,
+            golden_rules: known.golden_rule,
             backend: backend.clone(),
             probe,
             description,

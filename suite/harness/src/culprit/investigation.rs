@@ -30,7 +30,7 @@ use crate::{
     studies::first_passes::reference::{self, Kind, OutputsByRule, StandIns},
 };
 
-pub use found::{Found, Verdict};
+pub use found::{ByGoldenRule, Found, Verdict};
 
 use found::{against, agreements_of, differences_of, symptoms};
 
@@ -358,6 +358,37 @@ impl<'a> Investigation<'a> {
         Ok(found)
     }
 
+    /// By what the referee gives the golden outputs, where it does not as the file is written; as far as the time that
+    /// is for it reaches.
+    fn golden_rule(&mut self, as_written: &Knobs) -> Result<Option<ByGoldenRule>> {
+        let engines = self.engines;
+        let (Some(golden), Some(referee), Some(whole)) =
+            (self.golden.clone(), &engines.referee, self.whole.clone())
+        else {
+            return Ok(None);
+        };
+        let until = self.began.elapsed() + self.budget / RULES_SHARE;
+        for rule in &referee.golden_rules {
+            if self.began.elapsed() > until {
+                break;
+            }
+            let rules = as_written.clone().and(&rule.settings);
+            let outputs = self.of_part(referee, &rules, &whole)?.outputs();
+            let Some(outputs) = outputs.and_then(|outputs| self.ordered(&outputs)) else {
+                continue;
+            };
+            let agreements = compare(&self.description, &pairs(&golden, &outputs));
+            if beyond_rounding(&agreements).is_empty() {
+                return Ok(Some(ByGoldenRule {
+                    name: setting(&rule.settings),
+                    reason: rule.reason.clone(),
+                    rules,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
     /// As records keep outputs.
     fn ordered(&self, tensors: &Tensors) -> Option<Outputs> {
         let outputs = self.description.outputs.iter();
@@ -439,6 +470,10 @@ impl<'a> Investigation<'a> {
             }
             _ => Vec::new(),
         };
+        let golden_rule = match &rules {
+            Some(rules) if !golden_against_referee.is_empty() => self.golden_rule(rules)?,
+            _ => None,
+        };
         let supporting: Vec<usize> = plain
             .iter()
             .filter(|(_, outputs)| {
@@ -447,7 +482,11 @@ impl<'a> Investigation<'a> {
             })
             .map(|(place, _)| *place)
             .collect();
+        let by_golden_rule = golden_rule.as_ref().map(|rule| rule.rules.clone());
         let reference = match (&compared.kind, rules) {
+            (Kind::Golden(_), _) if by_golden_rule.is_some() => {
+                by_golden_rule.map(Reference::Referee)
+            }
             (Kind::Referee(_), Some(rules)) => Some(Reference::Referee(rules)),
             (Kind::Golden(_), Some(rules))
                 if of_referee.is_some() && golden_against_referee.is_empty() =>
@@ -483,6 +522,7 @@ impl<'a> Investigation<'a> {
             reference,
             symptoms,
             golden_against_referee,
+            golden_rule,
         })
     }
 

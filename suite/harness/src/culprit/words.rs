@@ -4,7 +4,10 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    culprit::{Found, History, Investigation, Since, investigation::Verdict},
+    culprit::{
+        Found, History, Investigation, Since,
+        investigation::{ByGoldenRule, Verdict},
+    },
     page::template,
     studies::first_passes::reference::Explanation,
 };
@@ -16,6 +19,7 @@ struct Shown<'a> {
     compared: Option<String>,
     explained: Option<Explanation>,
     golden_against_referee: &'a [String],
+    golden_rule: Option<&'a ByGoldenRule>,
     engines: Vec<OfEngine<'a>>,
     absent: Vec<Absent<'a>>,
 }
@@ -65,6 +69,7 @@ pub fn investigation_words(investigation: &Investigation, found: &Found) -> Resu
         compared: found.compared.name(),
         explained: found.compared.explanation(),
         golden_against_referee: &found.golden_against_referee,
+        golden_rule: found.golden_rule.as_ref(),
         engines: engines
             .map(|(engine, verdict)| of(&engine.called, verdict))
             .collect(),
@@ -146,6 +151,7 @@ fn since(since: &Since) -> SinceShown<'_> {
 
 #[cfg(test)]
 mod tests {
+    use firstpass_probe::Knobs;
     use firstpass_trial::observation::Outcome;
 
     use super::*;
@@ -169,10 +175,11 @@ mod tests {
             ("e", Verdict::Open),
             ("f", Verdict::NotAsked("it reads pt2".into())),
         ];
-        let shown = |compared: Option<&str>, explained| Shown {
+        let shown = |compared: Option<&str>, explained, rule| Shown {
             compared: compared.map(str::to_owned),
             explained,
             golden_against_referee: &how,
+            golden_rule: rule,
             engines: verdicts.iter().map(|(called, is)| of(called, is)).collect(),
             absent: vec![Absent {
                 called: "g",
@@ -188,8 +195,20 @@ mod tests {
         let golden = "The referee, which computes what the file defines, gives other outputs than the golden ones: by 2 \
                       steps; by 3 faces.";
         assert_eq!(
-            said(&shown(Some("the file"), None))?,
+            said(&shown(Some("the file"), None, None))?,
             format!("compared with the file\n{golden}\n{of_engines}")
+        );
+        let rule = ByGoldenRule {
+            name: "sums=pairs".into(),
+            reason: "pairs saturate".into(),
+            rules: Knobs::default(),
+        };
+        assert_eq!(
+            said(&shown(Some("the file"), None, Some(&rule)))?,
+            format!(
+                "compared with the file\n{golden} It gives the golden ones by the rule sums=pairs: pairs \
+                 saturate.\n{of_engines}"
+            )
         );
         let nothing = Reference {
             kind: Kind::Nothing,
@@ -197,7 +216,7 @@ mod tests {
             by_rules: Vec::new(),
         };
         assert_eq!(
-            said(&shown(None, nothing.explanation()))?,
+            said(&shown(None, nothing.explanation(), None))?,
             format!(
                 "nothing says who is right\nThere is nothing to compare the outputs with: give the right ones with \
                  `--golden`.\n{golden}\n{of_engines}"

@@ -9,6 +9,7 @@ pub mod init;
 mod layout;
 pub mod named;
 mod outputs;
+mod proposed_shape;
 #[cfg(test)]
 mod said;
 mod signature;
@@ -31,6 +32,8 @@ use firstpass_trial::{
     tensor_files::{UNNAMED, read_named},
     workspace::Workspace,
 };
+
+use proposed_shape::proposed;
 
 pub use layout::{Inputs, lay_out};
 pub use signature::{Declared, Signature};
@@ -255,7 +258,7 @@ impl UserModel {
                             "the file leaves the shape of input {name:?} open: {}",
                             shown(lengths)
                         ),
-                        examples: vec![format!("{name}={}", example(lengths))],
+                        examples: vec![format!("{name}={}", proposed(name, lengths))],
                     })?
             }
             (None, None) => bail!(OpenShape {
@@ -356,21 +359,6 @@ fn shown(lengths: &[Result<usize, String>]) -> String {
         Err(name) => name.clone(),
     });
     format!("[{}]", lengths.collect::<Vec<_>>().join(", "))
-}
-
-fn example(lengths: &[Result<usize, String>]) -> String {
-    let picture = lengths.len() == 4;
-    let lengths = lengths
-        .iter()
-        .enumerate()
-        .map(|(axis, length)| match length {
-            Ok(length) => length.to_string(),
-            Err(_) if axis == 0 => "1".into(),
-            Err(_) if picture && axis > 1 => "224".into(),
-            Err(_) if picture => "3".into(),
-            Err(_) => "128".into(),
-        });
-    lengths.collect::<Vec<_>>().join("x")
 }
 
 #[cfg(test)]

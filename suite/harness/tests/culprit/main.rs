@@ -5,23 +5,31 @@
 
 mod models;
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use firstpass_harness::{
     culprit::{
-        Investigation, Symptom, Verdict,
+        Investigation, Reference, Symptom, Verdict,
         blame::settings,
         engines::Engines,
         reduce::{Question, reduce},
     },
     user_model::{Inputs, UserModel, lay_out},
 };
-use firstpass_probe::{Knobs, Tensor};
+use firstpass_probe::{Format, Knobs, Tensor};
 use firstpass_trial::{
     known::{CulpritVerdict, DeclaredCulprit},
     machine::Machine,
     tensor_files::write_npz,
+    workload::{InputFiles, Workload},
     workspace::Workspace,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -55,15 +63,24 @@ fn tests() -> Result<Vec<Trial>> {
             attempt(&workspace, &engines, &case, &flags).map_err(|e| Failed::from(format!("{e:#}")))
         }));
     }
+    let (workspace, engines) = (Arc::clone(&workspace), Arc::clone(&engines));
+    tests.push(Trial::test("golden outputs of another rule", move || {
+        golden(&workspace, &engines).map_err(|e| Failed::from(format!("{e:#}")))
+    }));
     Ok(tests)
 }
 
-/// One case on every engine that reads it.
-fn attempt(workspace: &Workspace, engines: &Engines, case: &Case, flags: &[String]) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("model.onnx");
-    std::fs::write(&path, &case.model)?;
-    let sample = folder.path().join("input.npz");
+/// A case as a user's model with an input of their own, and with golden outputs where these are given.
+fn laid_out(
+    workspace: &Workspace,
+    case: &Case,
+    folder: &Path,
+    golden: Option<PathBuf>,
+) -> Result<Workload> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join("model.onnx");
+    fs::write(&path, &case.model)?;
+    let sample = folder.join("input.npz");
     let count: usize = case.shape.iter().product();
     // From about -3 to 3, no two alike, and none near the half between two steps of a scale.
     let values: Vec<f32> = (0..count)
@@ -78,9 +95,60 @@ fn attempt(workspace: &Workspace, engines: &Engines, case: &Case, flags: &[Strin
     let model = own.describe(workspace)?;
     let inputs = Inputs {
         files: vec![sample],
-        golden: None,
+        golden,
     };
-    let workload = lay_out(workspace, model, &inputs, folder.path(), false)?;
+    lay_out(workspace, model, &inputs, folder, false)
+}
+
+/// Golden outputs that are not what the file defines: by what the referee gives them is told, if it knows that.
+fn golden(workspace: &Workspace, engines: &Engines) -> Result<()> {
+    let case = models::saturating();
+    let folder = tempfile::tempdir()?;
+    let workload = laid_out(workspace, &case, &folder.path().join("case"), None)?;
+    let (model, sample) = (&workload.models[0], &workload.samples[0]);
+    let file = model.artifact(Format::ONNX).context("it is no ONNX")?;
+    let file = workload.admit(model, &file)?;
+    let input = InputFiles::new()?.file(sample, model)?;
+    let referee = engines.referee.as_ref().context("there is no referee")?;
+    let longest = Duration::from_secs(60);
+    let mut by_sums = Vec::new();
+    for sums in ["exact", "pairs"] {
+        let knobs = Knobs::default().with("sums", sums);
+        let outputs = referee.answer(&file, &knobs, &input, folder.path(), longest);
+        by_sums.push(outputs.outputs().context("the referee gave nothing")?);
+    }
+    let mut wrong = by_sums[0].clone();
+    let y = wrong.get_mut("y").context("there is no y")?;
+    let shape = y.shape().to_vec();
+    *y = Tensor::new(&shape, vec![1.5_f32; shape.iter().product()])?;
+    by_sums.push(wrong);
+    ensure!(by_sums[0] != by_sums[1], "no sum saturates");
+    let expected = [(false, None), (true, Some("sums=pairs")), (true, None)];
+    for (n, (outputs, (is_other, rule))) in by_sums.iter().zip(expected).enumerate() {
+        let folder = folder.path().join(n.to_string());
+        fs::create_dir(&folder)?;
+        let golden = folder.join("golden.npz");
+        write_npz(&golden, outputs)?;
+        let workload = laid_out(workspace, &case, &folder, Some(golden))?;
+        let found = Investigation::new(engines, &workload, Duration::from_secs(100))?.look()?;
+        let differs = !found.golden_against_referee.is_empty();
+        ensure!(differs == is_other, "{:?}", found.golden_against_referee);
+        let told = found.golden_rule.as_ref().map(|rule| &rule.name);
+        let is_told = match (told, rule) {
+            (Some(told), Some(rule)) => told.contains(rule),
+            (told, rule) => told.is_none() && rule.is_none(),
+        };
+        ensure!(is_told, "told is {told:?}, and not {rule:?}");
+        let is_reference = matches!(found.reference, Some(Reference::Referee(_)));
+        ensure!(is_reference == (n < 2), "{:?}", found.reference);
+    }
+    Ok(())
+}
+
+/// One case on every engine that reads it.
+fn attempt(workspace: &Workspace, engines: &Engines, case: &Case, flags: &[String]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let workload = laid_out(workspace, case, folder.path(), None)?;
     let mut investigation = Investigation::new(engines, &workload, Duration::from_secs(100))?;
     let found = investigation.look()?;
     let mut faults = Vec::new();

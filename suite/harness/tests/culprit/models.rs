@@ -307,6 +307,31 @@ fn bias_of_another_scale() -> Case {
     )
 }
 
+/// A convolution whose pairs of products do not fit into 16 bits: none of [`cases`], because what engines give depends on
+/// the processor.
+pub fn saturating() -> Case {
+    let mut nodes = pair("x", "q1", "d1", "a").to_vec();
+    nodes.extend([
+        node("DequantizeLinear", &["w", "w.scale", "w.zero"], "dw"),
+        node("Conv", &["d1", "dw"], "conv").with(AttributeProto::ints("kernel_shape", &[1, 1])),
+    ]);
+    nodes.extend(pair("conv", "q2", "y", "b"));
+    let mut constants = [grid("a", 0.0235, 127), grid("b", 0.0817, 128)].concat();
+    let weights = [127_i8, 120, 125, 118, -127, -121, -119, -124];
+    constants.extend([
+        constant("w", &[2, 4, 1, 1], &weights),
+        constant("w.scale", &[], &[0.01_f32]),
+        constant("w.zero", &[], &[0_i8]),
+    ]);
+    case(
+        "saturating",
+        [&[1, 4, 4, 4], &[1, 2, 4, 4]],
+        13,
+        nodes,
+        constants,
+    )
+}
+
 /// The mean of an image, between quantized values.
 fn mean() -> Case {
     let mut nodes = pair("x", "q1", "d1", "a").to_vec();

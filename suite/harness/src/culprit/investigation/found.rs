@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use firstpass_probe::Knobs;
 use firstpass_trial::{
     agreement::{Agreement, compare, pairs},
     expectation::{ExpectationVerdict, apart, differences as beyond_rounding},
@@ -9,6 +10,7 @@ use firstpass_trial::{
     observation::Outcome,
     outputs::Outputs,
 };
+use serde::Serialize;
 
 use crate::{
     culprit::{Reference, Symptom, engines::signature},
@@ -28,6 +30,19 @@ pub struct Found {
     pub symptoms: Vec<Symptom>,
     /// How what the file defines, after the referee, differs from golden outputs; nothing where it does not.
     pub golden_against_referee: Vec<String>,
+    /// By what the referee gives the golden outputs, where it does not as the file is written.
+    pub golden_rule: Option<ByGoldenRule>,
+}
+
+/// How the referee computes where it gives golden outputs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ByGoldenRule {
+    /// Its settings, as they are typed.
+    pub name: String,
+    /// What is computed so, and by whom.
+    pub reason: String,
+    #[serde(skip)]
+    pub rules: Knobs,
 }
 
 /// How an engine did.

@@ -219,7 +219,7 @@ pub(crate) fn observe(
             }
         } else if is_look(round + 1) {
             let asked =
-                stop_what_is_answered(&mut progress_of, &observations, settings, budget, &asks);
+                stop_what_is_answered(&mut progress_of, &observations, settings, budget, asks);
             open = format!("{} of {} questions open, ", asked.open.len(), asked.all);
         }
     }
