@@ -17,8 +17,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use firstpass_harness::{
     culprit::{
-        Investigation, Reference, Symptom, Verdict,
-        blame::settings,
+        Found, Investigation, Reference, Symptom, Verdict,
+        blame::{rule, settings},
         engines::Engines,
         reduce::{Question, reduce},
     },
@@ -130,7 +130,8 @@ fn golden(workspace: &Workspace, engines: &Engines) -> Result<()> {
         let golden = folder.join("golden.npz");
         write_npz(&golden, outputs)?;
         let workload = laid_out(workspace, &case, &folder, Some(golden))?;
-        let found = Investigation::new(engines, &workload, Duration::from_secs(100))?.look()?;
+        let mut investigation = Investigation::new(engines, &workload, Duration::from_secs(100))?;
+        let found = investigation.look()?;
         let differs = !found.golden_against_referee.is_empty();
         ensure!(differs == is_other, "{:?}", found.golden_against_referee);
         let told = found.golden_rule.as_ref().map(|rule| &rule.name);
@@ -141,7 +142,27 @@ fn golden(workspace: &Workspace, engines: &Engines) -> Result<()> {
         ensure!(is_told, "told is {told:?}, and not {rule:?}");
         let is_reference = matches!(found.reference, Some(Reference::Referee(_)));
         ensure!(is_reference == (n < 2), "{:?}", found.reference);
+        if n == 1 {
+            exact_ones_are_told(&mut investigation, &found)?;
+        }
     }
+    Ok(())
+}
+
+/// Where golden outputs have sums that saturate, and an engine differs because its own are exact, that is its cause.
+fn exact_ones_are_told(investigation: &mut Investigation, found: &Found) -> Result<()> {
+    let mut told = Vec::new();
+    let whole = investigation.whole.clone().context("it is no graph")?;
+    for symptom in &found.symptoms {
+        let question = Question {
+            symptom: symptom.clone(),
+            reference: found.reference_of(symptom),
+            knobs: Knobs::default(),
+        };
+        let rule = rule(investigation, &question, &whole)?;
+        told.extend(rule.and_then(|(rules, _)| rules.get("sums").map(str::to_owned)));
+    }
+    ensure!(told.iter().any(|sums| sums == "exact"), "{told:?}");
     Ok(())
 }
 
