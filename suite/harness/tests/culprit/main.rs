@@ -108,7 +108,8 @@ fn golden(workspace: &Workspace, engines: &Engines) -> Result<()> {
     let (model, sample) = (&workload.models[0], &workload.samples[0]);
     let file = model.artifact(Format::ONNX).context("it is no ONNX")?;
     let file = workload.admit(model, &file)?;
-    let input = InputFiles::new()?.file(sample, model)?;
+    let mut inputs = InputFiles::new()?;
+    let input = inputs.file(sample, model)?;
     let referee = engines.referee.as_ref().context("there is no referee")?;
     let longest = Duration::from_secs(60);
     let mut by_sums = Vec::new();
